@@ -1,0 +1,1 @@
+"""almtok.codec.priors."""
