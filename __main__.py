@@ -1,0 +1,95 @@
+"""``almtok``: the command line. Each part registers its own commands; this file only collects them.
+
+No cli module imports torch, so that ``--help``, ``--version`` and a mistyped flag answer at once.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from . import __version__
+from .codec import cli as codec
+from .codec.evaluation import cli as codec_evaluation
+from .codec.priors import cli as codec_priors
+from .codec.train import cli as codec_train
+from .recipes.mini import cli as demo
+
+EXAMPLES = """\
+examples:
+  almtok demo                                      a tiny codec, trained and judged in minutes
+  almtok plan                                      size, cost and bit rate of every preset
+  almtok prior --data speech=voices/ --data sound=noises/ --out prior.safetensors
+  almtok train codec --help                        train on your own folder of audio
+  almtok encode talk.wav --checkpoint runs/mine/codec --out tokens/
+  almtok decode tokens/talk.safetensors --checkpoint runs/mine/codec --out wavs/
+  almtok evaluate codec --checkpoint runs/mine/codec --data voices/ --out table.md
+
+'almtok COMMAND --help' explains one command.
+"""
+
+# Exit statuses as shells know them: 128 + the signal's number.
+INTERRUPTED, BROKEN_PIPE = 130, 141
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the whole parser; every leaf sets ``run``, a function of the parsed arguments."""
+    parser = argparse.ArgumentParser(
+        prog="almtok",
+        description="ALMTokenizer: audio to 37.5 tokens per second and back, open and trainable.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"almtok {__version__}")
+    parser.add_argument(
+        "--traceback", action="store_true", help="show where an error came from, not only its text"
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    demo.register(commands)
+    codec.register(commands)
+    codec_priors.register(commands)
+    train = commands.add_parser("train", help="train a model", description="Train a model.")
+    codec_train.register(train.add_subparsers(title="what", metavar="WHAT", required=True))
+    evaluate = commands.add_parser(
+        "evaluate", help="judge a model", description="Judge a model on a dataset."
+    )
+    codec_evaluation.register(evaluate.add_subparsers(title="what", metavar="WHAT", required=True))
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit status.
+
+    What a user can mend (a wrong value, a missing file, an extra that is not installed) is one line
+    on standard error; anything else is a bug and keeps its traceback.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # Wanted after the fact, by recalling the command and adding it at the end: taken from anywhere.
+    show_traceback = "--traceback" in given
+    options = build_parser().parse_args([word for word in given if word != "--traceback"])
+    try:
+        return options.run(options) or 0
+    except KeyboardInterrupt:
+        print("\nalmtok: stopped", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has gone: nothing more to say, also not at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        if show_traceback:
+            raise
+        print(f"almtok: error: {_one_line(error)}", file=sys.stderr)
+        return 1
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return f"{error}; it comes with an extra, see 'pip install almtok[all]'"
+    if isinstance(error, FileNotFoundError) and error.filename is not None:
+        return f"no such file or folder: {error.filename}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())
