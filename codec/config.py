@@ -1,0 +1,175 @@
+"""ALMTokenizerConfig: every number of the codec, and the rates that follow from them.
+
+Each value that the paper does not state carries the grade of its source in `paper.md`:
+A confirmed, B one reader of the paper, C inferred, D our default. Nothing graded C or D may be
+presented as the paper's.
+"""
+
+# No `from __future__ import annotations` here: @strict checks types by the real annotations.
+import difflib
+import math
+from typing import Any, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+AttentionMode = Literal["block_causal", "causal", "full"]
+PatchifyKind = Literal["conv", "linear"]
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # Tests and the demo: trains in minutes on two CPU cores.
+    "tiny": dict(
+        strides=[8, 5, 4, 2], conv_channels=[1, 24, 48, 64, 96], hidden_size=96,
+        encoder_layers=2, decoder_layers=3, num_attention_heads=4, attention_window=128,
+        codebook_size=256, codebook_dim=32, prior_dim=128, patch_transformer_layers=1,
+    ),
+    # The shipped checkpoint: at most 12 M parameters, real time many times over on two CPU cores.
+    "mini": dict(
+        strides=[8, 5, 4, 2], conv_channels=[1, 64, 128, 256, 256], hidden_size=256,
+        encoder_layers=4, decoder_layers=6, num_attention_heads=4, attention_window=256,
+        codebook_dim=64, prior_dim=128, patch_transformer_layers=2,
+    ),
+    # One GPU.
+    "base": dict(
+        strides=[8, 5, 4, 2], conv_channels=[1, 128, 256, 384, 512], hidden_size=512,
+        encoder_layers=8, decoder_layers=8, attention_window=256, patch_transformer_layers=4,
+    ),
+    # The paper's size, about 170 M parameters (C: 24 + 24 layers of width 512).
+    "paper": dict(),
+}  # fmt: skip
+
+
+@strict
+class ALMTokenizerConfig(PreTrainedConfig):
+    """Configuration of :class:`ALMTokenizer`; the defaults are the `paper` preset.
+
+    Unknown fields and values of another type are refused. Derived numbers (`hop_length`,
+    `frame_rate`, `query_rate`, `bits_per_second`) are properties, never stored.
+    """
+
+    model_type = "almtokenizer"
+
+    # Signal (paper.md 2.1)
+    sample_rate: int = 24_000  # A
+    strides: list[int] | tuple[int, ...] = (2, 4, 5, 8)  # C: EnCodec's, hop 320, 75 frames/s
+    frames_per_query: int = 6  # C: w = 6 gives the paper's 12.5 Hz (A) at 75 frames/s
+    frames_per_query_range: list[int] | tuple[int, ...] = (2, 10)  # B-: w is redrawn from this
+
+    # Patchify and UnPatchify (paper.md 2.1)
+    patchify: PatchifyKind = "conv"  # A: EnCodec style; "linear" is the stated alternative (A)
+    # D: channels at the sample rate, then after each stride. A first entry of 1 means that the
+    # waveform goes straight into the first strided layer, which is what makes a CPU fast.
+    conv_channels: list[int] | tuple[int, ...] = (32, 64, 128, 256, 512)
+    conv_kernel_size: int = 7  # D: EnCodec's first and last kernel
+    residual_kernel_size: int = 3  # D
+    num_residual_units: int = 1  # D
+    weight_norm: bool = True  # D
+    patch_transformer_layers: int = 6  # D: depth of the Transformer in the linear variant
+    normalize_frames: bool = True  # D: frames leave Patchify with zero mean and unit variance
+
+    # Query encoder and decoder (paper.md 2.1, 2.2)
+    hidden_size: int = 512  # C: width of frames and queries
+    encoder_hidden_size: int | None = None  # C: defaults to hidden_size; [UNOFF0] had 256
+    decoder_hidden_size: int | None = None  # C: defaults to hidden_size; [UNOFF0] had 512
+    encoder_layers: int = 24  # C
+    decoder_layers: int = 24  # C
+    num_attention_heads: int = 8  # D
+    ffn_ratio: int = 4  # D
+    attention_mode: AttentionMode = "block_causal"  # A-/C: causal with a sliding window
+    attention_window: int = 512  # D: positions of the interleaved sequence, about 5.9 s
+    rope_theta: float = 10_000.0  # D
+    layer_scale: float = 0.01  # D: Mimi's
+    initializer_range: float = 0.02  # D
+
+    # Quantizer (paper.md 3, 4)
+    num_codebooks: int = 3  # A
+    codebook_size: int = 2048  # A
+    codebook_dim: int = 256  # B-
+    prior_dim: int = 768  # D: width of the semantic teachers behind the first codebook
+    # B: "first" freezes the first codebook on the semantic prior, "none" learns it like the
+    # others, "all" is the other reading of the paper (every layer starts from the prior, frozen).
+    prior_codebooks: Literal["first", "none", "all"] = "first"
+    codebook_decay: float = 0.99  # D: EMA, EnCodec and Mimi
+    dead_code_ratio: float = 0.1  # D: an entry is dead below this share of its expected use
+    commitment_weight: float = 1.0  # D: layers with EMA codebooks
+    prior_commitment_weight: float = 0.25  # D: layers with a frozen codebook
+    quantizer_dropout: float = 0.0  # D: share of steps trained with fewer layers; off
+
+    @classmethod
+    def preset(cls, name: str, **overrides: Any) -> "ALMTokenizerConfig":
+        """Return a named size (`tiny`, `mini`, `base`, `paper`), with fields replaced."""
+        if name not in PRESETS:
+            raise ValueError(f"unknown preset {name!r}; expected one of {', '.join(PRESETS)}")
+        return cls(**{**PRESETS[name], **overrides})
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self._refuse_unknown(kwargs)
+        super().__post_init__(**kwargs)
+        self.strides = list(self.strides)  # JSON knows no tuples; keep one form in memory too
+        self.frames_per_query_range = list(self.frames_per_query_range)
+        self.conv_channels = list(self.conv_channels)
+        if self.patchify == "conv" and len(self.conv_channels) != len(self.strides) + 1:
+            raise ValueError(
+                f"conv_channels needs one entry more than strides: came {len(self.conv_channels)} "
+                f"for {len(self.strides)} strides"
+            )
+        low, high = self.frames_per_query_range
+        if not 1 <= low <= high or self.frames_per_query < 1:
+            raise ValueError(
+                f"frames_per_query must be positive and its range ordered: came "
+                f"{self.frames_per_query} and {tuple(self.frames_per_query_range)}"
+            )
+        for part, width in (("encoder", self.encoder_width), ("decoder", self.decoder_width)):
+            if width % (2 * self.num_attention_heads):
+                raise ValueError(
+                    f"{part} width {width} is not a multiple of twice the "
+                    f"{self.num_attention_heads} attention heads (RoPE turns pairs of channels)"
+                )
+        if self.attention_window < high + 1:
+            raise ValueError(
+                f"attention_window {self.attention_window} is smaller than the largest block, "
+                f"{high} frames and their query"
+            )
+
+    def _refuse_unknown(self, names: Any) -> None:
+        fields = [name for name in self.__dataclass_fields__ if not name.startswith("_")]
+        allowed = {"transformers_version", "model_type", "_name_or_path", "attn_implementation"}
+        for name in names:
+            if name in allowed or name.startswith("_") or hasattr(PreTrainedConfig, name):
+                continue
+            near = difflib.get_close_matches(name, fields, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"unknown field {name!r} for {type(self).__name__}{hint}")
+
+    @property
+    def encoder_width(self) -> int:
+        """Width of the query encoder."""
+        return self.encoder_hidden_size or self.hidden_size
+
+    @property
+    def decoder_width(self) -> int:
+        """Width of the query decoder."""
+        return self.decoder_hidden_size or self.hidden_size
+
+    @property
+    def hop_length(self) -> int:
+        """Samples per frame (320)."""
+        return math.prod(self.strides)
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second before the queries (75.0)."""
+        return self.sample_rate / self.hop_length
+
+    def query_rate(self, frames_per_query: int | None = None) -> float:
+        """Queries, that is columns of codes, per second (12.5 at w = 6)."""
+        return self.frame_rate / (frames_per_query or self.frames_per_query)
+
+    def bits_per_second(self, frames_per_query: int | None = None) -> float:
+        """Nominal bit rate (412.5 at w = 6, three codebooks of 2048)."""
+        return self.query_rate(frames_per_query) * self.num_codebooks * math.log2(self.codebook_size)
+
+    @property
+    def sampling_rate(self) -> int:
+        """The Hugging Face name of `sample_rate`."""
+        return self.sample_rate
