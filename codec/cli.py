@@ -1,0 +1,179 @@
+"""``almtok encode``, ``decode``, ``plan``: the codec as a program.
+
+Nothing here is imported from torch until a command runs, so that ``almtok --help`` stays light.
+"""
+
+import argparse
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .config import ALMTokenizerConfig
+    from .model import ALMTokenizer
+
+PRESET_NAMES = ("tiny", "mini", "base", "paper")
+
+
+def register(commands: Any) -> None:
+    """Add the codec's commands to the sub-parsers of ``almtok``."""
+    _register_encode(commands)
+    _register_decode(commands)
+    _register_plan(commands)
+
+
+def _register_encode(commands: Any) -> None:
+    parser = commands.add_parser(
+        "encode",
+        help="audio files to token files",
+        description="Encode audio files; one token file (.safetensors) for each.",
+        epilog="example: almtok encode talk.wav music/ --checkpoint runs/mine/codec --out tokens/",
+    )
+    parser.add_argument("files", nargs="+", type=Path, help="audio files, or folders of them")
+    _add_model(parser)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the token files")
+    parser.add_argument(
+        "--frames-per-query",
+        type=int,
+        metavar="W",
+        help="frames of 1/75 s behind one column of codes: fewer is better and more tokens",
+    )
+    parser.set_defaults(run=encode)
+
+
+def _register_decode(commands: Any) -> None:
+    parser = commands.add_parser(
+        "decode",
+        help="token files to audio files",
+        description="Decode token files written by 'almtok encode' with the same codec.",
+        epilog="example: almtok decode tokens/ --checkpoint runs/mine/codec --out wavs/",
+    )
+    parser.add_argument("files", nargs="+", type=Path, help="token files, or folders of them")
+    _add_model(parser)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the audio files")
+    parser.add_argument("--format", choices=("wav", "flac", "ogg"), default="wav")
+    parser.set_defaults(run=decode)
+
+
+def _register_plan(commands: Any) -> None:
+    parser = commands.add_parser(
+        "plan",
+        help="size, cost and bit rate of a codec",
+        description="Parameters of each part, FLOPs per second of audio, tokens/s and bit rate.",
+        epilog="example: almtok plan base --frames-per-query 3 6 10",
+    )
+    parser.add_argument(
+        "codecs",
+        nargs="*",
+        metavar="CODEC",
+        help=f"presets ({', '.join(PRESET_NAMES)}) or checkpoint folders; all presets by default",
+    )
+    parser.add_argument("--frames-per-query", type=int, nargs="+", metavar="W", default=[None])
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.set_defaults(run=plan)
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint", required=True, metavar="DIR", help="codec folder, or a hub id"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, mps")
+
+
+def encode(options: argparse.Namespace) -> int:
+    """Run ``almtok encode``."""
+    from tqdm import tqdm
+
+    from .audio import AUDIO_SUFFIXES
+
+    files = _collect(options.files, AUDIO_SUFFIXES)
+    model = _load(options)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for file in tqdm(files, desc="encode", unit="file"):
+        tokens = model.tokenize(file, frames_per_query=options.frames_per_query)
+        tokens.save(options.out / f"{file.stem}.safetensors")
+    print(f"{len(files)} token files in {options.out}")
+    return 0
+
+
+def decode(options: argparse.Namespace) -> int:
+    """Run ``almtok decode``."""
+    from tqdm import tqdm
+
+    from .audio import write_audio
+    from .tokens import AudioTokens
+
+    files = _collect(options.files, (".safetensors",))
+    model = _load(options)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for file in tqdm(files, desc="decode", unit="file"):
+        wav = model.detokenize(AudioTokens.load(file))  # [S]
+        target = options.out / f"{file.stem}.{options.format}"
+        write_audio(target, wav.cpu(), model.sample_rate)
+    print(f"{len(files)} audio files in {options.out}")
+    return 0
+
+
+def plan(options: argparse.Namespace) -> int:
+    """Run ``almtok plan``."""
+    from dataclasses import asdict
+
+    from .plan import format_plans, make_plan
+
+    plans = [
+        make_plan(
+            _config(codec),
+            name=codec if w is None else f"{codec} w={w}",
+            frames_per_query=w,
+        )
+        for codec in options.codecs or PRESET_NAMES
+        for w in options.frames_per_query
+    ]
+    if options.json:
+        print(json.dumps([asdict(row) for row in plans], indent=2))
+    else:
+        print(format_plans(plans))
+    return 0
+
+
+def _config(codec: str) -> "ALMTokenizerConfig":
+    from .config import ALMTokenizerConfig
+
+    if codec in PRESET_NAMES:
+        return ALMTokenizerConfig.preset(codec)
+    if not Path(codec).is_dir():
+        raise ValueError(
+            f"{codec!r} is neither a preset ({', '.join(PRESET_NAMES)}) nor a checkpoint folder"
+        )
+    return ALMTokenizerConfig.from_pretrained(codec)
+
+
+def _load(options: argparse.Namespace) -> "ALMTokenizer":
+    from .model import ALMTokenizer
+
+    return ALMTokenizer.from_pretrained(options.checkpoint).eval().to(options.device)
+
+
+def _collect(given: list[Path], suffixes: Collection[str]) -> list[Path]:
+    """Return the files named and those inside the folders named; two of one stem are refused.
+
+    The output is called after the stem, so the second would silently replace the first.
+    """
+    files: list[Path] = []
+    for path in given:
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes)
+            if not inside:
+                raise ValueError(f"{path} holds no file ending in {', '.join(sorted(suffixes))}")
+            files += inside
+        elif path.exists():
+            files.append(path)
+        else:
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+    by_stem: dict[str, Path] = {}
+    for file in files:
+        other = by_stem.setdefault(file.stem, file)
+        if other != file:
+            raise ValueError(f"{other} and {file} would both be written as {file.stem!r}")
+    return list(by_stem.values())

@@ -1,0 +1,127 @@
+"""What a codec costs before anything is trained: parameters, arithmetic, rates.
+
+Arithmetic is counted by running the model on the `meta` device, where tensors have shapes and no
+values: no weight is made, nothing is computed, and the `paper` preset is planned in a second.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from .config import ALMTokenizerConfig
+from .model import ALMTokenizer
+
+PARTS = ("patchify", "encoder", "quantizer", "decoder", "unpatchify")
+
+# Long enough that the attention window is full nearly everywhere, as in real use.
+SECONDS = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Size, cost and rates of one configuration at one `frames_per_query`."""
+
+    name: str
+    parameters: dict[str, int]  # by part, in the order of the data
+    flops: dict[str, float]  # by part, per second of audio; a multiply-add counts as two
+    query_rate: float  # columns of codes per second
+    tokens_per_second: float
+    bits_per_second: float
+    latency_seconds: float  # audio that one query needs, the least delay when streaming
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of all parts."""
+        return sum(self.parameters.values())
+
+    @property
+    def encode_flops(self) -> float:
+        """FLOPs to encode one second of audio."""
+        return self.flops["patchify"] + self.flops["encoder"] + self.flops["quantizer"]
+
+    @property
+    def decode_flops(self) -> float:
+        """FLOPs to decode one second of audio."""
+        return self.flops["decoder"] + self.flops["unpatchify"]
+
+
+def make_plan(
+    config: ALMTokenizerConfig, *, name: str = "", frames_per_query: int | None = None
+) -> Plan:
+    """Plan a configuration.
+
+    Args:
+        config: the codec, trained or not.
+        name: how the row is called.
+        frames_per_query: the rate to plan for; the configuration's own by default.
+    """
+    w = frames_per_query or config.frames_per_query
+    with torch.device("meta"):
+        model = ALMTokenizer(config).eval()
+    return Plan(
+        name=name,
+        parameters={part: _num_parameters(getattr(model, part)) for part in PARTS},
+        flops=_count_flops(model, w),
+        query_rate=config.query_rate(w),
+        tokens_per_second=config.query_rate(w) * config.num_codebooks,
+        bits_per_second=config.bits_per_second(w),
+        latency_seconds=w / config.frame_rate,
+    )
+
+
+def _num_parameters(module: torch.nn.Module) -> int:
+    """Weights and codebooks: a codebook is a buffer, since no gradient trains it."""
+    tensors = list(module.parameters())
+    tensors += [buffer for name, buffer in module.named_buffers() if name.endswith("codebook")]
+    return sum(tensor.numel() for tensor in tensors)
+
+
+@torch.no_grad()
+def _count_flops(model: ALMTokenizer, frames_per_query: int) -> dict[str, float]:
+    """Run each part on `SECONDS` of nothing and divide by them."""
+    queries = int(SECONDS * model.config.query_rate(frames_per_query))
+    samples = queries * frames_per_query * model.config.hop_length
+    seconds = samples / model.config.sample_rate
+
+    counted: dict[str, float] = {}
+
+    def run(part: str, call: Callable[[], torch.Tensor]) -> torch.Tensor:
+        with FlopCounterMode(display=False) as counter:
+            output = call()
+        counted[part] = counter.get_total_flops() / seconds
+        return output
+
+    wav = torch.zeros(1, 1, samples, device="meta")  # [B, 1, S]
+    frames = run("patchify", lambda: model.patchify(wav))  # [B, T, D]
+    hidden = run("encoder", lambda: model.encoder(frames, frames_per_query))  # [B, Q, D]
+    quantized = run("quantizer", lambda: model.quantizer(hidden).quantized)  # [B, Q, D]
+    frames = run("decoder", lambda: model.decoder(quantized, frames_per_query))  # [B, T, D]
+    run("unpatchify", lambda: model.unpatchify(frames))  # [B, 1, S]
+    return counted
+
+
+def format_plans(plans: list[Plan]) -> str:
+    """Return a table for people, a row per plan."""
+    head = ["", *PARTS, "total", "GFLOP/s enc", "GFLOP/s dec", "Hz", "tokens/s", "kbps", "delay"]
+    rows = [head]
+    for plan in plans:
+        sizes = [plan.parameters[part] for part in PARTS] + [plan.num_parameters]
+        rows.append(
+            [plan.name]
+            + [f"{size / 1e6:.2f} M" for size in sizes]
+            + [f"{plan.encode_flops / 1e9:.2f}", f"{plan.decode_flops / 1e9:.2f}"]
+            + [f"{plan.query_rate:g}", f"{plan.tokens_per_second:g}"]
+            + [f"{plan.bits_per_second / 1e3:.4g}", f"{plan.latency_seconds * 1e3:.0f} ms"]
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    lines = [
+        "  ".join(
+            [row[0].ljust(widths[0])]
+            + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        ).rstrip()
+        for row in rows
+    ]
+    note = "GFLOP per second of audio; a multiply-add counts as two. Delay: one query of audio."
+    return "\n".join([*lines, "", note])

@@ -1,0 +1,166 @@
+"""The command line as a person meets it: real processes, their words and their exit statuses."""
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+
+COMMANDS = [
+    [],
+    ["demo"],
+    ["encode"],
+    ["decode"],
+    ["plan"],
+    ["prior"],
+    ["train"],
+    ["train", "codec"],
+    ["evaluate"],
+    ["evaluate", "codec"],
+]
+
+
+@pytest.fixture
+def almtok(quiet_environment, tmp_path):
+    """Start ``almtok`` in an empty folder and wait for it."""
+
+    def run(*arguments: str, check: bool = False) -> subprocess.CompletedProcess:
+        result = subprocess.run(
+            [sys.executable, "-m", "almtok", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            env=quiet_environment,
+            cwd=tmp_path,
+        )
+        assert not check or result.returncode == 0, result.stderr
+        return result
+
+    return run
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself(almtok, command):
+    result = almtok(*command, "--help", check=True)
+    assert result.stdout.startswith("usage: almtok")
+    assert "example" in result.stdout or command in (["train"], ["evaluate"])
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_imports_no_heavy_library(quiet_environment, tmp_path, command):
+    code = (
+        "import sys\n"
+        "from almtok.__main__ import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        "heavy = {'torch', 'transformers', 'torchaudio', 'datasets', 'accelerate', 'matplotlib'}\n"
+        "print('HEAVY', sorted(heavy & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, *command, "--help"],
+        capture_output=True,
+        text=True,
+        env=quiet_environment,
+        cwd=tmp_path,
+    )
+    assert result.stdout.splitlines()[-1:] == ["HEAVY []"], result.stderr
+
+
+def test_help_answers_at_once(almtok):
+    """0.3 s on a quiet machine; torch alone would add more than a second, transformers three."""
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        almtok("--help", check=True)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 1.5
+
+
+def test_version(almtok):
+    import almtok as package
+
+    assert almtok("--version", check=True).stdout.strip() == f"almtok {package.__version__}"
+
+
+def test_no_command_and_unknown_commands_are_usage_errors(almtok):
+    for arguments in ([], ["fly"], ["train", "fly"], ["plan", "--fly"]):
+        result = almtok(*arguments)
+        assert result.returncode == 2
+        assert "usage: almtok" in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_a_mistake_is_one_line_and_a_traceback_only_when_asked(almtok):
+    result = almtok("plan", "huge")
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == [
+        "almtok: error: 'huge' is neither a preset (tiny, mini, base, paper) nor a checkpoint folder"
+    ]
+    asked = almtok("plan", "huge", "--traceback")
+    assert asked.returncode == 1
+    assert "Traceback" in asked.stderr
+    assert "ValueError" in asked.stderr
+
+
+def test_a_missing_file_is_named(almtok):
+    result = almtok("decode", "nothing.safetensors", "--checkpoint", "nowhere", "--out", "wavs")
+    assert result.returncode == 1
+    assert result.stderr.strip() == "almtok: error: no such file or folder: nothing.safetensors"
+
+
+def test_plan_prints_every_preset(almtok):
+    output = almtok("plan", check=True).stdout
+    rows = {line.split()[0]: line for line in output.splitlines() if line.strip()}
+    assert {"tiny", "mini", "base", "paper"} <= set(rows)
+    assert "0.4125" in rows["mini"]
+    assert "37.5" in rows["mini"]
+
+
+def test_plan_as_json_agrees_with_the_model(almtok):
+    from almtok import ALMTokenizer, ALMTokenizerConfig
+
+    rows = json.loads(almtok("plan", "tiny", "--frames-per-query", "3", "6", "--json").stdout)
+    assert [row["query_rate"] for row in rows] == [25.0, 12.5]
+    model = ALMTokenizer(ALMTokenizerConfig.preset("tiny"))
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    assert weights <= sum(rows[0]["parameters"].values()) < 1.5 * weights
+    assert rows[0]["flops"]["encoder"] > rows[1]["flops"]["encoder"] > 0
+    assert rows[0]["flops"]["patchify"] == pytest.approx(rows[1]["flops"]["patchify"], rel=1e-2)
+
+
+@pytest.mark.slow
+def test_encode_then_decode(almtok, tmp_path):
+    from almtok import ALMTokenizer, ALMTokenizerConfig
+
+    codec = tmp_path / "codec"
+    ALMTokenizer(ALMTokenizerConfig.preset("tiny")).save_pretrained(codec)
+    talk = tmp_path / "in" / "talk.wav"
+    talk.parent.mkdir()
+    time_axis = np.arange(11_111) / 16_000
+    soundfile.write(talk, 0.3 * np.sin(2 * np.pi * 220 * time_axis), 16_000)
+
+    encoded = almtok("encode", "in", "--checkpoint", codec, "--out", "tokens", check=True)
+    assert "1 token files in tokens" in encoded.stdout
+    almtok(
+        "decode", "tokens", "--checkpoint", codec, "--out", "out", "--format", "flac", check=True
+    )
+    wav, sample_rate = soundfile.read(tmp_path / "out" / "talk.flac")
+    assert sample_rate == 24_000
+    assert len(wav) == pytest.approx(11_111 * 24_000 / 16_000, abs=2)
+
+    other = tmp_path / "other"
+    ALMTokenizer(ALMTokenizerConfig.preset("tiny", frames_per_query=5)).save_pretrained(other)
+    refused = almtok("decode", "tokens", "--checkpoint", other, "--out", "out")
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") <= 2 and "Traceback" not in refused.stderr
+
+
+def test_two_inputs_of_one_name_are_refused(almtok, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        soundfile.write(tmp_path / folder / "talk.wav", np.zeros(100), 24_000)
+    result = almtok("encode", "a", "b", "--checkpoint", "nowhere", "--out", "tokens")
+    assert result.returncode == 1
+    assert "would both be written as 'talk'" in result.stderr
