@@ -1,0 +1,127 @@
+"""Every snippet of the README and the docs is run: what is printed there works.
+
+``python`` blocks of one page run one after another in one process, as a reader would type them.
+``sh`` and ``console`` lines that start ``almtok`` must parse; those that are cheap, or become cheap
+by flags added at the end, are run as well. The folders and files that the snippets name are made
+small here: ``runs/demo/codec`` is a tiny untrained codec, ``talk.wav`` a second of tones.
+"""
+
+import contextlib
+import io
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "codec" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+# Flags that make a command of the documentation small; a flag given twice counts the last time.
+SMALLER = {
+    "train codec": "--preset tiny --steps 2 --batch-size 2 --segment-seconds 0.5 --num-workers 0"
+    " --validate-every 0 --no-tensorboard --no-progress",
+}
+RUN = ("plan", "encode", "decode", "--version")
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    return [code for language, code in BLOCK.findall(page.read_text()) if language in languages]
+
+
+def almtok_lines(page: Path) -> list[list[str]]:
+    """The ``almtok`` commands of a page, continued lines joined, comments and prompts removed."""
+    lines = []
+    for code in blocks(page, "sh", "bash", "console"):
+        for line in code.replace("\\\n", " ").splitlines():
+            words = shlex.split(line.removeprefix("$ "), comments=True)
+            if words[:1] == ["almtok"]:
+                lines.append(words[1:])
+    return lines
+
+
+@pytest.fixture(scope="module")
+def reader_folder(tmp_path_factory) -> Path:
+    """A folder as a reader of the documentation has it."""
+    from almtok import ALMTokenizer, ALMTokenizerConfig
+
+    folder = tmp_path_factory.mktemp("reader")
+    tiny = ALMTokenizer(ALMTokenizerConfig.preset("tiny"))
+    for checkpoint in ("runs/demo/codec", "runs/mine/codec"):
+        tiny.save_pretrained(folder / checkpoint)
+    rng = np.random.default_rng(0)
+    for name in ("talk", "voices/a", "voices/b", "noises/a", "tunes/a"):
+        time_axis = np.arange(2 * 24_000) / 24_000
+        tone = 0.3 * np.sin(2 * np.pi * 220 * time_axis) + 0.05 * rng.standard_normal(48_000)
+        (folder / name).parent.mkdir(exist_ok=True)
+        soundfile.write(folder / f"{name}.wav", tone, 24_000)
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_python_snippets_run(page, reader_folder, monkeypatch):
+    monkeypatch.chdir(reader_folder)
+    names: dict[str, object] = {"__name__": name_of(page)}
+    for number, code in enumerate(blocks(page, "python"), start=1):
+        with contextlib.redirect_stdout(io.StringIO()):
+            exec(compile(code, f"{name_of(page)}, python block {number}", "exec"), names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_parse(page):
+    from almtok.__main__ import build_parser
+
+    for words in almtok_lines(page):
+        try:
+            build_parser().parse_args(words)
+        except SystemExit as stop:
+            assert words[-1] in ("--help", "--version") and not stop.code, " ".join(words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_run(page, reader_folder, quiet_environment):
+    for words in almtok_lines(page):
+        extra = SMALLER.get(" ".join(words[:2]), "")
+        if words[0] not in RUN and not extra:
+            continue
+        command = [sys.executable, "-m", "almtok", *words, *extra.split()]
+        result = subprocess.run(
+            command, cwd=reader_folder, env=quiet_environment, capture_output=True, text=True
+        )
+        assert result.returncode == 0, f"almtok {' '.join(words)}\n{result.stderr}"
+
+
+def test_the_readme_has_something_to_run():
+    page = ROOT / "README.md"
+    assert len(blocks(page, "python")) >= 2
+    assert len(almtok_lines(page)) >= 3
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_inside_the_repository_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        if not target.startswith(("http:", "https:", "mailto:")):
+            assert (page.parent / target).exists(), f"{name_of(page)} links to {target}"
+
+
+def test_the_tree_of_the_readme_is_the_tree_on_disk():
+    """Every folder with code under codec/ has its line, and every line its file."""
+    text = (ROOT / "README.md").read_text()
+    tree = next(
+        code
+        for _, code in re.findall(r"^```(\w*)\n(.*?)^```", text, re.M | re.S)
+        if "codec/" in code and "setup.cfg" in code
+    )
+    named = set(re.findall(r"^\s*([\w./]+/)\s", tree, re.M))
+    folders = {"codec/", "lm/", "tasks/", "recipes/", "benchmarks/", "tests/", "docs/"}
+    folders |= {f"{face.parent.name}/" for face in (ROOT / "codec").glob("*/__init__.py")}
+    assert folders <= named
