@@ -1,0 +1,273 @@
+"""Audio files <-> mono float32 waveforms.
+
+soundfile (libsndfile) decodes wav, flac, ogg, opus, mp3, aiff; torchcodec, when it is installed
+and works, decodes what soundfile cannot (m4a, webm). Resampling is soxr. Everything here is numpy
+and free of torch, so that data tools start fast. ``S`` samples, ``C`` channels.
+"""
+
+import contextlib
+import functools
+import io
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+Waveform = NDArray[np.float32]  # [S], mono, full scale is 1.0
+AudioSource = str | os.PathLike[str] | bytes
+
+AUDIO_SUFFIXES = frozenset(
+    ".wav .wave .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .w64 .rf64 .m4a .webm"
+    " .aac .mp4 .wma".split()
+)
+# Files are read in blocks, so that a long multi-channel recording never lies in memory whole.
+_READ_FRAMES = 1 << 20
+# libsndfile 1.2 overruns its stack when a long Vorbis signal is written by one call.
+_WRITE_FRAMES = 4096
+# Input kept around a partial read, longer than half of soxr's filter: its edges are not heard.
+_MARGIN_SECONDS = 0.05
+_FORMATS = {
+    ".wav": ("WAV", "PCM_16"),
+    ".flac": ("FLAC", "PCM_16"),
+    ".ogg": ("OGG", "VORBIS"),
+    ".opus": ("OGG", "OPUS"),
+    ".mp3": ("MP3", "MPEG_LAYER_III"),
+}
+
+
+class AudioError(ValueError):
+    """An audio file that cannot be used.
+
+    Attributes:
+        reason: One word to count by: ``missing``, ``empty``, ``corrupt`` or ``nan``.
+        detail: What exactly was found, for people.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.reason, self.detail)
+
+
+def read_audio(
+    source: AudioSource,
+    sample_rate: int | None = 24000,
+    *,
+    start: float = 0.0,
+    seconds: float | None = None,
+) -> Waveform:
+    """Read a file, or its bytes, as a mono waveform.
+
+    Args:
+        source: Path, or the encoded bytes of a file. The content decides, not the suffix.
+        sample_rate: Rate of the result in Hz; None keeps the rate of the file.
+        start: Where to begin, in seconds.
+        seconds: How much to read, in seconds; None reads to the end. Fewer samples come back when
+            the file ends before.
+
+    Returns:
+        Float32 samples [S]. Lossy formats may overshoot 1.0 slightly; nothing is clipped here.
+
+    Raises:
+        AudioError: The file is missing, empty or corrupt, or holds NaN or infinity.
+    """
+    if start < 0 or (seconds is not None and seconds <= 0):
+        raise ValueError(f"start {start} must be >= 0 and seconds {seconds} must be > 0 or None")
+    name = _name_of(source)
+    _refuse_empty(source, name)
+    try:
+        wav = _read_soundfile(source, sample_rate, start, seconds)
+    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
+        wav = _read_torchcodec(source, name, sample_rate, start, seconds, error)
+    if wav.size == 0:
+        raise AudioError("empty", f"{name} holds no samples (from {start} s on)")
+    if not np.isfinite(wav).all():
+        count = int((~np.isfinite(wav)).sum())
+        raise AudioError("nan", f"{name} holds {count} samples that are NaN or infinite")
+    return wav
+
+
+def write_audio(path: str | os.PathLike[str], wav: Any, sample_rate: int) -> None:
+    """Write a mono waveform; the suffix (.wav .flac .ogg .opus .mp3) chooses the format.
+
+    The file is written aside and renamed, so that a reader never sees half of it.
+
+    Args:
+        path: Where to write; folders are made.
+        wav: Array or tensor [S] or [1, S]; values outside [-1, 1] are clipped.
+        sample_rate: In Hz.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _FORMATS:
+        raise ValueError(f"cannot write {path.name}: the suffix must be one of {sorted(_FORMATS)}")
+    container, subtype = _FORMATS[path.suffix.lower()]
+    samples = as_waveform(wav)
+    if not np.isfinite(samples).all():
+        raise AudioError("nan", f"the waveform for {path.name} holds NaN or infinity")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        with soundfile.SoundFile(
+            aside, "w", sample_rate, 1, subtype=subtype, format=container
+        ) as file:
+            for first in range(0, len(samples), _WRITE_FRAMES):
+                file.write(np.clip(samples[first : first + _WRITE_FRAMES], -1.0, 1.0))
+        os.replace(aside, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            aside.unlink()
+
+
+def as_waveform(wav: Any) -> Waveform:
+    """An array or tensor of shape [S] or [1, S] as a float32 array [S]."""
+    if hasattr(wav, "detach"):
+        wav = wav.detach().float().cpu().numpy()
+    samples = np.asarray(wav, dtype=np.float32)
+    if samples.ndim == 2 and samples.shape[0] == 1:
+        samples = samples[0]
+    if samples.ndim != 1:
+        raise ValueError(f"expected a mono waveform [S] or [1, S], got shape {samples.shape}")
+    return np.ascontiguousarray(samples)
+
+
+def to_mono(wav: NDArray[Any]) -> Waveform:
+    """Mean over the channels: [C, S] or [S] -> [S]."""
+    samples = np.asarray(wav, dtype=np.float32)
+    if samples.ndim == 1:
+        return samples
+    if samples.ndim != 2:
+        raise ValueError(f"expected [channels, samples] or [samples], got shape {samples.shape}")
+    return samples.mean(axis=0, dtype=np.float32)
+
+
+def resample(wav: NDArray[Any], from_rate: int, to_rate: int) -> Waveform:
+    """Resample [S] by soxr in its high quality; the same rate returns the same samples.
+
+    Example:
+        >>> resample(np.zeros(22050, np.float32), 22050, 24000).shape
+        (24000,)
+    """
+    if from_rate <= 0 or to_rate <= 0:
+        raise ValueError(f"sample rates must be positive, got {from_rate} -> {to_rate}")
+    samples = np.ascontiguousarray(wav, dtype=np.float32)
+    if from_rate == to_rate or samples.size == 0:
+        return samples
+    return np.asarray(soxr.resample(samples, from_rate, to_rate, quality="HQ"), dtype=np.float32)
+
+
+def _name_of(source: AudioSource) -> str:
+    return f"{len(source)} bytes of audio" if isinstance(source, bytes) else os.fspath(source)
+
+
+def _refuse_empty(source: AudioSource, name: str) -> None:
+    if isinstance(source, bytes):
+        size = len(source)
+    else:
+        try:
+            size = os.stat(source).st_size
+        except OSError as error:
+            raise AudioError("missing", f"{name} ({error.strerror})") from error
+        if os.path.isdir(source):
+            raise AudioError("corrupt", f"{name} is a folder, expected a file")
+    if size == 0:
+        raise AudioError("empty", f"{name} has 0 bytes")
+
+
+@contextlib.contextmanager
+def _opened(source: AudioSource) -> Iterator[soundfile.SoundFile]:
+    # A file object, not the name: libsndfile takes a name that ends in .raw for headerless PCM.
+    with (
+        io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as raw,
+        soundfile.SoundFile(raw) as file,
+    ):
+        yield file
+
+
+def _read_soundfile(
+    source: AudioSource, sample_rate: int | None, start: float, seconds: float | None
+) -> Waveform:
+    with _opened(source) as file:
+        rate = sample_rate or file.samplerate
+        first = round(start * rate)
+        count = None if seconds is None else max(1, round(seconds * rate))
+        begin, stop = source_range(first, count, file.samplerate, rate)
+        if begin >= file.frames:
+            return np.zeros(0, np.float32)
+        if begin:
+            file.seek(begin)
+        wav = _read_blocks(file, None if stop is None else stop - begin)
+        wav = resample(wav, file.samplerate, rate)
+        skip = first - round(begin * rate / file.samplerate)
+        return wav[skip : None if count is None else skip + count]
+
+
+def source_range(
+    first: int, count: int | None, from_rate: int, to_rate: int
+) -> tuple[int, int | None]:
+    """The input frames that are needed for the output samples ``first .. first + count``.
+
+    The begin is a frame at which an output sample lies exactly, so that a part of a file is
+    resampled to the same samples as the whole.
+    """
+    if from_rate == to_rate:
+        return first, None if count is None else first + count
+    divisor = math.gcd(from_rate, to_rate)
+    step_in, step_out = from_rate // divisor, to_rate // divisor
+    margin = math.ceil(_MARGIN_SECONDS * from_rate)
+    begin = max(0, (first // step_out) * step_in - math.ceil(margin / step_in) * step_in)
+    if count is None:
+        return begin, None
+    return begin, math.ceil((first + count) * from_rate / to_rate) + margin
+
+
+def _read_blocks(file: soundfile.SoundFile, frames: int | None) -> Waveform:
+    blocks: list[Waveform] = []
+    while frames is None or frames > 0:
+        wanted = _READ_FRAMES if frames is None else min(frames, _READ_FRAMES)
+        block = file.read(wanted, dtype="float32", always_2d=True)  # [S, C]
+        blocks.append(to_mono(block.T))
+        if len(block) < wanted:
+            break
+        frames = None if frames is None else frames - len(block)
+    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+
+
+@functools.cache
+def _torchcodec_decoder() -> Any:
+    """The decoder class of torchcodec, or None where it is missing or broken."""
+    try:
+        from torchcodec.decoders import AudioDecoder
+    except (ImportError, RuntimeError, OSError):
+        return None
+    return AudioDecoder
+
+
+def _read_torchcodec(
+    source: AudioSource,
+    name: str,
+    sample_rate: int | None,
+    start: float,
+    seconds: float | None,
+    cause: Exception,
+) -> Waveform:
+    decoder = _torchcodec_decoder()
+    if decoder is None:
+        raise AudioError("corrupt", f"{name} cannot be decoded ({cause})") from cause
+    try:
+        samples = decoder(source if isinstance(source, bytes) else os.fspath(source))
+        decoded = samples.get_all_samples()
+    except (RuntimeError, ValueError) as error:
+        raise AudioError("corrupt", f"{name} cannot be decoded ({cause}; {error})") from error
+    rate = sample_rate or int(decoded.sample_rate)
+    wav = resample(to_mono(decoded.data.numpy()), int(decoded.sample_rate), rate)
+    first = round(start * rate)
+    return wav[first : None if seconds is None else first + max(1, round(seconds * rate))]

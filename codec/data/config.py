@@ -1,0 +1,87 @@
+"""What the data side can be told; no torch here, so that a command line can read it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """How clips are checked, cached and cut.
+
+    The paper does not say how its audio was prepared; the defaults are ours (paper.md 5.4, D).
+    """
+
+    sample_rate: int = 24000
+    """Hz of everything that leaves the corpus."""
+
+    segment_seconds: float = 3.0
+    """Length of a training segment (3 s in stage 1, 6 to 12 s in stage 2: paper.md 5.4, D)."""
+    segment_multiple: int = 1
+    """A segment's samples are rounded down to a multiple of this, such as the codec's hop."""
+
+    min_seconds: float = 0.1
+    """Clips shorter than this are skipped as ``too_short``."""
+    silence_dbfs: float = -60.0
+    """Clips whose loudest 50 ms lie below this RMS level are skipped as ``silent``."""
+
+    loudness_dbfs: float | None = -20.0
+    """Every clip is brought to this level before the random gain; None keeps its own level.
+
+    The level is the RMS of the clip's active 50 ms frames. It is RMS and not LUFS because it needs
+    no filter and differs by 1 to 2 dB on speech; ALMTokenizer2 used -16 LUFS with gain +-3 dB
+    (paper.md 5.4). A whole clip gets one gain, so silence inside it stays as quiet as it was.
+    """
+    max_gain_db: float = 30.0
+    """Silence guard: no clip is raised by more than this."""
+    gain_db: tuple[float, float] = (-10.0, 4.0)
+    """Range of the random gain of each segment, so that the codec meets quiet and loud input."""
+    peak_limit: float = 0.99
+    """A segment whose peak would exceed this is scaled down to it; nothing is ever clipped."""
+
+    short_clips: Literal["join", "pad"] = "join"
+    """What fills a segment when clips are shorter: other clips of the same domain, or zeros."""
+    gap_seconds: tuple[float, float] = (0.05, 0.3)
+    """Range of the silence between joined clips."""
+
+    domain_weights: Mapping[str, float] = field(default_factory=dict)
+    """Share of segments per domain (normalised to 1); empty: by duration."""
+
+    cache_pcm: bool = True
+    """Keep decoded int16 PCM in the cache folder; False reads from the files at every crop."""
+    shard_mebibytes: int = 32
+    """PCM per cache file, which is also what a killed scan has to repeat at most."""
+    scan_threads: int = 2
+    """Threads that decode during a scan; the result does not depend on it."""
+
+    def __post_init__(self) -> None:
+        if self.sample_rate <= 0:
+            raise ValueError(f"sample_rate must be positive, got {self.sample_rate}")
+        if self.segment_samples <= 0:
+            raise ValueError(
+                f"segment_seconds {self.segment_seconds} gives no whole multiple of"
+                f" {self.segment_multiple} samples at {self.sample_rate} Hz"
+            )
+        for name in ("gain_db", "gap_seconds"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} must be (low, high), got {(low, high)}")
+        if self.gap_seconds[0] < 0:
+            raise ValueError(f"gap_seconds must not be negative, got {self.gap_seconds}")
+        if self.short_clips not in ("join", "pad"):
+            raise ValueError(f"short_clips must be 'join' or 'pad', got {self.short_clips!r}")
+        if not 0 < self.peak_limit <= 1:
+            raise ValueError(f"peak_limit must lie in (0, 1], got {self.peak_limit}")
+        if any(weight < 0 for weight in self.domain_weights.values()):
+            raise ValueError(f"domain_weights must be >= 0, got {dict(self.domain_weights)}")
+        if self.scan_threads < 1 or self.shard_mebibytes < 1:
+            raise ValueError(
+                f"scan_threads {self.scan_threads} and shard_mebibytes {self.shard_mebibytes}"
+                " must be at least 1"
+            )
+
+    @property
+    def segment_samples(self) -> int:
+        """Samples of one segment."""
+        samples = round(self.segment_seconds * self.sample_rate)
+        return samples - samples % self.segment_multiple
