@@ -1,1 +1,61 @@
-"""almtok.codec.objectives."""
+"""Objectives of codec training, each with one name in config, log and code.
+
+| name | what | where |
+|---|---|---|
+| `time` | L1 of the waveform | :class:`WaveformLoss` |
+| `mel` | multi-scale log-mel L1 and L2 | :class:`MelLoss` (or :class:`MultiScaleSTFTLoss`) |
+| `adversarial` | generator against six mel discriminators | :func:`generator_adversarial_loss` |
+| `feature_matching` | relative L1 of their feature maps | :func:`feature_matching_loss` |
+| `masked` | MAE on Patchify's frames | :class:`MaskedFrames` |
+| `autoregressive` | next RVQ layer from those before it | :class:`AutoregressiveDepth` |
+| `commitment` | encoder near its codes | the quantizer's own `commitment_loss` |
+
+The first four are functions of the waveform and go through the :class:`Balancer`; the others act on
+inner tensors and are added as they are.
+"""
+
+from .adversarial import (
+    AdversarialKind,
+    discriminator_loss,
+    feature_matching_loss,
+    frozen,
+    generator_adversarial_loss,
+)
+from .autoregressive import (
+    AutoregressiveDepth,
+    AutoregressiveDepthConfig,
+    AutoregressiveOutput,
+)
+from .balancer import Balancer
+from .discriminators import DiscriminatorOutput, MelDiscriminators, MelDiscriminatorsConfig
+from .masked import MaskedBatch, MaskedFrames, MaskedFramesConfig
+from .reconstruction import (
+    MelLoss,
+    MelLossConfig,
+    MultiScaleSTFTLoss,
+    MultiScaleSTFTLossConfig,
+    WaveformLoss,
+)
+
+__all__ = [
+    "AdversarialKind",
+    "AutoregressiveDepth",
+    "AutoregressiveDepthConfig",
+    "AutoregressiveOutput",
+    "Balancer",
+    "DiscriminatorOutput",
+    "MaskedBatch",
+    "MaskedFrames",
+    "MaskedFramesConfig",
+    "MelDiscriminators",
+    "MelDiscriminatorsConfig",
+    "MelLoss",
+    "MelLossConfig",
+    "MultiScaleSTFTLoss",
+    "MultiScaleSTFTLossConfig",
+    "WaveformLoss",
+    "discriminator_loss",
+    "feature_matching_loss",
+    "frozen",
+    "generator_adversarial_loss",
+]

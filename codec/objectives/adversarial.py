@@ -1,0 +1,111 @@
+"""Adversarial and feature-matching losses on the outputs of the discriminators (paper.md 5.1).
+
+Use::
+
+    with frozen(discriminators):                          # generator pass
+        fake = discriminators(prediction)                 # not detached: paper.md 10.1, defect 7
+        with torch.no_grad():
+            real = discriminators(target)
+        losses["adversarial"] = generator_adversarial_loss(fake)
+        losses["feature_matching"] = feature_matching_loss(real, fake)
+    ...
+    loss = discriminator_loss(discriminators(target), discriminators(prediction.detach()))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from .discriminators import DiscriminatorOutput
+
+AdversarialKind = Literal["hinge", "least_squares"]
+
+
+def generator_adversarial_loss(
+    fake_outputs: Sequence[DiscriminatorOutput], kind: AdversarialKind = "hinge"
+) -> Tensor:
+    """Return how far the generator is from being taken for real; `adversarial` in logs.
+
+    Hinge (default, EnCodec's and SoundStream's): `mean max(0, 1 - D(fake))`. Least squares (the
+    author's own later codec): `mean (1 - D(fake))^2`. Averaged over the discriminators.
+    """
+    _check_kind(kind)
+    terms = []
+    for output in fake_outputs:
+        margin = 1.0 - output.logits.float()
+        terms.append((margin.relu() if kind == "hinge" else margin.square()).mean())
+    return torch.stack(terms).mean()
+
+
+def discriminator_loss(
+    real_outputs: Sequence[DiscriminatorOutput],
+    fake_outputs: Sequence[DiscriminatorOutput],
+    kind: AdversarialKind = "hinge",
+) -> Tensor:
+    """Return the discriminators' own loss; 2 (hinge) or 1 (least squares) when all logits are 0.
+
+    Hinge: `mean max(0, 1 - D(real)) + mean max(0, 1 + D(fake))`. Least squares:
+    `mean (1 - D(real))^2 + mean D(fake)^2`. Averaged over the discriminators.
+    """
+    _check_kind(kind)
+    _check_pairs(real_outputs, fake_outputs)
+    terms = []
+    for real, fake in zip(real_outputs, fake_outputs, strict=True):
+        to_real = 1.0 - real.logits.float()
+        if kind == "hinge":
+            terms.append(to_real.relu().mean() + (1.0 + fake.logits.float()).relu().mean())
+        else:
+            terms.append(to_real.square().mean() + fake.logits.float().square().mean())
+    return torch.stack(terms).mean()
+
+
+def feature_matching_loss(
+    real_outputs: Sequence[DiscriminatorOutput], fake_outputs: Sequence[DiscriminatorOutput]
+) -> Tensor:
+    """Return the relative L1 distance of the feature maps; `feature_matching` in logs.
+
+    `mean |real - fake| / mean |real|` per item, map and discriminator (EnCodec, equation 3), then
+    the mean of all. The denominator is taken per item rather than per batch, so the mean over two
+    processes is what one process with both batches computes. Real maps get no gradient.
+    """
+    _check_pairs(real_outputs, fake_outputs)
+    terms = []
+    for real, fake in zip(real_outputs, fake_outputs, strict=True):
+        for real_map, fake_map in zip(real.features, fake.features, strict=True):
+            target = real_map.detach().float().flatten(1)  # [B, n]
+            difference = (fake_map.float().flatten(1) - target).abs().mean(dim=1)  # [B]
+            terms.append((difference / (target.abs().mean(dim=1) + 1e-5)).mean())
+    return torch.stack(terms).mean()
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[nn.Module]:
+    """Keep the parameters of `module` without gradient inside the block.
+
+    Gradients still flow through the module to its input. In the generator pass this both guards the
+    discriminators (their gradients stay as they were) and saves the cost of computing them.
+    The backward pass may run after the block: what counts is how the graph was recorded.
+    """
+    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in trainable:
+        parameter.requires_grad_(False)
+    try:
+        yield module
+    finally:
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in ("hinge", "least_squares"):
+        raise ValueError(f"kind must be 'hinge' or 'least_squares', came {kind!r}")
+
+
+def _check_pairs(real: Sequence[DiscriminatorOutput], fake: Sequence[DiscriminatorOutput]) -> None:
+    if len(real) != len(fake):
+        raise ValueError(f"one fake output per real output: came {len(fake)} for {len(real)}")

@@ -1,0 +1,165 @@
+"""Gradient balancer of EnCodec: weights that mean shares of the gradient, not scales of losses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+Average = Callable[[Tensor], Tensor]  # mean of a 1-D float64 CPU tensor over all processes
+
+
+class Balancer:
+    """Rescale the gradients of several losses at the generator's output.
+
+    Formula. Let `x` be the output waveform `[B, 1, S]`, `g_i = d loss_i / d x`, and `n_i` the
+    exponential moving average (bias-corrected, decay `decay`) of `mean over items of |B * g_i|`.
+    With weights `w_i` of the losses given in this call, the output receives
+
+        `G = sum over i of  total_norm * w_i / (sum over j of w_j) * g_i / n_i`
+
+    and `x.backward(G)` carries it into the generator.
+
+    Reason. Time L1, log-mel and adversarial losses differ by orders of magnitude in gradient, and
+    the ratio drifts in training: fixed weights mean something else every hour. Here `w_i / sum w`
+    is the share of loss i in the gradient, whatever its unit.
+
+    `B *` undoes the mean over the batch inside each loss, so norms are per item: a process with 2b
+    items does what two processes with b items each do, provided gradients are averaged over
+    processes and norms through `average`. (EnCodec's own code leaves `B` out, which multiplies the
+    gradient by the batch size.)
+
+    Use::
+
+        balancer = Balancer({"time": 0.1, "mel": 1.0, "adversarial": 3.0, "feature_matching": 3.0})
+        shares = balancer.backward(losses, prediction)  # instead of (sum of losses).backward()
+        (commitment + masked).backward()                # losses of inner tensors stay outside
+
+    If another loss shares the generator's graph, pass `retain_graph=True` and call its backward
+    after, or hand the sum of those losses over as `unbalanced`: one backward pass does both.
+
+    Args:
+        weights: share of each loss; a loss of weight 0 is skipped, and costs nothing.
+        decay: of the moving average of the norms.
+        total_norm: mean norm per item of the balanced gradient if all losses pull the same way.
+        average: mean over processes, e.g. a gloo all-reduce; None for one process.
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[str, float],
+        decay: float = 0.999,
+        *,
+        total_norm: float = 1.0,
+        average: Average | None = None,
+    ) -> None:
+        negative = {name: weight for name, weight in weights.items() if not weight >= 0}
+        if negative:
+            raise ValueError(f"weights must not be negative, came {negative}")
+        if not 0.0 <= decay < 1.0:
+            raise ValueError(f"decay must be in [0, 1), came {decay}")
+        self.weights = dict(weights)
+        self.decay = decay
+        self.total_norm = total_norm
+        self.average = average
+        # name -> (decayed sum of norms, decayed count); Python floats are float64
+        self._norms: dict[str, tuple[float, float]] = {}
+
+    def backward(
+        self,
+        losses: Mapping[str, Tensor],
+        output: Tensor,
+        *,
+        unbalanced: Tensor | None = None,
+        retain_graph: bool = False,
+    ) -> dict[str, float]:
+        """Send the balanced gradient into the generator.
+
+        Args:
+            losses: name -> scalar, each a function of `output`, each a mean over the batch. Losses
+                without a weight are an error; those missing from `losses` take no share.
+            output: the generator's waveform `[B, 1, S]`, part of the graph of every loss.
+            unbalanced: scalar added as it is (commitment, masked, autoregressive), so that the
+                generator's graph is walked once.
+            retain_graph: keep the generator's graph.
+
+        Returns:
+            Name -> factor that its loss was multiplied with in this step; 0.0 where the loss has
+            had no gradient so far or has no weight.
+
+        Raises:
+            ValueError: for a loss without a weight, or one that does not depend on `output`.
+        """
+        unknown = sorted(set(losses) - set(self.weights))
+        if unknown:
+            raise ValueError(f"no weight for the losses {unknown}; weights: {sorted(self.weights)}")
+        active = [name for name in self.weights if name in losses and self.weights[name] > 0]
+        gradients = self._gradients({name: losses[name] for name in active}, output)
+        self._update(gradients, output.shape[0])
+        factors = {name: 0.0 for name in losses} | self._factors(active)
+        total = torch.zeros_like(output)
+        for name, gradient in gradients.items():
+            # A gradient that is not finite passes through, also with factor 0 (nan * 0 = nan): the
+            # training loop must see it.
+            total = total.add(gradient, alpha=factors[name])
+        roots, seeds = [output], [total]
+        if unbalanced is not None:
+            roots.append(unbalanced)
+            seeds.append(torch.ones_like(unbalanced))
+        torch.autograd.backward(roots, seeds, retain_graph=retain_graph)
+        return factors
+
+    @staticmethod
+    def _gradients(losses: Mapping[str, Tensor], output: Tensor) -> dict[str, Tensor]:
+        gradients = {}
+        for name, loss in losses.items():
+            gradient = None
+            if loss.requires_grad:
+                # Adversarial and feature-matching losses share the discriminators' graph.
+                (gradient,) = torch.autograd.grad(
+                    loss, [output], retain_graph=True, allow_unused=True
+                )
+            if gradient is None:
+                raise ValueError(f"loss {name!r} does not depend on the output: nothing to balance")
+            gradients[name] = gradient
+        return gradients
+
+    def _update(self, gradients: Mapping[str, Tensor], batch: int) -> None:
+        if not gradients:
+            return
+        per_item = [g.flatten(1).double().norm(dim=1) for g in gradients.values()]
+        norms = batch * torch.stack([norm.mean() for norm in per_item]).cpu()  # float64
+        if self.average is not None:
+            norms = self.average(norms)
+        for name, norm in zip(gradients, norms.tolist(), strict=True):
+            # One broken batch must not spoil the average for a thousand steps. The mean over
+            # processes is the same everywhere, so all of them decide alike.
+            if math.isfinite(norm):
+                total, count = self._norms.get(name, (0.0, 0.0))
+                self._norms[name] = (self.decay * total + norm, self.decay * count + 1.0)
+
+    def _factors(self, active: list[str]) -> dict[str, float]:
+        weights = sum(self.weights[name] for name in active)
+        factors = {}
+        for name in active:
+            total, count = self._norms.get(name, (0.0, 0.0))
+            norm = total / count if count else 0.0
+            share = self.total_norm * self.weights[name] / weights
+            factors[name] = share / norm if norm > 0.0 else 0.0
+        return factors
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return name -> float64 `[2]`: decayed sum of the norms, decayed count. Exact."""
+        return {name: torch.tensor(pair, dtype=torch.float64) for name, pair in self._norms.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what :meth:`state_dict` returned; losses without a weight are refused."""
+        unknown = sorted(set(state) - set(self.weights))
+        if unknown:
+            raise ValueError(f"no weight for the losses {unknown}; weights: {sorted(self.weights)}")
+        self._norms = {}
+        for name, pair in state.items():
+            total, count = (float(value) for value in pair)
+            self._norms[name] = (total, count)

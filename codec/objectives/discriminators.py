@@ -1,0 +1,147 @@
+"""The six mel discriminators (paper.md 5.1: hops and channels A, the single network B).
+
+Legend: B batch, S samples, L spectral frames, M mel bands, c hidden channels of one discriminator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from .spectrum import MelScale, mel_magnitude
+
+_STRIDES = (1, 2, 1, 2, 1, 2, 1)
+_DIVISORS = (32, 16, 8, 4, 2, 1)  # widths c/32 .. c, then one channel of logits
+# Three halvings must leave two rows and columns, which is what a reflected border needs.
+_MIN_FRAMES = 9
+
+
+@dataclass(frozen=True, kw_only=True)
+class MelDiscriminatorsConfig:
+    """Settings of :class:`MelDiscriminators`; the defaults are the paper's six."""
+
+    sample_rate: int = 24_000
+    hop_lengths: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)  # A; n_fft = window = 4 x hop (B)
+    channels: tuple[int, ...] = (64, 128, 256, 512, 512, 512)  # A
+    mels: tuple[int, ...] = (32, 64, 64, 96, 128, 128)  # D: about as many as the window resolves
+    channel_divisor: int = 1  # D: 4 or 8 for training on a CPU; no width falls below two
+    mel_scale: MelScale = "slaney"  # D
+    floor: float = 1e-5  # D: added before the logarithm
+    negative_slope: float = 0.2  # B
+
+    def __post_init__(self) -> None:
+        if not len(self.hop_lengths) == len(self.channels) == len(self.mels) > 0:
+            raise ValueError(
+                f"hop_lengths, channels and mels need one entry per discriminator: came "
+                f"{len(self.hop_lengths)}, {len(self.channels)} and {len(self.mels)}"
+            )
+        if min(self.mels) < _MIN_FRAMES:
+            raise ValueError(f"at least {_MIN_FRAMES} mels are needed, came {min(self.mels)}")
+        if self.channel_divisor < 1:
+            raise ValueError(f"channel_divisor must be at least 1, came {self.channel_divisor}")
+
+    @classmethod
+    def reduced(cls, hop_lengths: tuple[int, ...], **fields: object) -> MelDiscriminatorsConfig:
+        """Return the paper's discriminators of the given hops only, other fields replaced."""
+        full = cls()
+        unknown = [hop for hop in hop_lengths if hop not in full.hop_lengths]
+        if unknown:
+            raise ValueError(f"expected hops from {full.hop_lengths}, came {unknown}")
+        chosen = [full.hop_lengths.index(hop) for hop in hop_lengths]
+        return cls(
+            hop_lengths=tuple(hop_lengths),
+            channels=tuple(full.channels[i] for i in chosen),
+            mels=tuple(full.mels[i] for i in chosen),
+            **fields,  # type: ignore[arg-type]
+        )
+
+
+@dataclass(frozen=True)
+class DiscriminatorOutput:
+    """What one discriminator says of a batch."""
+
+    logits: Tensor  # [B, 1, L/8, M/8], positive for real; float32
+    features: tuple[Tensor, ...]  # six maps [B, c/32 .. c, L/s, M/s] with s = 1, 2, 2, 4, 4, 8
+
+
+class MelDiscriminator(nn.Module):
+    """Seven 3x3 convolutions over the mel and the log-mel spectrum of one resolution."""
+
+    def __init__(
+        self, config: MelDiscriminatorsConfig, hop_length: int, channels: int, n_mels: int
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.hop_length = hop_length
+        self.n_mels = n_mels
+        widths = [2, *(max(2, channels // config.channel_divisor // d) for d in _DIVISORS), 1]
+        self.convs = nn.ModuleList(
+            weight_norm(
+                nn.Conv2d(
+                    widths[i], widths[i + 1], 3, stride=stride, padding=1, padding_mode="reflect"
+                )
+            )
+            for i, stride in enumerate(_STRIDES)
+        )
+
+    def forward(self, wav: Tensor) -> DiscriminatorOutput:
+        """Judge `wav [B, 1, S]` of any length S >= 1."""
+        x = self.spectrum(wav)
+        features = []
+        for conv in self.convs[:-1]:
+            x = F.leaky_relu(conv(x), self.config.negative_slope)
+            features.append(x)
+        return DiscriminatorOutput(self.convs[-1](x).float(), tuple(features))
+
+    def spectrum(self, wav: Tensor) -> Tensor:
+        """Return the input of the convolutions `[B, 2, L, M]`: mel and log-mel, both about -1..1.
+
+        The log-mel is mapped from floor..1 to -1..1; without that, the linear channel would be some
+        hundred times smaller than the logarithmic one and never be heard.
+        """
+        shortest = (_MIN_FRAMES - 1) * self.hop_length
+        if wav.shape[-1] < shortest:
+            wav = F.pad(wav, (0, shortest - wav.shape[-1]))
+        mel = mel_magnitude(
+            wav,
+            sample_rate=self.config.sample_rate,
+            n_fft=4 * self.hop_length,
+            hop_length=self.hop_length,
+            n_mels=self.n_mels,
+            mel_scale=self.config.mel_scale,
+        )  # [B, L, M]
+        log_floor = torch.log(mel.new_tensor(self.config.floor))
+        log_mel = 1.0 - 2.0 * (mel + self.config.floor).log() / log_floor
+        return torch.stack([mel, log_mel], dim=1)
+
+
+class MelDiscriminators(nn.Module):
+    """All mel discriminators, each at its own resolution.
+
+    Example:
+        >>> import torch
+        >>> config = MelDiscriminatorsConfig.reduced((256, 1024), channel_divisor=8)
+        >>> outputs = MelDiscriminators(config)(torch.randn(2, 1, 24000))
+        >>> [tuple(output.logits.shape) for output in outputs]
+        [(2, 1, 12, 12), (2, 1, 3, 16)]
+    """
+
+    def __init__(self, config: MelDiscriminatorsConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or MelDiscriminatorsConfig()
+        self.discriminators = nn.ModuleList(
+            MelDiscriminator(self.config, hop, channels, n_mels)
+            for hop, channels, n_mels in zip(
+                self.config.hop_lengths, self.config.channels, self.config.mels, strict=True
+            )
+        )
+
+    def forward(self, wav: Tensor) -> list[DiscriminatorOutput]:
+        """Judge `wav [B, 1, S]` of any length S >= 1, one output per resolution."""
+        if wav.dim() != 3 or wav.shape[1] != 1 or wav.shape[2] < 1:
+            raise ValueError(f"expected a waveform [B, 1, S], came {tuple(wav.shape)}")
+        return [discriminator(wav) for discriminator in self.discriminators]
