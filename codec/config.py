@@ -167,7 +167,9 @@ class ALMTokenizerConfig(PreTrainedConfig):
 
     def bits_per_second(self, frames_per_query: int | None = None) -> float:
         """Nominal bit rate (412.5 at w = 6, three codebooks of 2048)."""
-        return self.query_rate(frames_per_query) * self.num_codebooks * math.log2(self.codebook_size)
+        return (
+            self.query_rate(frames_per_query) * self.num_codebooks * math.log2(self.codebook_size)
+        )
 
     @property
     def sampling_rate(self) -> int:

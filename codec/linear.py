@@ -35,7 +35,9 @@ def unpacked() -> Iterator[None]:
         _packing = before
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation = "none") -> Tensor:
+def linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation = "none"
+) -> Tensor:
     """Return `activation(x @ weight.T + bias)`.
 
     Args:

@@ -1,0 +1,149 @@
+"""Windowed self-attention whose cost is linear in the length.
+
+A sequence is made of blocks (w frames and their query; block size 1 for plain frames). A position
+may attend to its own block and to the blocks before it inside the sliding window (`block_causal`,
+paper.md 2.2 D), to single positions before it (`causal`), or to both sides (`full`). Because the
+reach is bounded, the sequence is folded into chunks and each chunk attends to itself and to the
+reach before (and after) it: no term in the square of the length, in time or in memory.
+
+Letters: `B` batch, `L` positions, `P` cached positions before them, `H` heads, `E` head width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far a position sees, in whole blocks of `block_size` positions."""
+
+    block_size: int
+    before: int  # blocks before the own block
+    after: int  # blocks after the own block: 0 unless the mode is `full`
+
+    @classmethod
+    def of(cls, mode: str, window: int, block_size: int) -> Reach:
+        """Return the reach of a mode for a window in positions (own block included)."""
+        if mode == "causal":
+            return cls(1, window - 1, 0)
+        blocks = max(1, window // block_size)
+        return cls(block_size, blocks - 1, blocks - 1 if mode == "full" else 0)
+
+    @property
+    def past(self) -> int:
+        """Positions before the own block: the length of a full cache."""
+        return self.before * self.block_size
+
+    @property
+    def future(self) -> int:
+        """Positions after the own block."""
+        return self.after * self.block_size
+
+
+def windowed_attention(q: Tensor, k: Tensor, v: Tensor, reach: Reach) -> Tensor:
+    """Attend inside the reach.
+
+    Args:
+        q: queries, `[B, H, L, E]`.
+        k: keys, `[B, H, P + L, E]`: the cache (P a multiple of the block size), then as many as q.
+        v: values, like k.
+        reach: who sees whom.
+
+    Returns:
+        `[B, H, L, E]`.
+    """
+    length, cached = q.shape[2], k.shape[2] - q.shape[2]
+    size = _chunk_size(reach, length)
+    if length <= size:
+        mask = _mask(length, k.shape[2], cached, reach, q.device)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return _folded(q, k, v, reach, size, cached)
+
+
+def _folded(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    reach: Reach,
+    size: int,
+    cached: int,
+) -> Tensor:
+    """Fold into chunks of `size`; chunk n sees keys from its start - past to its end + future."""
+    batch, heads, length, width = q.shape
+    chunks = -(-length // size)
+    tail = chunks * size - length
+    q = F.pad(q, (0, 0, 0, tail)).reshape(batch, heads, chunks, size, width)
+    span = reach.past + size + reach.future
+    padding = (0, 0, reach.past - cached, tail + reach.future)
+    k, v = (
+        F.pad(x, padding).unfold(2, span, size).transpose(-1, -2)  # [B, H, chunks, span, E]
+        for x in (k, v)
+    )
+    q, k, v = (x.transpose(1, 2).flatten(0, 1) for x in (q, k, v))  # [B * chunks, H, ., E]
+    mask = _folded_mask(chunks, size, length, cached, reach, q.device)  # [chunks, 1, size, span]
+    if batch > 1 and mask.shape[0] > 1:
+        mask = mask.repeat(batch, 1, 1, 1)
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    y = y.reshape(batch, chunks, heads, size, width).transpose(1, 2)
+    return y.reshape(batch, heads, chunks * size, width)[:, :, :length]
+
+
+def _chunk_size(reach: Reach, length: int) -> int:
+    """Positions per chunk: about the reach, whole blocks; short sequences stay in one piece."""
+    target = max(reach.past + reach.future, 64)
+    whole = -(-target // reach.block_size) * reach.block_size
+    return length if length <= 2 * whole else whole
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # a cached inference tensor could not take part in training
+def _mask(length: int, keys: int, cached: int, reach: Reach, device: torch.device) -> Tensor | None:
+    """Visibility `[L, P + L]`, or None where everything is visible."""
+    row = (torch.arange(length, device=device) + cached)[:, None] // reach.block_size
+    column = torch.arange(keys, device=device)[None] // reach.block_size
+    visible = (row - column <= reach.before) & (column - row <= reach.after)
+    return None if bool(visible.all()) else visible
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)  # a cached inference tensor could not take part in training
+def _folded_mask(
+    chunks: int, size: int, length: int, cached: int, reach: Reach, device: torch.device
+) -> Tensor:
+    """Visibility `[chunks or 1, 1, size, span]`; one row serves all chunks where they agree."""
+    span = reach.past + size + reach.future
+    row = (torch.arange(size, device=device) + reach.past)[:, None] // reach.block_size
+    column = torch.arange(span, device=device)[None] // reach.block_size
+    near = (row - column <= reach.before) & (column - row <= reach.after)
+    start = torch.arange(chunks, device=device)[:, None, None] * size - reach.past
+    index = start + torch.arange(span, device=device)
+    exists = (index >= -cached) & (index < length)
+    visible = (near & exists)[:, None]
+    # Padded rows at the very end see nothing and are cut off later; softmax needs one key.
+    visible |= ~visible.any(dim=-1, keepdim=True)
+    same = bool((visible == visible[:1]).all())
+    return visible[:1] if same else visible
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)  # a cached inference tensor could not take part in training
+def rotary_table(
+    length: int, width: int, theta: float, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Return cosines and sines `[L, E]` of the rotary embedding, computed in float64."""
+    frequency = theta ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+    angle = torch.arange(length, dtype=torch.float64)[:, None] * frequency
+    angle = torch.cat([angle, angle], dim=-1)
+    return angle.cos().to(device, dtype), angle.sin().to(device, dtype)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn channel pairs (e, e + E/2) of `[B, H, L, E]` by the angle of their position."""
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat([-second, first], dim=-1) * sin

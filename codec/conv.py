@@ -1,0 +1,182 @@
+"""Causal convolutions that stream: one code path for whole signals and for chunks.
+
+Every module here has `step(x, state) -> (y, state)`; a state of None is the start of the signal, and
+the offline call is a single step. Features are `[B, T, C]`, so a strided convolution is a reshape
+(stride samples become channels) followed by a short convolution at the lower rate, and each
+convolution is one matrix product over its taps. That is the same function family as SEANet's strided
+and transposed convolutions of kernel `2 * stride`, without a full-rate pass.
+
+Letters: `B` batch, `T` steps at the layer's rate, `C` channels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .linear import linear
+
+
+class CausalConv(nn.Module):
+    """Convolution over time that sees the past only; stride 1.
+
+    Args:
+        in_channels: `C` of the input.
+        out_channels: `C` of the output.
+        kernel_size: taps.
+        dilation: distance between taps, in steps.
+        weight_norm: reparametrise each output channel as gain times direction. While gradients
+            are off the product is made once and reused.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        dilation: int = 1,
+        weight_norm: bool = True,
+    ):
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.dilation = dilation
+        self.weight = nn.Parameter(torch.empty(out_channels, kernel_size * in_channels))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.gain = nn.Parameter(torch.ones(out_channels, 1)) if weight_norm else None
+        self._fused: tuple[tuple[int, ...], Tensor] | None = None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights as `nn.Conv1d` does and set the gain to their norm."""
+        bound = 1 / math.sqrt(self.weight.shape[1])
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.uniform_(self.bias, -bound, bound)
+        if self.gain is not None:
+            with torch.no_grad():
+                self.gain.copy_(self.weight.norm(dim=1, keepdim=True))
+
+    @property
+    def num_past(self) -> int:
+        """Steps of the past that one output needs: the length of the state."""
+        return (self.kernel_size - 1) * self.dilation
+
+    def step(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Map `[B, T, C]` to `[B, T, O]`, given the last `num_past` inputs before it."""
+        steps = x.shape[1]
+        if state is None:
+            x = F.pad(x, (0, 0, self.num_past, 0))
+        else:
+            x = torch.cat([state, x], dim=1)
+        # taps side by side: [B, T, kernel * C]
+        taps = [x[:, i * self.dilation :][:, :steps] for i in range(self.kernel_size)]
+        y = linear(torch.cat(taps, dim=-1), self._effective_weight(), self.bias)
+        return y, x[:, steps:].clone()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map a whole signal `[B, T, C]` to `[B, T, O]`."""
+        return self.step(x, None)[0]
+
+    def _effective_weight(self) -> Tensor:
+        if self.gain is None:
+            return self.weight
+        if torch.is_grad_enabled() or self.weight.is_inference():
+            return self._normalized()
+        # One fused tensor until a parameter changes, so that `linear` can keep it packed.
+        key = (
+            self.weight._version,
+            self.gain._version,
+            self.weight.data_ptr(),
+            self.gain.data_ptr(),
+        )
+        if self._fused is None or self._fused[0] != key:
+            with torch.inference_mode(False), torch.no_grad():
+                self._fused = (key, self._normalized())
+        return self._fused[1]
+
+    def _normalized(self) -> Tensor:
+        assert self.gain is not None
+        norm = self.weight.norm(dim=1, keepdim=True)
+        return self.weight * (self.gain / norm)
+
+
+class Downsample(nn.Module):
+    """Strided causal convolution of kernel `2 * stride`: `[B, T * stride, C]` to `[B, T, O]`."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, *, weight_norm: bool):
+        super().__init__()
+        self.stride = stride
+        self.conv = CausalConv(
+            stride * in_channels, out_channels, kernel_size=2, weight_norm=weight_norm
+        )
+
+    def step(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Fold `stride` steps into channels, then convolve; the length must be a multiple."""
+        batch, steps, channels = x.shape
+        x = x.reshape(batch, steps // self.stride, self.stride * channels)
+        return self.conv.step(x, state)
+
+
+class Upsample(nn.Module):
+    """Transposed causal convolution: `[B, T, C]` to `[B, T * stride, O]`, no look-ahead."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        *,
+        weight_norm: bool,
+        kernel_size: int = 2,
+    ):
+        super().__init__()
+        self.stride = stride
+        self.conv = CausalConv(
+            in_channels, stride * out_channels, kernel_size, weight_norm=weight_norm
+        )
+
+    def step(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Convolve, then unfold channels into `stride` steps."""
+        y, state = self.conv.step(x, state)
+        batch, steps, channels = y.shape
+        return y.reshape(batch, steps * self.stride, channels // self.stride), state
+
+
+class ResidualUnit(nn.Module):
+    """`x + conv1(elu(conv_k(elu(x))))` with half the channels in between (SEANet)."""
+
+    def __init__(self, channels: int, kernel_size: int, *, weight_norm: bool):
+        super().__init__()
+        hidden = max(1, channels // 2)
+        self.wide = CausalConv(channels, hidden, kernel_size, weight_norm=weight_norm)
+        self.narrow = CausalConv(hidden, channels, 1, weight_norm=weight_norm)
+
+    def step(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Map `[B, T, C]` to `[B, T, C]`."""
+        y, state = self.wide.step(F.elu(x), state)
+        y, _ = self.narrow.step(F.elu(y), None)
+        return x + y, state
+
+
+class Elu(nn.Module):
+    """ELU with the `step` face, so that it can stand in a :class:`Chain`."""
+
+    def step(self, x: Tensor, state: None) -> tuple[Tensor, None]:
+        """Map `[B, T, C]` to `[B, T, C]`; there is no state."""
+        return F.elu(x), None
+
+
+class Chain(nn.ModuleList):
+    """Modules with `step`, one after the other; the state is the list of their states."""
+
+    def step(self, x: Tensor, state: list | None) -> tuple[Tensor, list]:
+        """Pass `x` through all modules."""
+        states = state if state is not None else [None] * len(self)
+        new_states = []
+        for module, before in zip(self, states, strict=True):
+            x, after = module.step(x, before)  # type: ignore[operator]
+            new_states.append(after)
+        return x, new_states

@@ -1,0 +1,384 @@
+"""ALMTokenizer: the whole path from waveform to codes and back, on one screen.
+
+    wav [B,1,S] -patchify-> frames [B,T,D] -encoder-> queries [B,Q,D] -quantizer-> codes [B,K,Q]
+    wav [B,1,S] <-unpatchify- frames [B,T,D] <-decoder- queries [B,Q,D] <-quantizer- codes [B,K,Q]
+
+Letters: `B` batch, `S` samples, `T` frames, `Q` queries, `K` codebooks, `D` width, `w` frames per query.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import AutoConfig, AutoModel
+from transformers.modeling_utils import PreTrainedAudioTokenizerBase
+from transformers.utils import ModelOutput
+
+from .audio import read_audio
+from .checks import check_codes, check_waveform, lengths_of
+from .config import ALMTokenizerConfig
+from .conv import CausalConv
+from .patchify import build_patchify, build_unpatchify
+from .quantizer import ResidualQuantizer
+from .query_coder import QueryDecoder, QueryEncoder
+from .queries import num_queries
+from .streaming import StepState, StreamDecoder, StreamEncoder
+from .tokens import AudioTokens
+from .transformer import Layer, Transformer
+
+
+@dataclass
+class ALMTokenizerEncoderOutput(ModelOutput):
+    """What :meth:`ALMTokenizer.encode` returns."""
+
+    audio_codes: Tensor | None = None  # [B, K, Q] int64
+    audio_codes_mask: Tensor | None = None  # [B, Q] bool, False where a shorter row has ended
+    num_samples: Tensor | None = None  # [B] int64, samples of each row before padding
+
+
+@dataclass
+class ALMTokenizerDecoderOutput(ModelOutput):
+    """What :meth:`ALMTokenizer.decode` returns."""
+
+    audio_values: Tensor | None = None  # [B, 1, S] float32
+
+
+@dataclass
+class ALMTokenizerOutput(ModelOutput):
+    """What :meth:`ALMTokenizer.forward` returns."""
+
+    audio_codes: Tensor | None = None  # [B, K, Q] int64
+    audio_values: Tensor | None = None  # [B, 1, S] float32
+
+
+class ALMTokenizer(PreTrainedAudioTokenizerBase):
+    """The codec of "ALMTokenizer" (ICML 2025), with the contract of the Hugging Face codecs.
+
+    Example:
+        >>> codec = ALMTokenizer(ALMTokenizerConfig.preset("tiny")).eval()
+        >>> out = codec.encode(torch.randn(1, 1, 24_000))
+        >>> list(out.audio_codes.shape)
+        [1, 3, 13]
+        >>> list(codec.decode(out.audio_codes, length=24_000).audio_values.shape)
+        [1, 1, 24000]
+    """
+
+    config_class = ALMTokenizerConfig
+    base_model_prefix = "almtokenizer"
+    main_input_name = "input_values"
+    supports_gradient_checkpointing = True
+    _keep_in_fp32_modules_strict = ["quantizer"]
+    # Seconds of audio (batch counted) that one chunk of a long recording holds: its activations
+    # then stay in the processor's cache, and memory does not grow with the recording.
+    chunk_seconds = 10.0
+
+    def __init__(self, config: ALMTokenizerConfig):
+        super().__init__(config)
+        self.patchify = build_patchify(config)
+        self.encoder = QueryEncoder(config)
+        self.quantizer = ResidualQuantizer(config)
+        self.decoder = QueryDecoder(config)
+        self.unpatchify = build_unpatchify(config)
+        self._fingerprint: tuple[tuple[int, ...], str] | None = None
+        self.post_init()
+
+    # ------------------------------------------------------------------ the path
+
+    @torch.no_grad()
+    def encode(
+        self,
+        input_values: Tensor,
+        padding_mask: Tensor | None = None,
+        frames_per_query: int | None = None,
+        sampling_rate: int | None = None,
+    ) -> ALMTokenizerEncoderOutput:
+        """Turn waveforms into codes.
+
+        Args:
+            input_values: waveforms `[B, 1, S]` in [-1, 1] at `sample_rate`; any length from 1.
+            padding_mask: `[B, S]` (or `[B, 1, S]`), 1 for signal, 0 for padding on the right.
+            frames_per_query: w; 6 (12.5 Hz) unless the config says otherwise. Smaller is finer.
+            sampling_rate: of the input, if you want it checked.
+
+        Returns:
+            Codes `[B, K, Q]` with `Q = ceil(S / (hop * w))`, their mask and the row lengths.
+
+        Raises:
+            ValueError: for another sampling rate, more than one channel, no samples, NaN or
+                infinite samples, integers, or a mask of another shape.
+        """
+        w = self._window(frames_per_query)
+        check_waveform(input_values, sampling_rate, self.config.sample_rate)
+        lengths = lengths_of(input_values, padding_mask)
+        if self._sees_future and bool((lengths != lengths[0]).any()):
+            return self._encode_rows(input_values, lengths, w)
+        codes, state = [], StepState()
+        for piece in self._pieces(input_values, lengths, w):
+            code, state = self.encode_step(piece, w, state)
+            codes.append(code)
+        audio_codes = torch.cat(codes, dim=-1)
+        ends = -(-lengths // (self.config.hop_length * w))
+        mask = torch.arange(audio_codes.shape[-1], device=ends.device) < ends[:, None]
+        return ALMTokenizerEncoderOutput(audio_codes * mask[:, None], mask, lengths)
+
+    @torch.no_grad()
+    def decode(
+        self,
+        audio_codes: Tensor,
+        frames_per_query: int | None = None,
+        length: int | Tensor | None = None,
+    ) -> ALMTokenizerDecoderOutput:
+        """Turn codes into waveforms.
+
+        Args:
+            audio_codes: `[B, L, Q]` int64, from the first `L <= K` codebooks.
+            frames_per_query: the w they were made with.
+            length: samples to keep, one number or `[B]`; all windows by default.
+
+        Returns:
+            Waveforms `[B, 1, S]` float32, zero beyond each row's length.
+
+        Raises:
+            ValueError: for codes of another shape or type, or outside `0 .. codebook_size - 1`.
+        """
+        w = self._window(frames_per_query)
+        self.check_codes(audio_codes)
+        window = self.config.hop_length * w
+        total = audio_codes.shape[-1] * window
+        ends = torch.as_tensor(total if length is None else length, device=audio_codes.device)
+        if self._sees_future and ends.ndim and bool((ends != ends[0]).any()):
+            return self._decode_rows(audio_codes, ends, w)
+        longest = min(total, int(ends.max()))
+        audio = torch.zeros(audio_codes.shape[0], 1, longest, device=audio_codes.device)
+        state, at = StepState(), 0
+        for piece in audio_codes.split(self._chunk_queries(audio_codes.shape[0], w), dim=-1):
+            wav, state = self.decode_step(piece, w, state)
+            audio[..., at : at + wav.shape[-1]] = wav[..., : max(0, longest - at)]
+            at += wav.shape[-1]
+        if ends.ndim:
+            for row, end in zip(audio, ends.tolist(), strict=True):
+                row[:, end:] = 0
+        return ALMTokenizerDecoderOutput(audio)
+
+    def forward(
+        self,
+        input_values: Tensor,
+        padding_mask: Tensor | None = None,
+        frames_per_query: int | None = None,
+    ) -> ALMTokenizerOutput:
+        """Encode and decode: what a listener of the codec would hear, `[B, 1, S]`."""
+        encoded = self.encode(input_values, padding_mask, frames_per_query)
+        decoded = self.decode(encoded.audio_codes, frames_per_query, encoded.num_samples)
+        return ALMTokenizerOutput(encoded.audio_codes, decoded.audio_values)
+
+    def encode_step(
+        self, wav: Tensor, frames_per_query: int, state: StepState
+    ) -> tuple[Tensor, StepState]:
+        """Encode the next whole windows `[B, 1, q * w * hop]` of a stream to codes `[B, K, q]`."""
+        frames, conv = self.patchify.step(wav.to(self.dtype), state.conv)
+        queries, caches = self.encoder.step(frames, frames_per_query, state.transformer)
+        return self.quantizer.quantize(queries), StepState(conv, caches)
+
+    def decode_step(
+        self, codes: Tensor, frames_per_query: int, state: StepState
+    ) -> tuple[Tensor, StepState]:
+        """Decode the next codes `[B, K, q]` of a stream to a waveform `[B, 1, q * w * hop]`."""
+        queries = self.quantizer.dequantize(codes).to(self.dtype)
+        frames, caches = self.decoder.step(queries, frames_per_query, state.transformer)
+        wav, conv = self.unpatchify.step(frames, state.conv)
+        return wav.float(), StepState(conv, caches)
+
+    # ------------------------------------------------------------------ tokens and streams
+
+    def tokenize(
+        self,
+        audio: Tensor | str | os.PathLike[str],
+        sampling_rate: int | None = None,
+        frames_per_query: int | None = None,
+    ) -> AudioTokens:
+        """Turn one recording, a file or samples `[S]`, into :class:`AudioTokens`."""
+        if isinstance(audio, str | os.PathLike):
+            audio, sampling_rate = read_audio(audio, self.sample_rate), self.sample_rate
+        wav = torch.as_tensor(audio)
+        if wav.ndim != 1:
+            raise ValueError(f"tokenize takes one recording [S]; came shape {list(wav.shape)}")
+        wav = wav[None, None].to(self.device)
+        out = self.encode(wav, None, frames_per_query, sampling_rate)
+        w = self._window(frames_per_query)
+        codes = out.audio_codes[0].cpu()
+        return AudioTokens(codes, w, wav.shape[-1], self.sample_rate, self.fingerprint)
+
+    def detokenize(self, tokens: AudioTokens) -> Tensor:
+        """Turn :class:`AudioTokens` of this codec back into samples `[S]`.
+
+        Raises:
+            ValueError: if the tokens were made by another codec.
+        """
+        if tokens.fingerprint != self.fingerprint:
+            raise ValueError(
+                f"these tokens were made by codec {tokens.fingerprint}, this is codec "
+                f"{self.fingerprint}: their codes do not mean the same sounds"
+            )
+        codes = tokens.codes[None].to(self.device)
+        return self.decode(codes, tokens.frames_per_query, tokens.num_samples).audio_values[0, 0]
+
+    def stream_encoder(self, frames_per_query: int | None = None) -> StreamEncoder:
+        """Open a stream from waveform chunks to codes."""
+        self._check_streamable()
+        return StreamEncoder(self, self._window(frames_per_query))
+
+    def stream_decoder(self, frames_per_query: int | None = None) -> StreamDecoder:
+        """Open a stream from codes to waveform."""
+        self._check_streamable()
+        return StreamDecoder(self, self._window(frames_per_query))
+
+    # ------------------------------------------------------------------ facts
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz of the waveform."""
+        return self.config.sample_rate
+
+    @property
+    def frame_rate(self) -> float:
+        """Columns of codes per second at the config's w."""
+        return self.config.query_rate()
+
+    @property
+    def frame_size(self) -> int:
+        """Samples per column of codes at the config's w."""
+        return self.config.hop_length * self.config.frames_per_query
+
+    @property
+    def num_codebooks(self) -> int:
+        """Codes per column."""
+        return self.config.num_codebooks
+
+    @property
+    def codebook_size(self) -> int:
+        """Entries per codebook."""
+        return self.config.codebook_size
+
+    @property
+    def fingerprint(self) -> str:
+        """Name of what the codes mean: a hash of the config and weights that make and read them.
+
+        The decoder and UnPatchify do not enter: a decoder adapted with frozen codes keeps the
+        fingerprint. Weights enter rounded to bfloat16, so the stored precision does not matter.
+        """
+        tensors = [(n, t) for n, t in self.state_dict().items() if _gives_meaning(n)]
+        key = tuple(x for _, t in tensors for x in (t._version, t.data_ptr()))
+        if self._fingerprint is None or self._fingerprint[0] != key:
+            self._fingerprint = (key, _hash(self.config, tensors))
+        return self._fingerprint[1]
+
+    # ------------------------------------------------------------------ checks and inner works
+
+    def check_waveform(self, wav: Tensor, *, allow_empty: bool = False) -> None:
+        """Raise a ValueError unless `wav` is a finite float waveform `[B, 1, S]`."""
+        check_waveform(wav, None, self.config.sample_rate, allow_empty=allow_empty)
+
+    def check_codes(self, codes: Tensor, *, allow_empty: bool = False) -> None:
+        """Raise a ValueError unless `codes` are `[B, 1..K, Q]` inside the codebooks."""
+        check_codes(codes, self.num_codebooks, self.codebook_size, allow_empty=allow_empty)
+
+    def _window(self, frames_per_query: int | None) -> int:
+        w = self.config.frames_per_query if frames_per_query is None else frames_per_query
+        if w < 1 or w + 1 > self.config.attention_window:
+            raise ValueError(
+                f"frames_per_query {w} is outside 1..{self.config.attention_window - 1} "
+                f"(attention_window {self.config.attention_window})"
+            )
+        return w
+
+    @property
+    def _sees_future(self) -> bool:
+        return self.config.attention_mode == "full"
+
+    def _check_streamable(self) -> None:
+        if self._sees_future:
+            raise ValueError("attention_mode 'full' sees the future and cannot stream")
+
+    def _encode_rows(self, wav: Tensor, lengths: Tensor, w: int) -> ALMTokenizerEncoderOutput:
+        """Mode `full`: padding on the right would be seen, so rows go one by one."""
+        rows = [
+            self.encode(wav[i : i + 1, :, :end], None, w).audio_codes[0]
+            for i, end in enumerate(lengths.tolist())
+        ]
+        codes = wav.new_zeros(len(rows), self.num_codebooks, max(r.shape[-1] for r in rows)).long()
+        mask = torch.zeros(len(rows), codes.shape[-1], dtype=torch.bool, device=wav.device)
+        for i, row in enumerate(rows):
+            codes[i, :, : row.shape[-1]] = row
+            mask[i, : row.shape[-1]] = True
+        return ALMTokenizerEncoderOutput(codes, mask, lengths)
+
+    def _decode_rows(self, codes: Tensor, ends: Tensor, w: int) -> ALMTokenizerDecoderOutput:
+        """Mode `full`: codes of padding would be heard, so rows go one by one."""
+        window = self.config.hop_length * w
+        audio = torch.zeros(len(codes), 1, int(ends.max()), device=codes.device)
+        for i, end in enumerate(ends.tolist()):
+            row = codes[i : i + 1, :, : -(-end // window)]
+            audio[i, :, :end] = self.decode(row, w, end).audio_values[0]
+        return ALMTokenizerDecoderOutput(audio)
+
+    def _chunk_queries(self, batch: int, w: int) -> int:
+        """Queries per chunk of a long recording; one chunk where attention sees the future."""
+        if self._sees_future:
+            return 2**31
+        window = self.config.hop_length * w
+        return max(1, int(self.chunk_seconds * self.sample_rate) // (window * batch))
+
+    def _pieces(self, wav: Tensor, lengths: Tensor, w: int):  # noqa: ANN202 (a generator)
+        """Cut `[B, 1, S]` into chunks of whole windows; what is not signal becomes zero."""
+        window = self.config.hop_length * w
+        total = num_queries(wav.shape[-1], self.config.hop_length, w) * window
+        size = min(self._chunk_queries(wav.shape[0], w) * window, total)
+        for start in range(0, total, size):
+            piece = wav[..., start : start + size]
+            if int(lengths.min()) < start + piece.shape[-1]:
+                at = torch.arange(start, start + piece.shape[-1], device=wav.device)
+                piece = piece * (at < lengths[:, None, None])
+            yield F.pad(piece, (0, min(size, total - start) - piece.shape[-1]))
+
+    def _init_weights(self, module: torch.nn.Module) -> None:
+        """Initialise what `from_pretrained` did not find, and every fresh model."""
+        if isinstance(module, Transformer):
+            depth = max(1, len(module.layers))
+            for layer in module.layers:
+                assert isinstance(layer, Layer)
+                for linear in (layer.attention.qkv, layer.attention.out, layer.ffn_in):
+                    torch.nn.init.xavier_uniform_(linear.weight)
+                torch.nn.init.xavier_uniform_(layer.ffn_out.weight, gain=depth**-0.5)
+        elif isinstance(module, CausalConv):
+            module.reset_parameters()
+
+
+def _gives_meaning(name: str) -> bool:
+    """Whether a weight takes part in making codes or in giving them a vector."""
+    statistics = (".count", ".total", ".initialised", ".num_speech")
+    return name.startswith(("patchify.", "encoder.", "quantizer.")) and not name.endswith(
+        statistics
+    )
+
+
+def _hash(config: ALMTokenizerConfig, tensors: list[tuple[str, Tensor]]) -> str:
+    names = (
+        "sample_rate", "strides", "patchify", "normalize_frames", "attention_mode",
+        "attention_window", "rope_theta", "num_attention_heads",
+    )  # fmt: skip
+    digest = hashlib.sha256(json.dumps({n: getattr(config, n) for n in names}).encode())
+    for name, tensor in sorted(tensors):
+        digest.update(f"{name}{list(tensor.shape)}".encode())
+        rounded = tensor.detach().cpu().to(torch.bfloat16).contiguous()
+        digest.update(rounded.view(torch.int16).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+AutoConfig.register("almtokenizer", ALMTokenizerConfig)
+AutoModel.register(ALMTokenizerConfig, ALMTokenizer)

@@ -1,0 +1,187 @@
+"""Residual vector quantization of the queries: `[B, Q, D]` to codes `[B, K, Q]` and back.
+
+Each layer projects the residual into its own code space, takes the nearest entry, projects it back,
+and leaves the rest to the next layer (paper.md 4.2, D). The first codebook is frozen on the semantic
+prior, half speech and half sound entries (paper.md 3, A/B), so only its linear maps learn; the others
+follow their inputs by exponential moving average. Everything here runs in float32, under autocast too.
+
+Letters: `B` batch, `Q` queries, `K` codebooks, `C` entries, `D` width, `P` code width, `N = B * Q`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .codebook import Codebook, LayerUsage
+from .config import ALMTokenizerConfig
+from .linear import Linear
+
+
+@dataclass(frozen=True)
+class QuantizerOutput:
+    """What quantization gives; `L <= K` layers were used."""
+
+    quantized: Tensor  # [B, Q, D] float32, gradient straight through to the queries
+    codes: Tensor  # [B, L, Q] int64
+    commitment_loss: Tensor  # scalar float32, weighted per layer
+    layers: Tensor  # [B, Q, L, D] what each layer contributed, straight through
+
+
+class QuantizerLayer(nn.Module):
+    """One codebook between two linear maps."""
+
+    def __init__(self, config: ALMTokenizerConfig, *, prior: bool):
+        super().__init__()
+        dim = config.prior_dim if prior else config.codebook_dim
+        self.prior = prior
+        self.project_in = Linear(config.hidden_size, dim)
+        self.project_out = Linear(dim, config.hidden_size)
+        self.codebook = Codebook(
+            config.codebook_size,
+            dim,
+            frozen=prior,
+            decay=config.codebook_decay,
+            dead_code_ratio=config.dead_code_ratio,
+        )
+        self.commitment_weight = (
+            config.prior_commitment_weight if prior else config.commitment_weight
+        )
+
+    def forward(self, residual: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Quantise `[N, D]`; returns the layer's output `[N, D]`, codes `[N]`, its loss."""
+        latent = self.project_in(residual)  # [N, P]
+        if self.training and not self.codebook.initialised:
+            self.start(residual)
+            latent = self.project_in(residual)
+        codes = self.codebook.nearest(latent.detach())
+        entries = self.codebook.lookup(codes)
+        if self.training:
+            self.codebook.update(latent.detach(), codes)
+        output = self.project_out(latent + (entries - latent).detach())
+        # Two pulls: the input towards its entry, and the map out of the code space towards the
+        # input. The second is what the update of a codebook does in plain RVQ; a frozen codebook
+        # leaves it to the map (the reason a frozen one can reach all its entries).
+        commitment = self.commitment_weight * F.mse_loss(latent, entries)
+        reach = F.mse_loss(self.project_out(entries), residual.detach())
+        return output, codes, commitment + reach
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Map codes `[...]` to `[..., D]`."""
+        return self.project_out(self.codebook.lookup(codes))
+
+    @torch.no_grad()
+    def start(self, residual: Tensor) -> None:
+        """Place maps or entries by the first vectors `[N, D]` this layer sees in training."""
+        if self.prior:
+            self._match_prior(residual)
+        else:
+            self.codebook.start(self.project_in(residual))
+        self.codebook.initialised.fill_(True)
+
+    def _match_prior(self, residual: Tensor) -> None:
+        """Start the linear maps so that the queries lie where the frozen entries lie.
+
+        Principal axis i of the first batch goes to principal axis i of the codebook, with its
+        variance: without this most frozen entries are never the nearest one (paper.md 3, warning).
+        """
+        x, entries = self.codebook.gather(residual).double(), self.codebook.entries.double()
+        mean_x, mean_c = x.mean(0), entries.mean(0)
+        var_x, axes_x = torch.linalg.eigh(torch.cov(x.T))  # ascending
+        var_c, axes_c = torch.linalg.eigh(torch.cov(entries.T))
+        rank = min(len(var_x), len(var_c))
+        axes_x, axes_c = axes_x[:, -rank:], axes_c[:, -rank:]
+        floor = 1e-4 * var_x[-1].clamp_min(1e-6)  # axes that a small first batch does not fill
+        scale = (var_c[-rank:].clamp_min(0) / var_x[-rank:].clamp_min(floor)).sqrt()
+        there = axes_c @ torch.diag(scale) @ axes_x.T  # [P, D]
+        back = axes_x @ torch.diag(1 / scale.clamp_min(1e-3)) @ axes_c.T  # [D, P]
+        self.project_in.weight.copy_(there)
+        self.project_in.bias.copy_(mean_c - there @ mean_x)
+        self.project_out.weight.copy_(back)
+        self.project_out.bias.copy_(mean_x - back @ mean_c)
+
+
+class ResidualQuantizer(nn.Module):
+    """K layers, each quantising what the ones before left over."""
+
+    def __init__(self, config: ALMTokenizerConfig):
+        super().__init__()
+        frozen = {"first": 1, "none": 0, "all": config.num_codebooks}[config.prior_codebooks]
+        self.dropout = config.quantizer_dropout
+        self.layers = nn.ModuleList(
+            QuantizerLayer(config, prior=i < frozen) for i in range(config.num_codebooks)
+        )
+
+    def forward(self, queries: Tensor, num_quantizers: int | None = None) -> QuantizerOutput:
+        """Quantise queries `[B, Q, D]` with the first `num_quantizers` layers (all by default)."""
+        batch, count, width = queries.shape
+        with torch.autocast(queries.device.type, enabled=False):
+            residual = queries.float().reshape(-1, width)  # [N, D]
+            outputs, codes, losses = [], [], []
+            for layer in self.layers[: num_quantizers or self._drawn_depth()]:
+                output, code, loss = layer(residual)
+                residual = residual - output.detach()
+                outputs.append(output)
+                codes.append(code)
+                losses.append(loss)
+            stacked = torch.stack(outputs, dim=1)  # [N, L, D]
+        return QuantizerOutput(
+            quantized=stacked.sum(dim=1).reshape(batch, count, width),
+            codes=torch.stack(codes).reshape(-1, batch, count).transpose(0, 1).contiguous(),
+            commitment_loss=torch.stack(losses).sum(),
+            layers=stacked.reshape(batch, count, -1, width),
+        )
+
+    @torch.no_grad()
+    def start(self, queries: Tensor) -> None:
+        """Start every layer on many queries `[N, D]` at once, best several for each entry.
+
+        Without this call the first training batch does it, with what it has.
+        """
+        residual = queries.float()
+        for layer in self.layers:
+            layer.start(residual)
+            residual = residual - layer.decode(layer.codebook.nearest(layer.project_in(residual)))
+
+    @torch.no_grad()
+    def quantize(self, queries: Tensor) -> Tensor:
+        """Return the codes `[B, K, Q]` of queries `[B, Q, D]`; nothing is updated."""
+        with torch.autocast(queries.device.type, enabled=False):
+            residual, codes = queries.float(), []
+            for layer in self.layers:
+                code = layer.codebook.nearest(layer.project_in(residual))
+                residual = residual - layer.decode(code)
+                codes.append(code)
+        return torch.stack(codes, dim=1)
+
+    def dequantize(self, codes: Tensor) -> Tensor:
+        """Return the quantised queries `[B, Q, D]` of codes `[B, L, Q]`, L from 1 to K."""
+        parts = zip(self.layers, codes.unbind(dim=1), strict=False)
+        with torch.autocast(codes.device.type, enabled=False):
+            return torch.stack([layer.decode(code) for layer, code in parts]).sum(dim=0)
+
+    def usage(self) -> list[LayerUsage]:
+        """Return how the entries of each layer were used lately."""
+        return [layer.codebook.usage() for layer in self.layers]
+
+    @torch.no_grad()
+    def load_prior(self, centroids: Tensor, num_speech: int) -> None:
+        """Put semantic centroids `[C, P]` into the frozen codebooks; speech entries come first.
+
+        Raises:
+            ValueError: if no layer is frozen, or the shape is not `[C, P]` of the config.
+        """
+        frozen = [layer for layer in self.layers if layer.prior]
+        if not frozen:
+            raise ValueError("this codec learns every codebook (prior_codebooks='none')")
+        for layer in frozen:
+            layer.codebook.freeze_on(centroids, num_speech)
+
+    def _drawn_depth(self) -> int:
+        """All layers, or with quantizer dropout now and then the first few only."""
+        if self.training and self.dropout and float(torch.rand(())) < self.dropout:
+            return int(torch.randint(1, len(self.layers) + 1, ()))
+        return len(self.layers)

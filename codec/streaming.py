@@ -1,0 +1,124 @@
+"""Streams: audio in and codes out as they come, and the way back, with a latency of one window.
+
+The streams call the very step functions of which the offline calls are made, so their results agree
+with them (tests/codec/test_parity.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from .model import ALMTokenizer
+
+
+@dataclass
+class StepState:
+    """What encoder or decoder remember between two steps of a stream."""
+
+    conv: Any = None  # of Patchify or UnPatchify
+    transformer: Any = None  # caches of the query encoder or decoder
+
+
+@dataclass
+class StreamEncoder:
+    """Push waveform chunks of any length, get codes as soon as a window is full.
+
+    Made by :meth:`ALMTokenizer.stream_encoder`; use it as a context manager or alone.
+    """
+
+    codec: ALMTokenizer
+    frames_per_query: int
+    num_samples: int = 0  # pushed so far
+    _state: StepState = field(default_factory=StepState)
+    _rest: Tensor | None = None  # [B, 1, < window] samples that do not fill a window yet
+    _closed: bool = False
+
+    def push(self, chunk: Tensor) -> Tensor:
+        """Take samples `[S]`, `[1, S]` or `[B, 1, S]`; return the new codes `[B, K, q]`, q >= 0."""
+        self._check_open()
+        chunk = _as_waveform(chunk)
+        self.codec.check_waveform(chunk, allow_empty=True)
+        self.num_samples += chunk.shape[-1]
+        rest = chunk if self._rest is None else torch.cat([self._rest, chunk], dim=-1)
+        window = self.codec.config.hop_length * self.frames_per_query
+        whole = rest.shape[-1] // window * window
+        self._rest = rest[..., whole:].clone()
+        return self._encode(rest[..., :whole])
+
+    def finish(self) -> Tensor:
+        """End the stream: pad the last window with zeros and return its codes `[B, K, 0 or 1]`."""
+        self._check_open()
+        self._closed = True
+        rest = self._rest if self._rest is not None else torch.zeros(1, 1, 0)
+        window = self.codec.config.hop_length * self.frames_per_query
+        if rest.shape[-1]:
+            rest = torch.nn.functional.pad(rest, (0, window - rest.shape[-1]))
+        return self._encode(rest)
+
+    def __enter__(self) -> StreamEncoder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed = True
+
+    def _encode(self, wav: Tensor) -> Tensor:
+        if wav.shape[-1] == 0:
+            return torch.zeros(
+                wav.shape[0], self.codec.num_codebooks, 0, dtype=torch.int64, device=wav.device
+            )
+        with torch.no_grad():
+            codes, self._state = self.codec.encode_step(wav, self.frames_per_query, self._state)
+        return codes
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError("this stream is finished; open a new one with stream_encoder()")
+
+
+@dataclass
+class StreamDecoder:
+    """Push codes, get the waveform of their windows at once: no look-ahead.
+
+    Made by :meth:`ALMTokenizer.stream_decoder`; use it as a context manager or alone.
+    """
+
+    codec: ALMTokenizer
+    frames_per_query: int
+    _state: StepState = field(default_factory=StepState)
+    _closed: bool = False
+
+    def push(self, codes: Tensor) -> Tensor:
+        """Take codes `[K, q]` or `[B, K, q]`; return the waveform `[B, 1, q * w * hop]`."""
+        if self._closed:
+            raise ValueError("this stream is finished; open a new one with stream_decoder()")
+        codes = codes.unsqueeze(0) if codes.ndim == 2 else codes
+        self.codec.check_codes(codes, allow_empty=True)
+        if codes.shape[-1] == 0:
+            return torch.zeros(codes.shape[0], 1, 0, device=codes.device)
+        with torch.no_grad():
+            wav, self._state = self.codec.decode_step(codes, self.frames_per_query, self._state)
+        return wav
+
+    def finish(self) -> None:
+        """End the stream; nothing is left to come, since the decoder has no look-ahead."""
+        self._closed = True
+
+    def __enter__(self) -> StreamDecoder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.finish()
+
+
+def _as_waveform(chunk: Tensor) -> Tensor:
+    """Bring `[S]` and `[1, S]` to `[1, 1, S]`."""
+    if chunk.ndim == 1:
+        return chunk[None, None]
+    if chunk.ndim == 2 and chunk.shape[0] == 1:
+        return chunk[None]
+    return chunk
