@@ -1,0 +1,66 @@
+"""Files that are there whole or not at all, and whose bytes depend on their content alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+
+def write_aside(path: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a file beside ``path`` and rename it: a kill leaves the old or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f"{path.name}.tmp-", dir=path.parent)
+    os.close(handle)
+    aside = Path(name)
+    try:
+        write(aside)
+        # mkstemp makes files that only their owner may read.
+        aside.chmod(0o666 & ~_umask())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write tensors with one JSON text as their metadata.
+
+    One metadata key only: safetensors writes several in random order, and equal priors must be
+    equal files.
+    """
+    data = save(
+        {name: tensor.contiguous() for name, tensor in tensors.items()},
+        metadata={"about": json.dumps(about, sort_keys=True)},
+    )
+    write_aside(path, lambda aside: aside.write_bytes(data) and None)
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors and the JSON text of a file written by ``save_tensors``."""
+    if not path.is_file():
+        raise FileNotFoundError(2, "no such file", str(path))
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, about
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
+
+
+def hash_json(value: Any) -> str:
+    """Return the SHA-256 (hex) of a JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
