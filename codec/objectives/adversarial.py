@@ -77,9 +77,9 @@ def feature_matching_loss(
     terms = []
     for real, fake in zip(real_outputs, fake_outputs, strict=True):
         for real_map, fake_map in zip(real.features, fake.features, strict=True):
-            target = real_map.detach().float().flatten(1)  # [B, n]
-            difference = (fake_map.float().flatten(1) - target).abs().mean(dim=1)  # [B]
-            terms.append((difference / (target.abs().mean(dim=1) + 1e-5)).mean())
+            target = real_map.detach().float()  # [B, channels, frames, mels]
+            difference = (fake_map.float() - target).abs().mean(dim=(1, 2, 3))  # [B]
+            terms.append((difference / (target.abs().mean(dim=(1, 2, 3)) + 1e-5)).mean())
     return torch.stack(terms).mean()
 
 

@@ -29,7 +29,7 @@ class MaskedFramesConfig:
     rate_low: float = 0.2  # A
     rate_high: float = 0.3  # A
     encoder_layers: int = 2  # D: the own encoder of stage 1; 0 where one is always given (stage 2)
-    decoder_layers: int = 2  # D
+    decoder_layers: int = 1  # D: small, as in every MAE; the encoder shall do the work
     num_heads: int = 4  # D
     ffn_ratio: int = 4  # D
     window: int = 128  # D: frames seen to each side

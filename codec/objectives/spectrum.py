@@ -16,12 +16,13 @@ module is built on the meta device, nothing to be rounded by `module.to(bfloat16
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 MelScale = Literal["slaney", "htk"]
 
@@ -45,8 +46,10 @@ def magnitude(wav: Tensor, n_fft: int, hop_length: int) -> Tensor:
     Returns:
         `[B, L, F]` with `L = 1 + S // hop_length` and `F = n_fft // 2 + 1`.
     """
-    if n_fft % hop_length:
-        raise ValueError(f"n_fft must be a multiple of hop_length: came {n_fft} and {hop_length}")
+    if n_fft % hop_length or n_fft % 2:
+        raise ValueError(
+            f"n_fft must be even and a multiple of hop_length: came {n_fft} and {hop_length}"
+        )
     with torch.autocast(device_type=wav.device.type, enabled=False):
         wav = wav.float()
         wav = wav.reshape(wav.shape[0], 1, wav.shape[-1])
@@ -58,7 +61,36 @@ def magnitude(wav: Tensor, n_fft: int, hop_length: int) -> Tensor:
         num_frames = num_hops - overlap + 1
         hops = wav[:, : num_hops * hop_length].reshape(-1, num_hops, hop_length)
         frames = torch.cat([hops[:, i : i + num_frames] for i in range(overlap)], dim=-1)
-        return torch.fft.rfft(frames * _window(n_fft, wav.device)).abs()  # [B, L, F]
+        return _Magnitude.apply(frames * _window(n_fft, wav.device))  # [B, L, F]
+
+
+class _Magnitude(torch.autograd.Function):
+    """`rfft(frames).abs()` of frames of even length, in half the time on a CPU.
+
+    PyTorch's own backward pass of `rfft` is a complex transform of twice the size needed, and its
+    complex `abs` is a slow `hypot`; 2.5 against 4.5 ms for eight seconds of audio.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, frames: Tensor) -> Tensor:
+        """Map `[..., n]` to magnitudes `[..., n // 2 + 1]`."""
+        spectrum = torch.fft.rfft(frames)
+        real, imaginary = torch.view_as_real(spectrum).unbind(-1)
+        magnitudes = real.square().addcmul_(imaginary, imaginary).sqrt_()
+        ctx.save_for_backward(spectrum, magnitudes)
+        ctx.length = frames.shape[-1]
+        return magnitudes
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """Return the gradient of the frames; zero where the magnitude is zero."""
+        spectrum, magnitudes = ctx.saved_tensors
+        scale = gradient / magnitudes.clamp_min(1e-15)
+        # The inverse transform counts every bin but the first and the last twice.
+        scale[..., 1:-1] *= 0.5
+        scaled = torch.view_as_complex(torch.view_as_real(spectrum) * scale[..., None])
+        return torch.fft.irfft(scaled, n=ctx.length, norm="forward")
 
 
 def mel_magnitude(
