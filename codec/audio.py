@@ -184,11 +184,12 @@ def _refuse_empty(source: AudioSource, name: str) -> None:
 
 @contextlib.contextmanager
 def _opened(source: AudioSource) -> Iterator[soundfile.SoundFile]:
-    # A file object, not the name: libsndfile takes a name that ends in .raw for headerless PCM.
-    with (
-        io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as raw,
-        soundfile.SoundFile(raw) as file,
-    ):
+    if isinstance(source, bytes):
+        with io.BytesIO(source) as memory, soundfile.SoundFile(memory) as file:
+            yield file
+        return
+    # The descriptor, not the name: soundfile takes a name that ends in .raw for headerless PCM.
+    with open(source, "rb") as raw, soundfile.SoundFile(raw.fileno(), closefd=False) as file:
         yield file
 
 
@@ -260,13 +261,14 @@ def _read_torchcodec(
     cause: Exception,
 ) -> Waveform:
     decoder = _torchcodec_decoder()
+    why = getattr(cause, "error_string", cause)  # without the number of the file descriptor
     if decoder is None:
-        raise AudioError("corrupt", f"{name} cannot be decoded ({cause})") from cause
+        raise AudioError("corrupt", f"{name} cannot be decoded ({why})") from cause
     try:
         samples = decoder(source if isinstance(source, bytes) else os.fspath(source))
         decoded = samples.get_all_samples()
     except (RuntimeError, ValueError) as error:
-        raise AudioError("corrupt", f"{name} cannot be decoded ({cause}; {error})") from error
+        raise AudioError("corrupt", f"{name} cannot be decoded ({why}; {error})") from error
     rate = sample_rate or int(decoded.sample_rate)
     wav = resample(to_mono(decoded.data.numpy()), int(decoded.sample_rate), rate)
     first = round(start * rate)
