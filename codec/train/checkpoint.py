@@ -1,0 +1,218 @@
+"""Checkpoints: safetensors and JSON in one folder per step, complete or not there at all.
+
+A checkpoint is written into a folder beside its place, every file is synced to the disk, and the
+folder is renamed last; a crash at any moment leaves the older checkpoints as they were. No pickle
+is written or read.
+"""
+
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+STATE_FILE = "state.json"
+FORMAT = 1
+
+
+class CheckpointError(OSError):
+    """A checkpoint could not be written or read; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What one checkpoint holds."""
+
+    step: int  # optimiser steps done
+    tensors: dict[str, dict[str, Tensor]]  # by file stem, then by name
+    state: dict[str, Any]  # JSON: config, counters
+
+
+def folder_of(run: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies in a run folder."""
+    return run / "checkpoints" / f"step-{step:08d}"
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether every file that the checkpoint's state names is there in full."""
+    try:
+        files = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["files"]
+        return all((folder / name).stat().st_size == size for name, size in files.items())
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def complete_checkpoints(run: Path) -> list[Path]:
+    """Complete checkpoints of a run folder, oldest first."""
+    names = (run / "checkpoints").glob("step-*")
+    found = [p for p in names if re.fullmatch(r"step-\d+", p.name) and is_complete(p)]
+    return sorted(found, key=lambda path: int(path.name.split("-")[1]))
+
+
+def newest_checkpoint(run: Path) -> Path | None:
+    """The newest complete checkpoint of a run folder, if there is one."""
+    found = complete_checkpoints(run)
+    return found[-1] if found else None
+
+
+def write_checkpoint(
+    run: Path,
+    step: int,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    state: Mapping[str, Any],
+    keep: int,
+) -> Path:
+    """Write a checkpoint aside, sync it, rename it into place, then drop the oldest.
+
+    Args:
+        run: Run folder.
+        step: Optimiser steps done.
+        tensors: For each file stem the tensors by name; empty files are not written.
+        state: JSON-ready values beside them.
+        keep: How many checkpoints stay.
+
+    Raises:
+        CheckpointError: The disk is full or refuses; older checkpoints are untouched.
+    """
+    place = folder_of(run, step)
+    aside = place.with_name(f".tmp-{place.name}-{os.getpid()}")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(place.parent)
+        aside.mkdir()
+        for stem, group in tensors.items():
+            if group:
+                save_file(_plain(group), aside / f"{stem}.safetensors")
+        sizes = {p.name: p.stat().st_size for p in sorted(aside.iterdir())}
+        text = json.dumps({"format": FORMAT, "step": step, "files": sizes, **state}, indent=1)
+        (aside / STATE_FILE).write_text(text, encoding="utf-8")
+        for path in (*aside.iterdir(), aside):
+            _sync(path)
+        if place.exists():  # the same step saved twice, or an incomplete folder
+            shutil.rmtree(place)
+        os.replace(aside, place)
+        _sync(place.parent)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise CheckpointError(_why(error, run, step)) from error
+    for old in complete_checkpoints(run)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return place
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Read a complete checkpoint.
+
+    Raises:
+        CheckpointError: The folder is missing, incomplete or of another format.
+    """
+    if not is_complete(folder):
+        raise CheckpointError(f"{folder} is not a complete checkpoint (no or unfinished files)")
+    state = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+    if state["format"] != FORMAT:
+        raise CheckpointError(
+            f"{folder} has checkpoint format {state['format']}, this version reads {FORMAT}"
+        )
+    stems = [Path(name).stem for name in state["files"] if name.endswith(".safetensors")]
+    tensors = {stem: load_file(folder / f"{stem}.safetensors") for stem in stems}
+    return Checkpoint(step=state["step"], tensors=tensors, state=state)
+
+
+def find_source(path: str | os.PathLike[str]) -> Path:
+    """The folder with weights that an explicit path means: a checkpoint or a saved model.
+
+    A run folder stands for its newest checkpoint, or for its exported ``model`` if there is none.
+
+    Raises:
+        CheckpointError: Nothing of that kind is there.
+    """
+    folder = Path(path)
+    if is_complete(folder):
+        return folder
+    newest = newest_checkpoint(folder)
+    if newest is not None:
+        return newest
+    for candidate in (folder / "model", folder):
+        if (candidate / "config.json").is_file() and (candidate / "model.safetensors").is_file():
+            return candidate
+    found = "is missing" if not folder.exists() else "holds none"
+    raise CheckpointError(
+        f"no weights to start from: expected a run folder, a checkpoint or a saved model,"
+        f" but {folder} {found}"
+    )
+
+
+def _plain(group: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous CPU tensors that share no memory, as safetensors wants them."""
+    plain: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in group.items():
+        value = tensor.detach().to("cpu").contiguous()
+        if value.numel() and value.data_ptr() in seen:
+            value = value.clone()
+        seen.add(value.data_ptr())
+        plain[name] = value
+    return plain
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_leftovers(parent: Path) -> None:
+    for path in parent.glob(".tmp-step-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _why(error: Exception, run: Path, step: int) -> str:
+    """What went wrong with a write, and what is left to go on from."""
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or any(
+        words in str(error) for words in ("No space left", "quota", "File too large")
+    )
+    newest = newest_checkpoint(run)
+    rest = f"the newest complete checkpoint is {newest}" if newest else "no older one exists"
+    if full:
+        free = shutil.disk_usage(run if run.exists() else run.parent).free / 2**20
+        return (
+            f"disk full while saving step {step} in {run} ({free:.0f} MiB free);"
+            f" {rest}: make room and run the same command again"
+        )
+    return f"cannot save step {step} in {run}: {error}; {rest}"
+
+
+def tensors_of(module: torch.nn.Module) -> dict[str, Tensor]:
+    """All parameters and buffers of a module, also the buffers its state_dict leaves out."""
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+@torch.no_grad()
+def restore(module: torch.nn.Module, values: Mapping[str, Tensor], what: str) -> None:
+    """Copy tensors back into a module made for them.
+
+    Raises:
+        CheckpointError: Names or shapes differ.
+    """
+    own = tensors_of(module)
+    if own.keys() != values.keys():
+        odd = sorted(own.keys() ^ values.keys())
+        raise CheckpointError(f"{what}: names differ from the checkpoint: {', '.join(odd[:5])}")
+    for name, tensor in own.items():
+        if tensor.shape != values[name].shape:
+            raise CheckpointError(
+                f"{what}: {name} has shape {list(values[name].shape)} in the checkpoint,"
+                f" expected {list(tensor.shape)}"
+            )
+        tensor.copy_(values[name])

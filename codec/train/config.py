@@ -1,0 +1,296 @@
+"""The configuration of one training run, as plain data (no torch is imported here).
+
+A stage is a config: :func:`stage1`, :func:`stage2` and :func:`adapt` give the defaults of the
+three kinds of run, and every keyword changes one field. ``almtok train codec`` makes its flags from
+the fields below, with the help text that stands beside each.
+"""
+
+import dataclasses
+import difflib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+STAGES = ("1", "2", "adapt")
+PRECISIONS = ("fp32", "bf16", "bf16-all")
+SCHEDULES = ("constant", "cosine", "exponential")
+
+# Fields that change how a run is watched or saved, but not one bit of what it computes: a run
+# folder may be continued with other values of these.
+FREE_FIELDS = frozenset(
+    {
+        "out",
+        "num_workers",
+        "log_every",
+        "checkpoint_every",
+        "checkpoint_minutes",
+        "keep",
+        "validate_every",
+        "validation_clips",
+        "tensorboard",
+        "progress",
+        "cache_dir",
+        "device",
+        "max_skips",
+        "alarm_usage",
+        "alarm_discriminator",
+        "alarm_after",
+    }
+)
+
+
+def option(default: Any, help_text: str) -> Any:
+    """A dataclass field with its help text; mutable defaults are copied for each config."""
+    metadata = {"help": help_text}
+    if isinstance(default, (dict, list)):
+        return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CodecTrainConfig:
+    """All that decides the outcome of a codec training run.
+
+    The optimiser values are our defaults: the paper's own were not found (paper.md 5.4, D).
+    """
+
+    # What is trained.
+    stage: str = option(
+        "1", "1: patchify + unpatchify; 2: all but patchify; adapt: decoder side, frozen codes"
+    )
+    preset: str = option("mini", "model preset: tiny, mini, base, paper")
+    model_config: str | None = option(
+        None, "folder or config.json of the model instead of a preset"
+    )
+    model: dict[str, Any] = option({}, "JSON object of model config fields that differ")
+    init_from: str | None = option(
+        None, "run folder, checkpoint or saved model whose weights this run starts from"
+    )
+    freeze_patchify: bool = option(True, "stage 2: keep patchify as stage 1 left it (paper.md 5.2)")
+    prior: str | None = option(None, "prior.safetensors for the first codebook (stage 2)")
+
+    # Data.
+    data: list[str] = option([], "training sources: folder, manifest, Parquet, hf:NAME; DOMAIN=...")
+    validation_data: list[str] = option([], "held-out sources, same forms")
+    dataset: dict[str, Any] = option({}, "JSON object of data config fields that differ")
+    cache_dir: str | None = option(None, "folder of decoded audio (default: OUT/cache)")
+    segment_seconds: float = option(3.0, "length of a training crop in seconds")
+    num_workers: int = option(1, "data loading processes (0: in the training process)")
+
+    # Length and place of the run.
+    out: str = option("runs/codec", "run folder")
+    steps: int = option(10_000, "optimiser steps in all")
+    batch_size: int = option(16, "crops per optimiser step, over all processes and micro-batches")
+    accumulate: int = option(1, "micro-batches into which a step's crops are divided")
+    seed: int = option(0, "all randomness of the run is a function of this and the step number")
+
+    # Optimisers (generator and discriminators alike).
+    lr: float = option(2e-4, "peak learning rate of the generator")
+    discriminator_lr: float = option(2e-4, "peak learning rate of the discriminators")
+    autoregressive_lr_scale: float = option(1.0, "learning rate factor of the AR transformer")
+    betas: list[float] = option([0.8, 0.99], "AdamW betas")
+    weight_decay: float = option(0.01, "AdamW weight decay (never on norms, biases, tokens)")
+    schedule: str = option("cosine", "learning rate after warm-up: constant, cosine, exponential")
+    warmup_steps: int = option(500, "linear warm-up steps")
+    lr_floor: float = option(0.05, "last learning rate as a share of the peak")
+    clip_norm: float = option(1.0, "gradient norm above which gradients are scaled down; 0: never")
+    ema_decay: float = option(0.999, "decay of the generator's averaged weights; 0: none")
+
+    # Losses: one weight per name in the log; zero switches a term off.
+    balancer: bool = option(
+        True, "EnCodec's gradient balancer for time, mel, adversarial, matching"
+    )
+    balancer_decay: float = option(0.99, "decay of the balancer's gradient norms")
+    weight_time: float = option(0.1, "waveform L1")
+    weight_mel: float = option(1.0, "multi-scale mel spectrogram distance")
+    weight_adversarial: float = option(3.0, "adversarial loss of the generator")
+    weight_feature_matching: float = option(3.0, "discriminator feature distance")
+    weight_masked: float = option(1.0, "masked frame prediction (MAE)")
+    weight_autoregressive: float = option(0.0, "next RVQ layer prediction (stage 2)")
+    weight_commitment: float = option(0.0, "RVQ commitment (stage 2)")
+    weight_latent: float = option(
+        0.0, "distance of decoder frames to patchify frames; ours, for small budgets (stage 2)"
+    )
+    mel: dict[str, Any] = option({}, "JSON object of mel loss fields that differ")
+    discriminators: dict[str, Any] = option({}, "JSON object of discriminator fields that differ")
+    masked: dict[str, Any] = option({}, "JSON object of MAE fields that differ")
+    autoregressive: dict[str, Any] = option({}, "JSON object of AR fields that differ")
+    adversarial_kind: str = option("hinge", "hinge or least_squares")
+    adversarial_start: int = option(1_000, "first step with discriminators; negative: never")
+    discriminator_probability: float = option(
+        2 / 3, "chance that a step updates the discriminators"
+    )
+
+    # Quantiser.
+    quantize_probability: float = option(1.0, "share of crops decoded from quantised queries")
+
+    # Execution.
+    precision: str = option(
+        "fp32", "fp32; bf16: Transformers under autocast; bf16-all: convolutions too"
+    )
+    device: str = option("auto", "auto, cpu or cuda")
+
+    # Care.
+    max_skips: int = option(10, "stop after this many bad steps in a row")
+    explode_factor: float = option(
+        50.0, "skip a step whose gradient norm exceeds this many averages"
+    )
+    alarm_usage: float = option(0.05, "codebook collapse alarm: used share of a layer below this")
+    alarm_discriminator: float = option(0.1, "discriminator dominance alarm: its loss below this")
+    alarm_after: int = option(200, "steps before alarms may ring")
+
+    # Watching and saving.
+    log_every: int = option(10, "steps between lines of metrics.jsonl")
+    validate_every: int = option(1_000, "steps between validations; 0: only at the end")
+    validation_clips: int = option(24, "held-out crops per validation")
+    checkpoint_every: int = option(1_000, "steps between checkpoints; 0: by time only")
+    checkpoint_minutes: float = option(10.0, "minutes between checkpoints; 0: by steps only")
+    keep: int = option(2, "checkpoints kept")
+    tensorboard: bool = option(True, "write TensorBoard files if it is installed")
+    progress: bool = option(True, "show a progress bar")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stage", str(self.stage))
+        for name, allowed in (
+            ("stage", STAGES),
+            ("precision", PRECISIONS),
+            ("schedule", SCHEDULES),
+            ("adversarial_kind", ("hinge", "least_squares")),
+            ("device", ("auto", "cpu", "cuda")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}"
+                )
+        for name in ("steps", "batch_size", "accumulate", "keep", "max_skips", "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"batch_size must be divisible by accumulate: {self.batch_size} crops"
+                f" cannot be divided into {self.accumulate} equal micro-batches"
+            )
+        if len(self.betas) != 2:
+            raise ValueError(f"betas must be two numbers, got {self.betas}")
+        if self.segment_seconds <= 0:
+            raise ValueError(f"segment_seconds must be positive, got {self.segment_seconds}")
+        for name in ("quantize_probability", "discriminator_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be within 0..1, got {getattr(self, name)}")
+        needs_source = self.stage == "adapt" or (self.stage == "2" and self.freeze_patchify)
+        if needs_source and self.init_from is None:
+            raise ValueError(
+                f"stage {self.stage} needs init_from, the run or model it starts from"
+                " (a frozen part must have been trained; freeze_patchify=False trains all)"
+            )
+
+    @property
+    def balanced_weights(self) -> dict[str, float]:
+        """Weights of the losses on the waveform, by log name; zero weights are left out."""
+        names = ["time", "mel"]
+        if self.adversarial_start >= 0:
+            names += ["adversarial", "feature_matching"]
+        return {n: w for n in names if (w := getattr(self, f"weight_{n}")) > 0}
+
+    @property
+    def direct_weights(self) -> dict[str, float]:
+        """Weights of the losses inside the network, by log name; zero weights are left out."""
+        names = {
+            "1": ("masked",),
+            "2": ("masked", "autoregressive", "commitment", "latent"),
+            "adapt": ("latent",),
+        }[self.stage]
+        return {n: w for n in names if (w := getattr(self, f"weight_{n}")) > 0}
+
+    @property
+    def uses_discriminators(self) -> bool:
+        """Whether adversarial training happens at some step of this run."""
+        return bool({"adversarial", "feature_matching"} & set(self.balanced_weights))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as JSON-ready values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "CodecTrainConfig":
+        """A config on the defaults of its stage; an unknown key is refused by name.
+
+        Example:
+            >>> CodecTrainConfig.from_dict({"stage": "1", "steps": 5}).steps
+            5
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for key in values:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"unknown training option {key!r}{hint}")
+        rest = {key: value for key, value in values.items() if key != "stage"}
+        return for_stage(str(values.get("stage", "1")), **rest)
+
+    @classmethod
+    def from_json(cls, path: str | os.PathLike[str]) -> "CodecTrainConfig":
+        """The config that a JSON file describes (any subset of the fields)."""
+        return cls.from_dict(read_json_object(path))
+
+    def differences(self, other: "CodecTrainConfig") -> list[str]:
+        """Fields of ``other`` that would make it another run, as ``name: mine -> other's``."""
+        free = set(FREE_FIELDS)
+        if self.schedule == "constant" and other.schedule == "constant":
+            free.add("steps")  # nothing but the end depends on it then
+        return [
+            f"{field.name}: {mine!r} -> {theirs!r}"
+            for field in dataclasses.fields(self)
+            if field.name not in free
+            and (mine := getattr(self, field.name)) != (theirs := getattr(other, field.name))
+        ]
+
+
+def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The JSON object in a file; ``ValueError`` if it holds something else."""
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold one JSON object, got {type(values).__name__}")
+    return values
+
+
+def stage1(**changes: Any) -> CodecTrainConfig:
+    """Autoencoder without quantiser, with masked frame prediction (paper.md 5.2, 1)."""
+    return CodecTrainConfig(**{"stage": "1", **changes})
+
+
+def stage2(**changes: Any) -> CodecTrainConfig:
+    """Everything but patchify, with the quantiser and all losses (paper.md 5.2, 2).
+
+    ``init_from`` names the stage-1 run.
+    """
+    defaults = {
+        "stage": "2",
+        "segment_seconds": 6.0,  # queries need context (paper.md 5.4)
+        "weight_masked": 0.1,
+        "weight_autoregressive": 0.1,
+        "weight_commitment": 1.0,
+    }
+    return CodecTrainConfig(**{**defaults, **changes})
+
+
+def adapt(**changes: Any) -> CodecTrainConfig:
+    """A new decoder side for the codes of an existing codec: its fingerprint stays.
+
+    ``init_from`` names the codec.
+    """
+    defaults = {"stage": "adapt", "segment_seconds": 6.0, "weight_masked": 0.0}
+    return CodecTrainConfig(**{**defaults, **changes})
+
+
+def for_stage(stage: str, **changes: Any) -> CodecTrainConfig:
+    """The config of a stage given by name (``"1"``, ``"2"`` or ``"adapt"``)."""
+    makers = {"1": stage1, "2": stage2, "adapt": adapt}
+    if stage not in makers:
+        raise ValueError(f"stage must be one of {', '.join(STAGES)}, got {stage!r}")
+    return makers[stage](**changes)

@@ -1,0 +1,65 @@
+"""Averaged generator weights: what is validated and exported in place of the last step's."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class WeightAverage:
+    """Exponential moving average of the trained parameters.
+
+    ``average <- average + (1 - d) (weight - average)`` with ``d = min(decay, (1 + n) / (10 + n))``
+    after ``n`` steps, so that the random start is forgotten early in a run.
+
+    Args:
+        module: Module whose parameters with ``requires_grad`` are averaged.
+        decay: Share of the old average that stays in one step, below 1.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        if not 0 < decay < 1:
+            raise ValueError(f"EMA decay must be between 0 and 1, got {decay}")
+        self.decay = decay
+        self._weights = {n: p for n, p in module.named_parameters() if p.requires_grad}
+        self.average = {n: p.detach().clone() for n, p in self._weights.items()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Move the average towards the weights after optimiser step ``step`` (0-based)."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        weights = [weight.detach() for weight in self._weights.values()]
+        torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)
+
+    @torch.no_grad()
+    def restart(self) -> None:
+        """Make the average the current weights, after these were replaced."""
+        for name, weight in self._weights.items():
+            self.average[name].copy_(weight)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The averages by parameter name."""
+        return dict(self.average)
+
+    def load_state_dict(self, values: Mapping[str, Tensor]) -> None:
+        """Take the averages of a checkpoint; the names must be the same."""
+        if values.keys() != self.average.keys():
+            odd = sorted(values.keys() ^ self.average.keys())
+            raise ValueError(f"averaged weights differ in names: {', '.join(odd[:5])}")
+        for name, value in values.items():
+            self.average[name].copy_(value)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The module carries the averages inside this context, bit for bit its own after it."""
+        with torch.no_grad():
+            own = {name: weight.detach().clone() for name, weight in self._weights.items()}
+            for name, weight in self._weights.items():
+                weight.copy_(self.average[name])
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, weight in self._weights.items():
+                    weight.copy_(own[name])

@@ -1,0 +1,190 @@
+"""The training loop of all stages: from a config to a trained codec in the run folder.
+
+OUT/config.json     the run's configuration      OUT/checkpoints/  to go on from
+OUT/metrics.jsonl   one line per log step        OUT/model/        the codec, averaged weights
+OUT/tensorboard/    the same and samples         OUT/skipped/      crops of skipped steps
+"""
+
+import json
+import os
+import shutil
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from .checkpoint import (
+    STATE_FILE,
+    CheckpointError,
+    find_source,
+    newest_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
+from .config import CodecTrainConfig
+from .interrupt import Interrupt
+from .loading import training_batches, validation_batches
+from .monitor import Monitor
+from .state import TrainState, build_state, start_from
+from .update import Wishes, micro_batch_size, optimizer_step
+from .validation import Validation, validate
+
+
+class TrainingStopped(RuntimeError):
+    """Training cannot go on; the message says why and what is left."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Where a run ended."""
+
+    step: int  # optimiser steps done
+    model: Path  # folder for ALMTokenizer.from_pretrained
+    finished: bool  # False after Ctrl-C or SIGTERM
+    signal: int | None  # which one
+    validation: Validation | None  # the last one of this call
+
+
+def train_codec(config: CodecTrainConfig) -> TrainResult:
+    """Train until the last step, from the newest complete checkpoint of ``config.out`` if any.
+
+    Raises:
+        ValueError: The run folder belongs to another configuration, or there is no usable data.
+        CheckpointError: An explicit source is missing, or a checkpoint cannot be written.
+        TrainingStopped: Too many bad steps in a row.
+    """
+    run = Path(config.out)
+    _claim(run, config)
+    state = build_state(config)
+    micro_batch_size(config, state.accelerator.num_processes)
+    _begin(state, run)
+    fingerprint = state.model.fingerprint
+    result = _run(state, run)
+    if config.stage == "adapt" and state.model.fingerprint != fingerprint:
+        raise AssertionError("adaptation changed the meaning of the codes")
+    return result
+
+
+def _run(state: TrainState, run: Path) -> TrainResult:
+    config, codec = state.config, state.model.config
+    accelerator = state.accelerator
+    batches = training_batches(config, accelerator, codec.sample_rate, codec.hop_length, state.step)
+    held_out = []
+    if accelerator.is_main_process:
+        held_out = validation_batches(config, codec.sample_rate, codec.hop_length)
+    validation, saved, saved_at = None, state.step, time.monotonic()
+    with Interrupt() as interrupt, closing(Monitor(state, run)) as monitor:
+        if state.step:
+            monitor.say(f"going on from step {state.step} in {run}")
+        for crops in batches:
+            minutes = (time.monotonic() - saved_at) / 60
+            due = 0 < config.checkpoint_minutes <= minutes
+            report = optimizer_step(state, crops, Wishes(interrupt.signal is not None, due))
+            monitor.after_step(report, crops)
+            if state.skipped_in_a_row >= config.max_skips:
+                raise TrainingStopped(
+                    f"{config.max_skips} steps in a row were skipped, the last because"
+                    f" {report.problem}; their crops are listed in {run / 'skipped'}. Lower the"
+                    f" learning rate or clean the data; {_where(run)}"
+                )
+            last = state.step == config.steps
+            on_time = config.checkpoint_every > 0 and state.step % config.checkpoint_every == 0
+            if last or on_time or report.wishes.save or report.wishes.stop:
+                save(state, run)
+                saved, saved_at = state.step, time.monotonic()
+            if held_out and _validates(config, state.step):
+                validation = validate(state, held_out)
+                monitor.validated(validation)
+            if report.wishes.stop and not last:
+                monitor.say(f"stopped: {_where(run)}")
+                break
+        if state.step > saved or not (run / "model").exists():
+            save(state, run)
+    accelerator.wait_for_everyone()
+    return TrainResult(
+        step=state.step,
+        model=run / "model",
+        finished=state.step >= config.steps,
+        signal=interrupt.signal,
+        validation=validation,
+    )
+
+
+def save(state: TrainState, run: Path) -> None:
+    """Write the checkpoint of the current step and the codec as it stands (first process)."""
+    if state.accelerator.is_main_process:
+        write_checkpoint(run, state.step, state.tensors(), state.counters(), state.config.keep)
+        export_model(state, run)
+    state.accelerator.wait_for_everyone()
+
+
+def export_model(state: TrainState, run: Path) -> Path:
+    """Save the codec for inference, averaged weights if kept, in place of an older one."""
+    place, aside, old = run / "model", run / ".tmp-model", run / ".old-model"
+    for folder in (aside, old):
+        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        with state.averaged() as model:
+            model.save_pretrained(aside)
+        card = {"stage": state.config.stage, "step": state.step, "config": state.config.to_dict()}
+        (aside / "training.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
+        if place.exists():
+            os.replace(place, old)
+        os.replace(aside, place)
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise CheckpointError(
+            f"cannot write {place}: {error}; the checkpoint of step {state.step} is complete"
+        ) from error
+    shutil.rmtree(old, ignore_errors=True)
+    return place
+
+
+def _claim(run: Path, config: CodecTrainConfig) -> None:
+    """Write the configuration into a new run folder, or make sure that it is the same run."""
+    path = run / "config.json"
+    if path.exists():
+        differences = CodecTrainConfig.from_json(path).differences(config)
+        if differences:
+            raise ValueError(
+                f"{run} holds a run with another configuration ({'; '.join(differences)}):"
+                " choose another --out, or remove it"
+            )
+    elif newest_checkpoint(run) is not None:
+        raise ValueError(f"{run} holds checkpoints but no config.json: choose another --out")
+    run.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"config.json.tmp-{os.getpid()}")
+    aside.write_text(json.dumps(config.to_dict(), indent=1) + "\n", encoding="utf-8")
+    os.replace(aside, path)
+
+
+def _begin(state: TrainState, run: Path) -> None:
+    """Go on from the newest complete checkpoint, or start from what the config names."""
+    newest = newest_checkpoint(run)
+    if newest is not None:
+        state.load(read_checkpoint(newest))
+        return
+    config = state.config
+    if config.init_from is not None:
+        source = find_source(config.init_from)
+        is_checkpoint = (source / STATE_FILE).exists()
+        start_from(state, source, read_checkpoint(source) if is_checkpoint else None)
+        if state.average is not None:
+            state.average.restart()
+    if config.prior is not None and config.stage == "2":
+        from ..priors import load_prior
+
+        prior = load_prior(config.prior)
+        state.model.quantizer.load_prior(prior.centroids, prior.num_speech)
+
+
+def _validates(config: CodecTrainConfig, step: int) -> bool:
+    every = config.validate_every
+    return step == config.steps or (every > 0 and step % every == 0)
+
+
+def _where(run: Path) -> str:
+    newest = newest_checkpoint(run)
+    if newest is None:
+        return "no checkpoint was written yet"
+    return f"the newest checkpoint is {newest}; the same command goes on from it"

@@ -1,0 +1,114 @@
+"""Optimisers, gradient averaging over processes, and optimiser states as flat tensors."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+NamedParameters = Mapping[str, nn.Parameter]
+
+
+def make_adamw(
+    parameters: NamedParameters,
+    *,
+    lr: float,
+    betas: Sequence[float],
+    weight_decay: float,
+    lr_scales: Mapping[str, float] | None = None,
+) -> torch.optim.AdamW:
+    """AdamW without decay on norms, biases and tokens.
+
+    Args:
+        parameters: What is trained, by name.
+        lr: Peak learning rate.
+        betas: The two decay rates.
+        weight_decay: For matrices and kernels.
+        lr_scales: Learning rate factor by name prefix (others: 1).
+    """
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        scales = [s for prefix, s in (lr_scales or {}).items() if name.startswith(prefix)]
+        decays = parameter.ndim > 1 and "token" not in name and "original0" not in name
+        groups.setdefault((decays, scales[0] if scales else 1.0), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": group, "weight_decay": weight_decay * decays, "lr": lr * scale,
+             "peak_lr": lr * scale}
+            for (decays, scale), group in groups.items()
+        ],
+        betas=(betas[0], betas[1]),
+        eps=1e-8,
+        fused=True,
+    )  # fmt: skip
+
+
+def set_lr(optimizer: torch.optim.Optimizer, scale: float) -> None:
+    """Set every group's rate to this share of its peak."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak_lr"] * scale
+
+
+def flatten_state(optimizer: torch.optim.Optimizer, names: NamedParameters) -> dict[str, Tensor]:
+    """An optimiser's tensors as ``<parameter>.<entry>``."""
+    return {
+        f"{name}.{entry}": value
+        for name, parameter in names.items()
+        for entry, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def restore_state(
+    optimizer: torch.optim.Optimizer, names: NamedParameters, values: Mapping[str, Tensor]
+) -> None:
+    """The reverse of :func:`flatten_state`."""
+    optimizer.state.clear()
+    for key, value in values.items():
+        name, _, entry = key.rpartition(".")
+        if name not in names:
+            raise ValueError(f"optimiser state of an unknown parameter: {name}")
+        parameter = names[name]
+        device = "cpu" if entry == "step" and not parameter.is_cuda else parameter.device
+        optimizer.state[parameter][entry] = value.clone().to(device)
+
+
+def gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
+    """The gradients that exist."""
+    return [p.grad for p in parameters if p.grad is not None]
+
+
+def average_gradients(
+    parameters: Sequence[nn.Parameter],
+    flags: Tensor,
+    reduce: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Average all gradients, and some flags, over the processes by one flat exchange.
+
+    Args:
+        parameters: In the same order in every process; the same ones must have a gradient.
+        flags: float32 ``[N]``, e.g. 1 where this process wants to stop.
+        reduce: Mean of a tensor over the processes.
+
+    Returns:
+        The averaged flags, ``[N]``: above zero where any process had set one.
+    """
+    found = gradients(parameters)
+    flat = reduce(torch.cat([flags, *(gradient.reshape(-1) for gradient in found)]))
+    position = flags.numel()
+    for gradient in found:
+        gradient.copy_(flat[position : position + gradient.numel()].view_as(gradient))
+        position += gradient.numel()
+    return flat[: flags.numel()]
+
+
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> float:
+    """Euclidean norm over all gradients; not finite if any gradient is not."""
+    found = gradients(parameters)
+    if not found:
+        return 0.0
+    return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(found))))
+
+
+def clip(parameters: Iterable[nn.Parameter], norm: float, limit: float) -> None:
+    """Scale the gradients down so that their norm, given, is at most ``limit`` (0: never)."""
+    if limit > 0 and norm > limit:
+        torch._foreach_mul_(gradients(parameters), limit / norm)

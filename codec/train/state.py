@@ -1,0 +1,329 @@
+"""All live objects of a run in one place, and what of them a checkpoint holds."""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from ..config import ALMTokenizerConfig
+from ..model import ALMTokenizer
+from ..objectives import (
+    AutoregressiveDepth,
+    AutoregressiveDepthConfig,
+    Balancer,
+    MaskedFrames,
+    MaskedFramesConfig,
+    MelDiscriminators,
+    MelDiscriminatorsConfig,
+    MelLoss,
+    MelLossConfig,
+    WaveformLoss,
+)
+from . import optimizer as optim
+from .checkpoint import Checkpoint, CheckpointError, restore, tensors_of
+from .config import CodecTrainConfig, read_json_object
+from .draws import draw_int
+from .ema import WeightAverage
+
+Config = TypeVar("Config")
+
+TRAINED = {  # parts of the model that each stage trains
+    "1": ("patchify", "unpatchify"),
+    "2": ("encoder", "quantizer", "decoder", "unpatchify"),
+    "adapt": ("decoder", "unpatchify"),
+}
+
+
+@dataclass(kw_only=True)
+class TrainState:
+    """The live objects of one run."""
+
+    config: CodecTrainConfig
+    accelerator: Accelerator
+    model: ALMTokenizer
+    waveform_loss: WaveformLoss
+    mel_loss: MelLoss
+    masked: MaskedFrames | None
+    autoregressive: AutoregressiveDepth | None
+    discriminators: MelDiscriminators | None
+    balancer: Balancer | None
+    generator_parameters: dict[str, nn.Parameter]  # everything the generator's optimiser moves
+    discriminator_parameters: dict[str, nn.Parameter]
+    generator_optimizer: torch.optim.Optimizer
+    discriminator_optimizer: torch.optim.Optimizer | None
+    average: WeightAverage | None
+    step: int = 0  # optimiser steps done
+    skipped: int = 0  # bad steps in all
+    skipped_in_a_row: int = 0
+    usual_norms: dict[str, float] = field(default_factory=dict)  # average gradient norms
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives."""
+        return self.accelerator.device
+
+    def transformers(self) -> AbstractContextManager[None]:
+        """Precision of the Transformers: bf16 autocast unless the run is fp32."""
+        return self._autocast(self.config.precision != "fp32")
+
+    def convolutions(self) -> AbstractContextManager[None]:
+        """Precision of patchify and unpatchify."""
+        return self._autocast(self.config.precision == "bf16-all")
+
+    def _autocast(self, enabled: bool) -> AbstractContextManager[None]:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+    def train_mode(self) -> None:
+        """Trained parts train (which lets codebooks follow the data), frozen parts do not."""
+        self.model.eval()
+        for part in trained_parts(self.config):
+            getattr(self.model, part).train()
+
+    @contextmanager
+    def averaged(self) -> Iterator[ALMTokenizer]:
+        """The model in eval mode with its averaged weights, if averages are kept."""
+        self.model.eval()
+        try:
+            if self.average is None:
+                yield self.model
+            else:
+                with self.average.applied():
+                    yield self.model
+        finally:
+            self.train_mode()
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Everything that changes during training, by checkpoint file."""
+        found = {
+            "model": tensors_of(self.model),
+            "objectives": _objective_tensors(self),
+            "generator_optimizer": optim.flatten_state(
+                self.generator_optimizer, self.generator_parameters
+            ),
+        }
+        if self.average is not None:
+            found["average"] = self.average.state_dict()
+        if self.balancer is not None:
+            found["balancer"] = self.balancer.state_dict()
+        if self.discriminators is not None and self.discriminator_optimizer is not None:
+            found["discriminators"] = tensors_of(self.discriminators)
+            found["discriminator_optimizer"] = optim.flatten_state(
+                self.discriminator_optimizer, self.discriminator_parameters
+            )
+        return found
+
+    def counters(self) -> dict[str, Any]:
+        """The JSON part of a checkpoint."""
+        return {
+            "stage": self.config.stage,
+            "skipped": self.skipped,
+            "skipped_in_a_row": self.skipped_in_a_row,
+            "usual_norms": dict(self.usual_norms),
+            "config": self.config.to_dict(),
+            "model_config": self.model.config.to_dict(),
+        }
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Become what the checkpoint was."""
+        groups = checkpoint.tensors
+        restore(self.model, groups["model"], "model")
+        for name, module in _objective_modules(self).items():
+            prefix = f"{name}."
+            values = groups.get("objectives", {})
+            own = {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
+            restore(module, own, name)
+        optim.restore_state(
+            self.generator_optimizer,
+            self.generator_parameters,
+            groups.get("generator_optimizer", {}),
+        )
+        if self.average is not None:
+            self.average.load_state_dict(groups["average"])
+        if self.balancer is not None:
+            self.balancer.load_state_dict(groups.get("balancer", {}))
+        if self.discriminators is not None and self.discriminator_optimizer is not None:
+            restore(self.discriminators, groups["discriminators"], "discriminators")
+            optim.restore_state(
+                self.discriminator_optimizer,
+                self.discriminator_parameters,
+                groups.get("discriminator_optimizer", {}),
+            )
+        self.step = checkpoint.step
+        self.skipped = checkpoint.state["skipped"]
+        self.skipped_in_a_row = checkpoint.state["skipped_in_a_row"]
+        self.usual_norms = dict(checkpoint.state["usual_norms"])
+
+
+def build_state(config: CodecTrainConfig) -> TrainState:
+    """Make every live object of a run, seeded, before anything is loaded."""
+    accelerator = Accelerator(cpu=config.device == "cpu")
+    torch.manual_seed(draw_int(config.seed, "initialisation"))
+    model = ALMTokenizer(model_config_of(config))
+    model.requires_grad_(False)
+    for part in trained_parts(config):
+        getattr(model, part).requires_grad_(True)
+    rate = model.config.sample_rate
+    weights = config.direct_weights
+    masked = _make_masked(config, model.config) if "masked" in weights else None
+    autoregressive = None
+    if "autoregressive" in weights:
+        autoregressive = AutoregressiveDepth(
+            model.config.hidden_size,
+            num_codebooks=model.config.num_codebooks,
+            config=make(AutoregressiveDepthConfig, config.autoregressive),
+        )
+    discriminators = None
+    if config.uses_discriminators:
+        discriminators = MelDiscriminators(
+            make(MelDiscriminatorsConfig, config.discriminators, sample_rate=rate)
+        )
+    for module in (model, masked, autoregressive, discriminators):
+        if module is not None:
+            module.to(accelerator.device)
+    generator = {
+        f"{name}.{key}": parameter
+        for name, module in (
+            ("model", model),
+            ("masked", masked),
+            ("autoregressive", autoregressive),
+        )
+        if module is not None
+        for key, parameter in module.named_parameters()
+        if parameter.requires_grad
+    }
+    judged = dict(discriminators.named_parameters()) if discriminators is not None else {}
+    state = TrainState(
+        config=config,
+        accelerator=accelerator,
+        model=model,
+        waveform_loss=WaveformLoss(),
+        mel_loss=MelLoss(make(MelLossConfig, config.mel, sample_rate=rate)).to(accelerator.device),
+        masked=masked,
+        autoregressive=autoregressive,
+        discriminators=discriminators,
+        balancer=_make_balancer(config, accelerator),
+        generator_parameters=generator,
+        discriminator_parameters=judged,
+        generator_optimizer=_make_optimizer(config, generator, config.lr),
+        discriminator_optimizer=(
+            _make_optimizer(config, judged, config.discriminator_lr) if judged else None
+        ),
+        average=WeightAverage(model, config.ema_decay) if config.ema_decay > 0 else None,
+    )
+    state.train_mode()
+    return state
+
+
+def trained_parts(config: CodecTrainConfig) -> tuple[str, ...]:
+    """Names of the model's parts whose weights this run moves."""
+    parts = TRAINED[config.stage]
+    return parts if config.stage != "2" or config.freeze_patchify else ("patchify", *parts)
+
+
+def model_config_of(config: CodecTrainConfig) -> ALMTokenizerConfig:
+    """The codec's configuration that a run asks for."""
+    if config.model_config is None:
+        return ALMTokenizerConfig.preset(config.preset, **config.model)
+    path = Path(config.model_config)
+    path = path / "config.json" if path.is_dir() else path
+    if not path.is_file():
+        raise ValueError(f"model_config must be a folder with config.json or a file, got {path}")
+    return ALMTokenizerConfig(**{**read_json_object(path), **config.model})
+
+
+def make(kind: type[Config], values: Mapping[str, Any], **defaults: Any) -> Config:
+    """A component's config dataclass from JSON values (lists become tuples).
+
+    Raises:
+        ValueError: A key is no field of it.
+    """
+    known = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(values.keys() - known)
+    if unknown:
+        raise ValueError(
+            f"unknown {kind.__name__} option {unknown[0]!r}; known: {', '.join(sorted(known))}"
+        )
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return kind(**{**{k: v for k, v in defaults.items() if k in known}, **given})
+
+
+def _make_masked(config: CodecTrainConfig, model: ALMTokenizerConfig) -> MaskedFrames:
+    # Stage 2 lends the query encoder's Transformer (paper.md 5.2).
+    own = {} if config.stage == "1" else {"encoder_layers": 0}
+    return MaskedFrames(model.hidden_size, make(MaskedFramesConfig, {**config.masked, **own}))
+
+
+def _make_balancer(config: CodecTrainConfig, accelerator: Accelerator) -> Balancer | None:
+    if not config.balancer:
+        return None
+
+    def average(values: Tensor) -> Tensor:
+        return accelerator.reduce(values.to(accelerator.device), reduction="mean").cpu()
+
+    return Balancer(config.balanced_weights, decay=config.balancer_decay, average=average)
+
+
+def _make_optimizer(
+    config: CodecTrainConfig, parameters: Mapping[str, nn.Parameter], lr: float
+) -> torch.optim.Optimizer:
+    return optim.make_adamw(
+        parameters,
+        lr=lr,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+        lr_scales={"autoregressive.": config.autoregressive_lr_scale},
+    )
+
+
+def _objective_modules(state: TrainState) -> dict[str, nn.Module]:
+    found = {"masked": state.masked, "autoregressive": state.autoregressive}
+    return {name: module for name, module in found.items() if module is not None}
+
+
+def _objective_tensors(state: TrainState) -> dict[str, Tensor]:
+    return {
+        f"{name}.{key}": value
+        for name, module in _objective_modules(state).items()
+        for key, value in tensors_of(module).items()
+    }
+
+
+def start_from(state: TrainState, source: Path, checkpoint: Checkpoint | None) -> None:
+    """Take the weights that a run begins with from an earlier run or a saved model.
+
+    Stage 2 takes patchify and unpatchify from a stage-1 run and everything from a later one.
+
+    Args:
+        state: The new run, whose model has the same sizes.
+        source: Folder, for messages.
+        checkpoint: What was read there; None for a model saved by ``save_pretrained``.
+    """
+    if checkpoint is None:
+        model = ALMTokenizer.from_pretrained(os.fspath(source))
+        values = tensors_of(model)
+        card = source / "training.json"
+        stage = str(read_json_object(card)["stage"]) if card.is_file() else "2"
+    else:
+        values = {**checkpoint.tensors["model"], **checkpoint.tensors.get("average", {})}
+        stage = checkpoint.state["stage"]
+    prefixes = ("patchify.", "unpatchify.") if stage == "1" else ("",)
+    if stage == "1" and state.config.stage == "adapt":
+        raise ValueError(f"adapt needs a trained codec, but {source} is a stage-1 run")
+    own = tensors_of(state.model)
+    chosen = {k: v for k, v in values.items() if k.startswith(prefixes)}
+    with torch.no_grad():
+        for name, value in chosen.items():
+            if name not in own or own[name].shape != value.shape:
+                shape = list(own[name].shape) if name in own else "no such tensor"
+                raise CheckpointError(
+                    f"{source} is a codec of other sizes: {name} has shape {list(value.shape)},"
+                    f" expected {shape}"
+                )
+            own[name].copy_(value)

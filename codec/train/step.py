@@ -1,0 +1,200 @@
+"""One micro-batch: forward, losses, gradients. Nothing is updated here but codebook statistics.
+
+Letters: B batch, S samples, T frames, Q queries, D width, w frames per query.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..objectives import discriminator_loss, feature_matching_loss, generator_adversarial_loss
+from .draws import StepDraw
+from .state import TrainState
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What the generator made of a micro-batch."""
+
+    wav: Tensor  # [B, 1, S'], S' <= S: whole windows only
+    target: Tensor  # [B, 1, S']
+    direct: dict[str, Tensor]  # losses inside the network, by log name
+
+
+def micro_step(
+    state: TrainState, wav: Tensor, seeds: Tensor, step: int, draw: StepDraw
+) -> dict[str, Tensor]:
+    """Add one micro-batch's gradients to all trained parameters.
+
+    Discriminators see the same reconstruction as the generator's losses, so that one forward pass
+    serves both: their own loss sends gradients to their weights only, the generator's losses send
+    theirs to the waveform only.
+
+    Args:
+        state: Live objects of the run.
+        wav: ``[B, 1, S]``.
+        seeds: Per-crop seeds, ``[B]`` int64.
+        step: Number of the optimiser step.
+        draw: What was drawn for the step.
+
+    Returns:
+        Detached losses by log name.
+    """
+    made = RECONSTRUCT[state.config.stage](state, wav, seeds, draw)
+    output = made.wav.detach().requires_grad_()  # cut: losses meet the generator here, once
+    balanced = {
+        "time": state.waveform_loss(output, made.target),
+        "mel": state.mel_loss(output, made.target),
+    }
+    report = dict(made.direct)
+    if state.discriminators is not None and step >= state.config.adversarial_start:
+        balanced |= _adversarial(state, output, made.target, draw, report)
+    weights = state.config.balanced_weights
+    balanced = {name: loss for name, loss in balanced.items() if name in weights}
+    report |= balanced
+    if state.balancer is not None:
+        state.balancer.backward(balanced, output)  # fills output.grad
+    else:
+        torch.stack([weights[n] * loss for n, loss in balanced.items()]).sum().backward()
+
+    share = 1 / state.config.accumulate
+    assert output.grad is not None
+    roots, grads = [made.wav], [output.grad * share]
+    for name, weight in state.config.direct_weights.items():
+        if name not in made.direct:
+            continue
+        roots.append(made.direct[name])
+        grads.append(torch.full_like(made.direct[name], weight * share))
+    torch.autograd.backward(roots, grads)
+    return {name: loss.detach() for name, loss in report.items()}
+
+
+def _adversarial(
+    state: TrainState, output: Tensor, target: Tensor, draw: StepDraw, report: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Discriminator gradients, and the generator's two losses on the discriminators."""
+    assert state.discriminators is not None
+    kind = state.config.adversarial_kind
+    with nullcontext() if draw.update_discriminators else torch.no_grad():
+        real = state.discriminators(target)
+    fake = state.discriminators(output)
+    own = discriminator_loss(real, fake, kind=kind)
+    report["discriminator"] = own
+    if draw.update_discriminators:
+        (own / state.config.accumulate).backward(
+            inputs=list(state.discriminators.parameters()), retain_graph=True
+        )
+    return {
+        "adversarial": generator_adversarial_loss(fake, kind=kind),
+        "feature_matching": feature_matching_loss(real, fake),
+    }
+
+
+def _autoencode(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> Reconstruction:
+    """Stage 1: patchify and back, and masked frames with Transformers of their own."""
+    with state.convolutions():
+        frames = state.model.patchify(wav).float()  # [B, T, D]
+        output = state.model.unpatchify(frames).float()
+    direct = {}
+    if state.masked is not None:
+        with state.transformers():
+            direct["masked"] = state.masked(frames, seeds, None)
+    return Reconstruction(wav=output, target=wav, direct=direct)
+
+
+def _tokenise(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> Reconstruction:
+    """Stage 2: the whole path through the codes."""
+    model, config, window = state.model, state.config, draw.frames_per_query
+    wav = whole_windows(wav, model.config.hop_length * window)
+    with state.convolutions(), _no_grad_if(config.freeze_patchify):
+        frames = model.patchify(wav).float()  # [B, T, D]
+    with state.transformers():
+        queries = model.encoder(frames, window).float()  # [B, Q, D]
+        quantized = model.quantizer(queries)
+        latent = _sometimes_raw(config.quantize_probability, quantized.quantized, queries, seeds)
+        decoded = model.decoder(latent, window).float()  # [B, T, D]
+        direct = {"commitment": quantized.commitment_loss}
+        # Quantizer dropout leaves some steps without the deeper layers: nothing to predict then.
+        whole = quantized.layers.shape[2] == model.config.num_codebooks
+        if state.autoregressive is not None and whole:
+            direct["autoregressive"] = state.autoregressive(quantized.layers)
+        if state.masked is not None:
+            direct["masked"] = state.masked(frames, seeds, _frame_encoder(model, window))
+    if config.weight_latent > 0:
+        direct["latent"] = latent_distance(decoded, frames)
+    with state.convolutions():
+        output = model.unpatchify(decoded).float()
+    return Reconstruction(wav=output, target=wav, direct=direct)
+
+
+def _redecode(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> Reconstruction:
+    """Decoder-only adaptation: the codes come from the frozen half, as at inference."""
+    model, window = state.model, draw.frames_per_query
+    wav = whole_windows(wav, model.config.hop_length * window)
+    with torch.no_grad():
+        frames = model.patchify(wav)
+        queries = model.encoder(frames, window)
+        latent = model.quantizer(queries).quantized
+    with state.transformers():
+        decoded = model.decoder(latent, window).float()
+    direct = {}
+    if state.config.weight_latent > 0:
+        direct["latent"] = latent_distance(decoded, frames)
+    with state.convolutions():
+        output = model.unpatchify(decoded).float()
+    return Reconstruction(wav=output, target=wav, direct=direct)
+
+
+RECONSTRUCT: dict[str, Callable[[TrainState, Tensor, Tensor, StepDraw], Reconstruction]] = {
+    "1": _autoencode,
+    "2": _tokenise,
+    "adapt": _redecode,
+}
+
+
+def whole_windows(wav: Tensor, samples: int) -> Tensor:
+    """The longest beginning that is a whole number of windows: no padding enters a loss.
+
+    Args:
+        wav: ``[B, 1, S]``.
+        samples: Samples of a window, hop times w.
+    """
+    length = wav.shape[-1] // samples * samples
+    if length == 0:
+        raise ValueError(
+            f"crops of {wav.shape[-1]} samples are shorter than one window of {samples}:"
+            " raise segment_seconds"
+        )
+    return wav[..., :length]
+
+
+def latent_distance(decoded: Tensor, frames: Tensor) -> Tensor:
+    """Distance of decoded frames to patchify's, relative to how much those vary (ours).
+
+    ``|d - e|_1 / mean |e - mean e|`` with a smooth corner below one tenth, mean of ``[B, T, D]``.
+    """
+    frames = frames.detach()
+    scale = (frames - frames.mean(dim=1, keepdim=True)).abs().mean(dim=(1, 2), keepdim=True)
+    scale = scale.clamp_min(1e-5)
+    return torch.nn.functional.smooth_l1_loss(decoded / scale, frames / scale, beta=0.1)
+
+
+def _sometimes_raw(share: float, quantized: Tensor, queries: Tensor, seeds: Tensor) -> Tensor:
+    """Quantised queries for this share of the crops, raw ones for the rest (paper.md 4.2)."""
+    if share >= 1:
+        return quantized
+    mixed = (seeds * 6364136223846793005 + 1442695040888963407) >> 33  # one LCG step
+    chosen = (mixed % 65536).float() / 65536 < share  # [B]
+    return torch.where(chosen[:, None, None], quantized, queries)
+
+
+def _frame_encoder(model: torch.nn.Module, window: int) -> Callable[[Tensor], Tensor]:
+    """The query encoder's Transformer on frames alone: no query tokens in the MAE pass (5.1)."""
+    return lambda frames: model.encoder.encode_frames(frames, window)
+
+
+def _no_grad_if(frozen: bool) -> AbstractContextManager[None]:
+    return torch.no_grad() if frozen else nullcontext()

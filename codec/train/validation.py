@@ -1,0 +1,72 @@
+"""Held-out reconstruction: what the averaged weights make of clips that training never sees."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..data import SegmentBatch
+from ..model import ALMTokenizer
+from .state import TrainState
+from .step import whole_windows
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Distances on held-out crops, and a few of them to listen to."""
+
+    mel: dict[str, float]  # mel distance by domain, and "all"
+    time: dict[str, float]  # waveform L1 by domain, and "all"
+    targets: list[Tensor]  # each [S]
+    samples: list[Tensor]  # each [S], reconstructions of the targets
+
+
+@torch.no_grad()
+def validate(
+    state: TrainState, batches: Sequence[SegmentBatch], num_samples: int = 4
+) -> Validation:
+    """Reconstruct held-out crops at the codec's own frames per query.
+
+    Args:
+        state: The run; its averaged weights are judged if it keeps some.
+        batches: Held-out crops.
+        num_samples: How many reconstructions to hand back, spread over the crops.
+    """
+    rows: list[tuple[str, float, float]] = []  # domain, mel, time
+    pairs: list[tuple[Tensor, Tensor]] = []
+    with state.averaged() as model:
+        for batch in batches:
+            window = 1 if state.config.stage == "1" else model.config.frames_per_query
+            wav = whole_windows(batch.wav.to(state.device), model.config.hop_length * window)
+            made = reconstruct(model, wav, state.config.stage)
+            for item, domain in enumerate(batch.domains):
+                one, other = made[item : item + 1], wav[item : item + 1]
+                mel = float(state.mel_loss(one, other))
+                rows.append((domain, mel, float(state.waveform_loss(one, other))))
+                pairs.append((other[0, 0].cpu(), one[0, 0].cpu()))
+    stride = max(1, len(pairs) // num_samples)
+    heard = pairs[::stride][:num_samples]
+    return Validation(
+        mel=_means([(domain, mel) for domain, mel, _ in rows]),
+        time=_means([(domain, time) for domain, _, time in rows]),
+        targets=[target for target, _ in heard],
+        samples=[sample for _, sample in heard],
+    )
+
+
+def reconstruct(model: ALMTokenizer, wav: Tensor, stage: str) -> Tensor:
+    """``[B, 1, S]`` through what the stage trains: stage 1 leaves the codes out."""
+    frames = model.patchify(wav)
+    if stage != "1":
+        window = model.config.frames_per_query
+        codes = model.quantizer.quantize(model.encoder(frames, window))
+        frames = model.decoder(model.quantizer.dequantize(codes), window)
+    return model.unpatchify(frames)
+
+
+def _means(rows: list[tuple[str, float]]) -> dict[str, float]:
+    groups: dict[str, list[float]] = {"all": [value for _, value in rows]}
+    for domain, value in rows:
+        groups.setdefault(domain, []).append(value)
+    return {name: sum(values) / len(values) for name, values in groups.items() if values}
