@@ -104,11 +104,11 @@ def _chunk_size(reach: Reach, length: int) -> int:
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # a cached inference tensor could not take part in training
 def _mask(length: int, keys: int, cached: int, reach: Reach, device: torch.device) -> Tensor | None:
-    """Visibility `[L, P + L]`, or None where everything is visible."""
-    row = (torch.arange(length, device=device) + cached)[:, None] // reach.block_size
-    column = torch.arange(keys, device=device)[None] // reach.block_size
+    """Visibility `[L, P + L]`, or None where everything is visible; made on the CPU, see below."""
+    row = (torch.arange(length) + cached)[:, None] // reach.block_size
+    column = torch.arange(keys)[None] // reach.block_size
     visible = (row - column <= reach.before) & (column - row <= reach.after)
-    return None if bool(visible.all()) else visible
+    return None if bool(visible.all()) else visible.to(device)
 
 
 @lru_cache(maxsize=16)
@@ -116,19 +116,22 @@ def _mask(length: int, keys: int, cached: int, reach: Reach, device: torch.devic
 def _folded_mask(
     chunks: int, size: int, length: int, cached: int, reach: Reach, device: torch.device
 ) -> Tensor:
-    """Visibility `[chunks or 1, 1, size, span]`; one row serves all chunks where they agree."""
+    """Visibility `[chunks or 1, 1, size, span]`; one row serves all chunks where they agree.
+
+    Made on the CPU: whether rows agree is asked here, which a GPU would have to stop for.
+    """
     span = reach.past + size + reach.future
-    row = (torch.arange(size, device=device) + reach.past)[:, None] // reach.block_size
-    column = torch.arange(span, device=device)[None] // reach.block_size
+    row = (torch.arange(size) + reach.past)[:, None] // reach.block_size
+    column = torch.arange(span)[None] // reach.block_size
     near = (row - column <= reach.before) & (column - row <= reach.after)
-    start = torch.arange(chunks, device=device)[:, None, None] * size - reach.past
-    index = start + torch.arange(span, device=device)
+    start = torch.arange(chunks)[:, None, None] * size - reach.past
+    index = start + torch.arange(span)
     exists = (index >= -cached) & (index < length)
     visible = (near & exists)[:, None]
     # Padded rows at the very end see nothing and are cut off later; softmax needs one key.
     visible |= ~visible.any(dim=-1, keepdim=True)
     same = bool((visible == visible[:1]).all())
-    return visible[:1] if same else visible
+    return (visible[:1] if same else visible).to(device)
 
 
 @lru_cache(maxsize=16)
