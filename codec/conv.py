@@ -1,10 +1,10 @@
 """Causal convolutions that stream: one code path for whole signals and for chunks.
 
-Every module here has `step(x, state) -> (y, state)`; a state of None is the start of the signal, and
-the offline call is a single step. Features are `[B, T, C]`, so a strided convolution is a reshape
-(stride samples become channels) followed by a short convolution at the lower rate, and each
-convolution is one matrix product over its taps. That is the same function family as SEANet's strided
-and transposed convolutions of kernel `2 * stride`, without a full-rate pass.
+Every module here has `step(x, state) -> (y, state)`; a state of None is the start of the signal,
+and the offline call is a single step. Features are `[B, T, C]`, so a strided convolution is a
+reshape (stride samples become channels) followed by a short convolution at the lower rate, and
+each convolution is one matrix product over its taps. That is the same function family as SEANet's
+strided and transposed convolutions of kernel `2 * stride`, without a full-rate pass.
 
 Letters: `B` batch, `T` steps at the layer's rate, `C` channels.
 """

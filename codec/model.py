@@ -3,7 +3,8 @@
     wav [B,1,S] -patchify-> frames [B,T,D] -encoder-> queries [B,Q,D] -quantizer-> codes [B,K,Q]
     wav [B,1,S] <-unpatchify- frames [B,T,D] <-decoder- queries [B,Q,D] <-quantizer- codes [B,K,Q]
 
-Letters: `B` batch, `S` samples, `T` frames, `Q` queries, `K` codebooks, `D` width, `w` frames per query.
+Letters: `B` batch, `S` samples, `T` frames, `Q` queries, `K` codebooks, `D` width,
+`w` frames per query.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from .config import ALMTokenizerConfig
 from .conv import CausalConv
 from .patchify import build_patchify, build_unpatchify
 from .quantizer import ResidualQuantizer
-from .query_coder import QueryDecoder, QueryEncoder
 from .queries import num_queries
+from .query_coder import QueryDecoder, QueryEncoder
 from .streaming import StepState, StreamDecoder, StreamEncoder
 from .tokens import AudioTokens
 from .transformer import Layer, Transformer
