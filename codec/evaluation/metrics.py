@@ -78,7 +78,7 @@ def require_packages(domains: Iterable[str]) -> None:
     needed = ("pesq", "pystoi") if "speech" in set(domains) else ()
     absent = [name for name in needed if importlib.util.find_spec(name) is None]
     if absent:
-        raise ImportError(
+        raise ModuleNotFoundError(
             f"scoring speech needs {' and '.join(absent)}: pip install 'almtok[eval]'"
         )
 

@@ -17,8 +17,8 @@ Array = npt.NDArray[np.float64]
 MEL_FFT = 1024
 MEL_HOP = 256
 MEL_BANDS = 80
-# A full-scale sine is 0 dB. Below -80 dBFS per band nothing is heard beside speech, and a coder with
-# less bandwidth than the reference must not be judged by how exactly silent its empty bands are.
+# A full-scale sine is 0 dB. Below -80 dBFS a band is not heard beside speech, and a coder with less
+# bandwidth than the reference must not be judged by how exactly silent its empty bands are.
 MEL_FLOOR_DB = -80.0
 # Window lengths and the clamp of DAC's own MultiScaleSTFTLoss.
 STFT_WINDOWS = (2048, 512)

@@ -1,0 +1,208 @@
+"""``almtok evaluate codec``; torch is loaded only when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .coder import Coder
+    from .harness import EvaluationClip
+    from .results import ClipResult
+    from .table import Evaluation
+
+EXAMPLES = """\
+coders: encodec, dac, mimi, xcodec (Hugging Face), any of them with @KBPS or =FOLDER@KBPS,
+        codec2-450, codec2-700C, codec2-1300, codec2-2400, opus-6k (installed programs)
+
+examples:
+  almtok evaluate codec --checkpoint runs/mine/codec --data speech=voices/ --out runs/mine/scores
+  almtok evaluate codec --checkpoint runs/mine/codec --data test.parquet --limit 50 \\
+      --peers encodec@1.5 mimi@0.55 codec2-700C opus-6k --reference codec2-700C --out scores
+
+The same command continues an evaluation that was stopped.
+"""
+
+
+def register(commands: Any) -> None:
+    """Add ``codec`` to the sub-parsers of ``almtok evaluate``."""
+    parser = commands.add_parser(
+        "codec",
+        help="scores, rate and cost of codecs on the same clips",
+        description="Reconstruct clips with a codec and its peers and score them.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--checkpoint",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="our codec: folder, hub id or preset (random weights); may be given again",
+    )
+    parser.add_argument(
+        "--frames-per-query", type=int, nargs="+", metavar="W", help="evaluate at these rates"
+    )
+    parser.add_argument(
+        "--peers", nargs="+", default=[], metavar="CODER", help="other coders, see below"
+    )
+    parser.add_argument(
+        "--data",
+        action="append",
+        required=True,
+        metavar="SRC",
+        help="folder, manifest, Parquet or hf:NAME, with DOMAIN= before it; may be given again",
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="at most N clips of each domain")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for table.md, table.json and clip results"
+    )
+    parser.add_argument(
+        "--reference", metavar="CODER", help="take paired differences to this coder"
+    )
+    parser.add_argument(
+        "--keep-audio", type=int, default=4, metavar="N", help="clips per domain kept (default 4)"
+    )
+    parser.add_argument("--retry-failed", action="store_true", help="run failed clips again")
+    parser.add_argument("--report", action="store_true", help="also write report.html")
+    parser.add_argument("--cache", type=Path, help="folder for decoded audio (default OUT/cache)")
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of clips, the bootstrap")
+    parser.set_defaults(run=evaluate)
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Run ``almtok evaluate codec``; 1 when a coder could not be run or no clip was scored."""
+    if not options.checkpoint and not options.peers:
+        raise ValueError("nothing to evaluate: give --checkpoint or --peers")
+    if options.out.suffix in (".md", ".json", ".html"):
+        raise ValueError(f"--out is a folder that gets table.md and table.json, got {options.out}")
+    if options.limit is not None and options.limit < 1:
+        raise ValueError(f"--limit must be at least 1, got {options.limit}")
+    from .harness import evaluation_clips, evaluation_corpus
+    from .metrics import require_packages
+    from .table import summarise, to_markdown
+
+    corpus = evaluation_corpus(options.data, options.cache or options.out / "cache")
+    clips = evaluation_clips(corpus, limit=options.limit, seed=options.seed)
+    require_packages(clip.domain for clip in clips)
+    results, not_run = _run_all(options, clips, corpus.fingerprint)
+    if not results:
+        reasons = "; ".join(f"{name}: {why}" for name, why in not_run.items())
+        raise ValueError(f"no coder could be run: {reasons}")
+    reference = _reference(options.reference, [coder.name for coder, _ in results])
+    table = summarise(results, reference=reference, not_run=not_run, seed=options.seed)
+    _write(options, table, to_markdown(table), clips)
+    scored = all(len(row.failed) < row.clips for row in table.coders)
+    return 0 if scored and not not_run else 1
+
+
+def _wanted(options: argparse.Namespace) -> list[tuple[str, int | None]]:
+    """Coder names in the order of the table, ours with their frames per query."""
+    ours = [
+        (f"almtok={checkpoint}", w)
+        for checkpoint in options.checkpoint
+        for w in options.frames_per_query or [None]
+    ]
+    return [*ours, *((peer, None) for peer in options.peers)]
+
+
+def _run_all(
+    options: argparse.Namespace, clips: list[EvaluationClip], data: str
+) -> tuple[list[tuple[Coder, list[ClipResult]]], dict[str, str]]:
+    from .classics import classic_coder
+    from .coder import CoderUnavailable
+    from .harness import evaluate_coder
+    from .peers import make_coder, our_coder
+
+    kept = _kept(clips, options.keep_audio)
+    results: list[tuple[Coder, list[ClipResult]]] = []
+    not_run: dict[str, str] = {}
+    for text, w in _wanted(options):
+        coder: Coder
+        try:
+            if text.startswith("almtok="):
+                checkpoint = text.removeprefix("almtok=")
+                coder = our_coder(
+                    checkpoint,
+                    name=_our_name(options, checkpoint, w),
+                    frames_per_query=w,
+                    device=options.device,
+                )
+            elif text.startswith(("codec2-", "opus-")):
+                coder = classic_coder(text)
+            else:
+                coder = make_coder(text, device=options.device)
+        except CoderUnavailable as error:
+            print(f"almtok: {text} is not run: {error}", file=sys.stderr)
+            not_run[text] = str(error)
+            continue
+        rows = evaluate_coder(
+            coder,
+            clips,
+            options.out,
+            data=data,
+            keep_audio=kept,
+            retry_failed=options.retry_failed,
+            device=options.device,
+        )
+        results.append((coder, rows))
+        coder.release()
+    _keep_originals(options.out, clips, kept)
+    return results, not_run
+
+
+def _our_name(options: argparse.Namespace, checkpoint: str, w: int | None) -> str:
+    """``almtok``, with the folder and w where several of them have to be told apart."""
+    path = Path(checkpoint)
+    folder = path.parent.name if path.name == "codec" and path.parent.name else path.name
+    name = "almtok" if len(options.checkpoint) == 1 else f"almtok {folder}"
+    return name if w is None else f"{name} w={w}"
+
+
+def _reference(wanted: str | None, names: list[str]) -> str | None:
+    if wanted is None or wanted in names:
+        return wanted
+    # A peer's name in the table carries its rate: accept what was typed at --peers too.
+    close = [name for name in names if name.startswith(wanted.split("@")[0].split("=")[0])]
+    if len(close) == 1:
+        return close[0]
+    raise ValueError(f"--reference must be one of {', '.join(names)}, got {wanted!r}")
+
+
+def _kept(clips: list[EvaluationClip], count: int) -> set[str]:
+    kept: dict[str, list[str]] = {}
+    for clip in clips:
+        ids = kept.setdefault(clip.domain, [])
+        if len(ids) < count and clip.seconds <= 15.0:
+            ids.append(clip.id)
+    return {name for ids in kept.values() for name in ids}
+
+
+def _keep_originals(out: Path, clips: list[EvaluationClip], kept: set[str]) -> None:
+    from ..audio import write_audio
+    from .harness import safe_name
+    from .metrics import SCORE_RATE
+
+    for clip in clips:
+        path = out / "audio" / "original" / f"{safe_name(clip.id)}.flac"
+        if clip.id in kept and not path.exists():
+            write_audio(path, clip.read(), SCORE_RATE)
+
+
+def _write(
+    options: argparse.Namespace, table: Evaluation, markdown: str, clips: list[EvaluationClip]
+) -> None:
+    from .files import write_json, write_text
+
+    write_text(options.out / "table.md", markdown)
+    write_json(options.out / "table.json", table.to_dict())
+    print(markdown)
+    print(f"table.md and table.json are in {options.out}")
+    if options.report:
+        from .report import report_from_folder
+
+        path = report_from_folder(options.out, table, clips)
+        print(f"open {path} in a browser")

@@ -1,0 +1,22 @@
+"""Small result files, written aside and renamed so that no reader sees half of one."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a UTF-8 file; folders are made."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    aside.write_text(text, encoding="utf-8")
+    os.replace(aside, path)
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write JSON with an indent of one."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,296 @@
+"""Results of several coders as one table: means, intervals, paired differences, cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .bootstrap import Interval, PairedDifference, bootstrap_interval, paired_difference
+from .coder import Coder
+from .codes import CodeStatistics, code_statistics
+from .metrics import DOMAINS, METRICS
+from .results import ClipResult, unpack_codes
+
+
+@dataclass(frozen=True)
+class DomainRow:
+    """One coder on the clips of one domain."""
+
+    scores: dict[str, Interval]  # metric name -> mean and interval over the clips that have it
+    differences: dict[str, PairedDifference]  # to the reference coder, where both have the metric
+    missing: dict[str, dict[str, int]]  # metric name -> reason -> clips
+
+
+@dataclass(frozen=True)
+class CoderRow:
+    """One coder on everything."""
+
+    name: str
+    kbps: float  # nominal
+    kbps_measured: float  # bits / seconds over all clips, padding of the last frame included
+    clips: int  # that were given
+    failed: dict[str, str]  # clip id -> why
+    seconds: float  # of audio that was coded
+    rtf_encode: float | None
+    rtf_decode: float | None
+    peak_mb: float | None  # highest over the clips; None for coders that run as other programs
+    codes: CodeStatistics | None
+    domains: dict[str, DomainRow]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All coders on the same clips."""
+
+    coders: tuple[CoderRow, ...]
+    reference: str | None  # name of the coder that the differences are taken to
+    domains: dict[str, int]  # domain -> clips
+    not_run: dict[str, str]  # coder name -> why
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain JSON values."""
+        return asdict(self)
+
+
+def _codes(coder: Coder, results: Sequence[ClipResult]) -> CodeStatistics | None:
+    packed = [result.codes for result in results if result.codes is not None]
+    if not packed or coder.codebook_size is None or coder.frame_rate is None:
+        return None
+    return code_statistics(
+        (unpack_codes(text) for text in packed),
+        codebook_size=coder.codebook_size,
+        frame_rate=coder.frame_rate,
+    )
+
+
+def _values(results: Sequence[ClipResult], metric: str) -> dict[str, float]:
+    return {r.id: r.scores[metric] for r in results if metric in r.scores}
+
+
+def _domain_row(
+    results: Sequence[ClipResult], reference: Sequence[ClipResult] | None, seed: int
+) -> DomainRow:
+    scores, differences = {}, {}
+    missing: dict[str, dict[str, int]] = {}
+    for metric in METRICS:
+        values = _values(results, metric)
+        if values:
+            scores[metric] = bootstrap_interval(list(values.values()), seed=seed)
+        if values and reference is not None:
+            paired = paired_difference(values, _values(reference, metric), seed=seed)
+            if paired is not None:
+                differences[metric] = paired
+        for result in results:
+            reason = result.missing.get(metric)
+            if reason is not None:
+                counts = missing.setdefault(metric, {})
+                counts[reason] = counts.get(reason, 0) + 1
+    return DomainRow(scores, differences, missing)
+
+
+def _coder_row(
+    coder: Coder,
+    results: Sequence[ClipResult],
+    reference: Sequence[ClipResult] | None,
+    seed: int,
+) -> CoderRow:
+    good = [result for result in results if result.error is None]
+    seconds = sum(result.seconds for result in good)
+    peaks = [result.peak_mb for result in good if result.peak_mb is not None]
+
+    def of(domain: str, rows: Sequence[ClipResult]) -> list[ClipResult]:
+        return [row for row in rows if row.domain == domain and row.error is None]
+
+    return CoderRow(
+        name=coder.name,
+        kbps=coder.kbps,
+        kbps_measured=sum(r.bits for r in good) / seconds / 1000.0 if seconds else 0.0,
+        clips=len(results),
+        failed={result.id: result.error for result in results if result.error is not None},
+        seconds=seconds,
+        rtf_encode=sum(r.encode_seconds for r in good) / seconds if seconds else None,
+        rtf_decode=sum(r.decode_seconds for r in good) / seconds if seconds else None,
+        peak_mb=max(peaks) if peaks else None,
+        codes=_codes(coder, good),
+        domains={
+            domain: _domain_row(
+                of(domain, results), None if reference is None else of(domain, reference), seed
+            )
+            for domain in DOMAINS
+            if of(domain, results)
+        },
+    )
+
+
+def summarise(
+    results: Sequence[tuple[Coder, Sequence[ClipResult]]],
+    *,
+    reference: str | None = None,
+    not_run: Mapping[str, str] | None = None,
+    seed: int = 0,
+) -> Evaluation:
+    """Put the results of several coders on the same clips into one table.
+
+    Args:
+        results: coder and its clip results, in the order of the rows.
+        reference: name of the coder to take paired differences to.
+        not_run: coders that could not be run, with the reason.
+        seed: of the bootstrap.
+    """
+    names = [coder.name for coder, _ in results]
+    if reference is not None and reference not in names:
+        raise ValueError(f"reference must be one of {', '.join(names)}, got {reference!r}")
+    base = next((rows for coder, rows in results if coder.name == reference), None)
+    counts: dict[str, int] = {}
+    for result in results[0][1] if results else ():
+        counts[result.domain] = counts.get(result.domain, 0) + 1
+    return Evaluation(
+        coders=tuple(
+            _coder_row(coder, rows, None if coder.name == reference else base, seed)
+            for coder, rows in results
+        ),
+        reference=reference,
+        domains=counts,
+        not_run=dict(not_run or {}),
+    )
+
+
+# --------------------------------------------------------------------------------------- Markdown
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _interval(interval: Interval | None, digits: int, *, signed: bool = False) -> str:
+    if interval is None:
+        return ""
+    sign = "+" if signed else ""
+    mean, low, high = (
+        f"{value:{sign}.{digits}f}" for value in (interval.mean, interval.low, interval.high)
+    )
+    return f"{mean} [{low}, {high}]"
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first column is left, the others are right."""
+    rule = ["---"] + ["---:"] * (len(head) - 1)
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *rows))
+
+
+def metric_head(name: str) -> str:
+    """Label of a column, with the unit and an arrow towards better."""
+    metric = METRICS[name]
+    unit = f" {metric.unit}" if metric.unit else ""
+    return f"{metric.label}{unit} {'↑' if metric.higher_is_better else '↓'}"
+
+
+def _domain_tables(evaluation: Evaluation, domain: str) -> list[str]:
+    metrics = [name for name, metric in METRICS.items() if domain in metric.domains]
+    head = ["coder", "kbit/s", "clips", *(metric_head(name) for name in metrics)]
+    rows, differences = [], []
+    for coder in evaluation.coders:
+        row = coder.domains.get(domain)
+        if row is None:
+            rows.append([coder.name, f"{coder.kbps:.3g}", "0", *("" for _ in metrics)])
+            continue
+        most = max((interval.n for interval in row.scores.values()), default=0)
+        cells = [_interval(row.scores.get(name), METRICS[name].digits) for name in metrics]
+        rows.append([coder.name, f"{coder.kbps:.4g}", str(most), *cells])
+        if row.differences:
+            differences.append([coder.name, *(_difference(row, name) for name in metrics)])
+    parts = [
+        f"### {domain.capitalize()} ({evaluation.domains.get(domain, 0)} clips)",
+        markdown_table(head, rows),
+    ]
+    if differences:
+        parts += [
+            f"Paired difference to **{evaluation.reference}** on the same clips;"
+            " bold where the interval leaves zero out.",
+            markdown_table(["coder", *(metric_head(name) for name in metrics)], differences),
+        ]
+    return parts
+
+
+def _difference(row: DomainRow, metric: str) -> str:
+    paired = row.differences.get(metric)
+    if paired is None:
+        return ""
+    text = _interval(paired.difference, METRICS[metric].digits, signed=True)
+    return f"**{text}**" if paired.clear else text
+
+
+def _cost_table(evaluation: Evaluation) -> list[str]:
+    rows = [
+        [
+            coder.name,
+            f"{coder.kbps:.4g}",
+            f"{coder.kbps_measured:.4g}",
+            _number(coder.rtf_encode, 4),
+            _number(coder.rtf_decode, 4),
+            _number(coder.peak_mb, 0),
+            f"{coder.seconds / 60:.1f}",
+            str(len(coder.failed)),
+        ]
+        for coder in evaluation.coders
+    ]
+    head = [
+        "coder",
+        "kbit/s",
+        "measured",
+        "RTF encode",
+        "RTF decode",
+        "peak MB",
+        "minutes",
+        "failed",
+    ]
+    return ["### Rate and cost", markdown_table(head, rows)]
+
+
+def _code_table(evaluation: Evaluation) -> list[str]:
+    rows = []
+    for coder in evaluation.coders:
+        stats = coder.codes
+        if stats is None:
+            continue
+        rows.append(
+            [
+                coder.name,
+                " / ".join(f"{100 * value:.0f}" for value in stats.usage),
+                " / ".join(f"{value:.2f}" for value in stats.entropy_bits),
+                " / ".join(f"{value:.0f}" for value in stats.perplexity),
+                f"{stats.kbps_nominal:.4g}",
+                f"{stats.kbps_entropy:.4g}",
+                str(stats.positions),
+            ]
+        )
+    if not rows:
+        return []
+    head = ["coder", "usage %", "entropy bit", "perplexity", "kbit/s nominal", "entropy-coded"]
+    return ["### Codes, layer by layer", markdown_table([*head, "positions"], rows)]
+
+
+def _notes(evaluation: Evaluation) -> list[str]:
+    lines = [f"- not run: {name}: {reason}" for name, reason in evaluation.not_run.items()]
+    for coder in evaluation.coders:
+        lines += [f"- failed: {coder.name}, {clip}: {why}" for clip, why in coder.failed.items()]
+        for domain, row in coder.domains.items():
+            for metric, reasons in row.missing.items():
+                for reason, count in reasons.items():
+                    label = METRICS[metric].label
+                    lines.append(f"- no {label}: {coder.name}, {domain}, {count} clips: {reason}")
+    return ["### Left out", "\n".join(lines)] if lines else []
+
+
+def to_markdown(evaluation: Evaluation) -> str:
+    """The whole evaluation as Markdown."""
+    parts = [
+        "Mean over clips with its 95 % bootstrap interval (clips drawn again). Arrows point towards"
+        " better. " + "; ".join(f"{m.label} {m.unit}: {m.about}".strip() for m in METRICS.values()),
+    ]
+    for domain in DOMAINS:
+        if domain in evaluation.domains:
+            parts += _domain_tables(evaluation, domain)
+    parts += _cost_table(evaluation) + _code_table(evaluation) + _notes(evaluation)
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,78 @@
+"""``almtok evaluate codec`` from the first flag to the table."""
+
+import argparse
+import json
+
+import pytest
+import soundfile
+
+from almtok.codec.evaluation import cli
+
+from .conftest import RATE, make_voice
+
+pytest.importorskip("pesq")
+
+
+def main(arguments):
+    """What ``almtok evaluate`` does with its arguments, errors not caught."""
+    parser = argparse.ArgumentParser(prog="almtok evaluate")
+    cli.register(parser.add_subparsers(required=True))
+    options = parser.parse_args(arguments)
+    return options.run(options)
+
+
+@pytest.fixture
+def data(tmp_path):
+    folder = tmp_path / "voices"
+    folder.mkdir()
+    for number in range(3):
+        soundfile.write(folder / f"{number}.wav", make_voice(1.0, seed=number), RATE)
+    return f"speech={folder}"
+
+
+def test_a_random_codec_at_two_rates(data, tmp_path, capsys):
+    out = tmp_path / "scores"
+    command = ["codec", "--checkpoint", "tiny", "--frames-per-query", "3", "6",
+               "--data", data, "--limit", "2", "--out", str(out), "--keep-audio", "1"]  # fmt: skip
+    assert main([*command, "--reference", "almtok w=6"]) == 0
+    text = (out / "table.md").read_text()
+    assert "almtok w=3" in text and "### Speech (2 clips)" in text and "Paired difference" in text
+    table = json.loads((out / "table.json").read_text())
+    assert [row["name"] for row in table["coders"]] == ["almtok w=3", "almtok w=6"]
+    assert table["coders"][0]["kbps"] == pytest.approx(2 * table["coders"][1]["kbps"])
+    assert len(list((out / "audio" / "original").iterdir())) == 1
+    capsys.readouterr()
+    before = (out / "clips" / "almtok_w_3.jsonl").read_bytes()
+    assert main(command) == 0
+    assert (out / "clips" / "almtok_w_3.jsonl").read_bytes() == before
+
+
+def test_a_missing_coder_is_listed_and_the_others_run(data, tmp_path, monkeypatch):
+    import shutil
+
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    out = tmp_path / "scores"
+    arguments = ["codec", "--data", data, "--limit", "1", "--out", str(out)]
+    assert main([*arguments, "--checkpoint", "tiny", "--peers", "codec2-700C"]) == 1
+    assert "not run: codec2-700C: c2enc and c2dec not found" in (out / "table.md").read_text()
+    with pytest.raises(ValueError, match="no coder could be run"):
+        main([*arguments, "--peers", "codec2-700C"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--out", "x"], "nothing to evaluate"),
+        (["--out", "table.md", "--checkpoint", "tiny"], "--out is a folder"),
+        (["--out", "x", "--checkpoint", "tiny", "--limit", "0"], "--limit"),
+    ],
+)
+def test_mistakes_are_refused(flags, message, data):
+    with pytest.raises(ValueError, match=message):
+        main(["codec", "--data", data, *flags])
+
+
+def test_help_names_the_coders(capsys):
+    with pytest.raises(SystemExit):
+        main(["codec", "--help"])
+    assert "codec2-700C" in capsys.readouterr().out

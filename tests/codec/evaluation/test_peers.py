@@ -1,0 +1,162 @@
+"""Coders by name: Hugging Face codecs from folders, classics through their programs, ours."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from almtok.codec.evaluation import classics, peers
+from almtok.codec.evaluation.coder import CoderUnavailable, fit_length
+from almtok.codec.evaluation.metrics import stoi
+
+from .conftest import make_voice
+
+
+def tiny_configs():
+    from transformers import DacConfig, EncodecConfig, HubertConfig, MimiConfig, XcodecConfig
+
+    hubert = HubertConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        conv_dim=(8,) * 7, num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2,
+    )  # fmt: skip
+    acoustic = DacConfig(
+        encoder_hidden_size=4, decoder_hidden_size=32, hidden_size=8, n_codebooks=2,
+        downsampling_ratios=[8, 5, 4, 2], upsampling_ratios=[8, 5, 4, 2],
+    )  # fmt: skip
+    return {
+        "encodec": EncodecConfig(
+            num_filters=4, hidden_size=16, codebook_size=32, codebook_dim=16, num_lstm_layers=1,
+            target_bandwidths=[0.375, 0.75, 1.5],
+        ),
+        "dac": DacConfig(
+            encoder_hidden_size=8, downsampling_ratios=[2, 4, 5, 8], decoder_hidden_size=64,
+            n_codebooks=4, codebook_size=32, codebook_dim=4, sampling_rate=24_000,
+        ),
+        "mimi": MimiConfig(
+            hidden_size=32, num_filters=4, codebook_size=32, codebook_dim=16,
+            vector_quantization_hidden_dimension=16, num_quantizers=4, num_hidden_layers=1,
+            intermediate_size=32, num_attention_heads=2, num_key_value_heads=2, head_dim=16,
+            upsample_groups=32,
+        ),
+        "xcodec": XcodecConfig(
+            target_bandwidths=[0.5, 1], codebook_size=1024, acoustic_model_config=acoustic,
+            semantic_model_config=hubert,
+        ),
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    from transformers import AutoModel
+
+    torch.manual_seed(0)
+    root = tmp_path_factory.mktemp("codecs")
+    for name, config in tiny_configs().items():
+        AutoModel.from_config(config).save_pretrained(root / name)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("kind", "kbps", "books"),
+    [("encodec", 0.75, 2), ("dac", 1.125, 3), ("mimi", 0.125, 2), ("xcodec", 0.5, 1)],
+)
+def test_hugging_face_codecs_run_at_a_chosen_rate(folders, kind, kbps, books):
+    coder = peers.make_coder(f"{kind}={folders / kind}@{kbps}")
+    assert coder.kbps == pytest.approx(kbps) and coder.codebooks == books
+    for samples in (1, 1000, 24_001):
+        coded = coder.code(make_voice(2.0)[:samples])
+        assert coded.wav.shape == (samples,) and coded.wav.dtype == np.float32
+        assert coded.codes.shape == (books, -(-samples // coder.hop))
+        assert coded.bits == coded.codes.size * np.log2(coder.codebook_size)
+
+
+def test_all_codebooks_by_default_and_rates_that_do_not_exist(folders):
+    assert peers.make_coder(f"hf={folders / 'dac'}").codebooks == 4
+    assert peers.make_coder(f"encodec={folders / 'encodec'}").kbps == pytest.approx(1.5)
+    with pytest.raises(ValueError, match=r"rates 0.375, 0.75, 1.5 kbit/s, not 6"):
+        peers.make_coder(f"encodec={folders / 'encodec'}@6")
+
+
+def test_same_answer_as_the_model_itself(folders):
+    from transformers import AutoModel
+
+    wav = make_voice(1.0)
+    for kind, extra in (("encodec", {"bandwidth": 1.5}), ("mimi", {}), ("dac", {})):
+        model = AutoModel.from_pretrained(folders / kind).eval()
+        with torch.no_grad():
+            x = torch.from_numpy(wav)[None, None]
+            expected = model(x, **extra).audio_values.reshape(-1).numpy()
+        coded = peers.make_coder(f"{kind}={folders / kind}").code(wav)
+        n = min(expected.size, wav.size) - 1920  # the last frame is padded differently
+        assert np.allclose(coded.wav[:n], expected[:n], atol=1e-4), kind
+
+
+def test_names():
+    assert peers.parse_peer("mimi") == peers.PeerName("mimi", None, None)
+    assert peers.parse_peer("dac=/a/b@1.5") == peers.PeerName("dac", "/a/b", 1.5)
+    for text in ("encodec@", "=x", "hf=", "encodec@fast"):
+        with pytest.raises(ValueError, match="expected"):
+            peers.parse_peer(text)
+    for text in ("lyra", "almtok", "hf", "opus-fast", "codec2-9000"):
+        with pytest.raises(ValueError, match="expected|Codec2 mode"):
+            peers.make_coder(text)
+
+
+def test_a_folder_without_a_codec_says_so(tmp_path):
+    with pytest.raises(CoderUnavailable, match="neither a folder nor reachable"):
+        peers.make_coder(f"hf={tmp_path / 'nothing'}")
+
+
+def test_missing_programs_say_what_to_install(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(CoderUnavailable, match="apt-get install codec2"):
+        classics.classic_coder("codec2-700C")
+    with pytest.raises(CoderUnavailable, match="apt-get install opus-tools"):
+        classics.classic_coder("opus-6k")
+
+
+@pytest.mark.skipif(shutil.which("c2enc") is None, reason="codec2 is not installed")
+@pytest.mark.parametrize("mode", ["450", "700C", "1300", "2400"])
+def test_codec2_is_aligned(mode):
+    coder = peers.make_coder(f"codec2-{mode}")
+    wav = make_voice(2.0, rate=8_000)
+    coded = coder.code(wav)
+    assert coded.wav.shape == wav.shape and coded.bits == coder.kbps * 2000
+    # Syllables of the original and of the reconstruction rise and fall together.
+    smooth = np.ones(400) / 400
+    a, b = (np.sqrt(np.convolve(x**2, smooth, "same")) for x in (wav, coded.wav))
+    lags = list(range(-400, 401, 40))
+    best = lags[int(np.argmax([np.corrcoef(a, np.roll(b, -lag))[0, 1] for lag in lags]))]
+    assert abs(best) <= 160  # 20 ms
+    # The tail is decoded too: the coder is given silence to flush.
+    assert coder.code(wav[:100]).wav.shape == (100,)
+
+
+@pytest.mark.skipif(shutil.which("opusenc") is None, reason="opus-tools is not installed")
+def test_opus_is_aligned():
+    coder = peers.make_coder("opus-24k")
+    wav = make_voice(2.0, rate=16_000)
+    coded = coder.code(wav)
+    assert coded.wav.shape == wav.shape and coder.external
+    assert stoi(wav, coded.wav, 16_000) > 0.9
+    with pytest.raises(ValueError, match="6 to 256"):
+        peers.make_coder("opus-3k")
+
+
+def test_our_codec(tmp_path):
+    coder = peers.our_coder("tiny", frames_per_query=3)
+    assert coder.frame_rate == 25.0
+    coded = coder.code(make_voice(1.0)[:23_000])
+    assert coded.wav.shape == (23_000,)
+    assert coded.codes.shape == (coder.model.config.num_codebooks, 24)
+    coder.model.save_pretrained(tmp_path)
+    again = peers.make_coder(f"almtok={tmp_path}")
+    assert again.frame_rate == 12.5 and again.name == "almtok"
+    assert again.settings()["fingerprint"] == coder.settings()["fingerprint"]
+
+
+def test_fit_length():
+    wav = np.arange(5, dtype=np.float32)
+    assert fit_length(wav, 3, delay=1).tolist() == [1, 2, 3]
+    assert fit_length(wav, 6, delay=2).tolist() == [2, 3, 4, 0, 0, 0]
