@@ -85,59 +85,59 @@ def evaluate(options: argparse.Namespace) -> int:
     from .metrics import require_packages
     from .table import summarise, to_markdown
 
+    wanted = _wanted(options)
+    if options.reference is not None and options.reference not in wanted:
+        raise ValueError(
+            f"--reference must be one of {', '.join(wanted)}, got {options.reference!r}"
+        )
     corpus = evaluation_corpus(options.data, options.cache or options.out / "cache")
     clips = evaluation_clips(corpus, limit=options.limit, seed=options.seed)
     require_packages(clip.domain for clip in clips)
-    results, not_run = _run_all(options, clips, corpus.fingerprint)
+    results, not_run = _run_all(options, wanted, clips, corpus.fingerprint)
     if not results:
         reasons = "; ".join(f"{name}: {why}" for name, why in not_run.items())
         raise ValueError(f"no coder could be run: {reasons}")
-    reference = _reference(options.reference, [coder.name for coder, _ in results])
-    table = summarise(results, reference=reference, not_run=not_run, seed=options.seed)
+    if options.reference in not_run:
+        raise ValueError(f"the reference {options.reference} could not be run")
+    table = summarise(
+        list(results.values()),
+        reference=results[options.reference][0].name if options.reference else None,
+        not_run=not_run,
+        seed=options.seed,
+    )
     _write(options, table, to_markdown(table), clips)
     scored = all(len(row.failed) < row.clips for row in table.coders)
     return 0 if scored and not not_run else 1
 
 
-def _wanted(options: argparse.Namespace) -> list[tuple[str, int | None]]:
-    """Coder names in the order of the table, ours with their frames per query."""
-    ours = [
-        (f"almtok={checkpoint}", w)
+def _wanted(options: argparse.Namespace) -> dict[str, tuple[str, int | None]]:
+    """What to run, in the order of the table: name -> checkpoint or peer, frames per query."""
+    ours = {
+        _our_name(options, checkpoint, w): (f"almtok={checkpoint}", w)
         for checkpoint in options.checkpoint
         for w in options.frames_per_query or [None]
-    ]
-    return [*ours, *((peer, None) for peer in options.peers)]
+    }
+    return ours | {peer: (peer, None) for peer in options.peers}
 
 
 def _run_all(
-    options: argparse.Namespace, clips: list[EvaluationClip], data: str
-) -> tuple[list[tuple[Coder, list[ClipResult]]], dict[str, str]]:
-    from .classics import classic_coder
+    options: argparse.Namespace,
+    wanted: dict[str, tuple[str, int | None]],
+    clips: list[EvaluationClip],
+    data: str,
+) -> tuple[dict[str, tuple[Coder, list[ClipResult]]], dict[str, str]]:
     from .coder import CoderUnavailable
     from .harness import evaluate_coder
-    from .peers import make_coder, our_coder
 
     kept = _kept(clips, options.keep_audio)
-    results: list[tuple[Coder, list[ClipResult]]] = []
+    results: dict[str, tuple[Coder, list[ClipResult]]] = {}
     not_run: dict[str, str] = {}
-    for text, w in _wanted(options):
-        coder: Coder
+    for name, (text, w) in wanted.items():
         try:
-            if text.startswith("almtok="):
-                checkpoint = text.removeprefix("almtok=")
-                coder = our_coder(
-                    checkpoint,
-                    name=_our_name(options, checkpoint, w),
-                    frames_per_query=w,
-                    device=options.device,
-                )
-            elif text.startswith(("codec2-", "opus-")):
-                coder = classic_coder(text)
-            else:
-                coder = make_coder(text, device=options.device)
+            coder = _make(name, text, w, options.device)
         except CoderUnavailable as error:
-            print(f"almtok: {text} is not run: {error}", file=sys.stderr)
-            not_run[text] = str(error)
+            print(f"almtok: {name} is not run: {error}", file=sys.stderr)
+            not_run[name] = str(error)
             continue
         rows = evaluate_coder(
             coder,
@@ -148,10 +148,19 @@ def _run_all(
             retry_failed=options.retry_failed,
             device=options.device,
         )
-        results.append((coder, rows))
+        results[name] = coder, rows
         coder.release()
     _keep_originals(options.out, clips, kept)
     return results, not_run
+
+
+def _make(name: str, text: str, w: int | None, device: str) -> Coder:
+    from .peers import make_coder, our_coder
+
+    if text.startswith("almtok="):
+        checkpoint = text.removeprefix("almtok=")
+        return our_coder(checkpoint, name=name, frames_per_query=w, device=device)
+    return make_coder(text, device=device)
 
 
 def _our_name(options: argparse.Namespace, checkpoint: str, w: int | None) -> str:
@@ -160,16 +169,6 @@ def _our_name(options: argparse.Namespace, checkpoint: str, w: int | None) -> st
     folder = path.parent.name if path.name == "codec" and path.parent.name else path.name
     name = "almtok" if len(options.checkpoint) == 1 else f"almtok {folder}"
     return name if w is None else f"{name} w={w}"
-
-
-def _reference(wanted: str | None, names: list[str]) -> str | None:
-    if wanted is None or wanted in names:
-        return wanted
-    # A peer's name in the table carries its rate: accept what was typed at --peers too.
-    close = [name for name in names if name.startswith(wanted.split("@")[0].split("=")[0])]
-    if len(close) == 1:
-        return close[0]
-    raise ValueError(f"--reference must be one of {', '.join(names)}, got {wanted!r}")
 
 
 def _kept(clips: list[EvaluationClip], count: int) -> set[str]:

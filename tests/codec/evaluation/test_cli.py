@@ -38,13 +38,17 @@ def test_a_random_codec_at_two_rates(data, tmp_path, capsys):
     text = (out / "table.md").read_text()
     assert "almtok w=3" in text and "### Speech (2 clips)" in text and "Paired difference" in text
     table = json.loads((out / "table.json").read_text())
-    assert [row["name"] for row in table["coders"]] == ["almtok w=3", "almtok w=6"]
+    assert [row["name"] for row in table["coders"]] == [
+        "almtok w=3 (tiny, random)",
+        "almtok w=6 (tiny, random)",
+    ]
     assert table["coders"][0]["kbps"] == pytest.approx(2 * table["coders"][1]["kbps"])
     assert len(list((out / "audio" / "original").iterdir())) == 1
     capsys.readouterr()
-    before = (out / "clips" / "almtok_w_3.jsonl").read_bytes()
+    (path,) = (out / "clips").glob("almtok_w_3*.jsonl")
+    before = path.read_bytes()
     assert main(command) == 0
-    assert (out / "clips" / "almtok_w_3.jsonl").read_bytes() == before
+    assert path.read_bytes() == before
 
 
 def test_a_missing_coder_is_listed_and_the_others_run(data, tmp_path, monkeypatch):
@@ -65,6 +69,7 @@ def test_a_missing_coder_is_listed_and_the_others_run(data, tmp_path, monkeypatc
         (["--out", "x"], "nothing to evaluate"),
         (["--out", "table.md", "--checkpoint", "tiny"], "--out is a folder"),
         (["--out", "x", "--checkpoint", "tiny", "--limit", "0"], "--limit"),
+        (["--out", "x", "--checkpoint", "tiny", "--reference", "mimi"], "must be one of almtok"),
     ],
 )
 def test_mistakes_are_refused(flags, message, data):
