@@ -21,44 +21,56 @@ _DIVISORS = (32, 16, 8, 4, 2, 1)  # widths c/32 .. c, then one channel of logits
 _MIN_FRAMES = 9
 
 
+# hop -> (hidden channels c (A), mel bands (D: about as many as the window resolves))
+_SIX = {
+    32: (64, 32),
+    64: (128, 64),
+    128: (256, 64),
+    256: (512, 96),
+    512: (512, 128),
+    1024: (512, 128),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class MelDiscriminatorsConfig:
-    """Settings of :class:`MelDiscriminators`; the defaults are the paper's six."""
+    """Settings of :class:`MelDiscriminators`; the defaults are the paper's six.
+
+    For a CPU name fewer hops and a divisor: `hop_lengths=(64, 256, 1024), channel_divisor=4` costs
+    a sixth of the full set.
+    """
 
     sample_rate: int = 24_000
-    hop_lengths: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)  # A; n_fft = window = 4 x hop (B)
-    channels: tuple[int, ...] = (64, 128, 256, 512, 512, 512)  # A
-    mels: tuple[int, ...] = (32, 64, 64, 96, 128, 128)  # D: about as many as the window resolves
-    channel_divisor: int = 1  # D: 4 or 8 for training on a CPU; no width falls below two
+    hop_lengths: tuple[int, ...] = tuple(_SIX)  # A; n_fft = window = 4 x hop (B)
+    channels: tuple[int, ...] = ()  # c of each hop; empty takes the paper's 64, 128, 256, 512, ...
+    mels: tuple[int, ...] = ()  # bands of each hop; empty takes 32, 64, 64, 96, 128, 128
+    channel_divisor: int = 1  # D: divides every width, none falls below two
     mel_scale: MelScale = "slaney"  # D
     floor: float = 1e-5  # D: added before the logarithm
     negative_slope: float = 0.2  # B
 
     def __post_init__(self) -> None:
-        if not len(self.hop_lengths) == len(self.channels) == len(self.mels) > 0:
-            raise ValueError(
-                f"hop_lengths, channels and mels need one entry per discriminator: came "
-                f"{len(self.hop_lengths)}, {len(self.channels)} and {len(self.mels)}"
-            )
+        object.__setattr__(self, "hop_lengths", tuple(self.hop_lengths))  # JSON brings lists
+        for column, name in enumerate(("channels", "mels")):
+            given = tuple(getattr(self, name)) or self._from_paper(column)
+            if len(given) != len(self.hop_lengths) or not given:
+                raise ValueError(
+                    f"{name} needs one entry per hop length: came {len(given)} for "
+                    f"{len(self.hop_lengths)}"
+                )
+            object.__setattr__(self, name, given)
         if min(self.mels) < _MIN_FRAMES:
             raise ValueError(f"at least {_MIN_FRAMES} mels are needed, came {min(self.mels)}")
         if self.channel_divisor < 1:
             raise ValueError(f"channel_divisor must be at least 1, came {self.channel_divisor}")
 
-    @classmethod
-    def reduced(cls, hop_lengths: tuple[int, ...], **fields: object) -> MelDiscriminatorsConfig:
-        """Return the paper's discriminators of the given hops only, other fields replaced."""
-        full = cls()
-        unknown = [hop for hop in hop_lengths if hop not in full.hop_lengths]
+    def _from_paper(self, column: int) -> tuple[int, ...]:
+        unknown = [hop for hop in self.hop_lengths if hop not in _SIX]
         if unknown:
-            raise ValueError(f"expected hops from {full.hop_lengths}, came {unknown}")
-        chosen = [full.hop_lengths.index(hop) for hop in hop_lengths]
-        return cls(
-            hop_lengths=tuple(hop_lengths),
-            channels=tuple(full.channels[i] for i in chosen),
-            mels=tuple(full.mels[i] for i in chosen),
-            **fields,  # type: ignore[arg-type]
-        )
+            raise ValueError(
+                f"hop lengths {unknown} are not among {tuple(_SIX)}: give channels and mels too"
+            )
+        return tuple(_SIX[hop][column] for hop in self.hop_lengths)
 
 
 @dataclass(frozen=True)
@@ -126,7 +138,7 @@ class MelDiscriminators(nn.Module):
 
     Example:
         >>> import torch
-        >>> config = MelDiscriminatorsConfig.reduced((256, 1024), channel_divisor=8)
+        >>> config = MelDiscriminatorsConfig(hop_lengths=(256, 1024), channel_divisor=8)
         >>> outputs = MelDiscriminators(config)(torch.randn(2, 1, 24000))
         >>> [tuple(output.logits.shape) for output in outputs]
         [(2, 1, 12, 12), (2, 1, 3, 16)]

@@ -32,7 +32,7 @@ class MelLossConfig:
 
     sample_rate: int = 24_000
     windows: tuple[int, ...] = (32, 64, 128, 256, 512, 1024, 2048)  # samples; hop = window / 4
-    mels: tuple[int, ...] = (5, 10, 20, 40, 80, 160, 320)  # bands per window, DAC's
+    mels: tuple[int, ...] = ()  # bands of each window; empty takes DAC's 5, 10, 20 .. 320
     f_min: float = 0.0  # Hz
     f_max: float | None = None  # Hz; None is half the sample rate
     mel_scale: MelScale = "slaney"
@@ -45,6 +45,9 @@ class MelLossConfig:
     linear_l1: float = 0.0  # weight of the mean absolute difference of mels (EnCodec's 1-norm)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "windows", tuple(self.windows))  # JSON brings lists
+        mels = tuple(self.mels) or tuple(max(1, 5 * window // 32) for window in self.windows)
+        object.__setattr__(self, "mels", mels)
         if len(self.windows) != len(self.mels):
             raise ValueError(
                 f"one number of mels per window: came {len(self.mels)} for {len(self.windows)}"

@@ -151,7 +151,8 @@ def mel_filters(
         )
     bins = np.linspace(0.0, sample_rate / 2, n_fft // 2 + 1)  # [F] Hz
     spacing = sample_rate / n_fft
-    mel_edges = np.linspace(*_hz_to_mel(np.array([f_min, f_max]), mel_scale), n_mels + 2)
+    low, high = _hz_to_mel(np.array([f_min, f_max]), mel_scale)
+    mel_edges = np.linspace(float(low), float(high), n_mels + 2)
     edges = _mel_to_hz(mel_edges, mel_scale)
     centre = edges[1:-1]
     # Every open interval longer than one spacing on each side holds at least one bin.
