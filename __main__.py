@@ -19,11 +19,11 @@ EXAMPLES = """\
 examples:
   almtok demo                                      a tiny codec, trained and judged in minutes
   almtok plan                                      size, cost and bit rate of every preset
-  almtok prior --data speech=voices/ --data sound=noises/ --out prior.safetensors
+  almtok prior --data speech=voices/ sound=noises/ --out prior.safetensors
   almtok train codec --help                        train on your own folder of audio
-  almtok encode talk.wav --checkpoint runs/mine/codec --out tokens/
-  almtok decode tokens/talk.safetensors --checkpoint runs/mine/codec --out wavs/
-  almtok evaluate codec --checkpoint runs/mine/codec --data voices/ --out table.md
+  almtok encode talk.wav --checkpoint runs/mine/model --out tokens/
+  almtok decode tokens/talk.safetensors --checkpoint runs/mine/model --out wavs/
+  almtok evaluate codec --checkpoint runs/mine/model --data speech=voices/ --out scores/
 
 'almtok COMMAND --help' explains one command.
 """

@@ -28,7 +28,7 @@ def _register_encode(commands: Any) -> None:
         "encode",
         help="audio files to token files",
         description="Encode audio files; one token file (.safetensors) for each.",
-        epilog="example: almtok encode talk.wav music/ --checkpoint runs/mine/codec --out tokens/",
+        epilog="example: almtok encode talk.wav music/ --checkpoint runs/mine/model --out tokens/",
     )
     parser.add_argument("files", nargs="+", type=Path, help="audio files, or folders of them")
     _add_model(parser)
@@ -47,7 +47,7 @@ def _register_decode(commands: Any) -> None:
         "decode",
         help="token files to audio files",
         description="Decode token files written by 'almtok encode' with the same codec.",
-        epilog="example: almtok decode tokens/ --checkpoint runs/mine/codec --out wavs/",
+        epilog="example: almtok decode tokens/ --checkpoint runs/mine/model --out wavs/",
     )
     parser.add_argument("files", nargs="+", type=Path, help="token files, or folders of them")
     _add_model(parser)
@@ -150,8 +150,11 @@ def _config(codec: str) -> "ALMTokenizerConfig":
 
 
 def _load(options: argparse.Namespace) -> "ALMTokenizer":
+    from transformers.utils import logging
+
     from .model import ALMTokenizer
 
+    logging.disable_progress_bar()  # a second's loading needs none; the files have their own
     return ALMTokenizer.from_pretrained(options.checkpoint).eval().to(options.device)
 
 

@@ -1,0 +1,53 @@
+"""``almtok demo``; nothing heavy is imported until it runs."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+DESCRIPTION = """\
+Train a tiny codec in a few minutes of CPU and look at what it does.
+
+Makes a corpus of speech, sounds and tunes, builds the semantic prior, trains both stages,
+reconstructs clips that it has not seen, and writes OUT/report.html with players, spectrograms, the
+codes and a table of scores. Stopped at any moment, the same command goes on.
+"""
+
+STEPS = ("corpus", "configs", "prior", "stage1", "stage2", "codec", "report")
+
+EPILOG = """\
+examples:
+  almtok demo
+  almtok demo --scale 0.1 --out runs/look     a first look, not a codec yet
+  almtok demo --only report                   one step alone
+"""
+
+
+def register(commands: Any) -> None:
+    """Add ``demo`` to the sub-parsers of ``almtok``."""
+    parser = commands.add_parser(
+        "demo",
+        help="train a tiny codec in minutes and report on it",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="default %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="of the corpus (default 0)")
+    parser.add_argument(
+        "--scale",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="times the training steps of the recipe (default 1)",
+    )
+    parser.add_argument("--only", nargs="+", choices=STEPS, default=STEPS, help="these steps alone")
+    parser.set_defaults(run=demo)
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Run ``almtok demo``."""
+    from .demo import DemoConfig, run_demo
+
+    return run_demo(
+        DemoConfig(out=options.out, seed=options.seed, scale=options.scale, only=options.only)
+    )

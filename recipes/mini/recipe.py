@@ -1,0 +1,75 @@
+"""The mini recipe: every number of `make demo`. It is data; the loops live in the library.
+
+A variant calls one of these and changes fields: ``stage1("runs/long", steps=20_000)``.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from almtok.codec.train import config as train
+
+DOMAINS = ("speech", "sound", "music")
+PRESET = "tiny"
+# Of the preset: the prior has to fit the first codebook.
+CODEBOOK_SIZE, PRIOR_DIM = 256, 128
+STAGE1_STEPS, STAGE2_STEPS = 400, 700
+
+
+def sources(out: str | Path, split: str) -> list[str]:
+    """The corpus of one split, each folder with its domain."""
+    return [f"{domain}={Path(out, 'corpus', split, domain)}" for domain in DOMAINS]
+
+
+def prior(out: str | Path) -> list[str]:
+    """Arguments of ``almtok prior``: a small first codebook from spectra, no download."""
+    return [
+        *("--data", *sources(out, "train")),
+        *("--teacher-speech", "spectral", "--teacher-sound", "spectral"),
+        *("--codebook-size", str(CODEBOOK_SIZE), "--spectral-width", str(PRIOR_DIM)),
+        *("--out", str(Path(out, "prior.safetensors"))),
+    ]
+
+
+def stage1(out: str | Path, **changes: Any) -> train.CodecTrainConfig:
+    """Waveform to frames and back, no codes yet (paper.md 5.2, 1)."""
+    return train.stage1(**{**_common(out, "stage1", STAGE1_STEPS), **changes})
+
+
+def stage2(out: str | Path, **changes: Any) -> train.CodecTrainConfig:
+    """Queries and codebooks on the frames of stage 1 (paper.md 5.2, 2)."""
+    special = {
+        "init_from": str(Path(out, "stage1")),
+        "prior": str(Path(out, "prior.safetensors")),
+        "segment_seconds": 2.0,
+    }
+    return train.stage2(**{**_common(out, "stage2", STAGE2_STEPS), **special, **changes})
+
+
+def evaluation(out: str | Path) -> list[str]:
+    """Arguments of ``almtok evaluate codec``: the held-out clips, and the report."""
+    return [
+        *("--checkpoint", str(Path(out, "codec"))),
+        *(flag for source in sources(out, "test") for flag in ("--data", source)),
+        *("--limit", "12", "--report", "--out", str(out)),
+    ]
+
+
+def _common(out: str | Path, stage: str, steps: int) -> dict[str, Any]:
+    return {
+        "preset": PRESET,
+        "data": sources(out, "train"),
+        "validation_data": sources(out, "validation"),
+        "cache_dir": str(Path(out, "cache")),
+        "out": str(Path(out, stage)),
+        "steps": steps,
+        "batch_size": 8,
+        "segment_seconds": 1.0,
+        "num_workers": 1,
+        "lr": 5e-4,
+        "warmup_steps": 50,
+        "ema_decay": 0.99,
+        "adversarial_start": -1,  # discriminators cost more than the codec at this size
+        "validate_every": 0,
+        "checkpoint_every": 100,
+        "device": "cpu",
+    }
