@@ -7,6 +7,7 @@ and cut into segments: every clip is heard about once per epoch, every segment i
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,7 +131,7 @@ class Pool:
         return pieces
 
 
-def _forget_oldest(cache: dict[int, object]) -> None:  # type: ignore[type-arg]
+def _forget_oldest(cache: dict[int, Any]) -> None:
     """Keep the epoch before as well: batches of two epochs mix at the border."""
     while len(cache) > 1:
         cache.pop(next(iter(cache)))

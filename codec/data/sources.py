@@ -5,6 +5,7 @@ A source is written ``[DOMAIN=]LOCATION[:SPLIT]``, for example ``speech=~/LibriT
 """
 
 import csv
+import dataclasses
 import json
 import os
 import re
@@ -56,25 +57,26 @@ def parse_source(text: str | os.PathLike[str]) -> Source:
         >>> parse_source("speech=hf:owner/name:train")
         Source(location='owner/name', domain='speech', split='train', hub=True)
     """
-    location, domain = os.fspath(text), None
+    location = os.fspath(text)
+    domain: str | None = None
     match = re.match(r"([A-Za-z][\w-]*)=(.+)", location)
     if match and not os.path.exists(location):
         domain, location = match[1], match[2]
     if location.startswith("hf:"):
         name, _, split = location[3:].partition(":")
         return Source(name, domain, split or "train", hub=True)
-    split = None
+    part: str | None = None
     location = os.path.expanduser(location)
     if not os.path.exists(location) and ":" in location:
         shorter, _, tail = location.rpartition(":")
         if os.path.exists(shorter):
-            location, split = shorter, tail
+            location, part = shorter, tail
     if not os.path.exists(location):
         raise ValueError(
             f"source {os.fspath(text)!r}: {location} does not exist; expected a folder, a manifest"
             " (.jsonl .csv .tsv), a .parquet file, an audio file or hf:NAME[:SPLIT]"
         )
-    return Source(os.path.abspath(location), domain, split)
+    return Source(os.path.abspath(location), domain, part)
 
 
 def list_entries(sources: Sequence[str | os.PathLike[str]]) -> list[Entry]:
@@ -111,11 +113,7 @@ def _with_own_id(entry: Entry, seen: dict[str, int]) -> Entry:
     seen[entry.id] = times + 1
     if not times:
         return entry
-    return Entry(**{**_as_dict(entry), "id": f"{entry.id}#{times + 1}"})
-
-
-def _as_dict(entry: Entry) -> dict[str, Any]:
-    return {name: getattr(entry, name) for name in Entry.__slots__}
+    return dataclasses.replace(entry, id=f"{entry.id}#{times + 1}")
 
 
 def _entries_of(source: Source) -> Iterator[Entry]:
@@ -217,7 +215,7 @@ def _text(row: Mapping[str, Any], *keys: str) -> str:
     return next((str(row[key]) for key in keys if row.get(key) not in (None, "")), "")
 
 
-def _labels(row: Mapping[str, Any], domain: str | None) -> dict[str, str]:
+def _labels(row: Mapping[str, Any], domain: str | None) -> dict[str, Any]:
     return {
         "domain": domain or _text(row, *_DOMAIN_KEYS) or DEFAULT_DOMAIN,
         "text": _text(row, "text", "caption", "sentence", "transcript"),
