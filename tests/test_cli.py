@@ -96,7 +96,8 @@ def test_a_mistake_is_one_line_and_a_traceback_only_when_asked(almtok):
     result = almtok("plan", "huge")
     assert result.returncode == 1
     assert result.stderr.splitlines() == [
-        "almtok: error: 'huge' is neither a preset (tiny, mini, base, paper) nor a checkpoint folder"
+        "almtok: error: 'huge' is neither a preset (tiny, mini, base, paper)"
+        " nor a checkpoint folder"
     ]
     asked = almtok("plan", "huge", "--traceback")
     assert asked.returncode == 1

@@ -56,7 +56,8 @@ def run_demo(config: DemoConfig) -> int:
 
 def _make_corpus(config: DemoConfig) -> int:
     _say(f"speech, sounds and tunes, made here, in {config.out / 'corpus'}")
-    make_corpus(config.out / "corpus", config.seed)
+    minutes = recipe.CORPUS_MINUTES * min(1.0, config.scale)
+    make_corpus(config.out / "corpus", config.seed, max(0.5, minutes))
     return 0
 
 

@@ -8,22 +8,22 @@ from typing import Any
 
 from almtok.codec.train import config as train
 
-DOMAINS = ("speech", "sound", "music")
+CORPUS_MINUTES = 8.0
 PRESET = "tiny"
 # Of the preset: the prior has to fit the first codebook.
 CODEBOOK_SIZE, PRIOR_DIM = 256, 128
 STAGE1_STEPS, STAGE2_STEPS = 400, 700
 
 
-def sources(out: str | Path, split: str) -> list[str]:
-    """The corpus of one split, each folder with its domain."""
-    return [f"{domain}={Path(out, 'corpus', split, domain)}" for domain in DOMAINS]
+def source(out: str | Path, split: str) -> str:
+    """One split (train, valid, test) of the corpus; its rows know their domain."""
+    return f"{Path(out, 'corpus', 'manifest.jsonl')}:{split}"
 
 
 def prior(out: str | Path) -> list[str]:
     """Arguments of ``almtok prior``: a small first codebook from spectra, no download."""
     return [
-        *("--data", *sources(out, "train")),
+        *("--data", source(out, "train")),
         *("--teacher-speech", "spectral", "--teacher-sound", "spectral"),
         *("--codebook-size", str(CODEBOOK_SIZE), "--spectral-width", str(PRIOR_DIM)),
         *("--out", str(Path(out, "prior.safetensors"))),
@@ -49,7 +49,7 @@ def evaluation(out: str | Path) -> list[str]:
     """Arguments of ``almtok evaluate codec``: the held-out clips, and the report."""
     return [
         *("--checkpoint", str(Path(out, "codec"))),
-        *(flag for source in sources(out, "test") for flag in ("--data", source)),
+        *("--data", source(out, "test")),
         *("--limit", "12", "--report", "--out", str(out)),
     ]
 
@@ -57,8 +57,8 @@ def evaluation(out: str | Path) -> list[str]:
 def _common(out: str | Path, stage: str, steps: int) -> dict[str, Any]:
     return {
         "preset": PRESET,
-        "data": sources(out, "train"),
-        "validation_data": sources(out, "validation"),
+        "data": [source(out, "train")],
+        "validation_data": [source(out, "valid")],
         "cache_dir": str(Path(out, "cache")),
         "out": str(Path(out, stage)),
         "steps": steps,

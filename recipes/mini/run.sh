@@ -12,8 +12,7 @@ almtok demo --out "$OUT" --only corpus configs
 #    become the first codebook and are never trained.
 almtok prior --out "$OUT/prior.safetensors" --codebook-size 256 --spectral-width 128 \
     --teacher-speech spectral --teacher-sound spectral \
-    --data speech="$OUT/corpus/train/speech" sound="$OUT/corpus/train/sound" \
-    music="$OUT/corpus/train/music"
+    --data "$OUT/corpus/manifest.jsonl:train"
 
 # 3. Stage 1: waveform to frames (75 per second) and back; no codes yet.
 almtok train codec --config "$OUT/stage1.json"
@@ -24,6 +23,5 @@ almtok demo --out "$OUT" --only codec
 
 # 5. Held-out clips, there and back: players, spectrograms, the codes, a table of scores.
 almtok evaluate codec --checkpoint "$OUT/codec" --limit 12 --report --out "$OUT" \
-    --data speech="$OUT/corpus/test/speech" --data sound="$OUT/corpus/test/sound" \
-    --data music="$OUT/corpus/test/music"
+    --data "$OUT/corpus/manifest.jsonl:test"
 echo "open $OUT/report.html in a browser"
