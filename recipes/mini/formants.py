@@ -128,12 +128,14 @@ def _voiced(hertz: float, formants: Floats, voicing: Floats, sample_rate: int) -
     """Harmonics of a falling pitch, each as loud as the resonances at its frequency."""
     size = len(voicing)
     pitch = hertz * np.linspace(1.12, 0.85, size)
-    phase = 2 * np.pi * np.cumsum(pitch) / sample_rate
+    first = np.exp(2j * np.pi * np.cumsum(pitch) / sample_rate)
+    turning = np.ones_like(first)
     wav = np.zeros(size)
     for harmonic in range(1, int(min(5000, sample_rate / 2.2) / (1.12 * hertz))):
         frequency = harmonic * pitch
         gain = np.zeros(size)
         for row, bandwidth, level in zip(formants, (90, 120, 180), (1.0, 0.5, 0.25), strict=True):
             gain += level / (1 + ((frequency - row) / bandwidth) ** 2)
-        wav += gain * np.sin(harmonic * phase)
+        turning *= first
+        wav += gain * turning.imag
     return wav * voicing

@@ -144,10 +144,12 @@ def _plucked(pitch: float, seconds: float, rng: np.random.Generator, rate: int) 
     time = times(seconds, rate)
     where = rng.uniform(0.12, 0.25)  # of the string: harmonics with a node there stay silent
     wav = np.zeros(len(time))
+    first = np.exp((2j * np.pi * pitch - 0.9) * time)  # its powers turn and fall faster
+    turning = np.ones_like(first)
     for number in range(1, 13):
         if number * pitch < 0.45 * rate:
-            level = np.sin(np.pi * number * where) / number
-            wav += level * np.sin(2 * np.pi * number * pitch * time) * np.exp(-time * number * 0.9)
+            turning *= first
+            wav += np.sin(np.pi * number * where) / number * turning.imag
     return wav * decay(time, 0.003, 0.8) * np.clip((seconds - time) / 0.03, 0, 1)
 
 

@@ -48,15 +48,16 @@ def test_a_segment_depends_on_seed_and_number_only(corpus):
     assert len({segment.seed for segment in first}) == len(first)
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_workers_equal_no_workers(corpus, method):
+@pytest.mark.parametrize(("method", "workers"), [("fork", 2), ("spawn", 1)])
+def test_workers_equal_no_workers(corpus, method, workers):
     config = DataConfig(sample_rate=8000, segment_seconds=0.5, domain_weights={
         "speech": 1, "sound": 2, "music": 1})  # fmt: skip
     dataset = CropDataset(corpus, config, seed=1)
     numbers = range(40, 72)
     options = {"batch_size": 4, "sampler": numbers, "collate_fn": collate}
     plain = list(DataLoader(dataset, **options))
-    working = list(DataLoader(dataset, num_workers=2, multiprocessing_context=method, **options))
+    options_of_workers = {"num_workers": workers, "multiprocessing_context": method}
+    working = list(DataLoader(dataset, **options_of_workers, **options))
     assert len(plain) == len(working) == 8
     for one, two in zip(plain, working, strict=True):
         assert torch.equal(one.wav, two.wav) and torch.equal(one.seeds, two.seeds)
