@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -118,8 +119,9 @@ class BEATsEncoder(nn.Module):
             PositionalConv(width=width, taps=config.conv_pos, groups=config.conv_pos_groups)
         )
         self.layer_norm = nn.LayerNorm(width)
+        self.relative = config.relative_position_embedding
         table = None
-        if config.relative_position_embedding:
+        if self.relative:
             table = nn.Embedding(config.num_buckets, config.encoder_attention_heads)
         self.layers = nn.ModuleList(BEATsLayer(config, table) for _ in range(config.encoder_layers))
 
@@ -132,10 +134,10 @@ class BEATsEncoder(nn.Module):
         if token_mask is not None:
             tokens = tokens.masked_fill(token_mask[..., None], 0)
         x = self.layer_norm(tokens + self.positions(tokens))
-        first = self.layers[0].self_attn
         bias = None
-        if hasattr(first, "relative_attention_bias"):
-            bias = first.position_bias(x.shape[1])
+        if self.relative:  # one table: any layer's attention can read it for all
+            attention = cast(BEATsLayer, self.layers[0]).self_attn
+            bias = attention.position_bias(x.shape[1])
         outputs = [x]
         for layer in self.layers:
             outputs.append(layer(outputs[-1], bias, token_mask))

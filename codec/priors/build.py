@@ -7,6 +7,7 @@ it was, other settings never mix with it, and the file that comes out has the sa
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,11 +55,12 @@ def build_prior(
     """
     out = Path(out)
     identity = _identity(config, corpus)
+    work = out.parent / f".{out.name}.work-{identity[:12]}"
     made = _already_made(out, identity, force)
     if made is not None:
+        shutil.rmtree(work, ignore_errors=True)
         return made
     sizes = {"speech": config.speech_entries, "sound": config.sound_entries}
-    work = out.parent / f".{out.name}.work-{identity[:12]}"
     work.mkdir(parents=True, exist_ok=True)
     halves = {
         half: _build_half(half, size, config, corpus, work, device)
@@ -78,7 +80,9 @@ def build_prior(
         torch.cat([halves[half].counts for half in HALVES if half in halves]),
         about,
     )
-    prior.save(out)
+    # By way of the work folder, so that a kill leaves nothing beside the file.
+    prior.save(work / out.name)
+    os.replace(work / out.name, out)
     shutil.rmtree(work)
     return load_prior(out)
 

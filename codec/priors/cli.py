@@ -94,6 +94,13 @@ def _add_teachers(parser: argparse.ArgumentParser, defaults: PriorConfig) -> Non
         "BEATs gives its last",
     )
     group.add_argument(
+        "--normalize",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="bring clips to mean 0 and variance 1 (default: as the checkpoint's "
+        "preprocessor_config.json says)",
+    )
+    group.add_argument(
         "--widths",
         choices=WIDTHS,
         default=defaults.widths,

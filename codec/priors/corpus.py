@@ -97,20 +97,19 @@ def plan_reading(
         too_short += len(pieces) == before
     # By id first: the order in which a folder was listed must not matter.
     pieces.sort(key=lambda piece: (piece.id, piece.start))
-    order = np.random.default_rng([seed, HALF_DOMAINS_INDEX[half]]).permutation(len(pieces))
+    order = np.random.default_rng([seed, list(HALF_DOMAINS).index(half)]).permutation(len(pieces))
     shards: list[tuple[Piece, ...]] = []
     shard: list[Piece] = []
+    held = 0
     for index in order:
         shard.append(pieces[index])
-        if sum(piece.length for piece in shard) >= shard_seconds * sample_rate:
+        held += pieces[index].length
+        if held >= shard_seconds * sample_rate:
             shards.append(tuple(shard))
-            shard = []
+            shard, held = [], 0
     if shard:
         shards.append(tuple(shard))
     return ReadingPlan(tuple(shards), sum(piece.length for piece in pieces), used, too_short)
-
-
-HALF_DOMAINS_INDEX = {half: index for index, half in enumerate(HALF_DOMAINS)}
 
 
 def belongs(domain: str | None, half: str) -> bool:

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 
-def write_aside(path: Path, write: Callable[[Path], None]) -> None:
+def write_aside(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a file beside ``path`` and rename it: a kill leaves the old or the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f"{path.name}.tmp-", dir=path.parent)
@@ -46,7 +46,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, 
         {name: tensor.contiguous() for name, tensor in tensors.items()},
         metadata={"about": json.dumps(about, sort_keys=True)},
     )
-    write_aside(path, lambda aside: aside.write_bytes(data) and None)
+    write_aside(path, lambda aside: aside.write_bytes(data))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -29,7 +29,9 @@ INIT, EPOCH, RESEED = range(3)  # what a random draw is for
 class Vectors(Protocol):
     """Many vectors, read a few at a time: a tensor's rows or shards on disk."""
 
-    shape: tuple[int, int]  # (N, P)
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, P)."""
 
     def gather(self, rows: Tensor) -> Tensor:
         """Return the rows [n] as float32 [n, P]."""
@@ -42,7 +44,7 @@ class TensorVectors:
     data: Tensor  # [N, P]
 
     @property
-    def shape(self) -> tuple[int, int]:  # type: ignore[override]
+    def shape(self) -> tuple[int, int]:
         """(N, P)."""
         return self.data.shape[0], self.data.shape[1]
 

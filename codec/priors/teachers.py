@@ -16,4 +16,17 @@ def make_teacher(half: str, config: PriorConfig, *, device: str = "cpu") -> Teac
         device: where the models of transformers and BEATs run; spectral stays on the CPU.
     """
     spec = TeacherSpec.parse(config.teacher_speech if half == "speech" else config.teacher_sound)
-    return SpectralTeacher(flavour=spec.source or half, dim=config.spectral_width)
+    if spec.kind == "spectral":
+        return SpectralTeacher(flavour=spec.source or half, dim=config.spectral_width)
+    # Four seconds of importing transformers that the spectral teacher can do without.
+    from .pretrained import BEATsTeacher, TransformersTeacher
+
+    if spec.kind == "beats":
+        return BEATsTeacher(spec.source, device=device)
+    return TransformersTeacher(
+        kind=spec.kind,
+        checkpoint=spec.source,
+        layers=config.layers,
+        normalize=config.normalize,
+        device=device,
+    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -81,12 +82,12 @@ def extract(
         for number, shard in enumerate(plan.shards):
             if number in missing:
                 vectors = _features(corpus, shard, teacher, share, batch_seconds, seed)
-                write_aside(paths[number], lambda aside, vectors=vectors: _save(aside, vectors))
+                write_aside(paths[number], partial(_save, vectors))
             bar.update(round(sum(piece.length for piece in shard) / corpus.sample_rate))
     return paths
 
 
-def _save(path: Path, vectors: NDArray[np.float16]) -> None:
+def _save(vectors: NDArray[np.float16], path: Path) -> None:
     with path.open("wb") as file:  # by name, np.save would add a suffix
         np.save(file, vectors, allow_pickle=False)
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from almtok.codec.priors.beats import BEATs
 from almtok.codec.priors.beats_config import BEATsConfig
-from safetensors.torch import load_file
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

@@ -2,9 +2,10 @@ import collections
 
 import pytest
 import torch
+from safetensors.torch import save_file
+
 from almtok.codec.priors.beats_checkpoint import load_beats
 from almtok.codec.priors.beats_config import BEATsConfig
-from safetensors.torch import save_file
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from almtok.codec.priors import fbank as module
 from almtok.codec.priors.fbank import fbank, normalized_fbank, num_frames
 

@@ -1,0 +1,180 @@
+"""From audio to the file: killed at any place and started again, the bytes are the same."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from almtok.codec.priors import PriorConfig, build_prior, load_prior
+from almtok.codec.priors import build as module
+from almtok.codec.priors.build import match_widths, orthonormal_rows
+from almtok.codec.priors.kmeans import kmeans
+from almtok.codec.priors.vectors import ShardVectors
+
+from .arrays import ArrayCorpus, noises
+from .slow_build import SMALL
+
+SCRIPT = Path(__file__).parent / "slow_build.py"
+
+
+def small(**overrides):
+    return PriorConfig(**(SMALL | overrides))
+
+
+def test_from_audio_to_file(tmp_path):
+    out = tmp_path / "prior.safetensors"
+    prior = build_prior(small(), noises(), out)
+    assert (prior.codebook_size, prior.dim, prior.num_speech) == (32, 32, 16)
+    assert prior.about["speech"]["teacher"] == "spectral:speech"
+    assert prior.about["sound"]["teacher"] == "spectral:sound"
+    assert prior.about["speech"]["clips"] == 6 and prior.about["sound"]["clips"] == 6
+    assert int(prior.counts[:16].sum()) == prior.about["speech"]["vectors"]
+    assert int(prior.counts[16:].sum()) == prior.about["sound"]["vectors"]
+    for half in (prior.centroids[:16], prior.centroids[16:]):
+        assert half.norm(dim=1).mean().item() == pytest.approx(1, abs=1e-5)
+    # Nothing is left behind, and the file says all of it.
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+    assert "16 speech + 16 sound" in load_prior(out).describe()
+
+
+def test_a_finished_prior_is_not_made_again(tmp_path, monkeypatch):
+    out = tmp_path / "prior.safetensors"
+    first = build_prior(small(), noises(), out)
+    monkeypatch.setattr(module, "make_teacher", None)
+    assert torch.equal(build_prior(small(), noises(), out).centroids, first.centroids)
+
+
+def test_other_settings_never_replace_a_file_unasked(tmp_path):
+    out = tmp_path / "prior.safetensors"
+    build_prior(small(), noises(), out)
+    with pytest.raises(ValueError, match="made with other settings"):
+        build_prior(small(seed=1), noises(), out)
+    with pytest.raises(ValueError, match="made with other settings"):
+        build_prior(small(), noises(seed=1), out)
+    assert build_prior(small(seed=1), noises(), out, force=True).about["seed"] == 1
+    out.write_bytes(b"something else")
+    with pytest.raises(ValueError, match="not a readable"):
+        build_prior(small(), noises(), out)
+    assert out.read_bytes() == b"something else"
+
+
+def test_the_order_of_clips_does_not_matter(tmp_path):
+    corpus = noises()
+    turned = ArrayCorpus(
+        [(c.id, c.domain, corpus.arrays[c.number]) for c in reversed(corpus.clips)]
+    )
+    build_prior(small(), corpus, tmp_path / "a")
+    build_prior(small(), turned, tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_one_half_needs_no_audio_of_the_other(tmp_path):
+    prior = build_prior(small(num_speech=32), noises(sound=0, music=0), tmp_path / "a")
+    assert prior.num_speech == 32 and "sound" not in prior.about
+    with pytest.raises(ValueError, match="no audio for the sound half: 0 of 6 clips"):
+        build_prior(small(), noises(sound=0, music=0), tmp_path / "b")
+
+
+def test_too_little_audio_is_named(tmp_path):
+    with pytest.raises(ValueError, match="speech half needs 5000 vectors or more, its 6 clips"):
+        build_prior(small(codebook_size=10000), noises(), tmp_path / "a")
+
+
+def test_vectors_are_thinned_to_the_wanted_number(tmp_path):
+    prior = build_prior(small(max_vectors=100), noises(), tmp_path / "a")
+    assert prior.about["speech"]["vectors"] == pytest.approx(100, rel=0.15)
+
+
+def test_broken_features_name_the_clip(tmp_path):
+    arrays = [("bad", "speech", np.full(24000, np.nan, np.float32))]
+    with pytest.raises(ValueError, match="NaN or infinity for clip 'bad'"):
+        build_prior(small(num_speech=32), ArrayCorpus(arrays), tmp_path / "a")
+
+
+def start(out):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), str(out), "slowly"],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("pattern", ["speech/features-00001.npy", "sound/kmeans.safetensors"])
+def test_killed_and_started_again_gives_the_same_bytes(tmp_path, pattern):
+    whole = tmp_path / "whole.safetensors"
+    build_prior(small(), noises(), whole)
+    out = tmp_path / "killed.safetensors"
+    process = start(out)
+    while process.poll() is None and not list(tmp_path.glob(f".killed*work*/{pattern}")):
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    _, errors = process.communicate()
+    assert process.returncode == -signal.SIGKILL, errors
+    assert not out.exists()
+    build_prior(small(), noises(), out)
+    assert out.read_bytes() == whole.read_bytes()
+    assert not list(tmp_path.glob(".killed*"))
+
+
+@pytest.mark.parametrize("stop_at", range(1, 14))
+def test_stopped_before_any_write_gives_the_same_bytes(tmp_path, monkeypatch, stop_at):
+    """The same without luck: an exception in place of each rename that the build makes."""
+    whole = tmp_path / "whole.safetensors"
+    build_prior(small(), noises(), whole)
+    out, renames = tmp_path / "stopped.safetensors", []
+    real = os.replace
+
+    def stop(source, target):
+        renames.append(target)
+        if len(renames) == stop_at:
+            raise KeyboardInterrupt
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        build_prior(small(), noises(), out)
+    assert not out.exists()
+    monkeypatch.setattr(os, "replace", real)
+    build_prior(small(), noises(), out)
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_shards_are_one_list_of_vectors(tmp_path):
+    arrays = [
+        np.random.default_rng(n).standard_normal((n, 3)).astype(np.float16) for n in (4, 0, 5)
+    ]
+    paths = [tmp_path / f"{number}.npy" for number in range(3)]
+    for path, array in zip(paths, arrays, strict=True):
+        np.save(path, array)
+    vectors = ShardVectors.open(paths)
+    joined = torch.from_numpy(np.concatenate(arrays).astype(np.float32))
+    assert vectors.shape == (9, 3)
+    assert torch.equal(vectors.gather(torch.arange(9)), joined)
+    rows = torch.tensor([0, 3, 4, 8])
+    assert torch.equal(vectors.gather(rows), joined[rows])
+    assert kmeans(vectors, small().kmeans(2)).centroids.shape == (2, 3)
+
+
+def test_teachers_of_different_width():
+    halves = {"speech": torch.randn(20, 6), "sound": torch.randn(20, 9)}
+    with pytest.raises(ValueError, match="speech 6 and sound 9"):
+        match_widths(halves, small())
+    padded = match_widths(halves, small(widths="pad"))
+    assert padded["speech"].shape == padded["sound"].shape == (20, 9)
+    assert torch.equal(padded["speech"][:, :6], halves["speech"])
+    assert (padded["speech"][:, 6:] == 0).all()
+    projected = match_widths(halves, small(widths="project"))
+    assert projected["sound"].shape == (20, 6)
+    assert torch.equal(projected["speech"], halves["speech"])
+    rows = orthonormal_rows(6, 9, seed=0)
+    assert torch.allclose(rows @ rows.T, torch.eye(6), atol=1e-6)
+    assert torch.equal(rows, orthonormal_rows(6, 9, seed=0))
+    assert not torch.equal(rows, orthonormal_rows(6, 9, seed=1))
