@@ -21,12 +21,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     "tiny": dict(
         strides=[8, 5, 4, 2], conv_channels=[1, 24, 48, 64, 96], hidden_size=96,
         encoder_layers=2, decoder_layers=3, num_attention_heads=4, attention_window=128,
+        layer_scale=0.3,
         codebook_size=256, codebook_dim=32, prior_dim=128, patch_transformer_layers=1,
     ),
     # The shipped checkpoint: at most 12 M parameters, real time many times over on two CPU cores.
     "mini": dict(
         strides=[8, 5, 4, 2], conv_channels=[1, 64, 128, 256, 256], hidden_size=256,
         encoder_layers=4, decoder_layers=6, num_attention_heads=4, attention_window=256,
+        layer_scale=0.3,
         codebook_dim=64, prior_dim=128, patch_transformer_layers=2,
     ),
     # One GPU.
@@ -78,7 +80,9 @@ class ALMTokenizerConfig(PreTrainedConfig):
     attention_mode: AttentionMode = "block_causal"  # A-/C: causal with a sliding window
     attention_window: int = 512  # D: positions of the interleaved sequence, about 5.9 s
     rope_theta: float = 10_000.0  # D
-    layer_scale: float = 0.01  # D: Mimi's
+    # D: Mimi's, for deep stacks and long trainings; shallow presets that train for minutes or
+    # hours start further open.
+    layer_scale: float = 0.01
     initializer_range: float = 0.02  # D
 
     # Quantizer (paper.md 3, 4)
