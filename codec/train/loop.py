@@ -9,9 +9,12 @@ import json
 import os
 import shutil
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from transformers.utils import logging as transformers_logging
 
 from .checkpoint import (
     STATE_FILE,
@@ -124,7 +127,7 @@ def export_model(state: TrainState, run: Path) -> Path:
     for folder in (aside, old):
         shutil.rmtree(folder, ignore_errors=True)
     try:
-        with state.averaged() as model:
+        with state.averaged() as model, _no_inner_bar():
             model.save_pretrained(aside)
         card = {"stage": state.config.stage, "step": state.step, "config": state.config.to_dict()}
         (aside / "training.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
@@ -138,6 +141,18 @@ def export_model(state: TrainState, run: Path) -> Path:
         ) from error
     shutil.rmtree(old, ignore_errors=True)
     return place
+
+
+@contextmanager
+def _no_inner_bar() -> Iterator[None]:
+    """Without the bar that transformers shows for every saved model."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 def _claim(run: Path, config: CodecTrainConfig) -> None:

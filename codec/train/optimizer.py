@@ -48,6 +48,16 @@ def set_lr(optimizer: torch.optim.Optimizer, scale: float) -> None:
         group["lr"] = group["peak_lr"] * scale
 
 
+@torch.no_grad()
+def mark_changed(parameters: Iterable[nn.Parameter]) -> None:
+    """Raise the version counters of updated weights, which fused optimisers leave as they were.
+
+    Caches of derived weights (packed linears, fused weight norm, the fingerprint) rely on them.
+    """
+    for parameter in parameters:
+        parameter.view(-1)[:0].zero_()  # touches nothing but the counter
+
+
 def flatten_state(optimizer: torch.optim.Optimizer, names: NamedParameters) -> dict[str, Tensor]:
     """An optimiser's tensors as ``<parameter>.<entry>``."""
     return {

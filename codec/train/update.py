@@ -114,6 +114,7 @@ def _move(
         optim.clip(group, norms[name], state.config.clip_norm)
         optim.set_lr(optimizer, draw.lr_scale)
         optimizer.step()
+        optim.mark_changed(group)
         usual = state.usual_norms.get(name, norms[name])
         state.usual_norms[name] = usual + (norms[name] - usual) / _NORM_MEMORY
     if state.average is not None:
