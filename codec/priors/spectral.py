@@ -76,7 +76,7 @@ class SpectralTeacher(Teacher):
         >>> import torch
         >>> teacher = SpectralTeacher(flavour="speech")
         >>> teacher.features(torch.randn(24000)).shape
-        torch.Size([50, 128])
+        torch.Size([49, 128])
     """
 
     def __init__(self, *, flavour: str, dim: int = 128, sample_rate: int = 24000) -> None:

@@ -1,3 +1,5 @@
+import doctest
+import importlib
 import json
 import stat
 
@@ -94,3 +96,10 @@ def test_wrong_shapes_are_named():
         Prior(prior.centroids, 9, prior.mean, prior.scale, prior.counts)
     with pytest.raises(ValueError, match="finite"):
         Prior(prior.centroids * float("nan"), 4, prior.mean, prior.scale, prior.counts)
+
+
+@pytest.mark.parametrize("name", ["beats", "config", "prior", "spectral"])
+def test_examples_in_docstrings_run(name):
+    module = importlib.import_module(f"almtok.codec.priors.{name}")
+    result = doctest.testmod(module)
+    assert result.attempted > 0 and result.failed == 0
