@@ -36,7 +36,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         strides=[8, 5, 4, 2], conv_channels=[1, 128, 256, 384, 512], hidden_size=512,
         encoder_layers=8, decoder_layers=8, attention_window=256, patch_transformer_layers=4,
     ),
-    # The paper's size, about 170 M parameters (C: 24 + 24 layers of width 512).
+    # 163 M parameters (the paper reports 174 M, B; 24 + 24 layers of width 512 are inferred, C).
     "paper": dict(),
 }  # fmt: skip
 

@@ -77,33 +77,34 @@ class QuantizerLayer(nn.Module):
 
     @torch.no_grad()
     def start(self, residual: Tensor) -> None:
-        """Place maps or entries by the first vectors `[N, D]` this layer sees in training."""
-        if self.prior:
-            self._match_prior(residual)
-        else:
-            self.codebook.start(self.project_in(residual))
-        self.codebook.initialised.fill_(True)
+        """Place maps and entries by the first vectors `[N, D]` this layer sees in training.
 
-    def _match_prior(self, residual: Tensor) -> None:
-        """Start the linear maps so that the queries lie where the frozen entries lie.
-
-        Principal axis i of the first batch goes to principal axis i of the codebook, with its
-        variance: without this most frozen entries are never the nearest one (paper.md 3, warning).
+        The maps become the principal axes of the vectors and their inverse, so that the layer
+        leaves less over from its first step. Where a prior is frozen behind them, axis i of the
+        vectors goes to axis i of the entries with its variance: without this most frozen entries
+        are never the nearest one (paper.md 3, warning).
         """
-        x, entries = self.codebook.gather(residual).double(), self.codebook.entries.double()
-        mean_x, mean_c = x.mean(0), entries.mean(0)
-        var_x, axes_x = torch.linalg.eigh(torch.cov(x.T))  # ascending
-        var_c, axes_c = torch.linalg.eigh(torch.cov(entries.T))
-        rank = min(len(var_x), len(var_c))
-        axes_x, axes_c = axes_x[:, -rank:], axes_c[:, -rank:]
-        floor = 1e-4 * var_x[-1].clamp_min(1e-6)  # axes that a small first batch does not fill
-        scale = (var_c[-rank:].clamp_min(0) / var_x[-rank:].clamp_min(floor)).sqrt()
-        there = axes_c @ torch.diag(scale) @ axes_x.T  # [P, D]
-        back = axes_x @ torch.diag(1 / scale.clamp_min(1e-3)) @ axes_c.T  # [D, P]
+        x = self.codebook.gather(residual).double()
+        mean_x, axes_x, var_x = _principal_axes(x)
+        rank = self.codebook.entries.shape[1]
+        if self.prior:
+            mean_c, axes_c, var_c = _principal_axes(self.codebook.entries.double())
+            rank = min(rank, len(var_x))
+            floor = 1e-4 * var_x[0].clamp_min(1e-6)  # axes that a small first batch does not fill
+            scale = (var_c[:rank] / var_x[:rank].clamp_min(floor)).sqrt().clamp_min(1e-3)
+            there = axes_c[:, :rank] @ torch.diag(scale) @ axes_x[:, :rank].T  # [P, D]
+            back = axes_x[:, :rank] @ torch.diag(1 / scale) @ axes_c[:, :rank].T  # [D, P]
+        else:
+            there = torch.zeros(rank, len(var_x), dtype=x.dtype, device=x.device)
+            there[: len(var_x)] = axes_x[:, :rank].T
+            back, mean_c = there.T, x.new_zeros(rank)
         self.project_in.weight.copy_(there)
         self.project_in.bias.copy_(mean_c - there @ mean_x)
         self.project_out.weight.copy_(back)
         self.project_out.bias.copy_(mean_x - back @ mean_c)
+        if not self.prior:
+            self.codebook.start(self.project_in(residual))
+        self.codebook.initialised.fill_(True)
 
 
 class ResidualQuantizer(nn.Module):
@@ -187,3 +188,10 @@ class ResidualQuantizer(nn.Module):
         if self.training and self.dropout and float(torch.rand(())) < self.dropout:
             return int(torch.randint(1, len(self.layers) + 1, ()))
         return len(self.layers)
+
+
+def _principal_axes(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean `[D]`, axes `[D, D]` (columns) and variances `[D]` of vectors `[N, D]`, descending."""
+    mean = x.mean(dim=0)
+    variances, axes = torch.linalg.eigh((x - mean).T @ (x - mean) / max(1, len(x) - 1))
+    return mean, axes.flip(1), variances.flip(0).clamp_min(0)

@@ -5,6 +5,7 @@ import time
 import pytest
 import torch
 import torch.nn.functional as F
+
 from almtok.codec.attention import Reach, rotary_table, windowed_attention
 from almtok.codec.transformer import Transformer
 
@@ -70,8 +71,9 @@ def test_rotary_angles_stay_exact_far_out():
 
 def test_cost_is_linear_in_length():
     # Twice the length costs about twice the FLOPs (counted, not timed): no square term.
-    from almtok.codec.linear import unpacked
     from torch.utils.flop_counter import FlopCounterMode
+
+    from almtok.codec.linear import unpacked
 
     net = Transformer(width=16, num_layers=2, num_heads=2, ffn_size=32, window=24).eval()
 

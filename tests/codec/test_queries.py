@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from almtok.codec.queries import (
     interleave_masks,
     interleave_queries,

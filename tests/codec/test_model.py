@@ -1,0 +1,211 @@
+"""The Hugging Face contract: saving, Auto classes, names and shapes, and one clear error each."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoConfig, AutoModel
+
+from almtok import ALMTokenizer, ALMTokenizerConfig, AudioTokens
+
+from .toy import noise, toy_codec, toy_config
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return toy_codec()
+
+
+@pytest.mark.parametrize("kind", ["conv", "linear"])
+def test_save_and_load_is_bit_exact(tmp_path, kind):
+    codec = toy_codec(patchify=kind)
+    codec.save_pretrained(tmp_path)
+    assert [p.name for p in tmp_path.iterdir() if p.suffix in {".bin", ".pt", ".pkl"}] == []
+    again = ALMTokenizer.from_pretrained(tmp_path).eval()
+    assert again.config.to_dict() == codec.config.to_dict() | {
+        "_name_or_path": again.config._name_or_path
+    }
+    state, loaded = codec.state_dict(), again.state_dict()
+    assert state.keys() == loaded.keys()
+    assert all(torch.equal(state[k], loaded[k]) for k in state)
+    wav = noise(2, 20_000)
+    out, out2 = codec(wav), again(wav)
+    assert torch.equal(out.audio_codes, out2.audio_codes)
+    assert torch.equal(out.audio_values, out2.audio_values)  # paper.md 10.1, 8
+    assert codec.fingerprint == again.fingerprint
+
+
+def test_auto_classes(tmp_path, codec):
+    codec.save_pretrained(tmp_path)
+    assert isinstance(AutoConfig.from_pretrained(tmp_path), ALMTokenizerConfig)
+    assert isinstance(AutoModel.from_pretrained(tmp_path), ALMTokenizer)
+
+
+def test_names_and_shapes_are_mimis(codec):
+    from transformers import MimiConfig, MimiModel
+
+    mimi = MimiModel(
+        MimiConfig(
+            hidden_size=32, num_filters=4, num_hidden_layers=1, intermediate_size=32,
+            num_attention_heads=2, num_key_value_heads=2, head_dim=16, codebook_size=16,
+            codebook_dim=8, vector_quantization_hidden_dimension=8, num_quantizers=3,
+            upsample_groups=32,
+        )
+    ).eval()  # fmt: skip
+    wav = noise(2, 24_000)
+    with torch.no_grad():
+        theirs, ours = mimi.encode(wav), codec.encode(wav)
+        assert ours.audio_codes.shape[:2] == theirs.audio_codes.shape[:2]
+        assert ours.audio_codes.dtype == theirs.audio_codes.dtype
+        audio, their_audio = (m.decode(c.audio_codes) for m, c in ((codec, ours), (mimi, theirs)))
+        assert audio.audio_values.ndim == their_audio.audio_values.ndim == 3
+    assert codec.main_input_name == mimi.main_input_name == "input_values"
+    assert codec(wav).audio_values.shape == wav.shape
+
+
+def test_facts_answer_moshis_questions():
+    codec = ALMTokenizer(ALMTokenizerConfig.preset("tiny"))
+    assert (codec.sample_rate, codec.frame_rate, codec.frame_size) == (24_000, 12.5, 1920)
+    assert (codec.num_codebooks, codec.codebook_size) == (3, 256)
+
+
+def test_the_paper_preset_is_the_papers_size():
+    config = ALMTokenizerConfig.preset("paper")
+    assert config.bits_per_second() == 412.5
+    with torch.device("meta"):
+        model = ALMTokenizer(config)
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(174e6, rel=0.1)
+
+
+def test_mini_stays_under_twelve_million():
+    with torch.device("meta"):
+        model = ALMTokenizer(ALMTokenizerConfig.preset("mini"))
+    assert sum(p.numel() for p in model.parameters()) <= 12e6
+
+
+ERRORS = [
+    (dict(sampling_rate=16_000), r"16000 Hz.*24000 Hz"),
+    (dict(input_values=torch.zeros(1, 2, 100)), "2 channels.*expects 1"),
+    (dict(input_values=torch.zeros(1, 1, 0)), "empty audio"),
+    (dict(input_values=torch.zeros(0, 1, 10)), "empty audio"),
+    (dict(input_values=torch.full((1, 1, 50), torch.nan)), "NaN or infinite"),
+    (dict(input_values=torch.full((1, 1, 50), torch.inf)), "NaN or infinite"),
+    (dict(input_values=torch.zeros(1, 1, 50, dtype=torch.int16)), "float samples.*int16"),
+    (dict(input_values=torch.zeros(24_000)), r"\[B, 1, S\].*\[24000\]"),
+    (dict(input_values=np.zeros((1, 1, 9), np.float32)), "ndarray"),
+    (dict(padding_mask=torch.ones(1, 99)), r"\[1, 99\].*\[1, 4000\]"),
+    (dict(padding_mask=torch.zeros(1, 4000)), "row 0.*empty"),
+    (dict(padding_mask=torch.arange(4000)[None] > 5), "padding on the right"),
+    (dict(frames_per_query=0), "frames_per_query 0 is outside"),
+    (dict(frames_per_query=48), "frames_per_query 48 is outside 1..47"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), ERRORS, ids=[m for _, m in ERRORS])
+def test_encode_says_what_came_and_what_was_expected(codec, change, message):
+    arguments = {"input_values": noise(1, 4000), **change}
+    with pytest.raises(ValueError, match=message):
+        codec.encode(**arguments)
+
+
+CODE_ERRORS = [
+    (torch.full((1, 3, 4), 64), r"64.*0\.\.63"),
+    (torch.full((1, 3, 4), -1), r"-1.*0\.\.63"),
+    (torch.zeros(1, 4, 4, dtype=torch.int64), "4 codebooks came, this codec has 3"),
+    (torch.zeros(3, 4, dtype=torch.int64), r"\[B, K, Q\].*\[3, 4\]"),
+    (torch.zeros(1, 3, 0, dtype=torch.int64), "empty codes"),
+    (torch.zeros(1, 1, 24_000), "integer codes.*waveform"),
+    ("codes", "str"),
+]
+
+
+@pytest.mark.parametrize(("codes", "message"), CODE_ERRORS, ids=[m for _, m in CODE_ERRORS])
+def test_decode_says_what_came_and_what_was_expected(codec, codes, message):
+    with pytest.raises(ValueError, match=message):
+        codec.decode(codes)
+
+
+def test_fewer_codebooks_decode(codec):
+    codes = codec.encode(noise(1, 9600)).audio_codes
+    for k in (1, 2, 3):
+        assert codec.decode(codes[:, :k]).audio_values.shape == (1, 1, 9600)
+
+
+def test_tokens_carry_all_that_decoding_needs(tmp_path, codec):
+    wav = noise(1, 10_000)[0, 0]
+    tokens = codec.tokenize(wav, sampling_rate=24_000, frames_per_query=4)
+    assert tokens.codes.shape == (3, 8) and tokens.num_samples == 10_000
+    assert tokens.duration == pytest.approx(10_000 / 24_000)
+    tokens.save(tmp_path / "a.tokens")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.tokens"]
+    again = AudioTokens.load(tmp_path / "a.tokens")
+    assert torch.equal(again.codes, tokens.codes)
+    assert dataclasses.replace(again, codes=tokens.codes) == tokens
+    heard = codec.detokenize(again)
+    assert heard.shape == (10_000,)
+    direct = codec.decode(tokens.codes[None], 4, 10_000).audio_values[0, 0]
+    assert torch.equal(heard, direct)
+
+
+def test_tokens_of_another_codec_are_refused(codec):
+    tokens = toy_codec(seed=9).tokenize(noise(1, 4000)[0, 0])
+    with pytest.raises(ValueError, match=f"{tokens.fingerprint}.*{codec.fingerprint}"):
+        codec.detokenize(tokens)
+
+
+def test_a_file_that_holds_no_tokens_is_named(tmp_path):
+    path = tmp_path / "noise.tokens"
+    path.write_bytes(b"not safetensors at all")
+    with pytest.raises(ValueError, match="noise.tokens is not a token file"):
+        AudioTokens.load(path)
+    with pytest.raises(FileNotFoundError):
+        AudioTokens.load(tmp_path / "missing.tokens")
+
+
+def test_fingerprint_follows_what_gives_codes_their_meaning():
+    codec = toy_codec()
+    before = codec.fingerprint
+    with torch.no_grad():
+        codec.decoder.mask.add_(1)
+        codec.unpatchify.layers[0].bias.add_(1)
+        codec.quantizer.layers[1].codebook.count.add_(1)
+    assert codec.fingerprint == before  # the decoder half may change
+    with torch.no_grad():
+        codec.quantizer.layers[1].codebook.entries[0].add_(1)
+    assert codec.fingerprint != before
+
+
+def test_half_precision_keeps_the_quantizer_in_float32(tmp_path, codec):
+    codec.save_pretrained(tmp_path)
+    half = AutoModel.from_pretrained(tmp_path, dtype=torch.bfloat16).eval()
+    assert half.encoder.query.dtype == torch.bfloat16
+    assert half.quantizer.layers[0].codebook.entries.dtype == torch.float32
+    assert half.fingerprint == codec.fingerprint
+    out = half(noise(1, 9600))
+    assert out.audio_values.dtype == torch.float32
+    assert torch.isfinite(out.audio_values).all()
+
+
+def test_config_refuses_what_it_does_not_know(tmp_path):
+    with pytest.raises(ValueError, match="'num_codebook'.*did you mean 'num_codebooks'"):
+        ALMTokenizerConfig(num_codebook=4)
+    with pytest.raises(Exception, match="num_codebooks.*int.*str"):
+        ALMTokenizerConfig(num_codebooks="3")
+    with pytest.raises(ValueError, match="unknown preset 'huge'.*tiny"):
+        ALMTokenizerConfig.preset("huge")
+    with pytest.raises(ValueError, match="conv_channels"):
+        ALMTokenizerConfig(strides=[2, 4])
+    with pytest.raises(ValueError, match="attention_window 8 is smaller"):
+        ALMTokenizerConfig(attention_window=8)
+    with pytest.raises(ValueError, match="attention heads"):
+        ALMTokenizerConfig(hidden_size=36, num_attention_heads=8)
+
+
+def test_config_file_survives_a_round_trip(tmp_path):
+    config = toy_config(frames_per_query=3)
+    config.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert "hop_length" not in saved  # derived numbers are computed, never stored
+    assert ALMTokenizerConfig.from_pretrained(tmp_path).to_dict() == config.to_dict()

@@ -1,0 +1,220 @@
+"""The residual quantizer: frozen prior, moving codebooks, straight-through gradients."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from almtok.codec.codebook import Codebook
+from almtok.codec.quantizer import ResidualQuantizer
+
+from .toy import toy_config
+
+
+def quantizer(**overrides) -> ResidualQuantizer:
+    torch.manual_seed(0)
+    return ResidualQuantizer(toy_config(**overrides))
+
+
+def queries(batch=8, count=40, width=32, seed=1):
+    return torch.randn(batch, count, width, generator=torch.Generator().manual_seed(seed))
+
+
+def test_shapes_and_sum_of_layers():
+    out = quantizer().train()(queries())
+    assert out.codes.shape == (8, 3, 40) and out.codes.dtype == torch.int64
+    assert out.layers.shape == (8, 40, 3, 32)
+    torch.testing.assert_close(out.layers.sum(dim=2), out.quantized)
+    assert out.commitment_loss.ndim == 0 and out.commitment_loss.item() > 0
+
+
+def test_quantize_dequantize_forward_agree():
+    net = quantizer()
+    net.start(queries().reshape(-1, 32))
+    net.eval()
+    x = queries(seed=9)
+    out = net(x)
+    assert torch.equal(net.quantize(x), out.codes)
+    torch.testing.assert_close(net.dequantize(out.codes), out.quantized, atol=1e-6, rtol=1e-5)
+
+
+def test_each_layer_leaves_less_over():
+    net = quantizer(prior_codebooks="none").train()
+    x = queries(64, 40)
+    optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+    for _ in range(100):
+        optimizer.zero_grad()
+        net(x).commitment_loss.backward()
+        optimizer.step()
+    net.eval()
+    with torch.no_grad():
+        layers = net(x).layers
+    errors = [(x - layers[:, :, : k + 1].sum(2)).square().mean() for k in range(3)]
+    assert errors[2] < errors[1] < errors[0] < x.square().mean()
+
+
+def test_straight_through_gradient_reaches_the_queries():
+    # paper.md 10.1, 5
+    net = quantizer().train()
+    x = queries().requires_grad_()
+    net(x).quantized.square().sum().backward()
+    assert float(x.grad.norm()) > 0
+
+
+def test_commitment_trains_queries_and_maps_but_no_frozen_entry():
+    net = quantizer().train()
+    x = queries().requires_grad_()
+    net(x).commitment_loss.backward()
+    assert float(x.grad.norm()) > 0
+    for layer in net.layers:
+        assert float(layer.project_in.weight.grad.norm()) > 0
+        assert float(layer.project_out.weight.grad.norm()) > 0
+    assert not any(p is net.layers[0].codebook.entries for p in net.parameters())
+
+
+def test_the_semantic_codebook_never_moves_and_the_others_do():
+    net = quantizer().train()
+    net.load_prior(torch.randn(64, 12), num_speech=32)
+    before = [layer.codebook.entries.clone() for layer in net.layers]
+    for seed in range(5):
+        net(queries(seed=seed))
+    moved = [
+        not torch.equal(b, x.codebook.entries) for b, x in zip(before, net.layers, strict=True)
+    ]
+    assert moved == [False, True, True]
+
+
+def test_prior_map_start_reaches_most_frozen_entries():
+    net = quantizer().train()
+    net.load_prior(torch.randn(64, 12) * 5 + 20, num_speech=32)  # far from the queries
+    net.start(queries(64, 40).reshape(-1, 32))
+    net.eval()
+    used = net(queries(64, 40, seed=3)).codes[:, 0].unique()
+    assert len(used) > 50  # without the start: a handful
+
+
+def test_prior_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"\(64, 13\).*\(64, 12\)"):
+        quantizer().load_prior(torch.zeros(64, 13), 32)
+    with pytest.raises(ValueError, match="learns every codebook"):
+        quantizer(prior_codebooks="none").load_prior(torch.zeros(64, 12), 32)
+
+
+@pytest.mark.parametrize(("name", "frozen"), [("first", 1), ("none", 0), ("all", 3)])
+def test_which_codebooks_are_frozen(name, frozen):
+    net = quantizer(prior_codebooks=name)
+    assert [layer.codebook.frozen for layer in net.layers] == [i < frozen for i in range(3)]
+
+
+def test_any_number_of_layers_and_quantizer_dropout():
+    net = quantizer(num_codebooks=8, quantizer_dropout=1.0).train()
+    depths = {net(queries(2, 4)).codes.shape[1] for _ in range(60)}
+    assert depths == set(range(1, 9))
+    assert net.eval()(queries(2, 4)).codes.shape[1] == 8
+    assert net(queries(2, 4), num_quantizers=2).codes.shape[1] == 2
+
+
+def test_float32_under_autocast():
+    net = quantizer().eval()
+    x = queries()
+    plain = net(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = net(x)
+    assert cast.quantized.dtype == torch.float32
+    assert torch.equal(plain.codes, cast.codes)
+    assert torch.equal(plain.quantized, cast.quantized)
+
+
+def test_nearest_is_the_euclidean_nearest():
+    book = Codebook(50, 6, frozen=False)
+    x = torch.randn(200, 6)
+    assert torch.equal(book.nearest(x), torch.cdist(x, book.entries).argmin(dim=1))
+
+
+def test_moving_average_against_the_oracle():
+    # vector-quantize-pytorch, same start, same data, no revival: the same entries after 20 updates
+    vq = pytest.importorskip("vector_quantize_pytorch")
+    torch.manual_seed(0)
+    book = Codebook(16, 4, frozen=False, decay=0.9, dead_code_ratio=0.0)
+    oracle = vq.VectorQuantize(
+        dim=4, codebook_size=16, decay=0.9, kmeans_init=False, threshold_ema_dead_code=0,
+        commitment_weight=0.0, rotation_trick=False,
+    ).train()  # fmt: skip
+    oracle._codebook.embed.data.copy_(book.entries[None])
+    oracle._codebook.embed_avg.data.copy_(book.entries[None])
+    oracle._codebook.cluster_size.data.fill_(1.0)
+    for step in range(20):
+        x = torch.randn(64, 4, generator=torch.Generator().manual_seed(step))
+        codes = book.nearest(x)
+        _, theirs, _ = oracle(x[None])
+        assert torch.equal(codes, theirs[0])
+        book.update(x, codes)
+    torch.testing.assert_close(book.entries, oracle._codebook.embed[0], atol=1e-5, rtol=1e-4)
+
+
+def test_kmeans_start_finds_the_clusters():
+    torch.manual_seed(0)
+    centres = torch.randn(8, 5) * 10
+    x = (centres[torch.randint(8, (800,))] + 0.1 * torch.randn(800, 5))[torch.randperm(800)]
+    book = Codebook(8, 5, frozen=False)
+    book.start(x)
+    error = (book.lookup(book.nearest(x)) - x).square().sum(1).mean()
+    spread = (x - x.mean(0)).square().sum(1).mean()
+    assert error < 0.2 * spread
+    assert bool(book.initialised)
+
+
+@pytest.mark.parametrize("tokens", [16, 64, 4096])
+def test_dead_entries_come_back_to_life_at_any_batch_size(tokens):
+    torch.manual_seed(0)
+    book = Codebook(64, 4, frozen=False)
+    with torch.no_grad():
+        book.entries[1:] = 1e3  # only entry 0 can be nearest: collapse
+        book.total.copy_(book.entries)
+    for _ in range(600):
+        x = torch.randn(tokens, 4)
+        book.update(x, book.nearest(x))
+    assert book.usage().usage > 0.6
+    assert book.usage().perplexity > 16
+
+
+def test_a_healthy_codebook_is_left_alone():
+    torch.manual_seed(0)
+    book = Codebook(64, 4, frozen=False)
+    book.start(torch.randn(4096, 4))
+    for _ in range(50):
+        x = torch.randn(512, 4)
+        book.update(x, book.nearest(x))
+    steady = book.entries.clone()
+    x = torch.randn(512, 4)
+    book.update(x, book.nearest(x))
+    assert (book.entries - steady).norm(dim=1).max() < 0.5  # a revival is a jump
+
+
+def test_usage_of_the_two_halves():
+    book = Codebook(10, 2, frozen=True)
+    book.freeze_on(torch.randn(10, 2), num_speech=4)
+    for _ in range(2000):
+        book.update(torch.zeros(4, 2), torch.tensor([0, 1, 2, 9]))
+    usage = book.usage()
+    assert usage.speech_usage == pytest.approx(3 / 4)
+    assert usage.sound_usage == pytest.approx(1 / 6)
+    assert usage.speech_share == pytest.approx(3 / 4, abs=0.01)
+    assert usage.perplexity == pytest.approx(4, rel=0.01)
+
+
+def test_usage_says_nothing_of_halves_without_a_prior():
+    assert Codebook(4, 2, frozen=False).usage().speech_usage is None
+
+
+def test_gradient_of_the_distance_would_be_the_commitment():
+    # The commitment term is the mean squared distance to the chosen entry, weighted per layer.
+    net = quantizer(num_codebooks=1, prior_codebooks="none", commitment_weight=2.0)
+    net.start(queries().reshape(-1, 32))
+    net.eval()
+    x = queries(seed=4)
+    layer = net.layers[0]
+    flat = x.reshape(-1, 32)
+    latent = layer.project_in(flat)
+    entries = layer.codebook.lookup(layer.codebook.nearest(latent))
+    expected = 2.0 * F.mse_loss(latent, entries) + F.mse_loss(layer.project_out(entries), flat)
+    torch.testing.assert_close(net(x).commitment_loss, expected)
