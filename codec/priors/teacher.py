@@ -50,7 +50,11 @@ class Teacher(ABC):
                     f"{self.name}: a clip needs {self.min_samples} samples at "
                     f"{self.sample_rate} Hz, got {wav.numel()}"
                 )
-        return self._features([wav.float() for wav in wavs]) if wavs else []
+        if not wavs:
+            return []
+        # cuDNN would by default round convolutions to TF32, and a prior is made only once.
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            return self._features([wav.float() for wav in wavs])
 
     @abstractmethod
     def _features(self, wavs: list[Tensor]) -> list[Tensor]:
