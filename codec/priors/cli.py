@@ -174,5 +174,5 @@ def run(options: argparse.Namespace) -> int:
         force=options.force,
     )
     print(prior.describe())
-    print(f"wrote {options.out}")
+    print(f"{options.out} is ready")
     return 0
