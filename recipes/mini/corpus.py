@@ -71,24 +71,19 @@ def make_corpus(
     if minutes <= 0:
         raise ValueError(f"minutes must be positive, got {minutes}")
     folder, manifest = Path(out_dir), Path(out_dir) / "manifest.jsonl"
-    options = {
+    options: dict[str, object] = {
         "version": _VERSION,
         "seed": seed,
         "minutes": float(minutes),
         "sample_rate": sample_rate,
     }
-    found = _found_options(folder)
-    if found is not None and {name: found.get(name) for name in options} != options:
-        raise ValueError(
-            f"{folder} holds a corpus made with {found}, asked for {options}; choose another folder"
-        )
+    if not _begun(folder, options) and manifest.exists():
+        raise ValueError(f"{manifest} is of another corpus; choose another folder")
     if manifest.exists():
         return manifest
     name, speak = find_speaker()
-    if found is not None and found["synthesiser"] != name:
-        raise ValueError(
-            f"{folder} was begun with {found['synthesiser']}, now only {name} loads; choose another"
-        )
+    if _begun(folder, options).get("synthesiser", name) != name:
+        raise ValueError(f"{folder} was begun with another synthesiser than {name}; choose another")
     folder.mkdir(parents=True, exist_ok=True)
     _write_aside(folder / "corpus.json", json.dumps({**options, "synthesiser": name}, indent=1))
     rows = []
@@ -105,11 +100,17 @@ def make_corpus(
     return manifest
 
 
-def _found_options(folder: Path) -> dict[str, object] | None:
+def _begun(folder: Path, options: dict[str, object]) -> dict[str, object]:
+    """What the corpus in the folder was made with, {} where there is none."""
     try:
-        return dict(json.loads((folder / "corpus.json").read_text(encoding="utf-8")))
+        found = dict(json.loads((folder / "corpus.json").read_text(encoding="utf-8")))
     except FileNotFoundError:
-        return None
+        return {}
+    if {name: found.get(name) for name in options} != options:
+        raise ValueError(
+            f"{folder} holds a corpus made with {found}, asked for {options}; choose another folder"
+        )
+    return found
 
 
 def _write_aside(path: Path, text: str) -> None:

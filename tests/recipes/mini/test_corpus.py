@@ -117,6 +117,10 @@ def test_complete_corpus_is_left_alone(made, monkeypatch):
     assert os.stat(made).st_mtime_ns == before
     with pytest.raises(ValueError, match="'seed': 0.*'seed': 5.*another folder"):
         make_corpus(made.parent, 5, 1.0, sample_rate=RATE)
+    (made.parent / "corpus.json").rename(made.parent / "aside")
+    with pytest.raises(ValueError, match="of another corpus"):
+        make_corpus(made.parent, 0, 1.0, sample_rate=RATE)
+    (made.parent / "aside").rename(made.parent / "corpus.json")
     with pytest.raises(ValueError, match="-1"):
         make_corpus(made.parent, 5, -1)
 
@@ -139,7 +143,7 @@ def test_without_espeak_the_formant_voice_speaks(tmp_path, monkeypatch, caplog):
     first.unlink()
     monkeypatch.undo()
     if voices.find_speaker()[0] == "espeak-ng":
-        with pytest.raises(ValueError, match="begun with formants"):
+        with pytest.raises(ValueError, match="another synthesiser than espeak-ng"):
             make_corpus(tmp_path / "a", 0, 0.1, sample_rate=RATE, progress=False)
 
 
