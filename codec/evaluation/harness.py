@@ -59,7 +59,9 @@ def evaluation_clips(
     seen: dict[str, int] = {}
     for domain in corpus.domains:
         if domain not in DOMAINS:
-            raise ValueError(f"domain must be one of {DOMAINS}, got {domain!r}")
+            raise ValueError(
+                f"domain must be one of {DOMAINS}, got {domain!r}; name it as in speech=PATH"
+            )
         for clip in corpus.select(domain=domain, limit=limit, seed=seed):
             count = seen[clip.id] = seen.get(clip.id, 0) + 1
             clips.append(
