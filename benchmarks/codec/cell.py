@@ -1,0 +1,209 @@
+"""One measurement in a process of its own, so that its peak memory is its own.
+
+``python -m benchmarks.codec.cell '{"kind": "codec", ...}'`` prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from typing import Any
+
+from .clock import measure, peak_mb
+from .systems import build
+
+SAMPLE_RATE = 24_000
+
+
+def run(cell: dict[str, Any]) -> dict[str, Any]:
+    """Measure one cell; the answer repeats the question."""
+    import torch
+
+    if cell.get("threads"):
+        torch.set_num_threads(cell["threads"])
+    torch.manual_seed(0)
+    kinds = {
+        "codec": _codec,
+        "train": _train,
+        "stream": _stream,
+        "parts": _parts,
+        "facts": _facts,
+        "peak": _peak,
+    }
+    return {**cell, **kinds[cell["kind"]](cell)}
+
+
+def _noise(batch: int, seconds: float) -> Any:
+    import torch
+
+    # In place: at one hour a second copy would be a third of the memory that is measured.
+    return torch.randn(batch, 1, max(1, round(seconds * SAMPLE_RATE))).mul_(0.1)
+
+
+def _codec(cell: dict[str, Any]) -> dict[str, Any]:
+    import torch
+
+    system = build(cell["system"], dtype=cell["dtype"], compiled=cell["compile"])
+    batch, seconds, side = cell["batch"], cell["seconds"], cell["side"]
+    given = system.codes(batch, seconds) if side == "decode" else _noise(batch, seconds)
+    calls = {
+        "encode": lambda: system.encode(given),
+        "decode": lambda: system.decode(given),
+        "both": lambda: system.decode(system.encode(given)),
+    }
+    before = peak_mb()
+    with torch.no_grad():
+        timing = measure(calls[side], budget=cell["budget"], runs=cell["runs"])
+    return {
+        "seconds_wall": timing.median,
+        "rtf": timing.median / (batch * seconds),
+        "rtf_fastest": timing.fastest / (batch * seconds),
+        "runs_done": timing.runs,
+        "others": round(timing.others, 3),
+        "mb_model": round(before),
+        "mb_peak": round(peak_mb()),
+    }
+
+
+def _train(cell: dict[str, Any]) -> dict[str, Any]:
+    import torch
+
+    system = build(cell["system"])
+    system.model.train()
+    wav = _noise(cell["batch"], cell["seconds"])
+    bf16 = cell["dtype"] == "bfloat16"
+
+    def step() -> None:
+        system.model.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            heard, other = system.step(wav)
+            heard = heard.reshape(wav.shape[0], 1, -1)
+            n = min(heard.shape[-1], wav.shape[-1])
+            loss = (heard[..., :n].float() - wav[..., :n]).abs().mean() + other
+        loss.backward()
+
+    timing = measure(step, budget=cell["budget"], runs=cell["runs"])
+    return {
+        "seconds_wall": timing.median,
+        "rtf": timing.median / (cell["batch"] * cell["seconds"]),
+        "others": round(timing.others, 3),
+        "mb_peak": round(peak_mb()),
+        "with_gradient": sum(p.grad is not None for p in system.model.parameters()),
+    }
+
+
+def _stream(cell: dict[str, Any]) -> dict[str, Any]:
+    """Milliseconds of one step of a stream: one column of codes, by default 80 ms of audio."""
+    import torch
+
+    system = build(cell["system"], dtype=cell["dtype"])
+    chunk = round(SAMPLE_RATE / system.frame_rate)
+    walls: list[float] = []
+    with torch.no_grad():
+        if cell["side"] == "encode":
+            stream, pieces = system.model.stream_encoder(), list(_noise(1, 30.0).split(chunk, -1))
+        else:
+            stream, pieces = system.model.stream_decoder(), list(system.codes(1, 30.0).split(1, -1))
+        for piece in pieces:
+            start = time.perf_counter()
+            stream.push(piece)
+            walls.append(1000.0 * (time.perf_counter() - start))
+    # The first steps warm up, and until the attention window is full they are cheaper.
+    walls = sorted(walls[len(walls) // 2 :])
+    return {
+        "ms_audio": 1000.0 / system.frame_rate,
+        "ms_median": walls[len(walls) // 2],
+        "ms_95": walls[int(0.95 * (len(walls) - 1))],
+        "mb_peak": round(peak_mb()),
+    }
+
+
+# Part -> (side, method that does its work) in the order of the data.
+_WORK = {
+    "patchify": ("encode", "step"),
+    "encoder": ("encode", "step"),
+    "quantizer": ("encode", "quantize"),
+    "decoder": ("decode", "step"),
+    "unpatchify": ("decode", "step"),
+}
+
+
+def _parts(cell: dict[str, Any]) -> dict[str, Any]:
+    """Where the time of our codec goes: seconds per part and per second of audio, and FLOPs."""
+    import torch
+
+    from almtok.codec.plan import make_plan
+
+    system = build(cell["system"], dtype=cell["dtype"])
+    spent = dict.fromkeys(_WORK, 0.0)
+
+    def wrap(part: str, method: str) -> None:
+        module = getattr(system.model, part)
+        inner = getattr(module, method)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            start = time.perf_counter()
+            out = inner(*args, **kwargs)
+            spent[part] += time.perf_counter() - start
+            return out
+
+        setattr(module, method, timed)
+
+    for part, (_, method) in _WORK.items():
+        wrap(part, method)
+    wav, codes = _noise(1, cell["seconds"]), system.codes(1, cell["seconds"])
+    with torch.no_grad():
+        system.encode(wav), system.decode(codes)
+        spent.update(dict.fromkeys(spent, 0.0))
+        start, rounds = time.perf_counter(), 0
+        while rounds < 3 or time.perf_counter() - start < cell["budget"]:
+            system.encode(wav), system.decode(codes)
+            rounds += 1
+        whole = (time.perf_counter() - start) / rounds / cell["seconds"]
+    plan = make_plan(system.model.config)
+    parts = {part: seconds / rounds / cell["seconds"] for part, seconds in spent.items()}
+    return {"parts": parts, "flops": plan.flops, "rest": whole - sum(parts.values())}
+
+
+def _facts(cell: dict[str, Any]) -> dict[str, Any]:
+    system = build(cell["system"])
+    encode, decode = system.flops()
+    count = sum(p.numel() for p in system.model.parameters())
+    return {"parameters": count, "flops_encode": encode, "flops_decode": decode}
+
+
+def _peak(cell: dict[str, Any]) -> dict[str, Any]:
+    """What this machine reaches at best: a wide convolution in cache, and a matrix product."""
+    import torch
+    import torch.nn.functional as F
+
+    x, weight = torch.randn(1, 512, 3000), torch.randn(512, 512, 3)
+    a = torch.randn(2048, 2048)
+    half = a.bfloat16()
+    work = 2.0 * 512 * 512 * 3 * 3000
+    jobs = {
+        "convolution fp32": (lambda: F.conv1d(x, weight, padding=1), work),
+        "matrix product fp32": (lambda: a @ a, 2.0 * 2048**3),
+        "matrix product bf16": (lambda: half @ half, 2.0 * 2048**3),
+    }
+    rates = {}
+    with torch.no_grad():
+        for name, (job, flops) in jobs.items():
+            rates[name] = flops / measure(job, budget=cell["budget"]).fastest / 1e9
+    return {"gflops": rates}
+
+
+def main() -> int:
+    """Measure the cell given as JSON and print it with its results."""
+    cell = json.loads(sys.argv[1])
+    if cell.get("memory_gib"):
+        limit = int(cell["memory_gib"] * 2**30)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    print(json.dumps(run(cell)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""Timing on a machine that others may use too."""
+
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+# Runs of less than this are repeated: the kernel counts other processes' time in steps of 10 ms.
+_BLOCK_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Wall-clock seconds of one call."""
+
+    median: float
+    fastest: float
+    runs: int
+    others: float  # share of the machine that other processes took meanwhile, 0 to 1
+
+
+def peak_mb() -> float:
+    """Peak resident memory of this process so far, in MB of 2**20 bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+
+
+def _machine() -> list[int]:
+    try:
+        with open("/proc/stat") as file:
+            return [int(number) for number in file.readline().split()[1:9]]
+    except OSError:
+        return []
+
+
+def _own_ticks() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return (usage.ru_utime + usage.ru_stime) * os.sysconf("SC_CLK_TCK")
+
+
+def _others(before: list[int], after: list[int], own: float) -> float:
+    spent = [b - a for a, b in zip(before, after, strict=True)]
+    total = sum(spent)
+    return max(0.0, (total - spent[3] - spent[4] - own) / total) if total > 0 else 0.0
+
+
+def measure(run: Callable[[], Any], *, budget: float = 5.0, runs: int = 3) -> Timing:
+    """Time a call: once to warm up, then at least ``runs`` times and until the budget is spent.
+
+    A first call that alone takes twice the budget is its own measurement, since warming up is then
+    a small part of it.
+
+    Args:
+        run: what to time.
+        budget: seconds to spend after the warm-up.
+        runs: least number of measurements.
+    """
+    before, own = _machine(), _own_ticks()
+    start = time.perf_counter()
+    run()
+    first = time.perf_counter() - start
+    if first > 2 * budget:
+        return Timing(first, first, 1, _others(before, _machine(), _own_ticks() - own))
+    before, own = _machine(), _own_ticks()
+    begin, walls = time.perf_counter(), []
+    while len(walls) < runs or time.perf_counter() - begin < budget:
+        block = time.perf_counter()
+        count = 0
+        while count == 0 or time.perf_counter() - block < _BLOCK_SECONDS:
+            run()
+            count += 1
+        walls.append((time.perf_counter() - block) / count)
+    others = _others(before, _machine(), _own_ticks() - own)
+    return Timing(statistics.median(walls), min(walls), len(walls), others)

@@ -1,0 +1,186 @@
+"""The rows of a run as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .plan import Cell
+from .systems import PEERS
+from .targets import Rows, check_targets
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *rows))
+
+
+def _clip(seconds: float, batch: int) -> str:
+    name = "1 h" if seconds == 3600 else f"{seconds:g} s"
+    return name if batch == 1 else f"{name} x {batch}"
+
+
+def _plain(rows: Rows) -> list[Cell]:
+    """Codec rows without bf16 or compile, one per cell, failed ones included."""
+    seen: dict[tuple[Any, ...], Cell] = {}
+    for row in rows.all:
+        if row["kind"] == "codec" and row["dtype"] == "float32" and not row["compile"]:
+            key = (row["system"], row["side"], row["seconds"], row["batch"])
+            seen.setdefault(key, row)
+    return list(seen.values())
+
+
+def _grid(rows: Rows, value: str, digits: int) -> str:
+    """Systems and sides down, clip lengths across."""
+    plain = _plain(rows)
+    clips = list(dict.fromkeys((row["seconds"], row["batch"]) for row in plain))
+    lines = list(dict.fromkeys((row["side"], row["system"]) for row in plain))
+    lines.sort(key=lambda key: ["encode", "decode", "both"].index(key[0]))
+    out, notes = [], []
+    for side, system in lines:
+        cells = []
+        for seconds, batch in clips:
+            row = rows.codec(system, side, seconds, batch)
+            if row is None:
+                cells.append("")
+            elif "error" in row:
+                notes.append(f"{system}, {side}, {_clip(seconds, batch)}: {row['error']}")
+                cells.append("-")
+            else:
+                cells.append(f"{row[value]:.{digits}f}")
+        out.append([f"{system}, {'round trip' if side == 'both' else side}", *cells])
+    text = _table(["codec", *(_clip(*clip) for clip in clips)], out)
+    if notes and value == "rtf":
+        text += "\n\n`-`: " + "; ".join(notes) + "."
+    return text
+
+
+def _facts(rows: Rows) -> str:
+    peak = rows.peak_gflops()
+    out = []
+    for row in rows.of_kind("facts"):
+        cells = [f"{row['parameters'] / 1e6:.1f}"]
+        for side in ("encode", "decode"):
+            gflop = row[f"flops_{side}"] / 1e9
+            share = rows.share_of_peak(row["system"], side, 10.0)
+            cells += [
+                f"{gflop:.2f}",
+                "" if peak is None else f"{gflop / peak:.4f}",
+                "" if share is None else f"{100 * share:.0f}",
+            ]
+        about = PEERS[row["system"]].about if row["system"] in PEERS else "ours"
+        out.append([f"{row['system']} ({about})", *cells])
+    head = ["codec", "M parameters"]
+    for side in ("encode", "decode"):
+        head += [f"{side} GFLOP/s of audio", "least RTF", "% of peak, 10 s"]
+    return _table(head, out)
+
+
+def _parts(rows: Rows) -> str:
+    """Where the time of ours goes, part by part."""
+    peak = rows.peak_gflops()
+    out = []
+    for row in rows.of_kind("parts"):
+        whole = sum(row["parts"].values()) + row["rest"]
+        for part, seconds in row["parts"].items():
+            gflop = row["flops"][part] / 1e9
+            rate = gflop / seconds if seconds else 0.0
+            share = "" if peak is None else f"{100 * rate / peak:.0f}"
+            time = f"{1000 * seconds:.2f}"
+            out.append([f"{row['system']}, {part}", time, f"{100 * seconds / whole:.0f}",
+                        f"{gflop:.3f}", f"{rate:.0f}", share])  # fmt: skip
+        rest = row["rest"]
+        out.append([f"{row['system']}, rest", f"{1000 * rest:.2f}", f"{100 * rest / whole:.0f}",
+                    "", "", ""])  # fmt: skip
+    head = ["part", "ms per second of audio", "% of time", "GFLOP", "GFLOP/s", "% of peak"]
+    return _table(head, out)
+
+
+def _options(rows: Rows) -> str:
+    out = []
+    for row in rows.of_kind("codec"):
+        if row["dtype"] == "float32" and not row["compile"]:
+            continue
+        # The plain cell of the same turn is the last one of its kind.
+        plain = [
+            other
+            for other in rows.of_kind("codec")
+            if other["dtype"] == "float32"
+            and not other["compile"]
+            and all(other[key] == row[key] for key in ("system", "side", "seconds", "batch"))
+        ]
+        gain = f"{plain[-1]['rtf'] / row['rtf']:.2f}x" if plain else ""
+        name = " + ".join(
+            word
+            for word in ("bf16" if row["dtype"] == "bfloat16" else "", "compile" * row["compile"])
+            if word
+        )
+        out.append([f"{row['system']}, {row['side']}, {name}", f"{row['rtf']:.4f}", gain])
+    return _table(["10 s, batch 1", "RTF", "gain over fp32"], out) if out else ""
+
+
+def _training(rows: Rows) -> str:
+    out = [
+        [
+            f"{row['system']}, {'bf16' if row['dtype'] == 'bfloat16' else 'fp32'}",
+            f"{row['seconds_wall']:.3f}",
+            f"{row['rtf']:.4f}",
+            f"{row['mb_peak']}",
+        ]
+        for row in rows.of_kind("train")
+    ]
+    return _table(["4 x 0.96 s", "s per step", "s per s of audio", "peak MB"], out) if out else ""
+
+
+def _streams(rows: Rows) -> str:
+    out = [
+        [
+            f"{row['system']}, {row['side']}",
+            f"{row['ms_audio']:.0f}",
+            f"{row['ms_median']:.2f}",
+            f"{row['ms_95']:.2f}",
+        ]
+        for row in rows.of_kind("stream")
+    ]
+    return _table(["stream", "ms of audio", "ms median", "ms 95 %"], out) if out else ""
+
+
+def _targets(rows: Rows) -> str:
+    words = {True: "yes", False: "**no**", None: "?"}
+    out = [[c.text, c.measured, words[c.passed]] for c in check_targets(rows.all)]
+    return _table(["target", "measured", "reached"], out)
+
+
+def to_markdown(rows: Sequence[Cell], environment: Mapping[str, Any]) -> str:
+    """The whole report.
+
+    Args:
+        rows: of `run_benchmark`.
+        environment: of `runner.environment`.
+    """
+    table = Rows(rows)
+    busy = [row["others"] for row in rows if "others" in row]
+    machine = ", ".join(f"{key} {value}" for key, value in environment.items())
+    peaks = "; ".join(
+        f"{name} {rate:.0f} GFLOP/s"
+        for row in table.of_kind("peak")[:1]
+        for name, rate in row["gflops"].items()
+    )
+    failed = [row for row in rows if "error" in row and row["kind"] != "codec"]
+    sections = [
+        ("# Cost of the codecs", f"{machine}. Best rates of the machine: {peaks}."),
+        ("", "RTF: seconds of computing per second of audio, batch counted; lower is better. Random"
+             " weights. Every cell in a process of its own, all codecs in turn."
+             + (f" Other processes took up to {100 * max(busy):.0f} % of the machine during a cell"
+                f" (median {100 * sorted(busy)[len(busy) // 2]:.0f} %)." if busy else "")),
+        ("## Targets", _targets(table)),
+        ("## Real-time factor", _grid(table, "rtf", 4)),
+        ("## Peak memory, MB", _grid(table, "mb_peak", 0)),
+        ("## Work", _facts(table)),
+        ("## Where the time goes", _parts(table)),
+        ("## Options of ours", _options(table)),
+        ("## One training step, generator alone", _training(table)),
+        ("## One step of a stream", _streams(table)),
+        ("## Failed", "\n".join(f"- {r['kind']} {r['system']}: {r['error']}" for r in failed)),
+    ]  # fmt: skip
+    return "\n\n".join(f"{head}\n\n{body}".strip() for head, body in sections if body) + "\n"
