@@ -28,7 +28,7 @@ def make_adamw(
     groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for name, parameter in parameters.items():
         scales = [s for prefix, s in (lr_scales or {}).items() if name.startswith(prefix)]
-        decays = parameter.ndim > 1 and "token" not in name and "original0" not in name
+        decays = parameter.numel() > max(parameter.shape)  # a gain [O, 1] is a vector too
         groups.setdefault((decays, scales[0] if scales else 1.0), []).append(parameter)
     return torch.optim.AdamW(
         [

@@ -58,7 +58,9 @@ def micro_step(
     if state.balancer is not None:
         state.balancer.backward(balanced, output)  # fills output.grad
     else:
-        torch.stack([weights[n] * loss for n, loss in balanced.items()]).sum().backward()
+        total = torch.stack([weights[name] * loss for name, loss in balanced.items()]).sum()
+        # Not backward(): that would leave gradients in the discriminators.
+        (output.grad,) = torch.autograd.grad(total, [output])
 
     share = 1 / state.config.accumulate
     assert output.grad is not None

@@ -1,0 +1,195 @@
+"""Whole runs in this process: folders, logs, refusals, signals, skipped steps, validation."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from almtok.codec.data import AudioCorpus
+from almtok.codec.model import ALMTokenizer
+from almtok.codec.train import CheckpointError, TrainingStopped, checkpoint, loop, train_codec
+from almtok.codec.train.config import CodecTrainConfig
+from almtok.codec.train.monitor import METRICS
+from almtok.codec.train.update import optimizer_step
+
+Make = Callable[..., CodecTrainConfig]
+
+
+def lines(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
+
+
+def test_three_stages_in_a_row_give_codecs(toy_config: Make, tmp_path: Path) -> None:
+    one = train_codec(toy_config("1", steps=2, out=str(tmp_path / "one")))
+    two = train_codec(
+        toy_config("2", steps=3, out=str(tmp_path / "two"), init_from=str(tmp_path / "one"))
+    )
+    first, second = (ALMTokenizer.from_pretrained(str(r.model)).eval() for r in (one, two))
+    assert one.finished and two.finished and two.step == 3
+    new = train_codec(
+        toy_config(
+            "adapt",
+            steps=2,
+            out=str(tmp_path / "new"),
+            init_from=str(two.model),  # a saved model, not a run
+        )
+    )
+    third = ALMTokenizer.from_pretrained(str(new.model)).eval()
+    wav = 0.1 * torch.randn(1, 1, 9600)
+    codes = second.encode(wav).audio_codes
+    assert third.fingerprint == second.fingerprint != first.fingerprint
+    assert torch.equal(third.encode(wav).audio_codes, codes)
+    assert not torch.equal(third.decode(codes).audio_values, second.decode(codes).audio_values)
+    layers = lines(tmp_path / "two")[-1]["codebooks"]
+    assert len(layers) == 3
+    assert {"usage", "perplexity", "speech_usage", "sound_usage"} <= layers[0].keys()
+
+
+def test_stage_2_starts_from_the_averaged_weights_of_stage_1(
+    toy_config: Make, tmp_path: Path
+) -> None:
+    one = train_codec(toy_config("1", steps=2, out=str(tmp_path / "one"), ema_decay=0.9))
+    config = toy_config("2", freeze_patchify=True, init_from=str(tmp_path / "one"), steps=1)
+    two = train_codec(config)
+    before, after = (ALMTokenizer.from_pretrained(str(r.model)) for r in (one, two))
+    for name, value in before.patchify.state_dict().items():
+        assert torch.equal(value, after.patchify.state_dict()[name])
+
+
+def test_a_finished_run_is_left_as_it_is(toy_config: Make, tmp_path: Path) -> None:
+    train_codec(toy_config(steps=2))
+    before = (tmp_path / "run" / METRICS).read_text()
+    assert train_codec(toy_config(steps=2)).finished
+    assert (tmp_path / "run" / METRICS).read_text() == before
+
+
+def test_another_configuration_is_refused_by_field(toy_config: Make) -> None:
+    train_codec(toy_config(steps=1))
+    with pytest.raises(ValueError, match=r"another configuration \(lr: 0.001 -> 0.5\)"):
+        train_codec(toy_config(steps=1, lr=0.5))
+
+
+def test_a_missing_start_is_an_error(toy_config: Make, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="is missing"):
+        train_codec(toy_config("2", init_from=str(tmp_path / "nowhere"), steps=1))
+
+
+def test_a_start_of_other_sizes_is_an_error(toy_config: Make, tmp_path: Path) -> None:
+    train_codec(toy_config(steps=1, out=str(tmp_path / "one")))
+    model = {**toy_config().model, "hidden_size": 32}
+    with pytest.raises(CheckpointError, match="codec of other sizes"):
+        train_codec(toy_config("2", init_from=str(tmp_path / "one"), model=model, steps=1))
+
+
+def test_no_usable_audio_is_an_error_that_says_why(toy_config: Make, tmp_path: Path) -> None:
+    folder = tmp_path / "silence"
+    folder.mkdir()
+    soundfile.write(folder / "a.wav", np.zeros(24_000, np.float32), 24_000)
+    with pytest.raises(ValueError, match="silent"):
+        train_codec(toy_config(steps=1, data=[str(folder)]))
+
+
+def test_validation_hears_held_out_clips(toy_config: Make, toy_audio: Path, tmp_path: Path) -> None:
+    config = toy_config(
+        steps=2,
+        validate_every=1,
+        validation_data=[f"speech={toy_audio}"],
+        validation_clips=3,
+        tensorboard=True,
+    )
+    result = train_codec(config)
+    found = [line["validation"] for line in lines(tmp_path / "run") if "validation" in line]
+    assert len(found) == 2
+    assert found[-1]["mel"].keys() == {"all", "speech"}
+    assert result.validation is not None
+    assert len(result.validation.samples) == len(result.validation.targets) == 3
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = reader.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload().Tags()
+    assert {"loss/mel", "run/lr", "validation/mel/all", "gradient_norm/generator"} <= set(
+        events["scalars"]
+    )
+    assert "clip0/reconstruction" in events["audio"]
+    assert "clip0/target_above_reconstruction" in events["images"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_the_same_call_goes_on(
+    toy_config: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(state: Any, *rest: Any) -> Any:
+        if state.step == 2:
+            os.kill(os.getpid(), number)
+        return optimizer_step(state, *rest)
+
+    monkeypatch.setattr(loop, "optimizer_step", interrupted)
+    result = train_codec(toy_config(steps=5, checkpoint_every=0))
+    assert (result.step, result.finished, result.signal) == (4, False, number)
+    assert "the same command goes on" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert train_codec(toy_config(steps=5, checkpoint_every=0)).finished
+    assert [line["step"] for line in lines(tmp_path / "run")] == [1, 2, 3, 4, 5]
+
+
+def test_the_log_is_cut_back_to_the_checkpoint(toy_config: Make, tmp_path: Path) -> None:
+    config = toy_config(steps=4, checkpoint_every=2, keep=2, schedule="constant")
+    train_codec(config)
+    run = tmp_path / "run"
+    newest = checkpoint.newest_checkpoint(run)
+    assert newest is not None
+    (newest / "state.json").unlink()  # as if step 4 had not been saved in time
+    with (run / METRICS).open("a") as file:
+        file.write('{"step": 5, "lo')  # and a line was cut off
+    train_codec(replace(config, steps=5))
+    assert [line["step"] for line in lines(run)] == [1, 2, 3, 4, 5]
+
+
+def test_a_full_disk_stops_with_the_older_checkpoint(
+    toy_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_codec(toy_config(steps=2, schedule="constant"))
+
+    def save_file(tensors: Any, path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", save_file)
+    with pytest.raises(CheckpointError, match="disk full while saving step 3.*step-00000002"):
+        train_codec(toy_config(steps=3, schedule="constant"))
+    monkeypatch.undo()
+    assert train_codec(toy_config(steps=3, schedule="constant")).step == 3
+
+
+@pytest.fixture
+def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every clip reads as NaN from now on (a scan would have skipped it)."""
+    inner = AudioCorpus.read
+
+    def read(self: AudioCorpus, *place: Any) -> Any:
+        return inner(self, *place) * np.float32("nan")
+
+    monkeypatch.setattr(AudioCorpus, "read", read)
+
+
+@pytest.mark.usefixtures("poisoned")
+def test_bad_steps_are_listed_and_in_a_row_they_stop_the_run(
+    toy_config: Make, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingStopped, match="3 steps in a row were skipped.*not finite"):
+        train_codec(toy_config(steps=9, max_skips=3))
+    dumps = sorted((tmp_path / "run" / "skipped").iterdir())
+    assert [path.name for path in dumps] == [f"step-{n:08d}.process-0.json" for n in range(3)]
+    record = json.loads(dumps[0].read_text())
+    assert record["problem"] == "the audio is not finite"
+    assert len(record["crops"]) == 4
+    assert all(crop["ids"] and not crop["finite"] for crop in record["crops"])

@@ -1,0 +1,241 @@
+"""One optimiser step: who gets which gradient, and what a bad step leaves behind (nothing)."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+
+from almtok.codec.data import SegmentBatch
+from almtok.codec.train.config import CodecTrainConfig
+from almtok.codec.train.draws import draw_step
+from almtok.codec.train.optimizer import gradient_norm, make_adamw
+from almtok.codec.train.state import TrainState, build_state
+from almtok.codec.train.step import micro_step, whole_windows
+from almtok.codec.train.update import Wishes, micro_batch_size, optimizer_step
+
+Make = Callable[..., CodecTrainConfig]
+Batch = Callable[..., SegmentBatch]
+
+
+def snapshot(state: TrainState) -> dict[str, torch.Tensor]:
+    return {
+        f"{stem}/{name}": value.detach().clone()
+        for stem, group in state.tensors().items()
+        for name, value in group.items()
+    }
+
+
+def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
+    return {
+        name
+        for name in before.keys() | after.keys()
+        if name not in before or name not in after or not torch.equal(before[name], after[name])
+    }
+
+
+def parts(names: set[str]) -> set[str]:
+    return {name.split("/")[1].split(".")[0] for name in names if name.startswith("model/")}
+
+
+def run(state: TrainState, *batches: SegmentBatch, steps: int = 1) -> None:
+    for _ in range(steps):
+        optimizer_step(state, batches, Wishes())
+
+
+@pytest.mark.parametrize(
+    ("stage", "moved"),
+    [
+        ("1", {"patchify", "unpatchify"}),
+        ("2", {"encoder", "quantizer", "decoder", "unpatchify"}),
+        ("adapt", {"decoder", "unpatchify"}),
+    ],
+)
+def test_each_stage_moves_its_parts_only(
+    toy_config: Make, toy_batch: Batch, stage: str, moved: set[str]
+) -> None:
+    state = build_state(toy_config(stage, freeze_patchify=True, init_from="x"))
+    before, fingerprint = snapshot(state), state.model.fingerprint
+    codes = state.model.encode(toy_batch().wav).audio_codes
+    run(state, toy_batch(), steps=4)
+    assert parts(changed(before, snapshot(state))) == moved
+    if stage == "adapt":
+        assert state.model.fingerprint == fingerprint
+        assert torch.equal(state.model.encode(toy_batch().wav).audio_codes, codes)
+    elif stage == "2":
+        assert state.model.fingerprint != fingerprint
+
+
+def test_every_trained_weight_of_stage_2_gets_a_gradient(
+    toy_config: Make, toy_batch: Batch
+) -> None:
+    """The straight-through estimator, masked frames and AR reach what they should."""
+    config = toy_config("2", weight_latent=0.1)
+    state = build_state(config)
+    run(state, toy_batch())  # the codebooks start on the first batch
+    state.generator_optimizer.zero_grad()
+    draw = draw_step(config, 5, (2, 5))
+    batch = toy_batch()
+    losses = micro_step(state, batch.wav, batch.seeds, 5, draw)
+    blind = [n for n, p in state.generator_parameters.items() if p.grad is None]
+    assert blind == []
+    encoder = [p for n, p in state.generator_parameters.items() if "encoder.transformer" in n]
+    assert gradient_norm(encoder) > 0
+    assert losses.keys() == {
+        "time", "mel", "adversarial", "feature_matching", "discriminator",
+        "masked", "autoregressive", "commitment", "latent",
+    }  # fmt: skip
+
+
+def test_the_encoder_learns_through_the_codes_alone(toy_config: Make, toy_batch: Batch) -> None:
+    """Straight through: only losses on the waveform, and the encoder still has a gradient."""
+    off = {f"weight_{n}": 0.0 for n in ("masked", "autoregressive", "commitment")}
+    config = toy_config("2", adversarial_start=-1, **off)
+    state = build_state(config)
+    run(state, toy_batch())
+    state.generator_optimizer.zero_grad()
+    batch = toy_batch()
+    micro_step(state, batch.wav, batch.seeds, 1, draw_step(config, 1, (2, 5)))
+    named = state.generator_parameters.items()
+    assert gradient_norm(p for n, p in named if n.startswith("model.encoder.")) > 0
+
+
+@pytest.mark.parametrize("balancer", [True, False])
+@pytest.mark.parametrize("update", [True, False])
+def test_the_two_sides_never_see_each_others_gradient(
+    toy_config: Make, toy_batch: Batch, update: bool, balancer: bool
+) -> None:
+    """Discriminator loss: no generator gradient. Generator losses: no discriminator gradient."""
+    config = toy_config("1", balancer=balancer, adversarial_start=0)
+    state, batch = build_state(config), toy_batch()
+    assert state.discriminators is not None
+    draw = replace(draw_step(config, 5, (2, 5)), update_discriminators=update)
+
+    def gradients(weights: dict[str, float]) -> tuple[list[torch.Tensor | None], ...]:
+        state.config = replace(config, **{f"weight_{k}": v for k, v in weights.items()})
+        if state.balancer is not None:
+            state.balancer.weights = state.config.balanced_weights
+        for parameters in (state.generator_parameters, state.discriminator_parameters):
+            for parameter in parameters.values():
+                parameter.grad = None
+        micro_step(state, batch.wav, batch.seeds, 5, draw)
+        return (
+            [p.grad for p in state.generator_parameters.values()],
+            [p.grad for p in state.discriminator_parameters.values()],
+        )
+
+    quiet = {"time": 0.0, "mel": 0.0, "masked": 0.0}
+    weak = gradients({**quiet, "adversarial": 1e-30, "feature_matching": 0.0})
+    strong = gradients({**quiet, "adversarial": 1.0, "feature_matching": 1.0})
+    # However strong the generator's losses, the discriminators' gradient is their own loss's.
+    for one, other in zip(weak[1], strong[1], strict=True):
+        if not update:
+            assert one is None and other is None
+        else:
+            assert one is not None and other is not None and torch.equal(one, other)
+    if balancer:  # its generator gradient has one norm whatever the weights
+        return
+    # And none of that loss reaches the generator.
+    assert max(float(g.abs().max()) for g in weak[0] if g is not None) < 1e-25
+    assert max(float(g.abs().max()) for g in strong[0] if g is not None) > 1e-6
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(
+    toy_config: Make, toy_batch: Batch
+) -> None:
+    whole = toy_batch(4)
+    halves = [
+        SegmentBatch(whole.wav[s], whole.ids[s], whole.domains[s], whole.seeds[s])
+        for s in (slice(0, 2), slice(2, 4))
+    ]
+    norms = []
+    for accumulate, batches in ((1, [whole]), (2, halves)):
+        state = build_state(toy_config("1", accumulate=accumulate, balancer=False))
+        assert micro_batch_size(state.config, 1) == 4 // accumulate
+        report = optimizer_step(state, batches, Wishes())
+        norms.append((report.norms["generator"], float(report.losses["mel"])))
+    assert norms[0] == pytest.approx(norms[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("stage", ["1", "2"])
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+def test_a_poisoned_batch_leaves_no_trace(
+    toy_config: Make, toy_batch: Batch, stage: str, poison: float
+) -> None:
+    state = build_state(toy_config(stage))
+    run(state, toy_batch(), steps=3)
+    before = snapshot(state)
+    bad = toy_batch(seed=1)
+    bad.wav[2, 0, 100] = poison
+    report = optimizer_step(state, [bad], Wishes())
+    assert report.problem == "the audio is not finite"
+    assert changed(before, snapshot(state)) == set()
+    assert (state.step, state.skipped, state.skipped_in_a_row) == (4, 1, 1)
+    run(state, toy_batch())
+    assert (state.skipped, state.skipped_in_a_row) == (1, 0)
+
+
+@pytest.mark.parametrize("stage", ["1", "2"])
+def test_nan_and_exploding_gradients_are_skipped(
+    toy_config: Make, toy_batch: Batch, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = build_state(toy_config(stage))
+    run(state, toy_batch(), steps=3)
+    before = snapshot(state)
+    weight = next(p for n, p in state.generator_parameters.items() if "unpatchify" in n)
+    for value, words in ((float("nan"), "gradient is nan"), (1e9, "gradient exploded: norm")):
+        hook = weight.register_hook(lambda gradient, value=value: gradient * 0 + value)
+        report = optimizer_step(state, [toy_batch(seed=2)], Wishes())
+        hook.remove()
+        assert words in str(report.problem)
+        assert changed(before, snapshot(state)) == set()
+    assert state.skipped_in_a_row == 2
+
+
+def test_autocast_leaves_losses_and_codebooks_in_float32(
+    toy_config: Make, toy_batch: Batch
+) -> None:
+    for precision in ("bf16", "bf16-all"):
+        state = build_state(toy_config("2", precision=precision))
+        report = optimizer_step(state, [toy_batch()], Wishes())
+        assert report.problem is None
+        assert {loss.dtype for loss in report.losses.values()} == {torch.float32}
+        assert {b.dtype for b in state.model.quantizer.buffers() if b.is_floating_point()} == {
+            torch.float32
+        }
+
+
+def test_crops_are_cut_to_whole_windows() -> None:
+    wav = torch.zeros(1, 1, 100)
+    assert whole_windows(wav, 30).shape == (1, 1, 90)
+    with pytest.raises(ValueError, match="100 samples are shorter than one window of 101"):
+        whole_windows(wav, 101)
+
+
+def test_norms_biases_and_tokens_do_not_decay(toy_config: Make) -> None:
+    state = build_state(toy_config("2", weight_decay=0.1, autoregressive_lr_scale=3.0))
+    parameters = state.generator_parameters
+    groups = {
+        id(p): group for group in state.generator_optimizer.param_groups for p in group["params"]
+    }
+    for name, parameter in parameters.items():
+        group = groups[id(parameter)]
+        if name.endswith(("bias", "norm.weight", "gain", "encoder.query", "decoder.mask")):
+            assert group["weight_decay"] == 0, name
+        if name.endswith(("qkv.weight", "project_in.weight")):
+            assert group["weight_decay"] == pytest.approx(0.1), name
+        scale = 3.0 if name.startswith("autoregressive.") else 1.0
+        assert group["peak_lr"] == pytest.approx(1e-3 * scale)
+
+
+def test_an_optimiser_step_is_seen_by_caches_of_weights() -> None:
+    """Fused AdamW leaves version counters alone; packed linears would keep the old weights."""
+    from almtok.codec.train.optimizer import mark_changed
+
+    parameter = torch.nn.Parameter(torch.ones(2, 2))
+    optimizer = make_adamw({"a": parameter}, lr=0.1, betas=(0.9, 0.9), weight_decay=0)
+    before = parameter._version
+    parameter.grad = torch.ones(2, 2)
+    optimizer.step()
+    mark_changed([parameter])
+    assert parameter._version > before
