@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
 STEPS = 4
@@ -28,7 +27,7 @@ if torch.distributed.is_initialized():
 
 
 def run_values(toy_values: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
-    common = {**toy_values, "steps": STEPS, "accumulate": 1, "checkpoint_every": 0}
+    common = {**toy_values, "steps": STEPS, "lr": 1e-4, "checkpoint_every": 0}
     first = {**common, "stage": "1", "out": str(folder / "1")}
     second = {**common, "stage": "2", "out": str(folder / "2"), "init_from": first["out"]}
     third = {**common, "stage": "adapt", "out": str(folder / "adapt"), "init_from": second["out"]}
@@ -76,4 +75,5 @@ def test_weights_and_codebooks_agree(runs: tuple[Path, Path], stage: str) -> Non
     )
     assert one.keys() == two.keys()
     for name, value in one.items():
-        torch.testing.assert_close(value, two[name], rtol=1e-3, atol=1e-4, msg=name)
+        difference = float((value.double() - two[name].double()).norm())
+        assert difference <= 1e-3 * float(value.double().norm()), name
