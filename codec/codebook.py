@@ -106,11 +106,11 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def start(self, x: Tensor, iterations: int = 10) -> None:
-        """Place the entries by k-means on vectors `[N, P]` of all processes.
+        """Place the entries by k-means on vectors `[N, P]`, the same in every process.
 
         With fewer vectors than entries, the spare entries are jittered copies: revival moves them.
         """
-        x = self.gather(x.float())
+        x = x.float()
         size = self.entries.shape[0]
         order = torch.randperm(len(x), device=x.device)
         chosen = x[order[torch.arange(size, device=x.device) % len(x)]]

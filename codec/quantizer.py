@@ -57,7 +57,7 @@ class QuantizerLayer(nn.Module):
         """Quantise `[N, D]`; returns the layer's output `[N, D]`, codes `[N]`, its loss."""
         latent = self.project_in(residual)  # [N, P]
         if self.training and not self.codebook.initialised:
-            self.start(residual)
+            self.start(self.codebook.gather(residual))
             latent = self.project_in(residual)
         codes = self.codebook.nearest(latent.detach())
         entries = self.codebook.lookup(codes)
@@ -77,18 +77,18 @@ class QuantizerLayer(nn.Module):
 
     @torch.no_grad()
     def start(self, residual: Tensor) -> None:
-        """Place maps and entries by the first vectors `[N, D]` this layer sees in training.
+        """Place maps and entries by vectors `[N, D]`, the same in every process.
 
         The maps become the principal axes of the vectors and their inverse, so that the layer
         leaves less over from its first step. Where a prior is frozen behind them, axis i of the
         vectors goes to axis i of the entries with its variance: without this most frozen entries
         are never the nearest one (paper.md 3, warning).
         """
-        x = self.codebook.gather(residual).double()
-        mean_x, axes_x, var_x = _principal_axes(x)
+        x = residual.double()
+        mean_x, axes_x, var_x = principal_axes(x)
         rank = self.codebook.entries.shape[1]
         if self.prior:
-            mean_c, axes_c, var_c = _principal_axes(self.codebook.entries.double())
+            mean_c, axes_c, var_c = principal_axes(self.codebook.entries.double())
             rank = min(rank, len(var_x))
             floor = 1e-4 * var_x[0].clamp_min(1e-6)  # axes that a small first batch does not fill
             scale = (var_c[:rank] / var_x[:rank].clamp_min(floor)).sqrt().clamp_min(1e-3)
@@ -142,12 +142,18 @@ class ResidualQuantizer(nn.Module):
     def start(self, queries: Tensor) -> None:
         """Start every layer on many queries `[N, D]` at once, best several for each entry.
 
-        Without this call the first training batch does it, with what it has.
+        Every process brings the same queries. Without this call the first training batch does it,
+        with what it has.
         """
         residual = queries.float()
         for layer in self.layers:
             layer.start(residual)
             residual = residual - layer.decode(layer.codebook.nearest(layer.project_in(residual)))
+
+    @property
+    def started(self) -> bool:
+        """Whether every layer has been placed by data."""
+        return all(bool(layer.codebook.initialised) for layer in self.layers)
 
     @torch.no_grad()
     def quantize(self, queries: Tensor) -> Tensor:
@@ -190,7 +196,7 @@ class ResidualQuantizer(nn.Module):
         return len(self.layers)
 
 
-def _principal_axes(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def principal_axes(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean `[D]`, axes `[D, D]` (columns) and variances `[D]` of vectors `[N, D]`, descending."""
     mean = x.mean(dim=0)
     variances, axes = torch.linalg.eigh((x - mean).T @ (x - mean) / max(1, len(x) - 1))

@@ -1,15 +1,18 @@
 """Crops for every step: which ones is a function of the step's number alone."""
 
+import math
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from accelerate import Accelerator
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..data import AudioCorpus, CropDataset, DataConfig, SegmentBatch, collate
 from .config import CodecTrainConfig
+from .draws import draw_int
 from .state import make
 from .update import micro_batch_size
 
@@ -26,20 +29,7 @@ def training_batches(
     Crop ``i`` of step ``n`` is number ``n * batch_size + i`` of the data set, whoever loads it: so
     neither the number of processes nor a restart changes what a step is trained on.
     """
-    data = make(
-        DataConfig,
-        config.dataset,
-        sample_rate=sample_rate,
-        segment_seconds=config.segment_seconds,
-        segment_multiple=hop_length,
-    )
-    with accelerator.main_process_first():  # the others find the cache of the first
-        corpus = AudioCorpus.scan(
-            config.data,
-            data,
-            _cache(config),
-            progress=config.progress and accelerator.is_main_process,
-        )
+    corpus, data = _training_corpus(config, accelerator, sample_rate, hop_length)
     if accelerator.is_main_process:
         print(f"training data: {corpus.summary()}", flush=True)
     loader = DataLoader(
@@ -54,6 +44,46 @@ def training_batches(
     batches = iter(loader)
     for _ in range(start, config.steps):
         yield [next(batches) for _ in range(config.accumulate)]
+
+
+def starting_batches(
+    config: CodecTrainConfig,
+    accelerator: Accelerator,
+    sample_rate: int,
+    hop_length: int,
+    num_seconds: float,
+    size: int = 16,
+) -> Iterator[Tensor]:
+    """Training crops ``[B, 1, S]`` of this length in all, the same in every process.
+
+    They are drawn by another seed than the steps', so that the first steps bring something new.
+    """
+    corpus, data = _training_corpus(config, accelerator, sample_rate, hop_length)
+    dataset = CropDataset(corpus, data, seed=draw_int(config.seed, "start"))
+    count = math.ceil(num_seconds / config.segment_seconds)
+    for first in range(0, count, size):
+        crops = [dataset[n] for n in range(first, min(first + size, count))]
+        yield collate(crops).wav.to(accelerator.device)
+
+
+def _training_corpus(
+    config: CodecTrainConfig, accelerator: Accelerator, sample_rate: int, hop_length: int
+) -> tuple[AudioCorpus, DataConfig]:
+    data = make(
+        DataConfig,
+        config.dataset,
+        sample_rate=sample_rate,
+        segment_seconds=config.segment_seconds,
+        segment_multiple=hop_length,
+    )
+    with accelerator.main_process_first():  # the others find the cache of the first
+        corpus = AudioCorpus.scan(
+            config.data,
+            data,
+            _cache(config),
+            progress=config.progress and accelerator.is_main_process,
+        )
+    return corpus, data
 
 
 def validation_batches(

@@ -14,8 +14,10 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from transformers.utils import logging as transformers_logging
 
+from ..start import start_from_data
 from .checkpoint import (
     STATE_FILE,
     CheckpointError,
@@ -25,8 +27,9 @@ from .checkpoint import (
     write_checkpoint,
 )
 from .config import CodecTrainConfig
+from .draws import draw_int
 from .interrupt import Interrupt
-from .loading import training_batches, validation_batches
+from .loading import starting_batches, training_batches, validation_batches
 from .monitor import Monitor
 from .state import TrainState, build_state, start_from
 from .update import Wishes, micro_batch_size, optimizer_step
@@ -191,6 +194,24 @@ def _begin(state: TrainState, run: Path) -> None:
 
         prior = load_prior(config.prior)
         state.model.quantizer.load_prior(prior.centroids, prior.num_speech)
+    if config.stage == "2" and not state.model.quantizer.started:
+        _place(state)
+
+
+def _place(state: TrainState) -> None:
+    """Place a new query encoder, quantizer and decoder by training data (see codec/start.py)."""
+    codec = state.model.config
+    # About four queries for each entry of a codebook; k-means gains little from more.
+    seconds = 4 * codec.codebook_size / codec.query_rate()
+    torch.manual_seed(draw_int(state.config.seed, "start"))
+    state.model.eval()
+    batches = starting_batches(
+        state.config, state.accelerator, codec.sample_rate, codec.hop_length, seconds
+    )
+    start_from_data(state.model, batches)
+    state.train_mode()
+    if state.average is not None:
+        state.average.restart()
 
 
 def _validates(config: CodecTrainConfig, step: int) -> bool:
