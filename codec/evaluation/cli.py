@@ -203,5 +203,5 @@ def _write(
     if options.report:
         from .report import report_from_folder
 
-        path = report_from_folder(options.out, table, clips)
+        path = report_from_folder(options.out, table, clips, checkpoints=options.checkpoint)
         print(f"open {path} in a browser")

@@ -50,7 +50,14 @@ METRICS: dict[str, Metric] = {
         Metric("stoi", "STOI", "", True, 3, "short-time intelligibility at 16 kHz", _SPEECH),
         Metric("mel", "mel", "dB", False, 2, "log-mel L1 at 24 kHz, 80 bands, floor -80 dBFS"),
         Metric("mel_4k", "mel <4k", "dB", False, 2, "the same, bands below 4 kHz only"),
-        Metric("stft", "STFT", "", False, 2, "multi-scale STFT distance as in DAC, 24 kHz"),
+        Metric(
+            "stft",
+            "STFT",
+            "",
+            False,
+            2,
+            "multi-scale STFT distance as in DAC, 24 kHz; empty bands weigh heavily",
+        ),
         Metric("si_sdr", "SI-SDR", "dB", True, 1, "scale-invariant signal to distortion, 24 kHz"),
         Metric(
             "f0_cents", "F0", "cents", False, 0, "RMS pitch error where both are voiced", _SPEECH

@@ -51,6 +51,14 @@ def unpack_codes(text: str) -> npt.NDArray[np.int64]:
     return numbers.astype(np.int64).reshape(int(rows), -1)
 
 
+def read_results(path: str | os.PathLike[str]) -> dict[str, ClipResult]:
+    """Results by clip id from a file of `ResultStore`; a line cut short is left out."""
+    whole = Path(path).read_bytes()
+    lines = whole[: whole.rfind(b"\n") + 1].splitlines()
+    results = (ClipResult(**json.loads(line)) for line in lines[1:])
+    return {result.id: result for result in results}
+
+
 class ResultStore:
     """Clip results of one coder in a JSONL file; opening it again goes on where it ended.
 
@@ -88,9 +96,7 @@ class ResultStore:
                 f"{self.path} holds results of another evaluation (different: "
                 f"{', '.join(differing)}); choose another output folder or remove it"
             )
-        for line in lines[1:]:
-            result = ClipResult(**json.loads(line))
-            self.results[result.id] = result
+        self.results = read_results(self.path)
         if len(kept) < len(whole):
             os.truncate(self.path, len(kept))
 
