@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -31,31 +32,33 @@ from .queries import num_queries
 from .query_coder import QueryDecoder, QueryEncoder
 from .streaming import StepState, StreamDecoder, StreamEncoder
 from .tokens import AudioTokens
-from .transformer import Layer, Transformer
+from .transformer import Transformer
 
 
 @dataclass
 class ALMTokenizerEncoderOutput(ModelOutput):
     """What :meth:`ALMTokenizer.encode` returns."""
 
-    audio_codes: Tensor | None = None  # [B, K, Q] int64
-    audio_codes_mask: Tensor | None = None  # [B, Q] bool, False where a shorter row has ended
-    num_samples: Tensor | None = None  # [B] int64, samples of each row before padding
+    audio_codes: Tensor = None  # type: ignore[assignment]  # [B, K, Q] int64
+    # [B, Q] bool, False where a shorter row has ended
+    audio_codes_mask: Tensor = None  # type: ignore[assignment]
+    # [B] int64, samples of each row before padding
+    num_samples: Tensor = None  # type: ignore[assignment]
 
 
 @dataclass
 class ALMTokenizerDecoderOutput(ModelOutput):
     """What :meth:`ALMTokenizer.decode` returns."""
 
-    audio_values: Tensor | None = None  # [B, 1, S] float32
+    audio_values: Tensor = None  # type: ignore[assignment]  # [B, 1, S] float32
 
 
 @dataclass
 class ALMTokenizerOutput(ModelOutput):
     """What :meth:`ALMTokenizer.forward` returns."""
 
-    audio_codes: Tensor | None = None  # [B, K, Q] int64
-    audio_values: Tensor | None = None  # [B, 1, S] float32
+    audio_codes: Tensor = None  # type: ignore[assignment]  # [B, K, Q] int64
+    audio_values: Tensor = None  # type: ignore[assignment]  # [B, 1, S] float32
 
 
 class ALMTokenizer(PreTrainedAudioTokenizerBase):
@@ -205,8 +208,10 @@ class ALMTokenizer(PreTrainedAudioTokenizerBase):
     ) -> AudioTokens:
         """Turn one recording, a file or samples `[S]`, into :class:`AudioTokens`."""
         if isinstance(audio, str | os.PathLike):
-            audio, sampling_rate = read_audio(audio, self.sample_rate), self.sample_rate
-        wav = torch.as_tensor(audio)
+            wav = torch.as_tensor(read_audio(audio, self.sample_rate))
+            sampling_rate = self.sample_rate
+        else:
+            wav = torch.as_tensor(audio)
         if wav.ndim != 1:
             raise ValueError(f"tokenize takes one recording [S]; came shape {list(wav.shape)}")
         wav = wav[None, None].to(self.device)
@@ -335,7 +340,7 @@ class ALMTokenizer(PreTrainedAudioTokenizerBase):
         window = self.config.hop_length * w
         return max(1, int(self.chunk_seconds * self.sample_rate) // (window * batch))
 
-    def _pieces(self, wav: Tensor, lengths: Tensor, w: int):  # noqa: ANN202 (a generator)
+    def _pieces(self, wav: Tensor, lengths: Tensor, w: int) -> Iterator[Tensor]:
         """Cut `[B, 1, S]` into chunks of whole windows; what is not signal becomes zero."""
         window = self.config.hop_length * w
         total = num_queries(wav.shape[-1], self.config.hop_length, w) * window
@@ -352,7 +357,6 @@ class ALMTokenizer(PreTrainedAudioTokenizerBase):
         if isinstance(module, Transformer):
             depth = max(1, len(module.layers))
             for layer in module.layers:
-                assert isinstance(layer, Layer)
                 for linear in (layer.attention.qkv, layer.attention.out, layer.ffn_in):
                     torch.nn.init.xavier_uniform_(linear.weight)
                 torch.nn.init.xavier_uniform_(layer.ffn_out.weight, gain=depth**-0.5)

@@ -18,20 +18,21 @@ from .linear import Linear
 from .transformer import Transformer
 
 
-def build_patchify(config: ALMTokenizerConfig) -> nn.Module:
+def build_patchify(config: ALMTokenizerConfig) -> StreamingModule:
     """Return the Patchify module that the config names."""
     return ConvPatchify(config) if config.patchify == "conv" else LinearPatchify(config)
 
 
-def build_unpatchify(config: ALMTokenizerConfig) -> nn.Module:
+def build_unpatchify(config: ALMTokenizerConfig) -> StreamingModule:
     """Return the UnPatchify module that the config names."""
     return ConvUnpatchify(config) if config.patchify == "conv" else LinearUnpatchify(config)
 
 
-class _Streaming(nn.Module):
+class StreamingModule(nn.Module):
     """A module whose offline call is one step from the start of the signal."""
 
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Map the next part of a signal; state None is its start."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
@@ -39,7 +40,7 @@ class _Streaming(nn.Module):
         return self.step(x, None)[0]
 
 
-class ConvPatchify(_Streaming):
+class ConvPatchify(StreamingModule):
     """Residual units and strided convolutions, from the sample rate to the frame rate."""
 
     def __init__(self, config: ALMTokenizerConfig):
@@ -70,7 +71,7 @@ class ConvPatchify(_Streaming):
         return _normalize(frames, self.normalize), state
 
 
-class ConvUnpatchify(_Streaming):
+class ConvUnpatchify(StreamingModule):
     """The mirror of :class:`ConvPatchify`: transposed convolutions in reverse order."""
 
     def __init__(self, config: ALMTokenizerConfig):
@@ -107,7 +108,7 @@ class ConvUnpatchify(_Streaming):
         return wav.transpose(1, 2), state
 
 
-class LinearPatchify(_Streaming):
+class LinearPatchify(StreamingModule):
     """Each hop of samples through one linear map, then a Transformer over the frames."""
 
     def __init__(self, config: ALMTokenizerConfig):
@@ -124,7 +125,7 @@ class LinearPatchify(_Streaming):
         return _normalize(frames, self.normalize), state
 
 
-class LinearUnpatchify(_Streaming):
+class LinearUnpatchify(StreamingModule):
     """The mirror of :class:`LinearPatchify`: a Transformer, then each frame becomes a hop."""
 
     def __init__(self, config: ALMTokenizerConfig):

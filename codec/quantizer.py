@@ -13,6 +13,7 @@ Letters: `B` batch, `Q` queries, `K` codebooks, `C` entries, `D` width, `P` code
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -114,9 +115,8 @@ class ResidualQuantizer(nn.Module):
         super().__init__()
         frozen = {"first": 1, "none": 0, "all": config.num_codebooks}[config.prior_codebooks]
         self.dropout = config.quantizer_dropout
-        self.layers = nn.ModuleList(
-            QuantizerLayer(config, prior=i < frozen) for i in range(config.num_codebooks)
-        )
+        layers = [QuantizerLayer(config, prior=i < frozen) for i in range(config.num_codebooks)]
+        self.layers = cast("list[QuantizerLayer]", nn.ModuleList(layers))
 
     def forward(self, queries: Tensor, num_quantizers: int | None = None) -> QuantizerOutput:
         """Quantise queries `[B, Q, D]` with the first `num_quantizers` layers (all by default)."""

@@ -8,8 +8,9 @@ Letters: `B` batch, `L` positions, `D` width, `H` heads, `E` head width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -113,9 +114,10 @@ class Transformer(nn.Module):
         self.window = window
         self.mode = mode
         self.gradient_checkpointing = False
-        self.layers = nn.ModuleList(
+        layers = [
             Layer(width, num_heads, ffn_size, layer_scale, rope_theta) for _ in range(num_layers)
-        )
+        ]
+        self.layers = cast("list[Layer]", nn.ModuleList(layers))
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor, block_size: int = 1) -> Tensor:
@@ -141,7 +143,9 @@ class Transformer(nn.Module):
             if state is not None:
                 raise ValueError("attention mode 'full' sees the future and cannot stream")
             return self.forward(x, block_size), []
-        caches = state if state is not None else [None] * len(self.layers)
+        caches: Sequence[LayerCache | None] = (
+            state if state is not None else [None] * len(self.layers)
+        )
         new_caches = []
         for layer, before in zip(self.layers, caches, strict=True):
             x, after = layer.step(x, reach, before)

@@ -6,11 +6,14 @@ Letters: B batch, S samples, T frames, Q queries, D width, w frames per query.
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 
+from ..model import ALMTokenizer
 from ..objectives import discriminator_loss, feature_matching_loss, generator_adversarial_loss
+from ..objectives.adversarial import AdversarialKind
 from .draws import StepDraw
 from .state import TrainState
 
@@ -79,7 +82,7 @@ def _adversarial(
 ) -> dict[str, Tensor]:
     """Discriminator gradients, and the generator's two losses on the discriminators."""
     assert state.discriminators is not None
-    kind = state.config.adversarial_kind
+    kind = cast("AdversarialKind", state.config.adversarial_kind)
     with nullcontext() if draw.update_discriminators else torch.no_grad():
         real = state.discriminators(target)
     fake = state.discriminators(output)
@@ -193,7 +196,7 @@ def _sometimes_raw(share: float, quantized: Tensor, queries: Tensor, seeds: Tens
     return torch.where(chosen[:, None, None], quantized, queries)
 
 
-def _frame_encoder(model: torch.nn.Module, window: int) -> Callable[[Tensor], Tensor]:
+def _frame_encoder(model: ALMTokenizer, window: int) -> Callable[[Tensor], Tensor]:
     """The query encoder's Transformer on frames alone: no query tokens in the MAE pass (5.1)."""
     return lambda frames: model.encoder.encode_frames(frames, window)
 
