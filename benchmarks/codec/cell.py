@@ -60,6 +60,7 @@ def _codec(cell: dict[str, Any]) -> dict[str, Any]:
         "seconds_wall": timing.median,
         "rtf": timing.median / (batch * seconds),
         "rtf_fastest": timing.fastest / (batch * seconds),
+        "cpu": timing.cpu / (batch * seconds),
         "runs_done": timing.runs,
         "others": round(timing.others, 3),
         "mb_model": round(before),

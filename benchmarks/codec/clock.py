@@ -20,6 +20,7 @@ class Timing:
 
     median: float
     fastest: float
+    cpu: float  # processor seconds of one call, all threads: moves little when others compute too
     runs: int
     others: float  # share of the machine that other processes took meanwhile, 0 to 1
 
@@ -37,12 +38,13 @@ def _machine() -> list[int]:
         return []
 
 
-def _own_ticks() -> float:
+def _cpu() -> float:
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    return (usage.ru_utime + usage.ru_stime) * os.sysconf("SC_CLK_TCK")
+    return usage.ru_utime + usage.ru_stime
 
 
-def _others(before: list[int], after: list[int], own: float) -> float:
+def _others(before: list[int], after: list[int], own_seconds: float) -> float:
+    own = own_seconds * os.sysconf("SC_CLK_TCK")
     spent = [b - a for a, b in zip(before, after, strict=True)]
     total = sum(spent)
     return max(0.0, (total - spent[3] - spent[4] - own) / total) if total > 0 else 0.0
@@ -59,14 +61,15 @@ def measure(run: Callable[[], Any], *, budget: float = 5.0, runs: int = 3) -> Ti
         budget: seconds to spend after the warm-up.
         runs: least number of measurements.
     """
-    before, own = _machine(), _own_ticks()
+    before, own = _machine(), _cpu()
     start = time.perf_counter()
     run()
     first = time.perf_counter() - start
     if first > 2 * budget:
-        return Timing(first, first, 1, _others(before, _machine(), _own_ticks() - own))
-    before, own = _machine(), _own_ticks()
-    begin, walls = time.perf_counter(), []
+        cpu = _cpu() - own
+        return Timing(first, first, cpu, 1, _others(before, _machine(), cpu))
+    before, own = _machine(), _cpu()
+    begin, walls, calls = time.perf_counter(), [], 0
     while len(walls) < runs or time.perf_counter() - begin < budget:
         block = time.perf_counter()
         count = 0
@@ -74,5 +77,7 @@ def measure(run: Callable[[], Any], *, budget: float = 5.0, runs: int = 3) -> Ti
             run()
             count += 1
         walls.append((time.perf_counter() - block) / count)
-    others = _others(before, _machine(), _own_ticks() - own)
-    return Timing(statistics.median(walls), min(walls), len(walls), others)
+        calls += count
+    cpu = _cpu() - own
+    others = _others(before, _machine(), cpu)
+    return Timing(statistics.median(walls), min(walls), cpu / calls, len(walls), others)

@@ -175,6 +175,7 @@ def to_markdown(rows: Sequence[Cell], environment: Mapping[str, Any]) -> str:
                 f" (median {100 * sorted(busy)[len(busy) // 2]:.0f} %)." if busy else "")),
         ("## Targets", _targets(table)),
         ("## Real-time factor", _grid(table, "rtf", 4)),
+        ("## Processor seconds per second of audio, all threads", _grid(table, "cpu", 4)),
         ("## Peak memory, MB", _grid(table, "mb_peak", 0)),
         ("## Work", _facts(table)),
         ("## Where the time goes", _parts(table)),

@@ -66,6 +66,8 @@ def _middle(answers: Sequence[Cell]) -> Cell:
         return answers[0]
     middle = dict(good[(len(good) - 1) // 2])
     middle["rtf"] = statistics.median(a["rtf"] for a in good)
+    if "cpu" in middle:  # training steps have none
+        middle["cpu"] = statistics.median(a["cpu"] for a in good)
     middle["rtf_rounds"] = [round(a["rtf"], 5) for a in answers if "error" not in a]
     middle["others"] = max(a["others"] for a in good)
     return middle

@@ -22,7 +22,7 @@ def fake(rtf):
     def run(question):
         answers = {
             "codec": {"rtf": rtf[question["system"]] if question["system"] else 0.0,
-                      "seconds_wall": 1.0, "others": 0.01, "mb_peak": 700, "mb_model": 400},
+                      "seconds_wall": 1.0, "others": 0.01, "mb_peak": 700, "cpu": 0.01},
             "facts": {"parameters": 10**7, "flops_encode": 2e9, "flops_decode": 2e9},
             "parts": {"parts": {"encoder": 0.001, "decoder": 0.002},
                       "flops": {"encoder": 2e8, "decoder": 4e8}, "rest": 0.0001},
