@@ -1,0 +1,86 @@
+"""The mini recipe: its numbers fit each other, its shell story is the demo's, and it runs."""
+
+import dataclasses
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from almtok.__main__ import build_parser
+from almtok.codec.train import CodecTrainConfig
+from almtok.codec.train.cli import resolve
+from almtok.recipes.mini import recipe
+from almtok.recipes.mini.cli import STEPS
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_stages_are_valid_configs_and_take_changes():
+    first, second = recipe.stage1("runs/x"), recipe.stage2("runs/x", steps=7)
+    assert (first.stage, second.stage, second.steps) == ("1", "2", 7)
+    assert second.init_from == first.out
+    assert CodecTrainConfig.from_dict(json.loads(json.dumps(second.to_dict()))) == second
+
+
+def test_the_prior_fits_the_preset():
+    from almtok import ALMTokenizerConfig
+
+    preset = ALMTokenizerConfig.preset(recipe.PRESET)
+    assert (preset.codebook_size, preset.prior_dim) == (recipe.CODEBOOK_SIZE, recipe.PRIOR_DIM)
+    options = build_parser().parse_args(["prior", *recipe.prior("runs/x")])
+    assert (options.codebook_size, options.spectral_width) == (256, 128)
+    assert str(options.out) == recipe.stage2("runs/x").prior
+
+
+def test_run_sh_says_what_the_demo_does():
+    text = (ROOT / "recipes" / "mini" / "run.sh").read_text().replace("\\\n", " ")
+    text = text.replace("$OUT", "runs/demo")
+    lines = [shlex.split(line)[1:] for line in text.splitlines() if line.startswith("almtok ")]
+    told = [vars(build_parser().parse_args(line)) for line in lines]
+    done = [
+        vars(build_parser().parse_args(line))
+        for line in (
+            ["prior", *recipe.prior("runs/demo")],
+            ["train", "codec", "--config", "runs/demo/stage1.json"],
+            ["train", "codec", "--config", "runs/demo/stage2.json"],
+            ["evaluate", "codec", *recipe.evaluation("runs/demo")],
+        )
+    ]
+    assert [line for line in told if "only" not in line] == done
+    only = [step for line in told for step in line.get("only", [])]
+    assert only == ["corpus", "configs", "codec"]
+
+
+@pytest.mark.slow
+def test_the_demo_runs_from_nothing_to_a_report_and_again(quiet_environment, tmp_path):
+    """Every part of almtok on a corpus of half a minute, two and four steps of training."""
+    command = [sys.executable, "-m", "almtok", "demo", "--scale", "0.005"]
+
+    def demo(*more: str) -> str:
+        result = subprocess.run(
+            [*command, *more], cwd=tmp_path, env=quiet_environment, capture_output=True, text=True
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    demo()
+    out = tmp_path / "runs" / "demo"
+    page = (out / "report.html").read_text()
+    assert "<audio" in page and "data:audio/" in page and "PESQ" in page
+    assert 'src="http' not in page, "the report must need no network"
+
+    from almtok import ALMTokenizer
+
+    codec = ALMTokenizer.from_pretrained(out / "codec")
+    assert bool(codec.quantizer.layers[0].codebook.initialised)
+    before = (out / "stage2" / "metrics.jsonl").read_bytes()
+    demo("--only", *(step for step in STEPS if step != "report"))
+    assert (out / "stage2" / "metrics.jsonl").read_bytes() == before, "nothing is trained twice"
+
+    config = resolve(
+        build_parser().parse_args(["train", "codec", "--config", str(out / "stage1.json")])
+    )
+    assert dataclasses.replace(config, steps=recipe.STAGE1_STEPS) == recipe.stage1("runs/demo")
