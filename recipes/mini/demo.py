@@ -94,9 +94,17 @@ def _copy_codec(out: Path) -> int:
 
 
 def _almtok(*arguments: str) -> int:
-    """Run a command of almtok in a process of its own, as a reader would."""
+    """Run a command of almtok in a process of its own, as a reader would.
+
+    Ctrl-C reaches that process too: it saves and ends, and is waited for.
+    """
     _say(shlex.join(("almtok", *arguments)))
-    return subprocess.run([sys.executable, "-m", "almtok", *arguments]).returncode
+    process = subprocess.Popen([sys.executable, "-m", "almtok", *arguments])
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue
 
 
 def _say(text: str) -> None:
