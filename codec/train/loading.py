@@ -99,12 +99,12 @@ def validation_batches(
         segment_seconds=config.segment_seconds,
         segment_multiple=hop_length,
     )
-    data = replace(data, gain_db=(0.0, 0.0))
     corpus = AudioCorpus.scan(
         config.validation_data, data, _cache(config), progress=config.progress
     )
-    if set(data.domain_weights) != set(corpus.domains):  # a domain may have no held-out clip
-        data = replace(data, domain_weights={})
+    # Each domain is heard equally often, however few its minutes are.
+    equal = dict.fromkeys(corpus.domains, 1.0)
+    data = replace(data, gain_db=(0.0, 0.0), domain_weights=equal)
     # The crops of a validation are not drawn by the training seed, so that runs compare.
     dataset = CropDataset(corpus, data, seed=1)
     numbers = range(config.validation_clips)
