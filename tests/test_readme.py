@@ -19,7 +19,11 @@ import pytest
 import soundfile
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "codec" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = sorted(
+    page
+    for pattern in ("*.md", "codec/*.md", "recipes/*/*.md", "docs/*.md")
+    for page in ROOT.glob(pattern)
+)
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Flags that make a command of the documentation small; a flag given twice counts the last time.
 SMALLER = {

@@ -1,0 +1,59 @@
+"""Every shipped recipe is loaded into the configuration that it is meant for."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from almtok.codec.train import CodecTrainConfig
+from almtok.recipes.codec import recipe as codec
+from almtok.recipes.mini import recipe as mini
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA, HELD_OUT = ["speech=voices/"], ["speech=more/"]
+CONFIGS = {
+    "mini/stage1": lambda: mini.stage1("runs/x"),
+    "mini/stage2": lambda: mini.stage2("runs/x"),
+    "codec/mini_stage1": lambda: codec.mini_stage1(DATA, HELD_OUT, "runs/x"),
+    "codec/mini_stage2": lambda: codec.mini_stage2(DATA, HELD_OUT, "runs/x"),
+    "codec/full_stage1": lambda: codec.full_stage1(DATA, HELD_OUT, "runs/x"),
+    "codec/full_stage2": lambda: codec.full_stage2(DATA, HELD_OUT, "runs/x", preset="paper"),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_recipes_make_valid_configs(name):
+    from almtok.codec.config import ALMTokenizerConfig
+    from almtok.codec.data import DataConfig
+    from almtok.codec.objectives import AutoregressiveDepthConfig, MelLossConfig
+
+    config = CONFIGS[name]()
+    assert isinstance(config, CodecTrainConfig)
+    assert config.stage == name[-1]
+    assert CodecTrainConfig.from_dict(config.to_dict()) == config
+    ALMTokenizerConfig.preset(config.preset, **config.model)
+    DataConfig(segment_seconds=config.segment_seconds, **config.dataset)
+    AutoregressiveDepthConfig(**config.autoregressive)
+    MelLossConfig(**config.mel)
+
+
+def test_the_second_stage_goes_on_from_the_first():
+    for first, second in (
+        ("mini/stage1", "mini/stage2"),
+        ("codec/mini_stage1", "codec/mini_stage2"),
+    ):
+        assert CONFIGS[second]().init_from == CONFIGS[first]().out
+
+
+def test_written_configs_are_read_back(tmp_path):
+    codec.write(str(tmp_path), DATA, HELD_OUT)
+    read = CodecTrainConfig.from_json(tmp_path / "stage2.json")
+    assert read == codec.mini_stage2(DATA, HELD_OUT, str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "script", sorted(ROOT.glob("recipes/*/run.sh")), ids=lambda p: p.parent.name
+)
+def test_shell_stories_are_valid_shell(script):
+    assert subprocess.run(["bash", "-n", str(script)]).returncode == 0
+    assert script.stat().st_mode & 0o111, f"{script} is not executable"
