@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from .plan import Cell
 
+# Above this share of the machine taken by others, wall-clock says more about them than about us.
+BUSY = 0.15
+
 
 @dataclass(frozen=True)
 class Check:
@@ -44,25 +47,43 @@ class Rows:
         }
         return next((row for row in self.all if wanted.items() <= row.items()), None)
 
-    def rtf(self, system: str, side: str, seconds: float, batch: int = 1) -> float | None:
-        """Real-time factor of a plain cell, None where it was not measured or failed."""
-        row = self.codec(system, side, seconds, batch)
-        return None if row is None else row.get("rtf")
+    def ratio(
+        self, ours: tuple[str, str, float, int], theirs: tuple[str, str, float, int]
+    ) -> tuple[float, str] | None:
+        """How many times more the second cell costs, and a remark where the machine was busy.
+
+        By wall-clock when both cells had the machine to themselves, else by processor seconds.
+        """
+        rows = self.codec(*ours), self.codec(*theirs)
+        if any(row is None or "error" in row for row in rows):
+            return None
+        a, b = (row for row in rows if row is not None)
+        quiet = max(a.get("others", 0.0), b.get("others", 0.0)) < BUSY
+        if quiet or not (a.get("cpu") and b.get("cpu")):
+            return b["rtf"] / a["rtf"], ""
+        return b["cpu"] / a["cpu"], " of processor time, machine busy"
 
     def of_kind(self, kind: str) -> list[Cell]:
         """Rows of a kind that did not fail."""
         return [row for row in self.all if row["kind"] == kind and "error" not in row]
 
     def peak_gflops(self) -> float | None:
-        """The machine's best fp32 rate, GFLOP/s."""
-        rates = [row["gflops"]["convolution fp32"] for row in self.of_kind("peak")]
+        """The machine's best fp32 rate, GFLOP/s; None when it was never quiet enough to see it."""
+        rates = [
+            row["gflops"]["convolution fp32"]
+            for row in self.of_kind("peak")
+            if row.get("others", 0.0) < BUSY
+        ]
         return max(rates) if rates else None
 
     def share_of_peak(self, system: str, side: str, seconds: float) -> float | None:
         """FLOPs done per second over the machine's best, 0 to 1."""
         facts = next((row for row in self.of_kind("facts") if row["system"] == system), None)
-        rtf, peak = self.rtf(system, side, seconds), self.peak_gflops()
-        if facts is None or rtf is None or peak is None:
+        row, peak = self.codec(system, side, seconds), self.peak_gflops()
+        if facts is None or peak is None or row is None or row.get("others", 0.0) >= BUSY:
+            return None
+        rtf = row.get("rtf")
+        if rtf is None:
             return None
         sides = ("encode", "decode") if side == "both" else (side,)
         return sum(facts[f"flops_{one}"] for one in sides) / 1e9 / rtf / peak
@@ -71,24 +92,24 @@ class Rows:
 def _faster(rows: Rows, ours: str, peer: str, times: float, seconds: float) -> Iterator[Check]:
     for side in ("encode", "decode"):
         text = f"{ours} at least {times:g}x faster than {peer}, {side}, {seconds:g} s"
-        mine, theirs = rows.rtf(ours, side, seconds), rows.rtf(peer, side, seconds)
-        if mine is None or theirs is None:
+        found = rows.ratio((ours, side, seconds, 1), (peer, side, seconds, 1))
+        if found is None:
             yield Check(text, "not measured", None)
         else:
-            yield Check(text, f"{theirs / mine:.2f}x", theirs / mine >= times)
+            yield Check(text, f"{found[0]:.2f}x{found[1]}", found[0] >= times)
 
 
 def _everywhere(rows: Rows, ours: str, peer: str, least: float) -> Check:
     text = f"{ours} faster than {peer} everywhere"
     text += f" from {least:g} s on" if least > 1 else ""
-    ratios = {}
+    ratios: dict[tuple[str, float, int], float] = {}
     for row in rows.of_kind("codec"):
         key = (row["side"], row["seconds"], row["batch"])
         plain = row["dtype"] == "float32" and not row["compile"]
         if row["system"] == ours and plain and row["seconds"] >= least:
-            theirs = rows.rtf(peer, *key)
-            if theirs is not None:
-                ratios[key] = theirs / row["rtf"]
+            found = rows.ratio((ours, *key), (peer, *key))
+            if found is not None:
+                ratios[key] = found[0]
     if not ratios:
         return Check(text, "not measured", None)
     side, seconds, batch = worst = min(ratios, key=lambda key: ratios[key])
@@ -99,11 +120,11 @@ def _everywhere(rows: Rows, ours: str, peer: str, least: float) -> Check:
 def _flat_cost(rows: Rows, ours: str) -> Iterator[Check]:
     for side in ("encode", "decode"):
         text = f"{ours}, {side}: a second of 1 h costs at most 1.1x that of 10 s"
-        short, long = rows.rtf(ours, side, 10.0), rows.rtf(ours, side, 3600.0)
-        if short is None or long is None:
+        found = rows.ratio((ours, side, 10.0, 1), (ours, side, 3600.0, 1))
+        if found is None:
             yield Check(text, "not measured", None)
         else:
-            yield Check(text, f"{long / short:.2f}x", long / short <= 1.1)
+            yield Check(text, f"{found[0]:.2f}x{found[1]}", found[0] <= 1.1)
 
 
 def _small(rows: Rows, ours: str) -> Iterator[Check]:
@@ -133,7 +154,7 @@ def _shares(rows: Rows, ours: str) -> Iterator[Check]:
         text = f"{ours}, {side}, 10 s: 40 % of the machine's peak"
         share = rows.share_of_peak(ours, side, 10.0)
         if share is None:
-            yield Check(text, "not measured", None)
+            yield Check(text, "not measured, or machine busy", None)
         else:
             yield Check(text, f"{100 * share:.0f} %", share >= 0.4)
 
