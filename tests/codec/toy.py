@@ -1,7 +1,8 @@
 """A toy codec whose codes mean something: shared by the codec's contract tests."""
 
-import almtok  # noqa: F401  (the torchaudio guard, before transformers)
 import torch
+
+import almtok  # noqa: F401  (the torchaudio guard, before transformers)
 from almtok.codec.config import ALMTokenizerConfig
 from almtok.codec.model import ALMTokenizer
 
