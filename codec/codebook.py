@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .processes import gather, sum_, sum_with_gradient, world_size
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,10 @@ class Codebook(nn.Module):
         size = self.entries.shape[0]
         hits = torch.bincount(codes, minlength=size).to(self.count.dtype)
         if self.frozen:
-            self.count.lerp_(_sum(hits), 1 - self.decay)
+            self.count.lerp_(sum_(hits), 1 - self.decay)
             return
         sums = torch.zeros_like(self.total).index_add_(0, codes, x.float())
-        joint = _sum(torch.cat([hits[:, None], sums], dim=1))
+        joint = sum_(torch.cat([hits[:, None], sums], dim=1))
         self.count.lerp_(joint[:, 0], 1 - self.decay)
         self.total.lerp_(joint[:, 1:], 1 - self.decay)
         self._revive(x)
@@ -129,13 +130,22 @@ class Codebook(nn.Module):
         self.total.copy_(self.entries * self.count[:, None])
         self.initialised.fill_(True)
 
-    def gather(self, x: Tensor) -> Tensor:
-        """Return the vectors of all processes in rank order: `[N, P]` to `[N * world, P]`."""
-        if not _distributed():
-            return x
-        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, x.contiguous())
-        return torch.cat(parts)
+    def spread_loss(self, x: Tensor) -> Tensor:
+        """How differently from the entries vectors `[N, P]` are spread: mean and covariance.
+
+        Zero when both agree. They are compared along the entries' principal axes, those that
+        matter, in units of the entries' own spread.
+        """
+        mean, axes, variances = principal_axes(self.entries.double())
+        kept = variances > 0.02 * variances[0]
+        basis = (axes[:, kept] / variances[kept].sqrt()).to(x.dtype)  # [P, R]
+        y = (x.float() - mean.to(x.dtype)) @ basis  # [N, R]
+        count = len(x) * world_size()
+        first, second = sum_with_gradient(y.sum(dim=0)), sum_with_gradient(y.T @ y)
+        centre = first / count
+        covariance = second / count - centre[:, None] * centre
+        identity = torch.eye(len(centre), device=x.device)
+        return centre.square().mean() + (covariance - identity).square().sum() / len(centre)
 
     def usage(self) -> LayerUsage:
         """Return usage and perplexity of the moving average of hits."""
@@ -173,17 +183,14 @@ class Codebook(nn.Module):
         dead = self.count < self.dead_code_ratio * average
         if not bool(dead.any()):
             return
-        pool = self.gather(x.float())
+        pool = gather(x.float())
         picked = pool[torch.randint(len(pool), (int(dead.sum()),), device=pool.device)]
         self.count[dead] = average
         self.total[dead] = picked * average
 
 
-def _distributed() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-
-
-def _sum(x: Tensor) -> Tensor:
-    if _distributed():
-        dist.all_reduce(x)
-    return x
+def principal_axes(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean `[D]`, axes `[D, D]` (columns) and variances `[D]` of vectors `[N, D]`, descending."""
+    mean = x.mean(dim=0)
+    variances, axes = torch.linalg.eigh((x - mean).T @ (x - mean) / max(1, len(x) - 1))
+    return mean, axes.flip(1), variances.flip(0).clamp_min(0)

@@ -22,14 +22,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         strides=[8, 5, 4, 2], conv_channels=[1, 24, 48, 64, 96], hidden_size=96,
         encoder_layers=2, decoder_layers=3, num_attention_heads=4, attention_window=128,
         layer_scale=0.3,
-        codebook_size=256, codebook_dim=32, prior_dim=128, patch_transformer_layers=1,
+        codebook_size=256, codebook_dim=96, prior_dim=128, patch_transformer_layers=1,
+        codebook_decay=0.95,
     ),
     # The shipped checkpoint: at most 12 M parameters, real time many times over on two CPU cores.
     "mini": dict(
         strides=[8, 5, 4, 2], conv_channels=[1, 64, 128, 256, 256], hidden_size=256,
         encoder_layers=4, decoder_layers=6, num_attention_heads=4, attention_window=256,
         layer_scale=0.3,
-        codebook_dim=64, prior_dim=128, patch_transformer_layers=2,
+        codebook_dim=256, prior_dim=128, patch_transformer_layers=2,
+        codebook_decay=0.95,
     ),
     # One GPU.
     "base": dict(
@@ -88,12 +90,15 @@ class ALMTokenizerConfig(PreTrainedConfig):
     # Quantizer (paper.md 3, 4)
     num_codebooks: int = 3  # A
     codebook_size: int = 2048  # A
-    codebook_dim: int = 256  # B-
+    codebook_dim: int = 256  # B-; where it equals hidden_size, codes live among the queries
+    normalize_queries: bool = True  # D: per channel, see batch_normalizer.py
     prior_dim: int = 768  # D: width of the semantic teachers behind the first codebook
     # B: "first" freezes the first codebook on the semantic prior, "none" learns it like the
     # others, "all" is the other reading of the paper (every layer starts from the prior, frozen).
     prior_codebooks: Literal["first", "none", "all"] = "first"
-    codebook_decay: float = 0.99  # D: EMA, EnCodec and Mimi
+    # D: EMA, EnCodec and Mimi; the small presets see few tokens per step while their queries move
+    # fast, and an average that lags behind them collapses.
+    codebook_decay: float = 0.99
     dead_code_ratio: float = 0.1  # D: an entry is dead below this share of its expected use
     commitment_weight: float = 1.0  # D: layers with EMA codebooks
     prior_commitment_weight: float = 0.25  # D: layers with a frozen codebook

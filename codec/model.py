@@ -366,7 +366,7 @@ class ALMTokenizer(PreTrainedAudioTokenizerBase):
 
 def _gives_meaning(name: str) -> bool:
     """Whether a weight takes part in making codes or in giving them a vector."""
-    statistics = (".count", ".total", ".initialised", ".num_speech")
+    statistics = (".count", ".total", ".initialised", ".num_speech", ".updates")
     return name.startswith(("patchify.", "encoder.", "quantizer.")) and not name.endswith(
         statistics
     )
@@ -374,8 +374,8 @@ def _gives_meaning(name: str) -> bool:
 
 def _hash(config: ALMTokenizerConfig, tensors: list[tuple[str, Tensor]]) -> str:
     names = (
-        "sample_rate", "strides", "patchify", "normalize_frames", "attention_mode",
-        "attention_window", "rope_theta", "num_attention_heads",
+        "sample_rate", "strides", "patchify", "normalize_frames", "normalize_queries",
+        "attention_mode", "attention_window", "rope_theta", "num_attention_heads",
     )  # fmt: skip
     digest = hashlib.sha256(json.dumps({n: getattr(config, n) for n in names}).encode())
     for name, tensor in sorted(tensors):

@@ -19,9 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .codebook import Codebook, LayerUsage
+from .codebook import Codebook, LayerUsage, principal_axes
 from .config import ALMTokenizerConfig
 from .linear import Linear
+from .processes import gather
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,15 @@ class QuantizerOutput:
 
 
 class QuantizerLayer(nn.Module):
-    """One codebook between two linear maps."""
+    """One codebook, between two linear maps unless it lives in the space of the queries."""
 
     def __init__(self, config: ALMTokenizerConfig, *, prior: bool):
         super().__init__()
         dim = config.prior_dim if prior else config.codebook_dim
+        mapped = prior or dim != config.hidden_size
         self.prior = prior
-        self.project_in = Linear(config.hidden_size, dim)
-        self.project_out = Linear(dim, config.hidden_size)
+        self.project_in = Linear(config.hidden_size, dim) if mapped else nn.Identity()
+        self.project_out = Linear(dim, config.hidden_size) if mapped else nn.Identity()
         self.codebook = Codebook(
             config.codebook_size,
             dim,
@@ -56,21 +58,32 @@ class QuantizerLayer(nn.Module):
 
     def forward(self, residual: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Quantise `[N, D]`; returns the layer's output `[N, D]`, codes `[N]`, its loss."""
-        latent = self.project_in(residual)  # [N, P]
         if self.training and not self.codebook.initialised:
-            self.start(self.codebook.gather(residual))
-            latent = self.project_in(residual)
+            self.start(gather(residual.detach()))
+        latent = self.project_in(residual)  # [N, P]
         codes = self.codebook.nearest(latent.detach())
         entries = self.codebook.lookup(codes)
         if self.training:
             self.codebook.update(latent.detach(), codes)
         output = self.project_out(latent + (entries - latent).detach())
-        # Two pulls: the input towards its entry, and the map out of the code space towards the
-        # input. The second is what the update of a codebook does in plain RVQ; a frozen codebook
-        # leaves it to the map (the reason a frozen one can reach all its entries).
-        commitment = self.commitment_weight * F.mse_loss(latent, entries)
-        reach = F.mse_loss(self.project_out(entries), residual.detach())
-        return output, codes, commitment + reach
+        return output, codes, self._loss(residual, entries)
+
+    def _loss(self, residual: Tensor, entries: Tensor) -> Tensor:
+        """What pulls queries, maps and entries together.
+
+        The commitment is measured in the space of the queries, where all layers have one scale.
+        The map out of the code space learns to say what the queries were, which is what the update
+        of a codebook does in plain RVQ. The map into the space of a frozen codebook keeps the
+        queries spread like the entries: left to the commitment it shrinks them until a dozen
+        entries are in reach (measured: perplexity 12 of 2048 after 450 steps).
+        """
+        said = self.project_out(entries)  # [N, D]
+        loss = self.commitment_weight * F.mse_loss(residual, said.detach())
+        if isinstance(self.project_out, Linear):
+            loss = loss + F.mse_loss(said, residual.detach())
+        if self.prior and self.training:
+            loss = loss + 0.02 * self.codebook.spread_loss(self.project_in(residual.detach()))
+        return loss
 
     def decode(self, codes: Tensor) -> Tensor:
         """Map codes `[...]` to `[..., D]`."""
@@ -85,7 +98,13 @@ class QuantizerLayer(nn.Module):
         vectors goes to axis i of the entries with its variance: without this most frozen entries
         are never the nearest one (paper.md 3, warning).
         """
-        x = residual.double()
+        if isinstance(self.project_in, Linear) and isinstance(self.project_out, Linear):
+            self._place_maps(residual.double(), self.project_in, self.project_out)
+        if not self.prior:
+            self.codebook.start(self.project_in(residual))
+        self.codebook.initialised.fill_(True)
+
+    def _place_maps(self, x: Tensor, into: Linear, out: Linear) -> None:
         mean_x, axes_x, var_x = principal_axes(x)
         rank = self.codebook.entries.shape[1]
         if self.prior:
@@ -99,13 +118,10 @@ class QuantizerLayer(nn.Module):
             there = torch.zeros(rank, len(var_x), dtype=x.dtype, device=x.device)
             there[: len(var_x)] = axes_x[:, :rank].T
             back, mean_c = there.T, x.new_zeros(rank)
-        self.project_in.weight.copy_(there)
-        self.project_in.bias.copy_(mean_c - there @ mean_x)
-        self.project_out.weight.copy_(back)
-        self.project_out.bias.copy_(mean_x - back @ mean_c)
-        if not self.prior:
-            self.codebook.start(self.project_in(residual))
-        self.codebook.initialised.fill_(True)
+        into.weight.copy_(there)
+        into.bias.copy_(mean_c - there @ mean_x)
+        out.weight.copy_(back)
+        out.bias.copy_(mean_x - back @ mean_c)
 
 
 class ResidualQuantizer(nn.Module):
@@ -194,10 +210,3 @@ class ResidualQuantizer(nn.Module):
         if self.training and self.dropout and float(torch.rand(())) < self.dropout:
             return int(torch.randint(1, len(self.layers) + 1, ()))
         return len(self.layers)
-
-
-def principal_axes(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean `[D]`, axes `[D, D]` (columns) and variances `[D]` of vectors `[N, D]`, descending."""
-    mean = x.mean(dim=0)
-    variances, axes = torch.linalg.eigh((x - mean).T @ (x - mean) / max(1, len(x) - 1))
-    return mean, axes.flip(1), variances.flip(0).clamp_min(0)

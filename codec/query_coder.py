@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .batch_normalizer import BatchNormalizer
 from .config import ALMTokenizerConfig
 from .linear import Linear
 from .queries import interleave_masks, interleave_queries, retrieve_frames, retrieve_queries
@@ -27,12 +28,15 @@ class QueryEncoder(nn.Module):
         self.input = Linear(config.hidden_size, width)
         self.transformer = _transformer(config, width, config.encoder_layers)
         self.output = Linear(width, config.hidden_size)
+        self.norm = (
+            BatchNormalizer(config.hidden_size) if config.normalize_queries else nn.Identity()
+        )
 
     def forward(self, frames: Tensor, frames_per_query: int) -> Tensor:
         """Map frames `[B, T, D]`, T a multiple of w, to queries `[B, T / w, D]`."""
         sequence = interleave_queries(self.input(frames), self.query, frames_per_query)
         sequence = self.transformer(sequence, frames_per_query + 1)
-        return self.output(retrieve_queries(sequence, frames_per_query))
+        return self._finish(retrieve_queries(sequence, frames_per_query))
 
     def step(
         self, frames: Tensor, frames_per_query: int, state: State | None
@@ -40,11 +44,14 @@ class QueryEncoder(nn.Module):
         """The same for the next whole windows of a stream."""
         sequence = interleave_queries(self.input(frames), self.query, frames_per_query)
         sequence, state = self.transformer.step(sequence, frames_per_query + 1, state)
-        return self.output(retrieve_queries(sequence, frames_per_query)), state
+        return self._finish(retrieve_queries(sequence, frames_per_query)), state
 
     def encode_frames(self, frames: Tensor, frames_per_query: int) -> Tensor:
         """Run frames alone, without queries (the MAE objective, paper.md 5.1): `[B, T, D]`."""
         return self.output(self.transformer(self.input(frames), frames_per_query))
+
+    def _finish(self, queries: Tensor) -> Tensor:
+        return self.norm(self.output(queries))
 
 
 class QueryDecoder(nn.Module):

@@ -1,23 +1,25 @@
-"""Place an untrained query encoder, quantizer and decoder by data, before stage 2 begins.
+"""Place an untrained query encoder, quantizer and decoder by data, before stage 2 trains them.
 
-From random weights the quantizer sees nearly the same vector for every sound: its codebooks then
-collapse, and nothing pulls them apart again. Measured on the `mini` preset: without this start the
-mel distance had not moved after 200 steps, and layer 2 had a perplexity of 8; with it, 100 steps
-brought the distance from 3.3 to 2.8, at a perplexity of 1900 of 2048. All of it is linear algebra
-on what frozen Patchify makes of a few hundred crops; the method is ours (D), the paper is silent.
+From random weights the quantizer sees nearly the same vector for every sound: its codebooks
+collapse, and nothing pulls them apart again. So the encoder and decoder are first placed by what
+frozen Patchify makes of a few hundred crops (measured on the `mini` preset: the mel distance had
+not moved after 200 steps without it; with it, 100 steps brought it from 3.3 to 2.8), and the
+quantizer by what the encoder says, best after some steps without quantization: an encoder that
+has just begun knows little more than loudness, and codebooks placed then shrink to that. All of it
+is linear algebra; the method is ours (D), the paper is silent.
 
 Letters: `B` batch, `S` samples, `N` vectors, `D` width, `E` Transformer width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 
+from .codebook import principal_axes
 from .model import ALMTokenizer
-from .quantizer import principal_axes
 
 # Variance, as a share of the largest axis', below which an axis is taken for noise.
 _NOISE = 1e-3
@@ -26,34 +28,17 @@ _SPREAD = 0.5
 
 
 @torch.no_grad()
-def start_from_data(codec: ALMTokenizer, wavs: Iterable[Tensor]) -> None:
-    """Place encoder input, decoder output, prior maps and codebooks by what they will see.
+def start_coders(codec: ALMTokenizer, wavs: Iterable[Tensor]) -> None:
+    """Place the encoder's input and the decoder's output by the frames of batches `[B, 1, S]`.
 
-    Call it with the same data in every process of a run.
-
-    Args:
-        codec: its Patchify is trained, the rest is new; a prior is already loaded.
-        wavs: batches `[B, 1, S]`; best four queries for each entry of a codebook in all.
+    Give frames of equal variance along all axes to the encoder, and the way back to the decoder:
+    most of a frame's energy is its mean over time, which says nothing, and a random rotation
+    spreads the rest over all channels of the Transformer. Every process brings the same data.
 
     Raises:
         ValueError: if no batch comes.
     """
-    w = codec.config.frames_per_query
-    window = codec.config.hop_length * w
-    frames = [codec.patchify(wav[..., : wav.shape[-1] // window * window]) for wav in wavs]
-    if not frames:
-        raise ValueError("no audio came to start the codec from")
-    _whiten(codec, torch.cat([x.flatten(0, 1) for x in frames]))
-    queries = torch.cat([codec.encoder(x, w).flatten(0, 1) for x in frames])  # [N, D]
-    codec.quantizer.start(queries)
-
-
-def _whiten(codec: ALMTokenizer, frames: Tensor) -> None:
-    """Give the encoder frames of equal variance along all axes, and the decoder the way back.
-
-    Most of a frame's energy is its mean over time, which says nothing; a random rotation spreads
-    the rest over all channels of the Transformer.
-    """
+    frames = torch.cat([x.flatten(0, 1) for x in _frames(codec, wavs)])  # [N, D]
     mean, axes, variances = principal_axes(frames.double())
     into, out = codec.encoder.input, codec.decoder.output
     scale = (variances + _NOISE * variances[0]).rsqrt()
@@ -63,6 +48,30 @@ def _whiten(codec: ALMTokenizer, frames: Tensor) -> None:
     spread = _SPREAD * axes * variances.sqrt()  # [D, D]
     out.weight.copy_(spread @ _rotation(out.weight.shape[1], len(mean), mean).T)
     out.bias.copy_(mean)
+
+
+@torch.no_grad()
+def start_quantizer(codec: ALMTokenizer, wavs: Iterable[Tensor]) -> None:
+    """Place prior maps and codebooks by the queries of batches `[B, 1, S]`.
+
+    Best four queries for each entry in all. Every process brings the same data.
+
+    Raises:
+        ValueError: if no batch comes.
+    """
+    w = codec.config.frames_per_query
+    queries = [codec.encoder(x, w).flatten(0, 1) for x in _frames(codec, wavs)]
+    codec.quantizer.start(torch.cat(queries))
+
+
+def _frames(codec: ALMTokenizer, wavs: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Frames `[B, T, D]` of each batch, whole windows."""
+    window = codec.config.hop_length * codec.config.frames_per_query
+    wav = None
+    for wav in wavs:
+        yield codec.patchify(wav[..., : wav.shape[-1] // window * window])
+    if wav is None:
+        raise ValueError("no audio came to start the codec from")
 
 
 def _rotation(rows: int, columns: int, like: Tensor) -> Tensor:

@@ -124,6 +124,9 @@ class CodecTrainConfig:
     )
 
     # Quantiser.
+    quantize_start: int = option(
+        0, "stage 2: first step that quantises; before it the encoder learns without codebooks"
+    )
     quantize_probability: float = option(1.0, "share of crops decoded from quantised queries")
 
     # Execution.

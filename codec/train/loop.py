@@ -9,15 +9,17 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
-from ..start import start_from_data
+from ..model import ALMTokenizer
+from ..start import start_coders, start_quantizer
 from .checkpoint import (
     STATE_FILE,
     CheckpointError,
@@ -85,6 +87,8 @@ def _run(state: TrainState, run: Path) -> TrainResult:
         for crops in batches:
             minutes = (time.monotonic() - saved_at) / 60
             due = 0 < config.checkpoint_minutes <= minutes
+            if _quantizes_now(state):
+                _place(state, start_quantizer)
             report = optimizer_step(state, crops, Wishes(interrupt.signal is not None, due))
             monitor.after_step(report, crops)
             if state.skipped_in_a_row >= config.max_skips:
@@ -195,23 +199,30 @@ def _begin(state: TrainState, run: Path) -> None:
         prior = load_prior(config.prior)
         state.model.quantizer.load_prior(prior.centroids, prior.num_speech)
     if config.stage == "2" and not state.model.quantizer.started:
-        _place(state)
+        _place(state, start_coders)
 
 
-def _place(state: TrainState) -> None:
-    """Place a new query encoder, quantizer and decoder by training data (see codec/start.py)."""
+def _place(state: TrainState, start: Callable[[ALMTokenizer, Iterable[Tensor]], None]) -> None:
+    """Place new parts of the codec by training data (see codec/start.py)."""
     codec = state.model.config
     # About four queries for each entry of a codebook; k-means gains little from more.
     seconds = 4 * codec.codebook_size / codec.query_rate()
     torch.manual_seed(draw_int(state.config.seed, "start"))
-    state.model.eval()
     batches = starting_batches(
         state.config, state.accelerator, codec.sample_rate, codec.hop_length, seconds
     )
-    start_from_data(state.model, batches)
+    state.model.eval()
+    start(state.model, batches)
     state.train_mode()
     if state.average is not None:
         state.average.restart()
+
+
+def _quantizes_now(state: TrainState) -> bool:
+    """Whether the codebooks are to be placed before the coming step."""
+    config = state.config
+    due = config.stage == "2" and state.step >= config.quantize_start
+    return due and not state.model.quantizer.started
 
 
 def _validates(config: CodecTrainConfig, step: int) -> bool:

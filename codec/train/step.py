@@ -118,14 +118,8 @@ def _tokenise(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> 
         frames = model.patchify(wav).float()  # [B, T, D]
     with state.transformers():
         queries = model.encoder(frames, window).float()  # [B, Q, D]
-        quantized = model.quantizer(queries)
-        latent = _sometimes_raw(config.quantize_probability, quantized.quantized, queries, seeds)
+        latent, direct = _quantise(state, queries, seeds)
         decoded = model.decoder(latent, window).float()  # [B, T, D]
-        direct = {"commitment": quantized.commitment_loss}
-        # Quantizer dropout leaves some steps without the deeper layers: nothing to predict then.
-        whole = quantized.layers.shape[2] == model.config.num_codebooks
-        if state.autoregressive is not None and whole:
-            direct["autoregressive"] = state.autoregressive(quantized.layers)
         if state.masked is not None:
             direct["masked"] = state.masked(frames, seeds, _frame_encoder(model, window))
     if config.weight_latent > 0:
@@ -133,6 +127,23 @@ def _tokenise(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> 
     with state.convolutions():
         output = model.unpatchify(decoded).float()
     return Reconstruction(wav=output, target=wav, direct=direct)
+
+
+def _quantise(
+    state: TrainState, queries: Tensor, seeds: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """What the decoder gets of the queries ``[B, Q, D]``, and the losses of the quantiser."""
+    model = state.model
+    if not model.quantizer.started:  # before quantize_start
+        return queries, {}
+    quantized = model.quantizer(queries)
+    direct = {"commitment": quantized.commitment_loss}
+    # Quantizer dropout leaves some steps without the deeper layers: nothing to predict then.
+    whole = quantized.layers.shape[2] == model.config.num_codebooks
+    if state.autoregressive is not None and whole:
+        direct["autoregressive"] = state.autoregressive(quantized.layers)
+    share = state.config.quantize_probability
+    return _sometimes_raw(share, quantized.quantized, queries, seeds), direct
 
 
 def _redecode(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> Reconstruction:
