@@ -55,7 +55,7 @@ def test_3_retrieval_returns_queries_in_the_model():
     codec = toy_codec()
     codec.encoder.transformer.layers = torch.nn.ModuleList()
     codec.encoder.transformer.norm = torch.nn.Identity()
-    codec.encoder.output = torch.nn.Identity()
+    codec.encoder.output = codec.encoder.norm = torch.nn.Identity()
     frames = torch.full((2, 24, codec.config.hidden_size), -1.0)
     out = codec.encoder(frames, 6)
     assert torch.equal(out, codec.encoder.query.expand_as(out))

@@ -31,11 +31,13 @@ def dense(q, k, v, mode, window, block):
 @pytest.mark.parametrize("mode", ["block_causal", "causal", "full"])
 @pytest.mark.parametrize("block", [1, 3, 7, 11])
 @pytest.mark.parametrize("blocks", [1, 5, 40])
-def test_equals_dense_attention(mode, block, blocks):
+@pytest.mark.parametrize("trains", [False, True])
+def test_equals_dense_attention(mode, block, blocks, trains):
     torch.manual_seed(blocks)
     q, k, v = torch.randn(3, 2, 2, blocks * block, 8)
     reach = Reach.of(mode, 24, block)
-    found = windowed_attention(q, k, v, reach)
+    with torch.set_grad_enabled(trains):  # a CPU has a path of its own for each
+        found = windowed_attention(q, k, v, reach)
     torch.testing.assert_close(found, dense(q, k, v, mode, 24, block), atol=2e-6, rtol=1e-4)
 
 

@@ -60,15 +60,50 @@ def test_straight_through_gradient_reaches_the_queries():
     assert float(x.grad.norm()) > 0
 
 
-def test_commitment_trains_queries_and_maps_but_no_frozen_entry():
+def test_losses_train_queries_and_maps_but_no_frozen_entry():
     net = quantizer().train()
     x = queries().requires_grad_()
-    net(x).commitment_loss.backward()
-    assert float(x.grad.norm()) > 0
-    for layer in net.layers:
-        assert float(layer.project_in.weight.grad.norm()) > 0
-        assert float(layer.project_out.weight.grad.norm()) > 0
+    out = net(x)
+    out.commitment_loss.backward(retain_graph=True)
+    assert x.grad.norm() > 0
+    assert net.layers[0].project_in.weight.grad.norm() > 0  # towards the spread of the entries
+    assert all(layer.project_out.weight.grad.norm() > 0 for layer in net.layers)
+    out.quantized.square().sum().backward()
+    assert all(layer.project_in.weight.grad.norm() > 0 for layer in net.layers)
     assert not any(p is net.layers[0].codebook.entries for p in net.parameters())
+
+
+def test_no_maps_where_codes_live_among_the_queries():
+    net = quantizer(codebook_dim=32)
+    assert isinstance(net.layers[1].project_in, torch.nn.Identity)
+    assert isinstance(net.layers[0].project_in, torch.nn.Linear)  # the prior's space is its own
+
+
+def test_spread_loss_is_zero_for_the_entries_own_shape():
+    book = Codebook(400, 6, frozen=True)
+    skew = torch.randn(6, 6, generator=torch.Generator().manual_seed(1))
+    book.freeze_on(torch.randn(400, 6) @ skew + 3, num_speech=200)
+    same, shrunk, shifted = book.entries, book.entries * 0.1, book.entries + 5
+    assert book.spread_loss(same) < 1e-4
+    assert book.spread_loss(shrunk) > 0.5
+    assert book.spread_loss(shifted) > 0.5
+
+
+def test_spread_loss_brings_shrunken_queries_back_into_reach():
+    net = quantizer(num_codebooks=1).train()
+    net.load_prior(torch.randn(64, 12) + 2, num_speech=32)
+    net.start(queries(64, 40).reshape(-1, 32))
+    with torch.no_grad():
+        net.layers[0].project_in.weight.mul_(0.05)
+    used = len(net.eval()(queries(64, 40, seed=3)).codes.unique())
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    net.train()
+    for step in range(150):
+        optimizer.zero_grad()
+        net(queries(seed=step)).commitment_loss.backward()
+        optimizer.step()
+    again = len(net.eval()(queries(64, 40, seed=3)).codes.unique())
+    assert used < 20 and again > 50
 
 
 def test_the_semantic_codebook_never_moves_and_the_others_do():
@@ -206,15 +241,11 @@ def test_usage_says_nothing_of_halves_without_a_prior():
     assert Codebook(4, 2, frozen=False).usage().speech_usage is None
 
 
-def test_gradient_of_the_distance_would_be_the_commitment():
-    # The commitment term is the mean squared distance to the chosen entry, weighted per layer.
+def test_commitment_is_measured_among_the_queries():
     net = quantizer(num_codebooks=1, prior_codebooks="none", commitment_weight=2.0)
     net.start(queries().reshape(-1, 32))
     net.eval()
     x = queries(seed=4)
-    layer = net.layers[0]
-    flat = x.reshape(-1, 32)
-    latent = layer.project_in(flat)
-    entries = layer.codebook.lookup(layer.codebook.nearest(latent))
-    expected = 2.0 * F.mse_loss(latent, entries) + F.mse_loss(layer.project_out(entries), flat)
-    torch.testing.assert_close(net(x).commitment_loss, expected)
+    said = net.layers[0].decode(net(x).codes[:, 0])
+    # twice the pull on the queries, once the pull on the map out of the code space
+    torch.testing.assert_close(net(x).commitment_loss, 3.0 * F.mse_loss(x, said))
