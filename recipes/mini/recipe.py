@@ -41,6 +41,9 @@ def stage2(out: str | Path, **changes: Any) -> train.CodecTrainConfig:
         "init_from": str(Path(out, "stage1")),
         "prior": str(Path(out, "prior.safetensors")),
         "segment_seconds": 2.0,
+        "quantize_start": STAGE2_STEPS * 3 // 10,
+        "weight_commitment": 0.2,
+        "weight_autoregressive": 0.01,  # more would pay for predictable codes with poorer ones
     }
     return train.stage2(**{**_common(out, "stage2", STAGE2_STEPS), **special, **changes})
 
