@@ -9,11 +9,10 @@ Letters: `B` batch, `S` samples, `T` frames, `Q` queries, `K` codebooks, `D` wid
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +25,7 @@ from .audio import read_audio
 from .checks import check_codes, check_waveform, lengths_of
 from .config import ALMTokenizerConfig
 from .conv import CausalConv
+from .fingerprint import fingerprint, meaningful
 from .patchify import build_patchify, build_unpatchify
 from .quantizer import ResidualQuantizer
 from .queries import num_queries
@@ -91,6 +91,16 @@ class ALMTokenizer(PreTrainedAudioTokenizerBase):
         self.unpatchify = build_unpatchify(config)
         self._fingerprint: tuple[tuple[int, ...], str] | None = None
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> ALMTokenizer:
+        """Load a folder or hub id; in float32 unless `dtype` says otherwise.
+
+        Checkpoints may be stored in half precision to be small, but codes are best made in the
+        precision that everybody has.
+        """
+        kwargs.setdefault("dtype", torch.float32)
+        return super().from_pretrained(*args, **kwargs)
 
     # ------------------------------------------------------------------ the path
 
@@ -278,10 +288,10 @@ class ALMTokenizer(PreTrainedAudioTokenizerBase):
         The decoder and UnPatchify do not enter: a decoder adapted with frozen codes keeps the
         fingerprint. Weights enter rounded to bfloat16, so the stored precision does not matter.
         """
-        tensors = [(n, t) for n, t in self.state_dict().items() if _gives_meaning(n)]
-        key = tuple(x for _, t in tensors for x in (t._version, t.data_ptr()))
+        weights = meaningful(self.state_dict())
+        key = tuple(x for tensor in weights.values() for x in (tensor._version, tensor.data_ptr()))
         if self._fingerprint is None or self._fingerprint[0] != key:
-            self._fingerprint = (key, _hash(self.config, tensors))
+            self._fingerprint = (key, fingerprint(self.config, weights))
         return self._fingerprint[1]
 
     # ------------------------------------------------------------------ checks and inner works
@@ -362,27 +372,6 @@ class ALMTokenizer(PreTrainedAudioTokenizerBase):
                 torch.nn.init.xavier_uniform_(layer.ffn_out.weight, gain=depth**-0.5)
         elif isinstance(module, CausalConv):
             module.reset_parameters()
-
-
-def _gives_meaning(name: str) -> bool:
-    """Whether a weight takes part in making codes or in giving them a vector."""
-    statistics = (".count", ".total", ".initialised", ".num_speech", ".updates")
-    return name.startswith(("patchify.", "encoder.", "quantizer.")) and not name.endswith(
-        statistics
-    )
-
-
-def _hash(config: ALMTokenizerConfig, tensors: list[tuple[str, Tensor]]) -> str:
-    names = (
-        "sample_rate", "strides", "patchify", "normalize_frames", "normalize_queries",
-        "attention_mode", "attention_window", "rope_theta", "num_attention_heads",
-    )  # fmt: skip
-    digest = hashlib.sha256(json.dumps({n: getattr(config, n) for n in names}).encode())
-    for name, tensor in sorted(tensors):
-        digest.update(f"{name}{list(tensor.shape)}".encode())
-        rounded = tensor.detach().cpu().to(torch.bfloat16).contiguous()
-        digest.update(rounded.view(torch.int16).numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 AutoConfig.register("almtokenizer", ALMTokenizerConfig)

@@ -74,8 +74,10 @@ def test_4_samples_of_a_batch_do_not_see_each_other():
     assert torch.equal(codec(other).audio_codes[0], together.audio_codes[0])
 
 
-def test_5_gradient_passes_the_quantizer_to_encoder_and_patchify():
-    codec = toy_codec().train()
+@pytest.mark.parametrize("kind", ["conv", "linear"])
+@pytest.mark.parametrize("mode", ["block_causal", "causal", "full"])
+def test_5_gradient_passes_the_quantizer_to_encoder_and_patchify(kind, mode):
+    codec = toy_codec(patchify=kind, attention_mode=mode).train()
     frames = codec.patchify(noise(2, 19_200))
     out = codec.quantizer(codec.encoder(frames, 6))
     codec.unpatchify(codec.decoder(out.quantized, 6)).square().sum().backward()

@@ -188,6 +188,14 @@ def test_half_precision_keeps_the_quantizer_in_float32(tmp_path, codec):
     assert torch.isfinite(out.audio_values).all()
 
 
+def test_a_checkpoint_stored_in_half_precision_runs_in_float32(tmp_path):
+    codec = toy_codec().to(torch.float16)
+    codec.save_pretrained(tmp_path)
+    again = ALMTokenizer.from_pretrained(tmp_path).eval()
+    assert {p.dtype for p in again.parameters()} == {torch.float32}
+    assert torch.isfinite(again(noise(1, 9600)).audio_values).all()
+
+
 def test_config_refuses_what_it_does_not_know(tmp_path):
     with pytest.raises(ValueError, match="'num_codebook'.*did you mean 'num_codebooks'"):
         ALMTokenizerConfig(num_codebook=4)
