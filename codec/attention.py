@@ -110,8 +110,11 @@ def _folded(
 
 
 def _chunk_size(reach: Reach, length: int) -> int:
-    """Positions per chunk: about the reach, whole blocks; short sequences stay in one piece."""
-    target = max(reach.past + reach.future, 64)
+    """Positions per chunk, whole blocks; short sequences stay in one piece.
+
+    Half the reach: a chunk as long as the reach pays for twice as many keys as a position sees.
+    """
+    target = max((reach.past + reach.future) // 2, 64)
     whole = -(-target // reach.block_size) * reach.block_size
     return length if length <= 2 * whole else whole
 
