@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
+from .batch_normalizer import BatchNormalizer
 from .codebook import principal_axes
 from .model import ALMTokenizer
 
@@ -60,8 +61,15 @@ def start_quantizer(codec: ALMTokenizer, wavs: Iterable[Tensor]) -> None:
         ValueError: if no batch comes.
     """
     w = codec.config.frames_per_query
-    queries = [codec.encoder(x, w).flatten(0, 1) for x in _frames(codec, wavs)]
-    codec.quantizer.start(torch.cat(queries))
+    frames = list(_frames(codec, wavs))
+    norm = codec.encoder.norm
+    if isinstance(norm, BatchNormalizer) and not int(norm.updates):
+        # No step came before: without statistics the queries here would not be those of training.
+        norm.train()
+        for x in frames:
+            codec.encoder(x, w)
+        norm.eval()
+    codec.quantizer.start(torch.cat([codec.encoder(x, w).flatten(0, 1) for x in frames]))
 
 
 def _frames(codec: ALMTokenizer, wavs: Iterable[Tensor]) -> Iterator[Tensor]:

@@ -135,26 +135,28 @@ def _problem(state: TrainState, norms: dict[str, float]) -> str | None:
 
 @dataclass(frozen=True)
 class _Memory:
-    """What a forward pass changes besides gradients."""
+    """What a forward pass changes besides gradients: codebooks, running statistics, balancer."""
 
-    codebooks: dict[str, Tensor]
+    buffers: list[tuple[Tensor, Tensor]]  # the buffer, and a copy from before
     balancer: dict[str, Tensor]
 
     @torch.no_grad()
     def restore(self, state: TrainState) -> None:
-        for name, buffer in state.model.quantizer.named_buffers():
-            if name in self.codebooks:
-                buffer.copy_(self.codebooks[name])
+        for buffer, before in self.buffers:
+            buffer.copy_(before)
         if state.balancer is not None:
             state.balancer.load_state_dict(self.balancer)
 
 
 def _remember(state: TrainState) -> _Memory:
-    changes = state.model.quantizer.training
+    moving = [
+        buffer
+        for module in state.model.modules()
+        if module.training
+        for buffer in module.buffers(recurse=False)
+    ]
     return _Memory(
-        codebooks={name: buffer.clone() for name, buffer in state.model.quantizer.named_buffers()}
-        if changes
-        else {},
+        buffers=[(buffer, buffer.clone()) for buffer in moving],
         balancer=state.balancer.state_dict() if state.balancer is not None else {},
     )
 

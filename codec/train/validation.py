@@ -56,12 +56,14 @@ def validate(
 
 
 def reconstruct(model: ALMTokenizer, wav: Tensor, stage: str) -> Tensor:
-    """``[B, 1, S]`` through what the stage trains: stage 1 leaves the codes out."""
+    """``[B, 1, S]`` through what the run trains by now: stage 1 has no codes."""
     frames = model.patchify(wav)
     if stage != "1":
         window = model.config.frames_per_query
-        codes = model.quantizer.quantize(model.encoder(frames, window))
-        frames = model.decoder(model.quantizer.dequantize(codes), window)
+        queries = model.encoder(frames, window)
+        if model.quantizer.started:  # not before quantize_start
+            queries = model.quantizer.dequantize(model.quantizer.quantize(queries))
+        frames = model.decoder(queries, window)
     return model.unpatchify(frames)
 
 

@@ -7,15 +7,29 @@ import pytest
 import torch
 
 from almtok.codec.data import SegmentBatch
+from almtok.codec.start import start_coders, start_quantizer
 from almtok.codec.train.config import CodecTrainConfig
 from almtok.codec.train.draws import draw_step
 from almtok.codec.train.optimizer import gradient_norm, make_adamw
-from almtok.codec.train.state import TrainState, build_state
+from almtok.codec.train.state import TrainState
+from almtok.codec.train.state import build_state as build_bare_state
 from almtok.codec.train.step import micro_step, whole_windows
 from almtok.codec.train.update import Wishes, micro_batch_size, optimizer_step
 
 Make = Callable[..., CodecTrainConfig]
 Batch = Callable[..., SegmentBatch]
+
+
+def build_state(config: CodecTrainConfig) -> TrainState:
+    """A run about to take its first step, codebooks placed by noise."""
+    state = build_bare_state(config)
+    if config.stage != "1":
+        wavs = [0.1 * torch.randn(8, 1, 48 * 320, generator=torch.Generator().manual_seed(9))]
+        state.model.eval()
+        start_coders(state.model, wavs)
+        start_quantizer(state.model, wavs)
+        state.train_mode()
+    return state
 
 
 def snapshot(state: TrainState) -> dict[str, torch.Tensor]:
