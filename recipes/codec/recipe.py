@@ -35,14 +35,16 @@ def mini_stage2(
         "segment_seconds": 2.0,
         "batch_size": 12,
         "steps": 8000,
+        "lr": 6e-4,
+        "schedule": "constant",
+        "quantize_start": 600,  # queries first learn to carry anything, then to be few
         # Near the rate that will be used: half the range costs a small budget too much.
         "model": {"frames_per_query_range": [4, 8]},
         "balancer": False,
         "weight_latent": 0.1,  # a second, nearer target for the decoder
         "weight_masked": 0.0,
-        "weight_autoregressive": 0.03,
-        "autoregressive": {"num_layers": 2},
-        "weight_commitment": 0.25,
+        "weight_autoregressive": 0.0,  # it pays for predictable codes with poorer ones
+        "weight_commitment": 0.2,
     }
     return train.stage2(**{**_mini(data, held_out, out, "stage2"), **ours, **changes})
 

@@ -37,11 +37,15 @@ def stage1(out: str | Path, **changes: Any) -> train.CodecTrainConfig:
 
 def stage2(out: str | Path, **changes: Any) -> train.CodecTrainConfig:
     """Queries and codebooks on the frames of stage 1 (paper.md 5.2, 2)."""
+    steps = changes.get("steps", STAGE2_STEPS)
     special = {
         "init_from": str(Path(out, "stage1")),
         "prior": str(Path(out, "prior.safetensors")),
         "segment_seconds": 2.0,
-        "quantize_start": STAGE2_STEPS * 3 // 10,
+        "quantize_start": steps * 3 // 10,
+        "balancer": False,
+        "weight_latent": 0.1,  # a second, nearer target: a small budget cannot wait for the mel loss
+        "weight_masked": 0.0,
         "weight_commitment": 0.2,
         "weight_autoregressive": 0.01,  # more would pay for predictable codes with poorer ones
     }
