@@ -44,7 +44,7 @@ def stage2(out: str | Path, **changes: Any) -> train.CodecTrainConfig:
         "segment_seconds": 2.0,
         "quantize_start": steps * 3 // 10,
         "balancer": False,
-        "weight_latent": 0.1,  # a second, nearer target: a small budget cannot wait for the mel loss
+        "weight_latent": 0.1,  # a nearer target: a small budget cannot wait for mel
         "weight_masked": 0.0,
         "weight_commitment": 0.2,
         "weight_autoregressive": 0.01,  # more would pay for predictable codes with poorer ones
