@@ -41,6 +41,8 @@ def register(commands: Any) -> None:
 def train(options: argparse.Namespace) -> int:
     """Run ``almtok train codec``; 130 or 143 after a signal, as shells say it."""
     config = resolve(options)
+    from accelerate import PartialState
+
     from .loop import TrainingStopped, train_codec
 
     try:
@@ -48,7 +50,12 @@ def train(options: argparse.Namespace) -> int:
     except TrainingStopped as error:
         print(f"almtok: training stopped: {error}", file=sys.stderr)
         return 1
-    print(f"{result.step} steps; codec: {result.model}; configuration: {config.out}/config.json")
+    processes = PartialState()
+    processes.wait_for_everyone()  # without it a process may leave while another still talks to it
+    processes.print(
+        f"{result.step} steps; codec: {result.model}; configuration: {config.out}/config.json"
+    )
+    processes.destroy_process_group()
     return 0 if result.signal is None or result.finished else 128 + result.signal
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from ..model import ALMTokenizer
-from ..start import start_coders, start_quantizer
+from ..start import start_coders, start_patches, start_quantizer
 from .checkpoint import (
     STATE_FILE,
     CheckpointError,
@@ -88,7 +88,10 @@ def _run(state: TrainState, run: Path) -> TrainResult:
             minutes = (time.monotonic() - saved_at) / 60
             due = 0 < config.checkpoint_minutes <= minutes
             if _quantizes_now(state):
-                _place(state, start_quantizer)
+                # About four queries for each entry; k-means gains little from more.
+                codec = state.model.config
+                seconds = 4 * codec.codebook_size / codec.query_rate()
+                _place(state, start_quantizer, seconds)
             report = optimizer_step(state, crops, Wishes(interrupt.signal is not None, due))
             monitor.after_step(report, crops)
             if state.skipped_in_a_row >= config.max_skips:
@@ -198,15 +201,17 @@ def _begin(state: TrainState, run: Path) -> None:
 
         prior = load_prior(config.prior)
         state.model.quantizer.load_prior(prior.centroids, prior.num_speech)
+    if config.stage == "1" and config.init_from is None:
+        _place(state, start_patches, seconds=60.0)
     if config.stage == "2" and not state.model.quantizer.started:
-        _place(state, start_coders)
+        _place(state, start_coders, seconds=600.0)
 
 
-def _place(state: TrainState, start: Callable[[ALMTokenizer, Iterable[Tensor]], None]) -> None:
-    """Place new parts of the codec by training data (see codec/start.py)."""
+def _place(
+    state: TrainState, start: Callable[[ALMTokenizer, Iterable[Tensor]], None], seconds: float
+) -> None:
+    """Place new parts of the codec by so much training data (see codec/start.py)."""
     codec = state.model.config
-    # About four queries for each entry of a codebook; k-means gains little from more.
-    seconds = 4 * codec.codebook_size / codec.query_rate()
     torch.manual_seed(draw_int(state.config.seed, "start"))
     batches = starting_batches(
         state.config, state.accelerator, codec.sample_rate, codec.hop_length, seconds

@@ -30,6 +30,7 @@ def run_values(toy_values: dict[str, Any], folder: Path) -> list[dict[str, Any]]
     common = {**toy_values, "steps": STEPS, "lr": 1e-4, "checkpoint_every": 0}
     first = {**common, "stage": "1", "out": str(folder / "1")}
     second = {**common, "stage": "2", "out": str(folder / "2"), "init_from": first["out"]}
+    second["quantize_start"] = 1
     third = {**common, "stage": "adapt", "out": str(folder / "adapt"), "init_from": second["out"]}
     return [first, second, third]
 
