@@ -1,4 +1,4 @@
-"""Normalisation of the queries over the batch: it keeps codebooks in reach of a moving encoder."""
+"""Normalisation over the batch: of frames, and of queries to keep codebooks in reach of them."""
 
 from __future__ import annotations
 
@@ -11,27 +11,35 @@ from .processes import sum_with_gradient
 class BatchNormalizer(nn.Module):
     """Zero mean and unit variance per channel: of the batch in training, running ones after it.
 
-    The encoder's output drifts as a whole while it learns, most of all its mean, faster than
+    A query encoder's output drifts as a whole while it learns, most of all its mean, faster than
     codebooks can follow, and a frozen one not at all. The batch is that of all processes together.
+    With `follow` off the statistics are constants, put there once (frames, see start_patches.py):
+    a batch's own would take its loudness away.
     """
 
     mean: Tensor
     variance: Tensor
     updates: Tensor
 
-    def __init__(self, width: int, decay: float = 0.98, epsilon: float = 1e-5):
+    def __init__(
+        self, width: int, decay: float = 0.98, epsilon: float = 1e-5, *, follow: bool = True
+    ):
         super().__init__()
         self.decay = decay
         self.epsilon = epsilon
+        self.follow = follow
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("variance", torch.ones(width))
         self.register_buffer("updates", torch.tensor(0))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise `[B, Q, D]` to float32."""
+        """Normalise `[B, T, D]` to float32."""
         x = x.float()
-        mean, variance = self._of_batch(x) if self.training else (self.mean, self.variance)
+        mean, variance = self._of_batch(x) if self.training and self.follow else self._stored()
         return (x - mean) * (variance + self.epsilon).rsqrt()
+
+    def _stored(self) -> tuple[Tensor, Tensor]:
+        return self.mean, self.variance
 
     def _of_batch(self, x: Tensor) -> tuple[Tensor, Tensor]:
         flat = x.flatten(0, -2)  # [N, D]

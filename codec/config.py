@@ -69,7 +69,7 @@ class ALMTokenizerConfig(PreTrainedConfig):
     num_residual_units: int = 1  # D
     weight_norm: bool = True  # D
     patch_transformer_layers: int = 6  # D: depth of the Transformer in the linear variant
-    normalize_frames: bool = True  # D: frames leave Patchify with zero mean and unit variance
+    normalize_frames: bool = True  # D: zero mean, unit variance per channel
 
     # Query encoder and decoder (paper.md 2.1, 2.2)
     hidden_size: int = 512  # C: width of frames and queries

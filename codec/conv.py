@@ -11,8 +11,6 @@ Letters: `B` batch, `T` steps at the layer's rate, `C` channels.
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -51,10 +49,13 @@ class CausalConv(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the weights as `nn.Conv1d` does and set the gain to their norm."""
-        bound = 1 / math.sqrt(self.weight.shape[1])
-        nn.init.uniform_(self.weight, -bound, bound)
-        nn.init.uniform_(self.bias, -bound, bound)
+        """Draw weights that keep the variance, without bias.
+
+        PyTorch's own initialisation loses two thirds of the variance in each layer and adds as much
+        by its biases: after ten layers the frames say more about the biases than about the sound.
+        """
+        nn.init.normal_(self.weight, std=self.weight.shape[1] ** -0.5)
+        nn.init.zeros_(self.bias)
         if self.gain is not None:
             with torch.no_grad():
                 self.gain.copy_(self.weight.norm(dim=1, keepdim=True))

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .batch_normalizer import BatchNormalizer
 from .config import ALMTokenizerConfig
 from .conv import CausalConv, Chain, Downsample, Elu, ResidualUnit, Upsample
 from .linear import Linear
@@ -63,12 +63,12 @@ class ConvPatchify(StreamingModule):
             CausalConv(channels[-1], config.hidden_size, config.conv_kernel_size, weight_norm=norm)
         )
         self.layers = Chain(layers)
-        self.normalize = config.normalize_frames
+        self.norm = _frame_norm(config)
 
     def step(self, x: Tensor, state: list | None) -> tuple[Tensor, list]:
         """Map a waveform `[B, 1, S]` to frames `[B, T, D]`; S is a multiple of the hop."""
         frames, state = self.layers.step(x.transpose(1, 2), state)
-        return _normalize(frames, self.normalize), state
+        return self.norm(frames), state
 
 
 class ConvUnpatchify(StreamingModule):
@@ -116,13 +116,13 @@ class LinearPatchify(StreamingModule):
         self.hop_length = config.hop_length
         self.embedding = Linear(config.hop_length, config.hidden_size)
         self.transformer = _patch_transformer(config)
-        self.normalize = config.normalize_frames
+        self.norm = _frame_norm(config)
 
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Map a waveform `[B, 1, S]` to frames `[B, T, D]`; S is a multiple of the hop."""
         patches = x.reshape(x.shape[0], -1, self.hop_length)  # [B, T, hop]
         frames, state = self.transformer.step(self.embedding(patches), 1, state)
-        return _normalize(frames, self.normalize), state
+        return self.norm(frames), state
 
 
 class LinearUnpatchify(StreamingModule):
@@ -152,5 +152,8 @@ def _patch_transformer(config: ALMTokenizerConfig) -> Transformer:
     )
 
 
-def _normalize(frames: Tensor, enabled: bool) -> Tensor:
-    return F.layer_norm(frames, frames.shape[-1:]) if enabled else frames
+def _frame_norm(config: ALMTokenizerConfig) -> nn.Module:
+    """Per channel, not per frame: a frame's length is the loudness of the sound."""
+    if not config.normalize_frames:
+        return nn.Identity()
+    return BatchNormalizer(config.hidden_size, follow=False)

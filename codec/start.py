@@ -21,6 +21,7 @@ from torch import Tensor
 from .batch_normalizer import BatchNormalizer
 from .codebook import principal_axes
 from .model import ALMTokenizer
+from .start_patches import place_patches
 
 # Variance, as a share of the largest axis', below which an axis is taken for noise.
 _NOISE = 1e-3
@@ -49,6 +50,26 @@ def start_coders(codec: ALMTokenizer, wavs: Iterable[Tensor]) -> None:
     spread = _SPREAD * axes * variances.sqrt()  # [D, D]
     out.weight.copy_(spread @ _rotation(out.weight.shape[1], len(mean), mean).T)
     out.bias.copy_(mean)
+
+
+@torch.no_grad()
+def start_patches(codec: ALMTokenizer, wavs: Iterable[Tensor]) -> None:
+    """Place Patchify and UnPatchify near a linear transform and its inverse (before stage 1).
+
+    Each strided layer takes the principal axes of what it sees, its mirror the way back, and the
+    rest starts near the identity (an ELU is one for quiet signals). From random weights the first
+    thousand steps teach such a stack little but silence: on the `mini` preset the waveform error
+    stayed above the signal itself, as it did for EnCodec's own stack.
+
+    Raises:
+        ValueError: if no batch comes.
+    """
+    batches = list(wavs)
+    if not batches:
+        raise ValueError("no audio came to start the codec from")
+    hop = codec.config.hop_length
+    wav = torch.cat([w[..., : w.shape[-1] // hop * hop] for w in batches])  # [B, 1, S]
+    place_patches(codec.patchify, codec.unpatchify, wav)
 
 
 @torch.no_grad()

@@ -89,7 +89,6 @@ def _run(state: TrainState, run: Path) -> TrainResult:
             due = 0 < config.checkpoint_minutes <= minutes
             if _quantizes_now(state):
                 # About four queries for each entry; k-means gains little from more.
-                codec = state.model.config
                 seconds = 4 * codec.codebook_size / codec.query_rate()
                 _place(state, start_quantizer, seconds)
             report = optimizer_step(state, crops, Wishes(interrupt.signal is not None, due))
