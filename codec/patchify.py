@@ -68,7 +68,7 @@ class ConvPatchify(StreamingModule):
     def step(self, x: Tensor, state: list | None) -> tuple[Tensor, list]:
         """Map a waveform `[B, 1, S]` to frames `[B, T, D]`; S is a multiple of the hop."""
         frames, state = self.layers.step(x.transpose(1, 2), state)
-        return self.norm(frames), state
+        return self.norm(frames).to(frames.dtype), state
 
 
 class ConvUnpatchify(StreamingModule):
@@ -122,7 +122,7 @@ class LinearPatchify(StreamingModule):
         """Map a waveform `[B, 1, S]` to frames `[B, T, D]`; S is a multiple of the hop."""
         patches = x.reshape(x.shape[0], -1, self.hop_length)  # [B, T, hop]
         frames, state = self.transformer.step(self.embedding(patches), 1, state)
-        return self.norm(frames), state
+        return self.norm(frames).to(frames.dtype), state
 
 
 class LinearUnpatchify(StreamingModule):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from almtok.codec.model import ALMTokenizer
-from almtok.codec.start import start_coders, start_quantizer
+from almtok.codec.start import start_coders, start_patches, start_quantizer
 
 from .toy import noise, toy_config
 
@@ -46,3 +46,25 @@ def test_all_codebooks_are_used_after_the_start(codec):
 def test_no_audio_is_an_error(codec):
     with pytest.raises(ValueError, match="no audio"):
         start_coders(codec, [])
+
+
+@pytest.mark.parametrize(
+    "overrides", [{}, {"conv_channels": [4, 8, 16, 16, 24], "strides": [2, 4, 5, 8]}]
+)
+def test_patches_begin_near_the_identity(overrides):
+    # smooth sound, which few channels can carry
+    codec = ALMTokenizer(toy_config(hidden_size=64, **overrides)).eval()
+    wav = torch.nn.functional.avg_pool1d(noise(4, 48_000), 64, 1, 32)[..., : 140 * 320]
+    before = codec.unpatchify(codec.patchify(wav))
+    start_patches(codec, [wav])
+    after = codec.unpatchify(codec.patchify(wav))
+    assert (after - wav).square().mean() < 0.3 * wav.square().mean()
+    assert (before - wav).square().mean() > 0.9 * wav.square().mean()
+
+
+def test_linear_patches_begin_as_principal_axes():
+    codec = ALMTokenizer(toy_config(patchify="linear", hidden_size=64)).eval()
+    start_patches(codec, [noise(4, 48_000)])
+    rows = codec.patchify.embedding.weight
+    torch.testing.assert_close(rows @ rows.T, torch.eye(64), atol=1e-4, rtol=0)
+    torch.testing.assert_close(codec.unpatchify.projection.weight, rows.T)
