@@ -170,6 +170,7 @@ def _ours(name: str, dtype: Any, compiled: bool) -> System:
     model = ALMTokenizer(ALMTokenizerConfig.preset(name)).eval()
     if dtype != torch.float32:
         model = model.to(dtype)
+        model.quantizer.float()  # as from_pretrained(dtype=...) leaves it
     if compiled:
         model.encode_step = torch.compile(model.encode_step)
         model.decode_step = torch.compile(model.decode_step)

@@ -102,6 +102,8 @@ def test_one_real_cell_of_each_kind():
         row = cell.run(common | {"kind": "codec", "side": side, "seconds": 0.2, "batch": 2,
                                  "compile": False})  # fmt: skip
         assert row["rtf"] > 0 and row["mb_peak"] > 50 and row["side"] == side
+    half = common | {"kind": "codec", "side": "both", "seconds": 0.2, "batch": 1, "compile": False}
+    assert cell.run(half | {"dtype": "bfloat16"})["rtf"] > 0
     assert cell.run(common | {"kind": "train", "seconds": 0.48, "batch": 2})["with_gradient"] > 10
     parts = cell.run(common | {"kind": "parts", "seconds": 0.5})
     assert set(parts["parts"]) == set(parts["flops"]) and all(parts["parts"].values())
