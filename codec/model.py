@@ -98,9 +98,21 @@ class ALMTokenizer(PreTrainedAudioTokenizerBase):
 
         Checkpoints may be stored in half precision to be small, but codes are best made in the
         precision that everybody has.
+
+        Raises:
+            ValueError: if weights are missing or left over: a codec half of chance would make
+                codes that mean nothing.
         """
+        wants_info = kwargs.pop("output_loading_info", False)
         kwargs.setdefault("dtype", torch.float32)
-        return super().from_pretrained(*args, **kwargs)
+        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+            if names := sorted(str(name) for name in info[problem]):
+                raise ValueError(
+                    f"{args[0]} does not fit this version of the codec: {len(names)} "
+                    f"{problem.replace('_', ' ')}, such as {names[0]}"
+                )
+        return (model, info) if wants_info else model  # type: ignore[return-value]
 
     # ------------------------------------------------------------------ the path
 

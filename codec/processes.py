@@ -41,5 +41,5 @@ class _Sum(torch.autograd.Function):
         return sum_(x.clone())
 
     @staticmethod
-    def backward(ctx: object, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: object, gradient: Tensor) -> Tensor:
         return sum_(gradient.clone())

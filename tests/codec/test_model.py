@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel
 
 from almtok import ALMTokenizer, ALMTokenizerConfig, AudioTokens
@@ -194,6 +195,20 @@ def test_a_checkpoint_stored_in_half_precision_runs_in_float32(tmp_path):
     again = ALMTokenizer.from_pretrained(tmp_path).eval()
     assert {p.dtype for p in again.parameters()} == {torch.float32}
     assert torch.isfinite(again(noise(1, 9600)).audio_values).all()
+
+
+@pytest.mark.parametrize("change", ["missing", "unexpected"])
+def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path, codec, change):
+    codec.save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    weights = load_file(file)
+    if change == "missing":
+        del weights["encoder.query"]
+    else:
+        weights["encoder.riddle"] = torch.zeros(1)
+    save_file(weights, file, {"format": "pt"})
+    with pytest.raises(ValueError, match=f"1 {change} keys, such as encoder"):
+        ALMTokenizer.from_pretrained(tmp_path)
 
 
 def test_config_refuses_what_it_does_not_know(tmp_path):
