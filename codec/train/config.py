@@ -264,7 +264,8 @@ def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def stage1(**changes: Any) -> CodecTrainConfig:
     """Autoencoder without quantiser, with masked frame prediction (paper.md 5.2, 1)."""
-    return CodecTrainConfig(**{"stage": "1", **changes})
+    # The waveform counts as much as its spectrum: without a quantiser it can be had exactly.
+    return CodecTrainConfig(**{"stage": "1", "weight_time": 1.0, **changes})
 
 
 def stage2(**changes: Any) -> CodecTrainConfig:
@@ -277,7 +278,10 @@ def stage2(**changes: Any) -> CodecTrainConfig:
         "segment_seconds": 6.0,  # queries need context (paper.md 5.4)
         "weight_masked": 0.1,
         "weight_autoregressive": 0.1,
-        "weight_commitment": 1.0,
+        "weight_commitment": 0.2,
+        # An encoder that has just begun knows little more than loudness, and codebooks placed then
+        # shrink to that; a short run has no time to wait.
+        "quantize_start": min(1_000, int(changes.get("steps", 10_000)) // 8),
     }
     return CodecTrainConfig(**{**defaults, **changes})
 

@@ -15,12 +15,19 @@ from almtok.codec.train import config as train
 def mini_stage1(
     data: Sequence[str], held_out: Sequence[str], out: str, **changes: Any
 ) -> train.CodecTrainConfig:
-    """Patchify and unpatchify of `mini`, about twenty minutes on two cores."""
+    """Patchify and unpatchify of `mini`, about five minutes on two cores."""
     ours = {
         "segment_seconds": 1.0,  # convolutions need no more context, and crops stay varied
         "batch_size": 16,
-        "steps": 1100,
-        "weight_masked": 0.5,
+        "steps": 600,
+        "lr": 6e-4,
+        "warmup_steps": 30,
+        "lr_floor": 0.1,
+        "ema_decay": 0.98,
+        "balancer": False,
+        "weight_time": 20.0,  # of the size of the mel distance: no quantiser stands in the way yet
+        "weight_masked": 0.1,
+        "masked": {"encoder_layers": 1, "decoder_layers": 1},
     }
     return train.stage1(**{**_mini(data, held_out, out, "stage1"), **ours, **changes})
 
