@@ -158,6 +158,9 @@ def build(name: str, *, dtype: str = "float32", compiled: bool = False, seed: in
     if name not in NAMES:
         raise ValueError(f"codec must be one of {', '.join(NAMES)}, got {name!r}")
     torch.manual_seed(seed)
+    if compiled:
+        # One code object serves layers of many widths: the default of 8 would end in eager mode.
+        torch._dynamo.config.recompile_limit = 256
     return (_ours if name in OURS else _peer)(name, getattr(torch, dtype), compiled)
 
 
