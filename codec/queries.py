@@ -54,7 +54,7 @@ def interleave_masks(
 
     Args:
         queries: `[B, Q, D]`.
-        mask: the shared mask token, `[D]`.
+        mask: the shared mask token, `[D]`, or one for each place of the window, `[w, D]`.
         frames_per_query: w.
         query_first: put the masks after their query (strictly causal attention).
 
