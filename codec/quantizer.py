@@ -12,6 +12,7 @@ Letters: `B` batch, `Q` queries, `K` codebooks, `C` entries, `D` width, `P` code
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -204,6 +205,15 @@ class ResidualQuantizer(nn.Module):
             raise ValueError("this codec learns every codebook (prior_codebooks='none')")
         for layer in frozen:
             layer.codebook.freeze_on(centroids, num_speech)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ResidualQuantizer:
+        """Follow the model to another device, but never to another precision."""
+
+        def keep_precision(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        return super()._apply(keep_precision, recurse)
 
     def _drawn_depth(self) -> int:
         """All layers, or with quantizer dropout now and then the first few only."""

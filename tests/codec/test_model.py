@@ -191,7 +191,8 @@ def test_half_precision_keeps_the_quantizer_in_float32(tmp_path, codec):
 
 def test_a_checkpoint_stored_in_half_precision_runs_in_float32(tmp_path):
     codec = toy_codec().to(torch.float16)
-    codec.save_pretrained(tmp_path)
+    assert torch.isfinite(codec.float()(noise(1, 9600)).audio_values).all()
+    codec.to(torch.float16).save_pretrained(tmp_path)
     again = ALMTokenizer.from_pretrained(tmp_path).eval()
     assert {p.dtype for p in again.parameters()} == {torch.float32}
     assert torch.isfinite(again(noise(1, 9600)).audio_values).all()

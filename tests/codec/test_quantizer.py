@@ -159,6 +159,14 @@ def test_float32_under_autocast():
     assert torch.equal(plain.quantized, cast.quantized)
 
 
+def test_a_model_in_half_precision_keeps_its_codebooks():
+    net = quantizer().eval()
+    codes = net(queries()).codes
+    net.to(torch.bfloat16)
+    assert {p.dtype for p in net.parameters()} == {torch.float32}
+    assert torch.equal(net(queries()).codes, codes)
+
+
 def test_nearest_is_the_euclidean_nearest():
     book = Codebook(50, 6, frozen=False)
     x = torch.randn(200, 6)
