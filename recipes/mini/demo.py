@@ -49,8 +49,6 @@ def run_demo(config: DemoConfig) -> int:
         if step in config.only and (status := actions[step]()):
             _say(f"{step} did not finish; the same command goes on from here")
             return status
-    if "report" in config.only:
-        _say(f"open {config.out / 'report.html'} in a browser")
     return 0
 
 

@@ -24,4 +24,3 @@ almtok demo --out "$OUT" --only codec
 # 5. Held-out clips, there and back: players, spectrograms, the codes, a table of scores.
 almtok evaluate codec --checkpoint "$OUT/codec" --limit 12 --report --out "$OUT" \
     --data "$OUT/corpus/manifest.jsonl:test"
-echo "open $OUT/report.html in a browser"
