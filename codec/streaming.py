@@ -7,13 +7,12 @@ with them (tests/codec/test_parity.py).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from .model import ALMTokenizer
+from .config import ALMTokenizerConfig
 
 
 @dataclass
@@ -24,6 +23,28 @@ class StepState:
     transformer: Any = None  # caches of the query encoder or decoder
 
 
+class SteppingCodec(Protocol):
+    """What a stream asks of its codec."""
+
+    config: ALMTokenizerConfig
+
+    def encode_step(
+        self, wav: Tensor, frames_per_query: int, state: StepState
+    ) -> tuple[Tensor, StepState]:
+        """Encode the next whole windows `[B, 1, q * w * hop]` to codes `[B, K, q]`."""
+
+    def decode_step(
+        self, codes: Tensor, frames_per_query: int, state: StepState
+    ) -> tuple[Tensor, StepState]:
+        """Decode the next codes `[B, K, q]` to a waveform `[B, 1, q * w * hop]`."""
+
+    def check_waveform(self, wav: Tensor, *, allow_empty: bool = False) -> None:
+        """Raise a ValueError unless `wav` is a waveform of this codec."""
+
+    def check_codes(self, codes: Tensor, *, allow_empty: bool = False) -> None:
+        """Raise a ValueError unless `codes` are codes of this codec."""
+
+
 @dataclass
 class StreamEncoder:
     """Push waveform chunks of any length, get codes as soon as a window is full.
@@ -31,7 +52,7 @@ class StreamEncoder:
     Made by :meth:`ALMTokenizer.stream_encoder`; use it as a context manager or alone.
     """
 
-    codec: ALMTokenizer
+    codec: SteppingCodec
     frames_per_query: int
     num_samples: int = 0  # pushed so far
     _state: StepState = field(default_factory=StepState)
@@ -69,7 +90,11 @@ class StreamEncoder:
     def _encode(self, wav: Tensor) -> Tensor:
         if wav.shape[-1] == 0:
             return torch.zeros(
-                wav.shape[0], self.codec.num_codebooks, 0, dtype=torch.int64, device=wav.device
+                wav.shape[0],
+                self.codec.config.num_codebooks,
+                0,
+                dtype=torch.int64,
+                device=wav.device,
             )
         with torch.no_grad():
             codes, self._state = self.codec.encode_step(wav, self.frames_per_query, self._state)
@@ -87,7 +112,7 @@ class StreamDecoder:
     Made by :meth:`ALMTokenizer.stream_decoder`; use it as a context manager or alone.
     """
 
-    codec: ALMTokenizer
+    codec: SteppingCodec
     frames_per_query: int
     _state: StepState = field(default_factory=StepState)
     _closed: bool = False
