@@ -32,6 +32,7 @@ from .config import CodecTrainConfig
 from .draws import draw_int
 from .interrupt import Interrupt
 from .loading import starting_batches, training_batches, validation_batches
+from .lock import alone_in
 from .monitor import Monitor
 from .state import TrainState, build_state, start_from
 from .update import Wishes, micro_batch_size, optimizer_step
@@ -57,17 +58,19 @@ def train_codec(config: CodecTrainConfig) -> TrainResult:
     """Train until the last step, from the newest complete checkpoint of ``config.out`` if any.
 
     Raises:
-        ValueError: The run folder belongs to another configuration, or there is no usable data.
+        ValueError: The run folder belongs to another configuration or is in use, or there is no
+            usable data.
         CheckpointError: An explicit source is missing, or a checkpoint cannot be written.
         TrainingStopped: Too many bad steps in a row.
     """
     run = Path(config.out)
-    _claim(run, config)
-    state = build_state(config)
-    micro_batch_size(config, state.accelerator.num_processes)
-    _begin(state, run)
-    fingerprint = state.model.fingerprint
-    result = _run(state, run)
+    with alone_in(run):
+        _claim(run, config)
+        state = build_state(config)
+        micro_batch_size(config, state.accelerator.num_processes)
+        _begin(state, run)
+        fingerprint = state.model.fingerprint
+        result = _run(state, run)
     if config.stage == "adapt" and state.model.fingerprint != fingerprint:
         raise AssertionError("adaptation changed the meaning of the codes")
     return result
