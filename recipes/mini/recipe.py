@@ -12,7 +12,7 @@ CORPUS_MINUTES = 8.0
 PRESET = "tiny"
 # Of the preset: the prior has to fit the first codebook.
 CODEBOOK_SIZE, PRIOR_DIM = 256, 128
-STAGE1_STEPS, STAGE2_STEPS = 400, 700
+STAGE1_STEPS, STAGE2_STEPS = 400, 1000
 
 
 def source(out: str | Path, split: str) -> str:
