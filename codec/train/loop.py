@@ -192,10 +192,11 @@ def _begin(state: TrainState, run: Path) -> None:
         state.load(read_checkpoint(newest))
         return
     config = state.config
+    from_stage = "1"
     if config.init_from is not None:
         source = find_source(config.init_from)
         is_checkpoint = (source / STATE_FILE).exists()
-        start_from(state, source, read_checkpoint(source) if is_checkpoint else None)
+        from_stage = start_from(state, source, read_checkpoint(source) if is_checkpoint else None)
         if state.average is not None:
             state.average.restart()
     if config.prior is not None and config.stage == "2":
@@ -203,9 +204,9 @@ def _begin(state: TrainState, run: Path) -> None:
 
         prior = load_prior(config.prior)
         state.model.quantizer.load_prior(prior.centroids, prior.num_speech)
-    if config.stage == "1" and config.init_from is None:
+    if config.init_from is None:
         _place(state, start_patches, seconds=60.0)
-    if config.stage == "2" and not state.model.quantizer.started:
+    if config.stage == "2" and from_stage == "1":
         _place(state, start_coders, seconds=600.0)
 
 

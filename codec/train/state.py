@@ -295,7 +295,7 @@ def _objective_tensors(state: TrainState) -> dict[str, Tensor]:
     }
 
 
-def start_from(state: TrainState, source: Path, checkpoint: Checkpoint | None) -> None:
+def start_from(state: TrainState, source: Path, checkpoint: Checkpoint | None) -> str:
     """Take the weights that a run begins with from an earlier run or a saved model.
 
     Stage 2 takes patchify and unpatchify from a stage-1 run and everything from a later one.
@@ -304,6 +304,9 @@ def start_from(state: TrainState, source: Path, checkpoint: Checkpoint | None) -
         state: The new run, whose model has the same sizes.
         source: Folder, for messages.
         checkpoint: What was read there; None for a model saved by ``save_pretrained``.
+
+    Returns:
+        The stage that the source had reached.
     """
     if checkpoint is None:
         model = ALMTokenizer.from_pretrained(os.fspath(source))
@@ -327,3 +330,4 @@ def start_from(state: TrainState, source: Path, checkpoint: Checkpoint | None) -
                     f" expected {shape}"
                 )
             own[name].copy_(value)
+    return stage
