@@ -29,8 +29,9 @@ def alone_in(run: Path) -> Iterator[None]:
         return
     with open(run / LOCK_FILE, "a+", encoding="utf-8") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            # Not flock: data loading processes would inherit it and outlive a killed parent.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
             file.seek(0)
             raise ValueError(
                 f"process {file.read().strip() or 'unknown'} is training in {run}:"
