@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from . import STEPS
+
 DESCRIPTION = """\
 Train a tiny codec in a few minutes of CPU and look at what it does.
 
@@ -11,8 +13,6 @@ Makes a corpus of speech, sounds and tunes, builds the semantic prior, trains bo
 reconstructs clips that it has not seen, and writes OUT/report.html with players, spectrograms, the
 codes and a table of scores. Stopped at any moment, the same command goes on.
 """
-
-STEPS = ("corpus", "configs", "prior", "stage1", "stage2", "codec", "report")
 
 EPILOG = """\
 examples:

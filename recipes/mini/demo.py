@@ -15,8 +15,7 @@ from pathlib import Path
 
 from almtok.codec.train.config import CodecTrainConfig
 
-from . import recipe
-from .cli import STEPS
+from . import STEPS, recipe
 from .corpus import make_corpus
 
 
