@@ -12,8 +12,7 @@ import pytest
 from almtok.__main__ import build_parser
 from almtok.codec.train import CodecTrainConfig
 from almtok.codec.train.cli import resolve
-from almtok.recipes.mini import recipe
-from almtok.recipes.mini import STEPS
+from almtok.recipes.mini import STEPS, recipe
 
 ROOT = Path(__file__).resolve().parents[3]
 
