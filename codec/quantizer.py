@@ -3,8 +3,8 @@
 Each layer maps the residual into its own code space (unless that is the space of the queries),
 takes the nearest entry, maps it back, and leaves the rest to the next layer (paper.md 4.2, D).
 The first codebook is frozen on the semantic prior, half speech and half sound entries (paper.md 3,
-A/B), so only its linear maps learn; the others follow their inputs by exponential moving average. Everything here runs in
-float32, under autocast too.
+A/B), so only its linear maps learn; the others follow their inputs by exponential moving average.
+Everything here runs in float32, under autocast too.
 
 Letters: `B` batch, `Q` queries, `K` codebooks, `C` entries, `D` width, `P` code width,
 `N = B * Q`.
