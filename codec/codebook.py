@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .processes import gather, sum_, sum_with_gradient, world_size
+from .processes import gather, sum_
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,7 @@ class Codebook(nn.Module):
 
     def nearest(self, x: Tensor) -> Tensor:
         """Return the index of the nearest entry (Euclidean): `[..., P]` to `[...]` int64."""
-        entries = self.entries.float()
-        # argmin |x - e|^2 = argmax x.e - |e|^2 / 2
-        score = F.linear(x.float(), entries, -0.5 * entries.square().sum(dim=1))
-        return score.argmax(dim=-1)
+        return nearest(x.float(), self.entries.float())
 
     def lookup(self, codes: Tensor) -> Tensor:
         """Return the entries of codes: `[...]` to `[..., P]`."""
@@ -130,23 +127,6 @@ class Codebook(nn.Module):
         self.total.copy_(self.entries * self.count[:, None])
         self.initialised.fill_(True)
 
-    def spread_loss(self, x: Tensor) -> Tensor:
-        """How differently from the entries vectors `[N, P]` are spread: mean and covariance.
-
-        Zero when both agree. They are compared along the entries' principal axes, those that
-        matter, in units of the entries' own spread.
-        """
-        mean, axes, variances = principal_axes(self.entries.double())
-        kept = variances > 0.02 * variances[0]
-        basis = (axes[:, kept] / variances[kept].sqrt()).to(x.dtype)  # [P, R]
-        y = (x.float() - mean.to(x.dtype)) @ basis  # [N, R]
-        count = len(x) * world_size()
-        first, second = sum_with_gradient(y.sum(dim=0)), sum_with_gradient(y.T @ y)
-        centre = first / count
-        covariance = second / count - centre[:, None] * centre
-        identity = torch.eye(len(centre), device=x.device)
-        return centre.square().mean() + (covariance - identity).square().sum() / len(centre)
-
     def usage(self) -> LayerUsage:
         """Return usage and perplexity of the moving average of hits."""
         share = self.count / self.count.sum().clamp_min(1e-12)
@@ -187,6 +167,12 @@ class Codebook(nn.Module):
         picked = pool[torch.randint(len(pool), (int(dead.sum()),), device=pool.device)]
         self.count[dead] = average
         self.total[dead] = picked * average
+
+
+def nearest(x: Tensor, entries: Tensor) -> Tensor:
+    """Return the index of the nearest of entries `[C, P]` for vectors `[..., P]`: `[...]` int64."""
+    # argmin |x - e|^2 = argmax x.e - |e|^2 / 2
+    return F.linear(x, entries, -0.5 * entries.square().sum(dim=1)).argmax(dim=-1)
 
 
 def principal_axes(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

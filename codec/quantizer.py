@@ -1,13 +1,12 @@
 """Residual vector quantization of the queries: `[B, Q, D]` to codes `[B, K, Q]` and back.
 
-Each layer maps the residual into its own code space (unless that is the space of the queries),
-takes the nearest entry, maps it back, and leaves the rest to the next layer (paper.md 4.2, D).
-The first codebook is frozen on the semantic prior, half speech and half sound entries (paper.md 3,
-A/B), so only its linear maps learn; the others follow their inputs by exponential moving average.
+Each layer says what it can of the residual by one entry of its codebook and leaves the rest to the
+next (paper.md 4.2, D). The first codebook is frozen on the semantic prior, half speech and half
+sound entries (paper.md 3, A/B), so only the map that carries them among the queries learns; the
+others follow their inputs by exponential moving average. One layer: quantizer_layer.py.
 Everything here runs in float32, under autocast too.
 
-Letters: `B` batch, `Q` queries, `K` codebooks, `C` entries, `D` width, `P` code width,
-`N = B * Q`.
+Letters: `B` batch, `Q` queries, `K` codebooks, `C` entries, `D` width, `P` code width, `N = B * Q`.
 """
 
 from __future__ import annotations
@@ -17,13 +16,11 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .codebook import Codebook, LayerUsage, principal_axes
+from .codebook import LayerUsage
 from .config import ALMTokenizerConfig
-from .linear import Linear
-from .processes import gather
+from .quantizer_layer import FrozenLayer, LearnedLayer, QuantizerLayer
 
 
 @dataclass(frozen=True)
@@ -36,95 +33,6 @@ class QuantizerOutput:
     layers: Tensor  # [B, Q, L, D] what each layer contributed, straight through
 
 
-class QuantizerLayer(nn.Module):
-    """One codebook, between two linear maps unless it lives in the space of the queries."""
-
-    def __init__(self, config: ALMTokenizerConfig, *, prior: bool):
-        super().__init__()
-        dim = config.prior_dim if prior else config.codebook_dim
-        mapped = prior or dim != config.hidden_size
-        self.prior = prior
-        self.project_in = Linear(config.hidden_size, dim) if mapped else nn.Identity()
-        self.project_out = Linear(dim, config.hidden_size) if mapped else nn.Identity()
-        self.codebook = Codebook(
-            config.codebook_size,
-            dim,
-            frozen=prior,
-            decay=config.codebook_decay,
-            dead_code_ratio=config.dead_code_ratio,
-        )
-        self.commitment_weight = (
-            config.prior_commitment_weight if prior else config.commitment_weight
-        )
-
-    def forward(self, residual: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Quantise `[N, D]`; returns the layer's output `[N, D]`, codes `[N]`, its loss."""
-        if self.training and not self.codebook.initialised:
-            self.start(gather(residual.detach()))
-        latent = self.project_in(residual)  # [N, P]
-        codes = self.codebook.nearest(latent.detach())
-        entries = self.codebook.lookup(codes)
-        if self.training:
-            self.codebook.update(latent.detach(), codes)
-        output = self.project_out(latent + (entries - latent).detach())
-        return output, codes, self._loss(residual, entries)
-
-    def _loss(self, residual: Tensor, entries: Tensor) -> Tensor:
-        """What pulls queries, maps and entries together.
-
-        The commitment is measured in the space of the queries, where all layers have one scale.
-        The map out of the code space learns to say what the queries were, which is what the update
-        of a codebook does in plain RVQ. The map into the space of a frozen codebook keeps the
-        queries spread like the entries: left to the commitment it shrinks them until a dozen
-        entries are in reach (measured: perplexity 12 of 2048 after 450 steps).
-        """
-        said = self.project_out(entries)  # [N, D]
-        loss = self.commitment_weight * F.mse_loss(residual, said.detach())
-        if isinstance(self.project_out, Linear):
-            loss = loss + F.mse_loss(said, residual.detach())
-        if self.prior and self.training:
-            loss = loss + 0.02 * self.codebook.spread_loss(self.project_in(residual.detach()))
-        return loss
-
-    def decode(self, codes: Tensor) -> Tensor:
-        """Map codes `[...]` to `[..., D]`."""
-        return self.project_out(self.codebook.lookup(codes))
-
-    @torch.no_grad()
-    def start(self, residual: Tensor) -> None:
-        """Place maps and entries by vectors `[N, D]`, the same in every process.
-
-        The maps become the principal axes of the vectors and their inverse, so that the layer
-        leaves less over from its first step. Where a prior is frozen behind them, axis i of the
-        vectors goes to axis i of the entries with its variance: without this most frozen entries
-        are never the nearest one (paper.md 3, warning).
-        """
-        if isinstance(self.project_in, Linear) and isinstance(self.project_out, Linear):
-            self._place_maps(residual.double(), self.project_in, self.project_out)
-        if not self.prior:
-            self.codebook.start(self.project_in(residual))
-        self.codebook.initialised.fill_(True)
-
-    def _place_maps(self, x: Tensor, into: Linear, out: Linear) -> None:
-        mean_x, axes_x, var_x = principal_axes(x)
-        rank = self.codebook.entries.shape[1]
-        if self.prior:
-            mean_c, axes_c, var_c = principal_axes(self.codebook.entries.double())
-            rank = min(rank, len(var_x))
-            floor = 1e-4 * var_x[0].clamp_min(1e-6)  # axes that a small first batch does not fill
-            scale = (var_c[:rank] / var_x[:rank].clamp_min(floor)).sqrt().clamp_min(1e-3)
-            there = axes_c[:, :rank] @ torch.diag(scale) @ axes_x[:, :rank].T  # [P, D]
-            back = axes_x[:, :rank] @ torch.diag(1 / scale) @ axes_c[:, :rank].T  # [D, P]
-        else:
-            there = torch.zeros(rank, len(var_x), dtype=x.dtype, device=x.device)
-            there[: len(var_x)] = axes_x[:, :rank].T
-            back, mean_c = there.T, x.new_zeros(rank)
-        into.weight.copy_(there)
-        into.bias.copy_(mean_c - there @ mean_x)
-        out.weight.copy_(back)
-        out.bias.copy_(mean_x - back @ mean_c)
-
-
 class ResidualQuantizer(nn.Module):
     """K layers, each quantising what the ones before left over."""
 
@@ -132,7 +40,8 @@ class ResidualQuantizer(nn.Module):
         super().__init__()
         frozen = {"first": 1, "none": 0, "all": config.num_codebooks}[config.prior_codebooks]
         self.dropout = config.quantizer_dropout
-        layers = [QuantizerLayer(config, prior=i < frozen) for i in range(config.num_codebooks)]
+        kinds = [FrozenLayer if i < frozen else LearnedLayer for i in range(config.num_codebooks)]
+        layers = [kind(config) for kind in kinds]
         self.layers = cast("list[QuantizerLayer]", nn.ModuleList(layers))
 
     def forward(self, queries: Tensor, num_quantizers: int | None = None) -> QuantizerOutput:
@@ -140,18 +49,16 @@ class ResidualQuantizer(nn.Module):
         batch, count, width = queries.shape
         with torch.autocast(queries.device.type, enabled=False):
             residual = queries.float().reshape(-1, width)  # [N, D]
-            outputs, codes, losses = [], [], []
+            said = []
             for layer in self.layers[: num_quantizers or self._drawn_depth()]:
-                output, code, loss = layer(residual)
-                residual = residual - output.detach()
-                outputs.append(output)
-                codes.append(code)
-                losses.append(loss)
-            stacked = torch.stack(outputs, dim=1)  # [N, L, D]
+                said.append(layer(residual))
+                residual = residual - said[-1].output.detach()
+            stacked = torch.stack([x.output for x in said], dim=1)  # [N, L, D]
+            codes = torch.stack([x.codes for x in said])  # [L, N]
         return QuantizerOutput(
             quantized=stacked.sum(dim=1).reshape(batch, count, width),
-            codes=torch.stack(codes).reshape(-1, batch, count).transpose(0, 1).contiguous(),
-            commitment_loss=torch.stack(losses).sum(),
+            codes=codes.reshape(-1, batch, count).transpose(0, 1).contiguous(),
+            commitment_loss=torch.stack([x.loss for x in said]).sum(),
             layers=stacked.reshape(batch, count, -1, width),
         )
 
@@ -165,7 +72,7 @@ class ResidualQuantizer(nn.Module):
         residual = queries.float()
         for layer in self.layers:
             layer.start(residual)
-            residual = residual - layer.decode(layer.codebook.nearest(layer.project_in(residual)))
+            residual = residual - layer.decode(layer.search(residual))
 
     @property
     def started(self) -> bool:
@@ -178,7 +85,7 @@ class ResidualQuantizer(nn.Module):
         with torch.autocast(queries.device.type, enabled=False):
             residual, codes = queries.float(), []
             for layer in self.layers:
-                code = layer.codebook.nearest(layer.project_in(residual))
+                code = layer.search(residual)
                 residual = residual - layer.decode(code)
                 codes.append(code)
         return torch.stack(codes, dim=1)
@@ -200,7 +107,7 @@ class ResidualQuantizer(nn.Module):
         Raises:
             ValueError: if no layer is frozen, or the shape is not `[C, P]` of the config.
         """
-        frozen = [layer for layer in self.layers if layer.prior]
+        frozen = [layer for layer in self.layers if isinstance(layer, FrozenLayer)]
         if not frozen:
             raise ValueError("this codec learns every codebook (prior_codebooks='none')")
         for layer in frozen:

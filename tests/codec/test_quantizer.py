@@ -66,44 +66,53 @@ def test_losses_train_queries_and_maps_but_no_frozen_entry():
     out = net(x)
     out.commitment_loss.backward(retain_graph=True)
     assert x.grad.norm() > 0
-    assert net.layers[0].project_in.weight.grad.norm() > 0  # towards the spread of the entries
     assert all(layer.project_out.weight.grad.norm() > 0 for layer in net.layers)
     out.quantized.square().sum().backward()
-    assert all(layer.project_in.weight.grad.norm() > 0 for layer in net.layers)
+    assert all(layer.project_in.weight.grad.norm() > 0 for layer in net.layers[1:])
     assert not any(p is net.layers[0].codebook.entries for p in net.parameters())
 
 
 def test_no_maps_where_codes_live_among_the_queries():
     net = quantizer(codebook_dim=32)
     assert isinstance(net.layers[1].project_in, torch.nn.Identity)
-    assert isinstance(net.layers[0].project_in, torch.nn.Linear)  # the prior's space is its own
+    assert isinstance(net.layers[0].project_out, torch.nn.Linear)  # the prior's space is its own
 
 
-def test_spread_loss_is_zero_for_the_entries_own_shape():
-    book = Codebook(400, 6, frozen=True)
-    skew = torch.randn(6, 6, generator=torch.Generator().manual_seed(1))
-    book.freeze_on(torch.randn(400, 6) @ skew + 3, num_speech=200)
-    same, shrunk, shifted = book.entries, book.entries * 0.1, book.entries + 5
-    assert book.spread_loss(same) < 1e-4
-    assert book.spread_loss(shrunk) > 0.5
-    assert book.spread_loss(shifted) > 0.5
+def test_frozen_codes_are_the_nearest_mapped_entries():
+    net = quantizer().eval()
+    x = queries().reshape(-1, 32)
+    first = net.layers[0]
+    assert torch.equal(first.search(x), torch.cdist(x, first.table()).argmin(dim=1))
 
 
-def test_spread_loss_brings_shrunken_queries_back_into_reach():
+def test_the_map_carries_frozen_entries_after_drifting_queries():
     net = quantizer(num_codebooks=1).train()
     net.load_prior(torch.randn(64, 12) + 2, num_speech=32)
     net.start(queries(64, 40).reshape(-1, 32))
-    with torch.no_grad():
-        net.layers[0].project_in.weight.mul_(0.05)
-    used = len(net.eval()(queries(64, 40, seed=3)).codes.unique())
-    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+
+    def far(x):
+        return 3 * x + 5
+
+    used = len(net.eval()(far(queries(64, 40, seed=3))).codes.unique())
+    optimizer = torch.optim.Adam(net.parameters(), 3e-2)
     net.train()
-    for step in range(150):
+    for step in range(200):
         optimizer.zero_grad()
-        net(queries(seed=step)).commitment_loss.backward()
+        net(far(queries(seed=step))).commitment_loss.backward()
         optimizer.step()
-    again = len(net.eval()(queries(64, 40, seed=3)).codes.unique())
-    assert used < 20 and again > 50
+    again = len(net.eval()(far(queries(64, 40, seed=3))).codes.unique())
+    assert used < 32 and again > 50
+
+
+def test_the_kept_table_follows_its_map():
+    first = quantizer().eval().layers[0]
+    with torch.no_grad():
+        before = first.table()
+        assert first.table() is before
+        first.project_out.weight.mul_(2)
+        after = first.table()
+    torch.testing.assert_close(after, first.project_out(first.codebook.entries))
+    assert not torch.equal(before, after)
 
 
 def test_the_semantic_codebook_never_moves_and_the_others_do():
