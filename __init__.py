@@ -9,21 +9,29 @@ from .codec import _torchaudio_guard
 
 if TYPE_CHECKING:
     from .codec import ALMTokenizer, ALMTokenizerConfig, AudioTokens
+    from .lm import AudioLM, AudioLMConfig
 
 __version__ = "0.1.0"
-__all__ = ["ALMTokenizer", "ALMTokenizerConfig", "AudioTokens", "__version__"]
+__all__ = [
+    "ALMTokenizer",
+    "ALMTokenizerConfig",
+    "AudioLM",
+    "AudioLMConfig",
+    "AudioTokens",
+    "__version__",
+]
 
 # Before anything can import torchaudio or transformers: see the guard's own words.
 _torchaudio_guard.install()
 
 
 def __getattr__(name: str) -> Any:
-    """Hand on a public name of the codec when it is first asked for (PEP 562)."""
+    """Hand on a public name of a floor when it is first asked for (PEP 562)."""
     if name.startswith("_") or name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import codec
+    from . import codec, lm
 
-    return getattr(codec, name)
+    return getattr(lm if name in lm.__all__ else codec, name)
 
 
 def __dir__() -> list[str]:

@@ -1,0 +1,222 @@
+"""AudioLM: a causal backbone that reads and writes rows of text and audio codes.
+
+    rows [B,L,1+K] -embed-> [B,L,D] -backbone-> hidden [B,L,D] -> text logits [B,L,V]
+                                                               -> heads: codes of the next row
+
+Letters: `B` batch, `L` rows, `K` codebooks, `C` codebook size, `V` text vocabulary, `D` width,
+`N` positions that have a target.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
+from transformers.cache_utils import Cache
+from transformers.utils import ModelOutput
+
+from .config import AudioLMConfig
+from .depth import DepthHeads
+from .embedding import RowEmbedding
+from .heads import AudioHeads, LinearHeads
+from .loss import StreamLoss, combine, flat_losses, stream_loss
+from .sequences import IGNORED
+
+
+@dataclass
+class AudioLMOutput(ModelOutput):
+    """What :meth:`AudioLM.forward` returns.
+
+    With labels: the loss and its parts. Without: the logits. Position p speaks of row p + 1.
+    """
+
+    loss: Tensor | None = None  # scalar
+    losses: dict[str, Tensor] | None = None  # mean cross-entropy: text, audio_1 .. audio_K
+    accuracies: dict[str, Tensor] | None = None  # by the same names
+    text_logits: Tensor | None = None  # [B, L, V]
+    audio_logits: Tensor | None = None  # [B, L, K, C+1]
+    past_key_values: Cache | None = None
+
+
+class AudioLM(PreTrainedModel):
+    """A language model over text and the codes of one codec."""
+
+    config: AudioLMConfig
+    config_class = AudioLMConfig
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    accepts_loss_kwargs = True  # the Trainer may give num_items_in_batch
+
+    def __init__(self, config: AudioLMConfig):
+        super().__init__(config)
+        self.backbone = AutoModelForCausalLM.from_config(config.backbone)
+        self.embedding = RowEmbedding(config)
+        heads = DepthHeads if config.pattern == "depth" else LinearHeads
+        self.heads: AudioHeads = heads(config)
+        self.post_init()
+
+    @classmethod
+    def from_backbone(cls, name_or_path: str, config: AudioLMConfig, **kwargs: Any) -> AudioLM:
+        """Begin from a pretrained text model (hub id or folder), kept as it is.
+
+        Args:
+            name_or_path: what `AutoModelForCausalLM.from_pretrained` takes.
+            config: everything but the backbone, which is replaced by the pretrained one's.
+            kwargs: for `from_pretrained`: dtype, revision, ...
+        """
+        backbone = AutoModelForCausalLM.from_pretrained(name_or_path, **kwargs)
+        values = {**config.to_dict(), "backbone": backbone.config.to_dict()}
+        values.pop("transformers_version", None)
+        model = cls(AudioLMConfig(**values)).to(backbone.dtype)
+        model.backbone = backbone
+        return model
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """Embed rows `[B, L, 1+K]` as `[B, L, D]`."""
+        return self.embedding(input_ids, self.backbone.get_input_embeddings())
+
+    def advance(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        use_cache: bool = False,
+    ) -> Tensor:
+        """Return the hidden states `[B, L, D]` of rows `[B, L, 1+K]`; a given cache is filled."""
+        return self.backbone.get_decoder()(
+            inputs_embeds=self.embed(input_ids),
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+        ).last_hidden_state
+
+    def text_logits(self, hidden: Tensor) -> Tensor:
+        """Logits `[..., V]` of the next text id."""
+        return self.backbone.get_output_embeddings()(hidden)
+
+    def joint_logits(self, hidden: Tensor) -> Tensor:
+        """Logits `[N, V + controls + K * (C+1)]` of one vocabulary for all streams (`flat`).
+
+        Controls are scored by their own embeddings, and never are a target: an exported model
+        learns by this not to say them.
+        """
+        audio = self.heads.teacher_forced(hidden, hidden.new_zeros(0))
+        controls = hidden @ self.embedding.controls.weight.T
+        return torch.cat([self.text_logits(hidden), controls, audio.flatten(1)], dim=-1)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        use_cache: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> AudioLMOutput:
+        """Read rows; return the loss of labels, or the logits of every next row.
+
+        Args:
+            input_ids: rows `[B, L, 1+K]`, see `lm/vocabulary.py`.
+            attention_mask: `[B, L]`, 0 at padding (either side); with a cache, of the whole past.
+            labels: `[B, L, 1+K]`, the rows themselves where they are targets, else -100.
+            position_ids: `[B, L]`; by default counted from the mask, so that padding costs none.
+            past_key_values: a cache to read and fill.
+            use_cache: make a cache where none is given.
+            num_items_in_batch: what to divide the summed loss by (transformers' Trainer).
+
+        Raises:
+            ValueError: if the rows have another number of streams than this model.
+        """
+        self._check(input_ids, labels)
+        if position_ids is None and attention_mask is not None:
+            position_ids = (attention_mask.cumsum(dim=1) - 1).clamp_min(0)
+            position_ids = position_ids[:, -input_ids.shape[1] :]
+        if use_cache and past_key_values is None:
+            past_key_values = self._new_cache()
+        hidden = self.advance(
+            input_ids, attention_mask, position_ids, past_key_values, past_key_values is not None
+        )
+        if labels is None:
+            return AudioLMOutput(
+                text_logits=self.text_logits(hidden),
+                audio_logits=self._audio_logits(hidden, input_ids),
+                past_key_values=past_key_values,
+            )
+        parts = self._losses(hidden[:, :-1], input_ids[:, 1:], labels[:, 1:])
+        return AudioLMOutput(
+            loss=combine(parts, self.config, num_items_in_batch),
+            losses={name: part.mean.detach() for name, part in parts.items()},
+            accuracies={name: part.accuracy for name, part in parts.items()},
+            past_key_values=past_key_values,
+        )
+
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
+        """Go on from prompts; see :func:`almtok.lm.generate.generate`."""
+        from .generate import generate
+
+        return generate(self, *args, **kwargs)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The backbone's text table."""
+        return self.backbone.get_input_embeddings()
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The backbone's text head."""
+        return self.backbone.get_output_embeddings()
+
+    def _audio_logits(self, hidden: Tensor, input_ids: Tensor) -> Tensor:
+        batch, length, width = hidden.shape
+        rows = input_ids[..., 1:]
+        last = rows.new_full((batch, 1, rows.shape[-1]), self.heads.empty)
+        following = torch.cat([rows[:, 1:], last], dim=1)  # nothing follows the last row yet
+        logits = self.heads.teacher_forced(
+            hidden.reshape(-1, width), following.reshape(batch * length, -1)
+        )
+        return logits.view(batch, length, *logits.shape[1:])
+
+    def _losses(self, hidden: Tensor, rows: Tensor, labels: Tensor) -> dict[str, StreamLoss]:
+        """Losses of hidden states `[B, L, D]` whose next rows and labels `[B, L, 1+K]` are given.
+
+        Logits are made only where there are targets: most rows of a batch are conditions.
+        """
+        is_text = labels[..., 0] != IGNORED
+        is_audio = (labels[..., 1:] != IGNORED).any(dim=-1)
+        if self.config.pattern == "flat":
+            targets = is_text | is_audio
+            return flat_losses(self.joint_logits(hidden[targets]), labels[targets], self.config)
+        text = self.text_logits(hidden[is_text])  # [N, V]
+        audio = self.heads.teacher_forced(hidden[is_audio], rows[is_audio][:, 1:])  # [N, K, C+1]
+        audio_labels = labels[is_audio][:, 1:]
+        parts = {"text": stream_loss(text, labels[is_text][:, 0])}
+        for k in range(self.config.num_codebooks):
+            parts[f"audio_{k + 1}"] = stream_loss(audio[:, k], audio_labels[:, k])
+        return parts
+
+    def _new_cache(self) -> Cache:
+        from transformers import DynamicCache
+
+        return DynamicCache(config=self.config.backbone)
+
+    def _check(self, input_ids: Tensor, labels: Tensor | None) -> None:
+        streams = 1 + self.config.num_codebooks
+        if input_ids.ndim != 3 or input_ids.shape[-1] != streams:
+            raise ValueError(
+                f"input_ids must be rows [B, L, {streams}]; came {list(input_ids.shape)}"
+            )
+        if labels is not None and labels.shape != input_ids.shape:
+            raise ValueError(
+                f"labels must have the shape of input_ids, {list(input_ids.shape)}; came "
+                f"{list(labels.shape)}"
+            )
+
+
+AutoConfig.register(AudioLMConfig.model_type, AudioLMConfig)
+AutoModel.register(AudioLMConfig, AudioLM)

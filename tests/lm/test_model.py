@@ -1,0 +1,189 @@
+"""AudioLM: teacher-forced equals stepwise, padding costs nothing, loss where it belongs."""
+
+import pytest
+import torch
+from transformers import AutoModel, DynamicCache, LlamaConfig, LlamaForCausalLM
+
+from almtok.lm.config import AudioLMConfig
+from almtok.lm.model import AudioLM
+from almtok.lm.sequences import IGNORED, build_sequence, collate
+
+from .toy import EOS, PATTERNS, toy_config, toy_example, toy_lm
+
+BACKBONES = {
+    "llama": {},
+    "qwen2": dict(model_type="qwen2"),
+    "qwen3": dict(model_type="qwen3", head_dim=16),
+}
+
+
+def batch(config, tasks=("tts", "asr"), side="right"):
+    sequences = [
+        build_sequence(toy_example(task, count=5 + 3 * i, seed=i), config, eos_id=EOS)
+        for i, task in enumerate(tasks)
+    ]
+    return collate(sequences, config, side)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_teacher_forced_equals_stepwise(pattern, backbone):
+    base = toy_config().to_dict()["backbone"]
+    lm = toy_lm(pattern=pattern, backbone={**base, **BACKBONES[backbone]})
+    rows = batch(lm.config, ("tts",))["input_ids"]
+    with torch.no_grad():
+        whole = lm(rows)
+        cache, audio, text = DynamicCache(), [], []
+        for p in range(rows.shape[1]):
+            hidden = lm.advance(rows[:, p : p + 1], past_key_values=cache, use_cache=True)[:, 0]
+            text.append(lm.text_logits(hidden))
+            following = rows[:, p + 1, 1:] if p + 1 < rows.shape[1] else rows[:, p, 1:]
+            logits = []
+
+            def given(stream, scores, following=following, logits=logits):
+                logits.append(scores)
+                return following[:, stream]
+
+            lm.heads.sample(hidden, given, range(lm.config.num_codebooks))
+            audio.append(torch.stack(logits, dim=1))
+    torch.testing.assert_close(torch.stack(text, 1), whole.text_logits, atol=1e-4, rtol=0)
+    stepwise = torch.stack(audio, 1)[:, :-1]  # nothing is known to follow the last row
+    torch.testing.assert_close(stepwise, whole.audio_logits[:, :-1], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_padding_on_either_side_changes_nothing(pattern):
+    lm = toy_lm(pattern=pattern)
+    examples = [toy_example("tts", count=4, seed=1), toy_example("tts", count=11, seed=2)]
+    sequences = [build_sequence(x, lm.config, eos_id=EOS) for x in examples]
+    alone = [lm(s.input_ids[None]).audio_logits[0] for s in sequences]
+    for side in ("left", "right"):
+        padded = collate(sequences, lm.config, side)
+        out = lm(padded["input_ids"], padded["attention_mask"]).audio_logits
+        for row, mask, expected in zip(out, padded["attention_mask"], alone, strict=True):
+            got = row[mask.bool()]
+            torch.testing.assert_close(got[:-1], expected[:-1], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_loss_is_the_cross_entropy_of_targets_only(pattern):
+    lm = toy_lm(pattern=pattern, first_codebook_weight=1.0)
+    data = batch(lm.config)
+    out = lm(data["input_ids"], data["attention_mask"], data["labels"])
+    expected, names = [], []
+    with torch.no_grad():
+        for row, labels in zip(data["input_ids"], data["labels"], strict=True):
+            logits = lm(row[None])
+            for p in range(len(row) - 1):
+                for stream, label in enumerate(labels[p + 1].tolist()):
+                    if label == IGNORED:
+                        continue
+                    if pattern == "flat":
+                        hidden = lm.advance(row[None, : p + 1])[:, -1]
+                        scores = lm.joint_logits(hidden)[0]
+                        if stream:
+                            label += 60 + lm.embedding.controls.num_embeddings + (stream - 1) * 17
+                    else:
+                        text, audio = logits.text_logits[0, p], logits.audio_logits[0, p]
+                        scores = audio[stream - 1] if stream else text
+                    expected.append(-scores.log_softmax(-1)[label])
+                    names.append(stream)
+    torch.testing.assert_close(out.loss, torch.stack(expected).mean(), atol=1e-5, rtol=1e-5)
+    first = torch.stack([e for e, n in zip(expected, names, strict=True) if n == 1]).mean()
+    torch.testing.assert_close(out.losses["audio_1"], first, atol=1e-5, rtol=1e-5)
+    assert set(out.losses) == {"text", "audio_1", "audio_2", "audio_3"} == set(out.accuracies)
+
+
+def test_the_loss_ignores_what_conditions_hold_in_their_labels():
+    lm = toy_lm()
+    data = batch(lm.config)
+    assert (data["labels"][:, :3] == IGNORED).all()
+    ignored = data["labels"].clone()
+    ignored[:] = IGNORED
+    assert lm(data["input_ids"], data["attention_mask"], ignored).loss == 0
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_gradients_reach_every_parameter_that_should_learn(pattern):
+    lm = toy_lm(pattern=pattern).train()
+    data = batch(lm.config, ("tts", "asr", "text_to_audio"))
+    lm(**data).loss.backward()
+    without = {n for n, p in lm.named_parameters() if p.grad is None or not p.grad.abs().any()}
+    assert not without
+
+
+@pytest.mark.parametrize("task", ["tts", "asr"])
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_batch_with_one_kind_of_target_trains_all_the_same(pattern, task):
+    lm = toy_lm(pattern=pattern).train()
+    loss = lm(**batch(lm.config, (task, task))).loss
+    loss.backward()
+    assert torch.isfinite(loss)
+    # Every parameter took part, so that processes with other targets can be averaged with it.
+    assert all(p.grad is not None for p in lm.parameters())
+
+
+def test_the_first_codebook_counts_double():
+    even, double = toy_lm(first_codebook_weight=1.0), toy_lm(first_codebook_weight=2.0)
+    data = batch(even.config, ("tts",))
+    a, b = even(**data), double(**data)
+    counts = [(data["labels"][..., k] != IGNORED).sum() for k in (1, 2, 3)]
+    means = [a.losses[f"audio_{k}"] for k in (1, 2, 3)]
+    expected = sum(
+        w * n * m for w, n, m in zip((1.5, 0.75, 0.75), counts, means, strict=True)
+    ) / sum(counts)
+    torch.testing.assert_close(b.loss, expected)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_saved_and_loaded_is_the_same_model(pattern, tmp_path):
+    lm = toy_lm(pattern=pattern)
+    lm.save_pretrained(tmp_path)
+    assert not list(tmp_path.glob("*.bin"))
+    data = batch(lm.config)
+    for again in (AudioLM.from_pretrained(tmp_path), AutoModel.from_pretrained(tmp_path)):
+        assert type(again) is AudioLM
+        assert torch.equal(again(**data).loss, lm(**data).loss)
+
+
+def test_from_a_pretrained_backbone(tmp_path):
+    torch.manual_seed(3)
+    values = {k: v for k, v in toy_config().to_dict()["backbone"].items() if k != "model_type"}
+    text = LlamaForCausalLM(LlamaConfig(**values)).eval()
+    text.save_pretrained(tmp_path)
+    lm = AudioLM.from_backbone(str(tmp_path), toy_config()).eval()
+    ids = torch.randint(2, 60, (1, 7))
+    rows = torch.full((1, 7, 4), 17)
+    rows[..., 0] = ids
+    torch.testing.assert_close(lm(rows).text_logits, text(ids).logits)
+
+
+def test_gradient_checkpointing_gives_the_same_gradients():
+    lm = toy_lm().train()
+    data = batch(lm.config)
+    lm(**data).loss.backward()
+    expected = {n: p.grad.clone() for n, p in lm.named_parameters()}
+    lm.zero_grad()
+    lm.activation_checkpointing_enable()
+    lm(**data).loss.backward()
+    for name, p in lm.named_parameters():
+        torch.testing.assert_close(p.grad, expected[name])
+
+
+def test_wrong_rows_are_refused():
+    lm = toy_lm()
+    with pytest.raises(ValueError, match=r"\[B, L, 4\].*\[1, 5, 3\]"):
+        lm(torch.zeros(1, 5, 3, dtype=torch.int64))
+    with pytest.raises(ValueError, match="labels must have the shape"):
+        lm(torch.zeros(1, 5, 4, dtype=torch.int64), labels=torch.zeros(1, 4, 4, dtype=torch.int64))
+
+
+def test_config_refuses_unknown_fields_and_bad_values():
+    with pytest.raises(ValueError, match="did you mean 'depth_layers'"):
+        toy_config(depth_layer=3)
+    with pytest.raises(ValueError, match="came 0"):
+        toy_config(num_codebooks=0)
+    with pytest.raises(ValueError, match="needs a model_type"):
+        toy_config(backbone={"hidden_size": 3})
+    with pytest.raises(ValueError, match="unknown preset 'huge'"):
+        AudioLMConfig.preset("huge")
