@@ -13,6 +13,7 @@ from .codec import cli as codec
 from .codec.evaluation import cli as codec_evaluation
 from .codec.priors import cli as codec_priors
 from .codec.train import cli as codec_train
+from .lm.data import cli as lm_data
 from .recipes.mini import cli as demo
 
 EXAMPLES = """\
@@ -23,6 +24,7 @@ examples:
   almtok train codec --help                        train on your own folder of audio
   almtok encode talk.wav --checkpoint runs/mine/model --out tokens/
   almtok decode tokens/talk.safetensors --checkpoint runs/mine/model --out wavs/
+  almtok tokenize speech=voices/ --checkpoint runs/mine/model --out tokens/
   almtok evaluate codec --checkpoint runs/mine/model --data speech=voices/ --out scores/
 
 'almtok COMMAND --help' explains one command.
@@ -48,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     demo.register(commands)
     codec.register(commands)
     codec_priors.register(commands)
+    lm_data.register(commands)
     train = commands.add_parser("train", help="train a model", description="Train a model.")
     codec_train.register(train.add_subparsers(title="what", metavar="WHAT", required=True))
     evaluate = commands.add_parser(

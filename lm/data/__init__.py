@@ -1,0 +1,1 @@
+"""Corpora as shards of tokens: made once by ``almtok tokenize``, read by training."""

@@ -1,0 +1,47 @@
+"""What tokenizing can be told; no torch here, so that a command line can read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizeConfig:
+    """How recordings are checked, encoded and written."""
+
+    frames_per_query: int | None = None
+    """Frames of 1/75 s behind one column of codes; None is the codec's own (6: 12.5 Hz)."""
+
+    min_seconds: float = 0.1
+    """Shorter recordings are skipped as ``too_short``."""
+    max_seconds: float = 600.0
+    """Longer recordings are skipped as ``too_long``; no more than this of a file is decoded."""
+    silence_dbfs: float = -60.0
+    """Recordings whose loudest 50 ms lie below this RMS level are skipped as ``silent``."""
+    loudness_dbfs: float | None = None
+    """Every recording is brought to this RMS level of its active frames; None leaves it alone.
+
+    Corpora recorded at different levels (-30 and -23 dBFS are both common) teach a language model
+    that level belongs to the speaker; with None the codes are exactly those of ``codec.tokenize``.
+    """
+
+    rows_per_shard: int = 512
+    """Recordings that are looked at per shard: what a killed run has to repeat at most."""
+    batch_seconds: float = 80.0
+    """Seconds of audio, padding counted, that are encoded at once. Codes do not depend on it."""
+    buffer_seconds: float = 600.0
+    """Seconds that are decoded ahead and sorted by length before they are cut into batches."""
+    threads: int = 2
+    """Threads that decode audio while the codec computes."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_seconds < self.max_seconds:
+            raise ValueError(
+                f"min_seconds {self.min_seconds} must be >= 0 and less than max_seconds"
+                f" {self.max_seconds}"
+            )
+        for name in ("rows_per_shard", "batch_seconds", "buffer_seconds", "threads"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.frames_per_query is not None and self.frames_per_query < 1:
+            raise ValueError(f"frames_per_query must be positive, got {self.frames_per_query}")

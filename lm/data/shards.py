@@ -1,0 +1,234 @@
+"""One file of tokens: Parquet, two bytes a code before compression, checked when it is read.
+
+A shard stands for a run of recordings ``first .. last - 1`` of its tokenizing; those that could not
+be used are listed in it, so a shard that exists is done. Everything about the codes is in the
+schema's metadata under ``almtok``: any Parquet reader shows it, and a shard can be copied alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from ...codec.data.report import Skipped
+from .encoder import Encoded
+
+FORMAT = "almtok-token-shard-1"
+_KEY = b"almtok"
+SCHEMA = pyarrow.schema(
+    [
+        ("id", pyarrow.string()),
+        ("codes", pyarrow.list_(pyarrow.uint16())),  # K * Q, layer after layer
+        ("num_frames", pyarrow.int32()),  # Q, columns of codes: positions of a language model
+        ("num_samples", pyarrow.int64()),
+        ("frames_per_query", pyarrow.int32()),
+        ("text", pyarrow.string()),
+        ("speaker", pyarrow.string()),
+        ("language", pyarrow.string()),
+        ("domain", pyarrow.string()),
+        ("duration", pyarrow.float64()),  # seconds
+        ("split", pyarrow.string()),
+    ]
+)
+LABELS = [name for name in SCHEMA.names if name != "codes"]
+
+
+class ShardError(ValueError):
+    """A shard that is damaged, or no shard at all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardInfo:
+    """What a shard says of itself."""
+
+    plan: str  # hash of everything that the tokenizing depends on
+    number: int
+    first: int  # recordings first .. last - 1
+    last: int
+    fingerprint: str  # of the codec
+    sample_rate: int  # Hz
+    num_codebooks: int
+    codebook_size: int
+    rows: int = 0
+    skipped: tuple[Skipped, ...] = ()
+    codes_sha256: str = ""
+    labels_sha256: str = ""
+    format: str = FORMAT
+
+    def to_json(self) -> str:
+        """One JSON object."""
+        values = dataclasses.asdict(self)
+        values["skipped"] = [[item.id, item.reason, item.detail] for item in self.skipped]
+        return json.dumps(values)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> ShardInfo:
+        """The inverse of ``to_json``."""
+        values = json.loads(text)
+        values["skipped"] = tuple(Skipped(*item) for item in values["skipped"])
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardCodes:
+    """All codes of a shard; row r is ``flat[ends[r - 1] : ends[r]]``, reshaped to [K, Q]."""
+
+    flat: NDArray[np.uint16]
+    ends: NDArray[np.int64]  # [rows + 1], begins with 0
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory."""
+        return self.flat.nbytes + self.ends.nbytes
+
+
+def shard_path(folder: Path, number: int) -> Path:
+    """Where a shard lies."""
+    return folder / f"tokens-{number:06d}.parquet"
+
+
+def write_shard(
+    folder: Path, info: ShardInfo, rows: Sequence[Encoded], frames_per_query: int
+) -> ShardInfo:
+    """Write a shard aside, then rename it; the same rows give the same bytes."""
+    table = _table(rows, frames_per_query, info.sample_rate)
+    codes = _codes_of(table)
+    info = dataclasses.replace(
+        info,
+        rows=len(rows),
+        codes_sha256=_digest_codes(codes),
+        labels_sha256=_digest_labels(table.select(LABELS)),
+    )
+    table = table.replace_schema_metadata({_KEY: info.to_json().encode()})
+    path = shard_path(folder, info.number)
+    aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        with open(aside, "wb") as file:
+            # A dictionary packs 2048 different codes into 11 bits each; zstd sees to the texts.
+            pyarrow.parquet.write_table(
+                table, file, compression="zstd", compression_level=9, use_dictionary=True
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            aside.unlink()
+    return info
+
+
+def read_info(path: Path) -> ShardInfo:
+    """What a shard says of itself; only its footer is read.
+
+    Raises:
+        ShardError: The file is damaged, or was not written by ``almtok tokenize``.
+    """
+    with _reading(path):
+        metadata = pyarrow.parquet.read_schema(path, memory_map=True).metadata or {}
+    if _KEY not in metadata:
+        raise ShardError(f"{path} is Parquet, but no token shard: it has no 'almtok' metadata")
+    try:
+        info = ShardInfo.from_json(metadata[_KEY])
+    except (ValueError, TypeError, KeyError) as error:
+        raise ShardError(f"{path}: its metadata cannot be understood ({error})") from error
+    if info.format != FORMAT:
+        raise ShardError(f"{path} has format {info.format!r}, expected {FORMAT!r}")
+    return info
+
+
+def read_labels(path: Path, info: ShardInfo) -> pyarrow.Table:
+    """All columns but the codes, verified.
+
+    Raises:
+        ShardError: The file is damaged.
+    """
+    with _reading(path):
+        table = pyarrow.parquet.read_table(path, columns=LABELS, memory_map=True, partitioning=None)
+    table = table.replace_schema_metadata(None)
+    if len(table) != info.rows or _digest_labels(table) != info.labels_sha256:
+        raise ShardError(f"{path} is damaged: its labels do not have the checksum they were given")
+    return table
+
+
+def read_codes(path: Path, info: ShardInfo) -> ShardCodes:
+    """All codes, verified.
+
+    Raises:
+        ShardError: The file is damaged.
+    """
+    with _reading(path):
+        columns = ["codes"]
+        table = pyarrow.parquet.read_table(
+            path, columns=columns, memory_map=True, partitioning=None
+        )
+        codes = _codes_of(table)
+    if len(table) != info.rows or _digest_codes(codes) != info.codes_sha256:
+        raise ShardError(f"{path} is damaged: its codes do not have the checksum they were given")
+    return codes
+
+
+class _reading:  # noqa: N801  (reads as a word: with _reading(path))
+    """Turn what pyarrow raises for damaged files into a ShardError that names the file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        if not self._path.is_file():
+            raise ShardError(f"there is no token shard {self._path}")
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, (pyarrow.ArrowException, OSError, KeyError, AttributeError)):
+            raise ShardError(f"{self._path} is damaged: {error}") from error
+
+
+def _table(rows: Sequence[Encoded], frames_per_query: int, sample_rate: int) -> pyarrow.Table:
+    values: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
+    for row in rows:
+        recording, entry = row.recording, row.recording.entry
+        values["id"].append(entry.id)
+        values["codes"].append(row.codes.reshape(-1))
+        values["num_frames"].append(row.codes.shape[-1])
+        values["num_samples"].append(row.num_samples)
+        values["frames_per_query"].append(frames_per_query)
+        values["text"].append(entry.text)
+        values["speaker"].append(entry.speaker)
+        values["language"].append(entry.language)
+        values["domain"].append(entry.domain)
+        values["duration"].append(row.num_samples / sample_rate)
+        values["split"].append(recording.split)
+    return pyarrow.table(values, schema=SCHEMA)
+
+
+def _codes_of(table: pyarrow.Table) -> ShardCodes:
+    column = table.column("codes").combine_chunks()
+    if isinstance(column, pyarrow.ChunkedArray):  # no rows: no chunk
+        column = pyarrow.concat_arrays(column.chunks) if column.num_chunks else None
+    if column is None or len(column) == 0:
+        return ShardCodes(np.zeros(0, np.uint16), np.zeros(1, np.int64))
+    ends = column.offsets.to_numpy().astype(np.int64)
+    flat = column.values.to_numpy()[ends[0] : ends[-1]]
+    return ShardCodes(np.ascontiguousarray(flat), ends - ends[0])
+
+
+def _digest_codes(codes: ShardCodes) -> str:
+    digest = hashlib.sha256(codes.flat.astype("<u2", copy=False).tobytes())
+    digest.update(codes.ends.astype("<i8", copy=False).tobytes())
+    return digest.hexdigest()
+
+
+def _digest_labels(table: pyarrow.Table) -> str:
+    columns = [table.column(name).to_pylist() for name in LABELS]
+    return hashlib.sha256(json.dumps(columns).encode()).hexdigest()
