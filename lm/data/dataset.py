@@ -1,0 +1,278 @@
+"""Shards of tokens as a list of rows: labels in memory, codes read shard by shard when asked for.
+
+Letters: `N` rows, `K` codebooks, `Q` columns of codes.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.compute
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from ...codec.data.sources import normal_split
+from .rows import Pick, TokenRow
+from .shards import ShardCodes, ShardInfo, read_codes, read_info, read_labels
+
+Folders = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+_PROGRESS_FROM = 200  # shards whose labels take long enough to read that people wonder
+
+
+class EmptySelection(ValueError):
+    """No row fits what was asked for."""
+
+
+class TokenDataset(Dataset[TokenRow]):
+    """Rows of one or several folders of tokens, all of one codec.
+
+    Example:
+        >>> rows = TokenDataset("tokens/", split="train")  # doctest: +SKIP
+        >>> rows[0].codes.shape  # doctest: +SKIP
+        torch.Size([3, 54])
+    """
+
+    def __init__(
+        self,
+        folders: Folders,
+        *,
+        split: str | None = None,
+        domain: str | None = None,
+        language: str | None = None,
+        min_seconds: float = 0.0,
+        max_seconds: float | None = None,
+        needs_text: bool = False,
+        fingerprint: str | None = None,
+        cache_mebibytes: int = 256,
+    ) -> None:
+        """Read and verify the labels of all shards.
+
+        Args:
+            folders: Folders of shards, or single shards.
+            split: Only rows of this split (``validation``, ``dev`` and ``val`` mean ``valid``).
+            domain: Only rows of this domain.
+            language: Only rows in this language.
+            min_seconds: Only rows at least so long.
+            max_seconds: Only rows at most so long.
+            needs_text: Only rows that have a text.
+            fingerprint: Of the codec that is expected; None accepts any, but only one.
+            cache_mebibytes: Decoded codes that are kept in memory (256 MiB are about 1000 hours).
+
+        Raises:
+            ValueError: No shard, a damaged one, shards of several codecs or of another than
+                expected, or no row that fits.
+        """
+        self._paths = shard_paths(folders)
+        progress = len(self._paths) >= _PROGRESS_FROM
+        self._infos = read_infos(self._paths, fingerprint)
+        tables, shards, places = [], [], []
+        for number, path in enumerate(tqdm(self._paths, "labels", disable=not progress)):
+            table = read_labels(path, self._infos[number])
+            keep = _kept(table, split, domain, language, min_seconds, max_seconds, needs_text)
+            tables.append(table.take(pyarrow.array(keep)))
+            shards.append(np.full(len(keep), number, np.int32))
+            places.append(keep.astype(np.int32))
+        self._labels = pyarrow.concat_tables(tables).combine_chunks()
+        self._shards, self._places = np.concatenate(shards), np.concatenate(places)
+        if not len(self._labels):
+            total = sum(info.rows for info in self._infos)
+            raise EmptySelection(
+                f"none of {total} rows in {_names(self._paths)} fits: asked for split {split!r},"
+                f" domain {domain!r}, language {language!r}, {min_seconds} to"
+                f" {max_seconds or 'any'} s{', with a text' if needs_text else ''}"
+            )
+        self.num_frames = _numbers(self._labels, "num_frames")  # [N]
+        self._cache = _CodesCache(cache_mebibytes << 20)
+        self._speakers: _Speakers | None = None
+
+    @property
+    def info(self) -> ShardInfo:
+        """Of the first shard: codec, sample rate, codebooks are those of all."""
+        return self._infos[0]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the codec."""
+        return self.info.fingerprint
+
+    @property
+    def seconds(self) -> float:
+        """Of audio in all rows."""
+        return float(_numbers(self._labels, "duration").sum())
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int | Pick) -> TokenRow:
+        place = self._place(index)
+        codes = self._codes(int(self._shards[place]))
+        row = int(self._places[place])
+        flat = codes.flat[codes.ends[row] : codes.ends[row + 1]].astype(np.int64)
+        grid = torch.from_numpy(flat).view(self.info.num_codebooks, -1)  # [K, Q]
+        return self._row(place, grid)
+
+    def labels(self, index: int | Pick) -> TokenRow:
+        """A row whose codes are zeros without memory: to measure, not to learn from."""
+        place = self._place(index)
+        frames = int(self.num_frames[place])
+        blank = torch.zeros(1, 1, dtype=torch.int64).expand(self.info.num_codebooks, frames)
+        return self._row(place, blank)
+
+    def lengths(self, epoch: int = 0) -> NDArray[np.int64]:
+        """Columns of codes per row, [N]; the same in every epoch."""
+        return self.num_frames
+
+    def companion(self, index: int, random: np.random.Generator) -> int | None:
+        """Another row of the same speaker, or None where there is none."""
+        if self._speakers is None:
+            self._speakers = _Speakers(self._labels.column("speaker").to_pylist())
+        return self._speakers.other(self._place(index), random)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cache": _CodesCache(self._cache.limit)}
+
+    def _place(self, index: int | Pick) -> int:
+        number = index.index if isinstance(index, Pick) else int(index)
+        place = number + len(self) if number < 0 else number
+        if not 0 <= place < len(self):
+            raise IndexError(f"row {number} of {len(self)}")
+        return place
+
+    def _codes(self, shard: int) -> ShardCodes:
+        codes = self._cache.get(shard)
+        if codes is None:
+            codes = read_codes(self._paths[shard], self._infos[shard])
+            self._cache.put(shard, codes)
+        return codes
+
+    def _row(self, place: int, codes: torch.Tensor) -> TokenRow:
+        (values,) = self._labels.slice(place, 1).to_pylist()
+        del values["num_frames"]
+        info = self.info
+        return TokenRow(
+            codes=codes, sample_rate=info.sample_rate, fingerprint=info.fingerprint, **values
+        )
+
+
+def shard_paths(folders: Folders) -> list[Path]:
+    """All shards of some folders, in order.
+
+    Raises:
+        ValueError: A folder holds none.
+    """
+    given = [folders] if isinstance(folders, (str, os.PathLike)) else list(folders)
+    paths: list[Path] = []
+    for folder in map(Path, given):
+        inside = sorted(folder.glob("*.parquet")) if folder.is_dir() else [folder]
+        if not inside:
+            raise ValueError(f"{folder} holds no token shards (*.parquet): run 'almtok tokenize'")
+        paths += inside
+    if not paths:
+        raise ValueError("no folder of tokens was given, expected at least one")
+    return paths
+
+
+def read_infos(paths: Sequence[Path], fingerprint: str | None) -> list[ShardInfo]:
+    """What the shards say of themselves; all must be of one codec.
+
+    Raises:
+        ValueError: They are not, with both fingerprints.
+    """
+    infos = [read_info(path) for path in paths]
+    for path, info in zip(paths, infos, strict=True):
+        if fingerprint is not None and info.fingerprint != fingerprint:
+            raise ValueError(
+                f"{path} was made by codec {info.fingerprint}, expected are tokens of codec"
+                f" {fingerprint}: their codes do not mean the same sounds"
+            )
+        if info.fingerprint != infos[0].fingerprint:
+            raise ValueError(
+                f"tokens of two codecs cannot be mixed: {paths[0]} was made by codec"
+                f" {infos[0].fingerprint}, {path} by codec {info.fingerprint}"
+            )
+    return infos
+
+
+class _CodesCache:
+    """The shards that were used last, up to some bytes; never less than one."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._held: collections.OrderedDict[int, ShardCodes] = collections.OrderedDict()
+        self._bytes = 0
+
+    def get(self, shard: int) -> ShardCodes | None:
+        if shard in self._held:
+            self._held.move_to_end(shard)
+        return self._held.get(shard)
+
+    def put(self, shard: int, codes: ShardCodes) -> None:
+        self._held[shard] = codes
+        self._bytes += codes.num_bytes
+        while self._bytes > self.limit and len(self._held) > 1:
+            _, oldest = self._held.popitem(last=False)
+            self._bytes -= oldest.num_bytes
+
+
+class _Speakers:
+    """Rows by speaker."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        _, self._numbers = np.unique(np.asarray(names, object), return_inverse=True)
+        self._order = np.argsort(self._numbers, kind="stable")
+        counts = np.bincount(self._numbers)
+        self._ends = np.concatenate([[0], np.cumsum(counts)])
+        self._ranks = np.empty(len(names), np.int64)  # of a row among those of its speaker
+        self._ranks[self._order] = np.arange(len(names)) - self._ends[self._numbers[self._order]]
+        self._nameless = np.asarray([not name for name in names])
+
+    def other(self, place: int, random: np.random.Generator) -> int | None:
+        number = self._numbers[place]
+        first, last = int(self._ends[number]), int(self._ends[number + 1])
+        if self._nameless[place] or last - first < 2:
+            return None
+        rank = int(random.integers(last - first - 1))
+        return int(self._order[first + rank + (rank >= self._ranks[place])])
+
+
+def _kept(
+    table: pyarrow.Table,
+    split: str | None,
+    domain: str | None,
+    language: str | None,
+    min_seconds: float,
+    max_seconds: float | None,
+    needs_text: bool,
+) -> NDArray[np.int64]:
+    """Places of the rows that fit."""
+    keep = _numbers(table, "duration") >= min_seconds
+    if max_seconds is not None:
+        keep &= _numbers(table, "duration") <= max_seconds
+    wanted = None if split is None else normal_split(split)
+    for name, value in (("split", wanted), ("domain", domain), ("language", language)):
+        if value is not None:
+            keep &= _equal(table, name, value)
+    if needs_text:
+        keep &= ~_equal(table, "text", "")
+    return np.flatnonzero(keep)
+
+
+def _equal(table: pyarrow.Table, name: str, value: str) -> NDArray[np.bool_]:
+    return pyarrow.compute.equal(table.column(name), value).to_numpy().astype(bool)
+
+
+def _numbers(table: pyarrow.Table, name: str) -> Any:
+    values = table.column(name).to_numpy()
+    return values.astype(np.float64 if name == "duration" else np.int64)
+
+
+def _names(paths: Iterable[Path]) -> str:
+    return ", ".join(sorted({str(path.parent) for path in paths}))
