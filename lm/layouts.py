@@ -32,7 +32,7 @@ class TaskLayout:
     """Conditions in the order of the sequence, then the target.
 
     Example:
-        >>> layout("asr").names
+        >>> task_layout("asr").names
         ('audio',)
     """
 
@@ -95,7 +95,7 @@ def register_layout(layout: TaskLayout) -> TaskLayout:
     return layout
 
 
-def layout(name: str) -> TaskLayout:
+def task_layout(name: str) -> TaskLayout:
     """The layout of a task.
 
     Raises:
