@@ -89,6 +89,9 @@ class CodecTrainConfig:
     # Optimisers (generator and discriminators alike).
     lr: float = option(2e-4, "peak learning rate of the generator")
     discriminator_lr: float = option(2e-4, "peak learning rate of the discriminators")
+    muon_lr: float = option(
+        0.0, "above 0: Muon with this peak rate for the Transformers' matrices, AdamW for the rest"
+    )
     autoregressive_lr_scale: float = option(1.0, "learning rate factor of the AR transformer")
     betas: list[float] = option([0.8, 0.99], "AdamW betas")
     weight_decay: float = option(0.01, "AdamW weight decay (never on norms, biases, tokens)")

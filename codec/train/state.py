@@ -211,9 +211,9 @@ def build_state(config: CodecTrainConfig) -> TrainState:
         balancer=_make_balancer(config, accelerator),
         generator_parameters=generator,
         discriminator_parameters=judged,
-        generator_optimizer=_make_optimizer(config, generator, config.lr),
+        generator_optimizer=_make_optimizer(config, generator, config.lr, muon=True),
         discriminator_optimizer=(
-            _make_optimizer(config, judged, config.discriminator_lr) if judged else None
+            _make_optimizer(config, judged, config.discriminator_lr, muon=False) if judged else None
         ),
         average=WeightAverage(model, config.ema_decay) if config.ema_decay > 0 else None,
     )
@@ -271,14 +271,18 @@ def _make_balancer(config: CodecTrainConfig, accelerator: Accelerator) -> Balanc
 
 
 def _make_optimizer(
-    config: CodecTrainConfig, parameters: Mapping[str, nn.Parameter], lr: float
+    config: CodecTrainConfig, parameters: Mapping[str, nn.Parameter], lr: float, *, muon: bool
 ) -> torch.optim.Optimizer:
-    return optim.make_adamw(
-        parameters,
+    adamw: dict[str, Any] = dict(
         lr=lr,
         betas=config.betas,
         weight_decay=config.weight_decay,
         lr_scales={"autoregressive.": config.autoregressive_lr_scale},
+    )
+    if config.muon_lr <= 0 or not muon:
+        return optim.make_adamw(parameters, **adamw)
+    return optim.make_muon(
+        parameters, lr=config.muon_lr, weight_decay=config.weight_decay, adamw=adamw
     )
 
 
