@@ -1,0 +1,291 @@
+"""`AudioLM.generate`: from prompts to codes and texts.
+
+Letters: `B` batch, `L` rows of a prompt, `K` codebooks, `C` codebook size, `V` text vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from .decoding import Decoding
+from .generation import GeneratedRow, Generation
+from .guards import NO_GUARDS, Guards
+from .heads import Choose
+from .model import AudioLM
+from .patterns import Layout, layout
+from .prompts import Kind, Prompt, read_prompts, without_condition
+from .sampling import AUDIO_SAMPLING, TEXT_SAMPLING, SamplingConfig, per_stream
+from .writer import Job, Target
+
+OnRow = Callable[[int, GeneratedRow], None]
+
+
+def generate(lm: AudioLM, *args: Any, on_row: OnRow | None = None, **kwargs: Any) -> Generation:
+    """Write the targets of a batch of prompts, each until its end.
+
+    Prompts say themselves what is to follow: texts and audios can be mixed in one batch, and the
+    beginning of an audio or a text is continued. A row's result depends on its own prompt and seed,
+    not on the other rows.
+
+    Args:
+        lm: the model; it is in evaluation mode meanwhile.
+        args: as of :func:`prepare`.
+        on_row: called with the number of a row and the row, as soon as it is complete.
+        kwargs: as of :func:`prepare`.
+
+    Example:
+        >>> generation = lm.generate(**processor(task="tts", text="hello"), eos_id=1)  # doctest: +SKIP
+        >>> generation[0].codes  # [K, Q]  # doctest: +SKIP
+
+    Raises:
+        ValueError: see :func:`prepare`.
+    """
+    with evaluating(lm):
+        decoding = prepare(lm, *args, **kwargs)
+        while decoding.running:
+            before = set(decoding.finished)
+            decoding.step()
+            if on_row is not None:
+                for number in sorted(decoding.finished.keys() - before):
+                    on_row(number, decoding.finished[number])
+    rows = tuple(decoding.finished[number] for number in sorted(decoding.finished))
+    return Generation(rows, decoding.prefill_seconds, decoding.step_seconds)
+
+
+def prepare(
+    lm: AudioLM,
+    input_ids: Tensor,
+    attention_mask: Tensor | None = None,
+    *,
+    target: Kind | Sequence[Kind] | None = None,
+    eos_id: int | None = None,
+    audio_sampling: SamplingConfig | Sequence[SamplingConfig] = AUDIO_SAMPLING,
+    text_sampling: SamplingConfig = TEXT_SAMPLING,
+    seed: int | None = 0,
+    seeds: Sequence[int] | None = None,
+    guidance_scale: float = 1.0,
+    unconditional_ids: Tensor | None = None,
+    unconditional_mask: Tensor | None = None,
+    min_frames: int | Sequence[int] = 1,
+    max_frames: int | Sequence[int] = 750,
+    min_text_tokens: int | Sequence[int] = 0,
+    max_text_tokens: int | Sequence[int] = 512,
+    forbidden_text_ids: Sequence[int] = (),
+    cache: Literal["static", "dynamic"] = "static",
+    compile: bool = False,
+    guards: Guards | None = Guards(),
+) -> Decoding:
+    """Everything but the loop: read and check the prompts, the limits and the seeds.
+
+    Args:
+        lm: the model.
+        input_ids: prompts as rows `[B, L, 1+K]`, of `sequences.build_prompt`.
+        attention_mask: `[B, L]`, 0 at padding, on either side.
+        target: what is expected to follow, one for all or one for each prompt; checked if given.
+        eos_id: the text's end; by default the backbone's own.
+        audio_sampling: of all codebooks, or one for each.
+        text_sampling: of texts.
+        seed: row i of the batch has `seed + i`; None takes one from torch's own generator.
+        seeds: one for each row, instead.
+        guidance_scale: 1 is off; above 1, logits go away from those of the prompt without
+            condition, by this factor.
+        unconditional_ids: prompts for that; by default the same with their conditions withheld.
+        unconditional_mask: of `unconditional_ids`.
+        min_frames: new frames of audio before which no end is chosen; for all or for each.
+        max_frames: new frames of audio after which the end is forced, and reported.
+        min_text_tokens: as `min_frames`, for text ids.
+        max_text_tokens: as `max_frames`, for text ids.
+        forbidden_text_ids: ids that are never chosen.
+        cache: "static" memory, written in place, or transformers' "dynamic" one; same results.
+            A backbone with windowed layers always takes transformers' own.
+        compile: compile the backbone's step (once; pays for long or many generations).
+        guards: against run-aways; None for none.
+
+    Raises:
+        ValueError: for prompts that are none, that the backbone has no positions for or that are
+            not for the given targets; for limits that contradict each other.
+    """
+    config = lm.config
+    prompts = read_prompts(input_ids, attention_mask, config)
+    kinds = _check_targets(prompts, target)
+    free = _free_prompts(prompts, lm, guidance_scale, unconditional_ids, unconditional_mask)
+    all_seeds = _seeds(seed, seeds, len(prompts))
+    limits = {
+        "audio": ("frames", min_frames, max_frames),
+        "text": ("text_tokens", min_text_tokens, max_text_tokens),
+    }
+    guards = NO_GUARDS if guards is None else guards
+    work = []
+    for kind in sorted(set(kinds)):
+        what = _target(
+            lm, kind, eos_id, audio_sampling, text_sampling, forbidden_text_ids,
+            guidance_scale, guards,
+        )  # fmt: skip
+        name, least, most = limits[kind]
+        least = _each(least, f"min_{name}", len(prompts))
+        most = _each(most, f"max_{name}", len(prompts))
+        jobs = []
+        for number, prompt in enumerate(prompts):
+            if prompt.kind == kind:
+                longest = max(len(prompt), len(free[number]) if free else 0)
+                room = config.max_positions - longest
+                jobs.append(
+                    _job(
+                        number, prompt, what.layout, room, least[number], most[number], name,
+                        all_seeds[number],
+                    )
+                )  # fmt: skip
+        work.append((what, jobs))
+    return Decoding(lm, prompts, work, free, cache=cache, compiled=compile)
+
+
+@contextmanager
+def evaluating(lm: AudioLM) -> Iterator[None]:
+    """No gradients, no dropout; afterwards everything is as before."""
+    training = [module for module in lm.modules() if module.training]
+    lm.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _check_targets(prompts: list[Prompt], target: Kind | Sequence[Kind] | None) -> list[Kind]:
+    kinds = [prompt.kind for prompt in prompts]
+    expected = [target] * len(kinds) if isinstance(target, str) else target
+    if expected is not None and list(expected) != kinds:
+        raise ValueError(f"the prompts are for {kinds}; expected {list(expected)}")
+    return kinds
+
+
+def _free_prompts(
+    prompts: list[Prompt],
+    lm: AudioLM,
+    scale: float,
+    input_ids: Tensor | None,
+    mask: Tensor | None,
+) -> list[Prompt] | None:
+    """Prompts without condition, where there is guidance."""
+    if not scale >= 0:
+        raise ValueError(f"guidance_scale must be 0 or more (1 is off); came {scale}")
+    if scale == 1:
+        return None
+    if input_ids is None:
+        return [without_condition(prompt, lm.config) for prompt in prompts]
+    free = read_prompts(input_ids, mask, lm.config)
+    if [prompt.kind for prompt in free] != [prompt.kind for prompt in prompts]:
+        raise ValueError(
+            f"unconditional prompts must be for the same targets, {[p.kind for p in prompts]}; "
+            f"came {[p.kind for p in free]}"
+        )
+    return free
+
+
+def _target(
+    lm: AudioLM,
+    kind: Kind,
+    eos_id: int | None,
+    audio_sampling: SamplingConfig | Sequence[SamplingConfig],
+    text_sampling: SamplingConfig,
+    forbidden: Sequence[int],
+    scale: float,
+    guards: Guards,
+) -> Target:
+    if kind == "audio":
+        grid = layout(lm.config)
+        return Target(
+            kind=kind,
+            layout=grid,
+            sample=lm.heads.sample,
+            width=lm.heads.num_codes,
+            sampling=per_stream(audio_sampling, grid.num_codebooks),
+            guidance_scale=scale,
+            repetition_limit=guards.audio_limit,
+            repetition_period=guards.audio_period,
+        )
+    end = _end_of_text(lm, eos_id)
+
+    def sample(hidden: Tensor, choose: Choose, streams: Sequence[int]) -> Tensor:
+        return choose(0, lm.text_logits(hidden))[:, None]
+
+    ids = torch.tensor([i for i in forbidden if i != end], device=lm.device)
+    return Target(
+        kind=kind,
+        # One id a row; -1 is no id at all.
+        layout=Layout(1, 1, (0,), end, -1),
+        sample=sample,
+        width=lm.config.vocab_size,
+        sampling=(text_sampling,),
+        forbidden=ids if len(ids) else None,
+        guidance_scale=scale,
+        repetition_limit=guards.text_limit,
+        repetition_period=guards.text_period,
+    )
+
+
+def _end_of_text(lm: AudioLM, eos_id: int | None) -> int:
+    if eos_id is None:
+        known = lm.config.backbone.get_text_config().eos_token_id  # type: ignore[union-attr]
+        eos_id = known[0] if isinstance(known, list) else known
+    if eos_id is None or not 0 <= eos_id < lm.config.vocab_size:
+        raise ValueError(
+            f"eos_id must be a text id, 0..{lm.config.vocab_size - 1}; came {eos_id}: give the "
+            f"tokenizer's eos_token_id"
+        )
+    return eos_id
+
+
+def _job(
+    number: int,
+    prompt: Prompt,
+    grid: Layout,
+    room: int,
+    least: int,
+    most: int,
+    name: str,
+    seed: int,
+) -> Job:
+    if not 0 <= least <= most:
+        raise ValueError(
+            f"min_{name} must be 0 or more and at most max_{name}; came {least} and {most}"
+        )
+    tail = grid.num_rows(1) - 1 - grid.stride  # rows behind the end row
+    fits = max(0, (room - 1 - tail) // grid.stride)
+    if least > fits:
+        raise ValueError(
+            f"prompt {number} leaves {room} positions of the backbone, room for {fits} {name}; "
+            f"min_{name} is {least}"
+        )
+    return Job(
+        number=number,
+        prefix=prompt.prefix,
+        min_new=least,
+        max_new=min(most, fits),
+        limit="max_length" if most <= fits else "max_positions",
+        seed=seed,
+    )
+
+
+def _seeds(seed: int | None, seeds: Sequence[int] | None, count: int) -> list[int]:
+    if seeds is not None:
+        if len(seeds) != count:
+            raise ValueError(f"expected {count} seeds, one for each prompt; came {len(seeds)}")
+        return [int(one) for one in seeds]
+    if seed is None:
+        seed = int(torch.randint(1 << 31, ()))
+    return [seed + row for row in range(count)]
+
+
+def _each(value: int | Sequence[int], name: str, count: int) -> list[int]:
+    if isinstance(value, int):
+        return [value] * count
+    if len(value) != count:
+        raise ValueError(f"expected one {name}, or {count}; came {len(value)}")
+    return [int(one) for one in value]

@@ -1,0 +1,131 @@
+"""How a code or a text id is chosen by its logits, reproducibly for every row of a batch.
+
+A choice is the largest of `logits / temperature + Gumbel noise`, which is a draw from the softmax
+(Gumbel-max). Every row draws its noise from a generator of its own, a fixed amount for each step,
+so its result depends on its seed alone: not on its neighbours, their number or their lengths.
+
+Letters: `N` rows, `S` streams, `W` ids that are scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# Numbers of noise drawn at once for one row: few calls, little memory.
+_BLOCK = 1 << 17
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """Sampling of one stream: the text, or the codes of one codebook.
+
+    Example:
+        >>> SamplingConfig(temperature=0.0).greedy
+        True
+    """
+
+    temperature: float = 1.0  # 0 takes the likeliest
+    top_k: int = 0  # only the k likeliest; 0 is all
+    top_p: float = 1.0  # only the likeliest that together have this probability
+    # Ids among the stream's last `window` lose this factor of their odds; 1 is off.
+    repetition_penalty: float = 1.0
+    repetition_window: int = 25  # two seconds at 12.5 Hz
+
+    def __post_init__(self) -> None:
+        if not self.temperature >= 0:
+            raise ValueError(f"temperature must be 0 or more; came {self.temperature}")
+        if self.top_k < 0:
+            raise ValueError(f"top_k must be 0 (all) or more; came {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be above 0 and at most 1; came {self.top_p}")
+        if not self.repetition_penalty >= 1:
+            raise ValueError(
+                f"repetition_penalty must be 1 (off) or more; came {self.repetition_penalty}"
+            )
+        if self.repetition_window < 1:
+            raise ValueError(f"repetition_window must be at least 1; came {self.repetition_window}")
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the likeliest is always taken."""
+        return self.temperature == 0 or self.top_k == 1
+
+
+AUDIO_SAMPLING = SamplingConfig(temperature=0.8, top_k=30)
+TEXT_SAMPLING = SamplingConfig(temperature=0.0)
+GREEDY = SamplingConfig(temperature=0.0)
+
+
+def per_stream(
+    sampling: SamplingConfig | Sequence[SamplingConfig], count: int
+) -> tuple[SamplingConfig, ...]:
+    """One configuration for each of `count` streams, from one for all or from a list.
+
+    Raises:
+        ValueError: if the list has another length.
+    """
+    if isinstance(sampling, SamplingConfig):
+        return (sampling,) * count
+    if len(sampling) != count:
+        raise ValueError(f"expected one SamplingConfig, or {count}; came {len(sampling)}")
+    return tuple(sampling)
+
+
+def choose(
+    logits: Tensor, config: SamplingConfig, gumbel: Tensor | None, seen: Tensor | None = None
+) -> Tensor:
+    """Choose ids `[N]`.
+
+    Args:
+        logits: `[N, W]` float32, -inf where an id is not allowed.
+        config: of this stream.
+        gumbel: noise `[N, W]`; None where the stream is greedy.
+        seen: `[N, W]` bool, ids that the repetition penalty is for.
+    """
+    if seen is not None:
+        logits = logits - seen * torch.tensor(config.repetition_penalty).log().item()
+    if config.greedy or gumbel is None:
+        return logits.argmax(dim=-1)
+    scores, ids = logits / config.temperature, None
+    if 0 < config.top_k < scores.shape[-1]:
+        scores, ids = scores.topk(config.top_k, dim=-1)
+    elif config.top_p < 1:
+        scores, ids = scores.sort(dim=-1, descending=True)
+    if config.top_p < 1:
+        share = scores.softmax(dim=-1)
+        # The likeliest stays whatever p is: nothing comes before it.
+        scores = scores.masked_fill(share.cumsum(dim=-1) - share >= config.top_p, -torch.inf)
+    if ids is None:
+        return (scores + gumbel).argmax(dim=-1)
+    best = (scores + gumbel.gather(-1, ids)).argmax(dim=-1, keepdim=True)
+    return ids.gather(-1, best).squeeze(-1)
+
+
+class RowNoise:
+    """Gumbel noise for every row, step and stream, from one generator per row."""
+
+    def __init__(self, seeds: Sequence[int], num_streams: int, width: int, device: torch.device):
+        # On the CPU, so that a seed means the same on every device.
+        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self._shape = (max(1, _BLOCK // (num_streams * width)), num_streams, width)
+        self._device = device
+        self._block = torch.empty(0)  # [N, T, S, W]
+
+    def at(self, step: int) -> Tensor:
+        """Noise `[N, S, W]` of a step; ask for steps in order, from 0."""
+        place = step % self._shape[0]
+        if place == 0:
+            block = torch.empty(len(self._generators), *self._shape)
+            for row, generator in zip(block, self._generators, strict=True):
+                row.exponential_(generator=generator)
+            self._block = block.clamp_min_(1e-30).log_().neg_().to(self._device)
+        return self._block[:, place]
+
+    def keep(self, rows: list[int]) -> None:
+        """Go on with these rows only."""
+        self._generators = [self._generators[row] for row in rows]
+        self._block = self._block[torch.tensor(rows, device=self._block.device)]
