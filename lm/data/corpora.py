@@ -25,10 +25,10 @@ def kaldi_recordings(folder: Path, source: Source) -> Iterator[Recording]:
         ValueError: A line of ``wav.scp`` is a command: pipes are not run, they could be anything.
     """
     files = _kaldi_table(folder / "wav.scp")
-    for name, path in files.items():
-        if path.endswith("|"):
+    for name, place in files.items():
+        if place.endswith("|"):
             raise ValueError(
-                f"{folder / 'wav.scp'}: {name} is a command ({path[:40]}...), expected a file:"
+                f"{folder / 'wav.scp'}: {name} is a command ({place[:40]}...), expected a file:"
                 " commands are not run; write its output to a file first"
             )
     texts = _kaldi_table(folder / "text")
@@ -38,15 +38,15 @@ def kaldi_recordings(folder: Path, source: Source) -> Iterator[Recording]:
     for name, (file, start, seconds) in segments.items():
         if file not in files:
             raise ValueError(f"{folder / 'segments'}: {name} is cut from {file}, not in wav.scp")
-        path = Path(files[file])
+        path = folder / files[file]  # an absolute name stays what it is
         entry = Entry(
             id=name,
-            path=str(path if path.is_absolute() else folder / path),
+            path=str(path),
             domain=source.domain or "speech",
             text=texts.get(name, ""),
             speaker=speakers.get(name, ""),
             language=languages.get(name, ""),
-            stamp=_stamp(path if path.is_absolute() else folder / path),
+            stamp=_stamp(path),
         )
         yield Recording(entry, normal_split(source.split or _split_named(folder)), start, seconds)
 

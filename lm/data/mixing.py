@@ -109,7 +109,8 @@ class MixedDataset(Dataset[Sample]):
         return int(self._counts.sum())
 
     def __getitem__(self, pick: int | Pick) -> Sample:
-        epoch, index = pick if isinstance(pick, Pick) else (0, int(pick))
+        pick = pick if isinstance(pick, Pick) else Pick(0, int(pick))
+        epoch, index = pick.epoch, pick.index
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
         plan = self._plan(epoch)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from torch import Tensor
 
 from ...codec.tokens import AudioTokens
 
 
-class Pick(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Pick:
     """Which item, in which epoch: all that a random choice in a dataset may depend on."""
 
     epoch: int

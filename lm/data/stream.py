@@ -181,10 +181,11 @@ class StreamLoader(Generic[U]):
 
     def __iter__(self) -> Iterator[U]:
         self._stream.start, self._stream.turn = dict(self._positions), self._turn
+        each: Any = _Each(self._collate)  # without a batch size it is called with single items
         loader: Any = DataLoader(
             self._stream,
             batch_size=None,
-            collate_fn=_Each(self._collate),
+            collate_fn=each,
             num_workers=self._workers,
         )
         for batch in loader:

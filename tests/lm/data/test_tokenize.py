@@ -1,0 +1,218 @@
+"""Codes on disk are the codec's codes, whatever happens on the way."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from almtok.codec.audio import read_audio
+from almtok.lm.data import TokenDataset, TokenizeConfig, tokenize_corpus
+from almtok.lm.data.shards import read_info, shard_path
+
+from .conftest import contents, replaced
+
+# Imports once, then a child for each moment dies by SIGKILL around its third rename.
+KILLED = """
+import os, signal, sys
+import torch
+torch.set_num_threads(1)
+from almtok.codec.model import ALMTokenizer
+from almtok.lm.data import TokenizeConfig, tokenize_corpus
+corpus, checkpoint, out = sys.argv[1:]
+codec = ALMTokenizer.from_pretrained(checkpoint).eval()
+config = TokenizeConfig(rows_per_shard=3, batch_seconds=1.5, buffer_seconds=2.0)
+replace = os.replace
+def die(moment):
+    calls = 0
+    def dying_replace(*names):
+        nonlocal calls
+        calls += 1
+        if calls == 3 and moment == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(*names)
+        if calls == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.replace = dying_replace
+    tokenize_corpus([corpus], codec, os.path.join(out, moment), config, progress=False)
+for moment in ("before", "after"):
+    child = os.fork()
+    if child == 0:
+        die(moment)
+        os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, status
+"""
+
+
+def run(codec, sources, out, config, **options):
+    sources = sources if isinstance(sources, list) else [sources]
+    return tokenize_corpus(sources, codec, out, config, progress=False, **options)
+
+
+def test_rows_are_what_the_codec_says_alone(tokens, corpus, codec):
+    """Batched, padded, sorted: the same codes as one file at a time."""
+    rows = TokenDataset(tokens)
+    assert [rows[n].id for n in range(len(rows))] == [f"r{n:02d}" for n in range(10)]
+    assert len({tuple(rows[n].codes.flatten().tolist()) for n in range(10)}) == 10
+    for n in range(10):
+        expected = codec.tokenize(corpus / f"{n:02d}.wav")
+        got = rows[n].tokens
+        assert torch.equal(got.codes, expected.codes)
+        assert (got.num_samples, got.frames_per_query) == (expected.num_samples, 6)
+        assert got.fingerprint == expected.fingerprint and got.sample_rate == 24_000
+        assert rows[n].duration == pytest.approx(expected.duration)
+        assert rows[n].text == f"words of row {n}" and rows[n].split in ("train", "valid")
+
+
+def test_killed_and_started_again_leaves_the_same_files(
+    tokens, corpus, codec, checkpoint, config, tmp_path, quiet_environment
+):
+    words = [sys.executable, "-c", KILLED, str(corpus), str(checkpoint), str(tmp_path)]
+    died = subprocess.run(words, env=quiet_environment, capture_output=True, text=True)
+    assert died.returncode == 0, died.stderr[-2000:]
+    for moment, shards, asides in (("before", 2, 1), ("after", 3, 0)):
+        folder = tmp_path / moment
+        done = contents(folder)
+        assert len(done) == shards and len(list(folder.glob("*.tmp-*"))) == asides
+        stamps = {name: (folder / name).stat().st_mtime_ns for name in done}
+        run(codec, corpus, folder, config)
+        assert contents(folder) == contents(tokens)
+        assert all((folder / name).stat().st_mtime_ns == at for name, at in stamps.items())
+        assert not list(folder.glob("*.tmp-*"))
+
+
+def test_two_processes_leave_the_files_of_one(tokens, corpus, checkpoint, tmp_path):
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    words = [
+        *("-m", "almtok", "tokenize", str(corpus), "--checkpoint", str(checkpoint)),
+        *("--out", str(tmp_path), "--rows-per-shard", "3", "--batch-seconds", "3"),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(
+        [sys.executable, *launch, *words], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert contents(tmp_path) == contents(tokens)
+    assert "10 rows" in done.stdout and done.stdout.count("10 rows") == 1
+    assert "audio/s" in done.stderr
+    assert json.loads((tmp_path / "report.json").read_text())["rows"] == 10
+
+
+def test_batch_size_and_buffers_do_not_matter(tokens, corpus, codec, config, tmp_path):
+    other = replaced(config, batch_seconds=100.0, buffer_seconds=100.0, threads=1)
+    run(codec, corpus, tmp_path, other)
+    assert contents(tmp_path) == contents(tokens)
+
+
+def test_bad_recordings_are_skipped_counted_and_listed(make, codec, config, tmp_path):
+    folder = tmp_path / "mixed"
+    make.wav(folder / "good.wav")
+    (folder / "corrupt.wav").write_bytes(b"no audio" * 50)
+    (folder / "empty.wav").touch()
+    soundfile.write(folder / "silent.wav", np.zeros(24_000), 24_000)
+    make.wav(folder / "short.wav", 0.05)
+    make.wav(folder / "long.wav", 3.0)
+    wav = make.noise(0.5)
+    wav[3] = np.nan
+    soundfile.write(folder / "nan.wav", wav, 24_000, subtype="FLOAT")
+    rows = [{"audio": f"{path.name}"} for path in sorted(folder.iterdir())] + [{"audio": "no.wav"}]
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = run(codec, folder, tmp_path / "out", replaced(config, max_seconds=2.0))
+    assert result.rows == 1
+    assert {item.id.split(".")[0]: item.reason for item in result.skipped} == {
+        "corrupt": "corrupt", "empty": "empty", "long": "too_long", "nan": "nan",
+        "no": "missing", "short": "too_short", "silent": "silent",
+    }  # fmt: skip
+    assert TokenDataset(tmp_path / "out")[0].id == "good.wav"
+
+
+def test_nothing_usable_says_why(codec, config, tmp_path):
+    folder = tmp_path / "silence"
+    folder.mkdir()
+    for n in range(4):
+        soundfile.write(folder / f"{n}.wav", np.zeros(24_000), 24_000)
+    for _ in range(2):  # the second time from the shards
+        with pytest.raises(ValueError, match=r"none of 4 recordings is usable: 4 silent .*0.wav"):
+            run(codec, folder, tmp_path / "out", config)
+
+
+def test_another_plan_is_refused_or_overwritten(tokens, corpus, codec, config, tmp_path):
+    run(codec, corpus, tmp_path, config)
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match="other sources or options .*--overwrite"):
+        run(codec, f"{corpus}:train", tmp_path, config)
+    assert contents(tmp_path) == before
+    result = run(codec, f"{corpus}:train", tmp_path, config, overwrite=True)
+    assert result.rows == 8 and len(contents(tmp_path)) == 3
+
+
+def test_tokens_of_another_codec_are_refused_with_both_names(codec, corpus, config, tmp_path, make):
+    make.shards(tmp_path, [{}], fingerprint="another")
+    with pytest.raises(ValueError, match=f"codec another, this is codec {codec.fingerprint}"):
+        run(codec, corpus, tmp_path, config)
+
+
+def test_a_damaged_shard_is_made_again(tokens, corpus, codec, config, tmp_path):
+    run(codec, corpus, tmp_path, config)
+    path = shard_path(tmp_path, 1)
+    whole = path.read_bytes()
+    for broken in (whole[: len(whole) // 2], b"", _with_a_flipped_code(whole)):
+        path.write_bytes(broken)
+        run(codec, corpus, tmp_path, config)
+        assert contents(tmp_path) == contents(tokens)
+
+
+def _with_a_flipped_code(data: bytes) -> bytes:
+    broken = bytearray(data)
+    broken[len(data) // 20] ^= 0xFF
+    return bytes(broken)
+
+
+def test_another_rate(corpus, codec, config, tmp_path):
+    run(codec, f"{corpus}:valid", tmp_path, replaced(config, frames_per_query=3))
+    row = TokenDataset(tmp_path)[0]
+    expected = codec.tokenize(corpus / "04.wav", frames_per_query=3)
+    assert row.frames_per_query == 3 and torch.equal(row.codes, expected.codes)
+
+
+def test_loudness_changes_the_plan_and_the_codes(corpus, codec, config, tmp_path):
+    run(codec, f"{corpus}:valid", tmp_path, replaced(config, loudness_dbfs=-40.0))
+    wav = torch.from_numpy(read_audio(corpus / "04.wav"))
+    assert not torch.equal(TokenDataset(tmp_path)[0].codes, codec.tokenize(wav, 24_000).codes)
+    with pytest.raises(ValueError, match="other sources or options"):
+        run(codec, f"{corpus}:valid", tmp_path, config)
+
+
+def test_the_schema_says_what_the_codes_are(tokens, codec):
+    import pyarrow.parquet
+
+    schema = pyarrow.parquet.read_schema(shard_path(tokens, 0))
+    assert str(schema.field("codes").type) in ("list<element: uint16>", "list<item: uint16>")
+    said = json.loads(schema.metadata[b"almtok"])
+    assert said["fingerprint"] == codec.fingerprint == read_info(shard_path(tokens, 0)).fingerprint
+    assert (said["sample_rate"], said["num_codebooks"], said["codebook_size"]) == (24_000, 3, 16)
+
+
+def test_hugging_face_datasets_reads_the_shards(tokens):
+    import datasets
+
+    rows = datasets.load_dataset(
+        "parquet", data_files=[str(path) for path in sorted(tokens.glob("*.parquet"))],
+        split="train", streaming=True,
+    )  # fmt: skip
+    first = next(iter(rows))
+    assert first["id"] == "r00" and len(first["codes"]) == 3 * first["num_frames"]
+
+
+def test_options_that_make_no_sense():
+    with pytest.raises(ValueError, match="min_seconds 5"):
+        TokenizeConfig(min_seconds=5, max_seconds=2)
+    with pytest.raises(ValueError, match="rows_per_shard must be positive"):
+        TokenizeConfig(rows_per_shard=0)
+    with pytest.raises(ValueError, match="frames_per_query"):
+        TokenizeConfig(frames_per_query=0)
