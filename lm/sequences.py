@@ -179,9 +179,10 @@ def _content(segment: Segment, config: AudioLMConfig, eos_id: int) -> Tensor:
     """The rows of a segment with its end."""
     if isinstance(segment, AudioSegment):
         return _audio_rows(segment, config, ended=True)
-    strange = [i for i in segment.ids if not 0 <= i < config.vocab_size]
+    size = config.vocab_size  # once: a look into a config of transformers costs microseconds
+    strange = [i for i in segment.ids if not 0 <= i < size]
     if strange:
-        raise ValueError(f"text ids must be 0..{config.vocab_size - 1}; came {strange[:5]}")
+        raise ValueError(f"text ids must be 0..{size - 1}; came {strange[:5]}")
     return text_rows((*segment.ids, eos_id), config)
 
 
