@@ -50,7 +50,7 @@ class Decoding:
         cache: str,
         compiled: bool,
     ):
-        self.lm, self.compiled = lm, compiled
+        self.lm, self.prompts, self.compiled = lm, prompts, compiled
         self.numbers = list(range(len(prompts)))  # in the caller's batch, by place
         self.finished: dict[int, GeneratedRow] = {}
         self.prefill_seconds = self.step_seconds = 0.0

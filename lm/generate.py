@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .decoding import Decoding
 from .generation import GeneratedRow, Generation
-from .guards import NO_GUARDS, Guards
+from .guards import DEFAULT_GUARDS, NO_GUARDS, Guards
 from .heads import Choose
 from .model import AudioLM
 from .patterns import Layout, layout
@@ -39,8 +39,8 @@ def generate(lm: AudioLM, *args: Any, on_row: OnRow | None = None, **kwargs: Any
         kwargs: as of :func:`prepare`.
 
     Example:
-        >>> generation = lm.generate(**processor(task="tts", text="hello"), eos_id=1)  # doctest: +SKIP
-        >>> generation[0].codes  # [K, Q]  # doctest: +SKIP
+        >>> batch = processor(task="tts", text="hello")  # doctest: +SKIP
+        >>> lm.generate(**batch)[0].codes  # [K, Q]  # doctest: +SKIP
 
     Raises:
         ValueError: see :func:`prepare`.
@@ -78,7 +78,7 @@ def prepare(
     forbidden_text_ids: Sequence[int] = (),
     cache: Literal["static", "dynamic"] = "static",
     compile: bool = False,
-    guards: Guards | None = Guards(),
+    guards: Guards | None = DEFAULT_GUARDS,
 ) -> Decoding:
     """Everything but the loop: read and check the prompts, the limits and the seeds.
 
@@ -147,14 +147,24 @@ def prepare(
 @contextmanager
 def evaluating(lm: AudioLM) -> Iterator[None]:
     """No gradients, no dropout; afterwards everything is as before."""
-    training = [module for module in lm.modules() if module.training]
-    lm.eval()
+    restore = evaluation(lm)
     try:
         with torch.no_grad():
             yield
     finally:
+        restore()
+
+
+def evaluation(lm: AudioLM) -> Callable[[], None]:
+    """Switch to evaluation mode; returns what switches back."""
+    training = [module for module in lm.modules() if module.training]
+    lm.eval()
+
+    def restore() -> None:
         for module in training:
             module.training = True
+
+    return restore
 
 
 def _check_targets(prompts: list[Prompt], target: Kind | Sequence[Kind] | None) -> list[Kind]:
@@ -270,6 +280,7 @@ def _job(
         max_new=min(most, fits),
         limit="max_length" if most <= fits else "max_positions",
         seed=seed,
+        frames_per_query=prompt.frames_per_query,
     )
 
 

@@ -33,6 +33,7 @@ class GeneratedRow:
     num_choices: int  # codes, ids and ends chosen
     steps: int  # of the backbone, the prompt not counted
     seed: int
+    frames_per_query: int  # rate of the codes
 
     @property
     def ended(self) -> bool:

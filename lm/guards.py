@@ -33,6 +33,7 @@ class Guards:
                 raise ValueError(f"{name} must be at least 1; came {getattr(self, name)}")
 
 
+DEFAULT_GUARDS = Guards()
 NO_GUARDS = Guards(audio_limit=0, text_limit=0)
 
 
@@ -44,11 +45,8 @@ class RepetitionWatch:
         self.limit = limit * stride
         self._runs = torch.zeros(num_rows, period, dtype=torch.int64, device=device)
 
-    def tripped(self, grid: Tensor, place: int) -> Tensor | None:
-        """Look at row `place` of grids `[N, R, S]`; `[N]` bool, or None: none can be yet.
-
-        `place` is at least the longest lag.
-        """
+    def tripped(self, grid: Tensor, place: int) -> Tensor:
+        """Look at row `place` of grids `[N, R, S]`, at least the longest lag; `[N]` bool."""
         same = (grid[:, place - self.lags] == grid[:, place, None]).all(dim=-1)  # [N, P]
         self._runs = (self._runs + 1) * same
         return (self._runs >= self.limit).any(dim=1)

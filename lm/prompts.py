@@ -8,13 +8,13 @@ Letters: `B` batch, `L` rows of a prompt, `K` codebooks, `p` rows of the target'
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from .config import AudioLMConfig
+from .config import MAX_FRAMES_PER_QUERY, AudioLMConfig
 from .patterns import layout
 from .vocabulary import Vocabulary
 
@@ -28,6 +28,8 @@ class Prompt:
     rows: Tensor  # [L, 1+K] int64
     kind: Kind  # of the target
     opening: int  # the row that opens the target
+    stride: int  # rows of a frame of the target; 1 for text
+    frames_per_query: int  # of every audio in it
 
     @property
     def prefix(self) -> Tensor:
@@ -72,7 +74,7 @@ def without_condition(prompt: Prompt, config: AudioLMConfig) -> Prompt:
     gap[0] = vocabulary.no_condition
     # The task and the rate stay: they are no conditions.
     rows = torch.cat([prompt.rows[:2], gap[None], prompt.rows[prompt.opening :]])
-    return Prompt(rows, prompt.kind, 3)
+    return replace(prompt, rows=rows, opening=3)
 
 
 def pad_left(prompts: list[Prompt], config: AudioLMConfig) -> tuple[Tensor, Tensor]:
@@ -100,8 +102,13 @@ def _read(rows: Tensor, config: AudioLMConfig, number: int) -> Prompt:
         )
     opening = int(places[-1])
     kind: Kind = "text" if int(rows[opening, 0]) == vocabulary.open_text else "audio"
-    prompt = Prompt(rows, kind, opening)
     stride = layout(config).stride if kind == "audio" else 1
+    rate = int(rows[1, 0]) - vocabulary.rate(1) + 1 if opening > 1 else 0
+    if not 1 <= rate <= MAX_FRAMES_PER_QUERY:
+        raise ValueError(
+            f"prompt {number} does not begin with a task and a rate; expected rows of build_prompt"
+        )
+    prompt = Prompt(rows, kind, opening, stride, rate)
     if len(prompt.prefix) % stride:
         raise ValueError(
             f"the beginning in prompt {number} has {len(prompt.prefix)} rows; expected whole "

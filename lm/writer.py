@@ -38,6 +38,7 @@ class Job:
     max_new: int
     limit: Finish  # what the maximum is: "max_length" or "max_positions"
     seed: int
+    frames_per_query: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +196,8 @@ class Writer:
         """Frames or ids of a row of which all is known, the given beginning included."""
         grid = self.target.layout
         rows = self._offsets[row] + self.step_number
-        return min((rows - 1 - max(grid.shift)) // grid.stride + 1, int(self._frames[row]))
+        known = (rows - 1 - max(grid.shift)) // grid.stride + 1
+        return min(max(0, known), int(self._frames[row]))
 
     def frames(self, row: int, start: int, stop: int) -> Tensor:
         """Frames `[S, stop - start]` of a row, among those that are ready."""
@@ -225,6 +227,7 @@ class Writer:
             num_choices=int(self._num_choices[row]),
             steps=self._last_step[row] + 1,
             seed=self.jobs[row].seed,
+            frames_per_query=self.jobs[row].frames_per_query,
         )
 
     def keep(self, rows: list[int]) -> None:

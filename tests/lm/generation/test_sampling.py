@@ -1,0 +1,94 @@
+"""Choices: from the distribution that was asked for, each row by itself."""
+
+import pytest
+import torch
+
+from almtok.lm.sampling import GREEDY, RowNoise, SamplingConfig, choose, per_stream
+
+
+def draws(logits, config, count=20_000, seed=0, seen=None):
+    rows = torch.tensor(logits).expand(count, -1)
+    noise = torch.empty(rows.shape).exponential_(generator=torch.Generator().manual_seed(seed))
+    ids = choose(rows, config, -noise.log(), None if seen is None else seen.expand(count, -1))
+    return torch.bincount(ids, minlength=rows.shape[1]) / count
+
+
+LOGITS = [2.0, 1.0, 0.5, 0.0, -1.0]
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_temperature(temperature):
+    expected = (torch.tensor(LOGITS) / temperature).softmax(-1)
+    got = draws(LOGITS, SamplingConfig(temperature=temperature))
+    torch.testing.assert_close(got, expected, atol=0.015, rtol=0)
+
+
+def test_greedy_takes_the_likeliest_without_noise():
+    assert choose(torch.tensor([LOGITS]), GREEDY, None).tolist() == [0]
+    assert SamplingConfig(top_k=1).greedy and not SamplingConfig().greedy
+
+
+def test_top_k():
+    expected = torch.tensor([*LOGITS[:2], *[-torch.inf] * 3]).softmax(-1)
+    got = draws(LOGITS, SamplingConfig(top_k=2))
+    torch.testing.assert_close(got, expected, atol=0.015, rtol=0)
+
+
+@pytest.mark.parametrize("top_k", [0, 4])
+def test_top_p_keeps_what_reaches_the_probability(top_k):
+    share = torch.tensor(LOGITS).softmax(-1)
+    p = float(share[0] + share[1]) + 0.01  # the third is needed to reach it
+    expected = torch.tensor([*LOGITS[:3], *[-torch.inf] * 2]).softmax(-1)
+    got = draws(LOGITS, SamplingConfig(top_p=p, top_k=top_k))
+    torch.testing.assert_close(got, expected, atol=0.015, rtol=0)
+    assert draws(LOGITS, SamplingConfig(top_p=1e-6))[0] == 1  # never nothing
+
+
+def test_the_penalty_divides_the_odds():
+    seen = torch.tensor([True, False, False, False, False])
+    got = draws(LOGITS, SamplingConfig(repetition_penalty=3.0), seen=seen)
+    odds = torch.tensor(LOGITS).exp()
+    odds[0] /= 3
+    torch.testing.assert_close(got, odds / odds.sum(), atol=0.015, rtol=0)
+
+
+def test_what_is_forbidden_is_never_drawn():
+    got = draws([0.0, -torch.inf, 0.0], SamplingConfig(temperature=9.0, top_p=0.999))
+    assert got[1] == 0
+
+
+def test_noise_depends_on_the_seed_and_the_step_only():
+    device = torch.device("cpu")
+    many, one = RowNoise([3, 4, 5], 3, 17, device), RowNoise([4], 3, 17, device)
+    for step in range(3):
+        assert torch.equal(many.at(step)[1:2], one.at(step))
+    many.keep([1])
+    big = RowNoise([4], 3, 20_000, device)  # blocks of few steps
+    for step in range(3, 6):
+        assert torch.equal(many.at(step), one.at(step))
+        assert big.at(step - 3).shape == (1, 3, 20_000)
+
+
+def test_noise_is_kept_across_blocks():
+    device = torch.device("cpu")
+    many, one = RowNoise([1, 2], 1, 100_000, device), RowNoise([2], 1, 100_000, device)
+    assert torch.equal(many.at(0)[1], one.at(0)[0])
+    many.keep([1])
+    assert torch.equal(many.at(1), one.at(1)) and not torch.equal(one.at(1), many.at(2))
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [("temperature", -1.0), ("top_k", -1), ("top_p", 0.0), ("top_p", 1.5),
+     ("repetition_penalty", 0.5), ("repetition_window", 0), ("temperature", float("nan"))],
+)  # fmt: skip
+def test_bad_values_are_refused(field, value):
+    with pytest.raises(ValueError, match=f"{field} must be .*came"):
+        SamplingConfig(**{field: value})
+
+
+def test_one_for_all_or_one_for_each():
+    assert per_stream(GREEDY, 3) == (GREEDY,) * 3
+    assert per_stream([GREEDY, SamplingConfig()], 2)[1] == SamplingConfig()
+    with pytest.raises(ValueError, match="or 3; came 1"):
+        per_stream([GREEDY], 3)
