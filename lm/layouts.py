@@ -13,7 +13,9 @@ from typing import Literal
 
 Kind = Literal["text", "audio"]
 # Arguments of AudioLMProcessor.__call__ that no slot may hide.
-_RESERVED = frozenset({"task", "target", "frames_per_query", "sampling_rate", "return_tensors"})
+_RESERVED = frozenset(
+    {"task", "target", "frames_per_query", "sampling_rate", "language", "return_tensors"}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,10 @@ class Slot:
     required: bool = True
     # Words that are heard in the audio: they are written out ("Dr. 5" -> "doctor five") first.
     spoken: bool = False
+    # Audio that shows how somebody sounds: silence and snippets are refused.
+    voice: bool = False
+    # Another slot without which this one says nothing: a transcript needs its audio.
+    needs: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +45,7 @@ class TaskLayout:
     name: str
     conditions: tuple[Slot, ...]
     target: Slot
-    # A field of the target's kind with which the target begins: generation goes on from there.
+    # Audio with which an audio target begins: generation goes on from there.
     prefix: Slot | None = None
 
     def __post_init__(self) -> None:
@@ -48,12 +54,16 @@ class TaskLayout:
                 raise ValueError(
                     f"{what} name {name!r} must be a Python name other than {sorted(_RESERVED)}"
                 )
+        if lost := [slot for slot in self.slots if slot.needs and slot.needs not in self.names]:
+            raise ValueError(
+                f"task {self.name!r} has no slot {lost[0].needs!r}: {lost[0]} needs it"
+            )
         if len(set(self.names)) != len(self.names):
             raise ValueError(f"task {self.name!r} has two slots of one name: {self.names}")
-        if self.prefix is not None and self.prefix.kind != self.target.kind:
+        if self.prefix is not None and {self.prefix.kind, self.target.kind} != {"audio"}:
             raise ValueError(
-                f"task {self.name!r}: a prefix of kind {self.prefix.kind!r} cannot begin a target "
-                f"of kind {self.target.kind!r}"
+                f"task {self.name!r}: a {self.prefix.kind} prefix of a {self.target.kind} target; "
+                f"only audio can begin, and only an audio target"
             )
         if not any(slot.required for slot in self.slots):
             raise ValueError(f"task {self.name!r} needs at least one required condition or prefix")
@@ -128,8 +138,8 @@ register_layout(
         name="tts",
         # The reference goes first, transcript before sound, as every (text, audio) pair does.
         conditions=(
-            Slot(name="voice_text", kind="text", required=False, spoken=True),
-            Slot(name="voice", kind="audio", required=False),
+            Slot(name="voice_text", kind="text", required=False, spoken=True, needs="voice"),
+            Slot(name="voice", kind="audio", required=False, voice=True),
             _SPEECH,
         ),
         target=_AUDIO,

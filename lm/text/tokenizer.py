@@ -21,7 +21,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 logger = logging.getLogger(__name__)
 
-PAD, EOS, UNK = "<pad>", "</s>", "<unk>"  # ids 0, 1, 2; a text opens by a control, so no bos
+# Ids 0, 1, 2; a text opens by a control, so no bos. The end has the id that a Llama expects.
+PAD, UNK, EOS = "<pad>", "<unk>", "</s>"
 _SPACE = "▁"  # U+2581, SentencePiece's sign for a space: as a character of a text it reads as one
 _RESERVED = 3 + 256  # special tokens, then one piece for each byte
 # Below this not even the letters of one alphabet fit beside the bytes.
@@ -85,8 +86,8 @@ def train_sentencepiece(texts: Iterable[str], *, vocab_size: int = 1024) -> byte
         remove_extra_whitespaces=False,
         split_digits=True,
         max_sentence_length=8 * _LONGEST_LINE,
-        pad_id=0, eos_id=1, unk_id=2, bos_id=-1,
-        pad_piece=PAD, eos_piece=EOS, unk_piece=UNK,
+        pad_id=0, unk_id=1, eos_id=2, bos_id=-1,
+        pad_piece=PAD, unk_piece=UNK, eos_piece=EOS,
         num_threads=1,
         minloglevel=2,
     )  # fmt: skip

@@ -83,14 +83,14 @@ def test_saved_and_loaded_by_auto_classes(tokenizer, tmp_path):
     for text in HARD + TEXTS[:5]:
         assert loaded(text).input_ids == tokenizer(text).input_ids
         assert loaded.decode(loaded(text).input_ids) == text
-    assert (loaded.pad_token_id, loaded.eos_token_id, loaded.unk_token_id) == (0, 1, 2)
+    assert (loaded.pad_token_id, loaded.unk_token_id, loaded.eos_token_id) == (0, 1, 2)
     assert loaded.bos_token_id is None
     assert loaded.padding_side == "left"
-    assert load_tokenizer(tmp_path).eos_token_id == 1
+    assert load_tokenizer(tmp_path).eos_token_id == 2
 
 
 def test_special_tokens_are_left_out_when_asked(tokenizer):
-    ids = tokenizer("the cat").input_ids + [1, 0, 0]
+    ids = tokenizer("the cat").input_ids + [2, 0, 0]
     assert tokenizer.decode(ids, skip_special_tokens=True) == "the cat"
 
 
