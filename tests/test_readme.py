@@ -32,7 +32,7 @@ SMALLER = {
     "prior --data": "--codebook-size 256 --spectral-width 128",
     "evaluate codec": "--limit 1",
 }
-RUN = ("plan", "encode", "decode", "--version")
+RUN = ("plan", "encode", "decode", "tokenize", "--version")
 
 
 def name_of(page: Path) -> str:

@@ -76,6 +76,7 @@ def _add_options(parser: argparse.ArgumentParser, defaults: TokenizeConfig) -> N
         ("min_seconds", float, "skip what is shorter"),
         ("max_seconds", float, "skip what is longer"),
         ("silence_dbfs", float, "skip what is never louder"),
+        ("valid_share", float, "of the recordings without a split, for validation"),
         ("rows_per_shard", int, "recordings per shard: what a killed run repeats at most"),
         ("batch_seconds", float, "seconds of audio that are encoded at once"),
         ("buffer_seconds", float, "seconds that are decoded ahead and sorted by length"),

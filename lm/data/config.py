@@ -24,6 +24,12 @@ class TokenizeConfig:
     Corpora recorded at different levels (-30 and -23 dBFS are both common) teach a language model
     that level belongs to the speaker; with None the codes are exactly those of ``codec.tokenize``.
     """
+    valid_share: float = 0.0
+    """Share of the recordings without a split that become ``valid``; the others become ``train``.
+
+    The text decides (the id where there is none), so that equal texts stay together. 0 leaves them
+    without a split.
+    """
 
     rows_per_shard: int = 512
     """Recordings that are looked at per shard: what a killed run has to repeat at most."""
@@ -43,5 +49,7 @@ class TokenizeConfig:
         for name in ("rows_per_shard", "batch_seconds", "buffer_seconds", "threads"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if not 0 <= self.valid_share < 1:
+            raise ValueError(f"valid_share must lie in [0, 1), got {self.valid_share}")
         if self.frames_per_query is not None and self.frames_per_query < 1:
             raise ValueError(f"frames_per_query must be positive, got {self.frames_per_query}")

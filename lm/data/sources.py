@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -51,6 +52,30 @@ def list_recordings(sources: Sequence[str | os.PathLike[str]]) -> list[Recording
         if len(found) == before:
             raise ValueError(f"source {os.fspath(text)!r} names no audio")
     return found
+
+
+def with_splits(recordings: Sequence[Recording], valid_share: float) -> list[Recording]:
+    """Give recordings without a split one, by a hash of their text or id.
+
+    Args:
+        recordings: As listed.
+        valid_share: Of them, about; 0 changes nothing.
+    """
+    if not valid_share:
+        return list(recordings)
+    return [
+        recording
+        if recording.split
+        else dataclasses.replace(recording, split=_hashed(recording, valid_share))
+        for recording in recordings
+    ]
+
+
+def _hashed(recording: Recording, valid_share: float) -> str:
+    words = (recording.entry.text.lower() or recording.id).encode()
+    number = int.from_bytes(hashlib.sha256(words).digest()[:8], "big")
+    split = "valid" if number < valid_share * 2**64 else "train"
+    return dataclasses.replace(recording, split=split)
 
 
 def _recordings_of(text: str | os.PathLike[str]) -> Iterator[Recording]:

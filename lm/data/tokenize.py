@@ -7,6 +7,7 @@ that was killed, or ran on another number of processes, leaves the same files bi
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import hashlib
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from ...codec.data.report import Skipped
+from ...codec.data.shards import locked
 from ...codec.data.sources import Entry
 from .clips import Clip, ahead
 from .config import TokenizeConfig
@@ -36,7 +38,7 @@ from .shards import (
     shard_path,
     write_shard,
 )
-from .sources import list_recordings
+from .sources import list_recordings, with_splits
 
 if TYPE_CHECKING:
     from ...codec.model import ALMTokenizer
@@ -113,12 +115,14 @@ def tokenize_corpus(
     plan = make_plan(sources, codec, config or TokenizeConfig())
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    if processes.is_main_process:
-        _clear(out, plan, overwrite)
-    processes.wait_for_everyone()
-    mine = range(processes.process_index, plan.shards, processes.num_processes)
-    _encode_shards(plan, mine, codec, out, progress and processes.is_main_process)
-    processes.wait_for_everyone()
+    with contextlib.ExitStack() as stack:
+        if processes.is_main_process:
+            stack.enter_context(locked(out))  # a second run waits, and finds the work done
+            _clear(out, plan, overwrite)
+        processes.wait_for_everyone()
+        mine = range(processes.process_index, plan.shards, processes.num_processes)
+        _encode_shards(plan, mine, codec, out, progress and processes.is_main_process)
+        processes.wait_for_everyone()
     result = _collect(plan, out)
     if result.rows == 0:
         raise ValueError(_why_nothing(result, len(plan.recordings)))
@@ -131,7 +135,7 @@ def make_plan(
     """List the recordings and name the plan."""
     if codec.codebook_size > 1 << 16:
         raise ValueError(f"codes are stored in 16 bits; the codec has {codec.codebook_size}")
-    recordings = tuple(list_recordings(sources))
+    recordings = tuple(with_splits(list_recordings(sources), config.valid_share))
     w = config.frames_per_query or codec.config.frames_per_query
     digest = hashlib.sha256()
     options = [getattr(config, name) for name in _CONFIG_OF_ROWS]

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pyarrow
 import pyarrow.parquet
@@ -5,7 +7,7 @@ import pytest
 
 from almtok.lm.data.clips import Clip, buffers
 from almtok.lm.data.config import TokenizeConfig
-from almtok.lm.data.sources import list_recordings
+from almtok.lm.data.sources import list_recordings, with_splits
 
 
 def facts(sources):
@@ -153,3 +155,16 @@ def test_loudness_and_buffers(make, tmp_path):
     loud = TokenizeConfig(loudness_dbfs=0.0)  # never above the peak limit
     (clips,) = buffers(list_recordings([tmp_path]), 24_000, loud)
     assert all(np.abs(clip.wav).max() == pytest.approx(0.99, abs=1e-3) for clip in clips)
+
+
+def test_a_share_becomes_validation_and_equal_texts_stay_together(corpus):
+    listed = list_recordings([corpus])
+    assert with_splits(listed, 0.0) == with_splits(listed, 0.5) == listed  # they have splits
+    rows = [
+        dataclasses.replace(r, split="", entry=dataclasses.replace(r.entry, text=f"t{n // 2}"))
+        for n, r in enumerate(listed * 40)
+    ]
+    splits = [r.split for r in with_splits(rows, 0.2)]
+    assert splits[::2] == splits[1::2]
+    assert set(splits) == {"train", "valid"} and 0.1 < splits.count("valid") / len(splits) < 0.3
+    assert {r.split for r in with_splits(rows, 0.0)} == {""}
