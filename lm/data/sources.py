@@ -63,15 +63,12 @@ def with_splits(recordings: Sequence[Recording], valid_share: float) -> list[Rec
     """
     if not valid_share:
         return list(recordings)
-    return [
-        recording
-        if recording.split
-        else dataclasses.replace(recording, split=_hashed(recording, valid_share))
-        for recording in recordings
-    ]
+    return [_with_split(recording, valid_share) for recording in recordings]
 
 
-def _hashed(recording: Recording, valid_share: float) -> str:
+def _with_split(recording: Recording, valid_share: float) -> Recording:
+    if recording.split:
+        return recording
     words = (recording.entry.text.lower() or recording.id).encode()
     number = int.from_bytes(hashlib.sha256(words).digest()[:8], "big")
     split = "valid" if number < valid_share * 2**64 else "train"
