@@ -1,0 +1,23 @@
+"""Speech to text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .base import Task, register_task
+from .scores import word_scores
+
+
+class ASR(Task):
+    """`audio -> text`."""
+
+    name = "asr"
+    domains = ("speech",)
+
+    def score(self, outputs: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+        """WER and CER of the transcripts."""
+        return word_scores(outputs, references)
+
+
+TASK = register_task(ASR())

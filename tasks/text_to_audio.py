@@ -1,0 +1,20 @@
+"""A description to its sound."""
+
+from __future__ import annotations
+
+from ..lm.sampling import SamplingConfig
+from .base import Task, register_task
+
+
+class TextToAudio(Task):
+    """`text -> audio`."""
+
+    name = "text_to_audio"
+    domains = ("sound",)
+    # Noises are less certain than speech: wide sampling, held to the prompt by guidance.
+    audio_sampling = SamplingConfig(temperature=0.9, top_k=60)
+    guidance_scale = 2.0
+    max_seconds = 10.0
+
+
+TASK = register_task(TextToAudio())

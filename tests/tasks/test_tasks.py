@@ -1,0 +1,147 @@
+"""Each task: its rows become the example that its layout says, and nothing else."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from almtok.lm.config import TASKS
+from almtok.lm.data.rows import TokenRow
+from almtok.lm.sequences import AudioSegment, TextSegment, build_sequence
+from almtok.lm.text.encoder import TextEncoder
+from almtok.tasks import base
+from ..lm.toy import EOS, toy_codes, toy_config
+
+DOCS = Path(base.__file__).parent.parent / "docs" / "tasks.md"
+
+
+class Letters:
+    """A tokenizer of letters: a is 2."""
+
+    eos_token_id, unk_token_id = EOS, None
+
+    def __len__(self):
+        return 60
+
+    def __call__(self, text, **_):
+        return SimpleNamespace(input_ids=[2 + (ord(char) - 97) % 50 for char in text])
+
+    def decode(self, ids, **_):
+        return "".join(chr(97 + i - 2) for i in ids)
+
+
+def row(domain="speech", text="Dr. No", **fields):
+    return TokenRow(
+        id="r1", codes=toy_codes(9), frames_per_query=6, num_samples=9 * 1920, sample_rate=24_000,
+        fingerprint="f", text=text, domain=domain, duration=0.72, **fields,
+    )  # fmt: skip
+
+
+DOMAINS = {
+    "text_to_audio": "sound", "text_to_music": "music", "audio_caption": "sound",
+    "music_caption": "music",
+}  # fmt: skip
+
+
+def test_the_tasks_that_ship_are_those_of_the_model():
+    assert base.SHIPPED == TASKS
+    assert base.task_names()[: len(TASKS)] == TASKS
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_row_becomes_the_example_of_the_layout(name):
+    task = base.get_task(name)
+    example = task.to_example(row(DOMAINS.get(name, "speech")), Letters())
+    kinds = ["text" if isinstance(s, TextSegment) else "audio" for s in example.segments]
+    required = [slot.kind for slot in task.layout.conditions if slot.required]
+    assert kinds == [*required, task.layout.target.kind]
+    assert (example.task, example.frames_per_query) == (name, 6)
+    for segment in example.segments:
+        if isinstance(segment, AudioSegment):
+            assert segment.codes.equal(toy_codes(9))
+    assert len(build_sequence(example, toy_config(), eos_id=EOS)) > 9
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_has_sampling_for_each_codebook_and_bounds(name):
+    task = base.get_task(name)
+    for count in (1, 3, 8):
+        assert len(task.sampling(count)) == count
+    limits = task.limits("hello there", frame_rate=12.5, seconds=2.0)
+    assert 0 <= limits.min_frames < limits.max_frames
+    assert 0 <= limits.min_text_tokens < limits.max_text_tokens
+
+
+def test_speech_is_written_out_and_captions_are_not():
+    texts = TextEncoder(Letters())
+    spoken = base.get_task("asr").to_example(row(), texts).segments[-1]
+    assert spoken == TextSegment(tuple(Letters()("Doctor No").input_ids))
+    caption = base.get_task("audio_caption").to_example(row("sound"), texts).segments[-1]
+    assert caption == TextSegment(tuple(Letters()("Dr. No").input_ids))
+
+
+def test_a_language_without_normaliser_is_learned_as_written():
+    example = base.get_task("asr").to_example(row(language="xx", text="Dr. 5"), Letters())
+    assert example.segments[-1] == TextSegment(tuple(Letters()("Dr. 5").input_ids))
+
+
+def test_a_companion_is_the_voice():
+    other = row(text="yes")
+    example = base.get_task("tts").to_example(row(companion=other), Letters())
+    kinds = [type(segment) for segment in example.segments]
+    assert kinds == [TextSegment, AudioSegment, TextSegment, AudioSegment]
+    assert example.segments[0] == TextSegment(tuple(Letters()("yes").input_ids))
+
+
+def test_rows_that_do_not_fit_are_refused_by_name():
+    with pytest.raises(ValueError, match="r1: task 'tts' learns from speech; this row is music"):
+        base.get_task("tts").to_example(row("music"), Letters())
+    with pytest.raises(ValueError, match="empty"):
+        base.get_task("asr").to_example(row(text="  "), Letters())
+
+
+def test_an_unknown_task_is_named_with_the_nearest():
+    with pytest.raises(ValueError, match="did you mean 'tts'"):
+        base.get_task("ttss")
+    with pytest.raises(ValueError, match="unknown task 'scores'"):
+        base.get_task("scores")
+    with pytest.raises(FileNotFoundError):
+        base.get_task("nowhere.py")
+
+
+def documented(title):
+    """The code block of the guide that holds these words."""
+    blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.S)
+    (block,) = [block for block in blocks if title in block]
+    return block
+
+
+@pytest.fixture
+def voice_conversion(tmp_path):
+    path = tmp_path / "voice_conversion.py"
+    path.write_text(documented("# voice_conversion.py"))
+    return str(path)
+
+
+def test_the_guides_task_is_added_by_its_file(voice_conversion):
+    task = base.get_task(voice_conversion)
+    assert base.get_task("voice_conversion") is task
+    other = row()
+    example = task.to_example(row(companion=other), Letters())
+    voice, words, target = (segment.codes for segment in example.segments)
+    assert voice.equal(other.codes) and target.equal(toy_codes(9))
+    assert words[0].equal(target[0]) and not words[1:].any()
+    with pytest.raises(ValueError, match="no other recording"):
+        task.to_example(row(), Letters())
+    config = toy_config(tasks=[*TASKS, task.name])
+    assert len(build_sequence(example, config, eos_id=EOS)) > 27
+    assert torch.is_tensor(voice)
+
+
+def test_a_file_without_a_task_is_refused(tmp_path):
+    path = tmp_path / "empty_task.py"
+    path.write_text("")
+    with pytest.raises(ValueError, match="must register one task"):
+        base.get_task(str(path))
