@@ -122,11 +122,14 @@ def _chunk_size(reach: Reach, length: int) -> int:
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # a cached inference tensor could not take part in training
 def _mask(length: int, keys: int, cached: int, reach: Reach, device: torch.device) -> Tensor | None:
-    """Visibility `[L, P + L]`, or None where everything is visible; made on the CPU, see below."""
+    """Visibility `[L, P + L]`, or None where everything is visible."""
+    first, last = cached // reach.block_size, (keys - 1) // reach.block_size  # blocks of queries
+    if last <= reach.before and last - first <= reach.after:
+        return None
     row = (torch.arange(length) + cached)[:, None] // reach.block_size
     column = torch.arange(keys)[None] // reach.block_size
     visible = (row - column <= reach.before) & (column - row <= reach.after)
-    return None if bool(visible.all()) else visible.to(device)
+    return visible.to(device)
 
 
 @lru_cache(maxsize=16)
@@ -134,37 +137,46 @@ def _mask(length: int, keys: int, cached: int, reach: Reach, device: torch.devic
 def _folded_mask(
     chunks: int, size: int, length: int, cached: int, reach: Reach, device: torch.device
 ) -> Tensor:
-    """Visibility `[chunks or 1, 1, size, span]`; one row serves all chunks where they agree.
-
-    Made on the CPU: whether rows agree is asked here, which a GPU would have to stop for.
-    """
+    """Visibility `[chunks or 1, 1, size, span]`; one row serves all chunks where they agree."""
     span = reach.past + size + reach.future
     row = (torch.arange(size) + reach.past)[:, None] // reach.block_size
     column = torch.arange(span)[None] // reach.block_size
     near = (row - column <= reach.before) & (column - row <= reach.after)
+    if cached == reach.past and length == chunks * size and not reach.after:
+        return near[None, None].to(device)  # every chunk has all its keys
     start = torch.arange(chunks)[:, None, None] * size - reach.past
     index = start + torch.arange(span)
     exists = (index >= -cached) & (index < length)
     visible = (near & exists)[:, None]
     # Padded rows at the very end see nothing and are cut off later; softmax needs one key.
     visible |= ~visible.any(dim=-1, keepdim=True)
-    same = bool((visible == visible[:1]).all())
-    return (visible[:1] if same else visible).to(device)
+    return visible.to(device)
 
 
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)  # a cached inference tensor could not take part in training
 def rotary_table(
-    length: int, width: int, theta: float, device: torch.device, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """Return cosines and sines `[L, E]` of the rotary embedding, computed in float64."""
+    start: int, length: int, width: int, theta: float, device: torch.device
+) -> Rotation:
+    """Return the rotation of `length` positions from `start` on for heads of width `E`.
+
+    Angles are made in float64, so they are as exact a week into a stream as at its start.
+    """
     frequency = theta ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
-    angle = torch.arange(length, dtype=torch.float64)[:, None] * frequency
-    angle = torch.cat([angle, angle], dim=-1)
-    return angle.cos().to(device, dtype), angle.sin().to(device, dtype)
+    angle = torch.arange(start, start + length, dtype=torch.float64)[:, None] * frequency
+    cos, sin = angle.cos(), angle.sin()
+    tables = torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
+    return Rotation(*(table[:, None, None].to(device, torch.float32) for table in tables))
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn channel pairs (e, e + E/2) of `[B, H, L, E]` by the angle of their position."""
-    first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat([-second, first], dim=-1) * sin
+@dataclass(frozen=True)
+class Rotation:
+    """How far the channel pairs (e, e + E/2) of each position are turned."""
+
+    cos: Tensor  # [L, 1, 1, E]
+    sin: Tensor  # [L, 1, 1, E], negative for the first channels of the pairs
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Turn `[B, L, N, H, E]`."""
+        cos, sin = self.cos.to(x.dtype), self.sin.to(x.dtype)  # autocast decides late
+        return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .derived import Derived
+from .linear import linear
 from .processes import gather, sum_
 
 
@@ -64,6 +66,7 @@ class Codebook(nn.Module):
         self.register_buffer("total", torch.empty(0 if frozen else size, dim))
         self.register_buffer("initialised", torch.tensor(False))
         self.register_buffer("num_speech", torch.tensor(size // 2 if frozen else 0))
+        self._bias: Derived[Tensor] = Derived()
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -78,7 +81,8 @@ class Codebook(nn.Module):
 
     def nearest(self, x: Tensor) -> Tensor:
         """Return the index of the nearest entry (Euclidean): `[..., P]` to `[...]` int64."""
-        return nearest(x.float(), self.entries.float())
+        entries = self.entries.float()
+        return nearest(x.float(), entries, self._bias.get((entries,), lambda: search_bias(entries)))
 
     def lookup(self, codes: Tensor) -> Tensor:
         """Return the entries of codes: `[...]` to `[..., P]`."""
@@ -169,10 +173,19 @@ class Codebook(nn.Module):
         self.total[dead] = picked * average
 
 
-def nearest(x: Tensor, entries: Tensor) -> Tensor:
-    """Return the index of the nearest of entries `[C, P]` for vectors `[..., P]`: `[...]` int64."""
+def nearest(x: Tensor, entries: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return the index of the nearest of entries `[C, P]` for vectors `[..., P]`: `[...]` int64.
+
+    `bias` is what :func:`search_bias` makes of the entries, for those who keep it.
+    """
     # argmin |x - e|^2 = argmax x.e - |e|^2 / 2
-    return F.linear(x, entries, -0.5 * entries.square().sum(dim=1)).argmax(dim=-1)
+    bias = search_bias(entries) if bias is None else bias
+    return linear(x, entries, bias).argmax(dim=-1)
+
+
+def search_bias(entries: Tensor) -> Tensor:
+    """Return `-|e|^2 / 2` of entries `[C, P]`: `[C]`."""
+    return -0.5 * entries.square().sum(dim=1)
 
 
 def principal_axes(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .derived import Derived
 from .linear import linear
 
 
@@ -45,7 +46,7 @@ class CausalConv(nn.Module):
         self.weight = nn.Parameter(torch.empty(out_channels, kernel_size * in_channels))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.gain = nn.Parameter(torch.ones(out_channels, 1)) if weight_norm else None
-        self._fused: tuple[tuple[int, ...], Tensor] | None = None
+        self._fused: Derived[Tensor] = Derived()
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -68,6 +69,8 @@ class CausalConv(nn.Module):
     def step(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         """Map `[B, T, C]` to `[B, T, O]`, given the last `num_past` inputs before it."""
         steps = x.shape[1]
+        if self.num_past == 0:
+            return linear(x, self._effective_weight(), self.bias), x[:, :0]
         if state is None:
             x = F.pad(x, (0, 0, self.num_past, 0))
         else:
@@ -84,19 +87,8 @@ class CausalConv(nn.Module):
     def _effective_weight(self) -> Tensor:
         if self.gain is None:
             return self.weight
-        if torch.is_grad_enabled() or self.weight.is_inference():
-            return self._normalized()
-        # One fused tensor until a parameter changes, so that `linear` can keep it packed.
-        key = (
-            self.weight._version,
-            self.gain._version,
-            self.weight.data_ptr(),
-            self.gain.data_ptr(),
-        )
-        if self._fused is None or self._fused[0] != key:
-            with torch.inference_mode(False), torch.no_grad():
-                self._fused = (key, self._normalized())
-        return self._fused[1]
+        # One tensor until a parameter changes, so that `linear` can keep it packed.
+        return self._fused.get((self.weight, self.gain), self._normalized)
 
     def _normalized(self) -> Tensor:
         assert self.gain is not None

@@ -17,10 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from .derived import state_of
+
 Activation = Literal["none", "gelu"]
 
 _packing = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-# weight -> (version, data pointer, packed weight); entries die with their weight.
+# weight -> (its state, packed weight); entries die with their weight.
 _packed = WeakTensorKeyDictionary()
 
 
@@ -61,22 +63,22 @@ def linear(
 def _can_pack(x: Tensor, weight: Tensor) -> bool:
     return (
         _packing
+        and not torch.compiler.is_compiling()
         and not torch.is_grad_enabled()
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and not weight.is_inference()
         and x.numel() > 0
-        and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled("cpu")
     )
 
 
 def _pack(weight: Tensor) -> Tensor:
-    known = _packed.get(weight)
-    if known is not None and known[:2] == (weight._version, weight.data_ptr()):
-        return known[2]
+    known, state = _packed.get(weight), state_of((weight,))
+    if known is not None and known[0] == state:
+        return known[1]
     packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous())
-    _packed[weight] = (weight._version, weight.data_ptr(), packed)
+    _packed[weight] = (state, packed)
     return packed
 
 

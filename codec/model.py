@@ -25,6 +25,7 @@ from .audio import read_audio
 from .checks import check_codes, check_waveform, lengths_of
 from .config import ALMTokenizerConfig
 from .conv import CausalConv
+from .derived import state_of
 from .fingerprint import fingerprint, meaningful
 from .patchify import build_patchify, build_unpatchify
 from .quantizer import ResidualQuantizer
@@ -301,7 +302,7 @@ class ALMTokenizer(PreTrainedAudioTokenizerBase):
         fingerprint. Weights enter rounded to bfloat16, so the stored precision does not matter.
         """
         weights = meaningful(self.state_dict())
-        key = tuple(x for tensor in weights.values() for x in (tensor._version, tensor.data_ptr()))
+        key = state_of(tuple(weights.values()))
         if self._fingerprint is None or self._fingerprint[0] != key:
             self._fingerprint = (key, fingerprint(self.config, weights))
         return self._fingerprint[1]

@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .codebook import Codebook, nearest, principal_axes
+from .codebook import Codebook, nearest, principal_axes, search_bias
 from .config import ALMTokenizerConfig
+from .derived import Derived
 from .linear import Linear
 from .processes import gather
 
@@ -77,22 +78,20 @@ class FrozenLayer(QuantizerLayer):
             dead_code_ratio=config.dead_code_ratio,
         )
         self.commitment_weight = config.prior_commitment_weight
-        self._known: tuple[tuple[tuple[int, int], ...], Tensor] | None = None
+        self._table: Derived[tuple[Tensor, Tensor]] = Derived()
 
     def table(self) -> Tensor:
-        """Return all entries as the queries see them: `[C, D]`.
+        """Return all entries as the queries see them: `[C, D]`."""
+        return self._prepared()[0]
 
-        Mapped once and kept while gradients are off and neither map nor entries change.
-        """
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return self.project_out(self.codebook.entries.float())
-        parts = (self.project_out.weight, self.project_out.bias, self.codebook.entries)
-        if any(part.is_inference() for part in parts):
-            return self.project_out(self.codebook.entries.float())
-        state = tuple((part._version, part.data_ptr()) for part in parts)
-        if self._known is None or self._known[0] != state:
-            self._known = (state, self.project_out(self.codebook.entries.float()))
-        return self._known[1]
+    def _prepared(self) -> tuple[Tensor, Tensor]:
+        """The table and its bias for the search, kept while neither map nor entries change."""
+        sources = (self.project_out.weight, self.project_out.bias, self.codebook.entries)
+        return self._table.get(sources, self._prepare)
+
+    def _prepare(self) -> tuple[Tensor, Tensor]:
+        entries = self.project_out(self.codebook.entries.float())
+        return entries, search_bias(entries)
 
     def forward(self, residual: Tensor) -> LayerOutput:
         """Quantise `[N, D]`; the map learns to reach the residuals, as a codebook's update does."""
@@ -108,7 +107,7 @@ class FrozenLayer(QuantizerLayer):
     @torch.no_grad()
     def search(self, residual: Tensor) -> Tensor:
         """Return the codes `[...]` of residuals `[..., D]`."""
-        return nearest(residual, self.table())
+        return nearest(residual, *self._prepared())
 
     def decode(self, codes: Tensor) -> Tensor:
         """Map codes `[...]` to `[..., D]`."""

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from .batch_normalizer import BatchNormalizer
+from .cache import LayerCache
 from .config import ALMTokenizerConfig
 from .linear import Linear
 from .queries import interleave_masks, interleave_queries, retrieve_frames, retrieve_queries
-from .transformer import LayerCache, Transformer
+from .transformer import Transformer
 
 State = list[LayerCache]
 _NUM_WAVES = 16

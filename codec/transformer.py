@@ -1,87 +1,72 @@
 """The Transformer stack of encoder, decoder and linear patches: pre-norm, RoPE, LayerScale, SDPA.
 
-Keys are cached unrotated and positions are counted from the oldest cached key, so the rotary tables
-stay short however long the stream is, and a chunk sees exactly what the whole signal would.
+A chunk of a stream sees exactly what the whole signal would: see cache.py.
 
 Letters: `B` batch, `L` positions, `D` width, `H` heads, `E` head width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .attention import Reach, rotary_table, rotate, windowed_attention
+from .attention import Reach, Rotation, rotary_table, windowed_attention
+from .cache import LayerCache
 from .linear import Linear
 
 Mode = Literal["block_causal", "causal", "full"]
 
 
-@dataclass
-class LayerCache:
-    """Keys (before rotation) and values of the positions that later blocks still see."""
-
-    keys: Tensor  # [B, H, P, E]
-    values: Tensor  # [B, H, P, E]
-
-
 class Attention(nn.Module):
     """Multi-head self-attention inside a :class:`Reach`."""
 
-    def __init__(self, width: int, num_heads: int, rope_theta: float):
+    def __init__(self, width: int, num_heads: int):
         super().__init__()
         self.num_heads = num_heads
-        self.rope_theta = rope_theta
         self.qkv = Linear(width, 3 * width, bias=False)
         self.out = Linear(width, width, bias=False)
 
-    def step(self, x: Tensor, reach: Reach, cache: LayerCache | None) -> tuple[Tensor, LayerCache]:
-        """Attend over the cache and x, `[B, L, D]`; returns the output and the next cache."""
+    def step(
+        self, x: Tensor, reach: Reach, rotation: Rotation, cache: LayerCache | None
+    ) -> tuple[Tensor, LayerCache | None]:
+        """Attend over the cache and x, `[B, L, D]`; returns the output and the next cache.
+
+        Without a cache, x is a whole signal and nothing is kept.
+        """
         batch, length, width = x.shape
-        q, k, v = (
-            self.qkv(x).reshape(batch, length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        )  # each [B, H, L, E]
+        qkv = self.qkv(x).reshape(batch, length, 3, self.num_heads, -1)  # [B, L, 3, H, E]
+        turned = rotation.apply(qkv[:, :, :2]).transpose(1, 3)  # [B, H, 2, L, E]
+        q, k, v = turned[:, :, 0], turned[:, :, 1], qkv[:, :, 2].transpose(1, 2)
         if cache is not None:
-            k, v = torch.cat([cache.keys, k], dim=2), torch.cat([cache.values, v], dim=2)
-        total = k.shape[2]
-        cos, sin = rotary_table(total, q.shape[-1], self.rope_theta, x.device, q.dtype)
-        y = windowed_attention(
-            rotate(q, cos[total - length :], sin[total - length :]),
-            rotate(k, cos, sin),
-            v,
-            reach,
-        )
-        kept = max(0, total - reach.past)
-        after = LayerCache(k[:, :, kept:].clone(), v[:, :, kept:].clone())
-        return self.out(y.transpose(1, 2).reshape(batch, length, width)), after
+            k, v, cache = cache.extend(k, v, reach.past)
+        y = windowed_attention(q, k, v, reach)
+        return self.out(y.transpose(1, 2).reshape(batch, length, width)), cache
 
 
 class Layer(nn.Module):
     """Pre-norm attention and GELU feed-forward, each scaled by a learned LayerScale."""
 
-    def __init__(
-        self, width: int, num_heads: int, ffn_size: int, layer_scale: float, rope_theta: float
-    ):
+    def __init__(self, width: int, num_heads: int, ffn_size: int, layer_scale: float):
         super().__init__()
         self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(width, num_heads, rope_theta)
+        self.attention = Attention(width, num_heads)
         self.attention_scale = nn.Parameter(torch.full((width,), layer_scale))
         self.ffn_norm = nn.LayerNorm(width)
         self.ffn_in = Linear(width, ffn_size)
         self.ffn_out = Linear(ffn_size, width)
         self.ffn_scale = nn.Parameter(torch.full((width,), layer_scale))
 
-    def step(self, x: Tensor, reach: Reach, cache: LayerCache | None) -> tuple[Tensor, LayerCache]:
+    def step(
+        self, x: Tensor, reach: Reach, rotation: Rotation, cache: LayerCache | None
+    ) -> tuple[Tensor, LayerCache | None]:
         """Map `[B, L, D]` to `[B, L, D]`."""
-        y, cache = self.attention.step(self.attention_norm(x), reach, cache)
-        x = x + self.attention_scale * y
+        y, cache = self.attention.step(self.attention_norm(x), reach, rotation, cache)
+        x = torch.addcmul(x, self.attention_scale, y)
         y = self.ffn_out(self.ffn_in(self.ffn_norm(x), activation="gelu"))
-        return x + self.ffn_scale * y, cache
+        return torch.addcmul(x, self.ffn_scale, y), cache
 
 
 class Transformer(nn.Module):
@@ -114,20 +99,20 @@ class Transformer(nn.Module):
         self.window = window
         self.mode = mode
         self.gradient_checkpointing = False
-        layers = [
-            Layer(width, num_heads, ffn_size, layer_scale, rope_theta) for _ in range(num_layers)
-        ]
+        self.head_width = width // num_heads
+        self.rope_theta = rope_theta
+        layers = [Layer(width, num_heads, ffn_size, layer_scale) for _ in range(num_layers)]
         self.layers = cast("list[Layer]", nn.ModuleList(layers))
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor, block_size: int = 1) -> Tensor:
         """Map a whole sequence `[B, L, D]`, L a multiple of the block size."""
-        reach = Reach.of(self.mode, self.window, block_size)
+        reach, rotation = Reach.of(self.mode, self.window, block_size), self._rotation(x, 0)
         for layer in self.layers:
             if self.gradient_checkpointing and self.training:
-                x, _ = checkpoint(layer.step, x, reach, None, use_reentrant=False)
+                x, _ = checkpoint(layer.step, x, reach, rotation, None, use_reentrant=False)
             else:
-                x, _ = layer.step(x, reach, None)
+                x, _ = layer.step(x, reach, rotation, None)
         return self.norm(x)
 
     def step(
@@ -143,11 +128,14 @@ class Transformer(nn.Module):
             if state is not None:
                 raise ValueError("attention mode 'full' sees the future and cannot stream")
             return self.forward(x, block_size), []
-        caches: Sequence[LayerCache | None] = (
-            state if state is not None else [None] * len(self.layers)
-        )
-        new_caches = []
-        for layer, before in zip(self.layers, caches, strict=True):
-            x, after = layer.step(x, reach, before)
-            new_caches.append(after)
-        return self.norm(x), new_caches
+        before = [LayerCache()] * len(self.layers) if state is None else state
+        rotation = self._rotation(x, before[0].position if before else 0)
+        after = []
+        for layer, cache in zip(self.layers, before, strict=True):
+            x, kept = layer.step(x, reach, rotation, cache)
+            after.append(cast("LayerCache", kept))
+        return self.norm(x), after
+
+    def _rotation(self, x: Tensor, start: int) -> Rotation:
+        """Of positions `start ...` as many as in `[B, L, D]`."""
+        return rotary_table(start, x.shape[1], self.head_width, self.rope_theta, x.device)

@@ -66,9 +66,21 @@ def test_positions_are_relative():
 
 
 def test_rotary_angles_stay_exact_far_out():
-    cos, _ = rotary_table(400_000, 8, 10_000.0, torch.device("cpu"), torch.float32)
-    exact = torch.cos(torch.tensor(399_999.0, dtype=torch.float64))
-    assert abs(float(cos[-1, 0]) - float(exact)) < 1e-6
+    rotation = rotary_table(10**9, 8, 8, 10_000.0, torch.device("cpu"))
+    exact = torch.cos(torch.tensor(10**9 + 7, dtype=torch.float64))
+    assert abs(float(rotation.cos[-1, 0, 0, 0]) - float(exact)) < 1e-6
+
+
+def test_rotation_turns_pairs_of_channels():
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 3, 2, 8, dtype=torch.float64)
+    rotation = rotary_table(11, 5, 8, 100.0, torch.device("cpu"))
+    turned = torch.view_as_complex(torch.stack(rotation.apply(x).chunk(2, dim=-1), dim=-1))
+    pairs = torch.view_as_complex(torch.stack(x.chunk(2, dim=-1), dim=-1))
+    place = torch.arange(11, 16, dtype=torch.float64)[:, None]
+    angle = place * 100.0 ** -torch.arange(0, 1, 0.25, dtype=torch.float64)
+    expected = pairs * torch.polar(torch.ones_like(angle), angle)[:, None, None]
+    torch.testing.assert_close(turned, expected, atol=1e-6, rtol=0)
 
 
 def test_cost_is_linear_in_length():
