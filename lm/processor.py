@@ -205,7 +205,7 @@ class AudioLMProcessor(ProcessorMixin):
     def decode(self, output: GeneratedRow) -> Any:
         """One row of :meth:`batch_decode`; audio without a frame has no samples."""
         if output.kind == "text":
-            return self.composer.texts.text(output.ids)
+            return self.texts.text(output.ids)
         tokens = self.audio_tokens(output)
         return torch.zeros(0) if tokens is None else self.audio_tokenizer.detokenize(tokens).cpu()
 
@@ -268,14 +268,22 @@ class AudioLMProcessor(ProcessorMixin):
         )
 
     def save_pretrained(  # type: ignore[override]
-        self, save_directory: str | os.PathLike[str], *, include_codec: bool = True, **_: Any
+        self,
+        save_directory: str | os.PathLike[str],
+        push_to_hub: bool = False,
+        *,
+        include_codec: bool = True,
+        **_: Any,
     ) -> None:
         """Write a folder that :meth:`from_pretrained` and `AutoProcessor` load.
 
         Args:
             save_directory: made if it is missing; a language model may lie in it too.
+            push_to_hub: refused: :meth:`push_to_hub` does that.
             include_codec: put the codec into `codec/`, so that the folder stands alone.
         """
+        if push_to_hub:
+            raise ValueError("this writes a folder: call push_to_hub(repo_id) to upload one")
         os.makedirs(save_directory, exist_ok=True)
         self.tokenizer.save_pretrained(save_directory)
         audio, said = self.composer.audio, self.to_dict()
@@ -287,13 +295,18 @@ class AudioLMProcessor(ProcessorMixin):
         """What `processor_config.json` holds."""
         return {
             "processor_class": type(self).__name__,
-            "text_form": self.composer.texts.form,
-            "language": self.composer.texts.language,
+            "text_form": self.texts.form,
+            "language": self.texts.language,
             "codec": self.composer.audio.source,
             "lm": self.config.to_dict(),
         }
 
     # ------------------------------------------------------------------ facts and inner works
+
+    @property
+    def texts(self) -> TextEncoder:
+        """Texts to ids and back, in the form that the model reads."""
+        return self.composer.texts
 
     @property
     def audio_tokenizer(self) -> ALMTokenizer:
@@ -323,7 +336,7 @@ class AudioLMProcessor(ProcessorMixin):
         return BatchFeature(batch)
 
     def _examples(self, examples: list[Example]) -> BatchFeature:
-        eos = self.composer.texts.eos_id
+        eos = self.texts.eos_id
         rows = [build_sequence(example, self.config, eos_id=eos) for example in examples]
         for number, row in enumerate(rows):
             if len(row) > self.config.max_positions:

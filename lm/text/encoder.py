@@ -11,20 +11,45 @@ from .normalize import clean, normalize, plain
 TextForm = Literal["written", "spoken", "plain"]
 
 
-@dataclass(frozen=True)
-class TextEncoder:
-    """A tokenizer, and what is done to a text before it.
+def in_form(
+    text: str, form: TextForm = "spoken", *, spoken: bool, language: str | None = "en"
+) -> str:
+    """Bring a text into the form that a model reads, and that its tokenizer is trained on.
+
+    Args:
+        text: what a user or a corpus wrote.
+        form: "written" only cleans; "spoken" writes words of speech out by the language; "plain"
+            keeps of that only lower-case words (few texts: no capitals, no signs to learn).
+        spoken: whether these are words of speech, not a description.
+        language: code; None leaves words of speech as they are written.
+
+    Raises:
+        ValueError: if this is no text, nothing is left of it, or the language is unknown.
 
     Example:
-        >>> encoder = TextEncoder(tokenizer, form="plain")  # doctest: +SKIP
-        >>> encoder.form_of("Dr. Lee paid $5!", spoken=True)  # doctest: +SKIP
+        >>> in_form("Dr. Lee paid $5!", "plain", spoken=True)
         'doctor lee paid five dollars'
     """
+    if not isinstance(text, str):
+        raise ValueError(f"a text is expected; came {type(text).__name__}")
+    # Half of a surrogate pair cannot be written as bytes.
+    whole = "".join("\ufffd" if unicodedata.category(c) == "Cs" else c for c in text)
+    if form != "written" and spoken:
+        whole = normalize(whole, language)
+    whole = plain(whole) if form == "plain" else clean(whole)
+    if not whole:
+        raise ValueError(
+            f"nothing of {text[:40]!r} can be said" if text.strip() else "the text is empty"
+        )
+    return whole
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """A tokenizer, and what is done to a text before it."""
 
     tokenizer: Any  # of Hugging Face
-    # written: as it stands, cleaned. spoken: words of speech written out. plain: of everything,
-    # lower-case words only (few texts: no capitals and no punctuation to learn).
-    form: TextForm = "spoken"
+    form: TextForm = "spoken"  # see in_form
     language: str | None = "en"
 
     def __post_init__(self) -> None:
@@ -39,35 +64,19 @@ class TextEncoder:
         return int(self.tokenizer.eos_token_id)
 
     def form_of(self, text: str, *, spoken: bool, language: str | None = None) -> str:
-        """The text as the model reads it.
-
-        Args:
-            text: what a user wrote.
-            spoken: whether these are words of speech: those are written out by the language.
-            language: if it is not the encoder's.
-
-        Raises:
-            ValueError: if this is no text, nothing is left of it, or the language is unknown.
-        """
-        if not isinstance(text, str):
-            raise ValueError(f"a text is expected; came {type(text).__name__}")
-        given = text
-        text = "".join("\ufffd" if unicodedata.category(c) == "Cs" else c for c in text)
-        if self.form != "written" and spoken:
-            text = normalize(text, language or self.language)
-        text = plain(text) if self.form == "plain" else clean(text)
-        if not text:
-            what = (
-                "the text is empty" if not given.strip() else f"nothing of {given[:40]!r} is said"
-            )
-            raise ValueError(what)
-        return text
+        """The text as the model reads it; see :func:`in_form`."""
+        return in_form(text, self.form, spoken=spoken, language=language or self.language)
 
     def ids(self, text: str, *, spoken: bool, language: str | None = None) -> tuple[int, ...]:
         """Ids of the text in its form, without special tokens.
 
+        Args:
+            text: what a user wrote.
+            spoken: whether these are words of speech.
+            language: if it is not the encoder's.
+
         Raises:
-            ValueError: as :meth:`form_of`, or if the tokenizer knows none of its characters.
+            ValueError: as :func:`in_form`, or if the tokenizer knows none of its characters.
         """
         text = self.form_of(text, spoken=spoken, language=language)
         # No special tokens: neither added ones nor such that a user has typed.

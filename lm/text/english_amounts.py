@@ -216,6 +216,10 @@ _GROUPS: tuple[Rule, ...] = (
     ),
     (re.compile(r"(?<![\w.,-])[0-9]{3}-[0-9]{4}(?![\w-])"), _telephone),
     (re.compile(r"(?<![\w.,-])[0-9]{2,}(?:-[0-9]{2,}){2,}(?![\w-])"), _telephone),
+    (
+        re.compile(r"(?<![\w/.,])([0-9]{1,2})/(2|4|8|16)(?= time\b)"),
+        lambda m: f"{cardinal(m[1])} {cardinal(m[2])}",
+    ),
     (re.compile(r"(?<![\w/.,])(?:([0-9]+)[ -])?([0-9]+)/([0-9]+)(?![\w/]|[.,][0-9])"), _fraction),
     (re.compile(rf"{ALONE}({NUMBER})\s?[-–]\s?({NUMBER})(?![0-9-])"), _range),
     (

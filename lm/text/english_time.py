@@ -20,8 +20,8 @@ _WEEKDAYS = {
 }  # fmt: skip
 # A number of four digits after one of these is a year.
 _BEFORE_YEAR = (
-    "in since by from until till to of year years circa before after during early late mid around"
-    " and about spring summer autumn fall winter christmas ad".split()
+    "in since by between from until till to of year years circa before after during early late mid"
+    " around and about spring summer autumn fall winter christmas ad".split()
 )
 
 
@@ -159,9 +159,10 @@ TIMES: tuple[Rule, ...] = (
     ),
     (
         re.compile(
-            rf"\b({'|'.join(_BEFORE_YEAR)}) {_YEAR}(?![\w%°]|[.,:/-][0-9]| ?[%°])", re.IGNORECASE
+            rf"\b({'|'.join(_BEFORE_YEAR)})(,?) {_YEAR}(?![\w%°]|[.,:/-][0-9]| ?[%°])",
+            re.IGNORECASE,
         ),
-        lambda m: f"{m[1]} {year(m[2])}",
+        lambda m: f"{m[1]}{m[2]} {year(m[3])}",
     ),
     # Without any hint: the last two centuries.
     (

@@ -50,7 +50,7 @@ _TITLES = {
     "Col": "Colonel", "Maj": "Major", "Capt": "Captain", "Lt": "Lieutenant", "Sgt": "Sergeant",
     "Cpl": "Corporal", "Pvt": "Private", "Adm": "Admiral", "Cmdr": "Commander",
     "Gov": "Governor", "Sen": "Senator", "Rep": "Representative", "Pres": "President",
-    "Mt": "Mount", "Ft": "Fort",
+    "Mt": "Mount", "Ft": "Fort", "Messrs": "Messieurs",
 }  # fmt: skip
 _ANYWHERE = {
     "Jr": "Junior", "Sr": "Senior", "Inc": "Incorporated", "Ltd": "Limited", "Co": "Company",
@@ -131,7 +131,8 @@ def _dotted(match: re.Match[str]) -> str:
 # ------------------------------------------------------------------ Roman numerals
 
 _VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100}
-_ROMAN = r"(?=[IVXLC])(?:XC|XL|L?X{0,3}|C{1,3}(?:XC|XL|L?X{0,3}))(?:IX|IV|V?I{0,3})"
+# The look back refuses an empty numeral.
+_ROMAN = r"(?:XC|XL|L?X{0,3}|C{1,3}(?:XC|XL|L?X{0,3}))(?:IX|IV|V?I{0,3})(?<=[IVXLC])"
 _NUMBERED = (
     "Chapter|Part|Volume|Vol|Book|Act|Scene|War|Section|Article|Phase|Type|Class|Level|Stage|Title"
     "|Appendix|Figure|Table|Lesson|Episode|Round|Bowl|Symphony|Movement|Opus|Psalm|Unit"

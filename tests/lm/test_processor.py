@@ -231,7 +231,7 @@ def test_a_tokenizer_that_knows_nothing_of_a_script(config):
     (dict(task="tts", text="a", voise="b"), "task 'tts' takes voice_text, voice, text; came 'voise'"),
     (dict(task="tts", text="a", voice_text="b"), "voice_text came without voice"),
     (dict(task="tts", text=["a", " "]), "row 1: text: the text is empty"),
-    (dict(task="tts", text="😀 ***"), r"row 0: text: nothing of '😀 \*\*\*' is said"),
+    (dict(task="tts", text="😀 ***"), r"row 0: text: nothing of '😀 \*\*\*' can be said"),
     (dict(task="tts", text=5), "text: a text is expected; came int"),
     (dict(task="tts", text=["a", "b"], voice_text=["c"]), "text 2, voice_text 1"),
     (dict(task="tts", text=[]), "lists of one length, at least 1"),
@@ -406,6 +406,11 @@ def test_the_model_answers_in_its_rows(processor, config, codec, tokens):
 
 
 # ---------------------------------------------------------------------- folders
+
+
+def test_a_folder_is_written_only(processor, tmp_path):
+    with pytest.raises(ValueError, match="push_to_hub"):
+        processor.save_pretrained(tmp_path, push_to_hub=True)
 
 
 def same(first, second, tokens):

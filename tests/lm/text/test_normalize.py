@@ -22,6 +22,7 @@ CASES = {
     "-5 to -2.5": "minus five to minus two point five",
     "1st, 2nd, 3rd, 12th, 20th, 101st": "first, second, third, twelfth, twentieth, one hundred first",
     "1/2, 3/4, 2/3 and 2 1/2": "one half, three quarters, two thirds and two and a half",
+    "a waltz in 3/4 time": "a waltz in three four time",
     "½ cup": "one half cup",
     "24/7 and 50-50": "twenty-four seven and fifty fifty",
     "10-20 people": "ten to twenty people",
@@ -34,6 +35,8 @@ CASES = {
     # years and dates
     "in 1999, 1905, 2005 and 2024": "in nineteen ninety-nine, nineteen oh five, two thousand five"
     " and twenty twenty-four",
+    "between 1813 and 1816, till, 1808": "between eighteen thirteen and eighteen sixteen,"
+    " till, eighteen oh eight",
     "1500 people in 1500": "one thousand five hundred people in fifteen hundred",
     "1939–1945, 1914-18": "nineteen thirty-nine to nineteen forty-five, nineteen fourteen to eighteen",
     "the 1990s, '80s": "the nineteen nineties, eighties",
@@ -76,6 +79,7 @@ CASES = {
     "Henry VIII, World War II": "Henry the eighth, World War two",
     "Chapter XIV, King James I": "Chapter fourteen, King James the first",
     "I, C and XL fit Mix IV": "I, C and XL fit Mix IV",
+    "King Lear Lost IIII, Part IIII, Part Civil": "King Lear Lost IIII, Part IIII, Part Civil",
     # letters and digits
     "NASA and the FBI": "NASA and the FBI",
     "MP3, F-16, COVID-19, H2O": "MP three, F sixteen, COVID nineteen, H two O",
