@@ -67,7 +67,7 @@ class Decoding:
             device=lm.device,
         )
         self._open_cache(cache)
-        self._hidden: Tensor | None = None  # [M, D]
+        self._rows: Tensor | None = None  # [M, 1+K], what was written last
 
     @property
     def running(self) -> bool:
@@ -85,15 +85,15 @@ class Decoding:
 
     def step(self) -> None:
         """Write one row for every target that is not complete; read the prompts first of all."""
-        if self._hidden is None:
-            self._hidden = self._prefill()
-        start = time.perf_counter()
-        rows = self._write(self._hidden)
-        complete = self._collect()
-        if self.running:
-            if complete and not self.compiled:
-                rows = rows[self._drop_finished()]
-            self._hidden = self._read(rows)
+        if self._rows is None:
+            hidden, start = self._prefill(), time.perf_counter()
+        else:
+            # What the last step wrote is read only now: it could be heard in the meantime.
+            start = time.perf_counter()
+            hidden = self._read(self._rows)
+        self._rows = self._write(hidden)
+        if self._collect() and self.running and not self.compiled:
+            self._rows = self._rows[self._drop_finished()]
         self.step_seconds += time.perf_counter() - start
 
     def _group(self, writer: Writer, places: list[int]) -> _Group:

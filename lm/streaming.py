@@ -93,11 +93,11 @@ class AudioStream:
             restore()
 
     def _advance(self) -> Iterator[AudioChunk]:
-        sources = self.decoding.rows
         if not self._rows:
             self._open()
         before = set(self.decoding.finished)
         self.decoding.step()
+        sources = self.decoding.rows
         for number, row in self._rows.items():
             if number in before:
                 continue

@@ -36,7 +36,7 @@ def test_a_stream_is_the_offline_result(learned, codec, chunk_frames):
         codes = torch.cat([chunk.codes for chunk in row], dim=-1)
         assert torch.equal(codes, expected.codes) and torch.equal(row[-1].result.codes, codes)
         wav = torch.cat([chunk.waveform for chunk in row], dim=-1)
-        whole = codec.decode(expected.codes[None], frames_per_query=6).waveform
+        whole = codec.decode(expected.codes[None], frames_per_query=6).audio_values
         torch.testing.assert_close(wav, whole[..., : wav.shape[-1]], atol=1e-4, rtol=0)
         assert wav.shape == whole.shape
         assert row[0].codes.shape[1] == 1  # as early as can be
@@ -51,7 +51,7 @@ def test_a_given_beginning_is_heard_but_not_repeated(learned, codec):
     first = 3 if learned.lm.config.pattern == "delay" else 5
     assert row[0].start == first
     wav = torch.cat([chunk.waveform for chunk in row], dim=-1)
-    whole = codec.decode(target[None], frames_per_query=6).waveform
+    whole = codec.decode(target[None], frames_per_query=6).audio_values
     start = whole.shape[-1] * first // target.shape[1]
     torch.testing.assert_close(wav, whole[..., start:], atol=1e-4, rtol=0)
 
