@@ -25,6 +25,7 @@ _OUTLIER_DEVIATIONS = 6.0
 _OUTLIER_FACTOR = 2.5
 _FEWEST_FOR_OUTLIERS = 20
 _LISTED = 10
+_SPOKEN = ("speech", "")  # domains whose texts are taken for transcripts
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,7 @@ def _outliers(rows: list[_Row]) -> tuple[tuple[str, float], ...]:
     """Speech whose text is far too long or too short for its audio: most are wrong transcripts."""
     groups = collections.defaultdict(list)
     for row in rows:
-        if row.text and row.domain == "speech":
+        if row.text and row.domain in _SPOKEN:
             groups[row.language].append((row.id, len(row.text) / row.seconds))
     found: list[tuple[float, str, float]] = []
     for group in groups.values():
@@ -219,7 +220,7 @@ def _outliers(rows: list[_Row]) -> tuple[tuple[str, float], ...]:
 
 def _spoken(row: _Row) -> str:
     """Words of a transcript. A caption may well fit several sounds, so only speech has them."""
-    return " ".join(re.findall(r"\w+", row.text.lower())) if row.domain == "speech" else ""
+    return " ".join(re.findall(r"\w+", row.text.lower())) if row.domain in _SPOKEN else ""
 
 
 def _groups(rows: list[_Row], key: Any) -> list[list[_Row]]:
@@ -249,7 +250,7 @@ def _page(report: TokenReport) -> str:
         f"{'domain':10} {'split':8} {'rows':>8} {'hours':>9} {'with text':>10} {'speakers':>9}",
     ]
     lines += [
-        f"{share.domain:10} {share.split or '-':8} {share.rows:8d} {share.seconds / 3600:9.3f}"
+        f"{share.domain or '-':10} {share.split or '-':8} {share.rows:8d} {share.seconds / 3600:9.3f}"
         f" {share.with_text:10d} {share.speakers:9d}"
         for share in report.shares
     ]

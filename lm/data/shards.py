@@ -68,15 +68,21 @@ class ShardInfo:
     format: str = FORMAT
 
     def to_json(self) -> str:
-        """One JSON object."""
+        """One JSON object, with its own checksum."""
         values = dataclasses.asdict(self)
         values["skipped"] = [[item.id, item.reason, item.detail] for item in self.skipped]
-        return json.dumps(values)
+        return json.dumps({**values, "sha256": _digest_json(values)})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> ShardInfo:
-        """The inverse of ``to_json``."""
+        """The inverse of ``to_json``.
+
+        Raises:
+            ValueError: The checksum is another.
+        """
         values = json.loads(text)
+        if values.pop("sha256", None) != _digest_json(values):
+            raise ValueError("it does not have the checksum it was given")
         values["skipped"] = tuple(Skipped(*item) for item in values["skipped"])
         return cls(**values)
 
@@ -156,8 +162,9 @@ def read_labels(path: Path, info: ShardInfo) -> pyarrow.Table:
     """
     with _reading(path):
         table = pyarrow.parquet.read_table(path, columns=LABELS, memory_map=True, partitioning=None)
-    table = table.replace_schema_metadata(None)
-    if len(table) != info.rows or _digest_labels(table) != info.labels_sha256:
+        table = table.replace_schema_metadata(None)
+        digest = _digest_labels(table)
+    if len(table) != info.rows or digest != info.labels_sha256:
         raise ShardError(f"{path} is damaged: its labels do not have the checksum they were given")
     return table
 
@@ -190,7 +197,10 @@ class _reading:  # noqa: N801  (reads as a word: with _reading(path))
             raise ShardError(f"there is no token shard {self._path}")
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, (pyarrow.ArrowException, OSError, KeyError, AttributeError)):
+        if isinstance(error, ShardError):
+            return
+        kinds = (pyarrow.ArrowException, OSError, ValueError, KeyError, AttributeError, TypeError)
+        if isinstance(error, kinds):
             raise ShardError(f"{self._path} is damaged: {error}") from error
 
 
@@ -230,5 +240,8 @@ def _digest_codes(codes: ShardCodes) -> str:
 
 
 def _digest_labels(table: pyarrow.Table) -> str:
-    columns = [table.column(name).to_pylist() for name in LABELS]
-    return hashlib.sha256(json.dumps(columns).encode()).hexdigest()
+    return _digest_json([table.column(name).to_pylist() for name in LABELS])
+
+
+def _digest_json(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ...codec.data.sources import (
+    DEFAULT_DOMAIN,
     MANIFEST_SUFFIXES,
     Entry,
     Source,
@@ -163,9 +164,14 @@ def _with_own_id(recording: Recording, seen: dict[str, int]) -> Recording:
 
 
 def _clean(entry: Entry) -> Entry:
-    """Texts that Parquet can hold: half of a surrogate pair becomes a question mark."""
+    """Texts that Parquet can hold (half of a surrogate pair becomes ?), and no domain by default.
+
+    Tasks choose rows by domain, so one that nobody has named must not look like a name.
+    """
     values = {
         name: getattr(entry, name).encode("utf-8", "replace").decode("utf-8").strip()
         for name in ("id", "text", "speaker", "language", "domain")
     }
+    if values["domain"] == DEFAULT_DOMAIN:
+        values["domain"] = ""
     return dataclasses.replace(entry, **values)

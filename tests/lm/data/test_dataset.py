@@ -75,6 +75,7 @@ def test_damage_is_found(make, tmp_path):
         path.write_bytes(broken)
         try:
             now = read_info(path)
+            assert now == info
             assert read_labels(path, now).equals(labels)
             assert np.array_equal(read_codes(path, now).flat, codes.flat)
         except ShardError:

@@ -31,7 +31,7 @@ def test_csv_manifest(make, tmp_path, suffix):
     name = "list.csv" if suffix == "," else "list.tsv"
     header, row = ["file", "text", "split"], ["a.wav", "one", "test"]
     (tmp_path / name).write_text(f"{suffix.join(header)}\n{suffix.join(row)}\n")
-    assert facts(tmp_path / name) == [("a.wav", "one", "", "audio", "test")]
+    assert facts(tmp_path / name) == [("a.wav", "one", "", "", "test")]
 
 
 def test_kaldi(make, tmp_path):
