@@ -250,8 +250,8 @@ def _page(report: TokenReport) -> str:
         f"{'domain':10} {'split':8} {'rows':>8} {'hours':>9} {'with text':>10} {'speakers':>9}",
     ]
     lines += [
-        f"{share.domain or '-':10} {share.split or '-':8} {share.rows:8d} {share.seconds / 3600:9.3f}"
-        f" {share.with_text:10d} {share.speakers:9d}"
+        f"{share.domain or '-':10} {share.split or '-':8} {share.rows:8d}"
+        f" {share.seconds / 3600:9.3f} {share.with_text:10d} {share.speakers:9d}"
         for share in report.shares
     ]
     reasons = ", ".join(f"{count} {reason}" for reason, count in report.skipped.items())
