@@ -1,0 +1,221 @@
+"""The configuration of one training run of the language model, as plain data (no torch here).
+
+:func:`pretrain` and :func:`finetune` give the defaults of the two kinds of run, and every keyword
+changes one field. ``almtok train lm`` and ``almtok finetune`` make their flags from the fields
+below, with the help text that stands beside each.
+"""
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ...codec.train.config import option, read_json_object
+
+PRECISIONS = ("fp32", "bf16")
+SCHEDULES = ("cosine", "constant")
+
+# Fields that change how a run is watched or saved, but not one bit of what it computes: a run
+# folder may be continued with other values of these.
+FREE_FIELDS = frozenset(
+    {
+        "out",
+        "num_workers",
+        "log_every",
+        "checkpoint_every",
+        "checkpoint_minutes",
+        "keep",
+        "validate_every",
+        "validation_items",
+        "samples",
+        "codec",
+        "tensorboard",
+        "progress",
+        "device",
+        "max_skips",
+        "merge",
+    }
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LMTrainingConfig:
+    """All that decides the outcome of a training run of the language model.
+
+    Steps, rates and sizes are our defaults: the paper's own are not known (paper.md 8, D).
+    """
+
+    # What is trained.
+    preset: str = option("mini", "size from scratch: tiny, mini, small")
+    backbone: str | None = option(
+        None, "begin from this pretrained text model (hub id or folder) instead of a preset"
+    )
+    init_from: str | None = option(
+        None, "begin from this language model: run folder, checkpoint or saved model"
+    )
+    model: dict[str, Any] = option(
+        {}, 'JSON object of model fields that differ, e.g. {"pattern": "delay"}'
+    )
+    tokenizer: str | None = option(
+        None, "hub id or folder (default: the base's; from scratch one is trained on the texts)"
+    )
+    text_form: str | None = option(
+        None,
+        "spoken: words of speech written out; written: as it stands; plain: lower-case words only"
+        " (default: the base's, else spoken)",
+    )
+    language: str = option("en", "language of texts whose row does not say one")
+
+    # Adapters (0 trains all weights).
+    lora_rank: int = option(0, "rank of LoRA on the backbone; 0 trains the whole model")
+    lora_alpha: float | None = option(None, "scale of LoRA is alpha / rank (default: 2 x rank)")
+    lora_targets: list[str] = option(
+        [], "names of linear layers in the backbone (default: all those inside its layers)"
+    )
+    lora_dropout: float = option(0.0, "dropout on the input of LoRA")
+    lora_audio: bool = option(
+        True, "train audio tables and heads too and keep them in the adapter (off: a smaller one)"
+    )
+    merge: bool = option(False, "at the end of a LoRA run, write the merged model too (OUT/model)")
+
+    # Data.
+    data: list[str] = option([], "folders of tokens, made by 'almtok tokenize'")
+    validation_data: list[str] = option(
+        [], "held-out folders of tokens (default: the rows of split 'valid' in --data)"
+    )
+    tasks: list[str] = option(
+        ["tts", "asr"], "tasks to learn: a name, a module or a file, with =WEIGHT if not 1"
+    )
+    temperature: float = option(
+        1.0, "of the mixture: 1 in proportion to the rows, more favours small sources"
+    )
+    voices: float = option(0.0, "share of rows with another row of their speaker as the voice")
+    min_seconds: float = option(0.0, "leave out shorter recordings")
+    max_seconds: float | None = option(None, "leave out longer recordings")
+    stream: bool = option(False, "read the shards as a stream: for more rows than memory holds")
+    num_workers: int = option(0, "data loading processes (0: in the training process)")
+
+    # Length and place of the run.
+    out: str = option("runs/lm", "run folder")
+    steps: int = option(10_000, "optimiser steps in all")
+    batch_positions: int = option(4096, "most positions of a micro-batch, padding counted")
+    batch_rows: int | None = option(None, "most rows of a micro-batch")
+    accumulate: int = option(1, "micro-batches of a step, over all processes")
+    seed: int = option(0, "all randomness of the run is a function of this and the step number")
+
+    # Optimiser.
+    lr: float = option(5e-4, "peak learning rate")
+    betas: list[float] = option([0.9, 0.95], "AdamW betas")
+    weight_decay: float = option(0.1, "AdamW weight decay (never on norms and biases)")
+    schedule: str = option("cosine", "learning rate after warm-up: cosine, constant")
+    warmup_steps: int = option(200, "linear warm-up steps")
+    lr_floor: float = option(0.05, "last learning rate as a share of the peak")
+    clip_norm: float = option(1.0, "gradient norm above which gradients are scaled down; 0: never")
+    condition_dropout: float | None = option(
+        None, "share of examples without condition, for guidance (default: the model's)"
+    )
+    max_skips: int = option(10, "stop after so many bad steps in a row")
+
+    # Machine.
+    device: str | None = option(None, "cpu, cuda (default: an accelerator if there is one)")
+    precision: str = option("fp32", "fp32, or bf16: computation in bfloat16, weights in float32")
+    checkpointing: bool = option(False, "compute activations twice to keep fewer of them")
+    shard: bool = option(False, "FSDP2: divide weights and optimiser states over the processes")
+
+    # Watching and saving.
+    log_every: int = option(10, "steps between lines of metrics.jsonl")
+    checkpoint_every: int = option(500, "steps between checkpoints; 0: only at the end")
+    checkpoint_minutes: float = option(30.0, "minutes between checkpoints; 0: by steps only")
+    keep: int = option(2, "checkpoints that are kept")
+    validate_every: int = option(500, "steps between validations; 0: only at the end")
+    validation_items: int = option(64, "held-out rows of each task at a validation")
+    samples: int = option(2, "held-out rows of each task that are generated at a validation")
+    codec: str | None = option(
+        None, "codec folder: samples are heard in TensorBoard, and the saved model has its codec"
+    )
+    tensorboard: bool = option(True, "write OUT/tensorboard")
+    progress: bool = option(True, "show a progress bar")
+
+    def __post_init__(self) -> None:
+        for name, known in (("precision", PRECISIONS), ("schedule", SCHEDULES)):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(known)}; came {getattr(self, name)!r}"
+                )
+        for name in ("steps", "batch_positions", "accumulate", "log_every", "keep", "max_skips"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; came {getattr(self, name)}")
+        for name in ("lora_rank", "warmup_steps", "num_workers", "lora_dropout", "clip_norm"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative; came {getattr(self, name)}")
+        if len(self.betas) != 2:
+            raise ValueError(f"betas must be two numbers; came {self.betas}")
+        if not self.lr > 0:
+            raise ValueError(f"lr must be positive; came {self.lr}")
+        if self.backbone is not None and self.init_from is not None:
+            raise ValueError(
+                f"begin from a text model or from a language model, not both; came backbone "
+                f"{self.backbone!r} and init_from {self.init_from!r}"
+            )
+        if self.lora_rank and self.init_from is None and self.backbone is None:
+            raise ValueError(
+                "LoRA adapts a trained model: give init_from (or backbone), or lora_rank 0"
+            )
+        if self.stream and (self.temperature != 1 or self.voices):
+            raise ValueError("a stream knows neither temperature nor voices: use stream=False")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "LMTrainingConfig":
+        """The config of some of its fields; unknown ones are refused with the nearest name."""
+        known = [field.name for field in dataclasses.fields(cls)]
+        for key in values:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"unknown training option {key!r}{hint}")
+        return cls(**values)
+
+    @classmethod
+    def from_json(cls, path: str | os.PathLike[str]) -> "LMTrainingConfig":
+        """The config that a JSON file describes (any subset of the fields)."""
+        return cls.from_dict(read_json_object(path))
+
+    def differences(self, other: "LMTrainingConfig") -> list[str]:
+        """Fields of ``other`` that would make it another run, as ``name: mine -> other's``."""
+        free = set(FREE_FIELDS)
+        if self.schedule == other.schedule == "constant":
+            free.add("steps")  # nothing but the end depends on it then
+        return [
+            f"{field.name}: {mine!r} -> {theirs!r}"
+            for field in dataclasses.fields(self)
+            if field.name not in free
+            and (mine := getattr(self, field.name)) != (theirs := getattr(other, field.name))
+        ]
+
+
+def pretrain(**changes: Any) -> LMTrainingConfig:
+    """All weights, from scratch or from a pretrained text model."""
+    return LMTrainingConfig.from_dict(changes)
+
+
+# What differs when a trained model learns a voice, a task or a domain from little data.
+FINETUNE: dict[str, Any] = {
+    "lora_rank": 16,
+    "steps": 1000,
+    "warmup_steps": 20,
+    "lr": 3e-4,
+    "weight_decay": 0.0,
+    "checkpoint_every": 200,
+    "validate_every": 200,
+}
+
+
+def finetune(**changes: Any) -> LMTrainingConfig:
+    """An adapter on a trained model; ``lora_rank=0`` trains all its weights, at a lower rate."""
+    rates = {"lr": 5e-5} if changes.get("lora_rank") == 0 else {}
+    return LMTrainingConfig.from_dict({**FINETUNE, **rates, **changes})

@@ -1,0 +1,308 @@
+"""From the configuration to what a run learns from: tasks, mixtures, held-out rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch.utils.data import Dataset
+
+from ...codec.train.draws import draw_unit
+from ..config import AudioLMConfig
+from ..data.batches import Collator, SequenceLength
+from ..data.dataset import EmptySelection, TokenDataset, read_infos, shard_paths
+from ..data.mixing import MixedDataset, Sample, TaskSource
+from ..data.rows import TokenRow
+from ..data.shards import ShardInfo
+from ..data.stream import StreamLoader, TokenStream
+from ..layouts import TaskLayout
+from ..sequences import Example
+from ..text.encoder import TextEncoder
+from .batches import Batches, BucketBatches
+from .config import LMTrainingConfig
+
+
+class LearnableTask(Protocol):
+    """What training asks of a task; `almtok.tasks` has them."""
+
+    @property
+    def name(self) -> str:
+        """As the model knows it."""
+        ...
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Rows that it learns from; empty: all."""
+        ...
+
+    @property
+    def draws(self) -> bool:
+        """Whether an example depends on `row.draw`."""
+        ...
+
+    @property
+    def layout(self) -> TaskLayout:
+        """Conditions and target."""
+        ...
+
+    def to_example(self, row: TokenRow, tokenizer: Any) -> Example:
+        """An example of a row; ValueError if it makes none."""
+        ...
+
+
+FindTask = Callable[[str], LearnableTask]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A task, and how much it counts."""
+
+    task: LearnableTask
+    weight: float
+
+    @property
+    def needs_text(self) -> bool:
+        """Whether a row without text is of no use."""
+        slots = (*self.task.layout.conditions, self.task.layout.target)
+        return any(slot.kind == "text" and slot.required for slot in slots)
+
+    @property
+    def takes_voice(self) -> bool:
+        """Whether another row of the speaker can be a condition."""
+        return any(slot.voice for slot in self.task.layout.conditions)
+
+
+def choose(config: LMTrainingConfig, find_task: FindTask) -> list[Choice]:
+    """The tasks of a run.
+
+    Raises:
+        ValueError: there are none, one is unknown or named twice, or a weight is not positive.
+    """
+    choices = []
+    for text in config.tasks:
+        name, equals, weight = text.rpartition("=")
+        try:
+            number = float(weight) if equals else 1.0
+        except ValueError:
+            raise ValueError(f"a task is written NAME or NAME=WEIGHT; came {text!r}") from None
+        if not number > 0:
+            raise ValueError(f"the weight of a task must be positive; came {text!r}")
+        choices.append(Choice(find_task(name if equals else text), number))
+    names = [choice.task.name for choice in choices]
+    if not names or len(set(names)) != len(names):
+        raise ValueError(f"different tasks, at least one, are expected; came {names}")
+    return choices
+
+
+def read_info(config: LMTrainingConfig) -> ShardInfo:
+    """Codec and sizes of the tokens; those of all folders must be of one codec.
+
+    Raises:
+        ValueError: no tokens, or of several codecs.
+    """
+    if not config.data:
+        raise ValueError("no tokens to learn from: give --data a folder that almtok tokenize made")
+    return read_infos(shard_paths([*config.data, *config.validation_data]), None)[0]
+
+
+def training_texts(config: LMTrainingConfig, choices: Sequence[Choice]) -> Iterator[str]:
+    """Texts of the training rows in the form the model will see, each once, to make a tokenizer."""
+    encoder = TextEncoder(_NoTokenizer(), config.text_form or "spoken", config.language)  # type: ignore[arg-type]
+    seen = set()
+    for choice in choices:
+        slots = (*choice.task.layout.conditions, choice.task.layout.target)
+        spoken = any(slot.spoken for slot in slots)
+        if not any(slot.kind == "text" for slot in slots):
+            continue
+        for rows in _datasets(config, choice, config.data, "train"):
+            for place in range(len(rows)):
+                row = rows.labels(place)
+                if not row.text or (row.text, spoken) in seen:
+                    continue
+                seen.add((row.text, spoken))
+                try:
+                    yield encoder.form_of(row.text, spoken=spoken, language=row.language or None)
+                except ValueError:  # no normaliser for this language, or nothing to say
+                    yield row.text
+
+
+def training_batches(
+    config: LMTrainingConfig,
+    choices: Sequence[Choice],
+    lm: AudioLMConfig,
+    texts: TextEncoder,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    pin_memory: bool = False,
+) -> Batches:
+    """This process's micro-batches.
+
+    Raises:
+        ValueError: a task finds no rows.
+    """
+    dropout = config.condition_dropout
+    dropout = lm.condition_dropout if dropout is None else dropout
+    collate = Collator(lm, texts.eos_id)
+    if config.stream:
+        stream = TokenStream(
+            config.data,
+            _Make(tuple(choices), texts, dropout),
+            _Measure(lm),
+            budget=config.batch_positions,
+            max_rows=config.batch_rows,
+            seed=config.seed,
+            rank=rank,
+            world=world,
+            fingerprint=lm.codec_fingerprint,
+            split="train",
+            min_seconds=config.min_seconds,
+            max_seconds=config.max_seconds,
+        )
+        return StreamLoader(stream, collate, num_workers=config.num_workers)
+    mixture = MixedDataset(
+        [s for choice in choices for s in _sources(config, choice, config.data, "train")],
+        texts,
+        _Fits(lm),
+        temperature=config.temperature,
+        condition_dropout=dropout,
+        seed=config.seed,
+    )
+    return BucketBatches(
+        mixture,
+        collate,
+        budget=config.batch_positions,
+        max_rows=config.batch_rows,
+        seed=config.seed,
+        rank=rank,
+        world=world,
+        num_workers=config.num_workers,
+        pin_memory=pin_memory,
+    )
+
+
+def held_out(
+    config: LMTrainingConfig, choices: Sequence[Choice], lm: AudioLMConfig, texts: TextEncoder
+) -> dict[str, Dataset[Sample]]:
+    """Held-out rows by task, the same ones every time; tasks without any are left out.
+
+    Raises:
+        ValueError: held-out folders were given, and a task finds nothing in them.
+    """
+    found: dict[str, Dataset[Sample]] = {}
+    explicit = bool(config.validation_data)
+    for choice in choices:
+        # Folders of their own may be all of one piece; else only what tokenizing held out.
+        splits = ("valid", None) if explicit else ("valid",)
+        for split in splits:
+            try:
+                sources = _sources(config, choice, config.validation_data or config.data, split)
+            except EmptySelection:
+                if explicit and split is None:
+                    raise
+                continue
+            rows = sum(len(source.dataset) for source in sources)
+            found[choice.task.name] = MixedDataset(
+                sources,
+                texts,
+                _Fits(lm, config.batch_positions),
+                rows_per_epoch=min(rows, config.validation_items),
+            )
+            break
+    return found
+
+
+def _sources(
+    config: LMTrainingConfig, choice: Choice, folders: list[str], split: str | None
+) -> list[TaskSource]:
+    return [
+        TaskSource(
+            dataset=rows,
+            task=choice.task.name,
+            to_example=choice.task.to_example,
+            weight=choice.weight,
+            companions=config.voices if choice.takes_voice else 0.0,
+            varies=choice.task.draws,
+        )
+        for rows in _datasets(config, choice, folders, split)
+    ]
+
+
+def _datasets(
+    config: LMTrainingConfig, choice: Choice, folders: list[str], split: str | None
+) -> list[TokenDataset]:
+    """Rows of a task, one dataset for each of its domains that has some."""
+    found: list[TokenDataset] = []
+    domains: tuple[str | None, ...] = choice.task.domains or (None,)
+    for domain in domains:
+        try:
+            rows = TokenDataset(
+                folders,
+                split=split,
+                domain=domain,
+                min_seconds=config.min_seconds,
+                max_seconds=config.max_seconds,
+                needs_text=choice.needs_text,
+            )
+        except EmptySelection as error:
+            if domain == domains[-1] and not found:
+                raise EmptySelection(f"task {choice.task.name!r}: {error}") from error
+            continue
+        found.append(rows)
+    return found
+
+
+class _NoTokenizer:
+    """Texts have a form before there is a tokenizer."""
+
+    eos_token_id = 0
+
+
+@dataclass(frozen=True)
+class _Fits:
+    """Positions of an example; an example that the model has no positions for is of no use."""
+
+    config: AudioLMConfig
+    most: int | None = None
+
+    def __call__(self, example: Example) -> int:
+        length = SequenceLength(self.config)(example)
+        most = self.config.max_positions
+        if self.most is not None:
+            most = min(most, self.most)
+        return length if length <= most else 0
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """:class:`_Fits` for samples of a stream."""
+
+    config: AudioLMConfig
+
+    def __call__(self, sample: Sample) -> int:
+        return _Fits(self.config)(sample.example)
+
+
+@dataclass(frozen=True)
+class _Make:
+    """The samples of a row of a stream; its draw decides all that is random."""
+
+    choices: tuple[Choice, ...]
+    texts: TextEncoder
+    dropout: float
+
+    def __call__(self, row: TokenRow) -> Iterator[Sample]:
+        most = max(choice.weight for choice in self.choices)
+        for number, choice in enumerate(self.choices):
+            task = choice.task
+            if task.domains and row.domain not in task.domains:
+                continue
+            if draw_unit(row.draw, "task", number) >= choice.weight / most:
+                continue
+            try:
+                example = task.to_example(row, self.texts)
+            except ValueError:  # an empty text, say
+                continue
+            drop = draw_unit(row.draw, "condition", number) < self.dropout
+            yield Sample(example, drop, task.name)

@@ -1,0 +1,49 @@
+"""FSDP2: weights, gradients and optimiser states divided over the processes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from ..model import AudioLM
+
+
+def shard(lm: AudioLM, world: int) -> None:
+    """Divide a model over all processes, layer by layer of its backbone; on CPU through gloo.
+
+    Every process must hold the same weights. Audio tables and heads, whose methods are called
+    besides `forward`, stay with the root: they are whole as long as a step lasts.
+    """
+    kind = next(lm.parameters()).device.type
+    mesh = init_device_mesh(kind, (world,))
+    for layer in lm.backbone.get_decoder().layers:
+        fully_shard(layer, mesh=mesh)
+    fully_shard(lm, mesh=mesh, reshard_after_forward=False)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The full value of a tensor; all processes must ask for it together."""
+    value = tensor.detach()
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+@torch.no_grad()
+def copy_whole(target: Tensor, value: Tensor) -> None:
+    """Write a full value into a tensor that may be divided."""
+    target.copy_(like(target, value))
+
+
+def like(target: Tensor, value: Tensor) -> Tensor:
+    """A full value, divided as another tensor is."""
+    value = value.to(target.device, target.dtype)
+    if isinstance(target, DTensor):
+        return distribute_tensor(value, target.device_mesh, target.placements)
+    return value
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Whether parameters are divided."""
+    return any(isinstance(p, DTensor) for p in module.parameters())

@@ -1,0 +1,182 @@
+"""What a run begins from: a size, a pretrained text model, or a language model of ours."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...codec.train.checkpoint import CheckpointError
+from ...codec.train.draws import draw_int
+from ..config import PRESETS, AudioLMConfig
+from ..data.shards import ShardInfo
+from ..model import AudioLM
+from ..processor_files import NAME, read_processor
+from ..text.encoder import TextEncoder
+from ..text.tokenizer import load_tokenizer, train_tokenizer
+from .config import LMTrainingConfig
+
+
+@dataclass(frozen=True)
+class Start:
+    """A model before its first step, and how it reads texts."""
+
+    lm: AudioLM
+    texts: TextEncoder
+
+
+def build_start(
+    config: LMTrainingConfig,
+    info: ShardInfo,
+    task_names: Iterable[str],
+    make_texts: Callable[[], Iterable[str]],
+) -> Start:
+    """Build or load the model; the same call gives the same weights.
+
+    Args:
+        config: of the run.
+        info: of the tokens.
+        task_names: of the run; new ones take a spare control token.
+        make_texts: to train a tokenizer on, if one has to be made.
+
+    Raises:
+        ValueError: the model belongs to another codec than the tokens, or takes other codes.
+        CheckpointError: an explicit source is missing.
+    """
+    torch.manual_seed(draw_int(config.seed, "init"))
+    if config.init_from is not None:
+        return _from_ours(config, config.init_from, info, task_names)
+    if config.preset not in PRESETS:
+        AudioLMConfig.preset(config.preset)  # its error lists the names
+    codec = {
+        "num_codebooks": info.num_codebooks,
+        "codebook_size": info.codebook_size,
+        "codec_fingerprint": info.fingerprint,
+    }
+    for name, value in codec.items():
+        if config.model.get(name, value) != value:
+            raise ValueError(f"the tokens have {name} {value}; came {config.model[name]}")
+    values = {**config.model, **codec}
+    source = config.tokenizer or config.backbone
+    if source is None:
+        tokenizer = _own_tokenizer(config, make_texts)
+        ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+        values["backbone"] = {**ends, "bos_token_id": None, **values.get("backbone", {})}
+    else:
+        tokenizer = load_tokenizer(source)
+        if config.backbone is None:
+            sizes = {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id}
+            values["backbone"] = {**sizes, "bos_token_id": None, **values.get("backbone", {})}
+    lm_config = AudioLMConfig.preset(config.preset, **values)
+    _add_tasks(lm_config, task_names)
+    if config.backbone is not None:
+        with _named(config.backbone):
+            lm = AudioLM.from_backbone(config.backbone, lm_config, dtype=torch.float32)
+    else:
+        lm = AudioLM(lm_config)
+    return Start(lm, TextEncoder(tokenizer, config.text_form or "spoken", config.language))  # type: ignore[arg-type]
+
+
+def model_folder(source: str) -> str:
+    """The folder of a saved model that a path means, or a hub id as it is.
+
+    Raises:
+        CheckpointError: the path exists, but holds no language model.
+    """
+    folder = Path(source)
+    if not folder.exists():
+        return source
+    for place in (folder, folder / "model", folder.parent.parent / "model"):
+        is_checkpoint = (folder / "state.json").exists()
+        if place == folder.parent.parent / "model" and not is_checkpoint:
+            continue
+        if (place / "config.json").is_file() and (place / "model.safetensors").is_file():
+            return str(place)
+    raise CheckpointError(f"no language model to begin from: {source} holds none")
+
+
+def _from_ours(
+    config: LMTrainingConfig, source: str, info: ShardInfo, task_names: Iterable[str]
+) -> Start:
+    folder = model_folder(source)
+    with _named(source):
+        lm = AudioLM.from_pretrained(folder, dtype=torch.float32)
+    known = lm.config
+    if (known.num_codebooks, known.codebook_size) != (info.num_codebooks, info.codebook_size):
+        raise ValueError(
+            f"{source} takes {known.num_codebooks} x {known.codebook_size} codes, the tokens have"
+            f" {info.num_codebooks} x {info.codebook_size}"
+        )
+    if known.codec_fingerprint not in (None, info.fingerprint):
+        raise ValueError(
+            f"{source} speaks the codes of codec {known.codec_fingerprint}, the tokens were made by"
+            f" codec {info.fingerprint}: their codes do not mean the same sounds"
+        )
+    known.codec_fingerprint = info.fingerprint
+    for name, value in config.model.items():
+        if name not in ("first_codebook_weight", "text_weight", "condition_dropout"):
+            raise ValueError(f"{source} is a model already: its {name} cannot be changed")
+        setattr(known, name, value)
+    _add_tasks(known, task_names)
+    form, language = config.text_form, config.language
+    if (Path(folder) / NAME).exists():
+        files = read_processor(folder, {})
+        form, language = form or files.text_form, files.language or language
+    tokenizer = load_tokenizer(config.tokenizer or folder)
+    return Start(lm, TextEncoder(tokenizer, form or "spoken", language))  # type: ignore[arg-type]
+
+
+def _add_tasks(config: AudioLMConfig, names: Iterable[str]) -> None:
+    """New tasks take spare control tokens, in the order in which they come.
+
+    Raises:
+        ValueError: there is no token left.
+    """
+    new = [name for name in names if name not in config.tasks]
+    if len(config.tasks) + len(new) > config.num_task_slots:
+        raise ValueError(
+            f"the model has control tokens for {config.num_task_slots} tasks: there is none for"
+            f" {', '.join(new)} beside {', '.join(config.tasks)}"
+        )
+    config.tasks = [*config.tasks, *new]
+
+
+def _own_tokenizer(config: LMTrainingConfig, make_texts: Callable[[], Iterable[str]]) -> Any:
+    """The run's own tokenizer: trained when the run begins, found there when it goes on.
+
+    The first process makes it; the others wait for it.
+    """
+    from accelerate import PartialState
+
+    place = Path(config.out) / "tokenizer"
+    with PartialState().main_process_first():
+        if not place.exists():
+            backbone = config.model.get("backbone", {})
+            size = backbone.get("vocab_size", PRESETS[config.preset]["backbone"]["vocab_size"])
+            aside = place.with_name(f"tokenizer.tmp-{os.getpid()}")
+            shutil.rmtree(aside, ignore_errors=True)
+            train_tokenizer(make_texts(), vocab_size=size).save_pretrained(aside)
+            os.replace(aside, place)
+    return load_tokenizer(place)
+
+
+class _named:
+    """Says which source it was that could not be read."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, OSError) and not isinstance(error, CheckpointError):
+            raise CheckpointError(
+                f"no model to begin from: {self._source} is neither a folder with one nor a hub"
+                f" id that can be read ({str(error).splitlines()[0]})"
+            ) from error
