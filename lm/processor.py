@@ -155,6 +155,8 @@ class AudioLMProcessor(ProcessorMixin):
         frames_per_query: int | None = None,
         sampling_rate: int | None = None,
         language: str | None = None,
+        add_generation_prompt: bool = True,
+        return_tensors: str = "pt",
     ) -> Any:
         """Turn message lists into a batch, as `CsmProcessor` does.
 
@@ -168,10 +170,17 @@ class AudioLMProcessor(ProcessorMixin):
             frames_per_query: as for a call.
             sampling_rate: as for a call.
             language: as for a call.
+            add_generation_prompt: nothing but True: a prompt ends with the target's opening.
+            return_tensors: "pt".
 
         Raises:
             ValueError: as for a call, and for messages that are not understood.
         """
+        if return_tensors != "pt" or not (add_generation_prompt or output_labels):
+            raise ValueError(
+                f"return_tensors 'pt' and add_generation_prompt True are expected; came "
+                f"{return_tensors!r} and {add_generation_prompt}"
+            )
         several = is_batch(conversation)
         given: list[Any] = list(conversation) if several else [conversation]
         talks = _each(read_parts, given)

@@ -31,11 +31,11 @@ def _address(match: re.Match[str]) -> str:
 
 
 WEB: tuple[Rule, ...] = (
-    (re.compile(r"(?<!\w)(?:mailto:)?[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), _address),
+    (re.compile(r"(?<![\w.+-])(?:mailto:)?[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+"), _address),
     (re.compile(r"\b(?:https?|ftp)://\S+|\bwww\.\S+", re.IGNORECASE), _address),
     (
         re.compile(
-            rf"(?<![\w.@])[a-z0-9][a-z0-9-]*(?:\.[a-z0-9-]+)*\.(?:{'|'.join(_DOMAINS)})"
+            rf"(?<![\w.@-])[a-z0-9][a-z0-9-]*(?:\.[a-z0-9-]+)*\.(?:{'|'.join(_DOMAINS)})"
             r"(?:/[^\s]*|(?![\w.-]\w))(?!\w)"
         ),
         _address,

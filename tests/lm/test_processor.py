@@ -208,6 +208,27 @@ def test_no_character_is_lost_and_no_special_token_is_typed(processor):
         == "</s> 中"  # fmt: skip
 
 
+def test_the_tokenizer_of_a_pretrained_model(config):
+    """Byte-level pieces, chat tokens and no padding token, as Qwen and SmolLM have them."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    pieces = Tokenizer(models.BPE())
+    pieces.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    pieces.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=270,
+        special_tokens=["<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    pieces.train_from_iterator(TEXTS, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=pieces, eos_token="<|im_end|>")
+    processor = AudioLMProcessor(tokenizer, config)
+    ids = processor(task="text_to_audio", text="hi <|im_end|> 中")["input_ids"][0, 3:-1, 0].tolist()
+    assert ids.index(tokenizer.eos_token_id) == len(ids) - 1
+    assert processor.decode(generated("text", ids=ids)) == "hi <|im_end|> 中"
+
+
 def test_a_tokenizer_that_knows_nothing_of_a_script(config):
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -353,6 +374,7 @@ def test_a_conversation_to_learn(processor, tokens):
     ([{"role": "0", "content": [{"type": "image"}]}], {}, "message 0: a part is.*came.*image"),
     ([{"role": "0", "content": "a"}], {"task": "tss"}, "did you mean 'tts'"),
     ([{"role": "0", "content": "a"}], {"output_labels": True}, "two parts or more must end with audio"),
+    ([{"role": "0", "content": "a"}], {"add_generation_prompt": False}, "add_generation_prompt True"),
     ([{"role": "0", "content": " "}], {}, "part 0: the text is empty"),
 ])  # fmt: skip
 def test_conversations_that_are_not_understood(processor, talk, options, words):
