@@ -14,7 +14,9 @@ def test_snippets_give_what_their_comments_say(root, monkeypatch):
         lines = snippet.splitlines()
         for node in ast.parse(snippet).body:
             code = ast.unparse(node)
-            said = re.search(r"#\s(.*)", " ".join(lines[node.end_lineno - 1 : node.end_lineno + 1]))
+            own, *following = lines[node.end_lineno - 1 : node.end_lineno + 1]
+            below = following[0] if following and following[0].startswith("#") else ""
+            said = re.search(r"#\s(.*)", own + below)
             if isinstance(node, ast.Expr) and said:
                 assert eval(code, names) == ast.literal_eval(said[1])
                 shown += 1
