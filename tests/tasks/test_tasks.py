@@ -12,6 +12,7 @@ from almtok.lm.data.rows import TokenRow
 from almtok.lm.sequences import AudioSegment, TextSegment, build_sequence
 from almtok.lm.text.encoder import TextEncoder
 from almtok.tasks import base
+
 from ..lm.toy import EOS, toy_codes, toy_config
 
 DOCS = Path(base.__file__).parent.parent / "docs" / "tasks.md"

@@ -1,0 +1,72 @@
+"""Self-check: the model reads its own codes back, with its ASR task; no audio is decoded.
+
+Two questions to the same model: what would you write down (the diff), and how likely is the text
+that was wanted (the confidence)?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..codec.tokens import AudioTokens
+from ..lm.composer import Reading
+from ..lm.generation import Finish
+from ..lm.score import score
+from ..lm.sequences import build_sequence
+from .bundle import Bundle
+from .controls import DEFAULT, Controls
+from .diff import Diff, word_diff
+
+
+@dataclass(frozen=True)
+class Reread:
+    """What the model hears in codes that were to say a text."""
+
+    heard: str
+    diff: Diff  # of the text in its spoken form
+    confidence: float  # geometric mean probability of the text's ids, given the codes
+    finish: Finish  # of the reading
+
+    @property
+    def good(self) -> bool:
+        """Whether every word was heard."""
+        return not self.diff.errors
+
+
+def reread(
+    bundle: Bundle,
+    audio: Sequence[AudioTokens],
+    texts: Sequence[str],
+    *,
+    controls: Controls = DEFAULT,
+) -> list[Reread]:
+    """Read codes back, each against the text that it was to say."""
+    quiet = Controls(language=controls.language, batch_size=controls.batch_size)
+    made = bundle.run(
+        "asr",
+        [{"audio": tokens} for tokens in audio],
+        seconds=[tokens.duration for tokens in audio],
+        controls=quiet,
+    )
+    confidences = _confidences(bundle, audio, texts, controls)
+    wanted = [bundle.texts.form_of(text, spoken=True, language=controls.language) for text in texts]
+    return [
+        Reread(one.text or "", word_diff(text, one.text or ""), confidence, one.row.finish)
+        for one, text, confidence in zip(made, wanted, confidences, strict=True)
+    ]
+
+
+def _confidences(
+    bundle: Bundle, audio: Sequence[AudioTokens], texts: Sequence[str], controls: Controls
+) -> list[float]:
+    reading = Reading(language=controls.language)
+    sequences = [
+        build_sequence(
+            bundle.processor.composer.example("asr", {"audio": tokens}, text, reading),
+            bundle.lm.config,
+            eos_id=bundle.texts.eos_id,
+        )
+        for tokens, text in zip(audio, texts, strict=True)
+    ]
+    return [one.confidence for one in score(bundle.lm, sequences, batch_size=controls.batch_size)]

@@ -1,0 +1,39 @@
+"""What a caller may say about generation: everything has the task's own default.
+
+No torch here: the command line makes these before anything is loaded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Controls:
+    """Sampling, guidance, lengths and rate; None leaves it to the task."""
+
+    temperature: float | None = None  # 0: the likeliest always
+    top_k: int | None = None
+    top_p: float | None = None
+    repetition_penalty: float | None = None
+    guidance_scale: float | None = None  # 1 is off
+    max_seconds: float | None = None  # of audio that is made
+    frames_per_query: int | None = None  # w; the codec's own by default
+    language: str | None = None  # of spoken texts; the processor's by default
+    batch_size: int = 8  # prompts at once
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1; came {self.batch_size}")
+        if self.max_seconds is not None and not self.max_seconds > 0:
+            raise ValueError(f"max_seconds must be positive; came {self.max_seconds}")
+
+    @property
+    def sampling(self) -> dict[str, float | int]:
+        """Fields of a SamplingConfig that are given."""
+        names = ("temperature", "top_k", "top_p", "repetition_penalty")
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+DEFAULT = Controls()

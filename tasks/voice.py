@@ -1,0 +1,44 @@
+"""A voice: a short recording of somebody, and what is said in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..codec.audio import AudioError
+from ..codec.tokens import AudioTokens
+from .bundle import Bundle
+from .controls import DEFAULT, Controls
+
+LONGEST = 30.0  # seconds; more costs time and teaches nothing
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A reference that speech is to sound like."""
+
+    tokens: AudioTokens
+    text: str | None = None  # what is said in it; without it the voice is copied less well
+
+
+def load_voice(
+    bundle: Bundle, audio: Any, text: str | None = None, *, controls: Controls = DEFAULT
+) -> Voice:
+    """Make a voice of a reference: a file, samples or tokens.
+
+    Raises:
+        ValueError: if it is corrupt, silent, shorter than 0.3 s, too long, or its tokens are of
+            another codec; the reason is named.
+    """
+    try:
+        tokens = bundle.tokens(audio, controls=controls, voice=True)
+    except AudioError as error:
+        raise ValueError(f"the reference for the voice cannot be used: {error}") from error
+    most = min(LONGEST, bundle.seconds_of_room(0.4, tokens.frames_per_query))
+    if tokens.duration > most:
+        raise ValueError(
+            f"the reference has {tokens.duration:.1f} s, at most {most:.1f} s are expected: cut it"
+        )
+    if text is not None:
+        bundle.texts.form_of(text, spoken=True, language=controls.language)  # an error now
+    return Voice(tokens, text)

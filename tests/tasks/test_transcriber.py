@@ -1,0 +1,118 @@
+"""Writing down: exact lines, long audio in windows, silence, captions; making sound."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from almtok.codec.audio import AudioError, write_audio
+from almtok.tasks.bundle import Bundle
+from almtok.tasks.maker import Maker
+from almtok.tasks.merge import join_texts
+from almtok.tasks.transcriber import Transcriber, _spans
+
+from .conftest import GREEDY, LINES, SOUND
+
+FIRST, SECOND = LINES
+
+
+@pytest.fixture(scope="module")
+def transcriber(learned):
+    return Transcriber(learned.bundle)
+
+
+def test_codes_are_read_exactly(transcriber, learned):
+    found = transcriber.transcribe_all([learned.tokens[text] for text in LINES])
+    assert [one.text for one in found] == list(LINES)
+    assert all(one.confidence > 0.8 and not one.problems and not one.silent for one in found)
+
+
+def test_text_to_file_to_text(transcriber, learned, tmp_path):
+    learned.bundle.save(learned.tokens[SECOND], tmp_path / "line.wav")
+    found = transcriber.transcribe(tmp_path / "line.wav")
+    assert found.text == SECOND
+    assert found.rtf > 0
+
+
+def test_long_audio_is_heard_in_windows(transcriber, learned):
+    long = learned.bundle.join([learned.tokens[FIRST]] * 4)
+    one = learned.tokens[FIRST].duration
+    found = transcriber.transcribe(long, window_seconds=one + 1e-3, overlap_seconds=0.0)
+    assert len(found.windows) == 4
+    assert found.text == " ".join([FIRST] * 4)
+    assert found.windows[-1].stop == pytest.approx(long.duration)
+
+
+def test_silence_is_an_empty_text(transcriber, tmp_path):
+    write_audio(tmp_path / "still.wav", np.zeros(30_000, np.float32), 24_000)
+    found = transcriber.transcribe(tmp_path / "still.wav")
+    assert found.text == "" and found.silent and found.confidence == 1.0
+    assert transcriber.describe(tmp_path / "still.wav").text == ""
+
+
+def test_audio_that_is_none_is_refused(transcriber, tmp_path, learned):
+    (tmp_path / "bad.flac").write_bytes(b"no sound")
+    with pytest.raises(AudioError, match="corrupt"):
+        transcriber.transcribe(tmp_path / "bad.flac")
+    with pytest.raises(AudioError, match="missing"):
+        transcriber.transcribe(tmp_path / "gone.flac")
+    other = dataclasses.replace(learned.tokens[FIRST], fingerprint="another")
+    with pytest.raises(ValueError, match="another"):
+        transcriber.transcribe(other)
+    with pytest.raises(ValueError, match="overlap_seconds < window_seconds"):
+        transcriber.transcribe(learned.tokens[FIRST], window_seconds=2, overlap_seconds=2)
+
+
+@pytest.mark.parametrize(("frames", "window", "overlap"), [(5, 9, 2), (10, 9, 3), (300, 50, 12)])
+def test_windows_cover_everything_and_overlap(frames, window, overlap):
+    spans = _spans(frames, window, overlap)
+    assert spans[0][0] == 0 and spans[-1][1] == frames
+    for (first, stop), (following, _) in zip(spans, spans[1:], strict=False):
+        assert first < following <= stop - overlap + 1
+        assert stop - first == window
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "most", "joined"),
+    [
+        ("a b c d", "c d e f", 4, "a b c d e f"),
+        ("The cat sat on the ma", "sad on the mat, and", 4, "The cat sat on the mat, and"),
+        ("one two", "three four", 2, "one two three four"),
+        ("one two", "two three", 0, "one two two three"),
+        ("", "one", 3, "one"),
+        ("One, two.", "TWO three", 2, "One, two. three"),
+        # Words that are alike but too far from the seam to be the same.
+        ("go a b c", "d e f go", 2, "go a b c d e f go"),
+    ],
+)
+def test_texts_are_joined_where_they_agree(left, right, most, joined):
+    assert join_texts(left, right, most_overlap=most) == joined
+
+
+def test_a_sound_is_described_and_made(transcriber, learned):
+    assert transcriber.describe(learned.tokens[SOUND]).text == SOUND
+    sound = Maker(learned.bundle, GREEDY).sound(SOUND)
+    assert sound.tokens.codes.equal(learned.tokens[SOUND].codes)
+    assert sound.finish == "end" and sound.duration > 0.5
+
+
+def test_a_sound_goes_on(learned):
+    tokens = learned.tokens[SOUND]
+    maker = Maker(learned.bundle, GREEDY)
+    whole = maker.go_on(learned.bundle.cut(tokens, 0, 4))
+    assert whole.tokens.codes.equal(tokens.codes)
+    short = maker.go_on(learned.bundle.cut(tokens, 0, 4), seconds=0.16)
+    assert short.tokens.codes.equal(tokens.codes[:, :6]) and short.finish == "max_length"
+    with pytest.raises(ValueError, match="room for"):
+        maker.go_on(learned.bundle.join([tokens] * 50))
+
+
+def test_a_folder_is_loaded_as_it_was_saved(learned):
+    bundle = Bundle.from_pretrained(learned.folder)
+    assert Transcriber(bundle).transcribe(learned.tokens[FIRST]).text == FIRST
+    assert bundle.codec.fingerprint == learned.bundle.codec.fingerprint
+
+
+def test_a_folder_without_checkpoint_is_named(tmp_path):
+    with pytest.raises(ValueError, match="no checkpoint of a language model"):
+        Bundle.from_pretrained(tmp_path)
