@@ -33,12 +33,21 @@ class TokenizeConfig:
 
     rows_per_shard: int = 512
     """Recordings that are looked at per shard: what a killed run has to repeat at most."""
-    batch_seconds: float = 80.0
-    """Seconds of audio, padding counted, that are encoded at once. Codes do not depend on it."""
+    batch_seconds: float | None = None
+    """Seconds of audio, padding counted, that are encoded at once. Codes do not depend on it.
+
+    None: 20 on a CPU (measured fastest: more falls out of its caches), 240 on an accelerator.
+    """
     buffer_seconds: float = 600.0
     """Seconds that are decoded ahead and sorted by length before they are cut into batches."""
     threads: int = 2
     """Threads that decode audio while the codec computes."""
+
+    def seconds_at_once(self, device: str) -> float:
+        """Seconds of audio per batch on a kind of device: cpu, cuda, ..."""
+        if self.batch_seconds is not None:
+            return self.batch_seconds
+        return 20.0 if device == "cpu" else 240.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_seconds < self.max_seconds:
@@ -47,8 +56,9 @@ class TokenizeConfig:
                 f" {self.max_seconds}"
             )
         for name in ("rows_per_shard", "batch_seconds", "buffer_seconds", "threads"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} must be positive, got {value}")
         if not 0 <= self.valid_share < 1:
             raise ValueError(f"valid_share must lie in [0, 1), got {self.valid_share}")
         if self.frames_per_query is not None and self.frames_per_query < 1:

@@ -188,6 +188,7 @@ def _encode_shards(
     total = sum(plan.info(number).last - plan.info(number).first for number in numbers)
     todo = sum(info.last - info.first for info in left)
     rate = plan.blank.sample_rate
+    at_once = int(plan.config.seconds_at_once(codec.device.type) * rate)
     started, seconds = time.monotonic(), 0.0
     with tqdm(
         total=total,
@@ -208,7 +209,7 @@ def _encode_shards(
                     codec,
                     clips,
                     frames_per_query=plan.frames_per_query,
-                    batch_samples=int(plan.config.batch_seconds * rate),
+                    batch_samples=at_once,
                 ):
                     rows += batch
                     seconds += sum(row.num_samples for row in batch) / rate
