@@ -16,6 +16,7 @@ COMMANDS = [
     ["decode"],
     ["plan"],
     ["prior"],
+    ["tokenize"],
     ["train"],
     ["train", "codec"],
     ["evaluate"],

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ...codec.model import ALMTokenizer
 
 DESCRIPTION = """\
-Encode a corpus into Parquet shards of codes with their texts, about 270 kB per hour of audio.
+Encode a corpus into Parquet shards of codes with their texts, 200 to 270 kB per hour of audio.
 
 A stopped run goes on when the same command is given again. Recordings that cannot be used are
 skipped, counted and listed. At the end the folder is read through, verified, and described.
