@@ -168,3 +168,31 @@ def test_a_share_becomes_validation_and_equal_texts_stay_together(corpus):
     assert splits[::2] == splits[1::2]
     assert set(splits) == {"train", "valid"} and 0.1 < splits.count("valid") / len(splits) < 0.3
     assert {r.split for r in with_splits(rows, 0.0)} == {""}
+
+
+def test_hugging_face_dataset_on_disk(make, tmp_path):
+    import datasets
+
+    audio = {"bytes": make.wav(tmp_path / "x.wav").read_bytes(), "path": None}
+    rows = datasets.Dataset.from_dict({"audio": [audio] * 2, "text": ["one", "two"]})
+    datasets.DatasetDict({"test": rows}).save_to_disk(str(tmp_path / "saved"))
+    recordings = list_recordings([f"speech=hf:{tmp_path / 'saved'}:test"])
+    assert [(r.entry.text, r.split, r.entry.domain) for r in recordings] == [
+        ("one", "test", "speech"),
+        ("two", "test", "speech"),
+    ]
+    (clips,) = buffers(recordings, 24_000, TokenizeConfig())
+    assert [len(clip.wav) for clip in clips] == [12_000, 12_000]
+
+
+def test_damaged_parquet_loses_its_rows_and_stops_nothing(make, tmp_path):
+    audio = [{"bytes": make.wav(tmp_path / "x.wav").read_bytes(), "path": None}] * 2
+    path = tmp_path / "train.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"audio": audio}), path, compression="zstd")
+    (tmp_path / "y.wav").write_bytes((tmp_path / "x.wav").read_bytes())
+    data = bytearray(path.read_bytes())
+    data[8:2000] = bytes(1992)
+    path.write_bytes(data)
+    (found,) = buffers(list_recordings([tmp_path]), 24_000, TokenizeConfig())
+    assert [type(item).__name__ for item in found] == ["Rejected", "Rejected", "Clip", "Clip"]
+    assert {item.skipped.reason for item in found[:2]} == {"corrupt"}
