@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from . import __version__
 from .codec import cli as codec
@@ -14,7 +15,9 @@ from .codec.evaluation import cli as codec_evaluation
 from .codec.priors import cli as codec_priors
 from .codec.train import cli as codec_train
 from .lm.data import cli as lm_data
+from .lm.train import cli as lm_train
 from .recipes.mini import cli as demo
+from .tasks import cli as tasks
 
 EXAMPLES = """\
 examples:
@@ -26,6 +29,8 @@ examples:
   almtok decode tokens/talk.safetensors --checkpoint runs/mine/model --out wavs/
   almtok tokenize speech=voices/ --checkpoint runs/mine/model --out tokens/
   almtok evaluate codec --checkpoint runs/mine/model --data speech=voices/ --out scores/
+  almtok tts "Good morning!" --checkpoint runs/mine --out morning.wav --check
+  almtok asr morning.wav --checkpoint runs/mine
 
 'almtok COMMAND --help' explains one command.
 """
@@ -51,8 +56,12 @@ def build_parser() -> argparse.ArgumentParser:
     codec.register(commands)
     codec_priors.register(commands)
     lm_data.register(commands)
+    tasks.register(commands)
     train = commands.add_parser("train", help="train a model", description="Train a model.")
-    codec_train.register(train.add_subparsers(title="what", metavar="WHAT", required=True))
+    trained = train.add_subparsers(title="what", metavar="WHAT", required=True)
+    codec_train.register(trained)
+    lm_train.register(trained, _find_task)
+    lm_train.register_finetune(commands, _find_task)
     evaluate = commands.add_parser(
         "evaluate", help="judge a model", description="Judge a model on a dataset."
     )
@@ -84,6 +93,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"almtok: error: {_one_line(error)}", file=sys.stderr)
         return 1
+
+
+def _find_task(name: str) -> Any:
+    """A task for a floor that stands below the tasks."""
+    from .tasks.base import get_task
+
+    return get_task(name)
 
 
 def _one_line(error: Exception) -> str:

@@ -34,7 +34,7 @@ def register(commands: Any) -> None:
     parser.add_argument("--config", metavar="FILE", help="JSON file of options; flags override it")
     hints = typing.get_type_hints(CodecTrainConfig)
     for field in dataclasses.fields(CodecTrainConfig):
-        _add_flag(parser, field, hints[field.name])
+        add_flag(parser, field, hints[field.name])
     parser.set_defaults(run=train)
 
 
@@ -70,7 +70,7 @@ def resolve(options: argparse.Namespace) -> CodecTrainConfig:
     return config
 
 
-def _add_flag(parser: argparse.ArgumentParser, field: Any, kind: Any) -> None:
+def add_flag(parser: argparse.ArgumentParser, field: Any, kind: Any) -> None:
     """One flag; what is not given stays out of the namespace, so that defaults keep their place."""
     flag = "--" + field.name.replace("_", "-")
     default = field.default

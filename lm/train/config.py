@@ -162,6 +162,8 @@ class LMTrainingConfig:
             raise ValueError(
                 "LoRA adapts a trained model: give init_from (or backbone), or lora_rank 0"
             )
+        if self.lora_rank and self.shard:
+            raise ValueError("an adapter is small: shard divides whole models only (lora_rank 0)")
         if self.stream and (self.temperature != 1 or self.voices):
             raise ValueError("a stream knows neither temperature nor voices: use stream=False")
 

@@ -300,3 +300,8 @@ class _Conductor(TrainerCallback):
         if trainer.monitor is not None:
             trainer.monitor.advance()
         return control
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        # The last step has been logged, judged and saved; Trainer would do it once more here.
+        control.should_log = control.should_evaluate = control.should_save = False
+        return control

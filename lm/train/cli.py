@@ -1,0 +1,160 @@
+"""``almtok train lm`` and ``almtok finetune``: one flag per field of the training configuration."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from ...codec.train.cli import add_flag
+from ...codec.train.config import read_json_object
+from .config import LMTrainingConfig, finetune, pretrain
+
+TRAIN = """\
+Train a language model on tokens: speech, transcripts, sounds, music and their descriptions.
+
+From scratch (--preset, with a tokenizer trained on the texts), from a pretrained text model
+(--backbone), or on from a language model (--init-from). Every task takes its rows from the same
+folders of tokens by their domain: speech for tts and asr, sound for text_to_audio, and so on.
+"""
+
+TRAIN_EXAMPLES = """\
+examples:
+  almtok tokenize speech=voices/ --checkpoint runs/mine/codec --out tokens/
+  almtok train lm --data tokens/ --tasks tts asr --out runs/mine/lm
+  almtok train lm --data tokens/ --tasks tts=2 asr text_to_audio --temperature 3 --out runs/all
+  almtok train lm --data tokens/ --backbone Qwen/Qwen3-0.6B --precision bf16 --out runs/qwen
+  torchrun --nproc-per-node 8 -m almtok train lm --accumulate 8 ...   8 processes, same result
+
+The same command goes on where it was stopped, however it was stopped. OUT/model is the model with
+its processor; OUT/metrics.jsonl and OUT/tensorboard show how it went.
+
+how to choose:
+  --batch-positions   positions of a micro-batch, padding counted: as many as memory allows
+  --accumulate        micro-batches of a step over all processes: --batch-positions times this is
+                      what one step learns from, on one processor or on eight
+  --steps             the learning rate falls to its floor at the last one: choose it beforehand
+"""
+
+FINETUNE = """\
+Teach a trained language model a voice, a domain or a task, from little data.
+
+By default the model stays as it is and gets an adapter (LoRA on the backbone, audio tables and
+heads of its own), which is saved alone: OUT/adapter. --full trains all weights instead: OUT/model.
+"""
+
+FINETUNE_EXAMPLES = """\
+examples:
+  almtok finetune --base runs/mine/lm --data tokens_of_a_voice/ --tasks tts --out runs/voice
+  almtok finetune --base runs/mine/lm --data tokens/ --lora-rank 4 --no-lora-audio --out runs/small
+  almtok finetune --base runs/mine/lm --data tokens/ --full --out runs/domain
+
+Use it:
+  >>> lm = AudioLM.from_pretrained("runs/mine/lm/model")
+  >>> load_adapter(lm, "runs/voice")                        # almtok.lm.lora
+"""
+
+# A task by its name; handed in, because tasks stand above this floor.
+FindTask = Callable[[str], Any]
+
+
+def register(commands: Any, find_task: FindTask) -> None:
+    """Add ``lm`` to the sub-parsers of ``almtok train``."""
+    parser = _parser(commands, "lm", "train the language model", TRAIN, TRAIN_EXAMPLES)
+    _add_flags(parser, pretrain())
+    parser.set_defaults(run=lambda options: train(resolve(options), find_task))
+
+
+def register_finetune(commands: Any, find_task: FindTask) -> None:
+    """Add ``finetune`` to the sub-parsers of ``almtok``."""
+    parser = _parser(
+        commands, "finetune", "adapt a trained language model", FINETUNE, FINETUNE_EXAMPLES
+    )
+    parser.add_argument(
+        "--base",
+        dest="init_from",
+        default=argparse.SUPPRESS,
+        metavar="DIR",
+        help="the language model to begin from: run folder or saved model (same as --init-from)",
+    )
+    parser.add_argument("--full", action="store_true", help="train all weights, without LoRA")
+    _add_flags(parser, finetune(init_from="base"))
+    parser.set_defaults(run=lambda options: train(resolve_finetune(options), find_task))
+
+
+def train(config: LMTrainingConfig, find_task: FindTask) -> int:
+    """Run a training; 130 or 143 after a signal, as shells say it."""
+    from accelerate import PartialState
+
+    from .run import train_lm
+    from .trainer import TrainingStopped
+
+    try:
+        result = train_lm(config, find_task)
+    except TrainingStopped as error:
+        print(f"almtok: training stopped: {error}", file=sys.stderr)
+        return 1
+    processes = PartialState()
+    processes.wait_for_everyone()  # without it a process may leave while another still talks to it
+    what = "adapter" if config.lora_rank else "model"
+    processes.print(
+        f"{result.step} steps; {what}: {result.model}; configuration: {config.out}/config.json"
+    )
+    processes.destroy_process_group()
+    return 0 if result.signal is None or result.finished else 128 + result.signal
+
+
+def resolve(options: argparse.Namespace) -> LMTrainingConfig:
+    """Defaults, then the file, then the flags that were given."""
+    return pretrain(**_given(options))
+
+
+def resolve_finetune(options: argparse.Namespace) -> LMTrainingConfig:
+    """The same for ``almtok finetune``.
+
+    Raises:
+        ValueError: there is no base, or --full came with a rank.
+    """
+    values = _given(options)
+    if options.full:
+        if values.get("lora_rank"):
+            raise ValueError(f"--full trains without LoRA; came --lora-rank {values['lora_rank']}")
+        values["lora_rank"] = 0
+    if not values.get("init_from"):
+        raise ValueError("nothing to adapt: give --base a run folder or a saved language model")
+    return finetune(**values)
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    names = {field.name for field in dataclasses.fields(LMTrainingConfig)}
+    given = {name: value for name, value in vars(options).items() if name in names}
+    values = read_json_object(options.config) if options.config else {}
+    values = {**values, **given}
+    if not values.get("data"):
+        raise ValueError("no tokens to learn from: give --data a folder that almtok tokenize made")
+    return values
+
+
+def _parser(commands: Any, name: str, line: str, description: str, epilog: str) -> Any:
+    parser = commands.add_parser(
+        name,
+        help=line,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", metavar="FILE", help="JSON file of options; flags override it")
+    return parser
+
+
+def _add_flags(parser: argparse.ArgumentParser, defaults: LMTrainingConfig) -> None:
+    """One flag for each field; the defaults shown are those of the command."""
+    hints = typing.get_type_hints(LMTrainingConfig)
+    for field in dataclasses.fields(LMTrainingConfig):
+        default = None if field.name == "init_from" else getattr(defaults, field.name)
+        shown = dataclasses.field(default=default, metadata=field.metadata)
+        shown.name = field.name
+        add_flag(parser, shown, hints[field.name])
