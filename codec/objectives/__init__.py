@@ -8,6 +8,7 @@
 | `feature_matching` | relative L1 of their feature maps | :func:`feature_matching_loss` |
 | `masked` | MAE on Patchify's frames | :class:`MaskedFrames` |
 | `autoregressive` | next RVQ layer from those before it | :class:`AutoregressiveDepth` |
+| `spectrum` | each query says the spectrum of its window | :class:`WindowSpectrum` |
 | `commitment` | encoder near its codes | the quantizer's own `commitment_loss` |
 
 The first four are functions of the waveform and go through the :class:`Balancer`; the others act on
@@ -36,6 +37,7 @@ from .reconstruction import (
     MultiScaleSTFTLossConfig,
     WaveformLoss,
 )
+from .window_spectrum import WindowSpectrum
 
 __all__ = [
     "AdversarialKind",
@@ -54,6 +56,7 @@ __all__ = [
     "MultiScaleSTFTLoss",
     "MultiScaleSTFTLossConfig",
     "WaveformLoss",
+    "WindowSpectrum",
     "discriminator_loss",
     "feature_matching_loss",
     "frozen",

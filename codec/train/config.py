@@ -113,6 +113,9 @@ class CodecTrainConfig:
     weight_masked: float = option(1.0, "masked frame prediction (MAE)")
     weight_autoregressive: float = option(0.0, "next RVQ layer prediction (stage 2)")
     weight_commitment: float = option(0.0, "RVQ commitment (stage 2)")
+    weight_spectrum: float = option(
+        0.0, "each query says the spectrum of its window; ours, for small budgets (stage 2)"
+    )
     weight_latent: float = option(
         0.0, "distance of decoder frames to patchify frames; ours, for small budgets (stage 2)"
     )
@@ -205,7 +208,7 @@ class CodecTrainConfig:
         """Weights of the losses inside the network, by log name; zero weights are left out."""
         names = {
             "1": ("masked",),
-            "2": ("masked", "autoregressive", "commitment", "latent"),
+            "2": ("masked", "autoregressive", "commitment", "spectrum", "latent"),
             "adapt": ("latent",),
         }[self.stage]
         return {n: w for n in names if (w := getattr(self, f"weight_{n}")) > 0}

@@ -25,6 +25,7 @@ from ..objectives import (
     MelLoss,
     MelLossConfig,
     WaveformLoss,
+    WindowSpectrum,
 )
 from . import optimizer as optim
 from .checkpoint import Checkpoint, CheckpointError, restore, tensors_of
@@ -52,6 +53,7 @@ class TrainState:
     mel_loss: MelLoss
     masked: MaskedFrames | None
     autoregressive: AutoregressiveDepth | None
+    spectrum: WindowSpectrum | None
     discriminators: MelDiscriminators | None
     balancer: Balancer | None
     generator_parameters: dict[str, nn.Parameter]  # everything the generator's optimiser moves
@@ -179,12 +181,17 @@ def build_state(config: CodecTrainConfig) -> TrainState:
             num_codebooks=model.config.num_codebooks,
             config=make(AutoregressiveDepthConfig, config.autoregressive),
         )
+    spectrum = None
+    if "spectrum" in weights:
+        spectrum = WindowSpectrum(
+            model.config.hidden_size, sample_rate=rate, hop_length=model.config.hop_length
+        )
     discriminators = None
     if config.uses_discriminators:
         discriminators = MelDiscriminators(
             make(MelDiscriminatorsConfig, config.discriminators, sample_rate=rate)
         )
-    for module in (model, masked, autoregressive, discriminators):
+    for module in (model, masked, autoregressive, spectrum, discriminators):
         if module is not None:
             module.to(accelerator.device)
     generator = {
@@ -193,6 +200,7 @@ def build_state(config: CodecTrainConfig) -> TrainState:
             ("model", model),
             ("masked", masked),
             ("autoregressive", autoregressive),
+            ("spectrum", spectrum),
         )
         if module is not None
         for key, parameter in module.named_parameters()
@@ -207,6 +215,7 @@ def build_state(config: CodecTrainConfig) -> TrainState:
         mel_loss=MelLoss(make(MelLossConfig, config.mel, sample_rate=rate)).to(accelerator.device),
         masked=masked,
         autoregressive=autoregressive,
+        spectrum=spectrum,
         discriminators=discriminators,
         balancer=_make_balancer(config, accelerator),
         generator_parameters=generator,
@@ -287,7 +296,11 @@ def _make_optimizer(
 
 
 def _objective_modules(state: TrainState) -> dict[str, nn.Module]:
-    found = {"masked": state.masked, "autoregressive": state.autoregressive}
+    found = {
+        "masked": state.masked,
+        "autoregressive": state.autoregressive,
+        "spectrum": state.spectrum,
+    }
     return {name: module for name, module in found.items() if module is not None}
 
 

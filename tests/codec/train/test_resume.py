@@ -26,6 +26,7 @@ def run_values(toy_values: dict[str, Any], folder: Path) -> list[dict[str, Any]]
     first = {**common, "stage": "1", "out": str(folder / "one"), "num_workers": 1}
     second = {**common, "stage": "2", "out": str(folder / "two"), "init_from": first["out"]}
     second["quantize_start"] = 3  # codebooks are placed between two checkpoints
+    second["weight_spectrum"] = 1.0
     second["muon_lr"] = 1e-3  # and both kinds of optimiser state must survive
     return [first, second]
 
