@@ -1,0 +1,239 @@
+"""``almtok tts``, ``asr``, ``sound``, ``music``, ``caption``, ``continue``: tasks as programs.
+
+Nothing here is imported from torch until a command runs, so that ``almtok --help`` stays light.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .controls import Controls
+
+CHECKPOINT = "folder with lm/ and codec/"
+TTS = """\
+examples:
+  almtok tts "Good morning!" --checkpoint runs/mine --out morning.wav
+  almtok tts book.txt --checkpoint runs/mine --out book.flac --check
+  echo "Read me." | almtok tts - --checkpoint runs/mine --stream wav | aplay
+  almtok tts "In her voice." --voice her.wav --voice-text "what she says there" \\
+      --checkpoint runs/mine --out hers.wav
+  almtok tts --batch lines.txt --checkpoint runs/mine --out wavs/
+
+A text of any length is cut into sentences; each goes on from the one before it. --check reads every
+part back with the model's own ASR and says it again, up to N times, where words are wrong.
+
+A batch is a .txt with one text on each line, or a .jsonl whose lines have "text" and, if wanted,
+"id" (the name of the file), "voice", "voice_text", "seed". A stopped batch goes on when the same
+command is given again: what is done is in OUT/journal.jsonl.
+"""
+ASR = """\
+examples:
+  almtok asr talk.wav --checkpoint runs/mine
+  almtok asr talks/ --checkpoint runs/mine --out texts/ --json
+  cat talk.ogg | almtok asr - --checkpoint runs/mine
+
+Long audio is heard in windows that overlap; their texts are joined where they agree. With --out,
+one .txt (or .json, with the times of the windows) a file, and what is done is not done again.
+"""
+SOUND = """\
+examples:
+  almtok {command} "{prompt}" --checkpoint runs/mine --out {file}.wav --seconds 4
+  almtok {command} --batch prompts.txt --checkpoint runs/mine --out {file}s/ --guidance 3
+"""
+CAPTION = """\
+examples:
+  almtok caption bark.wav --checkpoint runs/mine
+  almtok caption songs/ --music --checkpoint runs/mine --out captions/
+"""
+CONTINUE = """\
+examples:
+  almtok continue start.wav --checkpoint runs/mine --out longer.wav --seconds 5
+  almtok continue starts/ --checkpoint runs/mine --out longer/
+"""
+
+
+def register(commands: Any) -> None:
+    """Add the commands of all tasks to the sub-parsers of ``almtok``."""
+    _register_tts(commands)
+    _register_asr(commands)
+    for command, prompt, file, what in (
+        ("sound", "a dog barks twice", "dog", "a sound"),
+        ("music", "a slow piano waltz", "waltz", "music"),
+    ):
+        parser = _parser(
+            commands, command, f"a description to {what}", f"Make {what} of a description.",
+            SOUND.format(command=command, prompt=prompt, file=file), run_make,
+        )  # fmt: skip
+        parser.add_argument("texts", nargs="*", metavar="PROMPT", help="descriptions, or -")
+        parser.add_argument("--batch", type=Path, metavar="FILE", help=".txt or .jsonl, see tts")
+        _add_audio_out(parser)
+        parser.add_argument("--seconds", type=float, metavar="S", help="at most (default 10)")
+        _add_sampling(parser)
+    parser = _parser(
+        commands, "caption", "audio to a description", "Describe sounds, or music.", CAPTION,
+        run_caption,
+    )  # fmt: skip
+    _add_files(parser)
+    parser.add_argument("--music", action="store_true", help="these are music")
+    _add_sampling(parser)
+    parser = _parser(
+        commands, "continue", "audio that goes on", "Go on with audio, in its manner.", CONTINUE,
+        run_continue,
+    )  # fmt: skip
+    parser.add_argument("files", nargs="+", metavar="FILE", help="audio, folders of it, or -")
+    _add_audio_out(parser)
+    parser.add_argument("--seconds", type=float, metavar="S", help="more, at most (default 10)")
+    _add_sampling(parser)
+
+
+def _register_tts(commands: Any) -> None:
+    parser = _parser(
+        commands, "tts", "text to speech", "Speak texts of any length, in a voice of your choice.",
+        TTS, run_tts,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("texts", nargs="*", metavar="TEXT", help="what to say; a .txt file; - is standard input")
+    add("--batch", type=Path, metavar="FILE", help=".txt (one text a line) or .jsonl")
+    _add_audio_out(parser)
+    add("--voice", metavar="AUDIO", help="a short reference (3 to 10 s are good) to sound like")
+    add("--voice-text", metavar="TEXT", help="what is said in it: makes the voice much closer")
+    add(
+        "--check",
+        nargs="?",
+        type=int,
+        const=3,
+        metavar="N",
+        help="read back, and say again what is wrong, at most N times (default 3)",
+    )
+    add("--no-carry", action="store_true", help="each sentence on its own, all in one batch")
+    add(
+        "--stream",
+        nargs="?",
+        choices=("wav", "raw"),
+        const="wav",
+        help="sound to standard output while it is made; raw is 16 bit, mono, at the codec's rate",
+    )
+    add("--language", metavar="CODE", help="of the texts (default: the model's)")
+    _add_sampling(parser)
+
+
+def _register_asr(commands: Any) -> None:
+    parser = _parser(
+        commands, "asr", "speech to text", "Write down what is said in audio of any length.", ASR,
+        run_asr,
+    )  # fmt: skip
+    _add_files(parser)
+    parser.add_argument("--window", type=float, default=20.0, metavar="S", help="seconds at once")
+    parser.add_argument("--overlap", type=float, default=3.0, metavar="S", help="of two windows")
+    _add_sampling(parser)
+
+
+def _parser(
+    commands: Any,
+    name: str,
+    words: str,
+    description: str,
+    epilog: str,
+    run: Callable[[argparse.Namespace], int],
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=words,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--checkpoint", required=True, metavar="DIR", help=CHECKPOINT)
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, mps")
+    parser.add_argument(
+        "--dtype", default="float32", choices=("float32", "bfloat16", "float16"), help="of the LM"
+    )
+    parser.set_defaults(run=run, command=name)
+    return parser
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="audio or token files, folders, or - for stdin"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for one text a file")
+    parser.add_argument("--json", action="store_true", help="JSON: times, confidence, RTF")
+
+
+def _add_audio_out(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out",
+        metavar="PLACE",
+        help="file (.wav .flac .ogg .opus .mp3), - for WAV to standard output, or a folder",
+    )
+    parser.add_argument(
+        "--format", default="wav", choices=("wav", "flac", "ogg", "opus", "mp3"), help="in a folder"
+    )
+    parser.add_argument("--json", action="store_true", help="one line of JSON for each result")
+
+
+def _add_sampling(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("sampling", "by default what suits the task")
+    add = group.add_argument
+    add("--seed", type=int, default=0, metavar="N", help="the same seed, the same result")
+    add("--temperature", type=float, metavar="T", help="0: the likeliest; 1: as it comes")
+    add("--top-k", type=int, metavar="K", help="only the K likeliest; 0: all")
+    add("--top-p", type=float, metavar="P", help="only the likeliest that make up P")
+    add("--repetition-penalty", type=float, metavar="R", help="against circles; 1: off")
+    add("--guidance", type=float, metavar="G", help="closer to the prompt; 1: off")
+    add("--max-seconds", type=float, metavar="S", help="of audio in one go")
+    add("--frames-per-query", type=int, metavar="W", help="rate of the codes, if the LM knows it")
+    add("--batch-size", type=int, default=8, metavar="B", help="at once (default 8)")
+
+
+def controls_of(options: argparse.Namespace) -> Controls:
+    """The sampling options of a command line."""
+    return Controls(
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        repetition_penalty=options.repetition_penalty,
+        guidance_scale=options.guidance,
+        max_seconds=options.max_seconds,
+        frames_per_query=options.frames_per_query,
+        language=getattr(options, "language", None),
+        batch_size=options.batch_size,
+    )
+
+
+def run_tts(options: argparse.Namespace) -> int:
+    """Run ``almtok tts``."""
+    from .speaking import speak
+
+    return speak(options, controls_of(options))
+
+
+def run_make(options: argparse.Namespace) -> int:
+    """Run ``almtok sound`` and ``almtok music``."""
+    from .making import make
+
+    return make(options, controls_of(options))
+
+
+def run_continue(options: argparse.Namespace) -> int:
+    """Run ``almtok continue``."""
+    from .making import go_on
+
+    return go_on(options, controls_of(options))
+
+
+def run_asr(options: argparse.Namespace) -> int:
+    """Run ``almtok asr``."""
+    from .listening import transcribe
+
+    return transcribe(options, controls_of(options))
+
+
+def run_caption(options: argparse.Namespace) -> int:
+    """Run ``almtok caption``."""
+    from .listening import caption
+
+    return caption(options, controls_of(options))
