@@ -14,6 +14,7 @@ from .codec import cli as codec
 from .codec.evaluation import cli as codec_evaluation
 from .codec.priors import cli as codec_priors
 from .codec.train import cli as codec_train
+from .lm import export_cli as lm_export
 from .lm.data import cli as lm_data
 from .lm.train import cli as lm_train
 from .recipes.mini import cli as demo
@@ -62,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     codec_train.register(trained)
     lm_train.register(trained, _find_task)
     lm_train.register_finetune(commands, _find_task)
+    lm_export.register(commands)
     evaluate = commands.add_parser(
         "evaluate", help="judge a model", description="Judge a model on a dataset."
     )

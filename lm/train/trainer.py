@@ -56,7 +56,6 @@ def training_arguments(config: LMTrainingConfig) -> TrainingArguments:
         disable_tqdm=True,
         logging_nan_inf_filter=False,
         ddp_find_unused_parameters=False,
-        ddp_broadcast_buffers=False,
     )
     args._n_gpu = min(1, args.n_gpu)  # several GPUs are several processes, never DataParallel
     if config.accumulate % args.world_size:
@@ -91,9 +90,9 @@ class AudioLMTrainer(Trainer):
             validator: judges the model on held-out rows.
             start: the checkpoint to go on from.
         """
-        if is_sharded(lm):  # Trainer's word for a model that looks after its own division
-            lm.is_distributed_loading_by_transformers = True  # type: ignore[assignment]
         super().__init__(model=lm, args=args or training_arguments(config))
+        if is_sharded(lm):  # Trainer's word for a model that looks after its own division
+            self.is_distributed_loading_by_transformers = True
         self.model.config.__dict__.pop("use_cache", None)  # Trainer writes it there, unasked
         self.remove_callback(PrinterCallback)
         self.add_callback(_Conductor(self))
