@@ -9,7 +9,7 @@ from .codec import _torchaudio_guard
 
 if TYPE_CHECKING:
     from .codec import ALMTokenizer, ALMTokenizerConfig, AudioTokens
-    from .lm import AudioLM, AudioLMConfig
+    from .lm import AudioLM, AudioLMConfig, AudioLMProcessor
 
 __version__ = "0.1.0"
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "ALMTokenizerConfig",
     "AudioLM",
     "AudioLMConfig",
+    "AudioLMProcessor",
     "AudioTokens",
     "__version__",
 ]

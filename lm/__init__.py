@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .config import AudioLMConfig
     from .model import AudioLM
+    from .processor import AudioLMProcessor
 
-__all__ = ["AudioLM", "AudioLMConfig"]
+__all__ = ["AudioLM", "AudioLMConfig", "AudioLMProcessor"]
 
 # Each name loads torch and transformers, so it is imported when it is first asked for (PEP 562).
-_HOMES = {"AudioLM": ".model", "AudioLMConfig": ".config"}
+_HOMES = {
+    "AudioLM": ".model",
+    "AudioLMConfig": ".config",
+    "AudioLMProcessor": ".processor",
+}
 
 
 def __getattr__(name: str) -> Any:
