@@ -2,8 +2,10 @@
 
 PyTorch sends float32 `F.linear` to MKL, which reaches less than half of what oneDNN reaches on
 AVX-512 processors that are not Intel's (about 170 against 420 GFLOP/s where this was written).
-While gradients are off, a float32 CPU weight is therefore packed once for oneDNN and reused until
-it changes. Everywhere else (training, GPU, bfloat16, `torch.compile`) this is plain `F.linear`.
+While gradients are off, a CPU weight is therefore packed once for oneDNN and reused until it
+changes. The same holds for bfloat16, where the processor knows it: a single row (a step of a
+language model) then takes a third of the time of `F.linear`. Everywhere else (training, GPU,
+`torch.compile`) this is plain `F.linear`.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ from .derived import state_of
 Activation = Literal["none", "gelu"]
 
 _packing = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+_PACKABLE = {torch.float32}
+if _packing and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    _PACKABLE.add(torch.bfloat16)
 # weight -> (its state, packed weight); entries die with their weight.
 _packed = WeakTensorKeyDictionary()
 
@@ -66,7 +71,8 @@ def _can_pack(x: Tensor, weight: Tensor) -> bool:
         and not torch.compiler.is_compiling()
         and not torch.is_grad_enabled()
         and x.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
+        and x.dtype == weight.dtype
+        and x.dtype in _PACKABLE
         and not weight.is_inference()
         and x.numel() > 0
         and not torch.is_autocast_enabled("cpu")

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..codec.linear import Linear
 from .decoding import Decoding
 from .generation import GeneratedRow, Generation
 from .guards import DEFAULT_GUARDS, NO_GUARDS, Guards
@@ -156,11 +157,18 @@ def evaluating(lm: AudioLM) -> Iterator[None]:
 
 
 def evaluation(lm: AudioLM) -> Callable[[], None]:
-    """Switch to evaluation mode; returns what switches back."""
+    """Switch to evaluation mode and to fast linear maps; returns what switches back."""
     training = [module for module in lm.modules() if module.training]
+    # A step reads every weight once, so it is as fast as the weights are read: the backbone's maps
+    # are packed as ours are (codec/linear.py), three times as fast in bfloat16 on a CPU.
+    plain = [module for module in lm.modules() if type(module) is nn.Linear]
+    for module in plain:
+        module.__class__ = Linear
     lm.eval()
 
     def restore() -> None:
+        for module in plain:
+            module.__class__ = nn.Linear
         for module in training:
             module.training = True
 
