@@ -67,7 +67,9 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser(
         "evaluate", help="judge a model", description="Judge a model on a dataset."
     )
-    codec_evaluation.register(evaluate.add_subparsers(title="what", metavar="WHAT", required=True))
+    judged = evaluate.add_subparsers(title="what", metavar="WHAT", required=True)
+    codec_evaluation.register(judged)
+    tasks.register_evaluate(judged)
     return parser
 
 

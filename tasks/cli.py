@@ -53,6 +53,21 @@ examples:
   almtok continue start.wav --checkpoint runs/mine --out longer.wav --seconds 5
   almtok continue starts/ --checkpoint runs/mine --out longer/
 """
+EVALUATE = """\
+examples:
+  almtok evaluate lm --checkpoint runs/mine --data speech=voices/ sound=noises/ --out scores/
+  almtok evaluate lm --checkpoint runs/mine --data speech=test.parquet --limit 50 --check \\
+      --recogniser none --out scores/
+
+Speech is transcribed (WER, CER) and said again from its text; what was said is heard by the model's
+own ASR and by an independent recogniser (pip install pocketsphinx), whose error rate on the
+recordings, and on the recordings through the codec, stands beside. Failures (no end, early end,
+skipped or repeated words, silence, tempo) are counted by the length of the text. Sound and music
+are described and made of their descriptions, and looked for among all of them by likelihood.
+
+Sources are as for 'almtok tokenize'; of a source with a test split only that is used. A stopped
+evaluation goes on when the same command is given again.
+"""
 
 
 def register(commands: Any) -> None:
@@ -86,6 +101,26 @@ def register(commands: Any) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="audio, folders of it, or -")
     _add_audio_out(parser)
     parser.add_argument("--seconds", type=float, metavar="S", help="more, at most (default 10)")
+    _add_sampling(parser)
+
+
+def register_evaluate(what: Any) -> None:
+    """Add ``lm`` to the sub-parsers of ``almtok evaluate``."""
+    parser = _parser(
+        what, "lm", "every task, measured on a test set",
+        "Measure a language model: ASR, TTS, sound, music, captions, with intervals.",
+        EVALUATE, run_evaluate,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("--data", nargs="+", required=True, metavar="SRC", help="[DOMAIN=]LOCATION[:SPLIT]")
+    add("--out", type=Path, required=True, help="folder for table.md, table.json, clips.jsonl")
+    add("--limit", type=int, metavar="N", help="at most N clips of each domain")
+    add("--domains", nargs="+", choices=("speech", "sound", "music"), help="only these")
+    add("--recogniser", default="pocketsphinx", metavar="NAME", help="pocketsphinx (default), none")
+    add("--check", nargs="?", type=int, const=3, metavar="N", help="speak with self-check, see tts")
+    add("--no-make", action="store_true", help="make no sound and no music")
+    add("--keep-audio", type=int, default=4, metavar="N", help="clips of each domain (default 4)")
+    add("--html", action="store_true", help="also write report.html")
     _add_sampling(parser)
 
 
@@ -237,3 +272,10 @@ def run_caption(options: argparse.Namespace) -> int:
     from .listening import caption
 
     return caption(options, controls_of(options))
+
+
+def run_evaluate(options: argparse.Namespace) -> int:
+    """Run ``almtok evaluate lm``."""
+    from .evaluate import evaluate
+
+    return evaluate(options, controls_of(options))

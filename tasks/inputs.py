@@ -55,7 +55,7 @@ def text_items(
         own = line.get("voice")
         items.append(
             TextItem(
-                id=_safe(str(line.get("id") or f"{number + 1:0{width}d}")),
+                id=safe_name(str(line.get("id") or f"{number + 1:0{width}d}")),
                 text=line["text"],
                 seed=int(line.get("seed", seed + number)),
                 voice=own if own is not None else voice,
@@ -143,7 +143,7 @@ def _json_line(line: str, where: str) -> dict[str, Any]:
     return row
 
 
-def _safe(name: str) -> str:
+def safe_name(name: str) -> str:
     """An id as a file name: no folders, nothing hidden."""
     safe = "".join(char if char.isalnum() or char in "._-+@" else "_" for char in name)
     return safe.lstrip(".")[:120] or "_"

@@ -18,7 +18,7 @@ from almtok.tasks.controls import Controls
 from ..codec.toy import noise, toy_codec
 
 LINES = ("the cat sat on the mat", "hello there doctor lee")
-SOUND = "a dog barks"
+SOUND, RAIN = "a dog barks", "rain falls"
 GREEDY = Controls(temperature=0.0, guidance_scale=1.0)
 
 
@@ -38,13 +38,13 @@ def learned(tmp_path_factory):
     torch.set_num_threads(1)
     codec = toy_codec()
     processor = AudioLMProcessor(
-        train_tokenizer([*LINES, SOUND] * 4, vocab_size=320), _config(codec), codec
+        train_tokenizer([*LINES, SOUND, RAIN] * 4, vocab_size=320), _config(codec), codec
     )
     torch.manual_seed(0)
     bundle = Bundle(AudioLM(processor.config), processor)
     waves = {
         text: 0.5 * noise(1, 15_360 + 1920 * i, seed=i)[0, 0]
-        for i, text in enumerate((*LINES, SOUND))
+        for i, text in enumerate((*LINES, SOUND, RAIN))
     }
     tokens = {text: codec.tokenize(wav) for text, wav in waves.items()}
     examples = _examples(processor, tokens, folder)
@@ -66,38 +66,44 @@ def _config(codec):
 
 
 def _examples(processor, tokens, folder):
+    """Examples, and those of texts again without their audio: what is likely by itself."""
+
     def example(task, target, **fields):
         return processor.composer.example(task, fields, target, Reading())
 
     made = []
     codec = processor.audio_tokenizer
-    for text in LINES:
+    for text in tokens:
         write_audio(folder / "line.wav", codec.detokenize(tokens[text]), codec.sample_rate)
         again = codec.tokenize(torch.from_numpy(read_audio(folder / "line.wav")))
-        made.append(example("tts", tokens[text], text=text))
-        made += [example("asr", text, audio=audio) for audio in (tokens[text], again)]
+        make, tell = ("tts", "asr") if text in LINES else ("text_to_audio", "audio_caption")
+        made.append((example(make, tokens[text], text=text), False))
+        made += [(example(tell, text, audio=audio), False) for audio in (tokens[text], again)]
+        made.append((example(tell, text, audio=tokens[text]), True))
     first, second = LINES
     voice = {"voice": tokens[first], "voice_text": first}
-    made.append(example("tts", tokens[second], text=second, **voice))
-    made.append(example("tts", tokens[first], text=first, **voice))
-    made.append(example("text_to_audio", tokens[SOUND], text=SOUND))
-    made.append(example("audio_caption", SOUND, audio=tokens[SOUND]))
-    made.append(example("continuation", tokens[SOUND]))
+    made.append((example("tts", tokens[second], text=second, **voice), False))
+    made.append((example("continuation", tokens[SOUND]), False))
     return made
 
 
-def _learn(bundle, examples, steps=220):
+def _learn(bundle, examples, steps=160):
     config = bundle.lm.config
-    sequences = [build_sequence(one, config, eos_id=bundle.texts.eos_id) for one in examples]
+    sequences = [
+        build_sequence(one, config, eos_id=bundle.texts.eos_id, drop_condition=drop)
+        for one, drop in examples
+    ]
     batch = collate(sequences, config, "right")
-    optimizer = torch.optim.AdamW(bundle.lm.parameters(), lr=4e-3, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, steps)
+    optimizer = torch.optim.AdamW(bundle.lm.parameters(), lr=5e-3, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, steps)
     bundle.lm.train()
     for _ in range(steps):
-        loss = bundle.lm(**batch).loss
+        output = bundle.lm(**batch)
         optimizer.zero_grad()
-        loss.backward()
+        output.loss.backward()
         optimizer.step()
         schedule.step()
     bundle.lm.eval()
-    assert loss.item() < 0.05, f"the toy has not learned its lines: loss {loss.item():.3f}"
+    # Texts without their audio are a guess between two: the rest is known by heart.
+    losses = {name: round(loss.item(), 3) for name, loss in output.losses.items()}
+    assert losses["audio_1"] < 0.02 and losses["text"] < 0.3, f"the toy has not learned: {losses}"

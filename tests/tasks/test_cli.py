@@ -1,5 +1,6 @@
 """The tasks as programs: text to file to text, batches that go on, streams, one clear error."""
 
+import io
 import json
 import subprocess
 import sys
@@ -135,19 +136,43 @@ def test_sounds_are_made_described_and_gone_on_with(almtok, learned, tmp_path):
     assert "done already" in again.err
 
 
-def test_a_stream_is_a_wav_on_standard_output(learned, quiet_environment, tmp_path):
-    command = [
-        sys.executable, "-m", "almtok", "tts", "-", "--stream", "--checkpoint", learned.folder,
-        *EXACT,
-    ]  # fmt: skip
-    result = subprocess.run(
-        command, input=FIRST.encode(), capture_output=True, env=quiet_environment, cwd=tmp_path
-    )
-    assert result.returncode == 0, result.stderr.decode()
-    assert result.stdout[:44] == wav_header(24_000, None)
-    samples = np.frombuffer(result.stdout[44:], "<i2")
+def test_a_stream_is_a_wav_on_standard_output(learned, capsysbinary, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(FIRST))
+    given = ["tts", "-", "--stream", "--checkpoint", learned.folder, *EXACT]
+    assert main(given) == 0
+    result = capsysbinary.readouterr()
+    assert result.out[:44] == wav_header(24_000, None)
+    samples = np.frombuffer(result.out[44:], "<i2")
     assert len(samples) == 8 * 1920 and np.abs(samples).max() > 100
-    assert "first sound after" in result.stderr.decode()
+    assert b"first sound after" in result.err
+
+
+def test_a_wav_to_standard_output_and_from_standard_input(learned, capsysbinary, monkeypatch):
+    common = ["--checkpoint", learned.folder, *EXACT]
+    assert main(["tts", FIRST, "--out", "-", *common]) == 0
+    wav = capsysbinary.readouterr().out
+    assert len(wav) == 44 + 2 * 8 * 1920
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(wav)))
+    assert main(["asr", "-", *common]) == 0
+    assert capsysbinary.readouterr().out == f"{FIRST}\n".encode()
+
+
+def test_help_teaches_and_imports_nothing_heavy(quiet_environment, tmp_path):
+    code = (
+        "import sys\n"
+        "from almtok.__main__ import main\n"
+        "for words in ('tts', 'asr', 'sound', 'music', 'caption', 'continue', 'evaluate lm'):\n"
+        "    try: main([*words.split(), '--help'])\n"
+        "    except SystemExit as stop: assert not stop.code\n"
+        "heavy = {'torch', 'transformers', 'torchaudio', 'datasets', 'jiwer', 'soundfile'}\n"
+        "print('HEAVY', sorted(heavy & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=quiet_environment,
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert result.stdout.splitlines()[-1:] == ["HEAVY []"], result.stderr
+    assert result.stdout.count("usage: almtok") == result.stdout.count("\nexamples:\n") == 7
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from almtok.lm.config import TASKS
+from almtok.lm.config import TASKS, AudioLMConfig
 from almtok.lm.data.rows import TokenRow
+from almtok.lm.model import AudioLM
+from almtok.lm.processor import AudioLMProcessor
 from almtok.lm.sequences import AudioSegment, TextSegment, build_sequence
 from almtok.lm.text.encoder import TextEncoder
 from almtok.tasks import base
+from almtok.tasks.bundle import Bundle
 
 from ..lm.toy import EOS, toy_codes, toy_config
 
@@ -114,9 +117,12 @@ def test_an_unknown_task_is_named_with_the_nearest():
 
 def documented(title):
     """The code block of the guide that holds these words."""
-    blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.S)
-    (block,) = [block for block in blocks if title in block]
+    (block,) = [block for block in blocks() if title in block]
     return block
+
+
+def blocks():
+    return re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.S)
 
 
 @pytest.fixture
@@ -146,3 +152,39 @@ def test_a_file_without_a_task_is_refused(tmp_path):
     path.write_text("")
     with pytest.raises(ValueError, match="must register one task"):
         base.get_task(str(path))
+
+
+def test_the_guide_runs_as_it_stands(learned, tmp_path, monkeypatch):
+    """Every block, in order, in a folder where the files it names are."""
+    monkeypatch.chdir(tmp_path)
+    first, second = list(learned.tokens)[:2]
+    for name, text in (("ref", first), ("me", first), ("she", second)):
+        learned.bundle.save(learned.tokens[text], f"{name}.wav")
+    Path("checkpoints").mkdir()
+    Path("checkpoints/mini").symlink_to(learned.folder)
+    names = {}
+    for block in blocks():
+        if "# voice_conversion.py" in block:
+            Path("voice_conversion.py").write_text(block)
+        if "runs/mine" in block:
+            _save_untrained(learned, [*TASKS, "voice_conversion"])
+        exec(compile(block, str(DOCS), "exec"), names)
+    assert names["config"].tasks[-1] == "voice_conversion"
+    assert all(Path(name).stat().st_size > 1000 for name in ("lee.wav", "dog.wav"))
+    assert names["made"].tokens.duration <= names["source"].duration + 0.1
+    assert Path("me_as_she.wav").exists()
+
+
+def _save_untrained(learned, tasks):
+    """A model that knows one task more, and has learned nothing."""
+    lm = learned.bundle.lm
+    config = AudioLMConfig(**{**_fields(lm.config), "tasks": tasks})
+    processor = learned.bundle.processor
+    other = AudioLMProcessor(processor.tokenizer, config, processor.audio_tokenizer)
+    Bundle(AudioLM(config), other).save_pretrained("runs/mine")
+
+
+def _fields(config):
+    values = config.to_dict()
+    values.pop("transformers_version", None)
+    return values

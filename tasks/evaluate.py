@@ -1,0 +1,61 @@
+"""``almtok evaluate lm``, once its options are read."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+
+from ..codec.evaluation.files import write_json, write_text
+from .controls import Controls
+from .evaluation import evaluate_facts, to_html, to_markdown
+from .journal import stamp
+from .measure import MeasureConfig, Measurer, clips_of
+from .outputs import say
+from .recognisers import make_recogniser
+from .scores import text_errors
+from .speaking import load_bundle
+
+
+def evaluate(options: argparse.Namespace, controls: Controls) -> int:
+    """Measure, and write table.md, table.json and, if asked for, report.html."""
+    if options.limit is not None and options.limit < 1:
+        raise ValueError(f"--limit must be at least 1; came {options.limit}")
+    clips = clips_of(options.data, limit=options.limit)
+    if options.domains:
+        clips = [clip for clip in clips if clip.domain in options.domains]
+        if not clips:
+            raise ValueError(f"no clip of {', '.join(options.domains)} has a text")
+    speech = any(clip.domain == "speech" for clip in clips)
+    if speech:
+        text_errors("a", "a")  # what is missing is said now, not after an hour
+    recogniser = make_recogniser(options.recogniser) if speech else None
+    config = MeasureConfig(
+        seed=options.seed,
+        check=options.check is not None,
+        tries=options.check or 1,
+        keep_audio=options.keep_audio,
+        make=not options.no_make,
+    )
+    measurer = Measurer(
+        load_bundle(options), options.out, config, controls=controls, recogniser=recogniser,
+        model=stamp(options.checkpoint),
+    )  # fmt: skip
+    facts = measurer.run(clips)
+    settings = {
+        "checkpoint": str(options.checkpoint),
+        "data": list(options.data),
+        "recogniser": "none" if recogniser is None else recogniser.name,
+        **dataclasses.asdict(config),
+        "sampling": dataclasses.asdict(controls),
+    }
+    table = evaluate_facts(facts, settings)
+    markdown = to_markdown(table)
+    write_json(options.out / "table.json", table.to_dict())
+    write_text(options.out / "table.md", markdown)
+    print(markdown)
+    say(f"table.md, table.json and clips.jsonl are in {options.out}")
+    if options.html:
+        page = to_html(table, facts, f"Language model {options.checkpoint}")
+        write_text(options.out / "report.html", page)
+        say(f"open {options.out / 'report.html'} in a browser")
+    return 1 if table.not_measured else 0

@@ -1,0 +1,226 @@
+"""From the facts of clips to figures with intervals, and to tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from ..codec.evaluation.page import html_table, page, section
+from .caption_scores import caption_scores
+from .failures import KINDS, FailureRow, Utterance, failure_table, rate_ratio
+from .intervals import Interval, bootstrap_interval, shown
+from .scores import error_rate
+
+Facts = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured figure."""
+
+    task: str
+    name: str
+    value: Interval
+    percent: bool  # how to show it
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class LMEvaluation:
+    """All figures of a language model on one test set."""
+
+    figures: tuple[Figure, ...]
+    failures: tuple[FailureRow, ...]  # of TTS, by the length of the text
+    heard_by: str  # who heard the failures
+    not_measured: Mapping[str, str]  # clip -> why
+    settings: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "settings": dict(self.settings),
+            "figures": [asdict(figure) for figure in self.figures],
+            "failures": [asdict(row) for row in self.failures],
+            "failures_heard_by": self.heard_by,
+            "not_measured": dict(self.not_measured),
+        }
+
+
+def evaluate_facts(facts: Sequence[Facts], settings: Mapping[str, Any]) -> LMEvaluation:
+    """Make figures of the facts of clips.
+
+    Raises:
+        ValueError: if no clip could be measured.
+    """
+    good = [one for one in facts if "error" not in one]
+    bad = {one["id"]: one["error"] for one in facts if "error" in one}
+    if not good:
+        raise ValueError(f"none of {len(facts)} clips could be measured: {next(iter(bad.items()))}")
+    speech = [one for one in good if one["domain"] == "speech"]
+    judge = str(settings.get("recogniser", "none"))
+    judged = bool(speech) and "judge_tts" in speech[0]
+    figures = _speech_figures(speech, judge)
+    for domain, make, tell in (
+        ("sound", "text_to_audio", "audio_caption"),
+        ("music", "text_to_music", "music_caption"),
+    ):
+        figures += _sound_figures([one for one in good if one["domain"] == domain], make, tell)
+    heard = "judge_tts" if judged else "tts_own"
+    failures = failure_table(_utterance(one, heard) for one in speech) if speech else []
+    return LMEvaluation(
+        tuple(figures), tuple(failures), judge if judged else "its own ASR", bad, settings
+    )
+
+
+def to_markdown(evaluation: LMEvaluation) -> str:
+    """Tables with intervals, in Markdown."""
+    lines = [
+        "Means with 95 % bootstrap intervals over clips.",
+        "",
+        "| task | figure | value | n | |",
+        "| --- | --- | --- | --- | --- |",
+        *(f"| {' | '.join(row)} |" for row in _rows(evaluation)),
+    ]
+    if evaluation.failures:
+        lines += [
+            "",
+            f"TTS failures by length of the text, heard by {evaluation.heard_by} (%).",
+            "",
+            f"| words | failed | n | {' | '.join(KINDS)} |",
+            "|" + " --- |" * (3 + len(KINDS)),
+            *(f"| {' | '.join(row)} |" for row in _failure_rows(evaluation)),
+        ]
+    if evaluation.not_measured:
+        lines += ["", f"Not measured: {len(evaluation.not_measured)} clips."]
+        lines += [f"* {name}: {why}" for name, why in sorted(evaluation.not_measured.items())]
+    return "\n".join(lines) + "\n"
+
+
+def to_html(evaluation: LMEvaluation, facts: Sequence[Facts], title: str) -> str:
+    """One page with the tables and what was heard of every clip."""
+    tables = html_table(
+        ("task", "figure", "value", "n", ""),
+        [[escape(cell) for cell in row] for row in _rows(evaluation)],
+    )
+    failures = html_table(
+        ("words", "failed", "n", *KINDS),
+        [[escape(cell) for cell in row] for row in _failure_rows(evaluation)],
+    )
+    names = ("text", "asr", "tts_own", "judge_original", "judge_tts", "caption", "made_class")
+    used = [name for name in names if any(name in one for one in facts)]
+    clips = html_table(
+        ("clip", *used),
+        [
+            [escape(str(cell)) for cell in (one["id"], *(one.get(n, "") for n in used))]
+            for one in facts
+        ],
+    )
+    heard = escape(evaluation.heard_by)
+    body = "".join(
+        (
+            f"<h1>{escape(title)}</h1>",
+            section("figures", "Figures", tables),
+            section(
+                "failures", f"TTS failures by length of the text, heard by {heard} (%)",
+                failures if evaluation.failures else "",
+            ),
+            section("clips", "Clips", clips),
+        )
+    )  # fmt: skip
+    return page(title, body)
+
+
+def _speech_figures(speech: Sequence[Facts], judge: str) -> list[Figure]:
+    if not speech:
+        return []
+    figures = _rates(speech, "asr", "asr", "own ASR on recordings")
+    figures += _rates(speech, "tts", "tts_own", "own ASR on its own speech")
+    if "judge_tts" in speech[0]:
+        for column, words in (
+            ("judge_original", "on recordings"),
+            ("judge_codec", "on recordings through the codec"),
+            ("judge_tts", "on speech that was made"),
+        ):
+            figures += _rates(speech, "tts", column, f"{judge} {words}")
+    tempo = [rate_ratio(_utterance(one, "tts_own")) for one in speech]
+    figures.append(_mean("tts", "tempo, by the recording's", tempo))
+    figures.append(_mean("tts", "RTF", [one["tts_rtf"] for one in speech]))
+    figures.append(_mean("asr", "RTF", [one["asr_rtf"] for one in speech]))
+    return figures
+
+
+def _rates(facts: Sequence[Facts], task: str, column: str, words: str) -> list[Figure]:
+    references = [one["text"] for one in facts]
+    heard = [one[column] for one in facts]
+    return [
+        Figure(task, f"WER, {words} (%)", error_rate(references, heard), True),
+        Figure(task, f"CER, {words} (%)", error_rate(references, heard, characters=True), True),
+    ]
+
+
+def _sound_figures(facts: Sequence[Facts], make: str, tell: str) -> list[Figure]:
+    if not facts:
+        return []
+    figures = []
+    captions = caption_scores([one["caption"] for one in facts], [one["text"] for one in facts])
+    for name, value in captions.items():
+        figures.append(Figure(tell, f"{name}, against the caption", value, False))
+    for what, task, words in (
+        ("original", tell, "recordings"),
+        ("made", make, "what was made of the caption"),
+    ):
+        ranked = [one for one in facts if f"{what}_rank" in one]
+        if not ranked:
+            continue
+        note = f"chance {100 / ranked[0]['classes']:.1f} of {ranked[0]['classes']} captions"
+        for name, fits in _RANKS.items():
+            hits = [float(fits(one[f"{what}_rank"])) for one in ranked]
+            figures.append(
+                Figure(task, f"{name}, {words} (%)", bootstrap_interval(hits), True, note)
+            )
+    if any("made_rtf" in one for one in facts):
+        figures.append(_mean(make, "RTF", [one["made_rtf"] for one in facts if "made_rtf" in one]))
+    return figures
+
+
+_RANKS: dict[str, Callable[[int], bool]] = {
+    "caption found first": lambda rank: rank == 1,
+    "caption among the first five": lambda rank: rank <= 5,
+}
+
+
+def _mean(task: str, name: str, values: Sequence[float]) -> Figure:
+    finite = [value for value in values if np.isfinite(value)]
+    return Figure(task, name, bootstrap_interval(finite or [0.0]), False)
+
+
+def _utterance(facts: Facts, heard: str) -> Utterance:
+    return Utterance(
+        text=facts["text"],
+        heard=facts[heard],
+        seconds=facts["tts_seconds"],
+        ended=facts["tts_finish"] == "end",
+        reference_seconds=facts["seconds"],
+    )
+
+
+def _rows(evaluation: LMEvaluation) -> list[list[str]]:
+    return [
+        [f.task, f.name, shown(f.value, percent=f.percent), str(f.value.n), f.note]
+        for f in evaluation.figures
+    ]
+
+
+def _failure_rows(evaluation: LMEvaluation) -> list[list[str]]:
+    rows = []
+    for row in evaluation.failures:
+        least, most = row.words
+        words = "all" if (least, most) == (1, 10**9) else f"{least}-{most}"
+        words = f"{least}+" if most == 10**9 and least > 1 else words
+        kinds = [f"{100 * row.by_kind[kind]:.1f}" for kind in KINDS]
+        rows.append([words, shown(row.rate), str(row.rate.n), *kinds])
+    return rows

@@ -1,0 +1,72 @@
+"""Judges of speech that are not ours: what they hear is a fact about the sound alone.
+
+A weak judge is still a fair one if its error rate on people's recordings stands beside.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..codec.audio import resample
+
+NAMES = ("pocketsphinx",)
+_RATE = 16_000  # Hz of its acoustic model
+_PEAK = 0.7  # levels differ between corpora; recognisers expect about this
+
+
+class Recogniser(Protocol):
+    """Writes down what is said in a waveform."""
+
+    name: str
+
+    def hear(self, wav: Any, sample_rate: int) -> str:
+        """The words in samples `[S]`, lower-case; "" for silence."""
+
+
+class PocketSphinx:
+    """CMU PocketSphinx with the US English model that its package brings; needs no download."""
+
+    name = "pocketsphinx"
+
+    def __init__(self) -> None:
+        try:
+            from pocketsphinx import Decoder
+        except ImportError as error:
+            raise ModuleNotFoundError(
+                "the independent recogniser is not installed: pip install pocketsphinx, or give "
+                "--recogniser none",
+                name="almtok.pocketsphinx",
+            ) from error
+        self._decoder = Decoder(samprate=_RATE, loglevel="FATAL")
+
+    def hear(self, wav: Any, sample_rate: int) -> str:
+        """The words in samples `[S]`."""
+        samples = resample(np.asarray(wav, np.float32).ravel(), sample_rate, _RATE)
+        peak = float(np.abs(samples).max(initial=0.0))
+        if not peak:
+            return ""
+        pcm = np.round(samples * (_PEAK / peak) * 32767).astype("<i2")
+        self._decoder.start_utt()
+        self._decoder.process_raw(pcm.tobytes(), full_utt=True)
+        self._decoder.end_utt()
+        found = self._decoder.hyp()
+        # Fillers are in brackets, second pronunciations numbered: "[NOISE]", "the(2)".
+        words = "" if found is None else re.sub(r"\[.*?\]|<.*?>|\(\d+\)", " ", found.hypstr)
+        return " ".join(words.split())
+
+
+def make_recogniser(name: str) -> Recogniser | None:
+    """A judge by its name; None for "none".
+
+    Raises:
+        ValueError: if there is none of that name.
+        ModuleNotFoundError: if it is not installed.
+    """
+    if name == "none":
+        return None
+    if name not in NAMES:
+        raise ValueError(f"unknown recogniser {name!r}; there are {', '.join(NAMES)} and none")
+    return PocketSphinx()

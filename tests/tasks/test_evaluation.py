@@ -1,0 +1,143 @@
+"""Measuring a language model: facts of clips, figures, tables, and going on after a kill."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from almtok.__main__ import main
+from almtok.tasks import evaluate as evaluate_module
+from almtok.tasks.evaluation import evaluate_facts, to_html, to_markdown
+from almtok.tasks.measure import Measurer, clips_of
+from almtok.tasks.recognisers import make_recogniser
+from almtok.tasks.retrieval import TextRetrieval
+
+from .conftest import LINES, RAIN, SOUND
+
+FIRST, SECOND = LINES
+
+
+class Ears:
+    """A recogniser that always hears the first line."""
+
+    name = "ears"
+
+    def hear(self, wav, sample_rate):
+        assert len(wav) and sample_rate == 24_000
+        return FIRST
+
+
+@pytest.fixture
+def corpus(learned, tmp_path):
+    """Recordings that the toy knows: two lines, two sounds, with their texts beside."""
+    for folder, texts in (("voices", LINES), ("noises", (SOUND, RAIN))):
+        (tmp_path / folder).mkdir()
+        for number, text in enumerate(texts):
+            learned.bundle.save(learned.tokens[text], tmp_path / folder / f"{number}.wav")
+            (tmp_path / folder / f"{number}.txt").write_text(text)
+    (tmp_path / "voices" / "9.wav").write_bytes(b"no sound")
+    (tmp_path / "voices" / "9.txt").write_text("never heard")
+    return [f"speech={tmp_path / 'voices'}", f"sound={tmp_path / 'noises'}"]
+
+
+def test_clips_are_those_with_texts_of_every_source(corpus):
+    clips = clips_of(corpus)
+    assert [(clip.domain, clip.text) for clip in clips][:2] == [("speech", FIRST), ("sound", SOUND)]
+    assert len(clips) == 5
+    assert len(clips_of(corpus, limit=1)) == 2
+
+
+def test_evaluate_lm_measures_goes_on_and_reports(learned, corpus, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(evaluate_module, "make_recogniser", lambda name: Ears())
+    measured = []
+    measure = Measurer._measure
+
+    def spy(self, clip, *rest):
+        measured.append(clip.id)
+        if len(measured) == 3:
+            raise KeyboardInterrupt
+        return measure(self, clip, *rest)
+
+    monkeypatch.setattr(Measurer, "_measure", spy)
+    out = tmp_path / "scores"
+    arguments = [
+        "evaluate", "lm", "--checkpoint", learned.folder, "--data", *corpus, "--out", str(out),
+        "--temperature", "0", "--guidance", "1", "--html", "--check", "2",
+    ]  # fmt: skip
+    assert main(arguments) == 130
+    assert len((out / "clips.jsonl").read_text().splitlines()) == 2
+    assert main(arguments) == 1  # one clip cannot be read
+    assert len(measured) == 3 + 3
+    printed = capsys.readouterr().out
+    assert "| asr | WER, own ASR on recordings (%) | 0.0 [0.0, 0.0] | 2 |  |" in printed
+    assert "Not measured: 1 clips." in printed and "corrupt" in printed
+    table = json.loads((out / "table.json").read_text())
+    figures = {(f["task"], f["name"]): f["value"]["mean"] for f in table["figures"]}
+    assert figures["tts", "WER, own ASR on its own speech (%)"] == 0
+    assert 0.3 < figures["tts", "WER, ears on recordings (%)"] < 0.7
+    assert figures["audio_caption", "bleu, against the caption"] == 1
+    assert figures["text_to_audio", "caption found first, what was made of the caption (%)"] == 1
+    assert 0.9 < figures["tts", "tempo, by the recording's"] < 1.1
+    assert table["failures"][-1]["by_kind"]["no_stop"] == 0
+    assert table["settings"]["recogniser"] == "ears"
+    assert "<table>" in (out / "report.html").read_text()
+    assert list((out / "audio").glob("*.tts.flac")) and list((out / "audio").glob("*.made.flac"))
+    measured.clear()
+    assert main(arguments) == 1
+    assert len(measured) == 1  # the one that failed is tried again
+
+
+def test_the_right_text_is_found_by_its_likelihood(learned):
+    found = TextRetrieval(learned.bundle, [RAIN, SOUND])
+    assert found.chance == 0.5
+    for place, text in enumerate(found.texts):
+        one = found.of(learned.tokens[text])
+        assert one.best == place and one.rank(place) == 1 and one.rank(1 - place) == 2
+    for texts in (["one"], ["a", "a"]):
+        with pytest.raises(ValueError, match="at least two texts"):
+            TextRetrieval(learned.bundle, texts)
+
+
+def test_tables_of_facts_without_judge():
+    facts = [
+        {
+            "id": f"s{n}", "domain": "speech", "text": "the cat sat down", "seconds": 2.0,
+            "asr": "the cat sat", "asr_rtf": 0.1, "tts_seconds": 2.0, "tts_finish": "end",
+            "tts_rtf": 0.2, "tts_own": "the cat sat down" if n else "", "tts_confidence": None,
+        }
+        for n in range(4)
+    ]  # fmt: skip
+    table = evaluate_facts(facts, {"recogniser": "none"})
+    assert table.heard_by == "its own ASR"
+    text = to_markdown(table)
+    assert "| asr | WER, own ASR on recordings (%) | 25.0 [25.0, 25.0] | 4 |  |" in text
+    assert "| 4-8 | 25.0 [0.0, 75.0] | 4 | 0.0 | 0.0 | 0.0 | 0.0 | 25.0 | 0.0 |" in text
+    assert "<h1>A &amp; B</h1>" in to_html(table, facts, "A & B")
+    with pytest.raises(ValueError, match="none of 1 clips"):
+        evaluate_facts([{"id": "x", "error": "broken"}], {})
+
+
+def test_judges_are_named_and_asked_for_early(monkeypatch):
+    assert make_recogniser("none") is None
+    with pytest.raises(ValueError, match="unknown recogniser"):
+        make_recogniser("whisper")
+    monkeypatch.setitem(sys.modules, "pocketsphinx", None)
+    with pytest.raises(ModuleNotFoundError, match="pip install pocketsphinx"):
+        make_recogniser("pocketsphinx")
+
+
+@pytest.mark.slow
+def test_pocketsphinx_hears_nothing_in_silence():
+    pytest.importorskip("pocketsphinx")
+    judge = make_recogniser("pocketsphinx")
+    assert judge.hear(np.zeros(24_000, np.float32), 24_000) == ""
+    assert isinstance(judge.hear(np.random.default_rng(0).normal(0, 0.1, 24_000), 24_000), str)
+
+
+def test_wrong_questions_are_one_line(learned, corpus, tmp_path, capsys):
+    common = ["evaluate", "lm", "--checkpoint", learned.folder, "--out", str(tmp_path / "o")]
+    assert main([*common, "--data", corpus[0], "--limit", "0"]) == 1
+    assert "--limit must be at least 1" in capsys.readouterr().err
+    assert main([*common, "--data", corpus[0], "--domains", "music"]) == 1
+    assert "no clip of music" in capsys.readouterr().err
