@@ -13,6 +13,7 @@ import copy
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -118,13 +119,13 @@ def use_adapter(lm: AudioLM, name: str | None) -> None:
     for part in _MODULES:
         setattr(lm, part, own.get(part, adapters.modules[part]))
     lm.config.tasks = list(adapters.tasks if name is None else adapters.by_name[name].tasks)
+    trained = {key: p.requires_grad for key, p in lm.backbone.named_parameters()}
     for layer in _layers(lm):
         layer.enable_adapters(name is not None)
         if name is not None:
-            trained = {n: p.requires_grad for n, p in layer.named_parameters()}
-            layer.set_adapter(name)  # peft makes it trainable by the way
-            for n, parameter in layer.named_parameters():
-                parameter.requires_grad_(trained[n])
+            layer.set_adapter(name)
+    for key, parameter in lm.backbone.named_parameters():
+        parameter.requires_grad_(trained[key])  # peft makes adapters trainable by the way
     adapters.active = name
 
 
@@ -171,7 +172,7 @@ def save_adapter(lm: AudioLM, folder: str | os.PathLike[str], name: str | None =
 
 
 def load_adapter(lm: AudioLM, folder: str | os.PathLike[str], name: str = "default") -> AudioLM:
-    """Put a saved adapter onto its base and use it; it is not trained further.
+    """Put a saved adapter onto its base and use it; nothing requires a gradient afterwards.
 
     Raises:
         CheckpointError: there is no adapter.
@@ -196,7 +197,6 @@ def load_adapter(lm: AudioLM, folder: str | os.PathLike[str], name: str = "defau
     values = card["settings"]
     settings = LoraSettings(**{**values, "targets": tuple(values["targets"])})
     weights = load_file(place / WEIGHTS)
-    before = {n: p.requires_grad for n, p in lm.named_parameters()}
     add_lora(lm, settings, name)
     own = _parameters(lm, name)
     if own.keys() != weights.keys():
@@ -206,8 +206,6 @@ def load_adapter(lm: AudioLM, folder: str | os.PathLike[str], name: str = "defau
         for key, parameter in own.items():
             parameter.copy_(weights[key])
             parameter.requires_grad_(False)
-    for key, parameter in lm.named_parameters():
-        parameter.requires_grad_(before.get(key, False))
     adapters.by_name[name].tasks = list(card["tasks"])
     use_adapter(lm, name)
     return lm
@@ -286,7 +284,9 @@ def _inject(lm: AudioLM, settings: LoraSettings, name: str) -> None:
         lora_dropout=settings.dropout,
         layers_pattern=None,
     )
-    inject_adapter_in_model(config, lm.backbone, name)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Already found a `peft_config` attribute")
+        inject_adapter_in_model(config, lm.backbone, name)
 
 
 def _is_lora(module: nn.Module) -> bool:

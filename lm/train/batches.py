@@ -111,12 +111,16 @@ class BucketBatches:
         self._rank, self._world = rank, world
         self._workers, self._pin = num_workers, pin_memory
         # One process's view of the epoch; it is dealt out below, so that no epoch is evened up.
-        self._sampler = LengthBucketSampler(dataset, budget=budget, max_rows=max_rows, seed=seed)
-        self._taken = 0  # by this process, since the marks begin
-        self._marks: list[tuple[int, dict[str, Any]]] = []  # (micro-batches before, epoch's begin)
+        # The second one counts: loaders run ahead of what is taken, and the first with them.
+        self._sampler, self._counter = (
+            LengthBucketSampler(dataset, budget=budget, max_rows=max_rows, seed=seed)
+            for _ in range(2)
+        )
+        self._taken = 0  # by this process
+        self._epoch, self._before = 0, 0  # batches of that epoch that were done before these
 
     def __iter__(self) -> Iterator[Batch]:
-        self._taken, self._marks = 0, [(0, self._sampler.state_dict())]
+        self._taken = 0
         loader: Any = DataLoader(
             self._dataset,
             batch_sampler=_Endless(self),  # type: ignore[arg-type]
@@ -131,11 +135,12 @@ class BucketBatches:
 
     def state_dict(self) -> dict[str, Any]:
         """Epoch, and batches of it that all processes have taken together."""
-        if not self._marks:
-            return self._sampler.state_dict()
-        done = self._taken * self._world
-        before, state = [mark for mark in self._marks if mark[0] <= done][-1]
-        return {**state, "batches": state["batches"] + done - before}
+        taken = self._taken * self._world
+        self._counter.set_epoch(self._epoch)
+        while self._before + taken >= (size := len(self._counter)):
+            self._epoch, self._before = self._epoch + 1, self._before - size
+            self._counter.set_epoch(self._epoch)
+        return {**self._counter.state_dict(0), "batches": self._before + taken}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there, on any number of processes.
@@ -144,7 +149,7 @@ class BucketBatches:
             ValueError: the batches would be others: another seed, budget or data.
         """
         self._sampler.load_state_dict(state)
-        self._marks = []
+        self._taken, self._epoch, self._before = 0, int(state["epoch"]), int(state["batches"])
 
     def picks(self) -> Iterator[list[Pick]]:
         """This process's batches of picks; loaders run ahead of what is taken."""
@@ -154,7 +159,6 @@ class BucketBatches:
                 if number % self._world == self._rank:
                     yield batch
                 number += 1
-            self._marks.append((number, self._sampler.state_dict()))  # the next epoch's begin
 
 
 class _Endless:

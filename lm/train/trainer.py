@@ -241,8 +241,11 @@ class AudioLMTrainer(Trainer):
         if self.validator is None:
             return {}
         readings = self.validator.judge(self.model, self.args.device, self.add_up)
+        sharded = is_sharded(self.model)
+        if sharded:
+            self.model.reshard()  # without a backward pass nobody else does it
         if self.monitor is not None:
-            samples = self.validator.generate(self.model) if not is_sharded(self.model) else []
+            samples = [] if sharded else self.validator.generate(self.model)
             self.monitor.validated(self.state.global_step, readings, samples)
         return {f"eval_{task}_loss": reading.loss for task, reading in readings.items()}
 

@@ -1,0 +1,193 @@
+"""Adapters: identity at first, merged as unmerged, base untouched, exact reload, wrong base."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from almtok.codec.train.checkpoint import CheckpointError
+from almtok.lm.lora import (
+    LoraSettings,
+    adapter_names,
+    add_lora,
+    base_fingerprint,
+    load_adapter,
+    merge_adapter,
+    save_adapter,
+    use_adapter,
+    using_adapter,
+)
+from almtok.lm.model import AudioLM
+from almtok.lm.sampling import SamplingConfig
+from almtok.lm.sequences import build_prompt, build_sequence, collate
+
+from .toy import EOS, PATTERNS, toy_example, toy_lm
+
+SMALL = LoraSettings(rank=2)
+GREEDY = SamplingConfig(temperature=0.0)
+
+
+def batch(lm: AudioLM, seed: int = 0) -> dict[str, Tensor]:
+    examples = [toy_example("tts", seed=seed), toy_example("asr", count=5, seed=seed)]
+    return collate([build_sequence(e, lm.config, eos_id=EOS) for e in examples], lm.config)
+
+
+@torch.no_grad()
+def logits(lm: AudioLM) -> tuple[Tensor, Tensor]:
+    given = {name: value for name, value in batch(lm).items() if name != "labels"}
+    out = lm.eval()(**given)
+    assert out.text_logits is not None and out.audio_logits is not None
+    return out.text_logits, out.audio_logits
+
+
+def distance(one: tuple[Tensor, Tensor], two: tuple[Tensor, Tensor]) -> float:
+    return max(float((a - b).abs().max()) for a, b in zip(one, two, strict=True))
+
+
+def train(lm: AudioLM, steps: int = 4, seed: int = 0) -> AudioLM:
+    trained = [p for p in lm.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-2)
+    lm.train()
+    for _ in range(steps):
+        loss = lm(**batch(lm, seed)).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return lm.eval()
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_identity_then_learning_then_merged(pattern: str) -> None:
+    lm = toy_lm(pattern=pattern)
+    before = logits(lm)
+    add_lora(lm, SMALL)
+    assert distance(logits(lm), before) == 0
+    train(lm)
+    after = logits(lm)
+    assert distance(after, before) > 1e-2
+    merge_adapter(lm)
+    assert type(lm.backbone.get_decoder().layers[0].self_attn.q_proj) is torch.nn.Linear
+    assert distance(logits(lm), after) < 1e-5
+
+
+def test_the_base_is_untouched_and_comes_back() -> None:
+    lm, base = toy_lm(), toy_lm()
+    before, name = logits(lm), base_fingerprint(lm)
+    train(add_lora(lm, SMALL))
+    use_adapter(lm, None)
+    assert distance(logits(lm), before) == 0
+    own = dict(lm.named_parameters())
+    for key, value in base.named_parameters():
+        found = own.get(key)
+        if found is None:
+            head, _, leaf = key.rpartition(".")
+            found = own[f"{head}.base_layer.{leaf}"]
+        assert torch.equal(found, value), key
+    assert base_fingerprint(lm) == name == base_fingerprint(base)
+
+
+def test_what_is_trained() -> None:
+    lm = add_lora(toy_lm(), SMALL)
+    trained = {name for name, p in lm.named_parameters() if p.requires_grad}
+    assert any("lora_A" in name for name in trained)
+    assert any(name.startswith("heads.") for name in trained)
+    assert all("lora_" in n for n in trained if n.startswith("backbone."))
+    small = add_lora(toy_lm(), LoraSettings(rank=2, targets=("q_proj",), audio=False))
+    trained = {name for name, p in small.named_parameters() if p.requires_grad}
+    assert trained and all(".q_proj.lora_" in name for name in trained)
+
+
+@pytest.mark.parametrize("audio", [True, False])
+def test_reload_is_exact_and_small(tmp_path: Path, audio: bool) -> None:
+    lm = train(add_lora(toy_lm(), LoraSettings(rank=2, alpha=3.0, audio=audio)))
+    save_adapter(lm, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"adapter.safetensors", "adapter.json"}
+    names = load_file(tmp_path / "adapter.safetensors").keys()
+    assert not any("base_layer" in name or "embed_tokens" in name for name in names)
+    assert any(name.startswith("heads.") for name in names) is audio
+    again = load_adapter(toy_lm(), tmp_path)
+    assert distance(logits(again), logits(lm)) == 0
+    assert not any(p.requires_grad for p in again.parameters())
+    use_adapter(again, None)
+    assert distance(logits(again), logits(toy_lm())) == 0
+
+
+def test_another_base_is_refused_with_both_names(tmp_path: Path) -> None:
+    lm, other = add_lora(toy_lm(seed=0), SMALL), toy_lm(seed=1)
+    save_adapter(lm, tmp_path)
+    with pytest.raises(ValueError, match="made for base") as error:
+        load_adapter(other, tmp_path)
+    assert base_fingerprint(lm) in str(error.value)
+    assert base_fingerprint(other) in str(error.value)
+    assert adapter_names(other) == ()
+
+
+def test_a_base_in_bfloat16_is_the_same_base() -> None:
+    assert base_fingerprint(toy_lm().to(torch.bfloat16)) == base_fingerprint(toy_lm())
+
+
+def test_several_adapters_switched_by_request(tmp_path: Path) -> None:
+    alone = []
+    for seed, name in enumerate(("anna", "ben")):
+        lm = train(add_lora(toy_lm(), SMALL), steps=12, seed=seed)
+        save_adapter(lm, tmp_path / name)
+        alone.append(codes(lm))
+    base = codes(toy_lm())
+    lm = toy_lm()
+    for name in ("anna", "ben"):
+        load_adapter(lm, tmp_path / name, name)
+    assert adapter_names(lm) == ("anna", "ben")
+    for name in ("anna", "ben", "anna", None):
+        with using_adapter(lm, name):
+            expected = base if name is None else alone[("anna", "ben").index(name)]
+            assert torch.equal(codes(lm), expected), name
+    assert not torch.equal(alone[0], alone[1])
+    with using_adapter(lm, "ben"):
+        merged = logits(lm)
+    assert distance(logits(merge_adapter(lm, "ben")), merged) < 1e-5
+
+
+def codes(lm: AudioLM) -> Tensor:
+    example = toy_example("tts")
+    prompt = build_prompt(
+        "tts", example.segments[:1], "audio", lm.config, frames_per_query=6, eos_id=EOS
+    )
+    made = lm.generate(prompt[None], audio_sampling=GREEDY, max_frames=12, eos_id=EOS)[0].codes
+    assert made is not None
+    return made
+
+
+def test_a_task_of_an_adapter_is_known_while_it_is_used(tmp_path: Path) -> None:
+    lm = toy_lm()
+    tasks = list(lm.config.tasks)
+    add_lora(lm, SMALL)
+    use_adapter(lm, None)
+    lm2 = toy_lm()
+    lm2.config.tasks = [*tasks, "conversion"]
+    save_adapter(add_lora(lm2, SMALL), tmp_path)
+    load_adapter(lm, tmp_path, "other")
+    assert lm.config.tasks == [*tasks, "conversion"]
+    use_adapter(lm, None)
+    assert lm.config.tasks == tasks
+
+
+def test_mistakes_are_named(tmp_path: Path) -> None:
+    lm = add_lora(toy_lm(), SMALL)
+    with pytest.raises(ValueError, match="must be a new Python name"):
+        add_lora(lm, SMALL)
+    with pytest.raises(ValueError, match="no linear layer of the backbone is named q_pro;"):
+        add_lora(toy_lm(), LoraSettings(targets=("q_pro",)))
+    with pytest.raises(ValueError, match="did you mean 'default'"):
+        use_adapter(lm, "defalt")
+    with pytest.raises(CheckpointError, match="holds no adapter"):
+        load_adapter(lm, tmp_path)
+    with pytest.raises(ValueError, match="at least 1"):
+        LoraSettings(rank=0)
+    save_adapter(lm, tmp_path)
+    card = json.loads((tmp_path / "adapter.json").read_text())
+    (tmp_path / "adapter.json").write_text(json.dumps({**card, "format": 9}))
+    with pytest.raises(CheckpointError, match="format 9"):
+        load_adapter(toy_lm(), tmp_path)
