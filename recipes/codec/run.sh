@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `mini` on your own audio, about two hours on two CPU cores. Each line can be run alone and goes on where
+# `mini` on your own audio, about an hour and a half on two CPU cores. Each line can be run alone and goes on where
 # it was stopped. Say where the audio is, as sources of almtok (docs/data.md), by words of the shell:
 #   TRAIN="speech=voices/ sound=noises/ music=tunes/" VALID="..." TEST="..." recipes/codec/run.sh
 set -euo pipefail
@@ -14,11 +14,12 @@ almtok prior --data $TRAIN --cache "$OUT/cache" --out "$OUT/prior.safetensors"
 python -c 'import sys; from almtok.recipes.codec import recipe
 recipe.write(sys.argv[1], sys.argv[2].split(), sys.argv[3].split())' "$OUT" "$TRAIN" "$VALID"
 
-# 3. The two stages.
+# 3. The two stages, the second in two parts.
 almtok train codec --config "$OUT/stage1.json"
 almtok train codec --config "$OUT/stage2.json"
+almtok train codec --config "$OUT/finish.json"
 
 # 4. Beside what a telephone would use at such rates (those that are installed).
 data=(); for source in $TEST; do data+=(--data "$source"); done
-almtok evaluate codec --checkpoint "$OUT/stage2/model" "${data[@]}" --report --out "$OUT/scores" \
+almtok evaluate codec --checkpoint "$OUT/finish/model" "${data[@]}" --report --out "$OUT/scores" \
     --peers codec2-450 codec2-700C codec2-1300 codec2-2400 opus-6k
