@@ -244,7 +244,7 @@ def base_fingerprint(lm: AudioLM) -> str:
         return str(adapters.fingerprint)
     config = lm.config
     backbone: Any = config.backbone
-    facts = [config.pattern, config.num_codebooks, config.codebook_size, config.codec_fingerprint]
+    facts = [config.pattern, config.num_codebooks, config.codebook_size]
     facts += [backbone.model_type, config.hidden_size, config.vocab_size]
     digest = hashlib.sha256(json.dumps(facts).encode())
     for key, value in sorted(dict(lm.named_parameters()).items()):
@@ -279,7 +279,7 @@ def _inject(lm: AudioLM, settings: LoraSettings, name: str) -> None:
         )
     config = LoraConfig(
         r=settings.rank,
-        lora_alpha=settings.scale * settings.rank,
+        lora_alpha=settings.scale * settings.rank,  # type: ignore[arg-type]
         target_modules=sorted(settings.targets or linear),
         lora_dropout=settings.dropout,
         layers_pattern=None,

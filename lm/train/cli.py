@@ -155,6 +155,6 @@ def _add_flags(parser: argparse.ArgumentParser, defaults: LMTrainingConfig) -> N
     hints = typing.get_type_hints(LMTrainingConfig)
     for field in dataclasses.fields(LMTrainingConfig):
         default = None if field.name == "init_from" else getattr(defaults, field.name)
-        shown = dataclasses.field(default=default, metadata=field.metadata)
+        shown: Any = dataclasses.field(default=default, metadata=field.metadata)
         shown.name = field.name
         add_flag(parser, shown, hints[field.name])

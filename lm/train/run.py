@@ -3,7 +3,7 @@
 OUT/config.json     the run's configuration      OUT/checkpoints/  to go on from
 OUT/metrics.jsonl   one line per log step        OUT/model/        the model and its processor
 OUT/tensorboard/    the same and samples         OUT/adapter/      instead, of a LoRA run
-OUT/tokenizer/      if the run has made one
+OUT/tokenizer/      if the run has made one      OUT/base/         of an adapter on a text model
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .config import LMTrainingConfig
 from .corpus import FindTask, choose, held_out, read_info, training_batches, training_texts
 from .monitor import Monitor
 from .sharding import is_sharded, shard, whole
-from .start import build_start
+from .start import Start, build_start
 from .trainer import AudioLMTrainer, training_arguments
 from .validation import Validator
 
@@ -69,14 +69,13 @@ def train_lm(config: LMTrainingConfig, find_task: FindTask) -> LMTrainResult:
         start = build_start(config, info, names, lambda: training_texts(config, choices))
         lm = start.lm.to(args.device)
         if config.lora_rank:
+            _keep_base(start, config, args.process_index)
             add_lora(lm, lora_settings(config))
         if config.shard:
             shard(lm, args.world_size)
         place: dict[str, Any] = {"rank": args.process_index, "world": args.world_size}
         pin = args.device.type == "cuda"
-        batches = training_batches(
-            config, choices, lm.config, start.texts, pin_memory=pin, **place
-        )
+        batches = training_batches(config, choices, lm.config, start.texts, pin_memory=pin, **place)
         tasks = held_out(config, choices, lm.config, start.texts)
         validator = Validator(
             tasks,
@@ -101,7 +100,7 @@ def train_lm(config: LMTrainingConfig, find_task: FindTask) -> LMTrainResult:
 
 
 def _run(trainer: AudioLMTrainer, texts: TextEncoder, start: Checkpoint | None) -> LMTrainResult:
-    config, args, run = trainer.config, trainer.args, trainer.run
+    config, args = trainer.config, trainer.args
     step = start.step if start is not None else 0
     lm: AudioLM = trainer.model
 
@@ -170,18 +169,26 @@ def export_model(
         merge_adapter(lm)
     model = _gathered(lm, rank)
 
-    def write(aside: Path) -> None:
-        model.save_pretrained(aside)
-        processor = AudioLMProcessor(
-            texts.tokenizer,
-            lm.config,
-            config.codec,
-            text_form=texts.form,
-            language=texts.language,
-        )
-        processor.save_pretrained(aside, include_codec=final and config.codec is not None)
+    codec = final and config.codec is not None
+    return _replace(run / "model", lambda aside: _write(model, texts, config, aside, codec), rank)
 
-    return _replace(run / "model", write, rank)
+
+def _write(
+    lm: AudioLM, texts: TextEncoder, config: LMTrainingConfig, folder: Path, codec: bool
+) -> None:
+    """The model with its processor."""
+    lm.save_pretrained(folder)
+    processor = AudioLMProcessor(
+        texts.tokenizer, lm.config, config.codec, text_form=texts.form, language=texts.language
+    )
+    processor.save_pretrained(folder, include_codec=codec)
+
+
+def _keep_base(start: Start, config: LMTrainingConfig, rank: int) -> None:
+    """Save what an adapter on a text model stands on: its audio parts exist nowhere else."""
+    place = Path(config.out) / "base"
+    if config.backbone is not None and not place.exists():
+        _replace(place, lambda aside: _write(start.lm, start.texts, config, aside, False), rank)
 
 
 def _gathered(lm: AudioLM, rank: int) -> AudioLM:
@@ -239,6 +246,12 @@ def _monitor(trainer: AudioLMTrainer, step: int) -> Iterator[None]:
         return
     config = trainer.config
     codec = ALMTokenizer.from_pretrained(config.codec).eval() if config.codec else None
+    known = trainer.model.config.codec_fingerprint
+    if codec is not None and codec.fingerprint != known:
+        raise ValueError(
+            f"the codec {config.codec} has fingerprint {codec.fingerprint}, the tokens were made by"
+            f" codec {known}: what it decodes would not be these sounds"
+        )
     monitor = Monitor(config, step, trainer.model.config.codebook_size, codec)
     trainer.monitor = monitor
     if step:

@@ -70,6 +70,9 @@ def training_arguments(config: LMTrainingConfig) -> TrainingArguments:
 class AudioLMTrainer(Trainer):
     """One run: `lm` learns from `batches` until `config.steps`."""
 
+    optimizer: Any
+    lr_scheduler: Any
+
     def __init__(
         self,
         lm: AudioLM,

@@ -82,9 +82,9 @@ def flat(value: Any) -> Any:
     found = {}
     for key, inner in value.items():
         below = flat(inner)
-        found |= {f"{key}.{k}": v for k, v in below.items()} if isinstance(below, dict) else {
-            key: below
-        }
+        found |= (
+            {f"{key}.{k}": v for k, v in below.items()} if isinstance(below, dict) else {key: below}
+        )
     return found
 
 

@@ -1,4 +1,4 @@
-"""Steps: accumulation is one big batch, bad steps leave no trace, bf16, any transformers Trainer."""
+"""Steps: accumulation is one big batch, bad steps leave no trace, bf16, a plain Trainer."""
 
 import json
 import math

@@ -1,0 +1,192 @@
+"""Runs as people start them: the two commands, their folders, their errors."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from almtok.__main__ import main
+from almtok.codec.config import ALMTokenizerConfig
+from almtok.codec.model import ALMTokenizer
+from almtok.lm.lora import load_adapter
+from almtok.lm.model import AudioLM
+from almtok.lm.processor import AudioLMProcessor
+from almtok.lm.text.tokenizer import train_tokenizer
+from almtok.lm.train import LMTrainingConfig, finetune
+from almtok.lm.train.corpus import choose, held_out, read_info, training_batches
+from almtok.lm.train.run import train_lm
+from almtok.lm.train.start import build_start
+from almtok.tasks.base import get_task
+
+from .conftest import TOY_MODEL, _maker
+
+
+@pytest.fixture(scope="module")
+def codec(tmp_path_factory: Any) -> Path:
+    torch.manual_seed(0)
+    config = ALMTokenizerConfig.preset(
+        "tiny", conv_channels=[1, 8, 16, 16, 24], hidden_size=32, encoder_layers=1,
+        decoder_layers=1, num_attention_heads=2, attention_window=48, codebook_size=16,
+        codebook_dim=8, prior_dim=12, patch_transformer_layers=1,
+    )  # fmt: skip
+    folder: Path = tmp_path_factory.mktemp("codec")
+    ALMTokenizer(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def base(codec: Path, tmp_path_factory: Any) -> Path:
+    """A run of `almtok train lm`, with samples that are heard."""
+    folder: Path = tmp_path_factory.mktemp("base")
+    rows = [
+        dict(frames=4, text=f"row {n % 3}", speaker="s", split="valid" if n % 4 == 3 else "train")
+        for n in range(8)
+    ]
+    fingerprint = ALMTokenizer.from_pretrained(codec).fingerprint
+    _maker().shards(folder / "tokens", rows, fingerprint=fingerprint)
+    flags = ["--steps", "2", "--log-every", "1", "--batch-positions", "64", "--samples", "1",
+             "--warmup-steps", "0", "--no-progress", "--device", "cpu"]  # fmt: skip
+    status = main(
+        ["train", "lm", "--data", str(folder / "tokens"), "--tasks", "tts=2", "asr",
+         "continuation", "--preset", "tiny", "--model", json.dumps(TOY_MODEL), "--codec",
+         str(codec), "--out", str(folder / "run"), *flags]
+    )  # fmt: skip
+    assert status == 0
+    return folder
+
+
+def test_a_run_leaves_all_that_a_person_needs(base: Path) -> None:
+    run = base / "run"
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    losses = {"text", "audio_1", "audio_2", "audio_3"}
+    seen = [line for line in lines if "losses" in line]  # a step may have audio targets only
+    assert set().union(*(line["losses"] for line in seen)) == losses
+    assert all(line["accuracies"].keys() == line["losses"].keys() for line in seen)
+    assert lines[-1]["validation"].keys() == {"tts", "asr", "continuation"}
+    lm = AudioLM.from_pretrained(run / "model").eval()
+    processor = AudioLMProcessor.from_pretrained(run / "model")
+    out = lm.generate(**processor(task="tts", text="row one"), max_frames=3)
+    assert processor.decode(out[0]).ndim == 1  # the codec lies in the folder
+    assert LMTrainingConfig.from_json(run / "config.json").tasks == ["tts=2", "asr", "continuation"]
+
+
+def test_samples_are_heard_and_seen_in_tensorboard(base: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(base / "run/tensorboard"))
+    board.Reload()
+    tags = board.Tags()
+    assert {"tts/0/original", "continuation/0/original"} <= set(tags["audio"])
+    assert "tts/0/original_codes" in tags["images"]
+    assert any(tag.startswith("asr/0") for tag in tags["tensors"])
+    assert {"loss", "loss/audio_1", "accuracy/text", "validation/asr/loss"} <= set(tags["scalars"])
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_finetune(base: Path, tmp_path: Path, full: bool) -> None:
+    run = tmp_path / "run"
+    status = main(
+        ["finetune", "--base", str(base / "run"), "--data", str(base / "tokens"), "--tasks", "tts",
+         "--steps", "2", "--warmup-steps", "0", "--no-progress", "--no-tensorboard", "--device",
+         "cpu", "--samples", "0", "--out", str(run), *(["--full"] if full else ["--merge"])]
+    )  # fmt: skip
+    assert status == 0
+    lm = AudioLM.from_pretrained(base / "run/model").eval()
+    made = AudioLM.from_pretrained(run / "model").eval()
+    rows = torch.tensor([[[5, 17, 17, 17], [7, 17, 17, 17]]])
+    with torch.no_grad():
+        before, after = lm(rows).audio_logits, made(rows).audio_logits
+        assert float((before - after).abs().max()) > 0
+        assert (run / "adapter").exists() is not full
+        if not full:
+            adapted = load_adapter(lm, run).eval()(rows).audio_logits
+            assert float((adapted - after).abs().max()) < 1e-5
+
+
+def test_from_a_pretrained_text_model(tokens: Path, toy_config: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "text"
+    tokenizer = train_tokenizer(["row one two three"], vocab_size=300)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    text = LlamaForCausalLM(config)
+    text.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    model = {name: value for name, value in TOY_MODEL.items() if name != "backbone"}
+    settings = toy_config(backbone=str(folder), model=model, steps=1, lora_rank=2)
+    start = build_start(settings, read_info(settings), ["tts", "my_task"], list)
+    assert start.lm.config.tasks[-1] == "my_task"
+    for name, value in text.state_dict().items():
+        assert torch.equal(start.lm.backbone.state_dict()[name], value), name
+    result = train_lm(settings, get_task)
+    lm = AudioLM.from_pretrained(Path(settings.out) / "base")
+    assert result.finished and load_adapter(lm, result.model) is lm
+
+
+def test_temperature_and_weights_share_the_rows(toy_config: Any) -> None:
+    settings = toy_config(tasks=["tts=3", "asr"], temperature=1.0)
+    choices = choose(settings, get_task)
+    assert [(c.task.name, c.weight) for c in choices] == [("tts", 3.0), ("asr", 1.0)]
+    start = build_start(settings, read_info(settings), ["tts"], lambda: ["row"] * 3)
+    batches = training_batches(settings, choices, start.lm.config, start.texts)
+    assert batches._dataset.counts == {"tts": 30, "asr": 10}  # type: ignore[attr-defined]
+    judged = held_out(settings, choices, start.lm.config, start.texts)
+    assert {name: len(rows) for name, rows in judged.items()} == {"tts": 4, "asr": 4}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": []}, "no tokens to learn from"),
+        ({"tasks": ["tts", "tts=2"]}, "different tasks"),
+        ({"tasks": ["ttx"]}, "did you mean 'tts'"),
+        ({"tasks": ["tts=x"]}, "NAME=WEIGHT"),
+        ({"tasks": ["text_to_music"]}, "task 'text_to_music': none of"),
+        ({"preset": "huge"}, "unknown preset"),
+        ({"model": {"num_codebooks": 2}}, "the tokens have num_codebooks 3"),
+    ],
+)
+def test_mistakes_are_one_clear_error(
+    toy_config: Callable[..., LMTrainingConfig], changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        train_lm(toy_config(**changes), get_task)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"precison": "bf16"}, "did you mean 'precision'"),
+        ({"precision": "fp16"}, "must be one of fp32, bf16"),
+        ({"steps": 0}, "at least 1"),
+        ({"lora_rank": 4}, "give init_from"),
+        ({"backbone": "a", "init_from": "b"}, "not both"),
+        ({"stream": True, "voices": 0.5}, "neither temperature nor voices"),
+    ],
+)
+def test_impossible_configurations_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LMTrainingConfig.from_dict(values)
+
+
+def test_defaults_of_finetune() -> None:
+    assert finetune(init_from="x").lora_rank == 16
+    assert finetune(init_from="x", lora_rank=0).lr < finetune(init_from="x").lr
+
+
+def test_another_codec_is_refused(base: Path, toy_config: Any) -> None:
+    with pytest.raises(ValueError, match=r"speaks the codes of codec .*aaaa"):
+        train_lm(toy_config(init_from=str(base / "run"), model={}), get_task)
+
+
+def test_the_deepspeed_file_is_one() -> None:
+    from importlib.resources import files
+
+    values = json.loads((files("almtok.lm.train") / "deepspeed.json").read_text())
+    assert values["zero_optimization"]["stage"] == 2
+    assert values["gradient_accumulation_steps"] == "auto"
