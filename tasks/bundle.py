@@ -17,18 +17,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from ..codec.tokens import AudioTokens
+from ..lm.composer import Reading, naming
 from ..lm.generation import GeneratedRow
 from ..lm.model import AudioLM
 from ..lm.patterns import layout
 from ..lm.processor import AudioLMProcessor
 from ..lm.sampling import SamplingConfig
+from ..lm.sequences import IGNORED, collate
+from ..lm.sequences import Sequence as Rows
 from ..lm.text.encoder import TextEncoder
+from ..lm.vocabulary import Vocabulary
 from .base import Limits, Task, get_task
 from .controls import DEFAULT, Controls
 
-Fields = Mapping[str, Any]  # by slot: texts, AudioTokens, paths, samples
+# By slot: texts, AudioTokens, paths, samples. `begin` (AudioTokens) is how an audio target begins,
+# and `begin_text` what is said in it: the model goes on as if it had said that itself.
+Fields = Mapping[str, Any]
+BEGIN, BEGIN_TEXT = "begin", "begin_text"
 
 
 @dataclass(frozen=True)
@@ -50,30 +58,54 @@ class Bundle:
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | os.PathLike[str], *, device: str = "cpu", dtype: str = "float32"
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        adapter: str | os.PathLike[str] | None = None,
+        device: str = "cpu",
+        dtype: str = "float32",
     ) -> Bundle:
         """Load a folder.
 
         Args:
-            folder: with `lm/` and `codec/`, or that of the language model itself.
+            folder: with `lm/` and `codec/`, the run folder of a training, or that of the language
+                model itself.
+            adapter: folder of an adapter of this model.
             device: "cpu", "cuda", "mps".
             dtype: of the language model's weights.
 
         Raises:
             ValueError: if there is no checkpoint, with what was looked for.
         """
-        place = Path(folder) / "lm"
-        place = place if (place / "config.json").is_file() else Path(folder)
-        if not (place / "config.json").is_file():
+        root = Path(folder)
+        places = [root / name for name in ("lm", "lm/model", "model", ".")]
+        place = next((one for one in places if (one / "config.json").is_file()), None)
+        if place is None:
             raise ValueError(
                 f"no checkpoint of a language model in {folder}: expected lm/config.json (and "
-                f"codec/config.json), as 'almtok train lm' writes them"
+                f"codec/config.json), or the run folder of 'almtok train lm'"
             )
-        processor = AudioLMProcessor.from_pretrained(place)
+        codecs = [root / name for name in ("codec", "codec/model")]
+        codec = next((one for one in codecs if (one / "config.json").is_file()), None)
+        processor = AudioLMProcessor.from_pretrained(place, codec)
         lm = AudioLM.from_pretrained(place, dtype=getattr(torch, dtype)).eval().to(device)
-        bundle = cls(lm, processor)
         processor.audio_tokenizer.to(device)
+        bundle = cls(lm, processor)
+        if adapter is not None:
+            bundle.load_adapter(adapter)
         return bundle
+
+    def load_adapter(self, folder: str | os.PathLike[str], name: str = "default") -> None:
+        """Put an adapter of 'almtok finetune' onto the model and use it.
+
+        Several can be loaded under names of their own and switched by `almtok.lm.lora.use_adapter`.
+
+        Raises:
+            ValueError: if it was made for another model.
+        """
+        from ..lm.lora import load_adapter
+
+        load_adapter(self.lm, folder, name)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write the folder: `lm/` with the processor, and `codec/` beside it."""
@@ -130,13 +162,7 @@ class Bundle:
     ) -> dict[str, Any]:
         """Arguments of `AudioLM.generate` for some prompts, but for the seeds."""
         task = get_task(task) if isinstance(task, str) else task
-        names = {name for row in rows for name, value in row.items() if value is not None}
-        columns: dict[str, Any] = {name: [row.get(name) for row in rows] for name in sorted(names)}
-        columns |= {
-            "frames_per_query": controls.frames_per_query,
-            "language": controls.language,
-        }
-        batch = self.processor(task=[task.name] * len(rows), **columns)
+        batch = self._rows(task, rows, controls)
         lengths = seconds or [None] * len(rows)
         limits = [
             self._limits(task, row, length, controls)
@@ -145,6 +171,7 @@ class Bundle:
         return {
             "input_ids": batch["input_ids"].to(self.lm.device),
             "attention_mask": batch["attention_mask"].to(self.lm.device),
+            "compile": controls.compile,
             **self._options(task, controls),
             **{
                 field.name: [getattr(limit, field.name) for limit in limits]
@@ -231,13 +258,53 @@ class Bundle:
         arguments = self.prompt(task, rows, seconds=seconds, controls=controls)
         generation = self.lm.generate(**arguments, seeds=list(seeds))
         share = (time.perf_counter() - start) / len(rows)
-        return [self.made(row, share) for row in generation]
+        return [
+            self.made(row, share, new_only=fields.get(BEGIN) is not None)
+            for row, fields in zip(generation, rows, strict=True)
+        ]
 
-    def made(self, row: GeneratedRow, seconds: float) -> Made:
-        """A generated row for people; `seconds` of computing it."""
+    def made(self, row: GeneratedRow, seconds: float, *, new_only: bool = False) -> Made:
+        """A generated row for people.
+
+        Args:
+            row: of `AudioLM.generate`.
+            seconds: of computing it.
+            new_only: without the audio that it was given to begin with.
+        """
         if row.kind == "text":
             return Made(row, None, self.texts.text(row.ids), seconds)
-        return Made(row, self.processor.audio_tokens(row), None, seconds)
+        if not new_only:
+            return Made(row, self.processor.audio_tokens(row), None, seconds)
+        tokens = self.processor.composer.audio.of_codes(row.content, row.frames_per_query)
+        return Made(row, tokens, None, seconds)
+
+    def _rows(
+        self, task: Task, rows: Sequence[Fields], controls: Controls
+    ) -> dict[str, torch.Tensor]:
+        """Prompts, padded on the left: `input_ids` `[B, L, 1+K]` and `attention_mask` `[B, L]`."""
+        prompts = []
+        for number, row in enumerate(rows):
+            with naming(f"row {number}" if len(rows) > 1 else task.name):
+                prompts.append(self._prompt(task, row, controls))
+        nothing = [Rows(one, torch.full_like(one, IGNORED)) for one in prompts]
+        return collate(nothing, self.lm.config, "left")
+
+    def _prompt(self, task: Task, row: Fields, controls: Controls) -> torch.Tensor:
+        """One prompt `[L, 1+K]`, with the target's beginning if there is one."""
+        fields = {name: value for name, value in row.items() if value is not None}
+        begin, said = fields.pop(BEGIN, None), fields.pop(BEGIN_TEXT, None)
+        if said is not None:
+            fields["text"] = f"{said} {fields['text']}"
+        w = controls.frames_per_query if begin is None else begin.frames_per_query
+        reading = Reading(frames_per_query=w, language=controls.language)
+        composer = self.processor.composer
+        prompt = composer.prompt(task.name, fields, reading)
+        if begin is None:
+            return prompt
+        checked = composer.audio.tokens(begin, frames_per_query=begin.frames_per_query)
+        grid = layout(self.lm.config).apply(checked.codes, ended=False)  # [R, K]
+        empty = Vocabulary(self.lm.config).text_empty
+        return torch.cat([prompt, F.pad(grid, (1, 0), value=empty)])
 
     def _options(self, task: Task, controls: Controls) -> dict[str, Any]:
         given: dict[str, Any] = controls.sampling

@@ -136,6 +136,11 @@ def _register_tts(commands: Any) -> None:
     add("--voice", metavar="AUDIO", help="a short reference (3 to 10 s are good) to sound like")
     add("--voice-text", metavar="TEXT", help="what is said in it: makes the voice much closer")
     add(
+        "--voice-apart",
+        action="store_true",
+        help="give the voice as a condition of its own, to models trained with --voices",
+    )
+    add(
         "--check",
         nargs="?",
         type=int,
@@ -143,6 +148,7 @@ def _register_tts(commands: Any) -> None:
         metavar="N",
         help="read back, and say again what is wrong, at most N times (default 3)",
     )
+    add("--max-chars", type=int, default=160, metavar="N", help="said in one go (default 160)")
     add("--no-carry", action="store_true", help="each sentence on its own, all in one batch")
     add(
         "--stream",
@@ -182,6 +188,7 @@ def _parser(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help=CHECKPOINT)
+    parser.add_argument("--adapter", metavar="DIR", help="of 'almtok finetune', for this model")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, mps")
     parser.add_argument(
         "--dtype", default="float32", choices=("float32", "bfloat16", "float16"), help="of the LM"
@@ -221,6 +228,7 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
     add("--guidance", type=float, metavar="G", help="closer to the prompt; 1: off")
     add("--max-seconds", type=float, metavar="S", help="of audio in one go")
     add("--frames-per-query", type=int, metavar="W", help="rate of the codes, if the LM knows it")
+    add("--compile", action="store_true", help="compile the model's step: pays for long runs")
     add("--batch-size", type=int, default=8, metavar="B", help="at once (default 8)")
 
 
@@ -236,6 +244,8 @@ def controls_of(options: argparse.Namespace) -> Controls:
         frames_per_query=options.frames_per_query,
         language=getattr(options, "language", None),
         batch_size=options.batch_size,
+        compile=options.compile,
+        max_chars=getattr(options, "max_chars", Controls.max_chars),
     )
 
 

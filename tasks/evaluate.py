@@ -8,12 +8,11 @@ import dataclasses
 from ..codec.evaluation.files import write_json, write_text
 from .controls import Controls
 from .evaluation import evaluate_facts, to_html, to_markdown
-from .journal import stamp
 from .measure import MeasureConfig, Measurer, clips_of
 from .outputs import say
 from .recognisers import make_recogniser
 from .scores import text_errors
-from .speaking import load_bundle
+from .speaking import load_bundle, model_stamp
 
 
 def evaluate(options: argparse.Namespace, controls: Controls) -> int:
@@ -38,7 +37,7 @@ def evaluate(options: argparse.Namespace, controls: Controls) -> int:
     )
     measurer = Measurer(
         load_bundle(options), options.out, config, controls=controls, recogniser=recogniser,
-        model=stamp(options.checkpoint),
+        model=model_stamp(options),
     )  # fmt: skip
     facts = measurer.run(clips)
     settings = {

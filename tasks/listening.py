@@ -16,7 +16,7 @@ from .controls import Controls
 from .inputs import AudioItem, audio_items, load_audio
 from .journal import Journal, key_of, stamp
 from .outputs import JOURNAL, print_json, say
-from .speaking import load_bundle
+from .speaking import load_bundle, model_stamp
 from .transcriber import Transcriber, Transcript
 
 Hear = Callable[[Transcriber, AudioItem], Transcript]
@@ -115,7 +115,7 @@ def _keys(
     items: list[AudioItem], options: argparse.Namespace, controls: Controls, facts: Any
 ) -> dict[str, str]:
     sampling = {**dataclasses.asdict(controls), "batch_size": None}
-    common = (stamp(options.checkpoint), options.command, sampling, facts, options.seed)
+    common = (model_stamp(options), options.command, sampling, facts, options.seed)
     return {
         item.id: key_of(
             common,

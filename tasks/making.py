@@ -15,7 +15,7 @@ from .journal import key_of, stamp
 from .maker import Maker
 from .outputs import AudioPlace, print_json, say
 from .sound import Sound
-from .speaking import load_bundle
+from .speaking import load_bundle, model_stamp
 
 _TASKS = {"sound": "text_to_audio", "music": "text_to_music"}
 
@@ -115,7 +115,7 @@ def _finish(
 
 def _keys(items: list[Any], options: argparse.Namespace, controls: Controls) -> dict[str, str]:
     sampling = {**dataclasses.asdict(controls), "batch_size": None}
-    facts = (stamp(options.checkpoint), options.command, sampling, options.seconds, options.format)
+    facts = (model_stamp(options), options.command, sampling, options.seconds, options.format)
     keys = {}
     for item in items:
         if isinstance(item, TextItem):

@@ -7,6 +7,7 @@ Several texts go through together: all their first parts in one batch, then all 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,16 +21,16 @@ from ..lm.generation import Finish
 from ..lm.streaming import AudioChunk, stream
 from ..lm.text.sentences import split_text
 from .base import get_task
-from .bundle import Bundle, Fields, Made
+from .bundle import BEGIN, BEGIN_TEXT, Bundle, Fields, Made
 from .check import Reread, reread
 from .controls import DEFAULT, Controls
 from .sound import Speech, SpokenPart
 from .voice import Voice, load_voice
 
 TRIES = 3  # of a part that is checked
-_PART_CHARS = 240  # about 16 s of English
 _LEAST_CHARS = 20
 _ROOM_SHARE = 0.25  # of the model's positions for one part, and as much for what it goes on from
+_CONTEXT_SECONDS = 15.0  # that a part goes on from: models are trained on clips not much longer
 
 
 @dataclass
@@ -61,9 +62,9 @@ class Speaker:
         """Load a bundle's folder; options as of :meth:`Bundle.from_pretrained`."""
         return cls(Bundle.from_pretrained(folder, **options))
 
-    def voice(self, audio: Any, text: str | None = None) -> Voice:
-        """A voice to speak in, of a short reference and its transcript."""
-        return load_voice(self.bundle, audio, text, controls=self.controls)
+    def voice(self, audio: Any, text: str | None = None, *, apart: bool = False) -> Voice:
+        """A voice to speak in, of a short reference and its transcript; see :class:`Voice`."""
+        return load_voice(self.bundle, audio, text, apart=apart, controls=self.controls)
 
     def speak(self, text: str, **options: Any) -> Speech:
         """Speak one text; see :meth:`speak_all`."""
@@ -90,7 +91,8 @@ class Speaker:
             seeds: one for each text, instead.
             check: read every part back, and speak it again where words are wrong.
             tries: at most so many for each part, if checked.
-            carry: each part goes on from the codes and the text of the one before it.
+            carry: each part goes on from the codes and the text of the one before it (as far as
+                the model has room), so that the voice stays.
             progress: told how many more parts are done.
 
         Raises:
@@ -120,7 +122,7 @@ class Speaker:
         w = self.bundle.window(self.controls, voice.tokens if voice else None)
         room = self.bundle.seconds_of_room(_ROOM_SHARE, w)
         chars = int(room / get_task("tts").pace.usual)
-        most = max(_LEAST_CHARS, min(_PART_CHARS, chars))
+        most = min(self.controls.max_chars, max(_LEAST_CHARS, chars))
         pieces = split_text(text, max_chars=most, min_chars=min(30, most // 2))
         if sayable := [piece for piece in pieces if self._sayable(piece)]:
             return sayable
@@ -138,8 +140,8 @@ class Speaker:
     ) -> Iterator[AudioChunk]:
         """Speak one text and hand its sound out while it is made, part after part.
 
-        Sounds as :meth:`speak` does with the same seed; only the seams of parts differ by the
-        codec's memory, since each part is decoded on its own.
+        Says what :meth:`speak` says with the same seed. A part is decoded after what it goes on
+        from, so its seam may sound a little different.
         """
         work = _Work(text, self.split(text, voice), voice, seed)
         for place, piece in enumerate(work.pieces):
@@ -150,9 +152,11 @@ class Speaker:
                 self.bundle.lm, self.bundle.codec, **arguments, seeds=seeds,
                 chunk_frames=chunk_frames,
             )  # fmt: skip
+            known = 0 if fields.get(BEGIN) is None else fields[BEGIN].codes.shape[1]
             for chunk in chunks:
+                chunk = _new_frames(chunk, known)
                 if chunk.result is not None:
-                    made = self.bundle.made(chunk.result, 0.0)
+                    made = self.bundle.made(chunk.result, 0.0, new_only=bool(known))
                     tokens = _tokens(made)
                     work.parts[place] = SpokenPart(piece, tokens, made.row, 1, None)
                 yield chunk
@@ -194,22 +198,32 @@ class Speaker:
         return reread(self.bundle, [_tokens(one) for one in made], texts, controls=self.controls)
 
     def _fields(self, work: _Work, place: int, carry: bool) -> Fields:
-        """What a part goes on from: the voice, then the part before it."""
-        text = work.pieces[place]
-        context = [] if work.voice is None else [(work.voice.text, work.voice.tokens)]
+        """What a part goes on from: the voice, then the part before it.
+
+        It is given as the beginning of the very audio that is made, with its words before the new
+        ones: every model of this task can go on, also one that has never seen a voice prompt.
+        """
+        text, voice = work.pieces[place], work.voice
+        if voice is not None and (voice.text is None or voice.apart):
+            return {"voice_text": voice.text, "voice": voice.tokens, "text": text}
+        context = [] if voice is None else [(voice.text, voice.tokens)]
         if carry and place:
             last = work.parts[place - 1]
-            room = self.bundle.seconds_of_room(2 * _ROOM_SHARE, last.tokens.frames_per_query)
+            most = min(
+                _CONTEXT_SECONDS,
+                self.bundle.seconds_of_room(_ROOM_SHARE, last.tokens.frames_per_query),
+            )
             seconds = sum(tokens.duration for _, tokens in context) + last.tokens.duration
-            # A voice without its text cannot be joined to a part with one.
-            if seconds <= room and all(said is not None for said, _ in context):
+            if seconds <= most:
                 context.append((last.text, last.tokens))
         if not context:
             return {"text": text}
         said = " ".join(words for words, _ in context if words is not None)
-        joined = self.bundle.join([tokens for _, tokens in context])
-        tokens = context[0][1] if len(context) == 1 else joined
-        return {"voice_text": said or None, "voice": tokens, "text": text}
+        return {
+            BEGIN: self.bundle.join([tokens for _, tokens in context]),
+            BEGIN_TEXT: said,
+            "text": text,
+        }
 
     def _speech(self, work: _Work) -> Speech:
         start = time.perf_counter()
@@ -219,6 +233,21 @@ class Speaker:
         seconds = work.seconds + time.perf_counter() - start
         finish: Finish = next((p.row.finish for p in parts if p.row.finish != "end"), "end")
         return Speech(wav, self.bundle.sample_rate, tokens, finish, seconds, work.text, parts)
+
+
+def _new_frames(chunk: AudioChunk, known: int) -> AudioChunk:
+    """A chunk without frames that were given: patterns with delays say the last of them again."""
+    old = max(0, known - chunk.start)
+    if not old or not chunk.codes.shape[1]:
+        return chunk
+    old = min(old, chunk.codes.shape[1])
+    samples = chunk.waveform.shape[-1] // chunk.codes.shape[1] * old
+    return dataclasses.replace(
+        chunk,
+        codes=chunk.codes[:, old:],
+        waveform=chunk.waveform[..., samples:],
+        start=chunk.start + old,
+    )
 
 
 def _badness(part: SpokenPart) -> tuple[bool, int, float]:

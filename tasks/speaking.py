@@ -34,7 +34,7 @@ def speak(options: argparse.Namespace, controls: Controls) -> int:
     if options.stream:
         return _stream(options, controls, items)
     place = AudioPlace(options.out, len(items), options.format)
-    model = stamp(options.checkpoint)
+    model = model_stamp(options)
     keys = {item.id: _key(item, options, controls, model) for item in items}
     waiting = [item for item in items if not place.done(keys[item.id], item.id)]
     if len(waiting) < len(items):
@@ -51,7 +51,15 @@ def load_bundle(options: argparse.Namespace) -> Bundle:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    return Bundle.from_pretrained(options.checkpoint, device=options.device, dtype=options.dtype)
+    return Bundle.from_pretrained(
+        options.checkpoint, adapter=options.adapter, device=options.device, dtype=options.dtype
+    )
+
+
+def model_stamp(options: argparse.Namespace) -> str:
+    """Changes when the checkpoint or the adapter does, or in what they are run."""
+    adapter = None if options.adapter is None else stamp(options.adapter)
+    return key_of(stamp(options.checkpoint), adapter, options.dtype)
 
 
 def _speak_all(
@@ -72,7 +80,7 @@ def _speak_all(
             ready: list[tuple[TextItem, Voice | None]] = []
             for item in items[first : first + size]:
                 try:
-                    voice = _voice(speaker, item, voices)
+                    voice = _voice(speaker, item, voices, options.voice_apart)
                     speaker.split(item.text, voice)
                     ready.append((item, voice))
                 except ValueError as error:
@@ -145,12 +153,12 @@ def _stream(options: argparse.Namespace, controls: Controls, items: list[TextIte
     voices: dict[tuple[str, str | None], Voice] = {}
     out, rate = sys.stdout.buffer, speaker.bundle.sample_rate
     for item in items:  # errors before the first sound
-        speaker.split(item.text, _voice(speaker, item, voices))
+        speaker.split(item.text, _voice(speaker, item, voices, options.voice_apart))
     if options.stream == "wav":
         out.write(wav_header(rate, None))
     for item in items:
         start, latency, samples = time.perf_counter(), None, 0
-        voice = _voice(speaker, item, voices)
+        voice = _voice(speaker, item, voices, options.voice_apart)
         for chunk in speaker.stream(
             item.text, voice=voice, seed=item.seed, carry=not options.no_carry
         ):
@@ -169,13 +177,16 @@ def _stream(options: argparse.Namespace, controls: Controls, items: list[TextIte
 
 
 def _voice(
-    speaker: Speaker, item: TextItem, known: dict[tuple[str, str | None], Voice]
+    speaker: Speaker,
+    item: TextItem,
+    known: dict[tuple[str, str | None], Voice],
+    apart: bool,
 ) -> Voice | None:
     if item.voice is None:
         return None
     name = (item.voice, item.voice_text)
     if name not in known:
-        known[name] = speaker.voice(item.voice, item.voice_text)
+        known[name] = speaker.voice(item.voice, item.voice_text, apart=apart)
     return known[name]
 
 
@@ -187,4 +198,5 @@ def _key(item: TextItem, options: argparse.Namespace, controls: Controls, model:
     except OSError:
         voice = "missing"  # reported when it is to be read
     facts = dataclasses.asdict(item)
-    return key_of(model, facts, voice, sampling, options.check, options.no_carry, options.format)
+    how = (options.check, options.no_carry, options.voice_apart, options.format)
+    return key_of(model, facts, voice, sampling, how)

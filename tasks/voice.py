@@ -15,14 +15,24 @@ LONGEST = 30.0  # seconds; more costs time and teaches nothing
 
 @dataclass(frozen=True)
 class Voice:
-    """A reference that speech is to sound like."""
+    """A reference that speech is to sound like.
+
+    With its text, it is the beginning of what is said: the model goes on. Without, or `apart`, it
+    is a condition of its own, which only models know that were trained with voices.
+    """
 
     tokens: AudioTokens
-    text: str | None = None  # what is said in it; without it the voice is copied less well
+    text: str | None = None  # what is said in it
+    apart: bool = False
 
 
 def load_voice(
-    bundle: Bundle, audio: Any, text: str | None = None, *, controls: Controls = DEFAULT
+    bundle: Bundle,
+    audio: Any,
+    text: str | None = None,
+    *,
+    apart: bool = False,
+    controls: Controls = DEFAULT,
 ) -> Voice:
     """Make a voice of a reference: a file, samples or tokens.
 
@@ -41,4 +51,4 @@ def load_voice(
         )
     if text is not None:
         bundle.texts.form_of(text, spoken=True, language=controls.language)  # an error now
-    return Voice(tokens, text)
+    return Voice(tokens, text, apart)

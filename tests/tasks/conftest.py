@@ -83,6 +83,10 @@ def _examples(processor, tokens, folder):
     first, second = LINES
     voice = {"voice": tokens[first], "voice_text": first}
     made.append((example("tts", tokens[second], text=second, **voice), False))
+    both = processor.composer.audio.of_codes(
+        torch.cat([tokens[first].codes, tokens[second].codes], dim=1), 6
+    )
+    made.append((example("tts", both, text=f"{first} {second}"), False))
     made.append((example("continuation", tokens[SOUND]), False))
     return made
 

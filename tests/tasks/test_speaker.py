@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from almtok.codec.audio import write_audio
-from almtok.tasks import speaker as speaker_module
 from almtok.tasks.controls import Controls
 from almtok.tasks.speaker import Speaker
 
@@ -39,23 +38,37 @@ def test_a_long_text_goes_on_from_the_part_before(speaker, learned, monkeypatch)
         return run(self, task, rows, **options)
 
     monkeypatch.setattr(learned.bundle.__class__, "run", spy)
-    monkeypatch.setattr(speaker_module, "_PART_CHARS", 24)
-    speech = speaker.speak(f"{FIRST.capitalize()}. {SECOND.capitalize()}.")
+    text = f"{FIRST.capitalize()}. {SECOND.capitalize()}."
+    short = Speaker(learned.bundle, dataclasses.replace(GREEDY, max_chars=24))
+    speech = short.speak(text)
     assert len(speech.parts) == 2
     assert seen[0][0].keys() == {"text"}
     carried = seen[1][0]
-    assert carried["voice_text"] == speech.parts[0].text
-    assert carried["voice"].codes.equal(speech.parts[0].tokens.codes)
+    assert (carried["begin_text"], carried["text"]) == tuple(part.text for part in speech.parts)
+    assert carried["begin"].codes.equal(speech.parts[0].tokens.codes)
     assert speech.tokens.codes.shape[1] == sum(p.tokens.codes.shape[1] for p in speech.parts)
     seen.clear()
-    speaker.speak(f"{FIRST.capitalize()}. {SECOND.capitalize()}.", carry=False)
-    assert all(rows[0].keys() == {"text"} for rows in seen)
+    short.speak(text, carry=False)
+    assert [row.keys() for row in seen[0]] == [{"text"}] * 2  # both at once
 
 
-def test_a_voice_comes_first_and_stays(speaker, learned):
-    voice = speaker.voice(learned.tokens[FIRST], FIRST)
+def test_going_on_says_only_what_is_new(learned):
+    short = Speaker(learned.bundle, dataclasses.replace(GREEDY, max_chars=24))
+    speech = short.speak(f"{FIRST} {SECOND}", check=True)
+    assert [part.text for part in speech.parts] == list(LINES)
+    for part in speech.parts:
+        assert part.tokens.codes.equal(learned.tokens[part.text].codes)
+    assert not speech.problems
+    chunks = list(short.stream(f"{FIRST} {SECOND}"))
+    assert torch.cat([chunk.codes for chunk in chunks], dim=1).equal(speech.tokens.codes)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_voice_is_gone_on_from_or_stands_apart(speaker, learned, apart):
+    voice = speaker.voice(learned.tokens[FIRST], FIRST, apart=apart)
     speech = speaker.speak(SECOND, voice=voice)
     assert speech.tokens.codes.equal(learned.tokens[SECOND].codes)
+    assert speaker.speak(SECOND, voice=speaker.voice(learned.tokens[FIRST])).duration > 0
 
 
 def test_the_same_seed_says_the_same_alone_or_among_others(learned):
@@ -139,7 +152,7 @@ def test_ten_thousand_characters_become_parts_that_fit(learned):
     speaker = Speaker(learned.bundle, dataclasses.replace(GREEDY, max_seconds=0.1, batch_size=32))
     pieces = speaker.split(text)
     assert " ".join(pieces).split() == text.split()
-    assert max(map(len, pieces)) <= 240
+    assert max(map(len, pieces)) <= 160
     speech = speaker.speak(text, carry=False)
     assert len(speech.parts) == len(pieces)
 
