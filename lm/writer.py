@@ -68,7 +68,7 @@ class Draw:
     grid: Tensor  # [N, S], before anything is known of ends
     picked_end: Tensor  # [N] bool, the model's own choice was the end
     log_probability: Tensor  # [N, S] of the choices, 0 where there was none
-    held_back: Tensor  # [N] bool, the end was likeliest but too early
+    held_back: Tensor | None  # [N] bool, the end was likeliest but too early; None: it never is
 
 
 def draw(
@@ -93,8 +93,8 @@ def draw(
     """
     end = target.layout.end
     count = len(hidden) // 2 if target.guided else len(hidden)
-    nothing = torch.zeros(count, dtype=torch.bool, device=hidden.device)
-    picked_end, held_back = nothing, nothing
+    picked_end = torch.zeros(count, dtype=torch.bool, device=hidden.device)
+    held_back: Tensor | None = None
     likelihoods = [hidden.new_zeros(count, dtype=torch.float32)] * target.layout.num_codebooks
 
     def pick(stream: int, logits: Tensor) -> Tensor:
@@ -170,7 +170,7 @@ class Writer:
     def step(self, hidden: Tensor) -> Tensor:
         """Write the next row after hidden states `[M, D]`; returns it, `[N, S]`."""
         number, place = self.step_number, self._first + self.step_number
-        streams = self._streams(number)
+        streams, alike = self._streams(number)
         out = draw(
             self.target,
             hidden,
@@ -180,7 +180,7 @@ class Writer:
             self._latest <= number if number >= self._some_must_end else None,
             self._seen(place),
         )
-        rows = self._end(out, number)
+        rows = self._end(out, number, len(streams) if alike else None)
         self.grid[:, place] = rows
         if self._watch is not None:
             self._guard(place, number)
@@ -255,10 +255,11 @@ class Writer:
         self._all_may_end = max(earliest, default=0)
         self._some_must_end = min(latest, default=_NEVER)
 
-    def _streams(self, number: int) -> list[int]:
-        """Streams that hold something in this row of any target."""
+    def _streams(self, number: int) -> tuple[list[int], bool]:
+        """Streams that hold something in this row of any target; whether in that of all."""
         grid = self.target.layout
-        return sorted({k for offset in set(self._offsets) for k in grid.streams(offset + number)})
+        kinds = {grid.streams(offset + number) for offset in set(self._offsets)}
+        return sorted({k for streams in kinds for k in streams}), len(kinds) == 1
 
     def _seen(self, place: int) -> list[Tensor | None]:
         """By stream, what its repetition penalty is for: `[N, W]` bool."""
@@ -277,14 +278,25 @@ class Writer:
             marks.append(mark[:, :-1])
         return marks
 
-    def _end(self, out: Draw, number: int) -> Tensor:
-        """Note which rows end with this step; empty what is behind an end: rows `[N, S]`."""
+    def _end(self, out: Draw, number: int, alike: int | None) -> Tensor:
+        """Note which rows end with this step; empty what is behind an end: rows `[N, S]`.
+
+        `alike` is how many streams every row has here, if all have the same.
+        """
         grid = self.target.layout
-        since = self._since + number  # [N, S]
         # Only rows without end can end, in rows that have the first stream.
         open_before = self._frames == _NEVER
         ends = (out.grid[:, 0] == grid.end) & open_before
-        if bool(ends.any()):
+        if out.held_back is not None:
+            self._held_back += out.held_back & open_before
+        some_end = bool(ends.any())
+        if alike is not None and not some_end and not self._last_step:
+            # The usual step: nothing is to be emptied.
+            self._log_probability += out.log_probability.sum(dim=1)
+            self._num_choices += alike
+            return out.grid
+        since = self._since + number  # [N, S]
+        if some_end:
             self._frames = torch.where(ends, since[:, 0] // grid.stride, self._frames)
             for row in ends.nonzero().flatten().tolist():
                 tail = grid.num_rows(1) - 1 - grid.stride  # rows behind the end row
@@ -298,7 +310,6 @@ class Writer:
         chosen[:, 0] &= ~ends | out.picked_end  # a forced end was not chosen
         self._log_probability += out.log_probability.where(chosen, 0).sum(dim=1)
         self._num_choices += chosen.sum(dim=1)
-        self._held_back += out.held_back & open_before
         return out.grid.where(on, grid.empty)
 
     def _guard(self, place: int, number: int) -> None:
