@@ -172,36 +172,18 @@ def build_state(config: CodecTrainConfig) -> TrainState:
     for part in trained_parts(config):
         getattr(model, part).requires_grad_(True)
     rate = model.config.sample_rate
-    weights = config.direct_weights
-    masked = _make_masked(config, model.config) if "masked" in weights else None
-    autoregressive = None
-    if "autoregressive" in weights:
-        autoregressive = AutoregressiveDepth(
-            model.config.hidden_size,
-            num_codebooks=model.config.num_codebooks,
-            config=make(AutoregressiveDepthConfig, config.autoregressive),
-        )
-    spectrum = None
-    if "spectrum" in weights:
-        spectrum = WindowSpectrum(
-            model.config.hidden_size, sample_rate=rate, hop_length=model.config.hop_length
-        )
+    objectives = _make_objectives(config, model.config)
     discriminators = None
     if config.uses_discriminators:
         discriminators = MelDiscriminators(
             make(MelDiscriminatorsConfig, config.discriminators, sample_rate=rate)
         )
-    for module in (model, masked, autoregressive, spectrum, discriminators):
+    for module in (model, *objectives.values(), discriminators):
         if module is not None:
             module.to(accelerator.device)
     generator = {
         f"{name}.{key}": parameter
-        for name, module in (
-            ("model", model),
-            ("masked", masked),
-            ("autoregressive", autoregressive),
-            ("spectrum", spectrum),
-        )
+        for name, module in {"model": model, **objectives}.items()
         if module is not None
         for key, parameter in module.named_parameters()
         if parameter.requires_grad
@@ -213,9 +195,7 @@ def build_state(config: CodecTrainConfig) -> TrainState:
         model=model,
         waveform_loss=WaveformLoss(),
         mel_loss=MelLoss(make(MelLossConfig, config.mel, sample_rate=rate)).to(accelerator.device),
-        masked=masked,
-        autoregressive=autoregressive,
-        spectrum=spectrum,
+        **objectives,
         discriminators=discriminators,
         balancer=_make_balancer(config, accelerator),
         generator_parameters=generator,
@@ -261,6 +241,25 @@ def make(kind: type[Config], values: Mapping[str, Any], **defaults: Any) -> Conf
         )
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     return kind(**{**{k: v for k, v in defaults.items() if k in known}, **given})
+
+
+def _make_objectives(config: CodecTrainConfig, model: ALMTokenizerConfig) -> dict[str, Any]:
+    """The losses with weights of their own, by their name in `TrainState`; None where unused."""
+    weights, width = config.direct_weights, model.hidden_size
+    autoregressive = spectrum = None
+    if "autoregressive" in weights:
+        autoregressive = AutoregressiveDepth(
+            width,
+            num_codebooks=model.num_codebooks,
+            config=make(AutoregressiveDepthConfig, config.autoregressive),
+        )
+    if "spectrum" in weights:
+        spectrum = WindowSpectrum(width, sample_rate=model.sample_rate, hop_length=model.hop_length)
+    return {
+        "masked": _make_masked(config, model) if "masked" in weights else None,
+        "autoregressive": autoregressive,
+        "spectrum": spectrum,
+    }
 
 
 def _make_masked(config: CodecTrainConfig, model: ALMTokenizerConfig) -> MaskedFrames:
