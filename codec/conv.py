@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .derived import Derived
-from .linear import linear
+from .linear import can_pack, linear, pack, packed_linear
 
 
 class CausalConv(nn.Module):
@@ -47,6 +47,7 @@ class CausalConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.gain = nn.Parameter(torch.ones(out_channels, 1)) if weight_norm else None
         self._fused: Derived[Tensor] = Derived()
+        self._packed: Derived[Tensor] = Derived()
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -70,25 +71,28 @@ class CausalConv(nn.Module):
         """Map `[B, T, C]` to `[B, T, O]`, given the last `num_past` inputs before it."""
         steps = x.shape[1]
         if self.num_past == 0:
-            return linear(x, self._effective_weight(), self.bias), x[:, :0]
+            return self._map(x), x[:, :0]
         if state is None:
             x = F.pad(x, (0, 0, self.num_past, 0))
         else:
             x = torch.cat([state, x], dim=1)
         # taps side by side: [B, T, kernel * C]
         taps = [x[:, i * self.dilation :][:, :steps] for i in range(self.kernel_size)]
-        y = linear(torch.cat(taps, dim=-1), self._effective_weight(), self.bias)
-        return y, x[:, steps:].clone()
+        return self._map(torch.cat(taps, dim=-1)), x[:, steps:].clone()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a whole signal `[B, T, C]` to `[B, T, O]`."""
         return self.step(x, None)[0]
 
-    def _effective_weight(self) -> Tensor:
+    def _map(self, taps: Tensor) -> Tensor:
+        """Map `[B, T, kernel * C]` to `[B, T, O]`."""
         if self.gain is None:
-            return self.weight
-        # One tensor until a parameter changes, so that `linear` can keep it packed.
-        return self._fused.get((self.weight, self.gain), self._normalized)
+            return linear(taps, self.weight, self.bias)
+        sources = self.weight, self.gain
+        if can_pack(taps, self.weight):  # keeps the packed product only
+            packed = self._packed.get(sources, lambda: pack(self._normalized()))
+            return packed_linear(taps, packed, self.bias)
+        return F.linear(taps, self._fused.get(sources, self._normalized), self.bias)
 
     def _normalized(self) -> Tensor:
         assert self.gain is not None
@@ -150,16 +154,21 @@ class ResidualUnit(nn.Module):
     def step(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         """Map `[B, T, C]` to `[B, T, C]`."""
         y, state = self.wide.step(F.elu(x), state)
-        y, _ = self.narrow.step(F.elu(y), None)
+        y, _ = self.narrow.step(_elu(y), None)
         return x + y, state
 
 
 class Elu(nn.Module):
-    """ELU with the `step` face, so that it can stand in a :class:`Chain`."""
+    """ELU with the `step` face, behind another module in a :class:`Chain`."""
 
     def step(self, x: Tensor, state: None) -> tuple[Tensor, None]:
         """Map `[B, T, C]` to `[B, T, C]`; there is no state."""
-        return F.elu(x), None
+        return _elu(x), None
+
+
+def _elu(x: Tensor) -> Tensor:
+    """ELU of features that nobody else needs: in place, where no gradient asks for them either."""
+    return F.elu(x, inplace=not torch.is_grad_enabled())
 
 
 class Chain(nn.ModuleList):

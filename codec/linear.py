@@ -57,33 +57,44 @@ def linear(
     Returns:
         `[..., O]`.
     """
-    if _can_pack(x, weight):
-        return torch.ops.mkldnn._linear_pointwise(
-            x, _pack(weight), bias, activation, [], "none" if activation == "gelu" else ""
-        )
+    if can_pack(x, weight):
+        return packed_linear(x, _pack_once(weight), bias, activation)
     y = F.linear(x, weight, bias)
     return F.gelu(y) if activation == "gelu" else y
 
 
-def _can_pack(x: Tensor, weight: Tensor) -> bool:
+def can_pack(x: Tensor, weight: Tensor) -> bool:
+    """Whether :func:`packed_linear` serves this input and weight."""
     return (
         _packing
         and not torch.compiler.is_compiling()
         and not torch.is_grad_enabled()
         and x.device.type == "cpu"
-        and x.dtype == weight.dtype
-        and x.dtype in _PACKABLE
+        and x.dtype == weight.dtype == torch.float32
         and not weight.is_inference()
         and x.numel() > 0
         and not torch.is_autocast_enabled("cpu")
     )
 
 
-def _pack(weight: Tensor) -> Tensor:
+def pack(weight: Tensor) -> Tensor:
+    """Return a weight `[O, I]` in the order that oneDNN wants it."""
+    return torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous())
+
+
+def packed_linear(
+    x: Tensor, packed: Tensor, bias: Tensor | None, activation: Activation = "none"
+) -> Tensor:
+    """Return `activation(x @ weight.T + bias)` for a packed weight."""
+    algorithm = "none" if activation == "gelu" else ""
+    return torch.ops.mkldnn._linear_pointwise(x, packed, bias, activation, [], algorithm)
+
+
+def _pack_once(weight: Tensor) -> Tensor:
     known, state = _packed.get(weight), state_of((weight,))
     if known is not None and known[0] == state:
         return known[1]
-    packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous())
+    packed = pack(weight)
     _packed[weight] = (state, packed)
     return packed
 

@@ -35,6 +35,9 @@ from .streaming import StepState, StreamDecoder, StreamEncoder
 from .tokens import AudioTokens
 from .transformer import Transformer
 
+# Numbers in the widest features of one chunk.
+_CHUNK_NUMBERS = 3 * 2**18
+
 
 @dataclass
 class ALMTokenizerEncoderOutput(ModelOutput):
@@ -79,9 +82,6 @@ class ALMTokenizer(PreTrainedAudioTokenizerBase):
     main_input_name = "input_values"
     supports_gradient_checkpointing = True
     _keep_in_fp32_modules_strict = ["quantizer"]
-    # Seconds of audio (batch counted) that one chunk of a long recording holds: its activations
-    # then stay in the processor's cache, and memory does not grow with the recording.
-    chunk_seconds = 10.0
 
     def __init__(self, config: ALMTokenizerConfig):
         super().__init__(config)
@@ -90,6 +90,10 @@ class ALMTokenizer(PreTrainedAudioTokenizerBase):
         self.quantizer = ResidualQuantizer(config)
         self.decoder = QueryDecoder(config)
         self.unpatchify = build_unpatchify(config)
+        # Seconds of audio (batch counted) in one chunk of a long recording: memory does not grow
+        # with the recording, and what passes between layers stays in the processor's cache.
+        inner = config.ffn_ratio * max(config.encoder_width, config.decoder_width)
+        self.chunk_seconds = min(10.0, _CHUNK_NUMBERS / (config.frame_rate * inner))
         self._fingerprint: tuple[tuple[int, ...], str] | None = None
         self.post_init()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .batch_normalizer import BatchNormalizer
@@ -16,6 +17,10 @@ from .config import ALMTokenizerConfig
 from .conv import CausalConv, Chain, Downsample, Elu, ResidualUnit, Upsample
 from .linear import Linear
 from .transformer import Transformer
+
+# Numbers in the widest features of one piece: while nothing is trained, convolutions take a signal
+# piece by piece, so that what passes between their layers stays in the processor's cache.
+_PIECE_NUMBERS = 2**19
 
 
 def build_patchify(config: ALMTokenizerConfig) -> StreamingModule:
@@ -64,10 +69,13 @@ class ConvPatchify(StreamingModule):
         )
         self.layers = Chain(layers)
         self.norm = _frame_norm(config)
+        self.hop_length = config.hop_length
+        self.piece_frames = _piece_frames(config)
 
     def step(self, x: Tensor, state: list | None) -> tuple[Tensor, list]:
         """Map a waveform `[B, 1, S]` to frames `[B, T, D]`; S is a multiple of the hop."""
-        frames, state = self.layers.step(x.transpose(1, 2), state)
+        x = x.transpose(1, 2)
+        frames, state = _in_pieces(self.layers, x, state, self.piece_frames, self.hop_length)
         return self.norm(frames).to(frames.dtype), state
 
 
@@ -101,10 +109,11 @@ class ConvUnpatchify(StreamingModule):
                 CausalConv(channels[-1], 1, config.conv_kernel_size, weight_norm=norm),
             ]
         self.layers = Chain(layers)
+        self.piece_frames = _piece_frames(config)
 
     def step(self, x: Tensor, state: list | None) -> tuple[Tensor, list]:
         """Map frames `[B, T, D]` to a waveform `[B, 1, T * hop]`."""
-        wav, state = self.layers.step(x, state)
+        wav, state = _in_pieces(self.layers, x, state, self.piece_frames, 1)
         return wav.transpose(1, 2), state
 
 
@@ -137,6 +146,33 @@ class LinearUnpatchify(StreamingModule):
         """Map frames `[B, T, D]` to a waveform `[B, 1, T * hop]`."""
         frames, state = self.transformer.step(x, 1, state)
         return self.projection(frames).reshape(x.shape[0], 1, -1), state
+
+
+def _piece_frames(config: ALMTokenizerConfig) -> int:
+    """Frames of one signal whose widest features hold about `_PIECE_NUMBERS`."""
+    steps = [config.hop_length]  # of each layer's features, per frame
+    for stride in config.strides:
+        steps.append(steps[-1] // stride)
+    widest = max(n * width for n, width in zip(steps, config.conv_channels, strict=True))
+    return max(1, _PIECE_NUMBERS // widest)
+
+
+def _in_pieces(
+    layers: Chain, x: Tensor, state: list | None, frames: int, steps: int
+) -> tuple[Tensor, list]:
+    """Pass `[B, T, C]`, a frame every `steps`, through layers, so many `frames` at a time.
+
+    Pieces are of equal size, as far as it goes; where gradients are on there is only one.
+    """
+    total = x.shape[1] // steps
+    count = 1 if torch.is_grad_enabled() else -(-total * x.shape[0] // frames)
+    if count <= 1:
+        return layers.step(x, state)
+    outputs: list[Tensor] = []
+    for piece in x.split(-(-total // count) * steps, dim=1):
+        y, state = layers.step(piece, state)
+        outputs.append(y)
+    return torch.cat(outputs, dim=1), state  # type: ignore[return-value]
 
 
 def _patch_transformer(config: ALMTokenizerConfig) -> Transformer:

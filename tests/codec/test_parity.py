@@ -156,3 +156,15 @@ def test_a_changed_weight_is_packed_anew():
     _, expected = single(fresh.eval(), wav, 6)
     assert (after - before).abs().max() > 1e-3
     torch.testing.assert_close(after, expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("frames", [1, 7, 50])
+def test_convolutions_in_pieces_equal_one_pass(frames):
+    codec = toy_codec()
+    wav = noise(3, 24_001)
+    codec.patchify.piece_frames = codec.unpatchify.piece_frames = 10**9
+    codes, audio = single(codec, wav, 6)
+    codec.patchify.piece_frames = codec.unpatchify.piece_frames = frames
+    codes_in_pieces, audio_in_pieces = single(codec, wav, 6)
+    assert torch.equal(codes_in_pieces, codes)
+    torch.testing.assert_close(audio_in_pieces, audio, atol=1e-5, rtol=0)
