@@ -104,7 +104,9 @@ def prepare(
         forbidden_text_ids: ids that are never chosen.
         cache: "static" memory, written in place, or transformers' "dynamic" one; same results.
             A backbone with windowed layers always takes transformers' own.
-        compile: compile the backbone's step (once; pays for long or many generations).
+        compile: compile the backbone's step, once for each size of batch: minutes on a small
+            machine, and rows that are complete stay in the batch. For GPUs first of all: on a
+            CPU it gives up the packed weights (codec/linear.py).
         guards: against run-aways; None for none.
 
     Raises:

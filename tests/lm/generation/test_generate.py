@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from almtok.codec.linear import Linear
 from almtok.lm.generate import generate
 from almtok.lm.model import AudioLM
 from almtok.lm.patterns import layout
@@ -53,8 +54,9 @@ def test_the_same_after_saving_and_loading(learned, tmp_path):
     assert_learned(again.generate(**learned.prompts(), eos_id=EOS, audio_sampling=GREEDY))
 
 
-@pytest.mark.parametrize("cache", ["static", "dynamic"])
-@pytest.mark.parametrize("guidance_scale", [1.0, 2.5])
+@pytest.mark.parametrize(
+    "cache, guidance_scale", [("static", 1.0), ("static", 2.5), ("dynamic", 1.0)]
+)
 def test_a_batch_is_its_rows(learned, cache, guidance_scale):
     options = dict(LOOSE, cache=cache, guidance_scale=guidance_scale)
     together = learned.lm.generate(**learned.prompts(), seeds=[5, 6, 7, 8], **options)
@@ -218,6 +220,23 @@ def test_the_model_is_left_as_it_was(depth):
     assert [row.kind for row in out] == ["audio", "text", "audio", "text"]
     with pytest.raises(ValueError, match="no codes: its target is text"):
         _ = out.codes
+
+
+def test_the_backbones_linear_maps_are_packed_meanwhile(depth):
+    maps = [m for m in depth.lm.backbone.modules() if isinstance(m, torch.nn.Linear)]
+    seen = []
+    depth.lm.generate(
+        **depth.prompts(), eos_id=EOS, audio_sampling=GREEDY,
+        on_row=lambda number, row: seen.append({type(m) for m in maps}),
+    )  # fmt: skip
+    assert seen == [{Linear}] * 4 and {type(m) for m in maps} == {torch.nn.Linear}
+
+
+def test_bfloat16_gives_what_was_learned(depth, tmp_path):
+    depth.lm.save_pretrained(tmp_path)
+    lm = AudioLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    out = lm.generate(**depth.prompts(), eos_id=EOS, audio_sampling=GREEDY)
+    assert_learned(out)
 
 
 def test_scores_agree_with_generation(learned):
