@@ -29,13 +29,15 @@ _ROOT = Path(__file__).resolve().parents[2]
 Run = Callable[[Cell], Cell]
 
 
-def run_cell(cell: Cell, *, memory_gib: float, timeout: float) -> Cell:
+def run_cell(
+    cell: Cell, *, memory_gib: float, timeout: float, module: str = "benchmarks.codec.cell"
+) -> Cell:
     """Measure one cell in a process of its own; what goes wrong becomes its ``error``."""
     environment = dict(os.environ, TOKENIZERS_PARALLELISM="false", PYTHONWARNINGS="ignore")
     # GNU OpenMP's busy waiting slows two threads down up to 35 times beside another process;
     # passive waiting costs 5 to 25 % on a quiet machine. For clean figures set it to active.
     environment.setdefault("OMP_WAIT_POLICY", "passive")
-    command = [sys.executable, "-m", "benchmarks.codec.cell"]
+    command = [sys.executable, "-m", module]
     question = json.dumps(cell | {"memory_gib": memory_gib})
     try:
         done = subprocess.run(

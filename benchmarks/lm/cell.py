@@ -1,0 +1,167 @@
+"""One measurement in a process of its own, so that its peak memory is its own.
+
+``python -m benchmarks.lm.cell '{"kind": "lm", ...}'`` prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..codec.clock import measure, peak_mb
+from .systems import BACKBONES, SYSTEMS
+
+_READ = 64 * 2**20  # numbers of 4 bytes: far beyond every cache
+
+
+def run(cell: dict[str, Any]) -> dict[str, Any]:
+    """Measure one cell; the answer repeats the question."""
+    import torch
+
+    if cell.get("threads"):
+        torch.set_num_threads(cell["threads"])
+    torch.manual_seed(0)
+    kinds = {"lm": _lm, "codec": _codec, "kernels": _kernels, "peak": _peak}
+    with torch.no_grad():
+        return {**cell, **kinds[cell["kind"]](cell)}
+
+
+def _lm(cell: dict[str, Any]) -> dict[str, Any]:
+    import torch
+
+    from almtok.codec.linear import unpacked
+
+    from .models import build
+
+    if cell["option"] == "compile":
+        import torch._inductor.config as inductor
+
+        inductor.freezing = True  # weights packed by the compiler: no gain without it
+    with unpacked() if cell["option"] == "plain" else contextlib.nullcontext():
+        model = build(cell)
+        before = peak_mb()
+        model.prefill()  # packs the weights
+        for _ in range(3):  # a compiled step is compiled here, in minutes
+            model.step()
+        start = time.perf_counter()
+        model.prefill()
+        prefill = time.perf_counter() - start
+        spent, heads = 0.0, model.heads_seconds()
+
+        def step() -> None:
+            nonlocal spent
+            start = time.perf_counter()
+            model.step()
+            spent += time.perf_counter() - start
+
+        timing = measure(step, budget=cell["budget"], runs=cell["runs"])
+        share = (model.heads_seconds() - heads) / spent
+    rate = SYSTEMS[cell["system"]].steps_per_second / cell["batch"]
+    return {
+        "seconds_wall": timing.median,
+        "rtf": rate * timing.median,  # of the language model
+        "rtf_heads": rate * timing.median * share,
+        "rtf_fastest": rate * timing.fastest,
+        "cpu": rate * timing.cpu,
+        "ms_step": 1000.0 * timing.median,
+        "runs_done": timing.runs,
+        "others": round(timing.others, 3),
+        "prefill_rows": cell["batch"] * cell["prompt"] / prefill,
+        "parameters": model.parameters,
+        "main_bytes": model.main_bytes,
+        "heads_bytes": model.heads_bytes,
+        "mb_model": round(before),
+        "mb_peak": round(peak_mb()),
+        "torch_threads": torch.get_num_threads(),
+    }
+
+
+def _codec(cell: dict[str, Any]) -> dict[str, Any]:
+    """Codes to waveform, offline and in float32, as the commands do it."""
+    from ..codec.systems import build
+
+    system = build(cell["system"])
+    codes = system.codes(cell["batch"], cell["seconds"])
+    timing = measure(lambda: system.decode(codes), budget=cell["budget"], runs=cell["runs"])
+    scale = 1.0 / (cell["batch"] * cell["seconds"])
+    return {
+        "seconds_wall": timing.median,
+        "rtf": scale * timing.median,
+        "rtf_fastest": scale * timing.fastest,
+        "cpu": scale * timing.cpu,
+        "others": round(timing.others, 3),
+        "mb_peak": round(peak_mb()),
+    }
+
+
+def _kernels(cell: dict[str, Any]) -> dict[str, Any]:
+    """One linear map of the backbone by every kernel there is, read from memory each time."""
+    import torch
+    from torch import nn
+
+    from almtok.codec.linear import Linear, unpacked
+
+    from .quantized import DynamicInt8Linear, Int8Linear
+
+    shape = BACKBONES[cell["size"]]
+    wide, out = shape["hidden_size"], shape["intermediate_size"]
+    # Together more than any cache holds, so that each call finds its weights in memory.
+    count = max(2, round(2e8 / (2 * wide * out))) if cell["size"] != "toy" else 2
+    half, rates, others = torch.bfloat16, {}, 0.0
+    makers: dict[str, tuple[Callable[[], nn.Module], torch.dtype]] = {
+        "float32": (lambda: Linear(wide, out, bias=False), torch.float32),
+        "bfloat16": (lambda: Linear(wide, out, bias=False, dtype=half), half),
+        "int8": (lambda: Int8Linear(nn.Linear(wide, out, bias=False, dtype=half)), half),
+        "int8 dynamic": (
+            lambda: DynamicInt8Linear(nn.Linear(wide, out, bias=False, dtype=half)),
+            half,
+        ),
+    }
+    for name, (make, dtype) in makers.items():
+        x = torch.randn(cell["batch"], 1, wide, dtype=dtype)
+        maps = [make() for _ in range(count)]
+        width = {"float32": 4, "bfloat16": 2}.get(name, 1)
+        size = width * wide * out * count
+        for packed in (True, False) if width > 1 else (True,):
+            with contextlib.nullcontext() if packed else unpacked():
+                timing = measure(
+                    lambda maps=maps, x=x: [one(x) for one in maps], budget=cell["budget"] / 3
+                )
+            word = name if packed else f"{name}, not packed"
+            rates[word] = {
+                "gb_per_second": size / timing.fastest / 1e9,
+                "ms": 1000.0 * timing.median / count,
+            }
+            others = max(others, timing.others)
+    return {"kernels": rates, "others": round(others, 3)}
+
+
+def _peak(cell: dict[str, Any]) -> dict[str, Any]:
+    """How fast this machine reads memory, all threads, GB/s."""
+    import torch
+
+    numbers = torch.ones(_READ)
+    timing = measure(numbers.sum, budget=cell["budget"])
+    return {
+        "read_gb_per_second": numbers.nbytes / timing.fastest / 1e9,
+        "others": round(timing.others, 3),
+    }
+
+
+def main() -> int:
+    """Measure the cell given as JSON and print it with its results."""
+    cell = json.loads(sys.argv[1])
+    if cell.get("memory_gib"):
+        limit = int(cell["memory_gib"] * 2**30)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    print(json.dumps(run(cell)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""The rows of a run as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .plan import Cell
+from .systems import SYSTEMS
+from .targets import CODEC, Rows, check_targets
+
+_SHORT = {"bfloat16": "bf16", "float32": "fp32"}
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return ""
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *rows))
+
+
+def _label(row: Cell) -> str:
+    return f"{SYSTEMS[row['system']].about}, {_SHORT[row['dtype']]} x {row['batch']}"
+
+
+def _systems(rows: Rows) -> list[Cell]:
+    """The usual way of every model, once each."""
+    seen: dict[tuple[Any, ...], Cell] = {}
+    for row in rows.of_kind("lm"):
+        if row["option"] == "packed":
+            seen.setdefault((row["dtype"], row["batch"], row["system"]), row)
+    return list(seen.values())
+
+
+def _cost(rows: Rows) -> str:
+    out = []
+    for row in _systems(rows):
+        parts = [row["rtf"] - row["rtf_heads"], row["rtf_heads"]]
+        # Their codecs are others, and not counted: in their favour.
+        codec = rows.codec(row["batch"]) if SYSTEMS[row["system"]].ours is not None else None
+        parts += [codec["rtf"]] if codec is not None else []
+        whole = sum(parts)
+        cells = [f"{part:.3f} ({100 * part / whole:.0f} %)" for part in parts]
+        out.append([_label(row), *cells, *[""] * (3 - len(cells)), f"**{whole:.3f}**"])
+    head = ["s of computing per s of audio", "backbone", "heads", f"codec ({CODEC})", "all"]
+    return _table(head, out)
+
+
+def _steps(rows: Rows) -> str:
+    out = []
+    for row in _systems(rows):
+        size = row["main_bytes"] + row["heads_bytes"]
+        share = rows.share_of_bandwidth(row)
+        out.append([
+            _label(row),
+            f"{row['parameters'] / 1e6:.0f}",
+            f"{row['ms_step']:.2f}",
+            f"{row['batch'] * 1000 / row['ms_step']:.1f}",
+            f"{size / 1e6:.0f}",
+            f"{size / 1e9 / row['seconds_wall']:.1f}",
+            "" if share is None else f"{100 * share:.0f}",
+            f"{row['prefill_rows']:.0f}",
+            f"{row['mb_peak']}",
+        ])  # fmt: skip
+    head = ["step", "M parameters", "ms", "steps/s, all rows", "MB of weights", "GB/s",
+            "% of bandwidth", "prompt rows/s", "peak MB"]  # fmt: skip
+    return _table(head, out)
+
+
+def _options(rows: Rows) -> str:
+    """Options of one batch size against the usual way, measured in the same turn."""
+    out = []
+    found = [row for row in rows.of_kind("lm") if row["system"] == "depth"]
+    batches = sorted({row["batch"] for row in found if row["option"] != "packed"})
+    for batch in batches:
+        turn = [row for row in found if row["batch"] == batch and row["dtype"] == "bfloat16"]
+        # The usual way was measured twice; the second time beside its options.
+        usual = [row for row in turn if row["option"] == "packed"][-1:]
+        for row in [*usual, *(row for row in turn if row["option"] != "packed")]:
+            gain = f"{usual[0]['rtf'] / row['rtf']:.2f}x" if usual else ""
+            share = rows.share_of_bandwidth(row)
+            total = rows.total(row)
+            out.append([
+                f"{row['option']}, x {batch}",
+                f"{row['ms_step']:.2f}",
+                f"{row['rtf']:.3f}",
+                "" if total is None else f"{total:.3f}",
+                gain,
+                "" if share is None else f"{100 * share:.0f}",
+                f"{row['mb_peak']}",
+            ])  # fmt: skip
+    head = ["depth, bf16", "ms per step", "language model", "with codec", "gain",
+            "% of bandwidth", "peak MB"]  # fmt: skip
+    return _table(head, out)
+
+
+def _kernels(rows: Rows) -> str:
+    found = rows.of_kind("kernels")
+    names = list(dict.fromkeys(name for row in found for name in row["kernels"]))
+    out = []
+    for name in names:
+        cells = []
+        for row in found:
+            one = row["kernels"].get(name)
+            cells += [f"{one['ms']:.3f}", f"{one['gb_per_second']:.1f}"] if one else ["", ""]
+        out.append([name, *cells])
+    head = ["kernel"]
+    for row in found:
+        head += [f"ms, x {row['batch']}", "GB/s"]
+    return _table(head, out)
+
+
+def _codecs(rows: Rows) -> str:
+    out = [
+        [f"{row['system']}, {row['seconds']:g} s x {row['batch']}", f"{row['rtf']:.4f}",
+         f"{row['mb_peak']}"]
+        for row in rows.of_kind("codec")
+    ]  # fmt: skip
+    return _table(["codec, decoding, fp32", "s per s of audio", "peak MB"], out)
+
+
+def _targets(rows: Rows) -> str:
+    words = {True: "yes", False: "**no**", None: "?"}
+    out = [[c.text, c.measured, words[c.passed]] for c in check_targets(rows.all)]
+    return _table(["target", "measured", "reached"], out)
+
+
+def _failed(rows: Rows) -> str:
+    lines = []
+    for row in rows.all:
+        if "error" in row:
+            parts = (row["kind"], row["system"], row.get("dtype"), row.get("option"))
+            name = " ".join(str(part) for part in parts if part)
+            lines.append(f"- {name}, batch {row.get('batch', 1)}: {row['error']}")
+    return "\n".join(lines)
+
+
+def to_markdown(rows: Sequence[Cell], environment: Mapping[str, Any]) -> str:
+    """The whole report.
+
+    Args:
+        rows: of `run_benchmark`.
+        environment: of `benchmarks.codec.runner.environment`.
+    """
+    table = Rows(rows)
+    machine = ", ".join(f"{key} {value}" for key, value in environment.items())
+    best = table.bandwidth()
+    busy = sorted(row["others"] for row in rows if "others" in row)
+    words = (
+        "Random weights. Every cell in a process of its own, all models in turn. Batch counted: x 8"
+        " is the cost of one of eight rows. Heads: all between the backbone's state and the codes,"
+        " with choosing them; of peers no codes are chosen and no codec counts, in their favour."
+    )
+    if busy:
+        words += (
+            f" Other processes took up to {100 * busy[-1]:.0f} % of the machine during a cell"
+            f" (median {100 * busy[len(busy) // 2]:.0f} %)."
+        )
+    reads = "" if best is None else f" Memory is read at {best / 1e9:.0f} GB/s at best."
+    sections = [
+        ("# Cost of generation", f"{machine}.{reads}"),
+        ("", words),
+        ("## Targets", _targets(table)),
+        ("## Seconds of computing per second of audio", _cost(table)),
+        ("## One step", _steps(table)),
+        ("## Options of ours", _options(table)),
+        ("## One linear map, its weights read from memory", _kernels(table)),
+        ("## Codes to waveform", _codecs(table)),
+        ("## Not measured", _failed(table)),
+    ]
+    return "\n\n".join(f"{head}\n\n{body}".strip() for head, body in sections if body) + "\n"

@@ -1,0 +1,140 @@
+"""What the project promises about generation, each promise checked against the rows of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from .plan import Cell
+from .systems import SYSTEMS
+
+# Above this share of the machine taken by others, a missed time says more about them than about us.
+BUSY = 0.15
+CODEC = "base"  # the larger of ours: a promise that holds with it holds with the other
+
+
+@dataclass(frozen=True)
+class Check:
+    """One promise."""
+
+    text: str
+    measured: str
+    passed: bool | None  # None: the rows needed for it were not measured, or the machine was busy
+
+
+class Rows:
+    """Rows of a run by what they are about."""
+
+    def __init__(self, rows: Iterable[Cell]) -> None:
+        self.all = list(rows)
+
+    def of_kind(self, kind: str) -> list[Cell]:
+        """Rows of a kind that did not fail."""
+        return [row for row in self.all if row["kind"] == kind and "error" not in row]
+
+    def lm(
+        self, system: str, *, dtype: str = "bfloat16", batch: int = 1, option: str = "packed"
+    ) -> Cell | None:
+        """The measured row of one model, if there is one."""
+        wanted = {"system": system, "dtype": dtype, "batch": batch, "option": option}
+        return next((row for row in self.of_kind("lm") if wanted.items() <= row.items()), None)
+
+    def fastest(self, system: str, batch: int) -> Cell | None:
+        """The fastest of all options of one model."""
+        found = [
+            row
+            for row in self.of_kind("lm")
+            if row["system"] == system and row["batch"] == batch and row["dtype"] == "bfloat16"
+        ]
+        return min(found, key=lambda row: row["rtf"], default=None)
+
+    def codec(self, batch: int, name: str = CODEC) -> Cell | None:
+        """The row of decoding codes, if it was measured."""
+        wanted = {"system": name, "batch": batch}
+        return next((row for row in self.of_kind("codec") if wanted.items() <= row.items()), None)
+
+    def total(self, row: Cell) -> float | None:
+        """Seconds of computing per second of audio, the codec's decoding included."""
+        codec = self.codec(row["batch"])
+        return None if codec is None else row["rtf"] + codec["rtf"]
+
+    def bandwidth(self) -> float | None:
+        """The best rate of reading memory, bytes per second."""
+        rates = [row["read_gb_per_second"] for row in self.of_kind("peak")]
+        return 1e9 * max(rates) if rates else None
+
+    def share_of_bandwidth(self, row: Cell) -> float | None:
+        """Time to read the weights of a step once, over the time of a step; 0 to 1."""
+        best = self.bandwidth()
+        if best is None:
+            return None
+        return (row["main_bytes"] + row["heads_bytes"]) / best / row["seconds_wall"]
+
+
+def _at_most(
+    text: str, value: float | None, limit: float, rows: Sequence[Cell | None], note: str = ""
+) -> Check:
+    if value is None:
+        return Check(text, "not measured", None)
+    return _judged(text, f"{value:.3f}{note}", value <= limit, rows)
+
+
+def _judged(text: str, measured: str, passed: bool, rows: Sequence[Cell | None]) -> Check:
+    busy = max((row.get("others", 0.0) for row in rows if row is not None), default=0.0)
+    if not passed and busy >= BUSY:
+        return Check(text, f"{measured}, machine busy ({100 * busy:.0f} % by others)", None)
+    return Check(text, measured, passed)
+
+
+def _plain_promises(rows: Rows) -> Iterator[Check]:
+    row, codec = rows.lm("depth"), rows.codec(1)
+    both = (row, codec)
+    name = "depth, bf16, batch 1"
+    parts = {
+        "backbone, at most 0.66": (row and row["rtf"] - row["rtf_heads"], 0.66),
+        "depth Transformer and choices, under 0.10": (row and row["rtf_heads"], 0.10),
+        f"codec ({CODEC}), under 0.04": (codec and codec["rtf"], 0.04),
+        "all, at most 0.80": (row and rows.total(row), 0.80),
+    }
+    for text, (value, limit) in parts.items():
+        yield _at_most(f"{name}: {text}", value, limit, both)
+
+
+def _best_promises(rows: Rows) -> Iterator[Check]:
+    row = rows.fastest("depth", 1)
+    total = row and rows.total(row)
+    note = f" ({row['option']})" if row else ""
+    text = "depth, bf16, batch 1, fastest option: all, at most 0.40"
+    yield _at_most(text, total, 0.40, (row, rows.codec(1)), note)
+    text = "the same: 45 % of the bandwidth limit per step"
+    share = row and rows.share_of_bandwidth(row)
+    if row is None or share is None:
+        yield Check(text, "not measured", None)
+    else:
+        yield _judged(text, f"{100 * share:.0f} %{note}", share >= 0.45, (row,))
+    many = rows.fastest("depth", 8)
+    text = "batch 8 at least 4.5x the throughput of batch 1, language model, fastest options"
+    if row is None or many is None:
+        yield Check(text, "not measured", None)
+    else:
+        gain = row["rtf"] / many["rtf"]
+        note = f" ({row['option']}, {many['option']})"
+        yield _judged(text, f"{gain:.2f}x{note}", gain >= 4.5, (row, many))
+
+
+def _peer_promises(rows: Rows) -> Iterator[Check]:
+    ours = rows.lm("depth")
+    for name in ("flat", "delay50", "musicgen", "csm"):
+        text = f"depth faster per second of audio than {SYSTEMS[name].about}, bf16, batch 1"
+        other = rows.lm(name)
+        if ours is None or other is None:
+            yield Check(text, "not measured", None)
+        else:
+            ratio = other["rtf"] / ours["rtf"]
+            yield _judged(text, f"{ratio:.1f}x", ratio > 1, (ours, other))
+
+
+def check_targets(rows: Sequence[Cell]) -> list[Check]:
+    """Every promise with what this run says about it; toys promise nothing."""
+    table = Rows([row for row in rows if row.get("size") != "toy"])
+    return [*_plain_promises(table), *_best_promises(table), *_peer_promises(table)]
