@@ -10,7 +10,7 @@ from .controls import Controls
 from .evaluation import evaluate_facts, to_html, to_markdown
 from .measure import MeasureConfig, Measurer, clips_of
 from .outputs import say
-from .recognisers import make_recogniser
+from .recognisers import RememberingRecogniser, make_recogniser
 from .scores import text_errors
 from .speaking import load_bundle, model_stamp
 
@@ -28,12 +28,15 @@ def evaluate(options: argparse.Namespace, controls: Controls) -> int:
     if speech:
         text_errors("a", "a")  # what is missing is said now, not after an hour
     recogniser = make_recogniser(options.recogniser) if speech else None
+    if recogniser is not None:
+        recogniser = RememberingRecogniser(recogniser, options.cache or options.out)
     config = MeasureConfig(
         seed=options.seed,
         check=options.check is not None,
         tries=options.check or 1,
         keep_audio=options.keep_audio,
         make=not options.no_make,
+        voices=options.voices,
     )
     measurer = Measurer(
         load_bundle(options), options.out, config, controls=controls, recogniser=recogniser,

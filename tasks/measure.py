@@ -52,6 +52,7 @@ class MeasureConfig:
     tries: int = 3
     keep_audio: int = 4  # of each domain
     make: bool = True  # sound and music too: slow
+    voices: bool = False  # speak in the voice of another clip of the speaker
 
 
 def clips_of(sources: Sequence[str], *, limit: int | None = None) -> list[Clip]:
@@ -85,6 +86,20 @@ def clips_of(sources: Sequence[str], *, limit: int | None = None) -> list[Clip]:
     return clips
 
 
+def _references(clips: Sequence[Clip]) -> dict[str, Clip]:
+    """For each clip the next one of its speaker; none where the speaker has no other."""
+    of_speaker: dict[str, list[Clip]] = {}
+    for clip in clips:
+        if clip.domain == "speech" and clip.recording.entry.speaker:
+            of_speaker.setdefault(clip.recording.entry.speaker, []).append(clip)
+    return {
+        clip.id: mine[(place + 1) % len(mine)]
+        for mine in of_speaker.values()
+        for place, clip in enumerate(mine)
+        if len(mine) > 1
+    }
+
+
 class Measurer:
     """Measures clips, one after another."""
 
@@ -115,29 +130,34 @@ class Measurer:
 
     def _run(self, clips: Sequence[Clip]) -> Iterator[dict[str, Any]]:
         retrievals = {domain: self._retrieval(clips, domain) for domain in _TOLD}
+        references = _references(clips) if self.config.voices else {}
         kept: dict[str, int] = {}
         for clip in clips:
             kept[clip.domain] = kept.get(clip.domain, 0) + 1
             retrieval = retrievals.get(clip.domain)
             texts = retrieval.texts if retrieval is not None else None
-            key = key_of(self._facts, clip.id, clip.text, texts)
+            reference = references.get(clip.id)
+            voice = None if reference is None else reference.id
+            key = key_of(self._facts, clip.id, clip.text, texts, voice)
             known = self.journal.get(clip.id, key)
             if known is not None:
                 yield known
                 continue
             keep = kept[clip.domain] <= self.config.keep_audio
-            facts = self._measure(clip, retrieval, keep)
+            facts = self._measure(clip, retrieval, reference, keep)
             self.journal.add(clip.id, key, facts)
             yield facts
 
-    def _measure(self, clip: Clip, retrieval: TextRetrieval | None, keep: bool) -> dict[str, Any]:
+    def _measure(
+        self, clip: Clip, retrieval: TextRetrieval | None, reference: Clip | None, keep: bool
+    ) -> dict[str, Any]:
         facts: dict[str, Any] = {"id": clip.id, "domain": clip.domain, "text": clip.text}
         try:
             wav = self._wav(clip)
             tokens = self.bundle.tokens(wav)
             facts["seconds"] = round(tokens.duration, 3)
             if clip.domain == "speech":
-                return facts | self._speech(clip, wav, tokens, keep)
+                return facts | self._speech(clip, wav, tokens, reference, keep)
             if clip.domain in _TOLD:
                 return facts | self._sound(clip, tokens, retrieval, keep)
             return facts | {"error": f"domain {clip.domain!r} has no measure"}
@@ -151,10 +171,19 @@ class Measurer:
             content, self.bundle.sample_rate, start=recording.start, seconds=recording.seconds
         )
 
-    def _speech(self, clip: Clip, wav: Any, tokens: AudioTokens, keep: bool) -> dict[str, Any]:
+    def _speech(
+        self, clip: Clip, wav: Any, tokens: AudioTokens, reference: Clip | None, keep: bool
+    ) -> dict[str, Any]:
         heard = self.transcriber.transcribe(tokens)
+        voice = None
+        if reference is not None:
+            voice = self.speaker.voice(self._wav(reference), reference.text)
         speech = self.speaker.speak(
-            clip.text, seed=self.config.seed, check=self.config.check, tries=self.config.tries
+            clip.text,
+            voice=voice,
+            seed=self.config.seed,
+            check=self.config.check,
+            tries=self.config.tries,
         )
         again = self.transcriber.transcribe(speech.tokens)
         facts: dict[str, Any] = {

@@ -5,12 +5,16 @@ A weak judge is still a fair one if its error rate on people's recordings stands
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from ..codec.audio import resample
+from .journal import Journal
 
 NAMES = ("pocketsphinx",)
 _RATE = 16_000  # Hz of its acoustic model
@@ -56,6 +60,29 @@ class PocketSphinx:
         # Fillers are in brackets, second pronunciations numbered: "[NOISE]", "the(2)".
         words = "" if found is None else re.sub(r"\[.*?\]|<.*?>|\(\d+\)", " ", found.hypstr)
         return " ".join(words.split())
+
+
+class RememberingRecogniser:
+    """A judge that is asked once for each waveform, in all evaluations that share its folder.
+
+    The recordings of a test set are the same for every model, and judges are slow.
+    """
+
+    def __init__(self, judge: Recogniser, folder: str | os.PathLike[str]) -> None:
+        self.name = judge.name
+        self._judge = judge
+        self._journal = Journal(Path(folder) / f"heard_{judge.name}.jsonl")
+
+    def hear(self, wav: Any, sample_rate: int) -> str:
+        """The words in samples `[S]`."""
+        samples = np.ascontiguousarray(wav, np.float32)
+        name = hashlib.sha256(samples.tobytes()).hexdigest()[:20]
+        known = self._journal.get(name, str(sample_rate))
+        if known is None:
+            heard = self._judge.hear(samples, sample_rate)
+            self._journal.add(name, str(sample_rate), {"heard": heard})
+            return heard
+        return str(known["heard"])
 
 
 def make_recogniser(name: str) -> Recogniser | None:

@@ -6,13 +6,14 @@ import argparse
 import dataclasses
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from .bundle import Bundle
 from .controls import Controls
-from .inputs import TextItem, text_items
+from .inputs import AudioItem, TextItem, load_audio, text_items
 from .journal import key_of, stamp
 from .outputs import AudioPlace, pcm, print_json, say, wav_header
 from .sound import Speech
@@ -186,7 +187,8 @@ def _voice(
         return None
     name = (item.voice, item.voice_text)
     if name not in known:
-        known[name] = speaker.voice(item.voice, item.voice_text, apart=apart)
+        audio = load_audio(AudioItem(item.id, Path(item.voice)))
+        known[name] = speaker.voice(audio, item.voice_text, apart=apart)
     return known[name]
 
 

@@ -99,9 +99,9 @@ def test_one_bad_line_does_not_stop_a_batch(almtok, tmp_path):
 
 
 def test_a_voice_from_a_file(almtok, learned, tmp_path):
-    learned.bundle.save(learned.tokens[FIRST], tmp_path / "ref.wav")
+    learned.tokens[FIRST].save(tmp_path / "ref.safetensors")
     almtok(
-        "tts", SECOND, "--voice", tmp_path / "ref.wav", "--voice-text", FIRST,
+        "tts", SECOND, "--voice", tmp_path / "ref.safetensors", "--voice-text", FIRST,
         "--out", tmp_path / "b.wav", *EXACT,
     )  # fmt: skip
     assert soundfile.info(tmp_path / "b.wav").duration > 0.5

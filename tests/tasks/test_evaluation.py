@@ -5,12 +5,15 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from almtok.__main__ import main
+from almtok.codec.data.sources import Entry
+from almtok.lm.data.recordings import Recording
 from almtok.tasks import evaluate as evaluate_module
 from almtok.tasks.evaluation import evaluate_facts, to_html, to_markdown
-from almtok.tasks.measure import Measurer, clips_of
-from almtok.tasks.recognisers import make_recogniser
+from almtok.tasks.measure import Clip, Measurer, _references, clips_of
+from almtok.tasks.recognisers import RememberingRecogniser, make_recogniser
 from almtok.tasks.retrieval import TextRetrieval
 
 from .conftest import LINES, RAIN, SOUND
@@ -133,6 +136,31 @@ def test_pocketsphinx_hears_nothing_in_silence():
     judge = make_recogniser("pocketsphinx")
     assert judge.hear(np.zeros(24_000, np.float32), 24_000) == ""
     assert isinstance(judge.hear(np.random.default_rng(0).normal(0, 0.1, 24_000), 24_000), str)
+
+
+def test_a_judge_is_asked_once_for_each_waveform(tmp_path):
+    asked = []
+
+    class Judge(Ears):
+        def hear(self, wav, sample_rate):
+            asked.append(len(wav))
+            return f"{len(wav)} samples"
+
+    for _ in range(2):
+        judge = RememberingRecogniser(Judge(), tmp_path)
+        assert judge.hear(np.ones(3, np.float32), 8000) == "3 samples"
+        assert judge.hear(torch.ones(4), 8000) == "4 samples"
+    assert asked == [3, 4]
+
+
+def test_the_voice_of_a_clip_is_the_speakers_next_one():
+    def clip(name, speaker):
+        entry = Entry(id=name, path="", speaker=speaker, domain="speech")
+        return Clip(name, "speech", "text", Recording(entry))
+
+    clips = [clip("a", "x"), clip("b", "y"), clip("c", "x"), clip("d", "")]
+    voices = _references(clips)
+    assert {name: voice.id for name, voice in voices.items()} == {"a": "c", "c": "a"}
 
 
 def test_wrong_questions_are_one_line(learned, corpus, tmp_path, capsys):

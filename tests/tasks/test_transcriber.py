@@ -1,11 +1,15 @@
 """Writing down: exact lines, long audio in windows, silence, captions; making sound."""
 
 import dataclasses
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from almtok.codec.audio import AudioError, write_audio
+from almtok.lm import lora
 from almtok.tasks.bundle import Bundle
 from almtok.tasks.maker import Maker
 from almtok.tasks.merge import join_texts
@@ -111,6 +115,23 @@ def test_a_folder_is_loaded_as_it_was_saved(learned):
     bundle = Bundle.from_pretrained(learned.folder)
     assert Transcriber(bundle).transcribe(learned.tokens[FIRST]).text == FIRST
     assert bundle.codec.fingerprint == learned.bundle.codec.fingerprint
+
+
+def test_run_folders_and_adapters_are_loaded(learned, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(Path(learned.folder, "lm"), run / "lm" / "model")
+    shutil.copytree(Path(learned.folder, "codec"), run / "codec" / "model")
+    bundle = Bundle.from_pretrained(run)
+    lora.add_lora(bundle.lm, lora.LoraSettings(rank=2))
+    with torch.no_grad():
+        for parameter in bundle.lm.parameters():
+            if parameter.requires_grad:
+                parameter.zero_()  # it has forgotten everything
+    lora.save_adapter(bundle.lm, tmp_path / "adapter")
+    other = Bundle.from_pretrained(run, adapter=tmp_path / "adapter")
+    assert Transcriber(other).transcribe(learned.tokens[FIRST]).text != FIRST
+    lora.use_adapter(other.lm, None)
+    assert Transcriber(other).transcribe(learned.tokens[FIRST]).text == FIRST
 
 
 def test_a_folder_without_checkpoint_is_named(tmp_path):
