@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ..codec.audio import AUDIO_SUFFIXES
 from .journal import Journal
 
 # Suffixes that say that --out is a file.
@@ -26,10 +27,16 @@ class AudioPlace:
         """Understand `--out`.
 
         Raises:
-            ValueError: if it is missing, or is one file for several results.
+            ValueError: if it is missing, no format that can be written, or one file for several
+                results.
         """
         if out is None:
             raise ValueError("--out is missing: a file (.wav .flac .ogg), a folder, or -")
+        unwritten = AUDIO_SUFFIXES - _FILES
+        if Path(out).suffix.lower() in unwritten:
+            raise ValueError(
+                f"--out {out}: this format is read, not written; write {', '.join(sorted(_FILES))}"
+            )
         self.stdout = out == "-"
         self.path = Path(out)
         self.is_file = not self.stdout and self.path.suffix.lower() in _FILES

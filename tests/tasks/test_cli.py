@@ -180,6 +180,7 @@ def test_help_teaches_and_imports_nothing_heavy(quiet_environment, tmp_path):
     [
         (["tts", "", "--out", "a.wav"], "empty"),
         (["tts", "hello"], "--out is missing"),
+        (["tts", "hello", "--out", "a.m4a"], "this format is read, not written"),
         (["tts", "--out", "a.wav"], "give texts"),
         (["tts", "a", "b", "--out", "a.wav"], "give a folder"),
         (["tts", "book.txt", "--out", "a.wav"], "no such file or folder: book.txt"),
