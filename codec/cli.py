@@ -150,12 +150,11 @@ def _config(codec: str) -> "ALMTokenizerConfig":
 
 
 def _load(options: argparse.Namespace) -> "ALMTokenizer":
-    from transformers.utils import logging
-
     from .model import ALMTokenizer
+    from .quiet import no_inner_bars
 
-    logging.disable_progress_bar()  # a second's loading needs none; the files have their own
-    return ALMTokenizer.from_pretrained(options.checkpoint).eval().to(options.device)
+    with no_inner_bars():  # a second's loading needs none; the files have their own
+        return ALMTokenizer.from_pretrained(options.checkpoint).eval().to(options.device)
 
 
 def _collect(given: list[Path], suffixes: Collection[str]) -> list[Path]:

@@ -144,8 +144,12 @@ class Codebook(nn.Module):
         return LayerUsage(*result, float(speech), float(sound), float(share[:split].sum()))
 
     @torch.no_grad()
-    def freeze_on(self, centroids: Tensor, num_speech: int) -> None:
-        """Take centroids `[C, P]` as the frozen entries; the first `num_speech` are speech."""
+    def freeze_on(self, centroids: Tensor, num_speech: int) -> bool:
+        """Take centroids `[C, P]` as the frozen entries; the first `num_speech` are speech.
+
+        Returns:
+            Whether they were there already: then all stays as it is, and placed what was placed.
+        """
         if centroids.shape != self.entries.shape:
             raise ValueError(
                 f"prior of {tuple(centroids.shape)} centroids came, the codec expects "
@@ -153,9 +157,13 @@ class Codebook(nn.Module):
             )
         if not 0 <= num_speech <= len(centroids):
             raise ValueError(f"num_speech {num_speech} is outside 0..{len(centroids)}")
+        centroids = centroids.to(self.entries)
+        if int(self.num_speech) == num_speech and torch.equal(self.entries, centroids):
+            return True
         self.entries.copy_(centroids)
         self.num_speech.fill_(num_speech)
         self.initialised.fill_(False)
+        return False
 
     def _revive(self, x: Tensor) -> None:
         """Replace dead entries by random vectors of the batch.

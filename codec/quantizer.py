@@ -101,8 +101,13 @@ class ResidualQuantizer(nn.Module):
         return [layer.codebook.usage() for layer in self.layers]
 
     @torch.no_grad()
-    def load_prior(self, centroids: Tensor, num_speech: int) -> None:
+    def load_prior(self, centroids: Tensor, num_speech: int) -> bool:
         """Put semantic centroids `[C, P]` into the frozen codebooks; speech entries come first.
+
+        Codebooks have to be placed by data again, unless they hold these very centroids.
+
+        Returns:
+            Whether everything was placed on these centroids already, and stays.
 
         Raises:
             ValueError: if no layer is frozen, or the shape is not `[C, P]` of the config.
@@ -110,8 +115,8 @@ class ResidualQuantizer(nn.Module):
         frozen = [layer for layer in self.layers if isinstance(layer, FrozenLayer)]
         if not frozen:
             raise ValueError("this codec learns every codebook (prior_codebooks='none')")
-        for layer in frozen:
-            layer.codebook.freeze_on(centroids, num_speech)
+        kept = [layer.codebook.freeze_on(centroids, num_speech) for layer in frozen]
+        return all(kept) and self.started
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ResidualQuantizer:
         """Follow the model to another device, but never to another precision."""

@@ -18,6 +18,7 @@ import torch
 
 from ..config import PRESETS, ALMTokenizerConfig
 from ..model import ALMTokenizer
+from ..quiet import no_inner_bars
 from .classics import classic_coder
 from .coder import Coded, Coder, CoderUnavailable, Waveform, fit_length
 
@@ -148,7 +149,8 @@ class TransformersCoder(Coder):
                 raise ValueError(
                     f"{checkpoint} is a {self.kind!r}, expected {', '.join(self.MODEL_TYPES)}"
                 )
-            self.model: Any = AutoModel.from_pretrained(checkpoint)
+            with no_inner_bars():
+                self.model: Any = AutoModel.from_pretrained(checkpoint)
         except OSError as error:
             raise CoderUnavailable(
                 f"{checkpoint} is neither a folder nor reachable on the hub: "
@@ -253,7 +255,8 @@ def our_coder(
         model = ALMTokenizer(ALMTokenizerConfig.preset(checkpoint))
         name = f"{name} ({checkpoint}, random)"
     else:
-        model = ALMTokenizer.from_pretrained(checkpoint)
+        with no_inner_bars():
+            model = ALMTokenizer.from_pretrained(checkpoint)
     return OurCoder(model, name=name, frames_per_query=frames_per_query, device=device)
 
 

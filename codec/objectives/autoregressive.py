@@ -84,6 +84,10 @@ class AutoregressiveDepth(nn.Module):
             layer_scale=self.config.layer_scale,
         )
         self.output = nn.Linear(width, input_width)
+        # Predictions begin a tenth as long as their targets: the usual weights would make them
+        # sqrt(D / 3) times as long, and the first losses of order D instead of 1.
+        nn.init.normal_(self.output.weight, std=0.1 * (width * input_width) ** -0.5)
+        nn.init.zeros_(self.output.bias)
 
     def forward(self, layers: Tensor) -> Tensor:
         """Return the loss (float32 scalar) of per-layer vectors `[B, Q, K, D]`."""

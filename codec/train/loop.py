@@ -9,16 +9,16 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers.utils import logging as transformers_logging
 
 from ..model import ALMTokenizer
+from ..quiet import no_inner_bars
 from ..start import start_coders, start_patches, start_quantizer
 from .checkpoint import (
     STATE_FILE,
@@ -139,7 +139,7 @@ def export_model(state: TrainState, run: Path) -> Path:
     for folder in (aside, old):
         shutil.rmtree(folder, ignore_errors=True)
     try:
-        with state.averaged() as model, _no_inner_bar():
+        with state.averaged() as model, no_inner_bars():
             model.save_pretrained(aside)
         card = {"stage": state.config.stage, "step": state.step, "config": state.config.to_dict()}
         (aside / "training.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
@@ -153,18 +153,6 @@ def export_model(state: TrainState, run: Path) -> Path:
         ) from error
     shutil.rmtree(old, ignore_errors=True)
     return place
-
-
-@contextmanager
-def _no_inner_bar() -> Iterator[None]:
-    """Without the bar that transformers shows for every saved model."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
 
 
 def _claim(run: Path, config: CodecTrainConfig) -> None:
@@ -196,14 +184,18 @@ def _begin(state: TrainState, run: Path) -> None:
     if config.init_from is not None:
         source = find_source(config.init_from)
         is_checkpoint = (source / STATE_FILE).exists()
-        from_stage = start_from(state, source, read_checkpoint(source) if is_checkpoint else None)
+        checkpoint = read_checkpoint(source) if is_checkpoint else None
+        with no_inner_bars():
+            from_stage = start_from(state, source, checkpoint)
         if state.average is not None:
             state.average.restart()
     if config.prior is not None and config.stage == "2":
         from ..priors import load_prior
 
         prior = load_prior(config.prior)
-        state.model.quantizer.load_prior(prior.centroids, prior.num_speech)
+        kept = state.model.quantizer.load_prior(prior.centroids, prior.num_speech)
+        if kept and state.accelerator.is_main_process:
+            print(f"{config.prior} is the prior of {config.init_from}: codebooks stay", flush=True)
     if config.init_from is None:
         _place(state, start_patches, seconds=60.0)
     if config.stage == "2" and from_stage == "1":

@@ -266,3 +266,17 @@ def test_commitment_is_measured_among_the_queries():
     said = net.layers[0].decode(net(x).codes[:, 0])
     # twice the pull on the queries, once the pull on the map out of the code space
     torch.testing.assert_close(net(x).commitment_loss, 3.0 * F.mse_loss(x, said))
+
+
+def test_the_same_prior_again_keeps_what_was_placed_on_it():
+    torch.manual_seed(0)
+    net, centroids = quantizer(), torch.randn(64, 12)
+    assert not net.load_prior(centroids, num_speech=32)  # other entries than those drawn
+    assert not net.load_prior(centroids, num_speech=32)  # not placed yet
+    net.start(torch.randn(2000, 32))
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    assert net.load_prior(centroids.clone(), num_speech=32)
+    assert net.started
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    assert not net.load_prior(centroids, num_speech=31)
+    assert not net.started

@@ -206,3 +206,21 @@ def test_missing_packages_are_named_before_the_run(monkeypatch):
     metrics.require_packages(["sound"])
     with pytest.raises(ImportError, match=r"almtok\[eval\]"):
         metrics.require_packages(["speech"])
+
+
+@pytest.mark.parametrize("rate", [75.0, 100.0, 150.0])
+def test_a_signal_that_repeats_every_frame_has_the_frames_pitch(rate):
+    # A weak decoder hums at its frame rate, whatever was said: the tracker reports what is there.
+    voice = harmonics(np.full(2 * RATE, 141.0))
+    frame = voice[3000 : 3000 + round(RATE / rate)]
+    hum = np.tile(frame, len(voice) // len(frame))
+    curve = pitch.pitch_curve(hum, RATE)
+    assert np.median(curve.hz[curve.voiced]) == pytest.approx(rate, rel=0.01)
+    error = pitch.pitch_error(voice, hum, RATE)
+    assert error.cents == pytest.approx(1200 * abs(np.log2(141 / rate)), rel=0.03)
+
+
+def harmonics(hz):
+    """A voice: twenty harmonics of a pitch [S], falling by 1 / k."""
+    phase = 2 * np.pi * np.cumsum(hz) / RATE
+    return sum(np.cos(k * phase) / k for k in range(1, 20) if k * hz.max() < RATE / 2)

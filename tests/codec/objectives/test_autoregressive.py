@@ -53,12 +53,9 @@ def test_loss_is_of_order_one_at_any_width_and_scale() -> None:
     # paper.md 5.1: the mean over 256 channels of unit vectors would be about 2 / 256
     for width in (8, 256):
         objective = AutoregressiveDepth(width, num_codebooks=3, config=SMALL)
-        with torch.no_grad():
-            objective.output.weight.zero_()
-            objective.output.bias.zero_()
         for scale in (0.1, 10.0):
             loss = objective(scale * torch.randn(2, 10, 3, width))
-            assert float(loss.detach()) == pytest.approx(1.0, abs=1e-2)
+            assert float(loss.detach()) == pytest.approx(1.0, abs=5e-2)
 
 
 def test_shrinking_the_codes_does_not_lower_the_loss() -> None:
