@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -21,6 +22,8 @@ from ..sequences import Example
 from ..text.encoder import TextEncoder
 from .batches import Batches, BucketBatches
 from .config import LMTrainingConfig
+
+logger = logging.getLogger(__name__)
 
 
 class LearnableTask(Protocol):
@@ -203,12 +206,19 @@ def held_out(
                     raise
                 continue
             rows = sum(len(source.dataset) for source in sources)
-            found[choice.task.name] = MixedDataset(
+            judged = MixedDataset(
                 sources,
                 texts,
                 _Fits(lm, config.batch_positions),
                 rows_per_epoch=min(rows, config.validation_items),
             )
+            if (judged.lengths(0) > 0).any():
+                found[choice.task.name] = judged
+            else:
+                logger.warning(
+                    "no held-out row of task %r fits into %d positions: it is not validated",
+                    choice.task.name, min(config.batch_positions, lm.max_positions),
+                )  # fmt: skip
             break
     return found
 

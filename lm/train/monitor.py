@@ -6,6 +6,7 @@ One process writes, the first.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -66,7 +67,7 @@ class Monitor:
                 "step": step,
                 **reading.record(),
                 "lr": lr,
-                "gradient_norm": gradient_norm if gradient_norm == gradient_norm else None,
+                "gradient_norm": gradient_norm if math.isfinite(gradient_norm) else None,
                 "skipped": skipped,
                 "targets_per_second": round(rate, 1),
             }

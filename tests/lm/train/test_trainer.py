@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import Trainer, TrainingArguments
 
 from almtok.lm.data.batches import Collator, SequenceLength
+from almtok.lm.lora import LoraSettings, add_lora
 from almtok.lm.sequences import IGNORED, Example, build_sequence, collate
 from almtok.lm.train import LMTrainingConfig, TrainingStopped
 from almtok.lm.train.batches import BucketBatches, ExampleList
@@ -155,6 +156,26 @@ def test_bfloat16_computes_and_keeps_weights_in_float32(config: Any) -> None:
         losses.append(trainer.reading.loss)
         assert {p.dtype for p in lm.parameters()} == {torch.float32}
     assert losses[0] != losses[1] and losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_activations_computed_twice_give_the_same_weights(config: Any, rank: int) -> None:
+    ends = []
+    for twice in (False, True):
+        lm = toy_lm()
+        if rank:
+            torch.manual_seed(0)
+            add_lora(lm, LoraSettings(rank=rank))
+        given = Given([made(examples(4), lm)])
+        trainer = AudioLMTrainer(lm, config(steps=3, checkpointing=twice), given)
+        trainer.train()
+        ends.append(weights(trainer))
+    for name, value in ends[0].items():
+        assert torch.allclose(value, ends[1][name], atol=1e-6), name
+    moved = toy_lm().state_dict()
+    assert any(".lora_B." in n and float(v.abs().max()) > 0 for n, v in ends[1].items()) or any(
+        not torch.equal(v, moved[n]) for n, v in ends[1].items() if rank == 0
+    )
 
 
 def test_a_plain_trainer_of_transformers_takes_the_model(tmp_path: Path) -> None:
