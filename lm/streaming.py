@@ -37,6 +37,10 @@ class StreamingCodec(Protocol):
         """Codes of each."""
 
     @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+
+    @property
     def fingerprint(self) -> str:
         """What its codes mean."""
 
@@ -118,13 +122,13 @@ class AudioStream:
         for number, (writer, place) in self.decoding.rows.items():
             decoder = self.codec.stream_decoder(self.decoding.prompts[number].frames_per_query)
             known = writer.frames_ready(place)
-            decoder.push(writer.frames(place, 0, known))
+            decoder.push(writer.frames(place, 0, known).to(self.codec.device))
             self._rows[number] = _Row(decoder, known)
 
     def _chunk(
         self, number: int, row: _Row, codes: Tensor, result: GeneratedRow | None
     ) -> AudioChunk:
-        waveform = row.decoder.push(codes)
+        waveform = row.decoder.push(codes.to(self.codec.device))
         seconds = time.perf_counter() - self._began
         if self.first_chunk_latency is None and codes.shape[1]:
             self.first_chunk_latency = seconds
