@@ -208,7 +208,7 @@ def csm(*, dtype: torch.dtype, batch: int, prompt: int, frames: int) -> Model:
     """CSM: one step of the backbone and 31 of the depth decoder for each frame of 32 codes."""
     from transformers import CsmConfig, CsmForConditionalGeneration, DynamicCache
 
-    config = CsmConfig()
+    config = CsmConfig(**SYSTEMS["csm"].config)
     model = _build(lambda: CsmForConditionalGeneration(config), dtype)
     count = config.num_codebooks
     text = torch.randint(0, 1000, (batch, prompt))

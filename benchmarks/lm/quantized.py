@@ -63,9 +63,15 @@ class DynamicInt8Linear(nn.Module):
 KINDS = {"int8": Int8Linear, "int8 dynamic": DynamicInt8Linear}
 
 
+# PyTorch's kernel for plain activations reads so many inputs at a time, and beyond the end.
+_BLOCK = 32
+
+
 def quantize(model: nn.Module, kind: str) -> None:
-    """Replace the linear maps in a model."""
+    """Replace the linear maps in a model, but for those whose width the kernel cannot take."""
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
-            if isinstance(child, nn.Linear):
+            if isinstance(child, nn.Linear) and (
+                kind == "int8 dynamic" or child.in_features % _BLOCK == 0
+            ):
                 setattr(module, name, KINDS[kind](child))
