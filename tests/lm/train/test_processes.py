@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 STEPS = 4
 KINDS = ("whole", "divided")
 SCRIPT = """
-import json, sys
+import json, shutil, sys
+from pathlib import Path
 import torch
 import almtok
 from almtok.lm.train import LMTrainingConfig
@@ -22,6 +23,9 @@ from almtok.tasks.base import get_task
 
 torch.set_num_threads(1)
 for values in json.load(open(sys.argv[1])):
+    if values.pop("again", False) and torch.distributed.get_rank() == 0:
+        shutil.rmtree(Path(values["out"]) / "checkpoints" / "step-00000004")
+    torch.distributed.is_initialized() and torch.distributed.barrier()
     train_lm(LMTrainingConfig.from_dict(values), get_task)
 torch.distributed.barrier()
 torch.distributed.destroy_process_group()
@@ -30,7 +34,7 @@ torch.distributed.destroy_process_group()
 
 def values(toy: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     """Two micro-batches a step: both in one process, or one in each of two; then four."""
-    common = {**toy, "steps": STEPS, "validate_every": 2, "lr": 1e-3}
+    common = {**toy, "steps": STEPS, "validate_every": 2, "checkpoint_every": 2}
     whole = {**common, "out": str(folder / "whole")}
     divided = {**common, "out": str(folder / "divided"), "accumulate": 4}
     return [whole, divided]
@@ -42,9 +46,8 @@ def runs(trainer: Any, toy_values: dict[str, Any], tmp_path_factory: Any) -> tup
     script, configs = two / "script.py", two / "configs.json"
     script.write_text(SCRIPT)
     whole, divided = values(toy_values, two)
-    # The last run begins where the same run with whole weights has stopped: checkpoints of either
-    # kind, and of any number of processes, go on as the other.
-    configs.write_text(json.dumps([whole, {**divided, "shard": True}]))
+    divided["shard"] = True  # and once more from the middle: divided weights go on, too
+    configs.write_text(json.dumps([whole, divided, {**divided, "again": True}]))
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     process = subprocess.Popen(
         [sys.executable, *launch, str(script), str(configs)],
