@@ -56,7 +56,9 @@ class Decoding:
         self.prefill_seconds = self.step_seconds = 0.0
         self._guided = free is not None
         self._groups = [
-            self._group(Writer(target, jobs, lm.device), [job.number for job in jobs])
+            self._group(
+                Writer(target, jobs, lm.device, compiled=compiled), [job.number for job in jobs]
+            )
             for target, jobs in work
         ]
         input_ids, mask = pad_left(prompts + (free or []), lm.config)

@@ -104,9 +104,10 @@ def prepare(
         forbidden_text_ids: ids that are never chosen.
         cache: "static" memory, written in place, or transformers' "dynamic" one; same results.
             A backbone with windowed layers always takes transformers' own.
-        compile: compile the backbone's step, once for each size of batch: minutes on a small
-            machine, and rows that are complete stay in the batch. For GPUs first of all: on a
-            CPU it gives up the packed weights (codec/linear.py).
+        compile: compile the backbone's step, and the heads with all choices of a row as one
+            function, once for each size of batch: minutes on a small machine, and rows that are
+            complete stay in the batch. For GPUs first of all: on a CPU it gives up the packed
+            weights (codec/linear.py).
         guards: against run-aways; None for none.
 
     Raises:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -128,13 +129,22 @@ def draw(
     return Draw(grid, picked_end, torch.stack(likelihoods, dim=1), held_back)
 
 
+@lru_cache(maxsize=1)
+def _compiled_draw() -> Callable[..., Draw]:
+    """All inner steps of a row (heads, depth steps, choices) as one compiled function."""
+    return torch.compile(draw, dynamic=False)
+
+
 class Writer:
     """Rows that are being written, in step."""
 
-    def __init__(self, target: Target, jobs: list[Job], device: torch.device):
+    def __init__(
+        self, target: Target, jobs: list[Job], device: torch.device, *, compiled: bool = False
+    ):
         self.target, self.jobs, self.device = target, jobs, device
         grid = target.layout
         self.step_number = 0
+        self._draw = _compiled_draw() if compiled else draw
         self._offsets = [len(job.prefix) for job in jobs]  # rows of the targets that were given
         self._first = max(*self._offsets, target.repetition_period * grid.stride)
         rows = max(grid.num_rows(job.max_new) for job in jobs) + grid.num_codebooks
@@ -171,7 +181,7 @@ class Writer:
         """Write the next row after hidden states `[M, D]`; returns it, `[N, S]`."""
         number, place = self.step_number, self._first + self.step_number
         streams, alike = self._streams(number)
-        out = draw(
+        out = self._draw(
             self.target,
             hidden,
             streams,
