@@ -15,6 +15,7 @@ import torch
 
 from almtok.codec.data import AudioCorpus
 from almtok.codec.model import ALMTokenizer
+from almtok.codec.priors import random_prior
 from almtok.codec.train import CheckpointError, TrainingStopped, checkpoint, loop, train_codec
 from almtok.codec.train.config import CodecTrainConfig
 from almtok.codec.train.monitor import METRICS
@@ -63,6 +64,26 @@ def test_stage_2_starts_from_the_averaged_weights_of_stage_1(
     before, after = (ALMTokenizer.from_pretrained(str(r.model)) for r in (one, two))
     for name, value in before.patchify.state_dict().items():
         assert torch.equal(value, after.patchify.state_dict()[name])
+
+
+def test_going_on_with_the_same_prior_keeps_codebooks(
+    toy_config: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = train_codec(toy_config("1", steps=1, out=str(tmp_path / "one")))
+    size = ALMTokenizer.from_pretrained(str(one.model)).config
+    prior = random_prior(seed=0, codebook_size=size.codebook_size, dim=size.prior_dim)
+    prior.save(tmp_path / "prior.safetensors")
+    fields = dict(prior=str(tmp_path / "prior.safetensors"), quantize_start=0, steps=2)
+    two = train_codec(
+        toy_config("2", out=str(tmp_path / "two"), init_from=str(tmp_path / "one"), **fields)
+    )
+    assert "codebooks stay" not in capsys.readouterr().out
+    config = toy_config("2", out=str(tmp_path / "three"), init_from=str(tmp_path / "two"), **fields)
+    three = train_codec(replace(config, lr=0.0))
+    assert "codebooks stay" in capsys.readouterr().out
+    before, after = (ALMTokenizer.from_pretrained(str(r.model)) for r in (two, three))
+    for name, value in before.quantizer.layers[0].project_out.state_dict().items():
+        assert torch.equal(value, after.quantizer.layers[0].project_out.state_dict()[name])
 
 
 def test_a_finished_run_is_left_as_it_is(toy_config: Make, tmp_path: Path) -> None:
