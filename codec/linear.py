@@ -70,7 +70,8 @@ def can_pack(x: Tensor, weight: Tensor) -> bool:
         and not torch.compiler.is_compiling()
         and not torch.is_grad_enabled()
         and x.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
+        and x.dtype == weight.dtype
+        and x.dtype in _PACKABLE
         and not weight.is_inference()
         and x.numel() > 0
         and not torch.is_autocast_enabled("cpu")

@@ -175,6 +175,18 @@ def test_peers_run_too(monkeypatch):
         assert row["rtf"] > 0 and row["main_bytes"] > 0 and row["heads_bytes"] > 0
 
 
+def test_bfloat16_is_packed_where_the_processor_knows_it():
+    import torch
+
+    from almtok.codec.linear import can_pack
+
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("this processor has no bfloat16")
+    half = torch.ones(2, 2, dtype=torch.bfloat16)
+    with torch.no_grad():
+        assert can_pack(half, half)
+
+
 def test_a_cell_that_dies_is_an_error_of_that_cell():
     question = {"kind": "lm", "system": "nonsense", "option": "packed", "dtype": "float32",
                 "batch": 1, "size": "toy"}  # fmt: skip
