@@ -46,7 +46,8 @@ class DepthLayer(nn.Module):
     def __init__(self, config: AudioLMConfig):
         super().__init__()
         steps, width = config.num_codebooks, config.depth_width
-        inner = width * config.depth_ffn_ratio * 2 // 3  # gating has a third matrix
+        # Gating has a third matrix; whole multiples of 64 suit the kernels.
+        inner = max(64, round(width * config.depth_ffn_ratio * 2 / 3 / 64) * 64)
         self.num_heads = config.depth_heads
         self.attention_norm = nn.RMSNorm(width, eps=1e-6)
         self.qkv = StepLinear(steps, width, 3 * width)
