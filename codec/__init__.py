@@ -4,8 +4,9 @@
 queries [B,Q,D] -quantize-> codes [B,K,Q]`` and back by the mirror of it; README.md draws it.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ._lazy import lazy_names
 
 if TYPE_CHECKING:
     from .config import ALMTokenizerConfig
@@ -14,17 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ALMTokenizer", "ALMTokenizerConfig", "AudioTokens"]
 
-# Each name loads torch and transformers, so it is imported when it is first asked for (PEP 562).
-_HOMES = {"ALMTokenizer": ".model", "ALMTokenizerConfig": ".config", "AudioTokens": ".tokens"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name], __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+# Each of these loads torch and transformers.
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        ".config": ("ALMTokenizerConfig",),
+        ".model": ("ALMTokenizer",),
+        ".tokens": ("AudioTokens",),
+    },
+)

@@ -3,9 +3,9 @@
 ``sources`` lists what there is, ``corpus`` decodes, checks and caches it, ``segments`` cuts it.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from .._lazy import lazy_names
 from .config import DataConfig
 from .report import Skipped, SkipReport
 
@@ -25,24 +25,11 @@ __all__ = [
     "collate",
 ]
 
-# These load soundfile or torch, so they are imported when they are first asked for (PEP 562).
-_HOMES = {
-    "AudioCorpus": ".corpus",
-    "Clip": ".corpus",
-    "CropDataset": ".segments",
-    "Segment": ".segments",
-    "SegmentBatch": ".segments",
-    "collate": ".segments",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name], __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+# These load soundfile or torch.
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        ".corpus": ("AudioCorpus", "Clip"),
+        ".segments": ("CropDataset", "Segment", "SegmentBatch", "collate"),
+    },
+)

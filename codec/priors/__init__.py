@@ -3,9 +3,9 @@
 Offline, before any training. ``build`` runs the whole path; ``prior`` is the file it leaves.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from .._lazy import lazy_names
 from .config import PriorConfig, TeacherSpec
 
 if TYPE_CHECKING:
@@ -25,24 +25,13 @@ __all__ = [
     "random_prior",
 ]
 
-# These load torch, so they are imported when they are first asked for (PEP 562).
-_HOMES = {
-    "Prior": ".prior",
-    "Teacher": ".teacher",
-    "build_prior": ".build",
-    "load_prior": ".prior",
-    "make_teacher": ".teachers",
-    "random_prior": ".prior",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name], __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+# These load torch.
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        ".build": ("build_prior",),
+        ".prior": ("Prior", "load_prior", "random_prior"),
+        ".teacher": ("Teacher",),
+        ".teachers": ("make_teacher",),
+    },
+)

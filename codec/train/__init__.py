@@ -5,9 +5,9 @@ losses and gradients, ``update`` one optimiser step, ``checkpoint`` what survive
 ``monitor`` what a person sees.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from .._lazy import lazy_names
 from .config import CodecTrainConfig, adapt, stage1, stage2
 
 if TYPE_CHECKING:
@@ -25,22 +25,11 @@ __all__ = [
     "train_codec",
 ]
 
-# These load torch, so they are imported when they are first asked for (PEP 562).
-_HOMES = {
-    "CheckpointError": ".checkpoint",
-    "TrainResult": ".loop",
-    "TrainingStopped": ".loop",
-    "train_codec": ".loop",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name], __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+# These load torch.
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        ".checkpoint": ("CheckpointError",),
+        ".loop": ("TrainResult", "TrainingStopped", "train_codec"),
+    },
+)
