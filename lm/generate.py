@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from ..codec.linear import Linear
 from .decoding import Decoding
 from .generation import GeneratedRow, Generation
-from .guards import DEFAULT_GUARDS, NO_GUARDS, Guards
+from .guards import NO_GUARDS
 from .heads import Choose
 from .model import AudioLM
 from .patterns import Layout, layout
 from .prompts import Kind, Prompt, read_prompts, without_condition
-from .sampling import AUDIO_SAMPLING, TEXT_SAMPLING, SamplingConfig, per_stream
+from .sampling import per_stream
+from .settings import Bounds, GenerationSettings
 from .writer import Job, Target
 
 OnRow = Callable[[int, GeneratedRow], None]
@@ -59,27 +60,7 @@ def generate(lm: AudioLM, *args: Any, on_row: OnRow | None = None, **kwargs: Any
 
 
 def prepare(
-    lm: AudioLM,
-    input_ids: Tensor,
-    attention_mask: Tensor | None = None,
-    *,
-    target: Kind | Sequence[Kind] | None = None,
-    eos_id: int | None = None,
-    audio_sampling: SamplingConfig | Sequence[SamplingConfig] = AUDIO_SAMPLING,
-    text_sampling: SamplingConfig = TEXT_SAMPLING,
-    seed: int | None = 0,
-    seeds: Sequence[int] | None = None,
-    guidance_scale: float = 1.0,
-    unconditional_ids: Tensor | None = None,
-    unconditional_mask: Tensor | None = None,
-    min_frames: int | Sequence[int] = 1,
-    max_frames: int | Sequence[int] = 750,
-    min_text_tokens: int | Sequence[int] = 0,
-    max_text_tokens: int | Sequence[int] = 512,
-    forbidden_text_ids: Sequence[int] = (),
-    cache: Literal["static", "dynamic"] = "static",
-    compile: bool = False,
-    guards: Guards | None = DEFAULT_GUARDS,
+    lm: AudioLM, input_ids: Tensor, attention_mask: Tensor | None = None, **options: Any
 ) -> Decoding:
     """Everything but the loop: read and check the prompts, the limits and the seeds.
 
@@ -87,65 +68,29 @@ def prepare(
         lm: the model.
         input_ids: prompts as rows `[B, L, 1+K]`, of `sequences.build_prompt`.
         attention_mask: `[B, L]`, 0 at padding, on either side.
-        target: what is expected to follow, one for all or one for each prompt; checked if given.
-        eos_id: the text's end; by default the backbone's own.
-        audio_sampling: of all codebooks, or one for each.
-        text_sampling: of texts.
-        seed: row i of the batch has `seed + i`; None takes one from torch's own generator.
-        seeds: one for each row, instead.
-        guidance_scale: 1 is off; above 1, logits go away from those of the prompt without
-            condition, by this factor.
-        unconditional_ids: prompts for that; by default the same with their conditions withheld.
-        unconditional_mask: of `unconditional_ids`.
-        min_frames: new frames of audio before which no end is chosen; for all or for each.
-        max_frames: new frames of audio after which the end is forced, and reported.
-        min_text_tokens: as `min_frames`, for text ids.
-        max_text_tokens: as `max_frames`, for text ids.
-        forbidden_text_ids: ids that are never chosen.
-        cache: "static" memory, written in place, or transformers' "dynamic" one; same results.
-            A backbone with windowed layers always takes transformers' own.
-        compile: compile the backbone's step, and the heads with all choices of a row as one
-            function, once for each size of batch: minutes on a small machine, and rows that are
-            complete stay in the batch. For GPUs first of all: on a CPU it gives up the packed
-            weights (codec/linear.py).
-        guards: against run-aways; None for none.
+        options: fields of :class:`GenerationSettings`.
 
     Raises:
         ValueError: for prompts that are none, that the backbone has no positions for or that are
             not for the given targets; for limits that contradict each other.
     """
-    config = lm.config
-    prompts = read_prompts(input_ids, attention_mask, config)
-    kinds = _check_targets(prompts, target)
-    free = _free_prompts(prompts, lm, guidance_scale, unconditional_ids, unconditional_mask)
-    all_seeds = _seeds(seed, seeds, len(prompts))
-    limits = {
-        "audio": ("frames", min_frames, max_frames),
-        "text": ("text_tokens", min_text_tokens, max_text_tokens),
-    }
-    guards = NO_GUARDS if guards is None else guards
+    settings = GenerationSettings(**options)
+    prompts = read_prompts(input_ids, attention_mask, lm.config)
+    kinds = _check_targets(prompts, settings.target)
+    free = _free_prompts(prompts, lm, settings)
+    seeds = settings.seeds_of(len(prompts))
     work = []
     for kind in sorted(set(kinds)):
-        what = _target(
-            lm, kind, eos_id, audio_sampling, text_sampling, forbidden_text_ids,
-            guidance_scale, guards,
-        )  # fmt: skip
-        name, least, most = limits[kind]
-        least = _each(least, f"min_{name}", len(prompts))
-        most = _each(most, f"max_{name}", len(prompts))
+        what = _target(lm, kind, settings)
+        bounds = settings.bounds(kind, len(prompts))
         jobs = []
         for number, prompt in enumerate(prompts):
             if prompt.kind == kind:
                 longest = max(len(prompt), len(free[number]) if free else 0)
-                room = config.max_positions - longest
-                jobs.append(
-                    _job(
-                        number, prompt, what.layout, room, least[number], most[number], name,
-                        all_seeds[number],
-                    )
-                )  # fmt: skip
+                room = lm.config.max_positions - longest
+                jobs.append(_job(number, prompt, what.layout, room, bounds, seeds[number]))
         work.append((what, jobs))
-    return Decoding(lm, prompts, work, free, cache=cache, compiled=compile)
+    return Decoding(lm, prompts, work, free, cache=settings.cache, compiled=settings.compile)
 
 
 @contextmanager
@@ -187,20 +132,14 @@ def _check_targets(prompts: list[Prompt], target: Kind | Sequence[Kind] | None) 
 
 
 def _free_prompts(
-    prompts: list[Prompt],
-    lm: AudioLM,
-    scale: float,
-    input_ids: Tensor | None,
-    mask: Tensor | None,
+    prompts: list[Prompt], lm: AudioLM, settings: GenerationSettings
 ) -> list[Prompt] | None:
     """Prompts without condition, where there is guidance."""
-    if not scale >= 0:
-        raise ValueError(f"guidance_scale must be 0 or more (1 is off); came {scale}")
-    if scale == 1:
+    if settings.guidance_scale == 1:
         return None
-    if input_ids is None:
+    if settings.unconditional_ids is None:
         return [without_condition(prompt, lm.config) for prompt in prompts]
-    free = read_prompts(input_ids, mask, lm.config)
+    free = read_prompts(settings.unconditional_ids, settings.unconditional_mask, lm.config)
     if [prompt.kind for prompt in free] != [prompt.kind for prompt in prompts]:
         raise ValueError(
             f"unconditional prompts must be for the same targets, {[p.kind for p in prompts]}; "
@@ -209,16 +148,8 @@ def _free_prompts(
     return free
 
 
-def _target(
-    lm: AudioLM,
-    kind: Kind,
-    eos_id: int | None,
-    audio_sampling: SamplingConfig | Sequence[SamplingConfig],
-    text_sampling: SamplingConfig,
-    forbidden: Sequence[int],
-    scale: float,
-    guards: Guards,
-) -> Target:
+def _target(lm: AudioLM, kind: Kind, settings: GenerationSettings) -> Target:
+    guards = NO_GUARDS if settings.guards is None else settings.guards
     if kind == "audio":
         grid = layout(lm.config)
         return Target(
@@ -226,26 +157,26 @@ def _target(
             layout=grid,
             sample=lm.heads.sample,
             width=lm.heads.num_codes,
-            sampling=per_stream(audio_sampling, grid.num_codebooks),
-            guidance_scale=scale,
+            sampling=per_stream(settings.audio_sampling, grid.num_codebooks),
+            guidance_scale=settings.guidance_scale,
             repetition_limit=guards.audio_limit,
             repetition_period=guards.audio_period,
         )
-    end = _end_of_text(lm, eos_id)
+    end = _end_of_text(lm, settings.eos_id)
 
     def sample(hidden: Tensor, choose: Choose, streams: Sequence[int]) -> Tensor:
         return choose(0, lm.text_logits(hidden))[:, None]
 
-    ids = torch.tensor([i for i in forbidden if i != end], device=lm.device)
+    ids = torch.tensor([i for i in settings.forbidden_text_ids if i != end], device=lm.device)
     return Target(
         kind=kind,
         # One id a row; -1 is no id at all.
         layout=Layout(1, 1, (0,), end, -1),
         sample=sample,
         width=lm.config.vocab_size,
-        sampling=(text_sampling,),
+        sampling=(settings.text_sampling,),
         forbidden=ids if len(ids) else None,
-        guidance_scale=scale,
+        guidance_scale=settings.guidance_scale,
         repetition_limit=guards.text_limit,
         repetition_period=guards.text_period,
     )
@@ -263,26 +194,18 @@ def _end_of_text(lm: AudioLM, eos_id: int | None) -> int:
     return eos_id
 
 
-def _job(
-    number: int,
-    prompt: Prompt,
-    grid: Layout,
-    room: int,
-    least: int,
-    most: int,
-    name: str,
-    seed: int,
-) -> Job:
+def _job(number: int, prompt: Prompt, grid: Layout, room: int, bounds: Bounds, seed: int) -> Job:
+    unit, least, most = bounds.unit, bounds.least[number], bounds.most[number]
     if not 0 <= least <= most:
         raise ValueError(
-            f"min_{name} must be 0 or more and at most max_{name}; came {least} and {most}"
+            f"min_{unit} must be 0 or more and at most max_{unit}; came {least} and {most}"
         )
     tail = grid.num_rows(1) - 1 - grid.stride  # rows behind the end row
     fits = max(0, (room - 1 - tail) // grid.stride)
     if least > fits:
         raise ValueError(
-            f"prompt {number} leaves {room} positions of the backbone, room for {fits} {name}; "
-            f"min_{name} is {least}"
+            f"prompt {number} leaves {room} positions of the backbone, room for {fits} {unit}; "
+            f"min_{unit} is {least}"
         )
     return Job(
         number=number,
@@ -293,21 +216,3 @@ def _job(
         seed=seed,
         frames_per_query=prompt.frames_per_query,
     )
-
-
-def _seeds(seed: int | None, seeds: Sequence[int] | None, count: int) -> list[int]:
-    if seeds is not None:
-        if len(seeds) != count:
-            raise ValueError(f"expected {count} seeds, one for each prompt; came {len(seeds)}")
-        return [int(one) for one in seeds]
-    if seed is None:
-        seed = int(torch.randint(1 << 31, ()))
-    return [seed + row for row in range(count)]
-
-
-def _each(value: int | Sequence[int], name: str, count: int) -> list[int]:
-    if isinstance(value, int):
-        return [value] * count
-    if len(value) != count:
-        raise ValueError(f"expected one {name}, or {count}; came {len(value)}")
-    return [int(one) for one in value]
