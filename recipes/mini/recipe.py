@@ -44,7 +44,11 @@ def stage2(out: str | Path, **changes: Any) -> train.CodecTrainConfig:
         "segment_seconds": 2.0,
         "quantize_start": steps * 3 // 10,
         "balancer": False,
+        "muon_lr": 6e-3,
         "weight_latent": 0.1,  # a nearer target: a small budget cannot wait for mel
+        "weight_spectrum": 1.0,  # queries that carry more than loudness
+        # No code of this rate can say which noise it was, only its envelope.
+        "mel": {"windows": [256, 512, 1024, 2048], "mels": [16, 24, 40, 80]},
         "weight_masked": 0.0,
         "weight_commitment": 0.2,
         "weight_autoregressive": 0.01,  # more would pay for predictable codes with poorer ones
