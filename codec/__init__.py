@@ -6,7 +6,7 @@ queries [B,Q,D] -quantize-> codes [B,K,Q]`` and back by the mirror of it; README
 
 from typing import TYPE_CHECKING
 
-from ._lazy import lazy_names
+from .lazy import lazy_names
 
 if TYPE_CHECKING:
     from .config import ALMTokenizerConfig

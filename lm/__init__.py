@@ -4,8 +4,9 @@
 the codes of a frame, laid out by a pattern.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..codec.lazy import lazy_names
 
 if TYPE_CHECKING:
     from .config import AudioLMConfig
@@ -14,21 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["AudioLM", "AudioLMConfig", "AudioLMProcessor"]
 
-# Each name loads torch and transformers, so it is imported when it is first asked for (PEP 562).
-_HOMES = {
-    "AudioLM": ".model",
-    "AudioLMConfig": ".config",
-    "AudioLMProcessor": ".processor",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name], __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+# These load torch, pyarrow or transformers.
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        ".config": ("AudioLMConfig",),
+        ".model": ("AudioLM",),
+        ".processor": ("AudioLMProcessor",),
+    },
+)

@@ -5,7 +5,7 @@
 
 from typing import TYPE_CHECKING
 
-from .._lazy import lazy_names
+from ..lazy import lazy_names
 from .config import DataConfig
 from .report import Skipped, SkipReport
 

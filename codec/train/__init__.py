@@ -7,7 +7,7 @@ losses and gradients, ``update`` one optimiser step, ``checkpoint`` what survive
 
 from typing import TYPE_CHECKING
 
-from .._lazy import lazy_names
+from ..lazy import lazy_names
 from .config import CodecTrainConfig, adapt, stage1, stage2
 
 if TYPE_CHECKING:

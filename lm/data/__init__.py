@@ -4,9 +4,9 @@
 ``sampler`` batches by length, ``stream`` does both for corpora that no list holds.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ...codec.lazy import lazy_names
 from .config import TokenizeConfig
 
 if TYPE_CHECKING:
@@ -18,25 +18,6 @@ if TYPE_CHECKING:
     from .sampler import LengthBucketSampler
     from .stream import StreamLoader, TokenStream
     from .tokenize import Tokenized, tokenize_corpus
-
-# These load torch or pyarrow, so they are imported when they are first asked for (PEP 562).
-_HOMES = {
-    "Collator": ".batches",
-    "LengthBucketSampler": ".sampler",
-    "MixedDataset": ".mixing",
-    "Pick": ".rows",
-    "Sample": ".mixing",
-    "SequenceLength": ".batches",
-    "StreamLoader": ".stream",
-    "TaskSource": ".mixing",
-    "TokenDataset": ".dataset",
-    "TokenReport": ".report",
-    "TokenRow": ".rows",
-    "TokenStream": ".stream",
-    "Tokenized": ".tokenize",
-    "inspect_tokens": ".report",
-    "tokenize_corpus": ".tokenize",
-}
 
 __all__ = [
     "Collator",
@@ -57,14 +38,17 @@ __all__ = [
     "tokenize_corpus",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name], __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+# These load torch, pyarrow or transformers.
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        ".batches": ("Collator", "SequenceLength"),
+        ".dataset": ("TokenDataset",),
+        ".mixing": ("MixedDataset", "Sample", "TaskSource"),
+        ".report": ("TokenReport", "inspect_tokens"),
+        ".rows": ("Pick", "TokenRow"),
+        ".sampler": ("LengthBucketSampler",),
+        ".stream": ("StreamLoader", "TokenStream"),
+        ".tokenize": ("Tokenized", "tokenize_corpus"),
+    },
+)

@@ -5,9 +5,9 @@
 ``validation`` and ``monitor`` what a person sees.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ...codec.lazy import lazy_names
 from .config import LMTrainingConfig, finetune, pretrain
 
 if TYPE_CHECKING:
@@ -24,22 +24,11 @@ __all__ = [
     "train_lm",
 ]
 
-# These load torch, so they are imported when they are first asked for (PEP 562).
-_HOMES = {
-    "AudioLMTrainer": ".trainer",
-    "LMTrainResult": ".run",
-    "TrainingStopped": ".trainer",
-    "train_lm": ".run",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name], __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+# These load torch, pyarrow or transformers.
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        ".run": ("LMTrainResult", "train_lm"),
+        ".trainer": ("AudioLMTrainer", "TrainingStopped"),
+    },
+)
