@@ -8,6 +8,7 @@ presented as the paper's.
 # No `from __future__ import annotations` here: @strict checks types by the real annotations.
 import difflib
 import math
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -41,6 +42,18 @@ PRESETS: dict[str, dict[str, Any]] = {
     # 163 M parameters (the paper reports 174 M, B; 24 + 24 layers of width 512 are inferred, C).
     "paper": dict(),
 }  # fmt: skip
+
+
+def refuse_unknown(config: PreTrainedConfig, names: Iterable[str]) -> None:
+    """Refuse names that are no field of a configuration, with the nearest one that is."""
+    fields = [name for name in config.__dataclass_fields__ if not name.startswith("_")]
+    allowed = {"transformers_version", "model_type", "_name_or_path", "attn_implementation"}
+    for name in names:
+        if name in allowed or name.startswith("_") or hasattr(PreTrainedConfig, name):
+            continue
+        near = difflib.get_close_matches(name, fields, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"unknown field {name!r} for {type(config).__name__}{hint}")
 
 
 @strict
@@ -112,7 +125,7 @@ class ALMTokenizerConfig(PreTrainedConfig):
         return cls(**{**PRESETS[name], **overrides})
 
     def __post_init__(self, **kwargs: Any) -> None:
-        self._refuse_unknown(kwargs)
+        refuse_unknown(self, kwargs)
         super().__post_init__(**kwargs)
         self.strides = list(self.strides)  # JSON knows no tuples; keep one form in memory too
         self.frames_per_query_range = list(self.frames_per_query_range)
@@ -139,16 +152,6 @@ class ALMTokenizerConfig(PreTrainedConfig):
                 f"attention_window {self.attention_window} is smaller than the largest block, "
                 f"{high} frames and their query"
             )
-
-    def _refuse_unknown(self, names: Any) -> None:
-        fields = [name for name in self.__dataclass_fields__ if not name.startswith("_")]
-        allowed = {"transformers_version", "model_type", "_name_or_path", "attn_implementation"}
-        for name in names:
-            if name in allowed or name.startswith("_") or hasattr(PreTrainedConfig, name):
-                continue
-            near = difflib.get_close_matches(name, fields, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"unknown field {name!r} for {type(self).__name__}{hint}")
 
     @property
     def encoder_width(self) -> int:

@@ -5,11 +5,12 @@ B one reader of the paper, C inferred, D our default.
 """
 
 # No `from __future__ import annotations` here: @strict checks types by the real annotations.
-import difflib
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
+
+from ..codec.config import refuse_unknown
 
 Pattern = Literal["depth", "delay", "parallel", "flat"]
 
@@ -105,7 +106,7 @@ class AudioLMConfig(PreTrainedConfig):
         return cls(**values)
 
     def __post_init__(self, **kwargs: Any) -> None:
-        self._refuse_unknown(kwargs)
+        refuse_unknown(self, kwargs)
         self.tasks = list(self.tasks)  # JSON knows no tuples; keep one form in memory too
         self.backbone = _as_config(self.backbone)
         super().__post_init__(**kwargs)
@@ -122,16 +123,6 @@ class AudioLMConfig(PreTrainedConfig):
             raise ValueError(
                 f"depth_width {self.depth_width} is not a multiple of {self.depth_heads} heads"
             )
-
-    def _refuse_unknown(self, names: Any) -> None:
-        fields = [name for name in self.__dataclass_fields__ if not name.startswith("_")]
-        allowed = {"transformers_version", "model_type", "_name_or_path", "attn_implementation"}
-        for name in names:
-            if name in allowed or name.startswith("_") or hasattr(PreTrainedConfig, name):
-                continue
-            near = difflib.get_close_matches(name, fields, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"unknown field {name!r} for {type(self).__name__}{hint}")
 
     @property
     def num_task_slots(self) -> int:

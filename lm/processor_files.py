@@ -11,6 +11,7 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 
+from ..codec.files import write_json
 from ..codec.model import ALMTokenizer
 from .config import AudioLMConfig
 
@@ -65,10 +66,7 @@ def read_processor(source: str | os.PathLike[str], options: dict[str, Any]) -> P
 
 def write_processor(folder: str | os.PathLike[str], said: dict[str, Any]) -> None:
     """Write `processor_config.json`; aside, then renamed."""
-    path = Path(folder) / NAME
-    aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    aside.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
-    os.replace(aside, path)
+    write_json(Path(folder) / NAME, said)
 
 
 def write_codec(

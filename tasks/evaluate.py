@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
-from ..codec.evaluation.files import write_json, write_text
+from ..codec.files import write_json, write_text
 from .controls import Controls
 from .evaluation import evaluate_facts, to_html, to_markdown
 from .measure import MeasureConfig, Measurer, clips_of

@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..codec.evaluation.files import write_text
+from ..codec.files import write_text
 from .controls import Controls
 from .inputs import AudioItem, audio_items, load_audio
 from .journal import Journal, key_of, stamp

@@ -8,11 +8,10 @@ which of the project's targets were reached. The exit status is 1 when one was m
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 from pathlib import Path
 
+from ..results import save_results
 from .plan import SIDES, BenchmarkConfig, Cell
 from .report import to_markdown
 from .runner import environment, run_benchmark
@@ -73,22 +72,13 @@ def _config(arguments: argparse.Namespace) -> BenchmarkConfig:
     )
 
 
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
-
-
 def main() -> int:
     """Run the benchmark; 1 when a target that was measured is missed."""
     arguments = _parser().parse_args()
     machine = environment()
 
     def save(rows: list[Cell]) -> None:
-        content = {"environment": machine, "rows": rows}
-        _write(arguments.out / "rows.json", json.dumps(content, indent=1) + "\n")
-        _write(arguments.out / "table.md", to_markdown(rows, machine))
+        save_results(arguments.out, rows, machine, to_markdown)
 
     rows = run_benchmark(_config(arguments), save=save)
     print(to_markdown(rows, machine))

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from ..results import Cell
 from .systems import OURS, PEERS
 
-Cell = dict[str, Any]
 SIDES = ("encode", "decode", "both")
 # Beside the model: input and output of an hour are 0.7 GB, activations are constant.
 _OUR_MB_PER_SECOND = 0.4

@@ -9,12 +9,11 @@ missed.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 from pathlib import Path
 
 from ..codec.runner import environment
+from ..results import save_results
 from .plan import CODECS, DTYPES, BenchmarkConfig, Cell
 from .report import to_markdown
 from .runner import run_benchmark
@@ -79,22 +78,13 @@ def _config(arguments: argparse.Namespace) -> BenchmarkConfig:
     )
 
 
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
-
-
 def main() -> int:
     """Run the benchmark; 1 when a target that was measured is missed."""
     arguments = _parser().parse_args()
     machine = environment()
 
     def save(rows: list[Cell]) -> None:
-        content = {"environment": machine, "rows": rows}
-        _write(arguments.out / "rows.json", json.dumps(content, indent=1) + "\n")
-        _write(arguments.out / "table.md", to_markdown(rows, machine))
+        save_results(arguments.out, rows, machine, to_markdown)
 
     rows = run_benchmark(_config(arguments), save=save)
     print(to_markdown(rows, machine))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from ..results import Cell
 from .systems import OPTIONS, SYSTEMS
 
-Cell = dict[str, Any]
 DTYPES = ("bfloat16", "float32")
 CODECS = ("mini", "base")
 

@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..audio import AudioError, Waveform, read_audio
+from ..files import write_json
 from .config import DataConfig
 from .levels import measure_levels
 from .reader import EntryReader
@@ -29,7 +30,6 @@ from .shards import (
     from_pcm,
     locked,
     pcm_path,
-    write_json,
 )
 from .sources import Entry, list_entries
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio import Waveform
+from ..files import write_json
 from .report import Skipped
 
 PCM = np.dtype("<i2")
@@ -74,13 +75,6 @@ class Shard:
 def pcm_path(folder: Path, number: int) -> Path:
     """Where the samples of a shard lie."""
     return folder / f"shard-{number:05d}.pcm"
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write aside, then rename."""
-    aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    aside.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
-    os.replace(aside, path)
 
 
 def finished_shards(folder: Path) -> Iterator[Shard]:

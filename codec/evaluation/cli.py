@@ -194,7 +194,7 @@ def _keep_originals(out: Path, clips: list[EvaluationClip], kept: set[str]) -> N
 def _write(
     options: argparse.Namespace, table: Evaluation, markdown: str, clips: list[EvaluationClip]
 ) -> None:
-    from .files import write_json, write_text
+    from ..files import write_json, write_text
 
     write_text(options.out / "table.md", markdown)
     write_json(options.out / "table.json", table.to_dict())

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from ..files import write_text
 from .curves import Curves, find_metrics, read_curves
 from .figures import Bar, curve_chart, interval_chart
-from .files import write_text
 from .harness import EvaluationClip
 from .listen import Sample, coder_name, is_ours, listen, samples_from_folder
 from .metrics import DOMAINS, METRICS

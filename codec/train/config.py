@@ -6,55 +6,43 @@ the fields below, with the help text that stands beside each.
 """
 
 import dataclasses
-import difflib
-import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+from .run_config import RunConfig, option
 
 STAGES = ("1", "2", "adapt")
 PRECISIONS = ("fp32", "bf16", "bf16-all")
 SCHEDULES = ("constant", "cosine", "exponential")
 
-# Fields that change how a run is watched or saved, but not one bit of what it computes: a run
-# folder may be continued with other values of these.
-FREE_FIELDS = frozenset(
-    {
-        "out",
-        "num_workers",
-        "log_every",
-        "checkpoint_every",
-        "checkpoint_minutes",
-        "keep",
-        "validate_every",
-        "validation_clips",
-        "tensorboard",
-        "progress",
-        "cache_dir",
-        "device",
-        "max_skips",
-        "alarm_usage",
-        "alarm_discriminator",
-        "alarm_after",
-    }
-)
-
-
-def option(default: Any, help_text: str) -> Any:
-    """A dataclass field with its help text; mutable defaults are copied for each config."""
-    metadata = {"help": help_text}
-    if isinstance(default, (dict, list)):
-        return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CodecTrainConfig:
+class CodecTrainConfig(RunConfig):
     """All that decides the outcome of a codec training run.
 
     The optimiser values are our defaults: the paper's own were not found (paper.md 5.4, D).
     """
+
+    FREE_FIELDS: ClassVar = frozenset(
+        {
+            "out",
+            "num_workers",
+            "log_every",
+            "checkpoint_every",
+            "checkpoint_minutes",
+            "keep",
+            "validate_every",
+            "validation_clips",
+            "tensorboard",
+            "progress",
+            "cache_dir",
+            "device",
+            "max_skips",
+            "alarm_usage",
+            "alarm_discriminator",
+            "alarm_after",
+        }
+    )
 
     # What is trained.
     stage: str = option(
@@ -218,10 +206,6 @@ class CodecTrainConfig:
         """Whether adversarial training happens at some step of this run."""
         return bool({"adversarial", "feature_matching"} & set(self.balanced_weights))
 
-    def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON-ready values."""
-        return dataclasses.asdict(self)
-
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "CodecTrainConfig":
         """A config on the defaults of its stage; an unknown key is refused by name.
@@ -230,42 +214,9 @@ class CodecTrainConfig:
             >>> CodecTrainConfig.from_dict({"stage": "1", "steps": 5}).steps
             5
         """
-        known = [field.name for field in dataclasses.fields(cls)]
-        for key in values:
-            if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"unknown training option {key!r}{hint}")
+        cls.refuse_unknown(values)
         rest = {key: value for key, value in values.items() if key != "stage"}
         return for_stage(str(values.get("stage", "1")), **rest)
-
-    @classmethod
-    def from_json(cls, path: str | os.PathLike[str]) -> "CodecTrainConfig":
-        """The config that a JSON file describes (any subset of the fields)."""
-        return cls.from_dict(read_json_object(path))
-
-    def differences(self, other: "CodecTrainConfig") -> list[str]:
-        """Fields of ``other`` that would make it another run, as ``name: mine -> other's``."""
-        free = set(FREE_FIELDS)
-        if self.schedule == "constant" and other.schedule == "constant":
-            free.add("steps")  # nothing but the end depends on it then
-        return [
-            f"{field.name}: {mine!r} -> {theirs!r}"
-            for field in dataclasses.fields(self)
-            if field.name not in free
-            and (mine := getattr(self, field.name)) != (theirs := getattr(other, field.name))
-        ]
-
-
-def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The JSON object in a file; ``ValueError`` if it holds something else."""
-    try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} must hold one JSON object, got {type(values).__name__}")
-    return values
 
 
 def stage1(**changes: Any) -> CodecTrainConfig:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .config import CodecTrainConfig
+from .run_config import RunConfig
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,14 @@ def draw_unit(seed: int, purpose: str, *counters: int) -> float:
     return draw_int(seed, purpose, *counters) / 2**63
 
 
-def lr_scale(config: CodecTrainConfig, step: int) -> float:
+def lr_scale(config: RunConfig, step: int) -> float:
     """Learning rate of a step (0-based) as a share of the peak: warm-up, then the schedule."""
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
     if config.schedule == "constant":
         return 1.0
     progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    progress = min(1.0, progress)
     if config.schedule == "exponential":
         return float(config.lr_floor**progress)
     return config.lr_floor + (1 - config.lr_floor) * 0.5 * (1 + math.cos(math.pi * progress))

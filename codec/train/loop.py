@@ -34,7 +34,9 @@ from .interrupt import Interrupt
 from .loading import starting_batches, training_batches, validation_batches
 from .lock import alone_in
 from .monitor import Monitor
-from .state import TrainState, build_state, start_from
+from .run_config import read_json_object
+from .run_folder import claim
+from .state import CARD, TrainState, build_state, start_from
 from .update import Wishes, micro_batch_size, optimizer_step
 from .validation import Validation, validate
 
@@ -65,7 +67,7 @@ def train_codec(config: CodecTrainConfig) -> TrainResult:
     """
     run = Path(config.out)
     with alone_in(run):
-        _claim(run, config)
+        claim(run, config)
         state = build_state(config)
         micro_batch_size(config, state.accelerator.num_processes)
         _begin(state, run)
@@ -104,16 +106,17 @@ def _run(state: TrainState, run: Path) -> TrainResult:
                 )
             last = state.step == config.steps
             on_time = config.checkpoint_every > 0 and state.step % config.checkpoint_every == 0
+            # Before saving: what a checkpoint has behind it is in the log, whenever a run is killed.
+            if held_out and _validates(config, state.step) and not report.wishes.stop:
+                validation = validate(state, held_out)
+                monitor.validated(validation)
             if last or on_time or report.wishes.save or report.wishes.stop:
                 save(state, run)
                 saved, saved_at = state.step, time.monotonic()
-            if held_out and _validates(config, state.step):
-                validation = validate(state, held_out)
-                monitor.validated(validation)
             if report.wishes.stop and not last:
                 monitor.say(f"stopped: {_where(run)}")
                 break
-        if state.step > saved or not (run / "model").exists():
+        if state.step > saved or _exported_step(run) != state.step:
             save(state, run)
     accelerator.wait_for_everyone()
     return TrainResult(
@@ -142,7 +145,7 @@ def export_model(state: TrainState, run: Path) -> Path:
         with state.averaged() as model, no_inner_bars():
             model.save_pretrained(aside)
         card = {"stage": state.config.stage, "step": state.step, "config": state.config.to_dict()}
-        (aside / "training.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
+        (aside / CARD).write_text(json.dumps(card, indent=1), encoding="utf-8")
         if place.exists():
             os.replace(place, old)
         os.replace(aside, place)
@@ -155,22 +158,12 @@ def export_model(state: TrainState, run: Path) -> Path:
     return place
 
 
-def _claim(run: Path, config: CodecTrainConfig) -> None:
-    """Write the configuration into a new run folder, or make sure that it is the same run."""
-    path = run / "config.json"
-    if path.exists():
-        differences = CodecTrainConfig.from_json(path).differences(config)
-        if differences:
-            raise ValueError(
-                f"{run} holds a run with another configuration ({'; '.join(differences)}):"
-                " choose another --out, or remove it"
-            )
-    elif newest_checkpoint(run) is not None:
-        raise ValueError(f"{run} holds checkpoints but no config.json: choose another --out")
-    run.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"config.json.tmp-{os.getpid()}")
-    aside.write_text(json.dumps(config.to_dict(), indent=1) + "\n", encoding="utf-8")
-    os.replace(aside, path)
+def _exported_step(run: Path) -> int | None:
+    """The step of the codec in ``model``: a kill may have come between a checkpoint and it."""
+    try:
+        return int(read_json_object(run / "model" / CARD)["step"])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _begin(state: TrainState, run: Path) -> None:

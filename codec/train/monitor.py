@@ -5,7 +5,6 @@ One process writes (the first); the others only list the crops of their bad step
 
 import dataclasses
 import json
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -19,11 +18,10 @@ from tqdm import tqdm
 from ..data import SegmentBatch
 from ..objectives.spectrum import mel_magnitude
 from .alarms import Alarms
+from .run_folder import open_board, open_metrics
 from .state import TrainState
 from .update import StepReport
 from .validation import Validation
-
-METRICS = "metrics.jsonl"
 
 
 class Monitor:
@@ -44,8 +42,8 @@ class Monitor:
         self._since = time.monotonic()
         self._steps = 0
         main = state.accelerator.is_main_process
-        self._metrics = _open_metrics(run / METRICS, state.step) if main else None
-        self._board = _open_board(run, state.step) if main and self.config.tensorboard else None
+        self._metrics = open_metrics(run, state.step) if main else None
+        self._board = open_board(run, state.step) if main and self.config.tensorboard else None
         self._bar = tqdm(
             total=self.config.steps,
             initial=state.step,
@@ -206,28 +204,3 @@ def spectrogram_image(wavs: Sequence[Tensor], sample_rate: int) -> Tensor:
     line = torch.ones(2, pictures[0].shape[1])
     parts = [part for picture in pictures for part in (picture, line)][:-1]
     return torch.cat(parts)
-
-
-def _open_metrics(path: Path, step: int) -> Any:
-    """The log, cut back to the step of the checkpoint that the run goes on from."""
-    if path.exists():
-        kept = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line)
-            except (ValueError, KeyError):
-                continue  # the line that a crash cut off
-        aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-        aside.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        os.replace(aside, path)
-    return path.open("a", encoding="utf-8")
-
-
-def _open_board(run: Path, step: int) -> Any:
-    """A TensorBoard writer, or None where TensorBoard is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(os.fspath(run / "tensorboard"), purge_step=step or None)

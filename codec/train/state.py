@@ -29,11 +29,14 @@ from ..objectives import (
 )
 from . import optimizer as optim
 from .checkpoint import Checkpoint, CheckpointError, restore, tensors_of
-from .config import CodecTrainConfig, read_json_object
+from .config import CodecTrainConfig
 from .draws import draw_int
 from .ema import WeightAverage
+from .run_config import read_json_object
 
 Config = TypeVar("Config")
+
+CARD = "training.json"  # beside an exported codec: the stage, step and configuration of its run
 
 TRAINED = {  # parts of the model that each stage trains
     "1": ("patchify", "unpatchify"),
@@ -327,7 +330,7 @@ def start_from(state: TrainState, source: Path, checkpoint: Checkpoint | None) -
     if checkpoint is None:
         model = ALMTokenizer.from_pretrained(os.fspath(source))
         values = tensors_of(model)
-        card = source / "training.json"
+        card = source / CARD
         stage = str(read_json_object(card)["stage"]) if card.is_file() else "2"
     else:
         values = {**checkpoint.tensors["model"], **checkpoint.tensors.get("average", {})}

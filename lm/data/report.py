@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...codec.data.report import Skipped
-from ...codec.data.shards import write_json
+from ...codec.files import write_json
 from .shards import ShardCodes, ShardInfo, read_codes, read_info, read_labels
 
 REPORT_FILE = "report.json"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...codec.train.cli import add_flag
-from ...codec.train.config import read_json_object
+from ...codec.train.run_config import read_json_object
 from .config import LMTrainingConfig, finetune, pretrain
 
 TRAIN = """\

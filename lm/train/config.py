@@ -6,45 +6,40 @@ below, with the help text that stands beside each.
 """
 
 import dataclasses
-import difflib
-import os
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
-from ...codec.train.config import option, read_json_object
+from ...codec.train.run_config import RunConfig, option
 
 PRECISIONS = ("fp32", "bf16")
 SCHEDULES = ("cosine", "constant")
 
-# Fields that change how a run is watched or saved, but not one bit of what it computes: a run
-# folder may be continued with other values of these.
-FREE_FIELDS = frozenset(
-    {
-        "out",
-        "num_workers",
-        "log_every",
-        "checkpoint_every",
-        "checkpoint_minutes",
-        "keep",
-        "validate_every",
-        "validation_items",
-        "samples",
-        "codec",
-        "tensorboard",
-        "progress",
-        "device",
-        "max_skips",
-        "merge",
-    }
-)
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LMTrainingConfig:
+class LMTrainingConfig(RunConfig):
     """All that decides the outcome of a training run of the language model.
 
     Steps, rates and sizes are our defaults: the paper's own are not known (paper.md 8, D).
     """
+
+    FREE_FIELDS: ClassVar = frozenset(
+        {
+            "out",
+            "num_workers",
+            "log_every",
+            "checkpoint_every",
+            "checkpoint_minutes",
+            "keep",
+            "validate_every",
+            "validation_items",
+            "samples",
+            "codec",
+            "tensorboard",
+            "progress",
+            "device",
+            "max_skips",
+            "merge",
+        }
+    )
 
     # What is trained.
     preset: str = option("mini", "size from scratch: tiny, mini, small")
@@ -166,38 +161,6 @@ class LMTrainingConfig:
             raise ValueError("an adapter is small: shard divides whole models only (lora_rank 0)")
         if self.stream and (self.temperature != 1 or self.voices):
             raise ValueError("a stream knows neither temperature nor voices: use stream=False")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "LMTrainingConfig":
-        """The config of some of its fields; unknown ones are refused with the nearest name."""
-        known = [field.name for field in dataclasses.fields(cls)]
-        for key in values:
-            if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"unknown training option {key!r}{hint}")
-        return cls(**values)
-
-    @classmethod
-    def from_json(cls, path: str | os.PathLike[str]) -> "LMTrainingConfig":
-        """The config that a JSON file describes (any subset of the fields)."""
-        return cls.from_dict(read_json_object(path))
-
-    def differences(self, other: "LMTrainingConfig") -> list[str]:
-        """Fields of ``other`` that would make it another run, as ``name: mine -> other's``."""
-        free = set(FREE_FIELDS)
-        if self.schedule == other.schedule == "constant":
-            free.add("steps")  # nothing but the end depends on it then
-        return [
-            f"{field.name}: {mine!r} -> {theirs!r}"
-            for field in dataclasses.fields(self)
-            if field.name not in free
-            and (mine := getattr(self, field.name)) != (theirs := getattr(other, field.name))
-        ]
 
 
 def pretrain(**changes: Any) -> LMTrainingConfig:

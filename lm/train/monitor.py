@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -17,11 +16,10 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
+from ...codec.train.run_folder import open_board, open_metrics
 from .config import LMTrainingConfig
 from .meter import Reading
 from .validation import Heard, code_map, waveform
-
-METRICS = "metrics.jsonl"
 
 
 class Monitor:
@@ -39,8 +37,8 @@ class Monitor:
     ) -> None:
         self.run, self.config = Path(config.out), config
         self._size, self._codec = codebook_size, codec
-        self._metrics = _open_metrics(self.run / METRICS, step)
-        self._board = _open_board(self.run, step) if config.tensorboard else None
+        self._metrics = open_metrics(self.run, step)
+        self._board = open_board(self.run, step) if config.tensorboard else None
         self._since, self._heard_once = time.monotonic(), step > 0
         self._bar = tqdm(
             total=config.steps,
@@ -149,28 +147,3 @@ class Monitor:
     def _write(self, record: Mapping[str, Any]) -> None:
         self._metrics.write(json.dumps(record) + "\n")
         self._metrics.flush()
-
-
-def _open_metrics(path: Path, step: int) -> Any:
-    """The log, cut back to the step of the checkpoint that the run goes on from."""
-    if path.exists():
-        kept = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line)
-            except (ValueError, KeyError):
-                continue  # the line that a crash cut off
-        aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-        aside.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        os.replace(aside, path)
-    return path.open("a", encoding="utf-8")
-
-
-def _open_board(run: Path, step: int) -> Any:
-    """A TensorBoard writer, or None where TensorBoard is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(os.fspath(run / "tensorboard"), purge_step=step or None)

@@ -8,7 +8,6 @@ OUT/tokenizer/      if the run has made one      OUT/base/         of an adapter
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 from ...codec.model import ALMTokenizer
 from ...codec.train.checkpoint import Checkpoint, newest_checkpoint, read_checkpoint
 from ...codec.train.lock import alone_in
+from ...codec.train.run_folder import claim
 from ..lora import LoraSettings, add_lora, merge_adapter, save_adapter
 from ..model import AudioLM
 from ..processor import AudioLMProcessor
@@ -64,7 +64,7 @@ def train_lm(config: LMTrainingConfig, find_task: FindTask) -> LMTrainResult:
     args = training_arguments(config)
     choices, info = choose(config, find_task), read_info(config)
     with alone_in(run), _quiet():
-        _claim(run, config, args.process_index)
+        claim(run, config, write=args.process_index == 0)
         names = [choice.task.name for choice in choices]
         start = build_start(config, info, names, lambda: training_texts(config, choices))
         lm = start.lm.to(args.device)
@@ -217,25 +217,6 @@ def _replace(place: Path, write: Callable[[Path], object], rank: int) -> Path:
     os.replace(aside, place)
     shutil.rmtree(old, ignore_errors=True)
     return place
-
-
-def _claim(run: Path, config: LMTrainingConfig, rank: int) -> None:
-    """Write the configuration into a new run folder, or make sure that it is the same run."""
-    path = run / "config.json"
-    if path.exists():
-        differences = LMTrainingConfig.from_json(path).differences(config)
-        if differences:
-            raise ValueError(
-                f"{run} holds a run with another configuration ({'; '.join(differences)}):"
-                " choose another --out, or remove it"
-            )
-    elif newest_checkpoint(run) is not None:
-        raise ValueError(f"{run} holds checkpoints but no config.json: choose another --out")
-    if rank:
-        return
-    aside = path.with_name(f"config.json.tmp-{os.getpid()}")
-    aside.write_text(json.dumps(config.to_dict(), indent=1) + "\n", encoding="utf-8")
-    os.replace(aside, path)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from ...codec.train.checkpoint import Checkpoint, write_checkpoint
-from ...codec.train.draws import draw_int
+from ...codec.train.draws import draw_int, lr_scale
 from ...codec.train.interrupt import Interrupt
 from ...codec.train.optimizer import make_adamw
 from ..model import AudioLM
@@ -27,7 +27,7 @@ from .batches import Batch, Batches
 from .config import LMTrainingConfig
 from .meter import Meter, Reading
 from .monitor import Monitor
-from .schedule import Clock, is_due, lr_scale
+from .schedule import Clock, is_due
 from .sharding import is_sharded
 from .validation import Validator
 

@@ -4,11 +4,11 @@ Functions return configurations; the loop is the library's. Values that the pape
 ours (paper.md 5.4, D); those of `mini` are chosen for a small budget, and say why.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from almtok.codec.files import write_json
 from almtok.codec.train import config as train
 
 
@@ -144,6 +144,4 @@ def write(out: str, data: Sequence[str], held_out: Sequence[str]) -> None:
     """Write ``stage1.json``, ``stage2.json`` and ``finish.json``, to be read and changed."""
     parts = {"stage1": mini_stage1, "stage2": mini_stage2, "finish": mini_finish}
     for name, make in parts.items():
-        path = Path(out, f"{name}.json")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(make(data, held_out, out).to_dict(), indent=1) + "\n")
+        write_json(Path(out, f"{name}.json"), make(data, held_out, out).to_dict())

@@ -14,6 +14,7 @@ import soundfile
 from tqdm import tqdm
 
 from almtok.codec.audio import Waveform, write_audio
+from almtok.codec.files import write_json, write_text
 
 from .phrases import SPLITS, sentences
 from .signals import faded
@@ -85,7 +86,7 @@ def make_corpus(
     if _begun(folder, options).get("synthesiser", name) != name:
         raise ValueError(f"{folder} was begun with another synthesiser than {name}; choose another")
     folder.mkdir(parents=True, exist_ok=True)
-    _write_aside(folder / "corpus.json", json.dumps({**options, "synthesiser": name}, indent=1))
+    write_json(folder / "corpus.json", {**options, "synthesiser": name})
     rows = []
     with tqdm(total=round(60 * minutes), desc="corpus", unit="s", disable=not progress) as bar:
         for domain in DOMAINS:
@@ -96,7 +97,7 @@ def make_corpus(
                     bar.update(min(round(row.duration), bar.total - bar.n))
     # Written last: a folder with a manifest is complete.
     lines = [json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows]
-    _write_aside(manifest, "".join(lines))
+    write_text(manifest, "".join(lines))
     return manifest
 
 
@@ -111,12 +112,6 @@ def _begun(folder: Path, options: dict[str, object]) -> dict[str, object]:
             f"{folder} holds a corpus made with {found}, asked for {options}; choose another folder"
         )
     return found
-
-
-def _write_aside(path: Path, text: str) -> None:
-    aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
 
 
 def _make_part(

@@ -4,7 +4,6 @@ Every line is printed before it is run and can be run alone; each goes on where 
 so does the demo. ``run.sh`` tells the same story to a shell.
 """
 
-import json
 import shlex
 import shutil
 import subprocess
@@ -13,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from almtok.codec.train.config import CodecTrainConfig
+from almtok.codec.files import write_json
 
 from . import STEPS, recipe
 from .corpus import make_corpus
@@ -61,15 +60,9 @@ def _make_corpus(config: DemoConfig) -> int:
 def _write_configs(config: DemoConfig) -> int:
     for stage in (recipe.stage1, recipe.stage2):
         steps = max(2, round(stage(config.out).steps * config.scale))
-        _write_json(_config_file(config.out, stage.__name__), stage(config.out, steps=steps))
+        settings = stage(config.out, steps=steps)
+        write_json(_config_file(config.out, stage.__name__), settings.to_dict())
     return 0
-
-
-def _write_json(path: Path, config: CodecTrainConfig) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.tmp")
-    aside.write_text(json.dumps(config.to_dict(), indent=1) + "\n", encoding="utf-8")
-    aside.replace(path)
 
 
 def _config_file(out: Path, stage: str) -> Path:

@@ -99,6 +99,18 @@ def test_killed_inside_accumulation_windows_and_inside_saving(
     assert_same_end(tmp_path, unbroken)
 
 
+@pytest.mark.parametrize("step", [STEPS - 1, STEPS])
+def test_killed_between_a_checkpoint_and_the_exported_codec(
+    trainer: Any, toy_values: dict[str, Any], unbroken: Path, tmp_path: Path, step: int
+) -> None:
+    values = run_values(toy_values, tmp_path)
+    trainer.start(values, tmp_path / "log", kill_export=step)
+    assert trainer.wait() == -signal.SIGKILL, (tmp_path / "log").read_text()
+    trainer.start(values, tmp_path / "log")
+    assert trainer.wait() == 0, (tmp_path / "log").read_text()
+    assert_same_end(tmp_path, unbroken)
+
+
 def test_killed_at_random_moments(
     trainer: Any, toy_values: dict[str, Any], unbroken: Path, tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ from almtok.codec.model import ALMTokenizer
 from almtok.codec.priors import random_prior
 from almtok.codec.train import CheckpointError, TrainingStopped, checkpoint, loop, train_codec
 from almtok.codec.train.config import CodecTrainConfig
-from almtok.codec.train.monitor import METRICS
+from almtok.codec.train.run_folder import METRICS
 from almtok.codec.train.update import optimizer_step
 
 Make = Callable[..., CodecTrainConfig]

@@ -7,6 +7,7 @@ import torch five times. A request is one line of JSON:
     log        file for the output
     kill       optional [stage, step, micro-batch]: SIGKILL before that micro-batch is computed
     kill_save  optional N: SIGKILL in the middle of the N-th checkpoint, after its first file
+    kill_export  optional step: SIGKILL between the checkpoint of that step and the exported codec
 
 The answers are two lines: the process id, and later the exit status.
 """
@@ -21,7 +22,7 @@ from typing import Any
 import torch
 
 import almtok  # noqa: F401  (the torchaudio guard)
-from almtok.codec.train import checkpoint, train_codec, update
+from almtok.codec.train import checkpoint, loop, train_codec, update
 from almtok.codec.train.config import CodecTrainConfig
 
 
@@ -46,6 +47,8 @@ def run(request: dict[str, Any]) -> int:
         _die_in_step(*request["kill"])
     if request.get("kill_save"):
         _die_in_save(request["kill_save"])
+    if request.get("kill_export"):
+        _die_in_export(request["kill_export"])
     try:
         for values in request["configs"]:
             train_codec(CodecTrainConfig.from_dict(values))
@@ -80,6 +83,17 @@ def _die_in_save(count: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     checkpoint.save_file = save_file
+
+
+def _die_in_export(step: int) -> None:
+    inner = loop.export_model
+
+    def export_model(state: Any, run: Any) -> Any:
+        if state.step == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return inner(state, run)
+
+    loop.export_model = export_model
 
 
 if __name__ == "__main__":

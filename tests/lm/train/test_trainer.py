@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import Trainer, TrainingArguments
 
+from almtok.codec.train.draws import lr_scale
 from almtok.lm.data.batches import Collator, SequenceLength
 from almtok.lm.lora import LoraSettings, add_lora
 from almtok.lm.sequences import IGNORED, Example, build_sequence, collate
@@ -18,7 +19,6 @@ from almtok.lm.train import LMTrainingConfig, TrainingStopped
 from almtok.lm.train.batches import BucketBatches, ExampleList
 from almtok.lm.train.meter import Meter
 from almtok.lm.train.monitor import Monitor
-from almtok.lm.train.schedule import lr_scale
 from almtok.lm.train.trainer import AudioLMTrainer
 
 from ..toy import EOS, PATTERNS, toy_example, toy_lm

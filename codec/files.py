@@ -1,4 +1,4 @@
-"""Small result files, written aside and renamed so that no reader sees half of one."""
+"""Small files, written aside and renamed so that no reader sees half of one."""
 
 from __future__ import annotations
 

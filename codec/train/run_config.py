@@ -1,0 +1,87 @@
+"""What all training configurations share: fields with help, JSON, and which run they describe.
+
+Plain data: no torch is imported here.
+"""
+
+import dataclasses
+import difflib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+
+def option(default: Any, help_text: str) -> Any:
+    """A dataclass field with its help text; mutable defaults are copied for each config."""
+    metadata = {"help": help_text}
+    if isinstance(default, (dict, list)):
+        return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The JSON object in a file; ``ValueError`` if it holds something else."""
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold one JSON object, got {type(values).__name__}")
+    return values
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Base of the configurations of training runs.
+
+    ``FREE_FIELDS`` change how a run is watched or saved, but not one bit of what it computes: a
+    run folder may be continued with other values of these.
+    """
+
+    FREE_FIELDS: ClassVar[frozenset[str]]
+
+    if (
+        TYPE_CHECKING
+    ):  # fields of every config, with its own defaults, help and place among the others
+        steps: int
+        schedule: str
+        warmup_steps: int
+        lr_floor: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as JSON-ready values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def refuse_unknown(cls, names: Mapping[str, Any]) -> None:
+        """Refuse a key that is no field, with the nearest one that is."""
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in names:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"unknown training option {name!r}{hint}")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The config of some of its fields; an unknown key is refused by name."""
+        cls.refuse_unknown(values)
+        return cls(**values)
+
+    @classmethod
+    def from_json(cls, path: str | os.PathLike[str]) -> Self:
+        """The config that a JSON file describes (any subset of the fields)."""
+        return cls.from_dict(read_json_object(path))
+
+    def differences(self, other: Self) -> list[str]:
+        """Fields of ``other`` that would make it another run, as ``name: mine -> other's``."""
+        free = set(self.FREE_FIELDS)
+        if self.schedule == other.schedule == "constant":
+            free.add("steps")  # nothing but the end depends on it then
+        return [
+            f"{field.name}: {mine!r} -> {theirs!r}"
+            for field in dataclasses.fields(self)
+            if field.name not in free
+            and (mine := getattr(self, field.name)) != (theirs := getattr(other, field.name))
+        ]
