@@ -9,14 +9,20 @@ Letters: `B` batch, `H` key-value heads, `P` places, `E` head width.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import LlamaModel
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
 from .config import AudioLMConfig
 
+# What a backbone calls its cache: renamed in transformers 5.24.
+CACHE_ARGUMENT = (
+    "cache" if "cache" in inspect.signature(LlamaModel.forward).parameters else "past_key_values"
+)
 _FIRST_ROOM = 256  # places beyond the prompt, before the memory first grows
 
 

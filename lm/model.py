@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrained
 from transformers.cache_utils import Cache
 from transformers.utils import ModelOutput
 
+from .cache import CACHE_ARGUMENT
 from .config import AudioLMConfig
 from .depth import DepthHeads
 from .embedding import RowEmbedding
@@ -38,7 +39,7 @@ class AudioLMOutput(ModelOutput):
     accuracies: dict[str, Tensor] | None = None  # by the same names
     text_logits: Tensor | None = None  # [B, L, V]
     audio_logits: Tensor | None = None  # [B, L, K, C+1]
-    past_key_values: Cache | None = None
+    cache: Cache | None = None
 
 
 class AudioLM(PreTrainedModel):
@@ -85,7 +86,7 @@ class AudioLM(PreTrainedModel):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         use_cache: bool = False,
     ) -> Tensor:
         """Return the hidden states `[B, L, D]` of rows `[B, L, 1+K]`; a given cache is filled."""
@@ -93,8 +94,8 @@ class AudioLM(PreTrainedModel):
             inputs_embeds=self.embed(input_ids),
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
             use_cache=use_cache,
+            **{CACHE_ARGUMENT: cache},
         ).last_hidden_state
 
     def text_logits(self, hidden: Tensor) -> Tensor:
@@ -117,7 +118,7 @@ class AudioLM(PreTrainedModel):
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         use_cache: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> AudioLMOutput:
@@ -128,7 +129,7 @@ class AudioLM(PreTrainedModel):
             attention_mask: `[B, L]`, 0 at padding (either side); with a cache, of the whole past.
             labels: `[B, L, 1+K]`, the rows themselves where they are targets, else -100.
             position_ids: `[B, L]`; by default counted from the mask, so that padding costs none.
-            past_key_values: a cache to read and fill.
+            cache: a cache to read and fill (`past_key_values` in older versions of transformers).
             use_cache: make a cache where none is given.
             num_items_in_batch: what to divide the summed loss by (transformers' Trainer).
 
@@ -139,23 +140,21 @@ class AudioLM(PreTrainedModel):
         if position_ids is None and attention_mask is not None:
             position_ids = (attention_mask.cumsum(dim=1) - 1).clamp_min(0)
             position_ids = position_ids[:, -input_ids.shape[1] :]
-        if use_cache and past_key_values is None:
-            past_key_values = self._new_cache()
-        hidden = self.advance(
-            input_ids, attention_mask, position_ids, past_key_values, past_key_values is not None
-        )
+        if use_cache and cache is None:
+            cache = self._new_cache()
+        hidden = self.advance(input_ids, attention_mask, position_ids, cache, cache is not None)
         if labels is None:
             return AudioLMOutput(
                 text_logits=self.text_logits(hidden),
                 audio_logits=self._audio_logits(hidden, input_ids),
-                past_key_values=past_key_values,
+                cache=cache,
             )
         parts = self._losses(hidden[:, :-1], input_ids[:, 1:], labels[:, 1:])
         return AudioLMOutput(
             loss=combine(parts, self.config, num_items_in_batch),
             losses={name: part.mean.detach() for name, part in parts.items()},
             accuracies={name: part.accuracy for name, part in parts.items()},
-            past_key_values=past_key_values,
+            cache=cache,
         )
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:

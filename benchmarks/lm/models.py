@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 import almtok  # noqa: F401  (installs the torchaudio guard before transformers is loaded)
+from almtok.lm.cache import CACHE_ARGUMENT
 
 from .quantized import KINDS, quantize
 from .systems import BACKBONES, SYSTEMS, TOY_HEADS
@@ -180,8 +181,8 @@ def musicgen(*, dtype: torch.dtype, batch: int, prompt: int, frames: int) -> Mod
         model(
             input_ids=ids,
             encoder_hidden_states=states,
-            past_key_values=state["cache"],
             use_cache=True,
+            **{CACHE_ARGUMENT: state["cache"]},
         )
         state["length"] = state.get("length", 0) + ids.shape[1]
 
@@ -218,12 +219,16 @@ def csm(*, dtype: torch.dtype, batch: int, prompt: int, frames: int) -> Model:
     def prefill() -> None:
         state.update(cache=DynamicCache(), length=prompt)
         embedded = model.embed_text_tokens(text)
-        model.backbone_model(inputs_embeds=embedded, past_key_values=state["cache"], use_cache=True)
+        model.backbone_model(
+            inputs_embeds=embedded, use_cache=True, **{CACHE_ARGUMENT: state["cache"]}
+        )
 
     def step() -> None:
         if state["length"] >= prompt + frames:
             prefill()
-        out = model.backbone_model(input_ids=frame, past_key_values=state["cache"], use_cache=True)
+        out = model.backbone_model(
+            input_ids=frame, use_cache=True, **{CACHE_ARGUMENT: state["cache"]}
+        )
         state["length"] += 1
         start = time.perf_counter()
         hidden = out.last_hidden_state[:, -1]
@@ -233,16 +238,16 @@ def csm(*, dtype: torch.dtype, batch: int, prompt: int, frames: int) -> Model:
         model.depth_decoder(
             input_ids=frame[:, 0, :2],
             backbone_last_hidden_state=hidden,
-            past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
+            **{CACHE_ARGUMENT: cache},
         )
         for k in range(2, count):
             model.depth_decoder(
                 input_ids=frame[:, 0, k : k + 1],
-                past_key_values=cache,
                 use_cache=True,
                 logits_to_keep=1,
+                **{CACHE_ARGUMENT: cache},
             )
         state["heads"] += time.perf_counter() - start
 

@@ -106,7 +106,7 @@ def _run(state: TrainState, run: Path) -> TrainResult:
                 )
             last = state.step == config.steps
             on_time = config.checkpoint_every > 0 and state.step % config.checkpoint_every == 0
-            # Before saving: what a checkpoint has behind it is in the log, whenever a run is killed.
+            # Before saving: what a checkpoint has behind it is in the log, whenever a kill comes.
             if held_out and _validates(config, state.step) and not report.wishes.stop:
                 validation = validate(state, held_out)
                 monitor.validated(validation)

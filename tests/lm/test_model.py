@@ -35,7 +35,7 @@ def test_teacher_forced_equals_stepwise(pattern, backbone):
         whole = lm(rows)
         cache, audio, text = DynamicCache(), [], []
         for p in range(rows.shape[1]):
-            hidden = lm.advance(rows[:, p : p + 1], past_key_values=cache, use_cache=True)[:, 0]
+            hidden = lm.advance(rows[:, p : p + 1], cache=cache, use_cache=True)[:, 0]
             text.append(lm.text_logits(hidden))
             following = rows[:, p + 1, 1:] if p + 1 < rows.shape[1] else rows[:, p, 1:]
             logits = []
