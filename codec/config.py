@@ -32,7 +32,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         encoder_layers=4, decoder_layers=6, num_attention_heads=4, attention_window=256,
         layer_scale=0.3,
         codebook_dim=256, prior_dim=128, patch_transformer_layers=2,
-        codebook_decay=0.95,
+        codebook_decay=0.95, harmonic=True,
     ),
     # One GPU.
     "base": dict(
@@ -83,6 +83,10 @@ class ALMTokenizerConfig(PreTrainedConfig):
     weight_norm: bool = True  # D
     patch_transformer_layers: int = 6  # D: depth of the Transformer in the linear variant
     normalize_frames: bool = True  # D: zero mean, unit variance per channel
+    # D, ours: UnPatchify and a voice by rule, see harmonic.py; for small budgets.
+    harmonic: bool = False
+    num_pitches: int = 192  # D, ours: 22 cents apart
+    harmonic_bands: int = 80  # D, ours
 
     # Query encoder and decoder (paper.md 2.1, 2.2)
     hidden_size: int = 512  # C: width of frames and queries

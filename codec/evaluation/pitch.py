@@ -1,7 +1,4 @@
-"""Fundamental frequency by YIN, and how far two pitch curves lie apart.
-
-YIN: de Cheveigne and Kawahara, 2002. Written out in numpy: evaluation needs no pitch library.
-"""
+"""Fundamental frequency by YIN (see codec/yin.py), and how far two pitch curves lie apart."""
 
 from __future__ import annotations
 
@@ -10,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import soxr
+import torch
+
+from ..yin import find_periods
 
 Array = npt.NDArray[np.float64]
 
@@ -23,7 +23,6 @@ SILENCE_DB = 45.0
 _WINDOW = 640
 _LONGEST = int(PITCH_RATE / LOWEST_HZ) + 2
 _SHORTEST = int(PITCH_RATE / HIGHEST_HZ)
-_FFT = 2048
 _BLOCK = 1024
 
 
@@ -43,37 +42,6 @@ class PitchError:
     hz: float  # the same in Hz
     voicing: float  # share of frames voiced in exactly one of the two
     frames: int  # frames voiced in both
-
-
-def _normalised_difference(frames: Array) -> Array:
-    """Cumulative-mean-normalised difference [n, longest + 1] of frames [n, window + longest]."""
-    head = np.fft.rfft(frames[:, :_WINDOW], _FFT)
-    whole = np.fft.rfft(frames, _FFT)
-    product = np.fft.irfft(whole * head.conj(), _FFT)[:, : _LONGEST + 1]
-    squares = np.concatenate([np.zeros((len(frames), 1)), np.cumsum(frames**2, axis=1)], axis=1)
-    lags = np.arange(_LONGEST + 1)
-    energy = squares[:, lags + _WINDOW] - squares[:, lags]
-    difference = np.maximum(energy[:, :1] + energy - 2.0 * product, 0.0)
-    mean = np.cumsum(difference[:, 1:], axis=1) / lags[1:]
-    out = np.ones_like(difference)
-    np.divide(difference[:, 1:], mean, out=out[:, 1:], where=mean > 1e-12)
-    return out
-
-
-def _periods(depth: Array) -> tuple[Array, Array]:
-    """Periods [n] in samples and their depths [n]: first dip below the threshold, else deepest."""
-    rows = np.arange(len(depth))
-    inner = depth[:, _SHORTEST:_LONGEST]
-    dips = np.zeros(inner.shape, dtype=bool)
-    dips[:, 1:-1] = (inner[:, 1:-1] <= inner[:, :-2]) & (inner[:, 1:-1] < inner[:, 2:])
-    good = dips & (inner < THRESHOLD)
-    best = np.where(good.any(1), good.argmax(1), np.where(dips, inner, np.inf).argmin(1))
-    lag = best + _SHORTEST
-    left, centre, right = depth[rows, lag - 1], depth[rows, lag], depth[rows, lag + 1]
-    curve = left - 2.0 * centre + right
-    safe = np.where(np.abs(curve) > 1e-12, curve, 1.0)
-    shift = np.where(np.abs(curve) > 1e-12, 0.5 * (left - right) / safe, 0.0)
-    return lag + np.clip(shift, -0.5, 0.5), centre
 
 
 def _without_jumps(hz: Array, voiced: npt.NDArray[np.bool_]) -> Array:
@@ -105,9 +73,10 @@ def pitch_curve(wav: npt.ArrayLike, sample_rate: int) -> PitchCurve:
     for start in range(0, len(frames), _BLOCK):
         block = np.array(frames[start : start + _BLOCK])
         block -= block.mean(axis=1, keepdims=True)
-        period, deep = _periods(_normalised_difference(block))
+        found = find_periods(torch.from_numpy(block), _SHORTEST, _LONGEST, THRESHOLD)
         part = slice(start, start + _BLOCK)
-        hz[part], depth[part], power[part] = PITCH_RATE / period, deep, (block**2).mean(axis=1)
+        hz[part], depth[part] = PITCH_RATE / found.samples.numpy(), found.depth.numpy()
+        power[part] = (block**2).mean(axis=1)
     loud = power > max(power.max(initial=0.0) * 10.0 ** (-SILENCE_DB / 10.0), 1e-10)
     voiced = loud & (depth < THRESHOLD) & (hz >= LOWEST_HZ) & (hz <= HIGHEST_HZ)
     return PitchCurve(_without_jumps(hz, voiced), voiced)

@@ -9,6 +9,7 @@
 | `masked` | MAE on Patchify's frames | :class:`MaskedFrames` |
 | `autoregressive` | next RVQ layer from those before it | :class:`AutoregressiveDepth` |
 | `spectrum` | each query says the spectrum of its window | :class:`WindowSpectrum` |
+| `pitch` | decoded frames name the pitch of the voice | :class:`PitchLoss` |
 | `commitment` | encoder near its codes | the quantizer's own `commitment_loss` |
 
 The first four are functions of the waveform and go through the :class:`Balancer`; the others act on
@@ -30,6 +31,7 @@ from .autoregressive import (
 from .balancer import Balancer
 from .discriminators import DiscriminatorOutput, MelDiscriminators, MelDiscriminatorsConfig
 from .masked import MaskedBatch, MaskedFrames, MaskedFramesConfig
+from .pitch import PitchLoss
 from .reconstruction import (
     MelLoss,
     MelLossConfig,
@@ -55,6 +57,7 @@ __all__ = [
     "MelLossConfig",
     "MultiScaleSTFTLoss",
     "MultiScaleSTFTLossConfig",
+    "PitchLoss",
     "WaveformLoss",
     "WindowSpectrum",
     "discriminator_loss",

@@ -107,6 +107,9 @@ class CodecTrainConfig(RunConfig):
     weight_latent: float = option(
         0.0, "distance of decoder frames to patchify frames; ours, for small budgets (stage 2)"
     )
+    weight_pitch: float = option(
+        0.3, "pitch that frames name; ours, for codecs with a voice by rule (stage 2, adapt)"
+    )
     mel: dict[str, Any] = option({}, "JSON object of mel loss fields that differ")
     discriminators: dict[str, Any] = option({}, "JSON object of discriminator fields that differ")
     masked: dict[str, Any] = option({}, "JSON object of MAE fields that differ")
@@ -196,8 +199,8 @@ class CodecTrainConfig(RunConfig):
         """Weights of the losses inside the network, by log name; zero weights are left out."""
         names = {
             "1": ("masked",),
-            "2": ("masked", "autoregressive", "commitment", "spectrum", "latent"),
-            "adapt": ("latent",),
+            "2": ("masked", "autoregressive", "commitment", "spectrum", "latent", "pitch"),
+            "adapt": ("latent", "pitch"),
         }[self.stage]
         return {n: w for n in names if (w := getattr(self, f"weight_{n}")) > 0}
 

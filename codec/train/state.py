@@ -24,6 +24,7 @@ from ..objectives import (
     MelDiscriminatorsConfig,
     MelLoss,
     MelLossConfig,
+    PitchLoss,
     WaveformLoss,
     WindowSpectrum,
 )
@@ -54,6 +55,7 @@ class TrainState:
     model: ALMTokenizer
     waveform_loss: WaveformLoss
     mel_loss: MelLoss
+    pitch_loss: PitchLoss | None  # of codecs with a voice by rule
     masked: MaskedFrames | None
     autoregressive: AutoregressiveDepth | None
     spectrum: WindowSpectrum | None
@@ -198,6 +200,7 @@ def build_state(config: CodecTrainConfig) -> TrainState:
         model=model,
         waveform_loss=WaveformLoss(),
         mel_loss=MelLoss(make(MelLossConfig, config.mel, sample_rate=rate)).to(accelerator.device),
+        pitch_loss=_make_pitch_loss(config, model.config),
         **objectives,
         discriminators=discriminators,
         balancer=_make_balancer(config, accelerator),
@@ -263,6 +266,12 @@ def _make_objectives(config: CodecTrainConfig, model: ALMTokenizerConfig) -> dic
         "autoregressive": autoregressive,
         "spectrum": spectrum,
     }
+
+
+def _make_pitch_loss(config: CodecTrainConfig, model: ALMTokenizerConfig) -> PitchLoss | None:
+    if not (model.harmonic and "pitch" in config.direct_weights):
+        return None
+    return PitchLoss(model.sample_rate, model.hop_length)
 
 
 def _make_masked(config: CodecTrainConfig, model: ALMTokenizerConfig) -> MaskedFrames:

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..model import ALMTokenizer
 from ..objectives import discriminator_loss, feature_matching_loss, generator_adversarial_loss
 from ..objectives.adversarial import AdversarialKind
+from ..patchify import HarmonicUnpatchify
 from .draws import StepDraw
 from .state import TrainState
 
@@ -102,7 +103,8 @@ def _autoencode(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -
     """Stage 1: patchify and back, and masked frames with Transformers of their own."""
     with state.convolutions():
         frames = state.model.patchify(wav).float()  # [B, T, D]
-        output = state.model.unpatchify(frames).float()
+        # The voice by rule has no phase that a waveform loss could teach.
+        output = state.model.unpatchify.draw(frames).float()
     direct = {}
     if state.masked is not None:
         with state.transformers():
@@ -126,9 +128,21 @@ def _tokenise(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> 
             direct["masked"] = state.masked(frames, seeds, _frame_encoder(model, window))
     if config.weight_latent > 0:
         direct["latent"] = latent_distance(decoded, frames)
-    with state.convolutions():
-        output = model.unpatchify(decoded).float()
+    output = _speak(state, decoded, wav, direct)
     return Reconstruction(wav=output, target=wav, direct=direct)
+
+
+def _speak(state: TrainState, frames: Tensor, wav: Tensor, direct: dict[str, Tensor]) -> Tensor:
+    """Waveform ``[B, 1, S]`` of decoded frames; adds the loss of the pitch that they name."""
+    unpatchify = state.model.unpatchify
+    with state.convolutions():
+        output = unpatchify.draw(frames).float()
+    if not isinstance(unpatchify, HarmonicUnpatchify):
+        return output
+    said = unpatchify.harmonic.describe(frames)
+    if state.pitch_loss is not None:
+        direct["pitch"] = state.pitch_loss(said.pitch, wav)
+    return output + unpatchify.harmonic.render(said)[0]
 
 
 def _quantise(
@@ -161,8 +175,7 @@ def _redecode(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> 
     direct = {}
     if state.config.weight_latent > 0:
         direct["latent"] = latent_distance(decoded, frames)
-    with state.convolutions():
-        output = model.unpatchify(decoded).float()
+    output = _speak(state, decoded, wav, direct)
     return Reconstruction(wav=output, target=wav, direct=direct)
 
 
