@@ -17,6 +17,7 @@ Letters: `B` batch, `T` frames, `D` width, `P` pitches, `M` bands, `F` frequency
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -89,7 +90,7 @@ class HarmonicNoise(nn.Module):
 
     def describe(self, frames: Tensor) -> Description:
         """Read pitch and bands out of frames `[B, T, D]`."""
-        with torch.autocast(frames.device.type, enabled=False):
+        with nullcontext() if frames.is_meta else torch.autocast(frames.device.type, enabled=False):
             said = self.outer(F.elu(self.inner(frames.to(self.inner.weight.dtype)))).float()
         pitch, bands = said.split([self.num_pitches, 2 * self.num_bands], dim=-1)
         return Description(pitch, bands.unflatten(-1, (2, self.num_bands)))

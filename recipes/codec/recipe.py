@@ -35,57 +35,56 @@ def mini_stage1(
 def mini_stage2(
     data: Sequence[str], held_out: Sequence[str], out: str, **changes: Any
 ) -> train.CodecTrainConfig:
-    """Queries and codebooks of `mini`, placed and brought to work; about 15 minutes."""
+    """Queries, codebooks and the voice by rule of `mini`; about an hour on two cores."""
     ours = {
         "init_from": str(Path(out, "stage1")),
         "prior": str(Path(out, "prior.safetensors")),
-        "steps": 783,
-        "schedule": "constant",
-        "warmup_steps": 50,
-        "quantize_start": 300,  # queries first learn to carry anything, then to be few
-        "weight_latent": 0.1,  # a second, nearer target for the decoder
-        "weight_spectrum": 1.0,  # queries that carry more than loudness
-    }
-    return train.stage2(**{**_mini_queries(data, held_out, out, "stage2"), **ours, **changes})
-
-
-def mini_finish(
-    data: Sequence[str], held_out: Sequence[str], out: str, **changes: Any
-) -> train.CodecTrainConfig:
-    """The rest of stage 2, to a learning rate of zero; three quarters of an hour."""
-    ours = {
-        "init_from": str(Path(out, "stage2")),
-        "steps": 3000,
-        "lr_floor": 0.02,
-        "warmup_steps": 10,
-        "quantize_start": 0,
-        "weight_latent": 0.0,
-        "weight_spectrum": 0.5,
-        # Bands of several bins: single bins of noise differ from each other by more than their
-        # envelope does, and no code of this rate can say which noise it was.
-        "mel": {"windows": [256, 512, 1024, 2048], "mels": [16, 24, 40, 80]},
-        "seed": 1,
-    }
-    return train.stage2(**{**_mini_queries(data, held_out, out, "finish"), **ours, **changes})
-
-
-def _mini_queries(
-    data: Sequence[str], held_out: Sequence[str], out: str, stage: str
-) -> dict[str, Any]:
-    return {
-        **_mini(data, held_out, out, stage),
         "segment_seconds": 2.0,
         "batch_size": 12,
+        "steps": 2600,
         "lr": 6e-4,
         "muon_lr": 6e-3,  # a third of the steps of AdamW alone
+        "warmup_steps": 50,
         "ema_decay": 0.99,
         # Near the rate that will be used: half the range costs a small budget too much.
         "model": {"frames_per_query_range": [4, 8]},
+        "quantize_start": 300,  # queries first learn to carry anything, then to be few
         "balancer": False,
         "weight_masked": 0.0,
         "weight_autoregressive": 0.0,  # it pays for predictable codes with poorer ones
         "weight_commitment": 0.2,
+        "weight_latent": 0.05,  # a second, nearer target for the decoder
+        "weight_spectrum": 0.5,  # queries that carry more than loudness
+        "weight_pitch": 0.3,
+        # Bands of several bins: single bins of noise differ from each other by more than their
+        # envelope does, and no code of this rate can say which noise it was. But the longest
+        # window keeps bands fine enough to tell the harmonics of a voice from noise.
+        "mel": {"windows": [256, 512, 1024, 2048], "mels": [16, 24, 40, 160]},
     }
+    return train.stage2(**{**_mini(data, held_out, out, "stage2"), **ours, **changes})
+
+
+def mini_adapt(
+    data: Sequence[str], held_out: Sequence[str], out: str, **changes: Any
+) -> train.CodecTrainConfig:
+    """The decoder side of `mini` alone, for codes that stay as they are: tokens stay valid."""
+    ours = {
+        "init_from": str(Path(out, "stage2")),
+        "segment_seconds": 2.0,
+        "batch_size": 12,
+        "steps": 1500,
+        "lr": 3e-4,
+        "muon_lr": 3e-3,
+        "warmup_steps": 20,
+        "ema_decay": 0.99,
+        "model": {"frames_per_query_range": [4, 8]},
+        "balancer": False,
+        "weight_latent": 0.0,
+        "weight_pitch": 0.3,
+        "mel": {"windows": [256, 512, 1024, 2048], "mels": [16, 24, 40, 160]},
+        "seed": 1,
+    }
+    return train.adapt(**{**_mini(data, held_out, out, "adapt"), **ours, **changes})
 
 
 def _mini(data: Sequence[str], held_out: Sequence[str], out: str, stage: str) -> dict[str, Any]:
@@ -93,7 +92,7 @@ def _mini(data: Sequence[str], held_out: Sequence[str], out: str, stage: str) ->
         "preset": "mini",
         "data": list(data),
         "validation_data": list(held_out),
-        "dataset": {"domain_weights": {"speech": 0.65, "music": 0.2, "sound": 0.15}},
+        "dataset": {"domain_weights": {"speech": 0.7, "music": 0.15, "sound": 0.15}},
         "cache_dir": str(Path(out, "cache")),
         "out": str(Path(out, stage)),
         "lr": 8e-4,
@@ -141,7 +140,7 @@ def _full(
 
 
 def write(out: str, data: Sequence[str], held_out: Sequence[str]) -> None:
-    """Write ``stage1.json``, ``stage2.json`` and ``finish.json``, to be read and changed."""
-    parts = {"stage1": mini_stage1, "stage2": mini_stage2, "finish": mini_finish}
+    """Write ``stage1.json``, ``stage2.json`` and ``adapt.json``, to be read and changed."""
+    parts = {"stage1": mini_stage1, "stage2": mini_stage2, "adapt": mini_adapt}
     for name, make in parts.items():
         write_json(Path(out, f"{name}.json"), make(data, held_out, out).to_dict())

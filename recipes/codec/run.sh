@@ -14,12 +14,13 @@ almtok prior --data $TRAIN --cache "$OUT/cache" --out "$OUT/prior.safetensors"
 python -c 'import sys; from almtok.recipes.codec import recipe
 recipe.write(sys.argv[1], sys.argv[2].split(), sys.argv[3].split())' "$OUT" "$TRAIN" "$VALID"
 
-# 3. The two stages, the second in two parts.
+# 3. The two stages; then the decoder side alone, which leaves the codes (and what a language model
+#    has learned of them) as they are.
 almtok train codec --config "$OUT/stage1.json"
 almtok train codec --config "$OUT/stage2.json"
-almtok train codec --config "$OUT/finish.json"
+almtok train codec --config "$OUT/adapt.json"
 
 # 4. Beside what a telephone would use at such rates (those that are installed).
 data=(); for source in $TEST; do data+=(--data "$source"); done
-almtok evaluate codec --checkpoint "$OUT/finish/model" "${data[@]}" --report --out "$OUT/scores" \
+almtok evaluate codec --checkpoint "$OUT/adapt/model" "${data[@]}" --report --out "$OUT/scores" \
     --peers codec2-450 codec2-700C codec2-1300 codec2-2400 opus-6k

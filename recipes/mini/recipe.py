@@ -68,6 +68,7 @@ def evaluation(out: str | Path) -> list[str]:
 def _common(out: str | Path, stage: str, steps: int) -> dict[str, Any]:
     return {
         "preset": PRESET,
+        "model": {"harmonic": True},  # pitch in minutes, see almtok/codec/harmonic.py
         "data": [source(out, "train")],
         "validation_data": [source(out, "valid")],
         "cache_dir": str(Path(out, "cache")),

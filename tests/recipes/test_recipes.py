@@ -1,13 +1,17 @@
 """Every shipped recipe is loaded into the configuration that it is meant for."""
 
+import functools
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from almtok.codec.train import CodecTrainConfig
+from almtok.lm.config import TASKS, AudioLMConfig
+from almtok.lm.train import LMTrainingConfig
 from almtok.recipes.codec import recipe as codec
 from almtok.recipes.mini import recipe as mini
+from almtok.recipes.multitask import recipe as multitask
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA, HELD_OUT = ["speech=voices/"], ["speech=more/"]
@@ -16,6 +20,7 @@ CONFIGS = {
     "mini/stage2": lambda: mini.stage2("runs/x"),
     "codec/mini_stage1": lambda: codec.mini_stage1(DATA, HELD_OUT, "runs/x"),
     "codec/mini_stage2": lambda: codec.mini_stage2(DATA, HELD_OUT, "runs/x"),
+    "codec/mini_adapt": lambda: codec.mini_adapt(DATA, HELD_OUT, "runs/x"),
     "codec/full_stage1": lambda: codec.full_stage1(DATA, HELD_OUT, "runs/x"),
     "codec/full_stage2": lambda: codec.full_stage2(DATA, HELD_OUT, "runs/x", preset="paper"),
 }
@@ -29,7 +34,7 @@ def test_recipes_make_valid_configs(name):
 
     config = CONFIGS[name]()
     assert isinstance(config, CodecTrainConfig)
-    assert config.stage == name[-1]
+    assert name.endswith(config.stage)
     assert CodecTrainConfig.from_dict(config.to_dict()) == config
     ALMTokenizerConfig.preset(config.preset, **config.model)
     DataConfig(segment_seconds=config.segment_seconds, **config.dataset)
@@ -37,10 +42,25 @@ def test_recipes_make_valid_configs(name):
     MelLossConfig(**config.mel)
 
 
+@pytest.mark.parametrize("pattern", [None, "depth", "delay", "parallel", "flat"])
+def test_the_multitask_recipe_makes_valid_configs(pattern):
+    make = multitask.mini if pattern is None else functools.partial(multitask.pattern, pattern)
+    config = make(["tokens/"], ["held-out/"], "runs/x", "codec/")
+    assert LMTrainingConfig.from_dict(config.to_dict()) == config
+    assert AudioLMConfig.preset(config.preset, **config.model).pattern == (pattern or "depth")
+    assert set(config.tasks) <= set(TASKS)
+
+
+def test_a_voice_is_an_adapter_on_the_trained_model():
+    config = multitask.voice(["tokens/"], [], "runs/x/lm", "runs/x")
+    assert config.lora_rank > 0 and config.init_from == "runs/x/lm"
+
+
 def test_the_second_stage_goes_on_from_the_first():
     for first, second in (
         ("mini/stage1", "mini/stage2"),
         ("codec/mini_stage1", "codec/mini_stage2"),
+        ("codec/mini_stage2", "codec/mini_adapt"),
     ):
         assert CONFIGS[second]().init_from == CONFIGS[first]().out
 

@@ -1,0 +1,1 @@
+"""One language model for speech, sound and music on real data."""
