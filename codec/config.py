@@ -16,6 +16,7 @@ from transformers import PreTrainedConfig
 
 AttentionMode = Literal["block_causal", "causal", "full"]
 PatchifyKind = Literal["conv", "linear"]
+UnpatchifyKind = Literal["mirror", "harmonic"]
 
 PRESETS: dict[str, dict[str, Any]] = {
     # Tests and the demo: trains in minutes on two CPU cores.
@@ -26,13 +27,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         codebook_size=256, codebook_dim=96, prior_dim=128, patch_transformer_layers=1,
         codebook_decay=0.95,
     ),
-    # The shipped checkpoint: at most 12 M parameters, real time many times over on two CPU cores.
+    # The shipped checkpoint: 11 M parameters, real time many times over on two CPU cores.
     "mini": dict(
         strides=[8, 5, 4, 2], conv_channels=[1, 64, 128, 256, 256], hidden_size=256,
         encoder_layers=4, decoder_layers=6, num_attention_heads=4, attention_window=256,
         layer_scale=0.3,
         codebook_dim=256, prior_dim=128, patch_transformer_layers=2,
-        codebook_decay=0.95, harmonic=True,
+        codebook_decay=0.95, unpatchify="harmonic",
     ),
     # One GPU.
     "base": dict(
@@ -83,8 +84,9 @@ class ALMTokenizerConfig(PreTrainedConfig):
     weight_norm: bool = True  # D
     patch_transformer_layers: int = 6  # D: depth of the Transformer in the linear variant
     normalize_frames: bool = True  # D: zero mean, unit variance per channel
-    # D, ours: UnPatchify and a voice by rule, see harmonic.py; for small budgets.
-    harmonic: bool = False
+    # A: "mirror", transposed convolutions (or Transformer and reshape); "harmonic" is ours (D), for
+    # small budgets: pulses and noise by rule, see harmonic.py.
+    unpatchify: UnpatchifyKind = "mirror"
     num_pitches: int = 192  # D, ours: 22 cents apart
     harmonic_bands: int = 80  # D, ours
 

@@ -1,12 +1,12 @@
-"""A voice by rule beside UnPatchify: pulses at a pitch and noise, each through a filter of its own.
+"""UnPatchify by rule: pulses at a pitch and noise, each through a filter that a frame names.
 
     frames [B,T,D] -> pitch [B,T,P], bands [B,T,2,M] -> pulses, noise [B,T,hop] -> filters -> wav
 
-UnPatchify draws every wave out of a frame, and so would have to carry the phase of a voice from
-frame to frame; a small one that trains for hours writes the same wave into each, which buzzes at
-the frame rate. Here the phase is counted, and the network only names pitch and spectra, which is
-what a spectral loss can teach (harmonic plus noise model, Serra and Smith 1990; filters without a
-delay as in homomorphic vocoders). The paper has no such part: ours (D), off by default.
+The mirror of Patchify draws every wave out of a frame, and so would have to carry the phase of a
+voice from frame to frame; a small one that trains for hours writes the same wave into each, which
+buzzes at the frame rate. Here the phase is counted, and the network only names pitch and spectra,
+which is what a spectral loss can teach (harmonic plus noise model, Serra and Smith 1990; filters
+without a delay as in homomorphic vocoders). The paper has no such part: ours (D).
 
 Phase is counted in whole numbers, so a stream and a whole recording, or a row alone and in a batch,
 go through the same phases; they can differ only where two pitches are as likely within rounding.
@@ -24,10 +24,11 @@ from functools import lru_cache
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from .config import ALMTokenizerConfig
 from .linear import Linear
+from .streaming_module import StreamingModule
 
 LOWEST_HZ, HIGHEST_HZ = 50.0, 550.0
 # Pitches of so many frames are averaged: finer steps than the table's, and a smoother curve.
@@ -36,8 +37,6 @@ SMOOTHED = 3
 # the period of the sine of half a phase.
 _CYCLE = 2**31
 _NOISE_SAMPLES = 2**16
-# Log magnitude before training: silence, as far as anyone hears.
-_SILENT = -12.0
 _LOUDEST = 4.0
 
 
@@ -60,7 +59,7 @@ class HarmonicState:
     tails: Tensor  # [B, 2, n], what the filters of the last two frames said, see _overlap
 
 
-class HarmonicNoise(nn.Module):
+class HarmonicUnpatchify(StreamingModule):
     """Pulses and noise through the filters that frames name; causal, without look-ahead."""
 
     def __init__(self, config: ALMTokenizerConfig):
@@ -72,8 +71,6 @@ class HarmonicNoise(nn.Module):
         self.n_fft = 2 * round(1.2 * config.hop_length)  # a hop, and room for a filter's ringing
         self.inner = Linear(config.hidden_size, config.hidden_size)
         self.outer = Linear(config.hidden_size, self.num_pitches + 2 * self.num_bands)
-        with torch.no_grad():
-            self.outer.bias[self.num_pitches :] = _SILENT
 
     @torch.no_grad()
     def place(self, wav: Tensor) -> None:
@@ -95,13 +92,9 @@ class HarmonicNoise(nn.Module):
         pitch, bands = said.split([self.num_pitches, 2 * self.num_bands], dim=-1)
         return Description(pitch, bands.unflatten(-1, (2, self.num_bands)))
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """Map whole signals `[B, T, D]` to waveforms `[B, 1, T * hop]`."""
-        return self.step(frames, None)[0]
-
-    def step(self, frames: Tensor, state: HarmonicState | None) -> tuple[Tensor, HarmonicState]:
-        """The same for the next frames of a stream."""
-        return self.render(self.describe(frames), state)
+    def step(self, x: Tensor, state: HarmonicState | None) -> tuple[Tensor, HarmonicState]:
+        """Map frames `[B, T, D]` to a waveform `[B, 1, T * hop]`."""
+        return self.render(self.describe(x), state)
 
     def render(
         self, said: Description, state: HarmonicState | None = None

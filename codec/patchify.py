@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from .batch_normalizer import BatchNormalizer
 from .config import ALMTokenizerConfig
 from .conv import CausalConv, Chain, Downsample, Elu, ResidualUnit, Upsample
-from .harmonic import HarmonicNoise
+from .harmonic import HarmonicUnpatchify
 from .linear import Linear
+from .streaming_module import StreamingModule
 from .transformer import Transformer
 
 # Numbers in the widest features of one piece: while nothing is trained, convolutions take a signal
@@ -31,24 +32,9 @@ def build_patchify(config: ALMTokenizerConfig) -> StreamingModule:
 
 def build_unpatchify(config: ALMTokenizerConfig) -> StreamingModule:
     """Return the UnPatchify module that the config names."""
-    plain = ConvUnpatchify(config) if config.patchify == "conv" else LinearUnpatchify(config)
-    return HarmonicUnpatchify(plain, config) if config.harmonic else plain
-
-
-class StreamingModule(nn.Module):
-    """A module whose offline call is one step from the start of the signal."""
-
-    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Map the next part of a signal; state None is its start."""
-        raise NotImplementedError
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map a whole signal."""
-        return self.step(x, None)[0]
-
-    def draw(self, frames: Tensor) -> Tensor:
-        """Of UnPatchify: what it draws of whole signals `[B, T, D]` sample by sample, no more."""
-        return self(frames)
+    if config.unpatchify == "harmonic":
+        return HarmonicUnpatchify(config)
+    return ConvUnpatchify(config) if config.patchify == "conv" else LinearUnpatchify(config)
 
 
 class ConvPatchify(StreamingModule):
@@ -152,31 +138,6 @@ class LinearUnpatchify(StreamingModule):
         """Map frames `[B, T, D]` to a waveform `[B, 1, T * hop]`."""
         frames, state = self.transformer.step(x, 1, state)
         return self.projection(frames).reshape(x.shape[0], 1, -1), state
-
-
-class HarmonicUnpatchify(StreamingModule):
-    """An UnPatchify and a voice by rule, added up (ours, D; see harmonic.py).
-
-    Args:
-        waveform: the UnPatchify of the paper.
-        config: of the codec.
-    """
-
-    def __init__(self, waveform: StreamingModule, config: ALMTokenizerConfig):
-        super().__init__()
-        self.waveform = waveform
-        self.harmonic = HarmonicNoise(config)
-
-    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Map frames `[B, T, D]` to a waveform `[B, 1, T * hop]`."""
-        waveform, harmonic = (None, None) if state is None else state
-        wav, waveform = self.waveform.step(x, waveform)
-        voice, harmonic = self.harmonic.step(x, harmonic)
-        return wav + voice.to(wav.dtype), (waveform, harmonic)
-
-    def draw(self, frames: Tensor) -> Tensor:
-        """The paper's UnPatchify alone."""
-        return self.waveform(frames)
 
 
 def _piece_frames(config: ALMTokenizerConfig) -> int:

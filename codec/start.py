@@ -20,8 +20,8 @@ from torch import Tensor
 
 from .batch_normalizer import BatchNormalizer
 from .codebook import principal_axes
+from .harmonic import HarmonicUnpatchify
 from .model import ALMTokenizer
-from .patchify import HarmonicUnpatchify
 from .start_patches import place_patches
 
 # Variance, as a share of the largest axis', below which an axis is taken for noise.
@@ -43,7 +43,7 @@ def start_coders(codec: ALMTokenizer, wavs: Iterable[Tensor]) -> None:
     """
     wavs = list(wavs)
     if isinstance(codec.unpatchify, HarmonicUnpatchify):
-        codec.unpatchify.harmonic.place(torch.cat(wavs))
+        codec.unpatchify.place(torch.cat(wavs))
     frames = torch.cat([x.flatten(0, 1) for x in _frames(codec, wavs)])  # [N, D]
     mean, axes, variances = principal_axes(frames.double())
     into, out = codec.encoder.input, codec.decoder.output

@@ -11,13 +11,7 @@ from torch import Tensor, nn
 from .batch_normalizer import BatchNormalizer
 from .codebook import principal_axes
 from .conv import CausalConv, Downsample, Elu, ResidualUnit, Upsample
-from .patchify import (
-    ConvPatchify,
-    ConvUnpatchify,
-    HarmonicUnpatchify,
-    LinearPatchify,
-    LinearUnpatchify,
-)
+from .patchify import ConvPatchify, ConvUnpatchify, LinearPatchify, LinearUnpatchify
 
 # Size of the random part of the weights, as a share of the usual one: it breaks symmetry.
 _NOISE = 0.05
@@ -25,8 +19,6 @@ _NOISE = 0.05
 
 def place_patches(patchify: nn.Module, unpatchify: nn.Module, wav: Tensor) -> None:
     """Place both by waveforms `[B, 1, S]`, S a multiple of the hop."""
-    if isinstance(unpatchify, HarmonicUnpatchify):
-        unpatchify = unpatchify.waveform
     if isinstance(patchify, ConvPatchify) and isinstance(unpatchify, ConvUnpatchify):
         _place_conv(patchify, unpatchify, wav.transpose(1, 2))
     elif isinstance(patchify, LinearPatchify) and isinstance(unpatchify, LinearUnpatchify):

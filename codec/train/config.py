@@ -108,7 +108,7 @@ class CodecTrainConfig(RunConfig):
         0.0, "distance of decoder frames to patchify frames; ours, for small budgets (stage 2)"
     )
     weight_pitch: float = option(
-        0.3, "pitch that frames name; ours, for codecs with a voice by rule (stage 2, adapt)"
+        0.3, "pitch that frames name; ours, for UnPatchify by rule (stage 2, adapt)"
     )
     mel: dict[str, Any] = option({}, "JSON object of mel loss fields that differ")
     discriminators: dict[str, Any] = option({}, "JSON object of discriminator fields that differ")

@@ -55,7 +55,7 @@ class TrainState:
     model: ALMTokenizer
     waveform_loss: WaveformLoss
     mel_loss: MelLoss
-    pitch_loss: PitchLoss | None  # of codecs with a voice by rule
+    pitch_loss: PitchLoss | None  # of UnPatchify by rule
     masked: MaskedFrames | None
     autoregressive: AutoregressiveDepth | None
     spectrum: WindowSpectrum | None
@@ -223,14 +223,15 @@ def trained_parts(config: CodecTrainConfig) -> tuple[str, ...]:
 
 
 def model_config_of(config: CodecTrainConfig) -> ALMTokenizerConfig:
-    """The codec's configuration that a run asks for."""
+    """The codec's configuration that a run asks for; stage 1 always trains the mirror."""
+    changes = {**config.model, **({"unpatchify": "mirror"} if config.stage == "1" else {})}
     if config.model_config is None:
-        return ALMTokenizerConfig.preset(config.preset, **config.model)
+        return ALMTokenizerConfig.preset(config.preset, **changes)
     path = Path(config.model_config)
     path = path / "config.json" if path.is_dir() else path
     if not path.is_file():
         raise ValueError(f"model_config must be a folder with config.json or a file, got {path}")
-    return ALMTokenizerConfig(**{**read_json_object(path), **config.model})
+    return ALMTokenizerConfig(**{**read_json_object(path), **changes})
 
 
 def make(kind: type[Config], values: Mapping[str, Any], **defaults: Any) -> Config:
@@ -269,7 +270,7 @@ def _make_objectives(config: CodecTrainConfig, model: ALMTokenizerConfig) -> dic
 
 
 def _make_pitch_loss(config: CodecTrainConfig, model: ALMTokenizerConfig) -> PitchLoss | None:
-    if not (model.harmonic and "pitch" in config.direct_weights):
+    if model.unpatchify != "harmonic" or "pitch" not in config.direct_weights:
         return None
     return PitchLoss(model.sample_rate, model.hop_length)
 
@@ -344,7 +345,9 @@ def start_from(state: TrainState, source: Path, checkpoint: Checkpoint | None) -
     else:
         values = {**checkpoint.tensors["model"], **checkpoint.tensors.get("average", {})}
         stage = checkpoint.state["stage"]
-    prefixes = ("patchify.", "unpatchify.") if stage == "1" else ("",)
+    prefixes: tuple[str, ...] = ("patchify.", "unpatchify.") if stage == "1" else ("",)
+    if stage == "1" and state.model.config.unpatchify == "harmonic":
+        prefixes = ("patchify.",)
     if stage == "1" and state.config.stage == "adapt":
         raise ValueError(f"adapt needs a trained codec, but {source} is a stage-1 run")
     own = tensors_of(state.model)

@@ -11,10 +11,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from ..harmonic import HarmonicUnpatchify
 from ..model import ALMTokenizer
 from ..objectives import discriminator_loss, feature_matching_loss, generator_adversarial_loss
 from ..objectives.adversarial import AdversarialKind
-from ..patchify import HarmonicUnpatchify
 from .draws import StepDraw
 from .state import TrainState
 
@@ -103,8 +103,7 @@ def _autoencode(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -
     """Stage 1: patchify and back, and masked frames with Transformers of their own."""
     with state.convolutions():
         frames = state.model.patchify(wav).float()  # [B, T, D]
-        # The voice by rule has no phase that a waveform loss could teach.
-        output = state.model.unpatchify.draw(frames).float()
+        output = state.model.unpatchify(frames).float()
     direct = {}
     if state.masked is not None:
         with state.transformers():
@@ -135,14 +134,13 @@ def _tokenise(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> 
 def _speak(state: TrainState, frames: Tensor, wav: Tensor, direct: dict[str, Tensor]) -> Tensor:
     """Waveform ``[B, 1, S]`` of decoded frames; adds the loss of the pitch that they name."""
     unpatchify = state.model.unpatchify
-    with state.convolutions():
-        output = unpatchify.draw(frames).float()
     if not isinstance(unpatchify, HarmonicUnpatchify):
-        return output
-    said = unpatchify.harmonic.describe(frames)
+        with state.convolutions():
+            return unpatchify(frames).float()
+    said = unpatchify.describe(frames)
     if state.pitch_loss is not None:
         direct["pitch"] = state.pitch_loss(said.pitch, wav)
-    return output + unpatchify.harmonic.render(said)[0]
+    return unpatchify.render(said)[0]
 
 
 def _quantise(

@@ -12,6 +12,18 @@ from almtok.codec.files import write_json
 from almtok.codec.train import config as train
 
 
+# Losses of UnPatchify by rule.
+_BY_RULE: dict[str, Any] = {
+    "weight_time": 0.0,  # its phases are its own: a waveform loss would teach it silence
+    "weight_pitch": 0.3,
+    # Windows longer than the period of a voice: shorter ones see single pulses, whose places are as
+    # free as phases. Bands of several bins: single bins of noise differ from each other by more
+    # than their envelope does, and no code of this rate can say which noise it was; but the longest
+    # window keeps bands fine enough to tell the harmonics of a voice from noise.
+    "mel": {"windows": [512, 1024, 2048], "mels": [24, 48, 160]},
+}
+
+
 def mini_stage1(
     data: Sequence[str], held_out: Sequence[str], out: str, **changes: Any
 ) -> train.CodecTrainConfig:
@@ -35,13 +47,13 @@ def mini_stage1(
 def mini_stage2(
     data: Sequence[str], held_out: Sequence[str], out: str, **changes: Any
 ) -> train.CodecTrainConfig:
-    """Queries, codebooks and the voice by rule of `mini`; about an hour on two cores."""
+    """Queries, codebooks and UnPatchify by rule of `mini`; about an hour on two cores."""
     ours = {
         "init_from": str(Path(out, "stage1")),
         "prior": str(Path(out, "prior.safetensors")),
         "segment_seconds": 2.0,
         "batch_size": 12,
-        "steps": 2600,
+        "steps": 3000,
         "lr": 6e-4,
         "muon_lr": 6e-3,  # a third of the steps of AdamW alone
         "warmup_steps": 50,
@@ -53,13 +65,8 @@ def mini_stage2(
         "weight_masked": 0.0,
         "weight_autoregressive": 0.0,  # it pays for predictable codes with poorer ones
         "weight_commitment": 0.2,
-        "weight_latent": 0.05,  # a second, nearer target for the decoder
-        "weight_spectrum": 0.5,  # queries that carry more than loudness
-        "weight_pitch": 0.3,
-        # Bands of several bins: single bins of noise differ from each other by more than their
-        # envelope does, and no code of this rate can say which noise it was. But the longest
-        # window keeps bands fine enough to tell the harmonics of a voice from noise.
-        "mel": {"windows": [256, 512, 1024, 2048], "mels": [16, 24, 40, 160]},
+        "weight_spectrum": 0.3,  # queries that carry more than loudness
+        **_BY_RULE,
     }
     return train.stage2(**{**_mini(data, held_out, out, "stage2"), **ours, **changes})
 
@@ -79,9 +86,7 @@ def mini_adapt(
         "ema_decay": 0.99,
         "model": {"frames_per_query_range": [4, 8]},
         "balancer": False,
-        "weight_latent": 0.0,
-        "weight_pitch": 0.3,
-        "mel": {"windows": [256, 512, 1024, 2048], "mels": [16, 24, 40, 160]},
+        **_BY_RULE,
         "seed": 1,
     }
     return train.adapt(**{**_mini(data, held_out, out, "adapt"), **ours, **changes})

@@ -14,7 +14,7 @@ KINDS = [
     dict(patchify="linear"),
     dict(attention_mode="causal"),
     dict(attention_mode="full"),
-    dict(harmonic=True),
+    dict(unpatchify="harmonic"),
     dict(conv_channels=[4, 8, 16, 16, 24], strides=[2, 4, 5, 8], conv_kernel_size=5),
 ]
 LENGTHS = [1, 319, 320, 1920, 1921, 24_000, 70_001]
