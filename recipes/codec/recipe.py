@@ -11,7 +11,6 @@ from typing import Any
 from almtok.codec.files import write_json
 from almtok.codec.train import config as train
 
-
 # Losses of UnPatchify by rule.
 _BY_RULE: dict[str, Any] = {
     "weight_time": 0.0,  # its phases are its own: a waveform loss would teach it silence
