@@ -14,12 +14,17 @@ from almtok.lm.train import config as train
 TASKS = ("tts", "asr", "text_to_audio", "text_to_music", "audio_caption", "music_caption")
 
 
+# Few texts: pieces of words would each be seen too seldom, so texts are nearly spelled.
+_MODEL = {"backbone": {"vocab_size": 320}}
+
+
 def mini(
     tokens: Sequence[str], held_out: Sequence[str], out: str, codec: str, **changes: Any
 ) -> train.LMTrainingConfig:
     """The `mini` model from scratch, all tasks, on real recordings and readings."""
     ours = {
         "preset": "mini",
+        "model": dict(_MODEL),
         "data": list(tokens),
         "validation_data": list(held_out),
         "tasks": list(TASKS),
@@ -35,6 +40,7 @@ def mini(
         "weight_decay": 0.1,
         "precision": "bf16",
         "max_seconds": 12.0,
+        "voices": 0.5,  # half of the examples are told who speaks, by another recording
         "validate_every": 500,
         "checkpoint_every": 0,
         "checkpoint_minutes": 6.0,
@@ -67,12 +73,12 @@ def pattern(
 ) -> train.LMTrainingConfig:
     """The same model with another pattern of codes, a short run, to compare."""
     ours = {
-        "model": {"pattern": name},
+        "model": {**_MODEL, "pattern": name},
         "tasks": ["tts", "asr"],
-        "out": str(Path(out, "patterns", name)),
         "steps": 300,
     }
-    return mini(tokens, held_out, out, codec, **{**ours, **changes})
+    place = str(Path(out, "patterns", name))
+    return mini(tokens, held_out, place, codec, **{**ours, **changes})
 
 
 def write(out: str, tokens: Sequence[str], held_out: Sequence[str], codec: str) -> None:

@@ -1,5 +1,6 @@
 """Whole runs in this process: folders, logs, refusals, signals, skipped steps, validation."""
 
+import functools
 import json
 import os
 import signal
@@ -28,13 +29,20 @@ def lines(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
 
 
-def test_three_stages_in_a_row_give_codecs(toy_config: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize("unpatchify", ["mirror", "harmonic"])
+def test_three_stages_in_a_row_give_codecs(
+    toy_config: Make, tmp_path: Path, unpatchify: str
+) -> None:
+    model = {**toy_config("1").model, "unpatchify": unpatchify}
+    toy_config = functools.partial(toy_config, model=model)
     one = train_codec(toy_config("1", steps=2, out=str(tmp_path / "one")))
     two = train_codec(
         toy_config("2", steps=3, out=str(tmp_path / "two"), init_from=str(tmp_path / "one"))
     )
     first, second = (ALMTokenizer.from_pretrained(str(r.model)).eval() for r in (one, two))
     assert one.finished and two.finished and two.step == 3
+    assert first.config.unpatchify == "mirror"  # Patchify learns by it
+    assert second.config.unpatchify == unpatchify
     new = train_codec(
         toy_config(
             "adapt",

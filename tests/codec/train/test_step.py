@@ -80,11 +80,13 @@ def test_each_stage_moves_its_parts_only(
         assert state.model.fingerprint != fingerprint
 
 
+@pytest.mark.parametrize("unpatchify", ["mirror", "harmonic"])
 def test_every_trained_weight_of_stage_2_gets_a_gradient(
-    toy_config: Make, toy_batch: Batch
+    toy_config: Make, toy_batch: Batch, unpatchify: str
 ) -> None:
-    """The straight-through estimator, masked frames and AR reach what they should."""
-    config = toy_config("2", weight_latent=0.1)
+    """The straight-through estimator, masked frames, AR and pitch reach what they should."""
+    values = toy_config("2").model
+    config = toy_config("2", weight_latent=0.1, model={**values, "unpatchify": unpatchify})
     state = build_state(config)
     run(state, toy_batch())  # the codebooks start on the first batch
     state.generator_optimizer.zero_grad()
@@ -98,6 +100,7 @@ def test_every_trained_weight_of_stage_2_gets_a_gradient(
     assert losses.keys() == {
         "time", "mel", "adversarial", "feature_matching", "discriminator",
         "masked", "autoregressive", "commitment", "latent",
+        *(["pitch"] if unpatchify == "harmonic" else []),
     }  # fmt: skip
 
 
