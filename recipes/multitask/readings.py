@@ -1,6 +1,6 @@
 """Texts of a corpus, read aloud by a synthesiser: alignment and spelling cost no recordings.
 
-    python -m almtok.recipes.multitask.readings speech=voices/manifest.jsonl:train --out readings/
+    python -c "from almtok.recipes.multitask.readings import main; main()" SRC --out DIR
 
 Every text is read by several voices; halves of texts are joined to new ones, so that a model cannot
 know by heart how a sentence ends. Made from a seed; a second run makes what is missing.
@@ -102,7 +102,3 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     print(make(options.sources, options.out, options.count, options.seed))
-
-
-if __name__ == "__main__":
-    main()

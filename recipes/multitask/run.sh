@@ -9,7 +9,7 @@ OUT=${OUT:-runs/multitask}
 CODEC=${CODEC:-mini} # a folder, or the codec that comes with almtok
 
 # 1. The texts of the corpus, read by a synthesiser: alignment and spelling cost no recordings.
-python -m almtok.recipes.multitask.readings $TRAIN --count 6000 --out "$OUT/readings"
+python -c "from almtok.recipes.multitask.readings import main; main()" $TRAIN --count 6000 --out "$OUT/readings"
 
 # 2. Everything to codes, once.
 almtok tokenize $TRAIN "speech=$OUT/readings" --checkpoint "$CODEC" --loudness -20 --out "$OUT/tokens"

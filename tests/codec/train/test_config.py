@@ -33,8 +33,9 @@ def test_each_stage_has_the_losses_of_its_network() -> None:
         "autoregressive": 0.1,
         "commitment": 0.2,
         "latent": 0.5,
+        "pitch": 0.3,
     }
-    assert adapt(init_from="two").direct_weights == {}
+    assert adapt(init_from="two").direct_weights == {"pitch": 0.3}
     assert stage1(adversarial_start=-1).balanced_weights == {"time": 1.0, "mel": 1.0}
     assert not stage1(adversarial_start=-1).uses_discriminators
     assert stage1(weight_adversarial=0, weight_feature_matching=0).uses_discriminators is False
