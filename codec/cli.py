@@ -9,8 +9,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .shipped import DEFAULT
-
 if TYPE_CHECKING:
     from .config import ALMTokenizerConfig
     from .model import ALMTokenizer
@@ -30,7 +28,7 @@ def _register_encode(commands: Any) -> None:
         "encode",
         help="audio files to token files",
         description="Encode audio files; one token file (.safetensors) for each.",
-        epilog="example: almtok encode talk.wav music/ --out tokens/",
+        epilog="example: almtok encode talk.wav music/ --checkpoint runs/mine/model --out tokens/",
     )
     parser.add_argument("files", nargs="+", type=Path, help="audio files, or folders of them")
     _add_model(parser)
@@ -49,7 +47,7 @@ def _register_decode(commands: Any) -> None:
         "decode",
         help="token files to audio files",
         description="Decode token files written by 'almtok encode' with the same codec.",
-        epilog="example: almtok decode tokens/ --out wavs/",
+        epilog="example: almtok decode tokens/ --checkpoint runs/mine/model --out wavs/",
     )
     parser.add_argument("files", nargs="+", type=Path, help="token files, or folders of them")
     _add_model(parser)
@@ -78,10 +76,7 @@ def _register_plan(commands: Any) -> None:
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--checkpoint",
-        default=DEFAULT,
-        metavar="DIR",
-        help="codec folder, hub id, or %(default)s (default), which comes with almtok",
+        "--checkpoint", required=True, metavar="DIR", help="codec folder, or a hub id"
     )
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, mps")
 

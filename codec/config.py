@@ -27,7 +27,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         codebook_size=256, codebook_dim=96, prior_dim=128, patch_transformer_layers=1,
         codebook_decay=0.95,
     ),
-    # The shipped checkpoint: 11 M parameters, real time many times over on two CPU cores.
+    # For a CPU: 11 M parameters, real time many times over on two CPU cores.
     "mini": dict(
         strides=[8, 5, 4, 2], conv_channels=[1, 64, 128, 256, 256], hidden_size=256,
         encoder_layers=4, decoder_layers=6, num_attention_heads=4, attention_window=256,

@@ -31,7 +31,6 @@ from .patchify import build_patchify, build_unpatchify
 from .quantizer import ResidualQuantizer
 from .queries import num_queries
 from .query_coder import QueryDecoder, QueryEncoder
-from .shipped import find_checkpoint
 from .streaming import StepState, StreamDecoder, StreamEncoder
 from .tokens import AudioTokens
 from .transformer import Transformer
@@ -100,7 +99,7 @@ class ALMTokenizer(PreTrainedAudioTokenizerBase):
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> ALMTokenizer:
-        """Load a folder, a hub id or `"mini"`, which comes with almtok; in float32 by default.
+        """Load a folder or hub id; in float32 unless `dtype` says otherwise.
 
         Checkpoints may be stored in half precision to be small, but codes are best made in the
         precision that everybody has.
@@ -109,8 +108,6 @@ class ALMTokenizer(PreTrainedAudioTokenizerBase):
             ValueError: if weights are missing or left over: a codec half of chance would make
                 codes that mean nothing.
         """
-        if args:
-            args = (find_checkpoint(args[0], "codec"), *args[1:])
         wants_info = kwargs.pop("output_loading_info", False)
         kwargs.setdefault("dtype", torch.float32)
         model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)

@@ -40,8 +40,7 @@ def register(commands: Any) -> None:
         action="append",
         default=[],
         metavar="DIR",
-        help="our codec: folder, hub id, mini (comes with almtok) or a preset with random weights;"
-        " may be given again",
+        help="our codec: folder, hub id or preset (random weights); may be given again",
     )
     parser.add_argument(
         "--frames-per-query", type=int, nargs="+", metavar="W", help="evaluate at these rates"

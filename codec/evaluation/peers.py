@@ -19,7 +19,6 @@ import torch
 from ..config import PRESETS, ALMTokenizerConfig
 from ..model import ALMTokenizer
 from ..quiet import no_inner_bars
-from ..shipped import find_checkpoint
 from .classics import classic_coder
 from .coder import Coded, Coder, CoderUnavailable, Waveform, fit_length
 
@@ -250,8 +249,8 @@ def our_coder(
     device: str | torch.device = "cpu",
     seed: int = 0,
 ) -> OurCoder:
-    """A checkpoint (folder, hub id, shipped), or a preset with seeded random weights (for cost)."""
-    if checkpoint in PRESETS and find_checkpoint(checkpoint, "codec") == checkpoint:
+    """A checkpoint folder, a hub id, or a preset with seeded random weights (for cost only)."""
+    if checkpoint in PRESETS:
         torch.manual_seed(seed)
         model = ALMTokenizer(ALMTokenizerConfig.preset(checkpoint))
         name = f"{name} ({checkpoint}, random)"

@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...codec.shipped import DEFAULT
 from .config import TokenizeConfig
 
 if TYPE_CHECKING:
@@ -44,12 +43,7 @@ def register(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help="see below")
-    parser.add_argument(
-        "--checkpoint",
-        default=DEFAULT,
-        metavar="DIR",
-        help="codec folder, hub id, or %(default)s (default), which comes with almtok",
-    )
+    parser.add_argument("--checkpoint", metavar="DIR", help="codec folder, or a hub id")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of shards")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, mps")
     parser.add_argument(
@@ -101,8 +95,8 @@ def tokenize(options: argparse.Namespace) -> int:
 
         print(inspect_tokens(options.out).text())
         return 0
-    if not options.sources:
-        raise ValueError("give at least one source (or --report)")
+    if not options.sources or options.checkpoint is None:
+        raise ValueError("give at least one source and --checkpoint (or --report)")
     config = TokenizeConfig(
         **{name: getattr(options, name) for name in TokenizeConfig.__dataclass_fields__}
     )

@@ -2,11 +2,11 @@
 # One small language model for speech, sound and music, on codes of a trained codec: about an hour on two CPU cores.
 # Each line can be run alone and goes on where it was stopped. Say where the audio is, as sources of almtok
 # (docs/data.md), by words of the shell; speech, sounds and music need texts:
-#   TRAIN="speech=voices/ sound=noises/ music=tunes/" VALID="..." TEST="..." recipes/multitask/run.sh
+#   TRAIN="speech=voices/ sound=noises/ music=tunes/" VALID="..." TEST="..." CODEC=runs/codec/adapt/model recipes/multitask/run.sh
 set -euo pipefail
 : "${TRAIN:?sources to train on}" "${VALID:?held-out sources}" "${TEST:?sources to judge on}"
 OUT=${OUT:-runs/multitask}
-CODEC=${CODEC:-mini} # a folder, or the codec that comes with almtok
+: "${CODEC:?folder of a trained codec, such as runs/codec/adapt/model}"
 
 # 1. The texts of the corpus, read by a synthesiser: alignment and spelling cost no recordings.
 python -c "from almtok.recipes.multitask.readings import main; main()" $TRAIN --count 6000 --out "$OUT/readings"
