@@ -40,7 +40,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         ),
         codebook_size=256, depth_layers=2, depth_width=128, depth_heads=4,
     ),
-    # The shipped checkpoint: about 12 M parameters.
+    # For a CPU: about 12 M parameters.
     "mini": dict(
         backbone=dict(
             model_type="llama", vocab_size=1024, hidden_size=320, intermediate_size=864,

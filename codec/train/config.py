@@ -23,26 +23,13 @@ class CodecTrainConfig(RunConfig):
     The optimiser values are our defaults: the paper's own were not found (paper.md 5.4, D).
     """
 
-    FREE_FIELDS: ClassVar = frozenset(
-        {
-            "out",
-            "num_workers",
-            "log_every",
-            "checkpoint_every",
-            "checkpoint_minutes",
-            "keep",
-            "validate_every",
-            "validation_clips",
-            "tensorboard",
-            "progress",
-            "cache_dir",
-            "device",
-            "max_skips",
-            "alarm_usage",
-            "alarm_discriminator",
-            "alarm_after",
-        }
-    )
+    FREE_FIELDS: ClassVar = RunConfig.FREE_FIELDS | {
+        "validation_clips",
+        "cache_dir",
+        "alarm_usage",
+        "alarm_discriminator",
+        "alarm_after",
+    }
 
     # What is trained.
     stage: str = option(

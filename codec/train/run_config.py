@@ -39,11 +39,24 @@ class RunConfig:
     run folder may be continued with other values of these.
     """
 
-    FREE_FIELDS: ClassVar[frozenset[str]]
+    FREE_FIELDS: ClassVar[frozenset[str]] = frozenset(
+        {
+            "out",
+            "num_workers",
+            "log_every",
+            "checkpoint_every",
+            "checkpoint_minutes",
+            "keep",
+            "validate_every",
+            "tensorboard",
+            "progress",
+            "device",
+            "max_skips",
+        }
+    )
 
-    if (
-        TYPE_CHECKING
-    ):  # fields of every config, with its own defaults, help and place among the others
+    # Fields of every config, with defaults, help and a place among the others of its own.
+    if TYPE_CHECKING:
         steps: int
         schedule: str
         warmup_steps: int

@@ -21,25 +21,12 @@ class LMTrainingConfig(RunConfig):
     Steps, rates and sizes are our defaults: the paper's own are not known (paper.md 8, D).
     """
 
-    FREE_FIELDS: ClassVar = frozenset(
-        {
-            "out",
-            "num_workers",
-            "log_every",
-            "checkpoint_every",
-            "checkpoint_minutes",
-            "keep",
-            "validate_every",
-            "validation_items",
-            "samples",
-            "codec",
-            "tensorboard",
-            "progress",
-            "device",
-            "max_skips",
-            "merge",
-        }
-    )
+    FREE_FIELDS: ClassVar = RunConfig.FREE_FIELDS | {
+        "validation_items",
+        "samples",
+        "codec",
+        "merge",
+    }
 
     # What is trained.
     preset: str = option("mini", "size from scratch: tiny, mini, small")

@@ -92,7 +92,7 @@ def make(sources: Sequence[str], out: Path, count: int, seed: int) -> Path:
 
 
 def main() -> None:
-    """``python -m almtok.recipes.multitask.readings``."""
+    """Make readings as the command line asks, see the head of this file."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
