@@ -45,10 +45,10 @@ def stage2(out: str | Path, **changes: Any) -> train.CodecTrainConfig:
         "quantize_start": steps * 3 // 10,
         "balancer": False,
         "muon_lr": 6e-3,
+        "weight_latent": 0.1,  # a nearer target: a small budget cannot wait for mel
         "weight_spectrum": 1.0,  # queries that carry more than loudness
-        # UnPatchify by rule: see recipes/codec/recipe.py for these.
-        "weight_time": 0.0,
-        "mel": {"windows": [512, 1024, 2048], "mels": [24, 48, 160]},
+        # No code of this rate can say which noise it was, only its envelope.
+        "mel": {"windows": [256, 512, 1024, 2048], "mels": [16, 24, 40, 80]},
         "weight_masked": 0.0,
         "weight_commitment": 0.2,
         "weight_autoregressive": 0.01,  # more would pay for predictable codes with poorer ones
@@ -68,7 +68,6 @@ def evaluation(out: str | Path) -> list[str]:
 def _common(out: str | Path, stage: str, steps: int) -> dict[str, Any]:
     return {
         "preset": PRESET,
-        "model": {"unpatchify": "harmonic"},  # pitch in minutes, see codec/harmonic.py
         "data": [source(out, "train")],
         "validation_data": [source(out, "valid")],
         "cache_dir": str(Path(out, "cache")),
