@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .cache import RowCache, attends_fully, new_cache
 from .generation import GeneratedRow
+from .int8 import is_quantized
 from .model import AudioLM
 from .prompts import Prompt, pad_left
 from .vocabulary import Vocabulary
@@ -111,6 +112,8 @@ class Decoding:
                 f"compile=True needs a backbone whose layers see all rows, through 'sdpa'; this "
                 f"one attends by {attention!r}"
             )
+        if self.compiled and is_quantized(self.lm):
+            raise ValueError("compile=True and int8 weights do not go together: leave one out")
         kind = kind if attends_fully(config) or kind not in ("static", "dynamic") else "dynamic"
         self._cache = new_cache(config, kind, length, whole=self.compiled)
         # Where a later row may look: at its prompt, and at all that was written since.

@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..codec.train.checkpoint import CheckpointError
+from .int8 import is_quantized
 from .layouts import unknown
 from .model import AudioLM
 
@@ -82,6 +83,7 @@ def add_lora(lm: AudioLM, settings: LoraSettings | None = None, name: str = "def
         ValueError: the name is taken, or a target is no linear layer of the backbone.
     """
     settings = settings or LoraSettings()
+    _refuse_int8(lm)
     adapters = _adapters(lm)
     if name in adapters.by_name or not name.isidentifier():
         raise ValueError(
@@ -185,6 +187,7 @@ def load_adapter(lm: AudioLM, folder: str | os.PathLike[str], name: str = "defau
             break
     else:
         raise CheckpointError(f"{folder} holds no adapter: {CARD} is missing")
+    _refuse_int8(lm)
     card = json.loads((place / CARD).read_text(encoding="utf-8"))
     if card.get("format") != 1:
         raise CheckpointError(f"{place} has adapter format {card.get('format')}, this reads 1")
@@ -215,7 +218,11 @@ def merge_adapter(lm: AudioLM, name: str | None = None) -> AudioLM:
     """Make an adapter part of the model: a plain model again, that computes the same.
 
     All adapters are gone afterwards, and the base with them.
+
+    Raises:
+        ValueError: the model has weights of 8 bits.
     """
+    _refuse_int8(lm)
     adapters = _adapters(lm)
     use_adapter(lm, adapters.active if name is None else name)
     active = adapters.active
@@ -252,6 +259,22 @@ def base_fingerprint(lm: AudioLM) -> str:
         rounded = value.detach().cpu().to(torch.bfloat16).contiguous()
         digest.update(rounded.view(torch.int16).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def spare_modules(lm: AudioLM) -> list[nn.Module]:
+    """Tables and heads of the base and of adapters that are not used just now."""
+    adapters = lm.__dict__.get("_almtok_adapters")
+    if adapters is None:
+        return []
+    sets = [adapters.modules, *(one.modules for one in adapters.by_name.values())]
+    return [module for modules in sets for module in modules.values()]
+
+
+def _refuse_int8(lm: AudioLM) -> None:
+    if is_quantized(lm):
+        raise ValueError(
+            "this model has int8 weights: put adapters on, or merge them, before it is quantized"
+        )
 
 
 def _adapters(lm: AudioLM) -> _Adapters:

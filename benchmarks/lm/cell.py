@@ -105,8 +105,7 @@ def _kernels(cell: dict[str, Any]) -> dict[str, Any]:
     from torch import nn
 
     from almtok.codec.linear import Linear, unpacked
-
-    from .quantized import DynamicInt8Linear, Int8Linear
+    from almtok.lm.int8 import Int8Linear
 
     shape = BACKBONES[cell["size"]]
     wide, out = shape["hidden_size"], shape["intermediate_size"]
@@ -116,16 +115,12 @@ def _kernels(cell: dict[str, Any]) -> dict[str, Any]:
     makers: dict[str, tuple[Callable[[], nn.Module], torch.dtype]] = {
         "float32": (lambda: Linear(wide, out, bias=False), torch.float32),
         "bfloat16": (lambda: Linear(wide, out, bias=False, dtype=half), half),
-        "int8": (lambda: Int8Linear(nn.Linear(wide, out, bias=False, dtype=half)), half),
-        "int8 dynamic": (
-            lambda: DynamicInt8Linear(nn.Linear(wide, out, bias=False, dtype=half)),
-            half,
-        ),
+        "int8": (lambda: Int8Linear(nn.Linear(wide, out, bias=False)), torch.float32),
     }
     for name, (make, dtype) in makers.items():
         x = torch.randn(cell["batch"], 1, wide, dtype=dtype)
         maps = [make() for _ in range(count)]
-        width = {"float32": 4, "bfloat16": 2}.get(name, 1)
+        width = {"float32": 4, "bfloat16": 2, "int8": 1}[name]
         size = width * wide * out * count
         for packed in (True, False) if width > 1 else (True,):
             with contextlib.nullcontext() if packed else unpacked():

@@ -16,8 +16,8 @@ from torch import nn
 
 import almtok  # noqa: F401  (installs the torchaudio guard before transformers is loaded)
 from almtok.lm.cache import CACHE_ARGUMENT
+from almtok.lm.int8 import Int8Linear, quantize
 
-from .quantized import KINDS, quantize
 from .systems import BACKBONES, SYSTEMS, TOY_HEADS
 
 RATE = 6  # codec frames in a frame of codes: 12.5 Hz
@@ -67,8 +67,8 @@ def num_bytes(model: nn.Module) -> int:
     """Bytes of the weights that a call of all of a model reads; of tables only rows are read."""
     count = 0
     for module in model.modules():
-        if isinstance(module, tuple(KINDS.values())):
-            count += int(module.num_bytes)
+        if isinstance(module, Int8Linear):
+            count += module.num_bytes
         elif not isinstance(module, nn.Embedding):
             count += sum(p.numel() * p.element_size() for p in module.parameters(recurse=False))
     return count
@@ -94,9 +94,8 @@ def our_model(
     config = AudioLMConfig(backbone=dict(BACKBONES[size]), **fields)
     lm = _build(lambda: AudioLM(config), dtype)
     parameters = sum(p.numel() for p in lm.parameters())
-    if option in KINDS:
-        quantize(lm.backbone.get_decoder(), option)
-        quantize(lm.heads, option)
+    if option == "int8":
+        quantize(lm)
     # A row of the flattened layout is one code, so it takes one head.
     shares = config.num_codebooks if config.pattern == "flat" else 1
     run = _Generation(lm, option, batch, prompt, frames)
@@ -269,7 +268,7 @@ def build(cell: dict[str, Any]) -> Model:
     if cell["system"] not in SYSTEMS:
         raise ValueError(f"system must be one of {', '.join(SYSTEMS)}, got {cell['system']!r}")
     common = {
-        "dtype": getattr(torch, cell["dtype"]),
+        "dtype": getattr(torch, "float32" if cell["dtype"] == "int8" else cell["dtype"]),
         "batch": cell["batch"],
         "prompt": cell["prompt"],
         "frames": cell["frames"],

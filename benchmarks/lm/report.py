@@ -7,9 +7,9 @@ from typing import Any
 
 from .plan import Cell
 from .systems import SYSTEMS
-from .targets import CODEC, Rows, check_targets
+from .targets import CODEC, FAST, Rows, check_targets
 
-_SHORT = {"bfloat16": "bf16", "float32": "fp32"}
+_SHORT = {"bfloat16": "bf16", "float32": "fp32", "int8": "int8"}
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -73,7 +73,7 @@ def _options(rows: Rows) -> str:
     found = [row for row in rows.of_kind("lm") if row["system"] == "depth"]
     batches = sorted({row["batch"] for row in found if row["option"] != "packed"})
     for batch in batches:
-        turn = [row for row in found if row["batch"] == batch and row["dtype"] == "bfloat16"]
+        turn = [row for row in found if row["batch"] == batch and row["dtype"] in FAST]
         # The usual way was measured twice; the second time beside its options.
         usual = [row for row in turn if row["option"] == "packed"][-1:]
         for row in [*usual, *(row for row in turn if row["option"] != "packed")]:
@@ -89,7 +89,7 @@ def _options(rows: Rows) -> str:
                 "" if share is None else f"{100 * share:.0f}",
                 f"{row['mb_peak']}",
             ])  # fmt: skip
-    head = ["depth, bf16", "ms per step", "language model", "with codec", "gain",
+    head = ["depth, bf16 or int8", "ms per step", "language model", "with codec", "gain",
             "% of bandwidth", "peak MB"]  # fmt: skip
     return _table(head, out)
 

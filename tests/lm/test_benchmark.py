@@ -114,12 +114,12 @@ def test_one_real_cell_of_each_kind():
         assert row["main_bytes"] == rows["flat"]["main_bytes"]
     # One row of the flattened layout takes one head: 64 x 17 numbers of two bytes.
     assert rows["flat"]["heads_bytes"] == 2 * 64 * 17
-    half = cell.run(model | {"system": "depth", "option": "int8 dynamic"})
+    half = cell.run(model | {"system": "depth", "option": "int8", "dtype": "int8"})
     assert half["main_bytes"] < 0.6 * rows["depth"]["main_bytes"]
-    for option in ("plain", "dynamic cache", "int8"):
+    for option in ("plain", "dynamic cache"):
         assert cell.run(model | {"system": "depth", "option": option})["rtf"] > 0
     kernels = cell.run(common | {"kind": "kernels", "batch": 1})["kernels"]
-    assert set(kernels) >= {"float32", "bfloat16", "int8", "int8 dynamic"}
+    assert set(kernels) >= {"float32", "bfloat16", "int8"}
     assert cell.run(common | {"kind": "codec", "system": "tiny", "batch": 1, "seconds": 0.5})["rtf"]
 
 
