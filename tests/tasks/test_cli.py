@@ -42,6 +42,11 @@ def test_text_to_file_to_text(almtok, tmp_path):
     assert almtok("asr", tmp_path / "a.wav").out == FIRST + "\n"
 
 
+def test_weights_of_8_bits_say_the_same(almtok, tmp_path):
+    almtok("tts", FIRST, "--out", tmp_path / "a.wav", "--dtype", "int8", *EXACT)
+    assert almtok("asr", tmp_path / "a.wav", "--dtype", "int8").out == FIRST + "\n"
+
+
 @pytest.mark.parametrize("suffix", ["flac", "ogg"])
 def test_other_formats(almtok, tmp_path, suffix):
     almtok("tts", FIRST, "--out", tmp_path / f"a.{suffix}", *EXACT)

@@ -16,7 +16,7 @@ from almtok.lm.lora import load_adapter
 from almtok.lm.model import AudioLM
 from almtok.lm.processor import AudioLMProcessor
 from almtok.lm.text.tokenizer import train_tokenizer
-from almtok.lm.train import LMTrainingConfig, finetune
+from almtok.lm.train import LMTrainingConfig, finetune, run
 from almtok.lm.train.corpus import choose, held_out, read_info, training_batches
 from almtok.lm.train.run import train_lm
 from almtok.lm.train.start import build_start
@@ -190,3 +190,25 @@ def test_the_deepspeed_file_is_one() -> None:
     values = json.loads((files("almtok.lm.train") / "deepspeed.json").read_text())
     assert values["zero_optimization"]["stage"] == 2
     assert values["gradient_accumulation_steps"] == "auto"
+
+
+def test_short_rows_in_bf16_on_a_cpu_attend_by_plain_operations(
+    toy_config: Callable[..., LMTrainingConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds, losses = [], []
+    seen = run.AudioLMTrainer.train
+
+    def train(self: Any) -> Any:
+        kinds.append(self.model.config.backbone._attn_implementation)
+        return seen(self)
+
+    monkeypatch.setattr(run.AudioLMTrainer, "train", train)
+    for name, seconds in (("plain", 12.0), ("fused", None)):
+        place = str(tmp_path / name)
+        config = toy_config(precision="bf16", max_seconds=seconds, out=place, condition_dropout=0.0)
+        result = train_lm(config, get_task)
+        losses.append(result.loss)
+        saved = AudioLM.from_pretrained(result.model)
+        assert saved.config.backbone._attn_implementation == "sdpa"
+    assert kinds == ["eager", "sdpa"]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
