@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .codec import _torchaudio_guard
 
 if TYPE_CHECKING:
-    from .codec import ALMTokenizer, ALMTokenizerConfig, AudioTokens
+    from .codec import ALMTokenizer, ALMTokenizerConfig, AudioTokens, shipped
     from .lm import AudioLM, AudioLMConfig, AudioLMProcessor
 
 __version__ = "0.1.0"
@@ -20,6 +20,7 @@ __all__ = [
     "AudioLMProcessor",
     "AudioTokens",
     "__version__",
+    "shipped",
 ]
 
 # Before anything can import torchaudio or transformers: see the guard's own words.

@@ -11,9 +11,10 @@ from .lazy import lazy_names
 if TYPE_CHECKING:
     from .config import ALMTokenizerConfig
     from .model import ALMTokenizer
+    from .shipped import shipped
     from .tokens import AudioTokens
 
-__all__ = ["ALMTokenizer", "ALMTokenizerConfig", "AudioTokens"]
+__all__ = ["ALMTokenizer", "ALMTokenizerConfig", "AudioTokens", "shipped"]
 
 # Each of these loads torch and transformers.
 __getattr__, __dir__ = lazy_names(
@@ -21,6 +22,7 @@ __getattr__, __dir__ = lazy_names(
     {
         ".config": ("ALMTokenizerConfig",),
         ".model": ("ALMTokenizer",),
+        ".shipped": ("shipped",),
         ".tokens": ("AudioTokens",),
     },
 )

@@ -76,7 +76,9 @@ def _register_plan(commands: Any) -> None:
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--checkpoint", required=True, metavar="DIR", help="codec folder, or a hub id"
+        "--checkpoint",
+        metavar="DIR",
+        help="codec folder, or a hub id (default: the codec that comes with almtok)",
     )
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, mps")
 
@@ -152,9 +154,11 @@ def _config(codec: str) -> "ALMTokenizerConfig":
 def _load(options: argparse.Namespace) -> "ALMTokenizer":
     from .model import ALMTokenizer
     from .quiet import no_inner_bars
+    from .shipped import shipped
 
+    place = options.checkpoint or shipped() / "codec"
     with no_inner_bars():  # a second's loading needs none; the files have their own
-        return ALMTokenizer.from_pretrained(options.checkpoint).eval().to(options.device)
+        return ALMTokenizer.from_pretrained(place).eval().to(options.device)
 
 
 def _collect(given: list[Path], suffixes: Collection[str]) -> list[Path]:

@@ -155,6 +155,7 @@ def wheel(tmp_path_factory, quiet_environment) -> Path:
 def test_the_wheel_holds_exactly_the_library(wheel):
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert "almtok/py.typed" in names
+    assert "almtok/checkpoints/mini/codec/model.safetensors" in names
     code = {name for name in names if name.endswith(".py")}
     expected = {
         f"almtok/{file.relative_to(ROOT).as_posix()}"

@@ -43,7 +43,11 @@ def register(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help="see below")
-    parser.add_argument("--checkpoint", metavar="DIR", help="codec folder, or a hub id")
+    parser.add_argument(
+        "--checkpoint",
+        metavar="DIR",
+        help="codec folder, or a hub id (default: the codec that comes with almtok)",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of shards")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, mps")
     parser.add_argument(
@@ -95,8 +99,8 @@ def tokenize(options: argparse.Namespace) -> int:
 
         print(inspect_tokens(options.out).text())
         return 0
-    if not options.sources or options.checkpoint is None:
-        raise ValueError("give at least one source and --checkpoint (or --report)")
+    if not options.sources:
+        raise ValueError("give at least one source (or --report)")
     config = TokenizeConfig(
         **{name: getattr(options, name) for name in TokenizeConfig.__dataclass_fields__}
     )
@@ -106,10 +110,11 @@ def tokenize(options: argparse.Namespace) -> int:
 def _tokenize(options: argparse.Namespace, config: TokenizeConfig) -> int:
     from accelerate import PartialState
 
+    from ...codec.shipped import shipped
     from .report import REPORT_FILE, inspect_tokens
     from .tokenize import tokenize_corpus
 
-    codec = _load(options.checkpoint, options.device)
+    codec = _load(options.checkpoint or shipped() / "codec", options.device)
     tokenize_corpus(
         options.sources,
         codec,
@@ -129,7 +134,7 @@ def _tokenize(options: argparse.Namespace, config: TokenizeConfig) -> int:
     return 0
 
 
-def _load(checkpoint: str, device: str) -> ALMTokenizer:
+def _load(checkpoint: str | Path, device: str) -> ALMTokenizer:
     import os
 
     from transformers.utils import logging

@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 import torch
 
+from almtok.__main__ import main
 from almtok.codec.audio import read_audio
 from almtok.codec.evaluation.pitch import pitch_curve
 from almtok.codec.model import ALMTokenizer
+from almtok.codec.shipped import shipped
+from almtok.codec.tokens import AudioTokens
 
 RATE = 24_000
 FIXTURES = Path(__file__).parent / "fixtures"
-MINI = Path(__file__).resolve().parents[2] / "checkpoints/mini"
+MINI = shipped()
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +56,17 @@ def test_its_voice_keeps_the_pitch_and_the_level(codec, voice):
     assert both.sum() > 100
     assert np.median(np.abs(1200 * np.log2(spoken.hz[both] / said.hz[both]))) < 60
     assert 0.7 < float(heard.std() / voice.std()) < 1.2
+
+
+def test_it_is_found_without_a_path(tmp_path, codec):
+    sound = str(FIXTURES / "kathleen_a0119.flac")
+    assert main(["encode", sound, "--out", str(tmp_path)]) == 0
+    tokens = AudioTokens.load(tmp_path / "kathleen_a0119.safetensors")
+    assert tokens.fingerprint == codec.fingerprint
+    assert main(["decode", str(tmp_path), "--out", str(tmp_path)]) == 0
+    assert len(read_audio(tmp_path / "kathleen_a0119.wav", RATE)) == tokens.num_samples
+
+
+def test_an_unknown_name_is_told_with_those_there_are():
+    with pytest.raises(ValueError, match="no checkpoint 'maxi' .* there is: mini"):
+        shipped("maxi")

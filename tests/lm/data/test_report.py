@@ -48,7 +48,7 @@ def test_command_describes_a_folder(make, tmp_path, capsys):
 
 def test_command_says_what_is_missing(make, tmp_path, capsys):
     assert main(["tokenize", "--out", str(tmp_path)]) == 1
-    assert "at least one source and --checkpoint" in capsys.readouterr().err
+    assert "at least one source (or --report)" in capsys.readouterr().err
     assert main(["tokenize", "--report", "--out", str(tmp_path)]) == 1
     assert "holds no token shards" in capsys.readouterr().err
 
