@@ -11,6 +11,7 @@ from typing import Any
 
 from . import __version__
 from .codec import cli as codec
+from .codec import doctor
 from .codec.evaluation import cli as codec_evaluation
 from .codec.priors import cli as codec_priors
 from .codec.train import cli as codec_train
@@ -23,6 +24,7 @@ from .tasks import cli as tasks
 EXAMPLES = """\
 examples:
   almtok demo                                      a tiny codec, trained and judged in minutes
+  almtok doctor                                    is this machine in order?
   almtok plan                                      size, cost and bit rate of every preset
   almtok prior --data speech=voices/ sound=noises/ --out prior.safetensors
   almtok train codec --help                        train on your own folder of audio
@@ -54,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     demo.register(commands)
+    doctor.register(commands)
     codec.register(commands)
     codec_priors.register(commands)
     lm_data.register(commands)

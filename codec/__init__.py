@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from .lazy import lazy_names
 
 if TYPE_CHECKING:
+    from .checkpoints import shipped
     from .config import ALMTokenizerConfig
     from .model import ALMTokenizer
-    from .shipped import shipped
     from .tokens import AudioTokens
 
 __all__ = ["ALMTokenizer", "ALMTokenizerConfig", "AudioTokens", "shipped"]
@@ -22,7 +22,7 @@ __getattr__, __dir__ = lazy_names(
     {
         ".config": ("ALMTokenizerConfig",),
         ".model": ("ALMTokenizer",),
-        ".shipped": ("shipped",),
+        ".checkpoints": ("shipped",),
         ".tokens": ("AudioTokens",),
     },
 )

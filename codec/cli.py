@@ -152,9 +152,9 @@ def _config(codec: str) -> "ALMTokenizerConfig":
 
 
 def _load(options: argparse.Namespace) -> "ALMTokenizer":
+    from .checkpoints import shipped
     from .model import ALMTokenizer
     from .quiet import no_inner_bars
-    from .shipped import shipped
 
     place = options.checkpoint or shipped() / "codec"
     with no_inner_bars():  # a second's loading needs none; the files have their own

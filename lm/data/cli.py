@@ -110,7 +110,7 @@ def tokenize(options: argparse.Namespace) -> int:
 def _tokenize(options: argparse.Namespace, config: TokenizeConfig) -> int:
     from accelerate import PartialState
 
-    from ...codec.shipped import shipped
+    from ...codec.checkpoints import shipped
     from .report import REPORT_FILE, inspect_tokens
     from .tokenize import tokenize_corpus
 

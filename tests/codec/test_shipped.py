@@ -9,9 +9,9 @@ import torch
 
 from almtok.__main__ import main
 from almtok.codec.audio import read_audio
+from almtok.codec.checkpoints import shipped
 from almtok.codec.evaluation.pitch import pitch_curve
 from almtok.codec.model import ALMTokenizer
-from almtok.codec.shipped import shipped
 from almtok.codec.tokens import AudioTokens
 
 RATE = 24_000

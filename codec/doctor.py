@@ -1,0 +1,280 @@
+"""``almtok doctor``: what this machine has, what works, and what would make it better.
+
+Nothing heavy is imported before a check asks for it, and a check that fails is a finding, not an
+end: a broken installation is what this command is for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+EXTRAS = {
+    "train": "TensorBoard: curves and samples of a training",
+    "eval": "PESQ, STOI, WER, an independent recogniser, plots",
+    "tts": "a speech synthesiser with voices: the embedded corpus, readings",
+    "torchcodec": "m4a and video files (needs the system's FFmpeg)",
+}
+_MEBIBYTE = 2**20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: what was looked at, what was found, and what to do about it."""
+
+    part: str
+    name: str
+    found: str
+    state: Literal["ok", "note", "bad"] = "ok"
+    advice: str = ""
+
+    def __str__(self) -> str:
+        mark = {"ok": "   ok ", "note": " note ", "bad": "  BAD "}[self.state]
+        advice = f"\n{'':36}-> {self.advice}" if self.advice else ""
+        return f"{mark} {self.name:<28} {self.found}{advice}"
+
+
+def examine(folder: Path) -> Iterator[Finding]:
+    """Run every check; `folder` is where the disk is measured."""
+    checks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
+        ("packages", _packages),
+        ("audio", _audio),
+        ("devices", _devices),
+        ("quantizer", _quantizer),
+        ("checkpoint", _checkpoint),
+        ("disk", lambda: _disk(folder)),
+        ("extras", _extras),
+    )
+    for part, check in checks:
+        try:
+            yield from check()
+        except Exception as error:  # whatever it is, it is what the user came to learn
+            words = " ".join(str(error).split())[:200]
+            yield Finding(part, part, f"{type(error).__name__}: {words}", "bad")
+
+
+def _packages() -> Iterator[Finding]:
+    place = Path(__file__).parents[1]
+    yield Finding(
+        "packages", "almtok", f"{importlib.metadata.version('almtok')} in {place}, Python "
+        f"{platform.python_version()}, {platform.system()} {platform.machine()}"
+    )  # fmt: skip
+    for requirement, extra in _requirements():
+        if extra is None:
+            yield _installed("packages", requirement, missing="bad")
+
+
+def _requirements() -> Iterator[tuple[Any, str | None]]:
+    """Requirements of almtok, and the extra that each belongs to."""
+    from packaging.requirements import Requirement
+
+    for line in importlib.metadata.requires("almtok") or ():
+        requirement = Requirement(line)
+        marker = str(requirement.marker or "")
+        yield requirement, marker.rpartition("extra == ")[2].strip("\"'") or None
+
+
+def _installed(part: str, requirement: Any, missing: Literal["note", "bad"]) -> Finding:
+    try:
+        version = importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(part, requirement.name, "not installed", missing)
+    if requirement.specifier.contains(version, prereleases=True):
+        return Finding(part, requirement.name, version)
+    advice = f"pip install '{requirement.name}{requirement.specifier}'"
+    return Finding(part, requirement.name, f"{version}; tested are {requirement.specifier}", "bad",
+                   advice)  # fmt: skip
+
+
+def _audio() -> Iterator[Finding]:
+    """Write and read a second of every format."""
+    import numpy as np
+    import soundfile
+
+    from .audio import read_audio, write_audio
+
+    yield Finding("audio", "libsndfile", soundfile.__libsndfile_version__)
+    wav = (0.1 * np.sin(2 * np.pi * 220 * np.arange(24_000) / 24_000)).astype(np.float32)
+    works, fails = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in ("wav", "flac", "ogg", "opus", "mp3"):
+            try:
+                write_audio(Path(folder, f"a.{suffix}"), wav, 24_000)
+                read_audio(Path(folder, f"a.{suffix}"), 16_000)
+                works.append(suffix)
+            except Exception as error:
+                fails.append(f"{suffix} ({type(error).__name__})")
+    yield Finding("audio", "written, read, resampled", " ".join(works), "ok" if works else "bad")
+    if fails:
+        yield Finding("audio", "not here", ", ".join(fails), "note", "pip install -U soundfile")
+
+
+def _devices() -> Iterator[Finding]:
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    skills = [torch.backends.cpu.get_cpu_capability()]
+    skills += ["bfloat16"] if torch.ops.mkldnn._is_mkldnn_bf16_supported() else []
+    skills += ["VNNI (int8)"] if torch.cpu._is_vnni_supported() else []
+    yield Finding(
+        "devices", "cpu", f"{cores} cores, torch takes {torch.get_num_threads()}, {_memory()}; "
+        + ", ".join(skills)
+    )  # fmt: skip
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load > 0.5:
+        advice = "times below say little; OMP_WAIT_POLICY=passive helps beside other work"
+        yield Finding("devices", "other work", f"{load:.1f} cores at work", "note", advice)
+    for number in range(torch.cuda.device_count()):
+        facts = torch.cuda.get_device_properties(number)
+        size = facts.total_memory / 2**30
+        yield Finding("devices", f"cuda:{number}", f"{facts.name}, {size:.0f} GiB")
+    if torch.backends.mps.is_available():
+        yield Finding("devices", "mps", "available")
+    if not torch.cuda.is_available() and not torch.backends.mps.is_available():
+        built = torch.version.cuda
+        advice = (
+            "the driver is missing or too old" if built and Path("/dev/nvidia0").exists() else ""
+        )
+        yield Finding("devices", "accelerator", "none: everything runs on the CPU", "note", advice)
+
+
+def _memory() -> str:
+    names = ("SC_PHYS_PAGES", "SC_AVPHYS_PAGES", "SC_PAGE_SIZE")
+    if not all(name in os.sysconf_names for name in names):
+        return "memory unknown"
+    whole, free, page = (os.sysconf(name) for name in names)
+    return f"{whole * page / 2**30:.0f} GiB of memory ({free * page / 2**30:.0f} free)"
+
+
+def _quantizer() -> Iterator[Finding]:
+    """On each device: the nearest entries, as a search in float64 finds them."""
+    import torch
+
+    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    devices += ["mps"] if torch.backends.mps.is_available() else []
+    model, queries, wanted = _known_codes()
+    for device in devices:
+        came = model.to(device).quantize(queries.to(device)).cpu()
+        share = float((came == wanted).float().mean())
+        good = share > 0.999
+        yield Finding(
+            "quantizer", device, f"{100 * share:.2f} % of {wanted.numel()} codes as in float64",
+            "ok" if good else "bad", "" if good else "do not encode on this device",
+        )  # fmt: skip
+
+
+def _known_codes() -> tuple[Any, Any, Any]:
+    """A small quantizer, queries `[1, Q, D]`, and their codes `[1, K, Q]` by plain search."""
+    import torch
+
+    from .config import ALMTokenizerConfig
+    from .quantizer import ResidualQuantizer
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = ALMTokenizerConfig.preset("tiny", prior_codebooks="none")
+        model = ResidualQuantizer(config).eval()
+        model.start(torch.randn(4 * config.codebook_size, config.hidden_size))
+        queries = torch.randn(1, 200, config.hidden_size)
+    residual, codes = queries[0].double(), []
+    every = torch.arange(config.codebook_size)
+    for layer in model.layers:
+        entries = layer.decode(every).detach().double()
+        code = torch.cdist(residual, entries).argmin(dim=1)
+        residual = residual - entries[code]
+        codes.append(code)
+    return model, queries, torch.stack(codes)[None]
+
+
+def _checkpoint() -> Iterator[Finding]:
+    """What comes with almtok: one second through it and back, and how long that takes."""
+    import torch
+
+    from .checkpoints import shipped
+    from .model import ALMTokenizer
+    from .quiet import no_inner_bars
+
+    with no_inner_bars():
+        codec = ALMTokenizer.from_pretrained(shipped() / "codec").eval()
+    wav = 0.05 * torch.randn(10 * codec.sample_rate)
+    codec.detokenize(codec.tokenize(wav))  # weights are packed once
+    start = time.perf_counter()
+    tokens = codec.tokenize(wav)
+    middle = time.perf_counter()
+    codec.detokenize(tokens)
+    times = (middle - start) / 10, (time.perf_counter() - middle) / 10
+    yield Finding(
+        "checkpoint", "mini/codec", f"{codec.fingerprint}; a second of audio is encoded in "
+        f"{1000 * times[0]:.0f} ms and decoded in {1000 * times[1]:.0f} ms"
+    )  # fmt: skip
+
+
+def _disk(folder: Path) -> Iterator[Finding]:
+    """Write, sync and remove 64 MiB."""
+    import shutil
+
+    free = shutil.disk_usage(folder).free / 2**30
+    block = os.urandom(_MEBIBYTE)
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        start = time.perf_counter()
+        for _ in range(64):
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+        speed = 64 / (time.perf_counter() - start)
+    low = free < 5
+    yield Finding(
+        "disk", str(folder), f"{free:.0f} GiB free, written at {speed:.0f} MiB/s",
+        "note" if low else "ok", "a training keeps several checkpoints" if low else "",
+    )  # fmt: skip
+
+
+def _extras() -> Iterator[Finding]:
+    missing: dict[str, list[str]] = {}
+    for requirement, extra in _requirements():
+        if extra in EXTRAS:
+            known = missing.setdefault(extra, [])
+            if _installed("extras", requirement, missing="note").state != "ok":
+                known.append(requirement.name)
+    for extra, names in missing.items():
+        advice = f"pip install 'almtok[{extra}]'" if names else ""
+        found = f"without {', '.join(names)}: no {EXTRAS[extra]}" if names else EXTRAS[extra]
+        yield Finding("extras", extra, found, "note" if names else "ok", advice)
+
+
+def register(commands: Any) -> None:
+    """Add ``doctor`` to the sub-parsers of ``almtok``."""
+    parser = commands.add_parser(
+        "doctor",
+        help="what this machine has, and what is wrong with it",
+        description="Look at packages, audio, devices, the quantizer on each, the disk and extras.",
+        epilog="The exit status is 1 if something is bad. example: almtok doctor --disk /data",
+    )
+    parser.add_argument("--disk", type=Path, default=Path("."), metavar="DIR", help="measure there")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run ``almtok doctor``."""
+    part, bad = "", 0
+    for finding in examine(options.disk):
+        if options.json:
+            print(json.dumps(asdict(finding)), flush=True)
+        else:
+            if finding.part != part:
+                print(f"\n{finding.part}")
+            print(finding, flush=True)
+        part, bad = finding.part, bad + (finding.state == "bad")
+    if not options.json:
+        print(f"\n{bad} bad" if bad else "\nnothing is bad")
+    return 1 if bad else 0
