@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..codec.audio import as_waveform, read_audio, resample, to_mono
 from ..codec.config import ALMTokenizerConfig
+from ..codec.data.levels import bring_to, measure_levels
 from ..codec.model import ALMTokenizer
 from ..codec.tokens import AudioTokens
 from .config import AudioLMConfig
@@ -123,7 +124,7 @@ class AudioInput:
         wav = self._waveform(audio, sampling_rate)
         if voice:
             _check_voice(wav.numel() / self.codec.sample_rate, wav)
-        return self.codec.tokenize(wav, frames_per_query=frames_per_query)
+        return self.codec.tokenize(self._levelled(wav), frames_per_query=frames_per_query)
 
     def of_codes(self, codes: Tensor, frames_per_query: int) -> AudioTokens:
         """Codes `[K, Q]` that a model has made, as tokens: whole windows of its codec."""
@@ -157,6 +158,14 @@ class AudioInput:
             raise ValueError("the audio has no samples")
         mono = as_waveform(samples) if samples.ndim == 1 else to_mono(as_waveforms(samples))
         return torch.from_numpy(resample(mono, sampling_rate or rate, rate))
+
+    def _levelled(self, wav: Tensor) -> Tensor:
+        """At the level that the model was trained at, as `almtok tokenize --loudness` does it."""
+        wanted, samples = self.config.loudness_dbfs, wav.numpy()
+        if wanted is None or not samples.any():
+            return wav
+        active = measure_levels(samples, self.codec.sample_rate).active_dbfs
+        return torch.from_numpy(bring_to(wanted, samples, active))
 
     def _check_tokens(self, tokens: AudioTokens, frames_per_query: int) -> None:
         expected = self.fingerprint

@@ -90,6 +90,9 @@ class AudioLMConfig(PreTrainedConfig):
     # What the control tokens mean: names by place, and the codec that the codes belong to
     tasks: list[str] | tuple[str, ...] = TASKS
     codec_fingerprint: str | None = None
+    # Level (RMS of active frames, dBFS) of the recordings that it learned from: what it is given
+    # later is brought to it too. None: nothing is.
+    loudness_dbfs: float | None = None
     initializer_range: float = 0.02  # D
 
     @classmethod

@@ -11,6 +11,9 @@ FRAME_SECONDS = 0.05
 # Frames this far below the loudest do not count as active: pauses must not lower speech's level.
 ACTIVE_RANGE_DB = 30.0
 FLOOR_DBFS = -140.0
+# A quiet recording is not raised by more than this, nor above this peak.
+MAX_GAIN_DB = 30.0
+PEAK_LIMIT = 0.99
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,19 @@ def measure_levels(wav: Waveform, sample_rate: int) -> Levels:
     power = np.add.reduceat(squares, np.arange(0, len(wav), frame)) / frame  # [frames]
     active = power[power >= power.max() * 10 ** (-ACTIVE_RANGE_DB / 10)]
     return Levels(_decibels(power.max()), _decibels(active.mean()))
+
+
+def bring_to(level_dbfs: float, wav: Waveform, active_dbfs: float) -> Waveform:
+    """A waveform `[S]` at another level.
+
+    Args:
+        level_dbfs: wanted RMS of the active frames.
+        wav: with at least one sample that is not 0.
+        active_dbfs: RMS of the active frames as they are, of :func:`measure_levels`.
+    """
+    gain = 10 ** (min(level_dbfs - active_dbfs, MAX_GAIN_DB) / 20)
+    peak = float(np.abs(wav).max()) * gain
+    return wav * np.float32(gain * min(1.0, PEAK_LIMIT / peak))
 
 
 def _decibels(power: float) -> float:

@@ -7,18 +7,13 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
-
 from ...codec.audio import AudioError, Waveform, read_audio
-from ...codec.data.levels import measure_levels
+from ...codec.data.levels import bring_to, measure_levels
 from ...codec.data.reader import EntryReader
 from ...codec.data.report import Skipped
 from .config import TokenizeConfig
 from .recordings import Recording
 
-# A quiet recording is not raised by more than this, nor above this peak: as in the codec's data.
-_MAX_GAIN_DB = 30.0
-_PEAK_LIMIT = 0.99
 # Decoded past the longest allowed: enough to see that a file is longer.
 _BEYOND_SECONDS = 0.1
 
@@ -122,11 +117,5 @@ def _check(
         detail = f"loudest 50 ms at {levels.loudest_dbfs:.0f} dBFS, at least {config.silence_dbfs}"
         return reject("silent", detail)
     if config.loudness_dbfs is not None:
-        wav = _brought_to(config.loudness_dbfs, wav, levels.active_dbfs)
+        wav = bring_to(config.loudness_dbfs, wav, levels.active_dbfs)
     return Clip(place, recording, wav)
-
-
-def _brought_to(level_dbfs: float, wav: Waveform, active_dbfs: float) -> Waveform:
-    gain = 10 ** (min(level_dbfs - active_dbfs, _MAX_GAIN_DB) / 20)
-    peak = float(np.abs(wav).max()) * gain
-    return wav * np.float32(gain * min(1.0, _PEAK_LIMIT / peak))

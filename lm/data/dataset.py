@@ -198,6 +198,11 @@ def read_infos(paths: Sequence[Path], fingerprint: str | None) -> list[ShardInfo
                 f"tokens of two codecs cannot be mixed: {paths[0]} was made by codec"
                 f" {infos[0].fingerprint}, {path} by codec {info.fingerprint}"
             )
+        if info.loudness_dbfs != infos[0].loudness_dbfs:
+            raise ValueError(
+                f"recordings of two levels cannot be mixed: {paths[0]} was made with --loudness"
+                f" {infos[0].loudness_dbfs}, {path} with {info.loudness_dbfs}"
+            )
     return infos
 
 

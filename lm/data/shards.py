@@ -63,6 +63,7 @@ class ShardInfo:
     codebook_size: int
     rows: int = 0
     skipped: tuple[Skipped, ...] = ()
+    loudness_dbfs: float | None = None  # level of all recordings; None: each as it was
     codes_sha256: str = ""
     labels_sha256: str = ""
     format: str = FORMAT

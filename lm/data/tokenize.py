@@ -150,6 +150,7 @@ def make_plan(
         first=0,
         last=0,
         fingerprint=codec.fingerprint,
+        loudness_dbfs=config.loudness_dbfs,
         sample_rate=codec.sample_rate,
         num_codebooks=codec.num_codebooks,
         codebook_size=codec.codebook_size,

@@ -57,6 +57,7 @@ def build_start(
         "num_codebooks": info.num_codebooks,
         "codebook_size": info.codebook_size,
         "codec_fingerprint": info.fingerprint,
+        "loudness_dbfs": info.loudness_dbfs,
     }
     for name, value in codec.items():
         if config.model.get(name, value) != value:
@@ -100,6 +101,10 @@ def model_folder(source: str) -> str:
     raise CheckpointError(f"no language model to begin from: {source} holds none")
 
 
+def _level(dbfs: float | None) -> str:
+    return "the levels they came with" if dbfs is None else f"{dbfs:g} dBFS"
+
+
 def _from_ours(
     config: LMTrainingConfig, source: str, info: ShardInfo, task_names: Iterable[str]
 ) -> Start:
@@ -117,7 +122,13 @@ def _from_ours(
             f"{source} speaks the codes of codec {known.codec_fingerprint}, the tokens were made by"
             f" codec {info.fingerprint}: their codes do not mean the same sounds"
         )
+    if known.codec_fingerprint is not None and known.loudness_dbfs != info.loudness_dbfs:
+        raise ValueError(
+            f"{source} learned from recordings at {_level(known.loudness_dbfs)}, these tokens are"
+            f" at {_level(info.loudness_dbfs)}: see 'almtok tokenize --loudness'"
+        )
     known.codec_fingerprint = info.fingerprint
+    known.loudness_dbfs = info.loudness_dbfs
     for name, value in config.model.items():
         if name not in ("first_codebook_weight", "text_weight", "condition_dropout"):
             raise ValueError(f"{source} is a model already: its {name} cannot be changed")

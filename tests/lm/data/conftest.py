@@ -60,6 +60,7 @@ class Maker:
         size: int = 16,
         books: int = 3,
         w: int = 6,
+        loudness: float | None = None,
     ) -> Path:
         """Shards of random codes, without a codec; a row may say frames and any label."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -78,6 +79,7 @@ class Maker:
             info = ShardInfo(
                 plan="p", number=number, first=first, last=first + len(encoded),
                 fingerprint=fingerprint, sample_rate=RATE, num_codebooks=books, codebook_size=size,
+                loudness_dbfs=loudness,
             )  # fmt: skip
             write_shard(folder, info, encoded, w)
         return folder

@@ -11,6 +11,8 @@ import soundfile
 import torch
 
 from almtok.codec.audio import read_audio
+from almtok.lm.audio_input import AudioInput
+from almtok.lm.config import AudioLMConfig
 from almtok.lm.data import TokenDataset, TokenizeConfig, tokenize_corpus
 from almtok.lm.data.shards import read_info, shard_path
 
@@ -186,6 +188,32 @@ def test_loudness_changes_the_plan_and_the_codes(corpus, codec, config, tmp_path
     assert not torch.equal(TokenDataset(tmp_path)[0].codes, codec.tokenize(wav, 24_000).codes)
     with pytest.raises(ValueError, match="other sources or options"):
         run(codec, f"{corpus}:valid", tmp_path, config)
+
+
+def test_what_a_model_is_given_later_is_at_the_level_of_its_training(
+    corpus, codec, config, tmp_path
+):
+    """The same codes from the shard, from the file, and from the file at another level."""
+    run(codec, f"{corpus}:valid", tmp_path, replaced(config, loudness_dbfs=-40.0))
+    (info,) = {read_info(path).loudness_dbfs for path in tmp_path.glob("*.parquet")}
+    row, wav = TokenDataset(tmp_path)[0], torch.from_numpy(read_audio(corpus / "04.wav", 24_000))
+    lm = AudioLMConfig.preset(
+        "tiny", codebook_size=codec.codebook_size, num_codebooks=codec.num_codebooks,
+        codec_fingerprint=codec.fingerprint, loudness_dbfs=info,
+    )  # fmt: skip
+    given = AudioInput(lm, codec)
+    for audio in (str(corpus / "04.wav"), wav, 0.3 * wav):
+        came = given.tokens(audio, frames_per_query=row.frames_per_query)
+        assert torch.equal(came.codes, row.codes)
+    silent = given.tokens(0 * wav, frames_per_query=row.frames_per_query)
+    assert torch.equal(silent.codes, codec.tokenize(0 * wav).codes)
+
+
+def test_recordings_of_two_levels_are_not_mixed(make, tmp_path):
+    make.shards(tmp_path / "a", [{}], loudness=-20.0)
+    make.shards(tmp_path / "b", [{}])
+    with pytest.raises(ValueError, match="two levels .* --loudness -20.0, .* with None"):
+        TokenDataset([tmp_path / "a", tmp_path / "b"])
 
 
 def test_the_schema_says_what_the_codes_are(tokens, codec):

@@ -184,6 +184,21 @@ def test_another_codec_is_refused(base: Path, toy_config: Any) -> None:
         train_lm(toy_config(init_from=str(base / "run"), model={}), get_task)
 
 
+def test_another_level_is_refused_and_the_models_own_is_kept(
+    tmp_path: Path, toy_config: Any
+) -> None:
+    rows = [dict(frames=4, text=f"row {n}") for n in range(4)]
+    for name, level in (("quiet", -20.0), ("as it was", None)):
+        _maker().shards(tmp_path / name, rows, loudness=level)
+    config = toy_config(steps=1, data=[str(tmp_path / "quiet")])
+    result = train_lm(config, get_task)
+    assert AudioLM.from_pretrained(result.model).config.loudness_dbfs == -20
+    assert AudioLMProcessor.from_pretrained(result.model).config.loudness_dbfs == -20
+    changes = dict(init_from=str(result.model), model={}, out=str(tmp_path / "on"))
+    with pytest.raises(ValueError, match="at -20 dBFS, these tokens are at the levels they came"):
+        train_lm(toy_config(data=[str(tmp_path / "as it was")], **changes), get_task)
+
+
 def test_the_deepspeed_file_is_one() -> None:
     from importlib.resources import files
 
