@@ -67,9 +67,29 @@ class MuonWithAdamW(torch.optim.Optimizer):
         for part in self.parts:
             part.zero_grad(set_to_none)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing, before the first step: accelerate moves an optimiser's state so.
+
+        Raises:
+            ValueError: there is a state; :func:`flatten_state` takes it.
+        """
+        if self.state:
+            raise ValueError("this optimiser is saved by its parameters' names: flatten_state")
+        return {}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """The reverse of :meth:`state_dict`: nothing comes back."""
+        if state_dict:
+            raise ValueError("this optimiser is restored by its parameters' names")
+
 
 def make_muon(
-    parameters: NamedParameters, *, lr: float, weight_decay: float, adamw: dict[str, Any]
+    parameters: NamedParameters,
+    *,
+    lr: float,
+    weight_decay: float,
+    adamw: dict[str, Any],
+    layers: str = ".transformer.layers.",
 ) -> MuonWithAdamW:
     """Muon for the Transformers' matrices, :func:`make_adamw` for the rest.
 
@@ -78,11 +98,12 @@ def make_muon(
         lr: Peak learning rate of the matrices, on AdamW's scale (Moonlight's rule).
         weight_decay: For the matrices.
         adamw: Keywords of :func:`make_adamw`.
+        layers: What the names of a Transformer's layers contain.
 
     Raises:
         ValueError: No matrix of a Transformer is among the parameters.
     """
-    inner = {n: p for n, p in parameters.items() if ".transformer.layers." in n and p.ndim == 2}
+    inner = {n: p for n, p in parameters.items() if layers in n and p.ndim == 2}
     rest = {n: p for n, p in parameters.items() if n not in inner}
     if not inner:
         raise ValueError("muon trains the matrices of Transformers, but this run trains none")

@@ -88,6 +88,9 @@ class LMTrainingConfig(RunConfig):
 
     # Optimiser.
     lr: float = option(5e-4, "peak learning rate")
+    muon_lr: float = option(
+        0.0, "peak rate of Muon for the matrices inside the layers; 0: AdamW trains all"
+    )
     betas: list[float] = option([0.9, 0.95], "AdamW betas")
     weight_decay: float = option(0.1, "AdamW weight decay (never on norms and biases)")
     schedule: str = option("cosine", "learning rate after warm-up: cosine, constant")
@@ -144,6 +147,10 @@ class LMTrainingConfig(RunConfig):
             raise ValueError(
                 "LoRA adapts a trained model: give init_from (or backbone), or lora_rank 0"
             )
+        if self.muon_lr < 0:
+            raise ValueError(f"muon_lr must not be negative; came {self.muon_lr}")
+        if self.muon_lr and (self.lora_rank or self.shard):
+            raise ValueError("muon_lr is for whole matrices: neither for LoRA nor with shard")
         if self.lora_rank and self.shard:
             raise ValueError("an adapter is small: shard divides whole models only (lora_rank 0)")
         if self.stream and (self.temperature != 1 or self.voices):

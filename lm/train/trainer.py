@@ -20,7 +20,7 @@ from transformers.trainer_callback import PrinterCallback
 from ...codec.train.checkpoint import Checkpoint, write_checkpoint
 from ...codec.train.draws import draw_int, lr_scale
 from ...codec.train.interrupt import Interrupt
-from ...codec.train.optimizer import make_adamw
+from ...codec.train.optimizer import make_adamw, make_muon
 from ..model import AudioLM
 from . import saved
 from .batches import Batch, Batches
@@ -173,15 +173,17 @@ class AudioLMTrainer(Trainer):
         return self.batches
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW over what requires a gradient."""
+        """AdamW over what requires a gradient, or Muon for the matrices inside the layers."""
         if self.optimizer is None:
-            config = self.config
-            self.optimizer = make_adamw(
-                saved.trained(self.model),
-                lr=config.lr,
-                betas=config.betas,
-                weight_decay=config.weight_decay,
-            )
+            config, names = self.config, saved.trained(self.model)
+            adamw: dict[str, Any] = {
+                "lr": config.lr, "betas": config.betas, "weight_decay": config.weight_decay,
+            }  # fmt: skip
+            if config.muon_lr > 0:
+                muon = {"lr": config.muon_lr, "weight_decay": config.weight_decay}
+                self.optimizer = make_muon(names, **muon, adamw=adamw, layers=".layers.")
+            else:
+                self.optimizer = make_adamw(names, **adamw)
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:

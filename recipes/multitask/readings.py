@@ -36,16 +36,27 @@ class Reading:
     voice: Voice
 
 
-def readings(texts: Sequence[str], count: int, seed: int) -> Iterator[Reading]:
+def readings(
+    texts: Sequence[str], count: int, seed: int, words: int | None = None
+) -> Iterator[Reading]:
     """So many readings: each text in turn, and as often the halves of two of them.
 
     Voices are varied: another speed, pitch and size in every reading.
+
+    Args:
+        texts: of the corpus.
+        count: of readings.
+        seed: of all that is drawn.
+        words: read pieces of 1 to so many words instead: in short recordings a model finds out
+            soonest which sound belongs to which letters.
     """
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(texts))
     for number in range(count):
         text = texts[int(order[number // 2 % len(order)])]
-        if number % 2:
+        if words is not None:
+            text = _piece(texts[int(order[number % len(order)])], words, rng)
+        elif number % 2:
             text = _joined(text, texts[int(rng.integers(len(texts)))], rng)
         voice = VOICES[int(rng.integers(len(VOICES)))]
         varied = dataclasses.replace(
@@ -54,7 +65,16 @@ def readings(texts: Sequence[str], count: int, seed: int) -> Iterator[Reading]:
             pitch=int(np.clip(voice.pitch + rng.integers(-12, 13), 0, 99)),
             tract=voice.tract * rng.uniform(0.96, 1.04),
         )
-        yield Reading(f"reading-{number:06d}", text, varied)
+        name = "reading" if words is None else "piece"
+        yield Reading(f"{name}-{number:06d}", text, varied)
+
+
+def _piece(text: str, most: int, rng: np.random.Generator) -> str:
+    """Up to so many words of a text that follow each other."""
+    words = text.split()
+    count = min(len(words), int(rng.integers(1, most + 1)))
+    first = int(rng.integers(len(words) - count + 1))
+    return " ".join(words[first : first + count])
 
 
 def _joined(one: str, two: str, rng: np.random.Generator) -> str:
@@ -65,7 +85,9 @@ def _joined(one: str, two: str, rng: np.random.Generator) -> str:
     return " ".join([*head, *tail])
 
 
-def make(sources: Sequence[str], out: Path, count: int, seed: int) -> Path:
+def make(
+    sources: Sequence[str], out: Path, count: int, seed: int, words: int | None = None
+) -> Path:
     """Write the readings and their manifest; returns the manifest.
 
     Raises:
@@ -77,7 +99,9 @@ def make(sources: Sequence[str], out: Path, count: int, seed: int) -> Path:
     _, speak = find_speaker()
     (out / "audio").mkdir(parents=True, exist_ok=True)
     lines = []
-    for reading in tqdm(readings(texts, count, seed), total=count, unit="text", desc="readings"):
+    for reading in tqdm(
+        readings(texts, count, seed, words), total=count, unit="text", desc="readings"
+    ):
         path = out / "audio" / f"{reading.id}.ogg"
         if not path.exists():
             aside = path.with_suffix(".tmp")
@@ -99,6 +123,7 @@ def main() -> None:
     parser.add_argument("sources", nargs="+", help="corpora whose texts are read, as for --data")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=6000, help="readings (default %(default)s)")
+    parser.add_argument("--words", type=int, metavar="N", help="pieces of 1 to N words only")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    print(make(options.sources, options.out, options.count, options.seed))
+    print(make(options.sources, options.out, options.count, options.seed, options.words))

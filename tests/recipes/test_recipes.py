@@ -10,6 +10,7 @@ from almtok.codec.train import CodecTrainConfig
 from almtok.lm.config import TASKS, AudioLMConfig
 from almtok.lm.train import LMTrainingConfig
 from almtok.recipes.codec import recipe as codec
+from almtok.recipes.lora_voice import recipe as lora_voice
 from almtok.recipes.mini import recipe as mini
 from almtok.recipes.multitask import recipe as multitask
 
@@ -52,7 +53,7 @@ def test_the_multitask_recipe_makes_valid_configs(pattern):
 
 
 def test_a_voice_is_an_adapter_on_the_trained_model():
-    config = multitask.voice(["tokens/"], [], "runs/x/lm", "runs/x")
+    config = lora_voice.voice(["tokens/"], [], "runs/x/lm", "runs/x")
     assert config.lora_rank > 0 and config.init_from == "runs/x/lm"
 
 

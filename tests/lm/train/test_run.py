@@ -162,6 +162,7 @@ def test_mistakes_are_one_clear_error(
     ("values", "message"),
     [
         ({"precison": "bf16"}, "did you mean 'precision'"),
+        ({"muon_lr": 1e-3, "lora_rank": 2, "init_from": "x"}, "neither for LoRA"),
         ({"precision": "fp16"}, "must be one of fp32, bf16"),
         ({"steps": 0}, "at least 1"),
         ({"lora_rank": 4}, "give init_from"),

@@ -146,6 +146,25 @@ def test_too_many_bad_steps_stop_with_a_reason(config: Any) -> None:
         trainer.train()
 
 
+def test_muon_trains_the_matrices_of_the_layers_and_adamw_the_rest(config: Any) -> None:
+    lm = toy_lm()
+    before = {name: value.clone() for name, value in lm.state_dict().items()}
+    given = Given([made(examples(4), lm)])
+    trainer = AudioLMTrainer(lm, config(steps=6, muon_lr=1e-2), given)
+    trainer.train()
+    inner = getattr(trainer.optimizer, "optimizer", trainer.optimizer)
+    by_muon = {id(p) for group in inner.parts[1].param_groups for p in group["params"]}
+    names = {name for name, p in lm.named_parameters() if id(p) in by_muon}
+    assert names == {n for n, p in lm.named_parameters() if ".layers." in n and p.ndim == 2}
+    assert any("q_proj" in name for name in names) and any("heads" in name for name in names)
+    assert {"momentum_buffer"} == {key for n, p in lm.named_parameters() if n in names
+                                   for key in inner.state[p]}  # fmt: skip
+    moved = [
+        name for name, value in lm.state_dict().items() if not torch.equal(value, before[name])
+    ]
+    assert {name for name, _ in lm.named_parameters()} <= set(moved)
+
+
 def test_bfloat16_computes_and_keeps_weights_in_float32(config: Any) -> None:
     losses = []
     for precision in ("fp32", "bf16"):

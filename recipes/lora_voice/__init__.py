@@ -1,0 +1,1 @@
+"""A new voice for a trained language model, from a few recordings."""
