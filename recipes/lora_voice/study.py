@@ -115,12 +115,11 @@ def _fold(
 
 def _loss(bundle: Bundle, tokens: Path) -> tuple[float, ...]:
     """Nats per code of each layer, over all recordings of a folder."""
-    sequences, frames = [], 0
-    for row in (dataset := TokenDataset(tokens))[0], *(dataset[n] for n in range(1, len(dataset))):
-        example = bundle.processor.composer.example(
-            "tts", {"text": row.text}, row.tokens(), Reading()
-        )
-        lm = bundle.lm.config
+    dataset, lm, sequences, frames = TokenDataset(tokens), bundle.lm.config, [], 0
+    for number in range(len(dataset)):
+        row = dataset[number]
+        given = {"text": row.text}
+        example = bundle.processor.composer.example("tts", given, row.tokens, Reading())
         sequences.append(build_sequence(example, lm, eos_id=bundle.texts.eos_id))
         frames += row.codes.shape[-1]
     found = score(bundle.lm, sequences)
