@@ -119,6 +119,9 @@ class LMTrainingConfig(RunConfig):
     codec: str | None = option(
         None, "codec folder: samples are heard in TensorBoard, and the saved model has its codec"
     )
+    codec_start: bool = option(
+        True, "begin with --codec: tables and heads of codes start at what the codes sound like"
+    )
     tensorboard: bool = option(True, "write OUT/tensorboard")
     progress: bool = option(True, "show a progress bar")
 

@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 
+from ...codec.model import ALMTokenizer
 from ...codec.train.checkpoint import CheckpointError
 from ...codec.train.draws import draw_int
 from ..config import PRESETS, AudioLMConfig
 from ..data.shards import ShardInfo
 from ..model import AudioLM
 from ..processor_files import NAME, read_processor
+from ..start_tables import start_tables
 from ..text.encoder import TextEncoder
 from ..text.tokenizer import load_tokenizer, train_tokenizer
 from .config import LMTrainingConfig
@@ -80,6 +82,8 @@ def build_start(
             lm = AudioLM.from_backbone(config.backbone, lm_config, dtype=torch.float32)
     else:
         lm = AudioLM(lm_config)
+    if config.codec is not None and config.codec_start:
+        _start_tables(lm, config.codec, config.seed)
     return Start(lm, TextEncoder(tokenizer, config.text_form or "spoken", config.language))  # type: ignore[arg-type]
 
 
@@ -99,6 +103,16 @@ def model_folder(source: str) -> str:
         if (place / "config.json").is_file() and (place / "model.safetensors").is_file():
             return str(place)
     raise CheckpointError(f"no language model to begin from: {source} holds none")
+
+
+def _start_tables(lm: AudioLM, source: str, seed: int) -> None:
+    codec = ALMTokenizer.from_pretrained(source).eval()
+    if codec.fingerprint != lm.config.codec_fingerprint:
+        raise ValueError(
+            f"the codec {source} has fingerprint {codec.fingerprint}, the tokens were made by codec"
+            f" {lm.config.codec_fingerprint}"
+        )
+    start_tables(lm, codec, torch.Generator().manual_seed(draw_int(seed, "tables")))
 
 
 def _level(dbfs: float | None) -> str:

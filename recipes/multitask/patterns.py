@@ -65,7 +65,7 @@ def _outcome(name: str, options: argparse.Namespace) -> Outcome:
     place = Path(options.out, "patterns", name)
     config = recipe.pattern(
         name, options.tokens, options.held_out, options.out, options.codec, steps=options.steps,
-        batch_positions=round(3072 * _LONGER.get(name, 1.0)), validate_every=0,
+        batch_positions=round(options.positions * _LONGER.get(name, 1.0)), validate_every=0,
     )  # fmt: skip
     write_json(place / "lm.json", config.to_dict())
     training = _almtok(place / "training.json", "train", "lm", "--config", str(place / "lm.json"))
@@ -136,6 +136,7 @@ def main(given: Sequence[str] | None = None) -> None:
     add("--codec", required=True, metavar="DIR")
     add("--out", required=True, metavar="DIR")
     add("--steps", type=int, default=300, help="of each training (default %(default)s)")
+    add("--positions", type=int, default=3072, help="of a step (default %(default)s; flat: 2.3 x)")
     add("--limit", type=int, default=20, help="clips to judge on (default %(default)s)")
     outcomes = study(parser.parse_args(given))
     place = Path(parser.parse_args(given).out, "patterns", "table.md")
