@@ -78,7 +78,10 @@ def audio_weights(config: AudioLMConfig) -> list[float]:
 
 
 def combine(
-    parts: dict[str, StreamLoss], config: AudioLMConfig, num_targets: Tensor | int | None = None
+    parts: dict[str, StreamLoss],
+    config: AudioLMConfig,
+    num_targets: Tensor | int | None = None,
+    heard: StreamLoss | None = None,
 ) -> Tensor:
     """Join `text`, `audio_1` .. `audio_K` into one loss.
 
@@ -87,10 +90,13 @@ def combine(
         config: for the weights.
         num_targets: what to divide by, where several batches make one step (gradient
             accumulation, several processes); by default the targets in `parts`.
+        heard: CTC of transcripts, of `listening_loss`; it adds to the loss and is no target.
     """
     weights = {f"audio_{k + 1}": weight for k, weight in enumerate(audio_weights(config))}
     weights["text"] = config.text_weight
     total = torch.stack([weights[name] * part.total for name, part in parts.items()]).sum()
     if num_targets is None:
         num_targets = torch.stack([part.count for part in parts.values()]).sum().clamp_min(1)
+    if heard is not None:
+        total = total + config.ctc_weight * heard.total
     return total / num_targets

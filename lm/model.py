@@ -23,6 +23,7 @@ from .config import AudioLMConfig
 from .depth import DepthHeads
 from .embedding import RowEmbedding
 from .heads import AudioHeads, LinearHeads
+from .listening import listening_loss
 from .loss import StreamLoss, combine, flat_losses, stream_loss
 from .sequences import IGNORED
 
@@ -37,6 +38,7 @@ class AudioLMOutput(ModelOutput):
     loss: Tensor | None = None  # scalar
     losses: dict[str, Tensor] | None = None  # mean cross-entropy: text, audio_1 .. audio_K
     accuracies: dict[str, Tensor] | None = None  # by the same names
+    heard: Tensor | None = None  # [2]: sum of the CTC loss, and its targets
     text_logits: Tensor | None = None  # [B, L, V]
     audio_logits: Tensor | None = None  # [B, L, K, C+1]
     cache: Cache | None = None
@@ -150,10 +152,14 @@ class AudioLM(PreTrainedModel):
                 cache=cache,
             )
         parts = self._losses(hidden[:, :-1], input_ids[:, 1:], labels[:, 1:])
+        heard = None
+        if self.config.ctc_weight > 0:
+            heard = listening_loss(hidden, input_ids, labels, self.config, self.text_logits)
         return AudioLMOutput(
-            loss=combine(parts, self.config, num_items_in_batch),
+            loss=combine(parts, self.config, num_items_in_batch, heard),
             losses={name: part.mean.detach() for name, part in parts.items()},
             accuracies={name: part.accuracy for name, part in parts.items()},
+            heard=None if heard is None else torch.stack([heard.total.detach(), heard.count]),
             cache=cache,
         )
 

@@ -22,7 +22,7 @@ class Reading:
     """Means over all targets that were met."""
 
     loss: float  # weighted over the streams, as it is trained
-    losses: dict[str, float]  # by stream: text, audio_1 .. audio_K; those with targets
+    losses: dict[str, float]  # by stream: text, audio_1 .. audio_K; those with targets; ctc
     accuracies: dict[str, float]  # by the same names
     targets: int
 
@@ -43,6 +43,7 @@ class Meter:
         self._names = ["text", *(f"audio_{k + 1}" for k in range(config.num_codebooks))]
         weights = [config.text_weight, *audio_weights(config)]
         self._weights = torch.tensor(weights, dtype=torch.float64)
+        self._ctc_weight = config.ctc_weight
         self._device = device
         self.clear()
 
@@ -50,6 +51,7 @@ class Meter:
         """Forget everything."""
         # float32 on the device (no float64 on some): summed over a few steps only.
         self._sums = torch.zeros(3, len(self._names), device=self._device)  # loss, hits, count
+        self._heard = torch.zeros(2, device=self._device)  # CTC: loss, count
 
     def add(self, outputs: AudioLMOutput, labels: Tensor, weight: float = 1.0) -> None:
         """Take in a batch.
@@ -64,10 +66,13 @@ class Meter:
         means = torch.stack([outputs.losses[name].float() for name in self._names])
         hits = torch.stack([outputs.accuracies[name].float() for name in self._names])
         self._sums += torch.stack([means * counts, hits * counts, counts])
+        if outputs.heard is not None:
+            self._heard += outputs.heard.float() * weight
 
     def merge(self, other: Meter) -> None:
         """Take in all that another meter has."""
         self._sums += other._sums
+        self._heard += other._heard
 
     def read(self, add_up: Callable[[Tensor], Tensor]) -> Reading:
         """Say the means.
@@ -79,9 +84,12 @@ class Meter:
         total, hits, count = sums
         known = [n for n in range(len(self._names)) if count[n] > 0]
         targets = float(count.sum())
+        heard, spelled = add_up(self._heard).double().cpu().tolist()
+        whole = float((self._weights * total).sum()) + self._ctc_weight * heard
+        ctc = {"ctc": heard / spelled} if spelled else {}
         return Reading(
-            loss=float((self._weights * total).sum()) / max(1.0, targets),
-            losses={self._names[n]: float(total[n] / count[n]) for n in known},
+            loss=whole / max(1.0, targets),
+            losses={self._names[n]: float(total[n] / count[n]) for n in known} | ctc,
             accuracies={self._names[n]: float(hits[n] / count[n]) for n in known},
             targets=round(targets),
         )

@@ -144,7 +144,7 @@ def _from_ours(
     known.codec_fingerprint = info.fingerprint
     known.loudness_dbfs = info.loudness_dbfs
     for name, value in config.model.items():
-        if name not in ("first_codebook_weight", "text_weight", "condition_dropout"):
+        if name not in ("first_codebook_weight", "text_weight", "ctc_weight", "condition_dropout"):
             raise ValueError(f"{source} is a model already: its {name} cannot be changed")
         setattr(known, name, value)
     _add_tasks(known, task_names)
