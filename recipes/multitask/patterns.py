@@ -70,11 +70,13 @@ def _outcome(name: str, options: argparse.Namespace) -> Outcome:
     write_json(place / "lm.json", config.to_dict())
     training = _almtok(place / "training.json", "train", "lm", "--config", str(place / "lm.json"))
     judged = _almtok(
-        place / "judged.json", "evaluate", "lm", "--checkpoint", str(place / "lm"),
+        place / "judged.json", "evaluate", "lm", "--checkpoint", str(place / "listening"),
         "--data", *options.test, "--domains", "speech", "--recogniser", "none",
         "--limit", str(options.limit), "--keep-audio", "1", "--out", str(place / "scores"),
     )  # fmt: skip
-    lines = [json.loads(line) for line in (place / "lm/metrics.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (place / "listening/metrics.jsonl").read_text().splitlines()
+    ]
     held_out = next(line["validation"] for line in reversed(lines) if "validation" in line)
     codes = held_out["tts"]["losses"]
     figures = json.loads((place / "scores/table.json").read_text())["figures"]

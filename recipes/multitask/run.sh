@@ -15,16 +15,21 @@ python -c "from almtok.recipes.multitask.readings import main; main()" $TRAIN --
 python -c "from almtok.recipes.multitask.readings import main; main()" $TRAIN --count 8000 --words 4 --out "$OUT/pieces"
 
 # 2. Everything to codes, once.
-almtok tokenize $TRAIN "speech=$OUT/readings" "speech=$OUT/pieces" --checkpoint "$CODEC" --loudness -20 --out "$OUT/tokens"
+almtok tokenize "speech=$OUT/pieces" --checkpoint "$CODEC" --loudness -20 --out "$OUT/pieces-tokens"
+almtok tokenize $TRAIN "speech=$OUT/readings" --checkpoint "$CODEC" --loudness -20 --out "$OUT/tokens"
 almtok tokenize $VALID --checkpoint "$CODEC" --loudness -20 --out "$OUT/held-out"
 
-# 3. The configuration of recipe.py as JSON: the place to change a number. Then the training.
+# 3. The configurations of recipe.py as JSON: the place to change a number. Then the training, in two parts: words, then
+#    sentences, sounds and music.
 python -c 'import sys; from almtok.recipes.multitask import recipe
-recipe.write(sys.argv[1], [sys.argv[1] + "/tokens"], [sys.argv[1] + "/held-out"], sys.argv[2])' "$OUT" "$CODEC"
+out, codec = sys.argv[1:]
+pieces, tokens = [out + "/pieces-tokens"], [out + "/tokens", out + "/pieces-tokens"]
+recipe.write(out, pieces, tokens, [out + "/held-out"], codec)' "$OUT" "$CODEC"
+almtok train lm --config "$OUT/listening.json"
 almtok train lm --config "$OUT/lm.json"
 
 # 4. (If it matters to you: the four patterns of codes side by side, short trainings.)
-# python -c "from almtok.recipes.multitask.patterns import main; main()" --tokens "$OUT/tokens" --held-out "$OUT/held-out" \
+# python -c "from almtok.recipes.multitask.patterns import main; main()" --tokens "$OUT/pieces-tokens" --held-out "$OUT/held-out" \
 #     --test $TEST --codec "$CODEC" --out "$OUT"
 
 # 5. What it hears, says and makes, beside what an independent recogniser makes of the recordings.

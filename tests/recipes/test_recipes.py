@@ -45,11 +45,19 @@ def test_recipes_make_valid_configs(name):
 
 @pytest.mark.parametrize("pattern", [None, "depth", "delay", "parallel", "flat"])
 def test_the_multitask_recipe_makes_valid_configs(pattern):
-    make = multitask.mini if pattern is None else functools.partial(multitask.pattern, pattern)
+    make = multitask.listening if pattern is None else functools.partial(multitask.pattern, pattern)
     config = make(["tokens/"], ["held-out/"], "runs/x", "codec/")
     assert LMTrainingConfig.from_dict(config.to_dict()) == config
     assert AudioLMConfig.preset(config.preset, **config.model).pattern == (pattern or "depth")
     assert set(config.tasks) <= set(TASKS)
+
+
+def test_the_multitask_recipe_goes_on_from_words_to_all_tasks():
+    given = (["tokens/"], ["held-out/"], "runs/x", "codec/")
+    config = multitask.mini(*given)
+    assert LMTrainingConfig.from_dict(config.to_dict()) == config
+    assert config.init_from == multitask.listening(*given).out
+    assert set(config.tasks) == set(multitask.TASKS) <= set(TASKS)
 
 
 def test_a_voice_is_an_adapter_on_the_trained_model():
