@@ -10,7 +10,7 @@ Letters: `K` codebooks, `C` codebook size, `E` width of the codec's vectors, `W`
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +42,7 @@ def start_tables(lm: AudioLM, codec: ALMTokenizer, generator: torch.Generator) -
     sounds = code_vectors(codec)  # [K, C, E]
     table = lm.embedding.audio.weight.view(config.num_codebooks, -1, config.hidden_size)
     _place(table, sounds, generator)
-    heads = lm.heads
+    heads: Any = lm.heads  # of any pattern
     if isinstance(getattr(heads, "codes", None), nn.ModuleList):  # the code before, for each step
         for entries, vectors in zip(heads.codes, sounds, strict=False):
             _place(entries.weight[None], vectors[None], generator)
