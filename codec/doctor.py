@@ -140,10 +140,8 @@ def _devices() -> Iterator[Finding]:
     if torch.backends.mps.is_available():
         yield Finding("devices", "mps", "available")
     if not torch.cuda.is_available() and not torch.backends.mps.is_available():
-        built = torch.version.cuda
-        advice = (
-            "the driver is missing or too old" if built and Path("/dev/nvidia0").exists() else ""
-        )
+        cause = "its driver is missing or too old" if torch.version.cuda else "torch is a CPU build"
+        advice = f"there is a GPU, but {cause}" if Path("/dev/nvidia0").exists() else ""
         yield Finding("devices", "accelerator", "none: everything runs on the CPU", "note", advice)
 
 

@@ -85,7 +85,7 @@ class AudioLMConfig(PreTrainedConfig):
     # Loss
     first_codebook_weight: float = 2.0  # C: the first code of a frame counts double
     text_weight: float = 1.0  # D: text targets, beside audio targets of the same batch
-    ctc_weight: float = 0.0  # D: of spelling a transcript by the audio's own rows, see listening.py
+    ctc_weight: float = 0.0  # D: of spelling a transcript by the audio's own rows, see ctc.py
     condition_dropout: float = 0.1  # D: share of examples trained without condition, for guidance
 
     # What the control tokens mean: names by place, and the codec that the codes belong to

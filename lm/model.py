@@ -20,10 +20,10 @@ from transformers.utils import ModelOutput
 
 from .cache import CACHE_ARGUMENT
 from .config import AudioLMConfig
+from .ctc import listening_loss
 from .depth import DepthHeads
 from .embedding import RowEmbedding
 from .heads import AudioHeads, LinearHeads
-from .listening import listening_loss
 from .loss import StreamLoss, combine, flat_losses, stream_loss
 from .sequences import IGNORED
 

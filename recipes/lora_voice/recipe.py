@@ -1,7 +1,7 @@
 """LoRA of a trained language model to one voice: a rank and a rate for 10 to 300 recordings.
 
-Functions return configurations; the loop is the library's. Values are ours (D); they are chosen so
-that a handful of recordings teaches the sound of a voice and does not unlearn how to read.
+Functions return configurations; the loop is the library's. Values are ours (D), and not tried on a
+model that speaks yet.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from almtok.lm.train import config as train
 def voice(
     tokens: Sequence[str], held_out: Sequence[str], base: str, out: str, **changes: Any
 ) -> train.LMTrainingConfig:
-    """A minute of speech or more, about a minute on two cores with a `mini` model."""
+    """An adapter for a minute of speech or more: few steps, so that reading is not unlearned."""
     ours = {
         "init_from": base,
         "data": list(tokens),

@@ -51,7 +51,7 @@ class Fold:
 
 def study(options: argparse.Namespace) -> Iterator[Fold]:
     """Every fold of every speaker."""
-    codec = Bundle.from_pretrained(options.base).codec
+    base = Bundle.from_pretrained(options.base)
     for speaker, rows in _recordings(options.voice, Path(options.out)).items():
         if len(rows) < 2:
             continue
@@ -59,8 +59,8 @@ def study(options: argparse.Namespace) -> Iterator[Fold]:
             place = Path(options.out, speaker, row["id"])
             facts = place / "fold.json"
             if not facts.exists():
-                _tokenize(codec, [one for one in rows if one is not row], place / "tokens")
-                _tokenize(codec, [row], place / "held-out")
+                _tokenize(base, [one for one in rows if one is not row], place / "tokens")
+                _tokenize(base, [row], place / "held-out")
                 fold = _fold(options, speaker, row["id"], place, rows)
                 write_json(facts, asdict(fold))
             said = json.loads(facts.read_text())
@@ -83,11 +83,12 @@ def _recordings(sources: Sequence[str], out: Path) -> dict[str, list[dict[str, s
     return speakers
 
 
-def _tokenize(codec: Any, rows: Sequence[dict[str, str]], place: Path) -> None:
+def _tokenize(base: Bundle, rows: Sequence[dict[str, str]], place: Path) -> None:
+    """To codes, at the level that the base learned from."""
     manifest = place.with_suffix(".jsonl")
     write_text(manifest, "".join(json.dumps({**row, "split": "train"}) + "\n" for row in rows))
-    level = TokenizeConfig(loudness_dbfs=-20.0)
-    tokenize_corpus([str(manifest)], codec, place, level, progress=False)
+    level = TokenizeConfig(loudness_dbfs=base.lm.config.loudness_dbfs)
+    tokenize_corpus([str(manifest)], base.codec, place, level, progress=False)
 
 
 def _fold(

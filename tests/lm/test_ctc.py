@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from almtok.lm.listening import listening_loss
+from almtok.lm.ctc import listening_loss
 from almtok.lm.sequences import build_sequence, collate
 
 from .toy import EOS, PATTERNS, toy_example, toy_lm
