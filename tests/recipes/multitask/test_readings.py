@@ -1,6 +1,7 @@
 """Readings of texts: what is read, by whom, and that a killed making goes on."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -63,3 +64,34 @@ def test_a_corpus_without_texts_is_refused(spoken, tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(2400, np.float32), 24_000)
     with pytest.raises(ValueError, match="no text in"):
         readings.make([str(tmp_path)], tmp_path / "out", 2, 0)
+
+
+def test_several_processes_write_the_same_rows_and_seeds_do_not_collide(corpus, tmp_path):
+    one = readings.make([corpus], tmp_path / "one", 4, 0, words=2)
+    two = readings.make([corpus], tmp_path / "two", 4, 0, words=2, workers=2)
+    assert one.read_text() == two.read_text()
+    assert len(list((tmp_path / "two/audio").iterdir())) == 4
+    other = readings.make([corpus], tmp_path / "two", 4, 5, words=2)
+    ids = [json.loads(line)["id"] for line in other.read_text().splitlines()]
+    assert not set(ids) & {json.loads(line)["id"] for line in one.read_text().splitlines()}
+
+
+def test_frequent_words_are_a_function_of_the_seed():
+    pytest.importorskip("wordfreq")
+    drawn = readings.words_by_frequency(200, 3, 7)
+    assert drawn == readings.words_by_frequency(200, 3, 7)
+    assert {len(text.split()) for text in drawn} == {1, 2, 3}
+    assert all(text.replace(" ", "").isalpha() for text in drawn)
+
+
+def test_frequent_words_say_what_they_need(monkeypatch):
+    monkeypatch.setitem(sys.modules, "wordfreq", None)
+    with pytest.raises(ImportError, match="pip install wordfreq"):
+        readings.words_by_frequency(1, 1, 0)
+
+
+def test_texts_beside_the_audio_are_read_too(spoken, tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(2400, np.float32), 24_000)
+    (tmp_path / "a.txt").write_text("from a file")
+    readings.make([f"speech={tmp_path}"], tmp_path / "out", 1, 0)
+    assert spoken == ["from a file"]

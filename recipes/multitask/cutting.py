@@ -1,0 +1,226 @@
+"""Recordings cut into pieces of a few words, at the word boundaries that an alignment finds.
+
+    python -c "from almtok.recipes.multitask.cutting import main; main()" SRC --out DIR
+
+What readings of a synthesiser teach of letters holds for its voices; these are the same lesson in
+the voices of the corpus. The aligner is pocketsphinx (`pip install almtok[eval]`), which knows
+English words of its dictionary: recordings with another word are left out and counted. Made from a
+seed; a second run makes what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from almtok.codec.audio import Waveform, read_audio, resample
+from almtok.codec.data.reader import EntryReader
+from almtok.codec.files import write_text
+from almtok.lm.data.recordings import Recording
+from almtok.lm.data.sources import list_recordings
+
+RATE = 24_000
+_ALIGNER_RATE, _FRAMES_PER_SECOND = 16_000, 100
+_ROOM = 0.06  # seconds of silence kept on either side, where there is that much
+_FADE = 0.008  # seconds: a cut inside speech must not click
+
+
+@dataclass(frozen=True)
+class Word:
+    """Where a word is."""
+
+    text: str
+    start: float  # seconds
+    end: float
+    room: tuple[float, float]  # seconds of silence before and after
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some words that follow each other."""
+
+    text: str
+    start: float  # seconds
+    end: float
+
+
+class Aligner:
+    """Finds the words of a text in its recording."""
+
+    def __init__(self) -> None:
+        try:
+            from pocketsphinx import Decoder
+        except ImportError as error:
+            raise ImportError("cutting needs an aligner: pip install pocketsphinx") from error
+        self._decoder = Decoder(samprate=_ALIGNER_RATE, loglevel="FATAL")
+
+    def align(self, wav: Waveform, sample_rate: int, text: str) -> list[Word]:
+        """Every word of the text with its place in samples `[S]`, [] if it cannot be told.
+
+        A text with figures or a word that the dictionary lacks has no alignment.
+        """
+        words = re.sub(r"[^a-z' ]+", " ", text.lower()).split()
+        known = all(self._decoder.lookup_word(word) is not None for word in words)
+        if not words or not known or re.search(r"\d", text):
+            return []
+        samples = np.clip(resample(wav, sample_rate, _ALIGNER_RATE), -1, 1)
+        self._decoder.set_align_text(" ".join(words))
+        self._decoder.start_utt()
+        self._decoder.process_raw((samples * 32767).astype("<i2").tobytes(), full_utt=True)
+        self._decoder.end_utt()
+        segments = [
+            (re.sub(r"\(\d+\)$", "", found.word), found.start_frame, found.end_frame + 1)
+            for found in self._decoder.seg() or ()
+        ]
+        placed = _with_room(segments)
+        return placed if [word.text for word in placed] == words else []
+
+
+def _with_room(segments: Sequence[tuple[str, int, int]]) -> list[Word]:
+    """Words of an aligner's segments; fillers ("<sil>", "[NOISE]") become the room beside them."""
+
+    def silent(place: int) -> float:
+        if not 0 <= place < len(segments) or segments[place][0][0] not in "<[":
+            return 0.0
+        return (segments[place][2] - segments[place][1]) / _FRAMES_PER_SECOND
+
+    return [
+        Word(
+            word,
+            start / _FRAMES_PER_SECOND,
+            end / _FRAMES_PER_SECOND,
+            (silent(place - 1), silent(place + 1)),
+        )
+        for place, (word, start, end) in enumerate(segments)
+        if word[0] not in "<["
+    ]
+
+
+def pieces(
+    words: Sequence[Word], most: int, coverage: float, rng: np.random.Generator
+) -> Iterator[Piece]:
+    """Pieces of 1 to ``most`` words, until every word was taken ``coverage`` times on average."""
+    taken = 0
+    while taken < coverage * len(words):
+        count = min(len(words), int(rng.integers(1, most + 1)))
+        first = int(rng.integers(len(words) - count + 1))
+        part = words[first : first + count]
+        yield Piece(
+            " ".join(word.text for word in part),
+            part[0].start - min(_ROOM, part[0].room[0]),
+            part[-1].end + min(_ROOM, part[-1].room[1]),
+        )
+        taken += count
+
+
+@dataclass(frozen=True)
+class _Job:
+    number: int
+    recording: Recording
+    out: Path
+    words: int
+    coverage: float
+    seed: int
+
+
+def cut(
+    sources: Sequence[str],
+    out: Path,
+    *,
+    words: int = 6,
+    coverage: float = 2.0,
+    seed: int = 0,
+    workers: int = 1,
+) -> Path:
+    """Write the pieces and their manifest; returns the manifest.
+
+    Raises:
+        ValueError: if there are no texts, or no recording could be aligned.
+    """
+    (out / "audio").mkdir(parents=True, exist_ok=True)
+    found = [one for one in list_recordings(sources) if one.entry.text.strip()]
+    if not found:
+        raise ValueError(f"no text in {', '.join(sources)}: pieces need texts")
+    jobs = [_Job(n, one, out, words, coverage, seed) for n, one in enumerate(found)]
+    rows: list[dict[str, str]] = []
+    aligned = 0
+    with get_context("spawn").Pool(workers, _start) as pool:
+        # In order, so that the same command writes the same manifest.
+        for made in tqdm(pool.imap(_cut, jobs, 8), total=len(jobs), unit="clip", desc="cutting"):
+            rows += made
+            aligned += bool(made)
+    if not rows:
+        raise ValueError(
+            f"none of {len(jobs)} recordings of {', '.join(sources)} could be aligned: expected "
+            "English texts in words"
+        )
+    if aligned < len(jobs):
+        print(f"{len(jobs) - aligned} of {len(jobs)} recordings left out: not aligned")
+    manifest = out / "manifest.jsonl"
+    write_text(manifest, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return manifest
+
+
+_of_process: list[tuple[Aligner, EntryReader]] = []
+
+
+def _start() -> None:
+    _of_process.append((Aligner(), EntryReader()))
+
+
+def _cut(job: _Job) -> list[dict[str, str]]:
+    """Cut one recording; rows of the manifest."""
+    aligner, reader = _of_process[0]
+    one, entry = job.recording, job.recording.entry
+    wav = read_audio(reader.open(entry), RATE, start=one.start, seconds=one.seconds)
+    rng = np.random.default_rng([job.seed, job.number])
+    rows = []
+    for count, piece in enumerate(
+        pieces(aligner.align(wav, RATE, entry.text), job.words, job.coverage, rng)
+    ):
+        name = f"cut-{job.number:06d}-{count:02d}" + (f"-{job.seed}" if job.seed else "")
+        path = job.out / "audio" / f"{name}.flac"
+        if not path.exists():
+            part = _faded(wav[round(piece.start * RATE) : round(piece.end * RATE)])
+            aside = path.with_suffix(".tmp")
+            soundfile.write(aside, part, RATE, format="FLAC")
+            aside.replace(path)
+        row = {"id": name, "audio": f"audio/{path.name}", "text": piece.text}
+        rows.append({**row, "speaker": entry.speaker, "domain": "speech", "split": "train"})
+    return rows
+
+
+def _faded(wav: Waveform) -> Waveform:
+    """Without clicks at its ends."""
+    length = min(round(_FADE * RATE), len(wav) // 2)
+    ramp = np.linspace(0.0, 1.0, length, dtype=np.float32)
+    wav = wav.copy()
+    wav[:length] *= ramp
+    wav[len(wav) - length :] *= ramp[::-1]
+    return wav
+
+
+def main() -> None:
+    """Cut as the command line asks, see the head of this file."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("sources", nargs="+", help="recordings with texts, as for --data")
+    add("--out", type=Path, required=True)
+    add("--words", type=int, default=6, help="most words of a piece (default %(default)s)")
+    add("--coverage", type=float, default=2.0, help="times a word is used (default %(default)s)")
+    add("--seed", type=int, default=0)
+    add("--workers", type=int, default=1, help="processes (default %(default)s)")
+    o = parser.parse_args()
+    how = {name: getattr(o, name) for name in ("words", "coverage", "seed", "workers")}
+    print(cut(o.sources, o.out, **how))
