@@ -18,12 +18,14 @@ from .codec.train import cli as codec_train
 from .lm import export_cli as lm_export
 from .lm.data import cli as lm_data
 from .lm.train import cli as lm_train
+from .recipes import cli as recipes
 from .recipes.mini import cli as demo
 from .tasks import cli as tasks
 
 EXAMPLES = """\
 examples:
   almtok demo                                      a tiny codec, trained and judged in minutes
+  almtok run                                       recipes from the corpus to the scores
   almtok doctor                                    is this machine in order?
   almtok plan                                      size, cost and bit rate of every preset
   almtok prior --data speech=voices/ sound=noises/ --out prior.safetensors
@@ -56,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     demo.register(commands)
+    recipes.register(commands)
     doctor.register(commands)
     codec.register(commands)
     codec_priors.register(commands)

@@ -71,15 +71,22 @@ def resolve(options: argparse.Namespace) -> CodecTrainConfig:
     return config
 
 
-def add_flag(parser: argparse.ArgumentParser, field: Any, kind: Any) -> None:
-    """One flag; what is not given stays out of the namespace, so that defaults keep their place."""
-    flag = "--" + field.name.replace("_", "-")
+def add_flag(parser: argparse.ArgumentParser, field: Any, kind: Any, prefix: str = "") -> None:
+    """One flag; what is not given stays out of the namespace, so that defaults keep their place.
+
+    Args:
+        parser: gets the flag.
+        field: of a dataclass, made by `option`.
+        kind: its type.
+        prefix: before its name, in the flag and in the namespace.
+    """
+    flag = "--" + prefix + field.name.replace("_", "-")
     default = field.default
     if default is dataclasses.MISSING:
         default = field.default_factory()
     text = field.metadata["help"].replace("%", "%%")
-    shown = "" if default in (None, [], {}) else f" (default: {_show(default)})"
-    common = {"dest": field.name, "default": argparse.SUPPRESS, "help": text + shown}
+    shown = "" if default in (None, "", [], {}) else f" (default: {_show(default)})"
+    common = {"dest": prefix + field.name, "default": argparse.SUPPRESS, "help": text + shown}
     if kind is bool:
         parser.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
     elif typing.get_origin(kind) is list:

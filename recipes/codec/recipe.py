@@ -5,11 +5,14 @@ ours (paper.md 5.4, D); those of `mini` are chosen for a small budget, and say w
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from almtok.codec.files import write_json
 from almtok.codec.train import config as train
+from almtok.codec.train.run_config import option
+
+from ..story import RecipeOptions, Stage
 
 # Losses of UnPatchify by rule.
 _BY_RULE: dict[str, Any] = {
@@ -143,8 +146,59 @@ def _full(
     }
 
 
-def write(out: str, data: Sequence[str], held_out: Sequence[str]) -> None:
-    """Write ``stage1.json``, ``stage2.json`` and ``adapt.json``, to be read and changed."""
-    parts = {"stage1": mini_stage1, "stage2": mini_stage2, "adapt": mini_adapt}
-    for name, make in parts.items():
-        write_json(Path(out, f"{name}.json"), make(data, held_out, out).to_dict())
+@dataclass(frozen=True, kw_only=True)
+class Options(RecipeOptions):
+    """Where the audio is, as sources of almtok (docs/data.md); texts are not needed."""
+
+    train: list[str] = option([], "sources to learn from: speech=DIR sound=DIR music=DIR")
+    valid: list[str] = option([], "held-out sources, for losses while it trains")
+    test: list[str] = option([], "sources to judge it on")
+    size: str = option("mini", "mini: hours of CPU; base, paper: every loss of the paper, a GPU")
+    teacher_speech: str = option(
+        "spectral", "of the first codebook: spectral, wav2vec2 (a download), or a transformers id"
+    )
+    teacher_sound: str = option("spectral", "of the first codebook: spectral, or beats:FILE")
+
+
+def stages(o: Options) -> list[Stage]:
+    """The first codebook, both stages of training, the scores."""
+    for name in ("train", "valid", "test"):
+        if not getattr(o, name):
+            raise ValueError(f"--{name} is missing: sources of audio, such as speech=voices/")
+    given = (o.train, o.valid, o.out)
+    if o.size == "mini":
+        parts = {"stage1": mini_stage1(*given), "stage2": mini_stage2(*given)}
+        parts["adapt"] = mini_adapt(*given)
+    else:
+        parts = {"stage1": full_stage1(*given, o.size), "stage2": full_stage2(*given, o.size)}
+    tell = {
+        "stage1": "waveform to frames and back, no codes yet",
+        "stage2": "frames to queries, queries to codes",
+        "adapt": "the decoder side alone; codes stay as they are",
+    }
+    data = [word for source in o.test for word in ("--data", source)]
+    place = Path(o.out)
+    return [
+        Stage(
+            name="prior",
+            what="the first codebook",
+            command=(
+                *("prior", "--data", *o.train),
+                *("--teacher-speech", o.teacher_speech, "--teacher-sound", o.teacher_sound),
+                *("--cache", str(place / "cache"), "--out", str(place / "prior.safetensors")),
+            ),
+        ),
+        *(
+            Stage(name=name, what=tell[name], command=("train", "codec"), config=config)
+            for name, config in parts.items()
+        ),
+        Stage(
+            name="scores",
+            what="held-out recordings, there and back, beside what a telephone would use",
+            command=(
+                *("evaluate", "codec", "--checkpoint", f"{list(parts.values())[-1].out}/model"),
+                *(*data, "--report", "--out", str(place / "scores"), "--peers"),
+                *("codec2-450", "codec2-700C", "codec2-1300", "codec2-2400", "opus-6k"),
+            ),
+        ),
+    ]

@@ -5,11 +5,14 @@ model that speaks yet.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from almtok.codec.files import write_json
+from almtok.codec.train.run_config import option
 from almtok.lm.train import config as train
+
+from ..story import RecipeOptions, Stage
 
 
 def voice(
@@ -34,6 +37,49 @@ def voice(
     return train.finetune(**{**ours, **changes})
 
 
-def write(out: str, tokens: Sequence[str], held_out: Sequence[str], base: str) -> None:
-    """Write ``voice.json``, to be read and changed."""
-    write_json(Path(out, "voice.json"), voice(tokens, held_out, base, out).to_dict())
+@dataclass(frozen=True, kw_only=True)
+class Options(RecipeOptions):
+    """Whose voice, and which model learns it."""
+
+    base: str = option("", "language model with its codec: run folder, saved model")
+    voice: list[str] = option([], "recordings with texts, such as speech=me/")
+    other: list[str] = option([], "held-out recordings of the voice (default: the same)")
+    loudness: float = option(-20.0, "dBFS of the base's training")
+    text: str = option("Not at this particular case, Tom.", "said before and after")
+
+
+def stages(o: Options) -> list[Stage]:
+    """Recordings to codes, the adapter, the same sentence before and after."""
+    if not o.base:
+        raise ValueError("--base is missing: a trained language model, such as runs/multitask/lm")
+    if not o.voice:
+        raise ValueError("--voice is missing: recordings with texts, such as speech=me/")
+    tokens, held_out, adapter = (
+        str(Path(o.out, name)) for name in ("tokens", "held-out", "adapter-run")
+    )
+    how = ("--checkpoint", str(Path(o.base, "model", "codec")), "--loudness", f"{o.loudness:g}")
+
+    def speak(name: str, *more: str) -> Stage:
+        words = ("tts", o.text, "--checkpoint", o.base, *more, "--out", f"{o.out}/{name}.wav")
+        return Stage(name=name, what=f"the sentence {name} it", command=words)
+
+    return [
+        Stage(
+            name="tokens",
+            what="the voice to codes",
+            command=("tokenize", *o.voice, *how, "--out", tokens),
+        ),
+        Stage(
+            name="held-out",
+            what="its other recordings to codes",
+            command=("tokenize", *(o.other or o.voice), *how, "--out", held_out),
+        ),
+        Stage(
+            name="adapter",
+            what="a LoRA adapter and tables of codes for the voice",
+            command=("finetune",),
+            config=voice([tokens], [held_out], o.base, o.out),
+        ),
+        speak("before"),
+        speak("after", "--adapter", adapter),
+    ]

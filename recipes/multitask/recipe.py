@@ -5,11 +5,15 @@ ours (paper.md 8, D); those of `mini` are chosen for half an hour of CPU, and sa
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from almtok.codec.files import write_json
+from almtok.codec.checkpoints import shipped
+from almtok.codec.train.run_config import option
 from almtok.lm.train import config as train
+
+from ..story import RecipeOptions, Stage
 
 TASKS = ("tts", "asr", "text_to_audio", "text_to_music", "audio_caption", "music_caption")
 
@@ -103,9 +107,54 @@ def pattern(
     return listening(tokens, held_out, place, codec, **{"model": model, "steps": 300, **changes})
 
 
-def write(
-    out: str, pieces: Sequence[str], tokens: Sequence[str], held_out: Sequence[str], codec: str
-) -> None:
-    """Write ``listening.json`` and ``lm.json``, to be read and changed."""
-    write_json(Path(out, "listening.json"), listening(pieces, held_out, out, codec).to_dict())
-    write_json(Path(out, "lm.json"), mini(tokens, held_out, out, codec).to_dict())
+@dataclass(frozen=True, kw_only=True)
+class Options(RecipeOptions):
+    """Where the audio is, as sources of almtok (docs/data.md); all of it with texts."""
+
+    train: list[str] = option([], "sources to learn from: speech=DIR sound=DIR music=DIR")
+    valid: list[str] = option([], "held-out sources, for losses while it trains")
+    test: list[str] = option([], "sources to judge it on")
+    codec: str = option("", "codec folder (default: the codec that comes with almtok)")
+    workers: int = option(2, "processes that read aloud and cut")
+
+
+def stages(o: Options) -> list[Stage]:
+    """Readings and cuts, everything to codes, words, then all tasks, then the scores."""
+    for name in ("train", "valid", "test"):
+        if not getattr(o, name):
+            raise ValueError(f"--{name} is missing: sources with texts, such as speech=voices/")
+    codec = o.codec or str(shipped() / "codec")
+    speech = [source for source in o.train if source.startswith("speech=")] or o.train
+    workers = ("--workers", str(o.workers))
+
+    def place(name: str) -> str:
+        return str(Path(o.out, name))
+
+    def tokenize(name: str, what: str, *sources: str) -> Stage:
+        words = ("tokenize", *sources, "--checkpoint", codec, "--loudness", "-20")
+        return Stage(name=name, what=what, command=(*words, "--out", place(name)))
+
+    def make(name: str, what: str, program: str, *words: str) -> Stage:
+        command = (*speech, *words, *workers, "--out", place(name))
+        program = f"almtok.recipes.multitask.{program}:main"
+        return Stage(name=name, what=what, program=program, command=command)
+
+    pieces = [place("pieces-tokens"), place("cuts-tokens")]
+    return [
+        make("readings", "texts of the corpus, read by a synthesiser", "readings"),
+        make("pieces", "words of the corpus and others, read in pieces", "readings",
+             *("--count", "16000", "--words", "6", "--frequent", "0.75", "--seed", "1")),
+        make("cuts", "recordings, cut into pieces of a few words", "cutting"),
+        tokenize("pieces-tokens", "the pieces to codes", f"speech={place('pieces')}"),
+        tokenize("cuts-tokens", "the cuts to codes", f"speech={place('cuts')}"),
+        tokenize("tokens", "the corpus to codes", *o.train, f"speech={place('readings')}"),
+        tokenize("held-out", "held-out recordings to codes", *o.valid),
+        Stage(name="listening", what="words: which sound belongs to which letters",
+              command=("train", "lm"),
+              config=listening(pieces, [place("held-out")], o.out, codec)),
+        Stage(name="lm", what="all tasks, on recordings and readings", command=("train", "lm"),
+              config=mini([place("tokens"), *pieces], [place("held-out")], o.out, codec)),
+        Stage(name="scores", what="what it hears, says and makes",
+              command=("evaluate", "lm", "--checkpoint", place("lm"), "--data", *o.test,
+                       "--voices", "--html", "--out", place("scores"))),
+    ]  # fmt: skip

@@ -1,14 +1,17 @@
 """Every shipped recipe is loaded into the configuration that it is meant for."""
 
 import functools
+import importlib
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from almtok.__main__ import build_parser
 from almtok.codec.train import CodecTrainConfig
 from almtok.lm.config import TASKS, AudioLMConfig
 from almtok.lm.train import LMTrainingConfig
+from almtok.recipes import cli
 from almtok.recipes.codec import recipe as codec
 from almtok.recipes.lora_voice import recipe as lora_voice
 from almtok.recipes.mini import recipe as mini
@@ -74,10 +77,28 @@ def test_the_second_stage_goes_on_from_the_first():
         assert CONFIGS[second]().init_from == CONFIGS[first]().out
 
 
-def test_written_configs_are_read_back(tmp_path):
-    codec.write(str(tmp_path), DATA, HELD_OUT)
-    read = CodecTrainConfig.from_json(tmp_path / "stage2.json")
-    assert read == codec.mini_stage2(DATA, HELD_OUT, str(tmp_path))
+SOURCES = ["--train", "speech=a/", "--valid", "speech=b/", "--test", "speech=c/"]
+ASKED = {
+    "codec": SOURCES,
+    "multitask": SOURCES,
+    "lora_voice": ["--base", "runs/lm", "--voice", "speech=me/"],
+}
+
+
+@pytest.mark.parametrize("name", cli.recipe_names())
+def test_every_recipe_tells_commands_that_almtok_understands(name, tmp_path):
+    _, story = cli.parse(name, [*ASKED[name], "--out", str(tmp_path)])
+    assert len({stage.name for stage in story.stages}) == len(story.stages)
+    for stage in story.stages:
+        words = stage.words(tmp_path)
+        if stage.program == "almtok":
+            options = build_parser().parse_args(words[1:])
+            assert callable(options.run)
+        else:
+            module, function = stage.program.split(":")
+            assert callable(getattr(importlib.import_module(module), function))
+        if stage.config is not None:
+            assert type(stage.config).from_dict(stage.config.to_dict()) == stage.config
 
 
 @pytest.mark.parametrize(

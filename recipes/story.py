@@ -1,0 +1,231 @@
+"""A recipe's story: stages in order, each a command in a process of its own, and what is done.
+
+Every command is printed before it runs and can be run alone. ``OUT/story.json`` keeps which stages
+are done and with what, so that the same call goes on, and another one is refused instead of mixing
+two runs in one folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from almtok import __version__
+from almtok.codec.files import write_json
+from almtok.codec.train.run_config import RunConfig, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeOptions:
+    """What a recipe may be asked; each recipe adds its own fields with :func:`option`."""
+
+    out: str = option("", "folder of everything that is made (default: runs/RECIPE)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One step of a recipe."""
+
+    name: str
+    what: str  # one line for people
+    command: tuple[str, ...]  # words after `almtok`, or after the program below
+    # Written to OUT/NAME.json and handed over as `--config`.
+    config: RunConfig | None = None
+    program: str = "almtok"  # or "package.module:function", a function of the command line
+
+    def words(self, out: Path) -> list[str]:
+        """The command as a shell would have it."""
+        start = ["almtok"]
+        if self.program != "almtok":
+            module, function = self.program.split(":")
+            start = ["python", "-c", f"from {module} import {function}; {function}()"]
+        given = [] if self.config is None else ["--config", str(self.config_file(out))]
+        return [*start, *self.command, *given]
+
+    def config_file(self, out: Path) -> Path:
+        """Where its configuration is written."""
+        return out / f"{self.name}.json"
+
+    def facts(self) -> dict[str, Any]:
+        """What decides its outcome."""
+        config = None if self.config is None else self.config.to_dict()
+        facts = {"program": self.program, "command": list(self.command), "config": config}
+        return dict(json.loads(json.dumps(facts)))
+
+    def difference(self, facts: dict[str, Any]) -> str:
+        """What this stage would do otherwise than the one of those facts; "" if nothing."""
+        mine = self.facts()
+        if (mine["program"], mine["command"]) != (facts["program"], facts["command"]):
+            return f"{shlex.join(facts['command'])} -> {shlex.join(mine['command'])}"
+        if self.config is None or facts["config"] is None:
+            return "" if mine["config"] == facts["config"] else "another configuration"
+        known = {field.name for field in dataclasses.fields(self.config)}
+        before = {name: value for name, value in facts["config"].items() if name in known}
+        return "; ".join(type(self.config).from_dict(before).differences(self.config))
+
+
+@dataclass(frozen=True)
+class Story:
+    """The stages of one recipe with the options of one run."""
+
+    recipe: str
+    options: RecipeOptions
+    stages: tuple[Stage, ...]
+
+    @property
+    def out(self) -> Path:
+        """Its folder."""
+        return Path(self.options.out)
+
+    def between(self, first: str | None, last: str | None) -> tuple[Stage, ...]:
+        """The stages from one to another, both included.
+
+        Raises:
+            ValueError: there is no such stage, or they are the wrong way round.
+        """
+        names = [stage.name for stage in self.stages]
+        start = 0 if first is None else self._place(first, names)
+        end = len(names) - 1 if last is None else self._place(last, names)
+        if start > end:
+            raise ValueError(f"stage {first} comes after {last}; the order is {', '.join(names)}")
+        return self.stages[start : end + 1]
+
+    def _place(self, name: str, names: list[str]) -> int:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(
+                f"recipe {self.recipe} has no stage {name!r}{hint}: {', '.join(names)}"
+            )
+        return names.index(name)
+
+    def told(self, stages: Sequence[Stage]) -> Iterator[str]:
+        """The story as a shell script, for ``--dry-run``."""
+        for stage in stages:
+            yield f"# {stage.name}: {stage.what}"
+            if stage.config is not None:
+                yield f"#   {stage.config_file(self.out)}: {_what_is_set(stage.config)}"
+            yield shlex.join(stage.words(self.out))
+
+
+def _what_is_set(config: RunConfig) -> str:
+    """Fields that are not at their defaults."""
+    values, plain = config.to_dict(), type(config)().to_dict()
+    changed = {name: value for name, value in values.items() if value != plain[name]}
+    return json.dumps(changed, ensure_ascii=False)
+
+
+class Diary:
+    """What was done in a folder, and with what."""
+
+    def __init__(self, story: Story) -> None:
+        self._story = story
+        self._path = story.out / "story.json"
+        self._done: dict[str, dict[str, Any]] = {}
+        if self._path.exists():
+            known = json.loads(self._path.read_text(encoding="utf-8"))
+            if known["recipe"] != story.recipe:
+                raise ValueError(
+                    f"{story.out} holds a run of recipe {known['recipe']}, asked for "
+                    f"{story.recipe}; choose another --out"
+                )
+            self._done = known["stages"]
+
+    def refuse_another(self, stages: Sequence[Stage]) -> None:
+        """Refuse stages that were begun here with something else."""
+        for stage in stages:
+            before = self._done.get(stage.name)
+            if before is not None and (difference := stage.difference(before)):
+                raise ValueError(
+                    f"stage {stage.name} was begun in {self._story.out} with other values "
+                    f"({difference}); choose another --out, or --again {stage.name} to do it anew"
+                )
+
+    def forget(self, stage: Stage) -> None:
+        """Do a stage anew: what it made is moved aside by its own command or overwritten."""
+        self._done.pop(stage.name, None)
+
+    def finished(self, stage: Stage) -> bool:
+        """Whether it is done."""
+        return bool(self._done.get(stage.name, {}).get("finished"))
+
+    def begin(self, stage: Stage) -> None:
+        """Note what is about to run."""
+        self._note(stage, finished=False, seconds=None)
+
+    def end(self, stage: Stage, seconds: float) -> None:
+        """Note that it is done."""
+        self._note(stage, finished=True, seconds=round(seconds, 1))
+
+    def _note(self, stage: Stage, **facts: Any) -> None:
+        self._done[stage.name] = {**stage.facts(), **facts}
+        write_json(
+            self._path,
+            {
+                "recipe": self._story.recipe,
+                "version": __version__,
+                "options": dataclasses.asdict(self._story.options),
+                "stages": self._done,
+            },
+        )
+
+
+def run_story(
+    story: Story, first: str | None = None, last: str | None = None, again: Sequence[str] = ()
+) -> int:
+    """Run the stages that are not done; the status of the first that fails, or 0.
+
+    Raises:
+        ValueError: the folder holds another run, or a stage is unknown.
+    """
+    stages = story.between(first, last)
+    diary = Diary(story)
+    for name in again:
+        diary.forget(*story.between(name, name))
+    diary.refuse_another(stages)
+    for before in story.stages[: story.stages.index(stages[0])]:
+        if not diary.finished(before):
+            say(f"note: stage {before.name} has not been done in {story.out}")
+    for stage in stages:
+        if diary.finished(stage):
+            say(f"{stage.name}: done before")
+            continue
+        if stage.config is not None:
+            write_json(stage.config_file(story.out), stage.config.to_dict())
+        diary.begin(stage)
+        say(f"{stage.name}: {stage.what}\n    {shlex.join(stage.words(story.out))}")
+        start = time.monotonic()
+        if status := run_process(stage.words(story.out)):
+            say(f"{stage.name} did not finish; the same command goes on from here")
+            return status
+        diary.end(stage, time.monotonic() - start)
+    return 0
+
+
+def run_process(words: Sequence[str]) -> int:
+    """Run a command in a process of its own, by this very Python.
+
+    Ctrl-C reaches that process too: it saves and ends, and is waited for.
+    """
+    program, rest = words[0], list(words[1:])
+    start = [sys.executable, *(["-m", "almtok"] if program == "almtok" else [])]
+    process = subprocess.Popen([*start, *rest])
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue
+
+
+def say(text: str) -> None:
+    """A line of the story."""
+    print(f"\n=== {text}", flush=True)
