@@ -19,6 +19,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from almtok.recipes import cli as recipes
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
     page
@@ -98,6 +100,8 @@ def test_commands_parse(page):
             build_parser().parse_args(words)
         except SystemExit as stop:
             assert words[-1] in ("--help", "--version") and not stop.code, " ".join(words)
+        if words[0] == "run" and len(words) > 2 and words[-1] != "--help":
+            recipes.parse(words[1], words[2:])
 
 
 @pytest.mark.slow
@@ -105,7 +109,8 @@ def test_commands_parse(page):
 def test_commands_run(page, reader_folder, quiet_environment):
     for words in almtok_lines(page):
         extra = SMALLER.get(" ".join(words[:2]), "")
-        if (words[0] not in RUN and not extra) or "--peers" in words:  # peers need the hub
+        quick = words[0] in RUN or words == ["run"] or "--dry-run" in words
+        if (not quick and not extra) or "--peers" in words:  # peers need the hub
             continue
         command = [sys.executable, "-m", "almtok", *words, *extra.split()]
         result = subprocess.run(

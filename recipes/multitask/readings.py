@@ -145,8 +145,8 @@ def make(
     if frequent:
         drawn = words_by_frequency(round(frequent * count), words or 8, seed)
         plan += [
-            dataclasses.replace(reading, id=f"words{reading.id}", text=text)
-            for reading, text in zip(readings(texts, len(drawn), seed + 1), drawn, strict=True)
+            dataclasses.replace(one, id=one.id.replace("reading", "words"), text=text)
+            for one, text in zip(readings(texts, len(drawn), seed + 1), drawn, strict=True)
         ]
     if seed:
         plan = [dataclasses.replace(one, id=f"{one.id}-{seed}") for one in plan]
