@@ -13,6 +13,7 @@ from . import __version__
 from .codec import cli as codec
 from .codec import doctor
 from .codec.evaluation import cli as codec_evaluation
+from .codec.phones import cli as codec_phones
 from .codec.priors import cli as codec_priors
 from .codec.train import cli as codec_train
 from .lm import export_cli as lm_export
@@ -62,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.register(commands)
     codec.register(commands)
     codec_priors.register(commands)
+    codec_phones.register(commands)
     lm_data.register(commands)
     tasks.register(commands)
     train = commands.add_parser("train", help="train a model", description="Train a model.")

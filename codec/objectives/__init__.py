@@ -9,6 +9,7 @@
 | `masked` | MAE on Patchify's frames | :class:`MaskedFrames` |
 | `autoregressive` | next RVQ layer from those before it | :class:`AutoregressiveDepth` |
 | `spectrum` | each query says the spectrum of its window | :class:`WindowSpectrum` |
+| `phones` | each query says which phones its window has | :class:`QueryPhones` |
 | `pitch` | decoded frames name the pitch of the voice | :class:`PitchLoss` |
 | `commitment` | encoder near its codes | the quantizer's own `commitment_loss` |
 
@@ -31,6 +32,7 @@ from .autoregressive import (
 from .balancer import Balancer
 from .discriminators import DiscriminatorOutput, MelDiscriminators, MelDiscriminatorsConfig
 from .masked import MaskedBatch, MaskedFrames, MaskedFramesConfig
+from .phones import QueryPhones
 from .pitch import PitchLoss
 from .reconstruction import (
     MelLoss,
@@ -58,6 +60,7 @@ __all__ = [
     "MultiScaleSTFTLoss",
     "MultiScaleSTFTLossConfig",
     "PitchLoss",
+    "QueryPhones",
     "WaveformLoss",
     "WindowSpectrum",
     "discriminator_loss",

@@ -14,6 +14,8 @@ from .run_config import RunConfig, option
 STAGES = ("1", "2", "adapt")
 PRECISIONS = ("fp32", "bf16", "bf16-all")
 SCHEDULES = ("constant", "cosine", "exponential")
+# Losses on the inside of the network in stage 2.
+_DIRECT = ("masked", "autoregressive", "commitment", "spectrum", "phones", "latent", "pitch")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,7 @@ class CodecTrainConfig(RunConfig):
     )
     freeze_patchify: bool = option(True, "stage 2: keep patchify as stage 1 left it (paper.md 5.2)")
     prior: str | None = option(None, "prior.safetensors for the first codebook (stage 2)")
+    listener: str | None = option(None, "file of 'almtok listener', for weight_phones (stage 2)")
 
     # Data.
     data: list[str] = option([], "training sources: folder, manifest, Parquet, hf:NAME; DOMAIN=...")
@@ -90,6 +93,9 @@ class CodecTrainConfig(RunConfig):
     weight_commitment: float = option(0.0, "RVQ commitment (stage 2)")
     weight_spectrum: float = option(
         0.0, "each query says the spectrum of its window; ours, for small budgets (stage 2)"
+    )
+    weight_phones: float = option(
+        0.0, "each query says which phones its window has, as --listener hears them; ours (stage 2)"
     )
     weight_latent: float = option(
         0.0, "distance of decoder frames to patchify frames; ours, for small budgets (stage 2)"
@@ -166,6 +172,8 @@ class CodecTrainConfig(RunConfig):
         for name in ("quantize_probability", "discriminator_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be within 0..1, got {getattr(self, name)}")
+        if self.stage == "2" and self.weight_phones > 0 and self.listener is None:
+            raise ValueError("weight_phones needs listener, a file that 'almtok listener' wrote")
         needs_source = self.stage == "adapt" or (self.stage == "2" and self.freeze_patchify)
         if needs_source and self.init_from is None:
             raise ValueError(
@@ -186,7 +194,7 @@ class CodecTrainConfig(RunConfig):
         """Weights of the losses inside the network, by log name; zero weights are left out."""
         names = {
             "1": ("masked",),
-            "2": ("masked", "autoregressive", "commitment", "spectrum", "latent", "pitch"),
+            "2": _DIRECT,
             "adapt": ("latent", "pitch"),
         }[self.stage]
         return {n: w for n in names if (w := getattr(self, f"weight_{n}")) > 0}

@@ -25,9 +25,11 @@ from ..objectives import (
     MelLoss,
     MelLossConfig,
     PitchLoss,
+    QueryPhones,
     WaveformLoss,
     WindowSpectrum,
 )
+from ..phones import Listener
 from . import optimizer as optim
 from .checkpoint import Checkpoint, CheckpointError, restore, tensors_of
 from .config import CodecTrainConfig
@@ -59,6 +61,7 @@ class TrainState:
     masked: MaskedFrames | None
     autoregressive: AutoregressiveDepth | None
     spectrum: WindowSpectrum | None
+    phones: QueryPhones | None
     discriminators: MelDiscriminators | None
     balancer: Balancer | None
     generator_parameters: dict[str, nn.Parameter]  # everything the generator's optimiser moves
@@ -177,7 +180,7 @@ def build_state(config: CodecTrainConfig) -> TrainState:
     for part in trained_parts(config):
         getattr(model, part).requires_grad_(True)
     rate = model.config.sample_rate
-    objectives = _make_objectives(config, model.config)
+    objectives = _make_objectives(config, model.config, accelerator.device)
     discriminators = None
     if config.uses_discriminators:
         discriminators = MelDiscriminators(
@@ -250,10 +253,12 @@ def make(kind: type[Config], values: Mapping[str, Any], **defaults: Any) -> Conf
     return kind(**{**{k: v for k, v in defaults.items() if k in known}, **given})
 
 
-def _make_objectives(config: CodecTrainConfig, model: ALMTokenizerConfig) -> dict[str, Any]:
+def _make_objectives(
+    config: CodecTrainConfig, model: ALMTokenizerConfig, device: torch.device
+) -> dict[str, Any]:
     """The losses with weights of their own, by their name in `TrainState`; None where unused."""
     weights, width = config.direct_weights, model.hidden_size
-    autoregressive = spectrum = None
+    autoregressive = spectrum = phones = None
     if "autoregressive" in weights:
         autoregressive = AutoregressiveDepth(
             width,
@@ -262,11 +267,26 @@ def _make_objectives(config: CodecTrainConfig, model: ALMTokenizerConfig) -> dic
         )
     if "spectrum" in weights:
         spectrum = WindowSpectrum(width, sample_rate=model.sample_rate, hop_length=model.hop_length)
+    if "phones" in weights:
+        assert config.listener is not None
+        phones = QueryPhones(width, _load_listener(config.listener, model, device))
     return {
         "masked": _make_masked(config, model) if "masked" in weights else None,
         "autoregressive": autoregressive,
         "spectrum": spectrum,
+        "phones": phones,
     }
+
+
+def _load_listener(path: str, model: ALMTokenizerConfig, device: torch.device) -> Listener:
+    listener = Listener.load(path).to(device)
+    theirs, ours = listener.config, (model.sample_rate, model.hop_length)
+    if (theirs.sample_rate, theirs.hop_length) != ours:
+        raise ValueError(
+            f"{path} hears {theirs.sample_rate} Hz in frames of {theirs.hop_length} samples; the"
+            f" codec has {ours[0]} Hz and {ours[1]}"
+        )
+    return listener
 
 
 def _make_pitch_loss(config: CodecTrainConfig, model: ALMTokenizerConfig) -> PitchLoss | None:
@@ -312,6 +332,7 @@ def _objective_modules(state: TrainState) -> dict[str, nn.Module]:
         "masked": state.masked,
         "autoregressive": state.autoregressive,
         "spectrum": state.spectrum,
+        "phones": state.phones,
     }
     return {name: module for name, module in found.items() if module is not None}
 

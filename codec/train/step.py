@@ -123,6 +123,8 @@ def _tokenise(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> 
         decoded = model.decoder(latent, window).float()  # [B, T, D]
         if state.spectrum is not None:
             direct["spectrum"] = state.spectrum(latent, wav, window)
+        if state.phones is not None:
+            direct["phones"] = state.phones(latent, wav, window)
         if state.masked is not None:
             direct["masked"] = state.masked(frames, seeds, _frame_encoder(model, window))
     if config.weight_latent > 0:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -22,26 +21,16 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from almtok.codec.audio import Waveform, read_audio, resample
+from almtok.codec.audio import Waveform, read_audio
 from almtok.codec.data.reader import EntryReader
 from almtok.codec.files import write_text
+from almtok.codec.phones.aligner import Aligner, Word
 from almtok.lm.data.recordings import Recording
 from almtok.lm.data.sources import list_recordings
 
 RATE = 24_000
-_ALIGNER_RATE, _FRAMES_PER_SECOND = 16_000, 100
 _ROOM = 0.06  # seconds of silence kept on either side, where there is that much
 _FADE = 0.008  # seconds: a cut inside speech must not click
-
-
-@dataclass(frozen=True)
-class Word:
-    """Where a word is."""
-
-    text: str
-    start: float  # seconds
-    end: float
-    room: tuple[float, float]  # seconds of silence before and after
 
 
 @dataclass(frozen=True)
@@ -51,58 +40,6 @@ class Piece:
     text: str
     start: float  # seconds
     end: float
-
-
-class Aligner:
-    """Finds the words of a text in its recording."""
-
-    def __init__(self) -> None:
-        try:
-            from pocketsphinx import Decoder
-        except ImportError as error:
-            raise ImportError("cutting needs an aligner: pip install pocketsphinx") from error
-        self._decoder = Decoder(samprate=_ALIGNER_RATE, loglevel="FATAL")
-
-    def align(self, wav: Waveform, sample_rate: int, text: str) -> list[Word]:
-        """Every word of the text with its place in samples `[S]`, [] if it cannot be told.
-
-        A text with figures or a word that the dictionary lacks has no alignment.
-        """
-        words = re.sub(r"[^a-z' ]+", " ", text.lower()).split()
-        known = all(self._decoder.lookup_word(word) is not None for word in words)
-        if not words or not known or re.search(r"\d", text):
-            return []
-        samples = np.clip(resample(wav, sample_rate, _ALIGNER_RATE), -1, 1)
-        self._decoder.set_align_text(" ".join(words))
-        self._decoder.start_utt()
-        self._decoder.process_raw((samples * 32767).astype("<i2").tobytes(), full_utt=True)
-        self._decoder.end_utt()
-        segments = [
-            (re.sub(r"\(\d+\)$", "", found.word), found.start_frame, found.end_frame + 1)
-            for found in self._decoder.seg() or ()
-        ]
-        placed = _with_room(segments)
-        return placed if [word.text for word in placed] == words else []
-
-
-def _with_room(segments: Sequence[tuple[str, int, int]]) -> list[Word]:
-    """Words of an aligner's segments; fillers ("<sil>", "[NOISE]") become the room beside them."""
-
-    def silent(place: int) -> float:
-        if not 0 <= place < len(segments) or segments[place][0][0] not in "<[":
-            return 0.0
-        return (segments[place][2] - segments[place][1]) / _FRAMES_PER_SECOND
-
-    return [
-        Word(
-            word,
-            start / _FRAMES_PER_SECOND,
-            end / _FRAMES_PER_SECOND,
-            (silent(place - 1), silent(place + 1)),
-        )
-        for place, (word, start, end) in enumerate(segments)
-        if word[0] not in "<["
-    ]
 
 
 def pieces(
@@ -185,7 +122,7 @@ def _cut(job: _Job) -> list[dict[str, str]]:
     rng = np.random.default_rng([job.seed, job.number])
     rows = []
     for count, piece in enumerate(
-        pieces(aligner.align(wav, RATE, entry.text), job.words, job.coverage, rng)
+        pieces(aligner.words(wav, RATE, entry.text), job.words, job.coverage, rng)
     ):
         name = f"cut-{job.number:06d}-{count:02d}" + (f"-{job.seed}" if job.seed else "")
         path = job.out / "audio" / f"{name}.flac"

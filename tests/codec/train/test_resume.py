@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+from almtok.codec.phones import Listener, ListenerConfig
 
 STEPS = 7
 
@@ -27,6 +30,10 @@ def run_values(toy_values: dict[str, Any], folder: Path) -> list[dict[str, Any]]
     second = {**common, "stage": "2", "out": str(folder / "two"), "init_from": first["out"]}
     second["quantize_start"] = 3  # codebooks are placed between two checkpoints
     second["weight_spectrum"] = 1.0
+    second["weight_phones"] = 0.5
+    second["listener"] = str(folder / "listener.safetensors")
+    torch.manual_seed(0)
+    Listener(ListenerConfig(width=16, num_bands=16)).save(second["listener"])
     second["muon_lr"] = 1e-3  # and both kinds of optimiser state must survive
     return [first, second]
 

@@ -7,9 +7,9 @@ import pytest
 import soundfile
 
 from almtok.codec.audio import read_audio
+from almtok.codec.phones.aligner import Word, with_room
 from almtok.recipes.mini.voices import VOICES, find_speaker
 from almtok.recipes.multitask import cutting
-from almtok.recipes.multitask.cutting import Word
 
 WORDS = [Word(f"w{n}", n * 0.5, n * 0.5 + 0.4, (0.1, 0.02)) for n in range(7)]
 
@@ -27,7 +27,7 @@ def test_pieces_follow_the_words_and_are_a_function_of_the_seed():
 
 
 def test_fillers_become_room():
-    words = cutting._with_room(
+    words = with_room(
         [("<s>", 0, 10), ("so", 10, 30), ("<sil>", 30, 45), ("mary", 45, 90), ("[NOISE]", 90, 94)]
     )
     assert [(word.text, word.start, word.end) for word in words] == [
