@@ -18,6 +18,7 @@ from .codec.priors import cli as codec_priors
 from .codec.train import cli as codec_train
 from .lm import export_cli as lm_export
 from .lm.data import cli as lm_data
+from .lm.data import prepare_cli
 from .lm.train import cli as lm_train
 from .recipes import cli as recipes
 from .recipes.mini import cli as demo
@@ -64,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     codec.register(commands)
     codec_priors.register(commands)
     codec_phones.register(commands)
+    prepare_cli.register(commands)
     lm_data.register(commands)
     tasks.register(commands)
     train = commands.add_parser("train", help="train a model", description="Train a model.")

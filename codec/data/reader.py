@@ -6,7 +6,8 @@ import os
 from typing import Any
 
 from ..audio import AudioError
-from .sources import Entry, audio_column, load_hub_dataset
+from .hub import load_hub_dataset
+from .sources import Entry, audio_column
 
 
 class EntryReader:
@@ -31,7 +32,7 @@ class EntryReader:
         if entry.row < 0:
             return entry.path
         if entry.path.startswith("hf:"):
-            name, _, split = entry.path[3:].rpartition(":")
+            name, _, split = entry.path[3:].partition(":")
             if entry.path not in self._hubs:
                 self._hubs[entry.path] = load_hub_dataset(name, split)
             return _content(self._hubs[entry.path][entry.row]["audio"], name, entry.id)

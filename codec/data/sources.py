@@ -15,11 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from ..audio import AUDIO_SUFFIXES
+from .hub import load_hub_dataset
 
 DEFAULT_DOMAIN = "audio"
 MANIFEST_SUFFIXES = (".jsonl", ".csv", ".tsv")
 _AUDIO_KEYS = ("audio", "audio_filepath", "audio_path", "path", "file", "wav")
 _DOMAIN_KEYS = ("domain", "kind")
+# The most speakable first: LibriTTS and LJSpeech have a normalised text beside the printed one.
+_TEXT_KEYS = (
+    *("text_normalized", "normalized_text", "text", "caption", "sentence", "transcript"),
+    *("transcription", "txt", "category", "human_labels"),
+)
+_SPEAKER_KEYS = ("speaker", "speaker_id", "client_id")
 _SPLIT_NAMES = {"val": "valid", "validation": "valid", "dev": "valid", "eval": "valid"}
 
 
@@ -74,7 +81,7 @@ def parse_source(text: str | os.PathLike[str]) -> Source:
     if not os.path.exists(location):
         raise ValueError(
             f"source {os.fspath(text)!r}: {location} does not exist; expected a folder, a manifest"
-            " (.jsonl .csv .tsv), a .parquet file, an audio file or hf:NAME[:SPLIT]"
+            " (.jsonl .csv .tsv), a .parquet file, an audio file or hf:NAME[/CONFIG][:SPLIT]"
         )
     return Source(os.path.abspath(location), domain, part)
 
@@ -211,22 +218,21 @@ def _file_entry(path: Path, name: str, source: Source, row: Mapping[str, Any]) -
 
 
 def _text(row: Mapping[str, Any], *keys: str) -> str:
-    """The first of the columns that says something."""
-    return next((str(row[key]) for key in keys if row.get(key) not in (None, "")), "")
+    """The first of the columns that says something; labels in a list are joined."""
+    value = next((row[key] for key in keys if row.get(key) not in (None, "", [])), "")
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _labels(row: Mapping[str, Any], domain: str | None) -> dict[str, Any]:
     return {
         "domain": domain or _text(row, *_DOMAIN_KEYS) or DEFAULT_DOMAIN,
-        "text": _text(row, "text", "caption", "sentence", "transcript"),
-        "speaker": _text(row, "speaker", "speaker_id"),
+        "text": _text(row, *_TEXT_KEYS),
+        "speaker": _text(row, *_SPEAKER_KEYS),
         "language": _text(row, "language", "locale"),
     }
 
 
-_LABEL_COLUMNS = (
-    "id split domain kind text caption sentence transcript speaker speaker_id language locale"
-).split()
+_LABEL_COLUMNS = ("id", "split", *_DOMAIN_KEYS, *_TEXT_KEYS, *_SPEAKER_KEYS, "language", "locale")
 
 
 def _parquet_entries(source: Source, path: Path, *, whole_file: bool) -> Iterator[Entry]:
@@ -279,36 +285,6 @@ def _is_struct(kind: Any) -> bool:
     import pyarrow
 
     return bool(pyarrow.types.is_struct(kind))
-
-
-def load_hub_dataset(name: str, split: str) -> Any:
-    """A Hugging Face dataset, by id or local folder, with its audio left encoded.
-
-    datasets 5 decodes through torchcodec, which needs FFmpeg; soundfile needs nothing.
-    """
-    import datasets
-
-    if os.path.isfile(os.path.join(name, "dataset_info.json")) or os.path.isfile(
-        os.path.join(name, "dataset_dict.json")
-    ):
-        loaded = datasets.load_from_disk(name)
-        data = loaded[split] if isinstance(loaded, datasets.DatasetDict) else loaded
-    else:
-        data = datasets.load_dataset(name, split=split)
-    column = next((key for key, kind in data.features.items() if _is_audio(kind)), None)
-    if column is not None:
-        data = data.cast_column(column, datasets.Audio(decode=False))
-    elif "audio" in data.column_names:
-        column = "audio"
-    else:
-        raise ValueError(f"hf:{name}: no audio column; found {', '.join(data.column_names)}")
-    return data if column == "audio" else data.rename_column(column, "audio")
-
-
-def _is_audio(kind: Any) -> bool:
-    import datasets
-
-    return isinstance(kind, datasets.Audio)
 
 
 def _hub_entries(source: Source) -> Iterator[Entry]:

@@ -46,7 +46,10 @@ def listener(options: argparse.Namespace) -> int:
 
     config, progress = ListenerConfig(), not options.no_progress
     training = ListenerTraining(steps=options.steps, seed=options.seed)
-    frames = label_frames(options.data, config, workers=options.workers, progress=progress)
+    cache = options.out.with_suffix(".labels.npz")  # aligning takes longer than a second training
+    frames = label_frames(
+        options.data, config, cache=cache, workers=options.workers, progress=progress
+    )
     trained, heard = train_listener(frames, config, training, progress=progress)
     trained.save(options.out)
     print(

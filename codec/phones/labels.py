@@ -5,10 +5,13 @@ Letters: `N` frames of all clips, `M` mel bands.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from tqdm import tqdm
 from ..audio import AudioError, read_audio
 from ..data.reader import EntryReader
 from ..data.sources import Entry, list_entries
+from ..priors.files import hash_json, write_aside
 from .aligner import Aligner, Phone
 from .config import NONE, PHONES, SILENCE, ListenerConfig
 from .listener import Listener
@@ -45,9 +49,21 @@ class LabelledFrames:
 
 
 def label_frames(
-    sources: Sequence[str], config: ListenerConfig, *, workers: int = 1, progress: bool = True
+    sources: Sequence[str],
+    config: ListenerConfig,
+    *,
+    cache: Path | None = None,
+    workers: int = 1,
+    progress: bool = True,
 ) -> LabelledFrames:
     """Align all speech that has a text; other domains are no speech from beginning to end.
+
+    Args:
+        sources: Recordings; what is no speech needs no text.
+        config: Of the listener that learns from them.
+        cache: File of labels; read if it is of the same recordings, else written.
+        workers: Processes that align.
+        progress: Show a progress bar.
 
     Raises:
         ValueError: if no recording could be aligned.
@@ -55,6 +71,35 @@ def label_frames(
     entries = [entry for entry in list_entries(sources) if entry.text or entry.domain != "speech"]
     if not any(entry.domain == "speech" for entry in entries):
         raise ValueError(f"no speech with texts in {', '.join(sources)}: a listener learns from it")
+    name = hash_json([repr(config), *map(repr, entries)])
+    if cache is not None and (known := _read(cache, name)) is not None:
+        return known
+    frames = _label_all(entries, config, workers, progress)
+    if cache is not None:
+        write_aside(cache, lambda aside: _write(aside, name, frames))
+    return frames
+
+
+def _read(cache: Path, name: str) -> LabelledFrames | None:
+    if not cache.is_file():
+        return None
+    try:
+        with np.load(cache) as file:
+            if str(file["name"]) != name:
+                return None
+            return LabelledFrames(*(file[f.name] for f in dataclasses.fields(LabelledFrames)))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None  # made again
+
+
+def _write(path: Path, name: str, frames: LabelledFrames) -> None:
+    with open(path, "wb") as file:
+        np.savez(file, name=name, **vars(frames))
+
+
+def _label_all(
+    entries: Sequence[Entry], config: ListenerConfig, workers: int, progress: bool
+) -> LabelledFrames:
     parts = []
     with get_context("spawn").Pool(workers, _start, (config,)) as pool:
         found = pool.imap(_label, entries, 8)  # in order: the same sources give the same file

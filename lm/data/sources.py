@@ -55,24 +55,29 @@ def list_recordings(sources: Sequence[str | os.PathLike[str]]) -> list[Recording
     return found
 
 
-def with_splits(recordings: Sequence[Recording], valid_share: float) -> list[Recording]:
+def with_splits(
+    recordings: Sequence[Recording], valid_share: float, test_share: float = 0.0
+) -> list[Recording]:
     """Give recordings without a split one, by a hash of their text or id.
 
     Args:
         recordings: As listed.
-        valid_share: Of them, about; 0 changes nothing.
+        valid_share: Of them, about.
+        test_share: Of them, about; if both are 0 nothing changes.
     """
-    if not valid_share:
+    if not valid_share and not test_share:
         return list(recordings)
-    return [_with_split(recording, valid_share) for recording in recordings]
+    return [_with_split(recording, valid_share, test_share) for recording in recordings]
 
 
-def _with_split(recording: Recording, valid_share: float) -> Recording:
+def _with_split(recording: Recording, valid_share: float, test_share: float) -> Recording:
     if recording.split:
         return recording
     words = (recording.entry.text.lower() or recording.id).encode()
     number = int.from_bytes(hashlib.sha256(words).digest()[:8], "big")
-    split = "valid" if number < valid_share * 2**64 else "train"
+    place = number / 2**64
+    split = "valid" if place < valid_share else "train"
+    split = "test" if valid_share <= place < valid_share + test_share else split
     return dataclasses.replace(recording, split=split)
 
 

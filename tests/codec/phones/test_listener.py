@@ -1,5 +1,6 @@
 """The listener: frames of the codec, files, and that it learns what it is told."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,7 +9,7 @@ import soundfile
 import torch
 
 from almtok.__main__ import main
-from almtok.codec.phones import Listener, ListenerConfig, ListenerTraining, Phone
+from almtok.codec.phones import Listener, ListenerConfig, ListenerTraining, Phone, labels
 from almtok.codec.phones.config import NONE, PHONES, SILENCE
 from almtok.codec.phones.labels import LabelledFrames, frame_labels, label_frames
 from almtok.codec.phones.train import train_listener
@@ -113,6 +114,20 @@ def test_the_command_trains_and_says_how_well(corpus, tmp_path, capsys):
     assert main(["listener", "--data", corpus, "--out", str(out), "--steps", "2"]) == 0
     assert "held-out clips" in capsys.readouterr().out
     assert Listener.load(out).num_phones == len(PHONES)
+
+
+def test_labels_are_kept_and_made_again_for_other_recordings(corpus, tmp_path, monkeypatch):
+    cache = tmp_path / "labels.npz"
+    first = label_frames([corpus], SMALL, cache=cache, progress=False)
+    monkeypatch.setattr(labels, "_label_all", lambda *_: pytest.fail("aligned again"))
+    again = label_frames([corpus], SMALL, cache=cache, progress=False)
+    for field in dataclasses.fields(first):
+        assert (getattr(first, field.name) == getattr(again, field.name)).all()
+    monkeypatch.setattr(labels, "_label_all", lambda *_: first)
+    other = dataclasses.replace(SMALL, num_bands=32)
+    label_frames([corpus], other, cache=cache, progress=False)
+    cache.write_bytes(cache.read_bytes()[:100])  # damaged: made again
+    label_frames([corpus], other, cache=cache, progress=False)
 
 
 def test_no_speech_with_texts_is_one_error(tmp_path, capsys):

@@ -1,0 +1,37 @@
+"""Speech recognition: LibriSpeech, Common Voice.
+
+From scratch with a SentencePiece tokenizer trained on the texts, or --backbone for a pretrained
+text model with LoRA. Values are ours (D; paper.md 8 gives none), for one GPU; never run to its end
+by us.
+"""
+
+from dataclasses import dataclass
+
+from almtok.codec.train.run_config import option
+from almtok.lm.train.config import LMTrainingConfig
+
+from ..language import LMRecipeOptions, lm_config, lm_stages
+from ..story import Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(LMRecipeOptions):
+    """LibriSpeech unless something else is asked for."""
+
+    corpus: list[str] = option(["librispeech"], "public corpora by name: librispeech, commonvoice")
+
+
+def lm(o: Options) -> LMTrainingConfig:
+    """Transcripts are few ids beside many codes: they count double, and CTC aligns them."""
+    return lm_config(
+        o,
+        tasks=["asr"],
+        text_form="plain",  # LibriSpeech has no other
+        model={"text_weight": 2.0, "ctc_weight": 0.3},
+        steps=200_000,
+    )
+
+
+def stages(o: Options) -> list[Stage]:
+    """Codes, the training, word error rates."""
+    return lm_stages(o, lm(o), "--recogniser", "none")

@@ -1,0 +1,1 @@
+"""Descriptions of sounds and music, on public corpora."""

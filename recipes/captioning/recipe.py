@@ -1,0 +1,31 @@
+"""Descriptions of sounds and music: AudioCaps, Clotho, MusicCaps.
+
+Values are ours (D; paper.md 8 gives none), for one GPU; never run to its end by us.
+"""
+
+from dataclasses import dataclass
+
+from almtok.codec.train.run_config import option
+from almtok.lm.train.config import LMTrainingConfig
+
+from ..language import LMRecipeOptions, lm_config, lm_stages
+from ..story import Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(LMRecipeOptions):
+    """Three corpora unless something else is asked for."""
+
+    corpus: list[str] = option(
+        ["audiocaps", "clotho", "musiccaps"], "public corpora by name: audiocaps, clotho, musiccaps"
+    )
+
+
+def lm(o: Options) -> LMTrainingConfig:
+    """Texts alone are learned."""
+    return lm_config(o, tasks=["audio_caption", "music_caption"], steps=50_000)
+
+
+def stages(o: Options) -> list[Stage]:
+    """Codes, the training, scores of captions."""
+    return lm_stages(o, lm(o), "--domains", "sound", "music", "--recogniser", "none")

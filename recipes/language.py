@@ -1,0 +1,98 @@
+"""What recipes of language models have in common: options, and stages from sources to scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from almtok.codec.checkpoints import shipped
+from almtok.codec.train.run_config import option
+from almtok.lm.train import config as train
+
+from .corpora import corpora
+from .story import RecipeOptions, Stage
+
+LOUDNESS = "-20"  # dBFS: corpora differ in level by 10 dB, and a model takes it for the speaker's
+
+
+@dataclass(frozen=True, kw_only=True)
+class LMRecipeOptions(RecipeOptions):
+    """Which audio, which codec, which model."""
+
+    corpus: list[str] = option([], "public corpora by name, from the hub (recipes/corpora.py)")
+    train: list[str] = option([], "sources of your own to learn from, instead: speech=DIR ...")
+    valid: list[str] = option([], "held-out sources, for losses while it trains")
+    test: list[str] = option([], "sources to judge it on")
+    codec: str = option("", "codec folder or hub id (default: the codec that comes with almtok)")
+    backbone: str = option(
+        "", "pretrained text model (hub id or folder): LoRA, and tables of codes"
+    )
+    size: str = option("small", "without a backbone: tiny, mini or small, with a tokenizer trained")
+    limit: int = option(500, "clips to judge on, at most")
+
+    def sources(self, part: str) -> list[str]:
+        """Sources of a part: one's own if there are any, else the corpora's.
+
+        Raises:
+            ValueError: there are neither.
+        """
+        mine: list[str] = getattr(self, part)
+        if self.train and not mine:
+            raise ValueError(f"--{part} is missing: sources beside --train, such as speech=more/")
+        if not self.train and not self.corpus:
+            raise ValueError("nothing to learn from: give --train, --valid and --test, or --corpus")
+        return mine if self.train else corpora(self.corpus, part)
+
+
+def codec_of(o: LMRecipeOptions) -> str:
+    """The codec that is asked for."""
+    return o.codec or str(shipped() / "codec")
+
+
+def tokenize(o: RecipeOptions, name: str, what: str, sources: Sequence[str], codec: str) -> Stage:
+    """Everything to codes, once, at one level."""
+    words = ("tokenize", *sources, "--checkpoint", codec, "--loudness", LOUDNESS)
+    return Stage(name=name, what=what, command=(*words, "--out", str(Path(o.out, name))))
+
+
+def lm_config(o: LMRecipeOptions, **ours: Any) -> train.LMTrainingConfig:
+    """A training on one GPU; never run to its end by us."""
+    model: dict[str, Any] = {"preset": o.size}
+    if o.backbone:
+        model = {"backbone": o.backbone, "lora_rank": 32, "lora_audio": True, "merge": True}
+    return train.pretrain(
+        **{
+            **model,
+            "data": [str(Path(o.out, "tokens"))],
+            "validation_data": [str(Path(o.out, "held-out"))],
+            "codec": codec_of(o),
+            "out": str(Path(o.out, "lm")),
+            "steps": 100_000,
+            "batch_positions": 16_384,
+            "lr": 5e-4 if not o.backbone else 3e-4,
+            "warmup_steps": 1000,
+            "precision": "bf16",
+            "max_seconds": 30.0,
+            "checkpoint_every": 2000,
+            "validate_every": 2000,
+            **ours,
+        }
+    )
+
+
+def lm_stages(o: LMRecipeOptions, config: train.LMTrainingConfig, *judge: str) -> list[Stage]:
+    """Sources to codes, the training, the scores."""
+    codec = codec_of(o)
+    place = Path(o.out)
+    scores = (
+        *("evaluate", "lm", "--checkpoint", str(place / "lm"), "--data", *o.sources("test")),
+        *("--limit", str(o.limit), *judge, "--html", "--out", str(place / "scores")),
+    )
+    return [
+        tokenize(o, "tokens", "the corpus to codes, once", o.sources("train"), codec),
+        tokenize(o, "held-out", "held-out recordings to codes", o.sources("valid"), codec),
+        Stage(name="lm", what="the training", command=("train", "lm"), config=config),
+        Stage(name="scores", what="what it makes of recordings and texts", command=scores),
+    ]

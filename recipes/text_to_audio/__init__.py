@@ -1,0 +1,1 @@
+"""Sounds from descriptions, on public corpora."""

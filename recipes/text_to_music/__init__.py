@@ -1,0 +1,1 @@
+"""Music from descriptions, on public corpora."""
