@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,17 +24,24 @@ def parse_hub_name(text: str) -> HubName:
         >>> parse_hub_name("openslr/librispeech_asr/clean")
         HubName(path='openslr/librispeech_asr', config='clean', revision=None)
     """
+    folder, _, last = os.path.expanduser(text).rpartition("/")
+    if folder and _declares(folder, last):
+        return HubName(folder, last)
     if os.path.exists(os.path.expanduser(text)):
         return HubName(os.path.expanduser(text))
     name, _, revision = text.partition("@")
-    parts = name.split("/", 2)
-    config = parts[2] if len(parts) > 2 else None
-    if config and os.path.exists(os.path.expanduser("/".join(parts[:2]))):
-        return HubName(os.path.expanduser("/".join(parts[:2])), config, revision or None)
-    folder, _, last = name.rpartition("/")
-    if os.path.isdir(os.path.expanduser(folder)) and folder:  # a local folder with configurations
-        return HubName(os.path.expanduser(folder), last, None)
-    return HubName("/".join(parts[:2]), config, revision or None)
+    owner, _, rest = name.partition("/")
+    own, _, config = rest.partition("/")
+    return HubName(f"{owner}/{own}" if own else owner, config or None, revision or None)
+
+
+def _declares(folder: str, config: str) -> bool:
+    """Whether a local dataset has a configuration of this name, by its card."""
+    card = os.path.join(folder, "README.md")
+    if not os.path.isfile(card):
+        return False
+    with open(card, encoding="utf-8") as file:
+        return re.search(rf"config_name:\s*{re.escape(config)}\s*$", file.read(), re.M) is not None
 
 
 def load_hub_dataset(name: str, split: str) -> Any:

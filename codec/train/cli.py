@@ -87,7 +87,11 @@ def add_flag(parser: argparse.ArgumentParser, field: Any, kind: Any, prefix: str
     text = field.metadata["help"].replace("%", "%%")
     shown = "" if default in (None, "", [], {}) else f" (default: {_show(default)})"
     common = {"dest": prefix + field.name, "default": argparse.SUPPRESS, "help": text + shown}
-    if kind is bool:
+    if kind is bool and prefix:  # argparse would say --no-PREFIX
+        parser.add_argument(flag, action="store_true", **common)
+        off = flag.replace(f"--{prefix}", f"--{prefix}no-")
+        parser.add_argument(off, action="store_false", **common)
+    elif kind is bool:
         parser.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
     elif typing.get_origin(kind) is list:
         (item,) = typing.get_args(kind)

@@ -16,6 +16,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -110,7 +111,7 @@ def _listed(text: str | os.PathLike[str], source: Source) -> Iterator[Recording]
 
 def _splits_of(source: Source, entries: Sequence[Entry]) -> list[str]:
     if source.split is not None or source.hub:
-        return [normal_split(source.split)] * len(entries)
+        return [split_kind(source.split)] * len(entries)
     path = Path(source.location)
     for suffix in MANIFEST_SUFFIXES:
         if path.is_dir() and (path / f"manifest{suffix}").is_file():
@@ -120,6 +121,20 @@ def _splits_of(source: Source, entries: Sequence[Entry]) -> list[str]:
         return _manifest_splits(path)  # one per row, in the order of the rows
     columns: dict[str, list[str] | None] = {}
     return [_split_of(entry, source.location, columns) for entry in entries]
+
+
+def split_kind(name: str | None) -> str:
+    """What a corpus's own name of a split means: train, valid, test, or the name itself.
+
+    Example:
+        >>> [split_kind(name) for name in ("train.clean.100", "dev-other", "full[:90%]", "fold3")]
+        ['train', 'valid', 'train', 'fold3']
+    """
+    plain = normal_split(name)
+    first = normal_split(re.split(r"[\W_]", plain)[0])
+    if plain in _SPLITS or first not in (*_SPLITS, "full", "all"):
+        return plain
+    return "train" if first in ("full", "all") else first
 
 
 def _split_of(entry: Entry, root: str, columns: dict[str, list[str] | None]) -> str:
@@ -145,7 +160,7 @@ def _parquet_splits(path: str) -> list[str] | None:
     with pyarrow.parquet.ParquetFile(path) as file:
         if "split" not in file.schema_arrow.names:
             return None
-        return [normal_split(name) for name in file.read(columns=["split"])["split"].to_pylist()]
+        return [split_kind(name) for name in file.read(columns=["split"])["split"].to_pylist()]
 
 
 def _manifest_splits(path: Path) -> list[str]:
@@ -154,7 +169,7 @@ def _manifest_splits(path: Path) -> list[str]:
             rows = [json.loads(line) for line in file if line.strip()]
         else:
             rows = list(csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ","))
-    return [normal_split(row.get("split")) for row in rows]
+    return [split_kind(row.get("split")) for row in rows]
 
 
 def _with_own_id(recording: Recording, seen: dict[str, int]) -> Recording:

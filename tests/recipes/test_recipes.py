@@ -79,6 +79,11 @@ def test_the_second_stage_goes_on_from_the_first():
 
 SOURCES = ["--train", "speech=a/", "--valid", "speech=b/", "--test", "speech=c/"]
 ASKED = {
+    "tts": [],
+    "asr": ["--backbone", "Qwen/Qwen3-0.6B"],
+    "text_to_audio": [],
+    "text_to_music": SOURCES,
+    "captioning": [],
     "codec": SOURCES,
     "multitask": SOURCES,
     "lora_voice": ["--base", "runs/lm", "--voice", "speech=me/"],

@@ -7,7 +7,7 @@ import pytest
 
 from almtok.lm.data.clips import Clip, buffers
 from almtok.lm.data.config import TokenizeConfig
-from almtok.lm.data.sources import list_recordings, with_splits
+from almtok.lm.data.sources import list_recordings, split_kind, with_splits
 
 
 def facts(sources):
@@ -196,3 +196,21 @@ def test_damaged_parquet_loses_its_rows_and_stops_nothing(make, tmp_path):
     (found,) = buffers(list_recordings([tmp_path]), 24_000, TokenizeConfig())
     assert [type(item).__name__ for item in found] == ["Rejected", "Rejected", "Clip", "Clip"]
     assert {item.skipped.reason for item in found[:2]} == {"corrupt"}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("train.clean.100", "train"),
+        ("train[:90%]", "train"),
+        ("full[12500:]", "train"),
+        ("dev.other", "valid"),
+        ("validation", "valid"),
+        ("test-clean", "test"),
+        ("9_hours", "9_hours"),
+        ("", ""),
+        (None, ""),
+    ],
+)
+def test_the_names_of_splits_that_corpora_have_mean_train_valid_or_test(name, kind):
+    assert split_kind(name) == kind
