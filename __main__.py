@@ -21,6 +21,7 @@ from .lm.data import cli as lm_data
 from .lm.data import prepare_cli
 from .lm.train import cli as lm_train
 from .recipes import cli as recipes
+from .recipes import compare_cli
 from .recipes.mini import cli as demo
 from .tasks import cli as tasks
 
@@ -61,6 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     demo.register(commands)
     recipes.register(commands)
+    compare_cli.register(commands)
     doctor.register(commands)
     codec.register(commands)
     codec_priors.register(commands)

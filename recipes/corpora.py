@@ -6,6 +6,10 @@ corpus on disk goes the same way: give its folder as a source (docs/data.md).
 
 from dataclasses import dataclass
 
+from almtok.codec.train.run_config import option
+
+from .story import RecipeOptions
+
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
@@ -87,6 +91,29 @@ CORPORA = {
         hours=857, licence="one for each track", note="no captions: for the codec only",
     ),
 }  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusOptions(RecipeOptions):
+    """Which audio: public corpora, or sources of one's own."""
+
+    corpus: list[str] = option([], "public corpora by name, from the hub (recipes/corpora.py)")
+    train: list[str] = option([], "sources of your own to learn from, instead: speech=DIR ...")
+    valid: list[str] = option([], "held-out sources, for losses while it trains")
+    test: list[str] = option([], "sources to judge it on")
+
+    def sources(self, part: str) -> list[str]:
+        """Sources of a part (train, valid, test): one's own if there are any, else the corpora's.
+
+        Raises:
+            ValueError: there are neither.
+        """
+        mine: list[str] = getattr(self, part)
+        if self.train and not mine:
+            raise ValueError(f"--{part} is missing: sources beside --train, such as speech=more/")
+        if not self.train and not self.corpus:
+            raise ValueError("--train is missing: sources such as speech=voices/, or give --corpus")
+        return mine if self.train else corpora(self.corpus, part)
 
 
 def corpora(names: list[str], part: str) -> list[str]:

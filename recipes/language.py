@@ -11,39 +11,22 @@ from almtok.codec.checkpoints import shipped
 from almtok.codec.train.run_config import option
 from almtok.lm.train import config as train
 
-from .corpora import corpora
+from .corpora import CorpusOptions
 from .story import RecipeOptions, Stage
 
 LOUDNESS = "-20"  # dBFS: corpora differ in level by 10 dB, and a model takes it for the speaker's
 
 
 @dataclass(frozen=True, kw_only=True)
-class LMRecipeOptions(RecipeOptions):
+class LMRecipeOptions(CorpusOptions):
     """Which audio, which codec, which model."""
 
-    corpus: list[str] = option([], "public corpora by name, from the hub (recipes/corpora.py)")
-    train: list[str] = option([], "sources of your own to learn from, instead: speech=DIR ...")
-    valid: list[str] = option([], "held-out sources, for losses while it trains")
-    test: list[str] = option([], "sources to judge it on")
     codec: str = option("", "codec folder or hub id (default: the codec that comes with almtok)")
     backbone: str = option(
         "", "pretrained text model (hub id or folder): LoRA, and tables of codes"
     )
     size: str = option("small", "without a backbone: tiny, mini or small, with a tokenizer trained")
     limit: int = option(500, "clips to judge on, at most")
-
-    def sources(self, part: str) -> list[str]:
-        """Sources of a part: one's own if there are any, else the corpora's.
-
-        Raises:
-            ValueError: there are neither.
-        """
-        mine: list[str] = getattr(self, part)
-        if self.train and not mine:
-            raise ValueError(f"--{part} is missing: sources beside --train, such as speech=more/")
-        if not self.train and not self.corpus:
-            raise ValueError("nothing to learn from: give --train, --valid and --test, or --corpus")
-        return mine if self.train else corpora(self.corpus, part)
 
 
 def codec_of(o: LMRecipeOptions) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 from almtok.codec.train import config as train
 from almtok.codec.train.run_config import option
 
-from ..story import RecipeOptions, Stage
+from ..corpora import CorpusOptions
+from ..story import Stage
 
 # Losses of UnPatchify by rule.
 _BY_RULE: dict[str, Any] = {
@@ -147,12 +148,9 @@ def _full(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(RecipeOptions):
+class Options(CorpusOptions):
     """Where the audio is, as sources of almtok (docs/data.md); texts are not needed."""
 
-    train: list[str] = option([], "sources to learn from: speech=DIR sound=DIR music=DIR")
-    valid: list[str] = option([], "held-out sources, for losses while it trains")
-    test: list[str] = option([], "sources to judge it on")
     size: str = option("mini", "mini: hours of CPU; base, paper: every loss of the paper, a GPU")
     teacher_speech: str = option(
         "spectral", "of the first codebook: spectral, wav2vec2 (a download), or a transformers id"
@@ -162,10 +160,7 @@ class Options(RecipeOptions):
 
 def stages(o: Options) -> list[Stage]:
     """The first codebook, both stages of training, the scores."""
-    for name in ("train", "valid", "test"):
-        if not getattr(o, name):
-            raise ValueError(f"--{name} is missing: sources of audio, such as speech=voices/")
-    given = (o.train, o.valid, o.out)
+    given = (o.sources("train"), o.sources("valid"), o.out)
     if o.size == "mini":
         parts = {"stage1": mini_stage1(*given), "stage2": mini_stage2(*given)}
         parts["adapt"] = mini_adapt(*given)
@@ -176,14 +171,14 @@ def stages(o: Options) -> list[Stage]:
         "stage2": "frames to queries, queries to codes",
         "adapt": "the decoder side alone; codes stay as they are",
     }
-    data = [word for source in o.test for word in ("--data", source)]
+    data = [word for source in o.sources("test") for word in ("--data", source)]
     place = Path(o.out)
     return [
         Stage(
             name="prior",
             what="the first codebook",
             command=(
-                *("prior", "--data", *o.train),
+                *("prior", "--data", *o.sources("train")),
                 *("--teacher-speech", o.teacher_speech, "--teacher-sound", o.teacher_sound),
                 *("--cache", str(place / "cache"), "--out", str(place / "prior.safetensors")),
             ),

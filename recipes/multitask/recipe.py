@@ -13,7 +13,8 @@ from almtok.codec.checkpoints import shipped
 from almtok.codec.train.run_config import option
 from almtok.lm.train import config as train
 
-from ..story import RecipeOptions, Stage
+from ..corpora import CorpusOptions
+from ..story import Stage
 
 TASKS = ("tts", "asr", "text_to_audio", "text_to_music", "audio_caption", "music_caption")
 
@@ -108,23 +109,17 @@ def pattern(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(RecipeOptions):
+class Options(CorpusOptions):
     """Where the audio is, as sources of almtok (docs/data.md); all of it with texts."""
 
-    train: list[str] = option([], "sources to learn from: speech=DIR sound=DIR music=DIR")
-    valid: list[str] = option([], "held-out sources, for losses while it trains")
-    test: list[str] = option([], "sources to judge it on")
     codec: str = option("", "codec folder (default: the codec that comes with almtok)")
     workers: int = option(2, "processes that read aloud and cut")
 
 
 def stages(o: Options) -> list[Stage]:
     """Readings and cuts, everything to codes, words, then all tasks, then the scores."""
-    for name in ("train", "valid", "test"):
-        if not getattr(o, name):
-            raise ValueError(f"--{name} is missing: sources with texts, such as speech=voices/")
-    codec = o.codec or str(shipped() / "codec")
-    speech = [source for source in o.train if source.startswith("speech=")] or o.train
+    codec, train_on = o.codec or str(shipped() / "codec"), o.sources("train")
+    speech = [source for source in train_on if source.startswith("speech=")] or train_on
     workers = ("--workers", str(o.workers))
 
     def place(name: str) -> str:
@@ -147,14 +142,14 @@ def stages(o: Options) -> list[Stage]:
         make("cuts", "recordings, cut into pieces of a few words", "cutting"),
         tokenize("pieces-tokens", "the pieces to codes", f"speech={place('pieces')}"),
         tokenize("cuts-tokens", "the cuts to codes", f"speech={place('cuts')}"),
-        tokenize("tokens", "the corpus to codes", *o.train, f"speech={place('readings')}"),
-        tokenize("held-out", "held-out recordings to codes", *o.valid),
+        tokenize("tokens", "the corpus to codes", *train_on, f"speech={place('readings')}"),
+        tokenize("held-out", "held-out recordings to codes", *o.sources("valid")),
         Stage(name="listening", what="words: which sound belongs to which letters",
               command=("train", "lm"),
               config=listening(pieces, [place("held-out")], o.out, codec)),
         Stage(name="lm", what="all tasks, on recordings and readings", command=("train", "lm"),
               config=mini([place("tokens"), *pieces], [place("held-out")], o.out, codec)),
         Stage(name="scores", what="what it hears, says and makes",
-              command=("evaluate", "lm", "--checkpoint", place("lm"), "--data", *o.test,
+              command=("evaluate", "lm", "--checkpoint", place("lm"), "--data", *o.sources("test"),
                        "--voices", "--html", "--out", place("scores"))),
     ]  # fmt: skip

@@ -81,6 +81,7 @@ SOURCES = ["--train", "speech=a/", "--valid", "speech=b/", "--test", "speech=c/"
 ASKED = {
     "tts": [],
     "asr": ["--backbone", "Qwen/Qwen3-0.6B"],
+    "studies": [*SOURCES, "--study", "ablations", "rates", "tokens"],
     "text_to_audio": [],
     "text_to_music": SOURCES,
     "captioning": [],

@@ -1,0 +1,178 @@
+"""Loss curves of a run, and whether they lie where those of another run lay.
+
+A curve is a few points along the run, each the mean and the spread of the losses around it; it is
+small enough to be kept beside a recipe. Runs of different length are compared at the same share of
+their steps, because their learning rates are.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+POINTS = 20
+# A band is this much wider than its spread, and never narrower than this share of its mean.
+_SPREADS, _LEAST = 3.0, 0.08
+
+
+@dataclass(frozen=True)
+class Point:
+    """One place along a run."""
+
+    share: float  # of the steps, 0 to 1
+    mean: float
+    spread: float  # standard deviation around it
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """Where another run of the same kind may lie."""
+        half = max(_SPREADS * self.spread, _LEAST * abs(self.mean))
+        return self.mean - half, self.mean + half
+
+
+@dataclass(frozen=True)
+class Curves:
+    """All losses of a run, by name."""
+
+    what: str  # run or recipe, for people
+    steps: int  # that the run was to have
+    done: float  # share of them that it has had
+    losses: dict[str, list[Point]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        points = {
+            name: [[round(value, 4) for value in (p.share, p.mean, p.spread)] for p in found]
+            for name, found in self.losses.items()
+        }
+        return {"what": self.what, "steps": self.steps, "done": self.done, "losses": points}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One loss beside its reference, at the last place that both have."""
+
+    name: str
+    share: float
+    value: float
+    low: float
+    high: float
+    cause: str  # the likeliest, if it lies outside
+
+    @property
+    def inside(self) -> bool:
+        """Whether it lies in the band."""
+        return self.low <= self.value <= self.high
+
+
+def read_curves(place: Path) -> Curves:
+    """Curves of a run folder, or of a file that :func:`Curves.to_dict` became.
+
+    Raises:
+        ValueError: it is neither, or the run has no losses yet.
+    """
+    if place.suffix == ".json" and place.is_file():
+        told = json.loads(place.read_text(encoding="utf-8"))
+        losses = {n: [Point(*point) for point in found] for n, found in told["losses"].items()}
+        return Curves(told["what"], told["steps"], told["done"], losses)
+    if not (place / "metrics.jsonl").is_file():
+        raise ValueError(f"{place} is no run folder: it has no metrics.jsonl")
+    lines = [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
+    lines = [line for line in lines if "losses" in line]
+    if not lines:
+        raise ValueError(f"{place} has no losses yet: train for a few steps first")
+    steps = int(json.loads((place / "config.json").read_text(encoding="utf-8"))["steps"])
+    names = dict.fromkeys(name for line in lines for name in line["losses"])
+    losses = {name: _points(lines, name, steps) for name in names}
+    return Curves(str(place), steps, min(1.0, lines[-1]["step"] / steps), losses)
+
+
+def _points(lines: Sequence[dict[str, Any]], name: str, steps: int) -> list[Point]:
+    found: dict[int, list[float]] = {}
+    for line in lines:
+        if name in line["losses"]:
+            place = min(POINTS - 1, int(POINTS * line["step"] / steps))
+            value = line["losses"][name]
+            found.setdefault(place, []).append(math.inf if value is None else float(value))
+    return [
+        Point((place + 0.5) / POINTS, float(np.mean(values)), float(np.std(values)))
+        for place, values in sorted(found.items())
+    ]
+
+
+def compare(run: Curves, reference: Curves) -> list[Verdict]:
+    """Every loss that both have, at the last place that both have.
+
+    Raises:
+        ValueError: they have no loss in common.
+    """
+    verdicts = []
+    for name, points in reference.losses.items():
+        known = {point.share: point for point in points}
+        mine = [point for point in run.losses.get(name, []) if point.share in known]
+        if not mine:
+            continue
+        # The last place of a run that goes on is half full: it would look too high.
+        last = mine[-2] if run.done < 1 and len(mine) > 1 else mine[-1]
+        low, high = known[last.share].band
+        verdict = Verdict(name, last.share, last.mean, low, high, "")
+        if not verdict.inside:
+            verdict = Verdict(
+                name, last.share, last.mean, low, high, _cause(name, last.mean > high)
+            )
+        verdicts.append(verdict)
+    if not verdicts:
+        raise ValueError(
+            f"{run.what} and {reference.what} have no loss in common: {', '.join(run.losses)} and"
+            f" {', '.join(reference.losses)}"
+        )
+    return verdicts
+
+
+def _cause(name: str, above: bool) -> str:
+    """What most often lies behind it."""
+    if not above:
+        return _BELOW
+    for begin, cause in _ABOVE.items():
+        if name.startswith(begin):
+            return cause
+    return "another learning rate, batch or corpus than the reference's"
+
+
+_BELOW = (
+    "lower than the reference: an easier or smaller corpus, or one that is learned by heart"
+    " (look at the held-out losses)"
+)
+# By the beginning of a loss's name.
+_ABOVE = {
+    "mel": "the output is not near yet: too high a learning rate, clips of silence, or codebooks"
+    " that collapsed (perplexity in metrics.jsonl)",
+    "time": "phases are not learned: the run is younger than it looks, or weight_time is too low",
+    "commitment": "queries run away from their codes: a learning rate that is too high",
+    "masked": "the masked frames are not learned: weight_masked is too low for this corpus",
+    "adversarial": "discriminators win: later adversarial_start or a lower discriminator_lr",
+    "text": "texts are not learned: transcripts that do not fit their audio (almtok tokenize"
+    " --report lists them), or codes that lost the words",
+    "ctc": "sound and letters are not aligned: begin with short pieces (recipes/multitask)",
+    "audio": "codes are harder than the reference's: noisy recordings, mixed levels (--loudness),"
+    " or another codec",
+    "phones": "the codes lose phones: a listener of another language, or too low a weight_phones",
+}
+
+
+def verdict_table(verdicts: Sequence[Verdict]) -> str:
+    """Markdown."""
+    lines = ["| loss | at | here | reference | |", "| --- | ---: | ---: | --- | --- |"]
+    for one in verdicts:
+        said = "as expected" if one.inside else f"**{one.cause}**"
+        lines.append(
+            f"| {one.name} | {100 * one.share:.0f} % | {one.value:.3f} | {one.low:.3f} to"
+            f" {one.high:.3f} | {said} |"
+        )
+    return "\n".join(lines) + "\n"
