@@ -147,6 +147,7 @@ def _config(codec: str) -> "ALMTokenizerConfig":
     if not Path(codec).is_dir():
         raise ValueError(
             f"{codec!r} is neither a preset ({', '.join(PRESET_NAMES)}) nor a checkpoint folder"
+            f" (what a recipe costs: almtok run {codec} --plan)"
         )
     return ALMTokenizerConfig.from_pretrained(codec)
 

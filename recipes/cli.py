@@ -32,6 +32,7 @@ examples:
   almtok run                                             which recipes there are
   almtok run multitask --help                            what one can be asked
   almtok run multitask --train speech=voices/ ... --dry-run      its commands, without running them
+  almtok run multitask --train ... --plan                hours, memory and disk on this machine
   almtok run multitask --train ... --lm.steps 5000       any field of a stage's configuration
   almtok run multitask --train ... --from lm --to lm     some stages only
   almtok run my_recipe.py                                your own, in a file
@@ -60,6 +61,11 @@ def run(options: argparse.Namespace) -> int:
         return 0
     given, story = parse(options.recipe, options.rest)
     stages = story.between(given.first, given.last)
+    if given.plan:
+        from .planning import plan, plan_table
+
+        print(plan_table(story, plan(story, stages, given.probe_seconds)))
+        return 0
     if given.dry_run:
         print("\n".join(story.told(stages)))
         return 0
@@ -131,6 +137,10 @@ def _parser(module: ModuleType, name: str) -> argparse.ArgumentParser:
     for field in dataclasses.fields(module.Options):
         add_flag(parser, field, hints[field.name])
     parser.add_argument("--dry-run", action="store_true", help="print the commands, run nothing")
+    parser.add_argument(
+        "--plan", action="store_true", help="what it costs here: each training is tried shortly"
+    )
+    parser.add_argument("--probe-seconds", type=float, default=20.0, metavar="S", help="for --plan")
     parser.add_argument("--from", dest="first", metavar="STAGE", help="begin with this stage")
     parser.add_argument("--to", dest="last", metavar="STAGE", help="end with this stage")
     parser.add_argument(

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from almtok.codec.phones import Listener, ListenerConfig
 from almtok.recipes import cli as recipes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,7 +39,7 @@ SMALLER = {
 # Pages whose blocks train or speak for long: their imports are run here, what they call is tested
 # in tests/lm and tests/tasks.
 LONG = ("docs/lm_training.md", "docs/lora.md", "docs/tasks.md")
-RUN = ("plan", "encode", "decode", "tokenize", "--version")
+RUN = ("plan", "encode", "decode", "prepare", "tokenize", "--version")
 
 
 def name_of(page: Path) -> str:
@@ -75,6 +76,9 @@ def reader_folder(tmp_path_factory) -> Path:
         tone = 0.3 * np.sin(2 * np.pi * 220 * time_axis) + 0.05 * rng.standard_normal(96_000)
         (folder / name).parent.mkdir(exist_ok=True)
         soundfile.write(folder / f"{name}.wav", tone, 24_000)
+    for name in ("a", "b"):
+        (folder / f"voices/{name}.txt").write_text(f"words of recording {name}")
+    Listener(ListenerConfig(width=16)).save(folder / "listener.safetensors")
     return folder
 
 

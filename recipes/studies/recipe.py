@@ -5,6 +5,7 @@ ablations: the same training without one part after another. rates: one codec at
 loss. (Patterns of codes side by side: recipes/multitask/patterns.py.)
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,6 @@ def variant(o: Options, name: str, **changes: Any) -> CodecTrainConfig:
     ours: dict[str, Any] = {
         "preset": o.size,
         "steps": o.steps,
-        "out": str(Path(o.out, name)),
         "quantize_start": o.steps // 8,
         "weight_masked": 0.1,
         "weight_autoregressive": 0.1,
@@ -62,7 +62,8 @@ def variant(o: Options, name: str, **changes: Any) -> CodecTrainConfig:
         "weight_time": 0.1,
         "model": {**model, **changes.pop("model", {})},
     }
-    return codec.mini_stage2(*given, **{**ours, **changes})
+    config = codec.mini_stage2(*given, **{**ours, **changes})
+    return dataclasses.replace(config, out=str(Path(o.out, name)))
 
 
 def language_model(o: Options, name: str) -> lm_train.LMTrainingConfig:

@@ -1,0 +1,249 @@
+"""What the trainings of a recipe cost on this machine: each is run for some seconds and scaled up.
+
+The probe is the training command itself, on noise and random codes of the lengths that the stage
+asks for, so that nothing has to be downloaded or trained before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from almtok.codec.audio import write_audio
+from almtok.codec.config import ALMTokenizerConfig
+from almtok.codec.data.sources import Entry
+from almtok.codec.files import write_json
+from almtok.codec.model import ALMTokenizer
+from almtok.codec.train.config import CodecTrainConfig
+from almtok.codec.train.run_config import RunConfig
+from almtok.lm.data.encoder import Encoded
+from almtok.lm.data.recordings import Recording
+from almtok.lm.data.shards import ShardInfo, write_shard
+from almtok.lm.train.config import LMTrainingConfig
+
+from .story import Stage, Story
+
+# Steps that warm the caches up are not counted.
+_WARM_UP = 2
+_WORDS = "the quick brown fox jumps over a lazy dog and runs far away from it".split()
+_QUIET: dict[str, Any] = {
+    "steps": 1_000_000,
+    "schedule": "constant",
+    "log_every": 1,
+    "validate_every": 0,
+    "checkpoint_every": 0,
+    "checkpoint_minutes": 0.0,
+    "tensorboard": False,
+    "progress": False,
+}
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """One training of a recipe, as this machine would do it."""
+
+    stage: str
+    steps: int
+    seconds_per_step: float
+    memory_mb: float  # peak of the process
+    parameters: float  # millions, of the saved model
+    checkpoint_mb: float
+
+    @property
+    def hours(self) -> float:
+        """Of all steps."""
+        return self.steps * self.seconds_per_step / 3600
+
+
+def plan(
+    story: Story, stages: Sequence[Stage], seconds: float = 20.0
+) -> dict[str, StageCost | str]:
+    """Cost of every training stage by its name, or why it could not be measured."""
+    found: dict[str, StageCost | str] = {}
+    for stage in stages:
+        if stage.config is None:
+            continue
+        with tempfile.TemporaryDirectory(prefix="almtok-plan-") as folder:
+            try:
+                found[stage.name] = _measure(story, stage, Path(folder), seconds)
+            except ValueError as error:
+                found[stage.name] = str(error)
+    return found
+
+
+def _measure(story: Story, stage: Stage, folder: Path, seconds: float) -> StageCost:
+    assert stage.config is not None
+    out = folder / "run"
+    if isinstance(stage.config, CodecTrainConfig):
+        config: RunConfig = _codec_probe(stage.config, folder)
+    elif isinstance(stage.config, LMTrainingConfig):
+        config = _lm_probe(stage.config, story, folder)
+    else:
+        raise ValueError(f"{type(stage.config).__name__} cannot be probed")
+    config = dataclasses.replace(config, out=str(out), **_QUIET)
+    write_json(folder / "probe.json", config.to_dict())
+    memory, said = _run(stage, folder, out, seconds)
+    times = _step_seconds(out / "metrics.jsonl", config)
+    if not times:
+        raise ValueError(f"no step in {seconds:.0f} s; the training said: {said}")
+    files = list((out / "model").rglob("*.safetensors"))
+    checkpoints = [file for file in (out / "checkpoints").rglob("*") if file.is_file()]
+    return StageCost(
+        stage=stage.name,
+        steps=stage.config.steps,
+        seconds_per_step=statistics.median(times),
+        memory_mb=memory,
+        parameters=sum(file.stat().st_size for file in files) / 4e6,
+        checkpoint_mb=sum(file.stat().st_size for file in checkpoints) / 1e6,
+    )
+
+
+def _codec_probe(config: CodecTrainConfig, folder: Path) -> CodecTrainConfig:
+    """The training on noise, from a model of its sizes with random weights."""
+    rng = np.random.default_rng(0)
+    lines = []
+    for number in range(max(12, config.batch_size)):
+        wav = 0.1 * rng.standard_normal(int(24_000 * (config.segment_seconds + 0.5)))
+        write_audio(folder / f"{number}.wav", wav.astype(np.float32), 24_000)
+        domain = ("speech", "sound", "music")[number % 3]
+        lines.append(json.dumps({"audio": f"{number}.wav", "domain": domain}) + "\n")
+    (folder / "manifest.jsonl").write_text("".join(lines))
+    changes: dict[str, Any] = {
+        "data": [str(folder / "manifest.jsonl")],
+        "validation_data": [],
+        "cache_dir": str(folder / "cache"),
+        "prior": None,
+        "quantize_start": 0,
+        "adversarial_start": min(config.adversarial_start, 0),
+        "alarm_after": 10**9,
+    }
+    if config.listener is not None and not Path(config.listener).exists():
+        changes |= {"listener": None, "weight_phones": 0.0}
+    if config.init_from is not None:
+        preset = ALMTokenizerConfig.preset(config.preset, **config.model)
+        ALMTokenizer(preset).save_pretrained(folder / "init")
+        changes["init_from"] = str(folder / "init")
+    return dataclasses.replace(config, **changes)
+
+
+def _lm_probe(config: LMTrainingConfig, story: Story, folder: Path) -> LMTrainingConfig:
+    """The training on random codes, from scratch in the sizes that it would go on from."""
+    sizes = config
+    while sizes.init_from is not None:
+        before = [one.config for one in story.stages if isinstance(one.config, LMTrainingConfig)]
+        earlier = [one for one in before if one.out == sizes.init_from]
+        if not earlier:
+            raise ValueError(f"goes on from {sizes.init_from}, whose sizes are not known here")
+        sizes = earlier[0]
+    codebook_size = _write_tokens(config, folder / "tokens")
+    model = {**sizes.model, "codebook_size": codebook_size}
+    return dataclasses.replace(
+        config,
+        data=[str(folder / "tokens")],
+        validation_data=[],
+        init_from=None,
+        preset=sizes.preset,
+        model=model if sizes.backbone is None else sizes.model,
+        backbone=sizes.backbone,
+        samples=0,
+        codec=None,
+        voices=0.0,
+    )
+
+
+def _write_tokens(config: LMTrainingConfig, folder: Path) -> int:
+    """Random codes of one to eight seconds, in every domain that the tasks may ask for."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    longest = min(8.0, config.max_seconds or 8.0)
+    rows = []
+    for number in range(600):
+        frames = int(12.5 * rng.uniform(min(1.0, longest / 2), longest))
+        words = rng.choice(_WORDS, size=max(1, frames // 5))
+        entry = {"id": str(number), "path": "", "domain": ("speech", "sound", "music")[number % 3]}
+        one = Recording(Entry(**entry, text=" ".join(words)), "train")
+        codes = rng.integers(2048, size=(3, frames)).astype(np.uint16)
+        rows.append(Encoded(number, one, frames * 1920, codes))
+    info = ShardInfo(
+        plan="probe", number=0, first=0, last=len(rows), fingerprint="probe", sample_rate=24_000,
+        num_codebooks=3, codebook_size=2048, loudness_dbfs=None,
+    )  # fmt: skip
+    write_shard(folder, info, rows, 6)
+    return 2048
+
+
+def _run(stage: Stage, folder: Path, out: Path, seconds: float) -> tuple[float, str]:
+    """Train for so many seconds after the first step, then interrupt; megabytes, and last words."""
+    words = [sys.executable, "-m", "almtok", *stage.command, "--config", str(folder / "probe.json")]
+    log = folder / "log"
+    actions = [
+        (os.POSIX_SPAWN_OPEN, descriptor, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        for descriptor in (1, 2)
+    ]
+    child = os.posix_spawn(sys.executable, words, os.environ, file_actions=actions)
+    first: float | None = None
+    status, usage = 0, None
+    while True:
+        done, status, usage = os.wait4(child, os.WNOHANG)
+        if done:
+            break
+        if first is None and (out / "metrics.jsonl").exists():
+            first = time.monotonic()
+        if first is not None and time.monotonic() - first > seconds:
+            os.kill(child, signal.SIGINT)
+            _, status, usage = os.wait4(child, 0)
+            break
+        time.sleep(0.1)
+    kilo = 1e6 if sys.platform == "darwin" else 1e3
+    lines = log.read_text(errors="replace").strip().splitlines() or [f"status {status}"]
+    return usage.ru_maxrss / kilo, lines[-1]
+
+
+def _step_seconds(metrics: Path, config: RunConfig) -> list[float]:
+    """Seconds of each step after the first ones, by the throughput that is logged."""
+    if not metrics.exists():
+        return []
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    lines = [line for line in lines if "losses" in line]
+    if isinstance(config, CodecTrainConfig):
+        audio = config.batch_size * config.segment_seconds
+        times = [audio / line["audio_seconds_per_second"] for line in lines]
+    else:
+        times = [line["targets"] / line["targets_per_second"] for line in lines]
+    return times[_WARM_UP:] or times[-1:]
+
+
+def plan_table(story: Story, costs: dict[str, StageCost | str]) -> str:
+    """For people."""
+    lines = [
+        f"{'stage':16} {'parameters':>11} {'steps':>8} {'s/step':>8} {'hours':>8} {'memory':>9}"
+        f" {'checkpoint':>11}"
+    ]
+    total = 0.0
+    for name, cost in costs.items():
+        if isinstance(cost, str):
+            lines.append(f"{name:16} not measured: {cost}")
+            continue
+        total += cost.hours
+        lines.append(
+            f"{name:16} {cost.parameters:9.1f} M {cost.steps:8d} {cost.seconds_per_step:8.2f}"
+            f" {cost.hours:8.2f} {cost.memory_mb:6.0f} MB {cost.checkpoint_mb:8.0f} MB"
+        )
+    others = [stage.name for stage in story.stages if stage.config is None]
+    lines.append(f"all trainings: {total:.2f} h on this machine, by a probe of each")
+    if others:
+        lines.append(f"not in it, because they depend on the audio: {', '.join(others)}")
+    lines.append("disk: checkpoints as above, decoded audio 173 MB an hour, tokens 0.3 MB an hour")
+    return "\n".join(lines)
