@@ -55,6 +55,14 @@ class Stage:
         """Where its configuration is written."""
         return out / f"{self.name}.json"
 
+    @property
+    def makes(self) -> Path | None:
+        """The file or folder that it makes, if it says so."""
+        if self.config is not None:
+            return Path(str(self.config.to_dict()["out"]))
+        words = list(self.command)
+        return Path(words[words.index("--out") + 1]) if "--out" in words[:-1] else None
+
     def facts(self) -> dict[str, Any]:
         """What decides its outcome."""
         config = None if self.config is None else self.config.to_dict()
@@ -151,8 +159,16 @@ class Diary:
                 )
 
     def forget(self, stage: Stage) -> None:
-        """Do a stage anew: what it made is moved aside by its own command or overwritten."""
+        """Do a stage anew: what it made is kept beside, under another name."""
         self._done.pop(stage.name, None)
+        made = stage.makes
+        if made is None or not made.exists() or made == self._story.out:
+            return
+        number = 1
+        while (aside := made.with_name(f"{made.name}.before-{number}")).exists():
+            number += 1
+        made.rename(aside)
+        say(f"what {stage.name} made before: {aside}")
 
     def finished(self, stage: Stage) -> bool:
         """Whether it is done."""

@@ -71,6 +71,24 @@ def test_some_stages_alone_and_one_anew(recipe, tmp_path, capfd):
     assert (out / "log").read_text().split() == ["secondhello", "firsthello", "secondhello"]
 
 
+def test_what_a_stage_made_before_is_kept_when_it_is_done_anew(tmp_path, capsys):
+    config = CodecTrainConfig.from_dict({"data": ["a"], "out": str(tmp_path / "stage1")})
+    stage = story.Stage(name="stage1", what="", command=("train", "codec"), config=config)
+    other = story.Stage(name="x", what="", command=("plan", "--out", str(tmp_path / "x.md")))
+    told = story.Story("r", story.RecipeOptions(out=str(tmp_path)), (stage, other))
+    for content in ("one", "two"):
+        (tmp_path / "stage1").mkdir()
+        (tmp_path / "stage1/model").write_text(content)
+        (tmp_path / "x.md").write_text(content)
+        diary = story.Diary(told)
+        diary.forget(stage)
+        diary.forget(other)
+    assert (tmp_path / "stage1.before-1/model").read_text() == "one"
+    assert (tmp_path / "stage1.before-2/model").read_text() == "two"
+    assert (tmp_path / "x.md.before-2").read_text() == "two"
+    assert not (tmp_path / "stage1").exists()
+
+
 def test_another_run_in_the_same_folder_is_refused(recipe, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["run", recipe, "--out", str(out)]) == 0
