@@ -198,8 +198,10 @@ class AudioLM(PreTrainedModel):
             targets = is_text | is_audio
             return flat_losses(self.joint_logits(hidden[targets]), labels[targets], self.config)
         text = self.text_logits(hidden[is_text])  # [N, V]
-        audio = self.heads.teacher_forced(hidden[is_audio], rows[is_audio][:, 1:])  # [N, K, C+1]
         audio_labels = labels[is_audio][:, 1:]
+        # Of labels, not of what was read: that may be noisy (noise.py).
+        said = torch.where(audio_labels == IGNORED, rows[is_audio][:, 1:], audio_labels)
+        audio = self.heads.teacher_forced(hidden[is_audio], said)  # [N, K, C+1]
         parts = {"text": stream_loss(text, labels[is_text][:, 0])}
         for k in range(self.config.num_codebooks):
             parts[f"audio_{k + 1}"] = stream_loss(audio[:, k], audio_labels[:, k])

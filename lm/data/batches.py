@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..config import AudioLMConfig
+from ..noise import with_noise
 from ..patterns import layout
 from ..sequences import Example, Segment, TextSegment, build_sequence, collate
+from ..sequences import Sequence as RowSequence
 from .mixing import Sample
 
 
@@ -19,19 +21,22 @@ class Collator:
 
     config: AudioLMConfig
     eos_id: int
+    noise: float = 0.0  # share of what is read that is drawn at random
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
         """`input_ids` and `labels` `[B, L, 1+K]`, `attention_mask` `[B, L]`."""
-        sequences = [
-            build_sequence(
-                sample.example,
-                self.config,
-                eos_id=self.eos_id,
-                drop_condition=sample.drop_condition,
-            )
-            for sample in samples
-        ]
-        return collate(sequences, self.config)
+        return collate([self._sequence(sample) for sample in samples], self.config)
+
+    def _sequence(self, sample: Sample) -> RowSequence:
+        sequence = build_sequence(
+            sample.example,
+            self.config,
+            eos_id=self.eos_id,
+            drop_condition=sample.drop_condition,
+        )
+        return with_noise(
+            sequence, self.config, eos_id=self.eos_id, share=self.noise, seed=sample.seed
+        )
 
 
 @dataclass(frozen=True)

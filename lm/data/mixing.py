@@ -47,6 +47,7 @@ class Sample:
     example: Example
     drop_condition: bool  # train without the condition, for guidance
     task: str
+    seed: int = 0  # of noise on what is read
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,8 @@ class MixedDataset(Dataset[Sample]):
         generator = random(self._seed, 1, epoch, index)
         drop = bool(generator.random() < self._dropout)
         row = self._row(source, int(plan.rows[index]), generator, source.dataset.__getitem__)
-        return Sample(source.to_example(row, self._tokenizer), drop, source.task)
+        example = source.to_example(row, self._tokenizer)
+        return Sample(example, drop, source.task, int(generator.integers(1 << 62)))
 
     def lengths(self, epoch: int = 0) -> NDArray[np.int64]:
         """Positions of every sample of an epoch, [N]; 0 where no example can be made of a row."""

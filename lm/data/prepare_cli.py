@@ -11,8 +11,8 @@ Check and convert a corpus of your own, and say what in it deserves a look. The 
 Makes DIR/manifest.jsonl, which every command of almtok takes as a source (train, valid and test by
 their splits: DIR/manifest.jsonl:valid), DIR/audio/ and DIR/report.json: unreadable, silent, too
 short and too long recordings, texts that cannot fit their audio, clipping, duplicates, and leaks
-between splits. Recordings without a domain are taken for speech. A stopped run goes on when the same
-command is given again.
+between splits. Recordings without a domain are taken for speech. A stopped run goes on when the
+same command is given again.
 """
 
 EPILOG = """\

@@ -70,8 +70,9 @@ class ExampleList(Dataset[Any]):
 
         pick = pick if isinstance(pick, Pick) else Pick(0, int(pick))
         example = self._examples[pick.index]
-        drop = bool(random(self._seed, 1, pick.epoch, pick.index).random() < self._dropout)
-        return Sample(example, drop, example.task)
+        generator = random(self._seed, 1, pick.epoch, pick.index)
+        drop = bool(generator.random() < self._dropout)
+        return Sample(example, drop, example.task, int(generator.integers(1 << 62)))
 
     def lengths(self, epoch: int = 0) -> NDArray[np.int64]:
         """Positions of every example, [N]."""

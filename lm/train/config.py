@@ -100,6 +100,10 @@ class LMTrainingConfig(RunConfig):
     condition_dropout: float | None = option(
         None, "share of examples without condition, for guidance (default: the model's)"
     )
+    input_noise: float = option(
+        0.0,
+        "share of the ids and codes it reads that are drawn at random: against learning by heart",
+    )
     max_skips: int = option(10, "stop after so many bad steps in a row")
 
     # Machine.
@@ -139,6 +143,8 @@ class LMTrainingConfig(RunConfig):
                 raise ValueError(f"{name} must not be negative; came {getattr(self, name)}")
         if len(self.betas) != 2:
             raise ValueError(f"betas must be two numbers; came {self.betas}")
+        if not 0 <= self.input_noise < 1:
+            raise ValueError(f"input_noise must be in [0, 1); came {self.input_noise}")
         if not self.lr > 0:
             raise ValueError(f"lr must be positive; came {self.lr}")
         if self.backbone is not None and self.init_from is not None:

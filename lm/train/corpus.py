@@ -147,7 +147,7 @@ def training_batches(
     """
     dropout = config.condition_dropout
     dropout = lm.condition_dropout if dropout is None else dropout
-    collate = Collator(lm, texts.eos_id)
+    collate = Collator(lm, texts.eos_id, config.input_noise)
     if config.stream:
         stream = TokenStream(
             config.data,
@@ -315,4 +315,5 @@ class _Make:
             except ValueError:  # an empty text, say
                 continue
             drop = draw_unit(row.draw, "condition", number) < self.dropout
-            yield Sample(example, drop, task.name)
+            noise = int(draw_unit(row.draw, "noise", number) * (1 << 53))
+            yield Sample(example, drop, task.name, noise)

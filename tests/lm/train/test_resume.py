@@ -26,7 +26,7 @@ def values(toy: dict[str, Any], folder: Path, **changes: Any) -> dict[str, Any]:
 def streamed(toy: dict[str, Any], folder: Path) -> dict[str, Any]:
     """A stream, and Muon for the matrices."""
     given = dict(stream=True, voices=0.0, num_workers=1, tasks=["tts=1", "asr=0.5"])
-    return values(toy, folder, **given, muon_lr=1e-3)
+    return values(toy, folder, **given, muon_lr=1e-3, input_noise=0.1)
 
 
 def final_files(folder: Path) -> dict[str, bytes]:

@@ -1,0 +1,48 @@
+"""Noise on what a model reads in training, never on what it has to say.
+
+A model of few texts learns them by heart: given how a transcript begins, it goes on without
+listening. Where some of the ids before are wrong, only the audio says what comes; where some of the
+codes are wrong, no single one may be trusted (ours, D; word dropout and SpecAugment are their kin).
+
+Letters: `L` rows, `K` codebooks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from .config import AudioLMConfig
+from .sequences import Sequence
+from .vocabulary import Vocabulary
+
+
+def with_noise(
+    sequence: Sequence, config: AudioLMConfig, *, eos_id: int, share: float, seed: int
+) -> Sequence:
+    """The sequence with a share of its text ids, and of its rows of codes, drawn at random.
+
+    Labels, ends, and all that steers (tasks, rates, openings) stay.
+
+    Args:
+        sequence: rows `[L, 1+K]`.
+        config: of the model.
+        eos_id: the tokenizer's end token, which stays.
+        share: of the rows.
+        seed: of which, and of what stands there instead.
+    """
+    if not share:
+        return sequence
+    rng = np.random.default_rng(seed)
+    rows = sequence.input_ids.clone()
+    chosen = torch.from_numpy(rng.random(len(rows)) < share)
+    text = chosen & (rows[:, 0] < config.vocab_size) & (rows[:, 0] != eos_id)
+    rows[text, 0] = torch.from_numpy(rng.integers(config.vocab_size, size=int(text.sum())))
+    end = Vocabulary(config).audio_end
+    for stream in range(1, rows.shape[1]):
+        codes = chosen & (rows[:, stream] < end)  # neither the end nor an empty place
+        drawn = rng.integers(config.codebook_size, size=int(codes.sum()))
+        rows[codes, stream] = torch.from_numpy(drawn)
+    return dataclasses.replace(sequence, input_ids=rows)
