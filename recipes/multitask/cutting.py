@@ -21,7 +21,7 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from almtok.codec.audio import Waveform, read_audio
+from almtok.codec.audio import Waveform, read_audio, resample
 from almtok.codec.data.reader import EntryReader
 from almtok.codec.files import write_text
 from almtok.codec.phones.aligner import Aligner, Word
@@ -66,6 +66,7 @@ class _Job:
     out: Path
     words: int
     coverage: float
+    vary: float
     seed: int
 
 
@@ -75,10 +76,21 @@ def cut(
     *,
     words: int = 6,
     coverage: float = 2.0,
+    vary: float = 0.0,
     seed: int = 0,
     workers: int = 1,
 ) -> Path:
     """Write the pieces and their manifest; returns the manifest.
+
+    Args:
+        sources: recordings with texts.
+        out: folder.
+        words: most words of a piece.
+        coverage: times that a word is used, on average.
+        vary: pieces are played up to so much faster or slower, as if by another speaker, and have
+            no name of a speaker then.
+        seed: of all that is drawn; part of the names if it is not 0, so that several runs mix.
+        workers: processes.
 
     Raises:
         ValueError: if there are no texts, or no recording could be aligned.
@@ -87,7 +99,7 @@ def cut(
     found = [one for one in list_recordings(sources) if one.entry.text.strip()]
     if not found:
         raise ValueError(f"no text in {', '.join(sources)}: pieces need texts")
-    jobs = [_Job(n, one, out, words, coverage, seed) for n, one in enumerate(found)]
+    jobs = [_Job(n, one, out, words, coverage, vary, seed) for n, one in enumerate(found)]
     rows: list[dict[str, str]] = []
     aligned = 0
     with get_context("spawn").Pool(workers, _start) as pool:
@@ -126,13 +138,16 @@ def _cut(job: _Job) -> list[dict[str, str]]:
     ):
         name = f"cut-{job.number:06d}-{count:02d}" + (f"-{job.seed}" if job.seed else "")
         path = job.out / "audio" / f"{name}.flac"
+        speed = (1 + job.vary) ** rng.uniform(-1, 1)
         if not path.exists():
             part = _faded(wav[round(piece.start * RATE) : round(piece.end * RATE)])
+            part = resample(part, round(RATE * speed), RATE) if job.vary else part
             aside = path.with_suffix(".tmp")
             soundfile.write(aside, part, RATE, format="FLAC")
             aside.replace(path)
         row = {"id": name, "audio": f"audio/{path.name}", "text": piece.text}
-        rows.append({**row, "speaker": entry.speaker, "domain": "speech", "split": "train"})
+        speaker = "" if job.vary else entry.speaker
+        rows.append({**row, "speaker": speaker, "domain": "speech", "split": "train"})
     return rows
 
 
@@ -156,8 +171,9 @@ def main() -> None:
     add("--out", type=Path, required=True)
     add("--words", type=int, default=6, help="most words of a piece (default %(default)s)")
     add("--coverage", type=float, default=2.0, help="times a word is used (default %(default)s)")
+    add("--vary", type=float, default=0.0, help="speeds vary by so much, such as 0.1")
     add("--seed", type=int, default=0)
     add("--workers", type=int, default=1, help="processes (default %(default)s)")
     o = parser.parse_args()
-    how = {name: getattr(o, name) for name in ("words", "coverage", "seed", "workers")}
+    how = {name: getattr(o, name) for name in ("words", "coverage", "vary", "seed", "workers")}
     print(cut(o.sources, o.out, **how))

@@ -86,6 +86,22 @@ def test_recordings_are_cut_where_their_words_are(corpus, tmp_path, capsys):
     assert victim.read_bytes() == content
 
 
+def test_varied_pieces_are_faster_or_slower_and_nobody_s(corpus, tmp_path):
+    plain = cutting.cut([corpus], tmp_path / "plain", words=1, coverage=4.0)
+    varied = cutting.cut([corpus], tmp_path / "varied", words=1, coverage=4.0, vary=0.25, seed=1)
+    rows = [json.loads(line) for line in varied.read_text().splitlines()]
+    assert {row["speaker"] for row in rows} == {""}
+    before = {row["text"]: row for row in map(json.loads, plain.read_text().splitlines())}
+    ratios = [
+        soundfile.info(tmp_path / "varied" / row["audio"]).frames
+        / soundfile.info(tmp_path / "plain" / before[row["text"]]["audio"]).frames
+        for row in rows
+        if row["text"] in before
+    ]
+    assert min(ratios) < 0.95 and max(ratios) > 1.05
+    assert all(0.7 < ratio < 1.4 for ratio in ratios)
+
+
 def test_texts_that_cannot_be_aligned_are_one_error(tmp_path):
     pytest.importorskip("pocketsphinx")
     soundfile.write(tmp_path / "a.wav", np.zeros(24_000, np.float32), 24_000)
