@@ -130,7 +130,7 @@ def _codec_probe(config: CodecTrainConfig, folder: Path) -> CodecTrainConfig:
         "alarm_after": 10**9,
     }
     if config.listener is not None and not Path(config.listener).exists():
-        changes |= {"listener": None, "weight_phones": 0.0}
+        changes |= {"listener": None, "weight_phones": 0.0, "weight_recognition": 0.0}
     if config.init_from is not None:
         preset = ALMTokenizerConfig.preset(config.preset, **config.model)
         ALMTokenizer(preset).save_pretrained(folder / "init")

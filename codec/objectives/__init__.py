@@ -10,11 +10,12 @@
 | `autoregressive` | next RVQ layer from those before it | :class:`AutoregressiveDepth` |
 | `spectrum` | each query says the spectrum of its window | :class:`WindowSpectrum` |
 | `phones` | each query says which phones its window has | :class:`QueryPhones` |
+| `recognition` | a listener hears the same phones in what is decoded | :func:`recognition_loss` |
 | `pitch` | decoded frames name the pitch of the voice | :class:`PitchLoss` |
 | `commitment` | encoder near its codes | the quantizer's own `commitment_loss` |
 
-The first four are functions of the waveform and go through the :class:`Balancer`; the others act on
-inner tensors and are added as they are.
+`time`, `mel`, `adversarial`, `feature_matching` and `recognition` are functions of the waveform and
+go through the :class:`Balancer`; the others act on inner tensors and are added as they are.
 """
 
 from .adversarial import (
@@ -32,7 +33,7 @@ from .autoregressive import (
 from .balancer import Balancer
 from .discriminators import DiscriminatorOutput, MelDiscriminators, MelDiscriminatorsConfig
 from .masked import MaskedBatch, MaskedFrames, MaskedFramesConfig
-from .phones import QueryPhones
+from .phones import QueryPhones, recognition_loss
 from .pitch import PitchLoss
 from .reconstruction import (
     MelLoss,
@@ -67,4 +68,5 @@ __all__ = [
     "feature_matching_loss",
     "frozen",
     "generator_adversarial_loss",
+    "recognition_loss",
 ]

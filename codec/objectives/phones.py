@@ -1,9 +1,10 @@
-"""Phones loss (`phones` in logs): each query says which phones its window has (ours, D).
+"""Losses of words (ours, D): `phones`, which queries tell, and `recognition`, of what is decoded.
 
 The paper's codes get their meaning from frozen teachers (wav2vec 2.0, BEATs; paper.md 4.3) and many
 GPU days. A small codec trained on spectra alone spends its bits on what is loud: through `mini` of
 412 bit/s a recogniser lost most words, and a probe named 49 % of the phones by its codes where 74 %
-can be named by the spectrum. This term asks for them where the bits are spent.
+can be named by the spectrum. `phones` asks for them where the bits are spent; `recognition` asks
+the decoder to pronounce them.
 
 Letters: `B` batch, `S` samples, `Q` queries, `D` width, `w` frames per query, `P` phones.
 """
@@ -29,7 +30,10 @@ class Hears(Protocol):
         """Phones P that it tells apart."""
 
     def hear(self, wav: Tensor) -> Tensor:
-        """Log-probabilities `[B, T, P]` of waveforms `[B, 1, S]`."""
+        """Log-probabilities `[B, T, P]` of waveforms `[B, 1, S]`, without gradients."""
+
+    def listen(self, wav: Tensor) -> Tensor:
+        """The same with gradients."""
 
 
 class QueryPhones(nn.Module):
@@ -60,3 +64,9 @@ class QueryPhones(nn.Module):
         moments = self.say(seen).unflatten(-1, (self.num_phones, _MOMENTS))  # [B, Q, P, moments]
         frames = F.interpolate(moments.flatten(0, 1), size=frames_per_query, mode="linear")
         return frames.unflatten(0, moments.shape[:2]).transpose(2, 3).flatten(1, 2)
+
+
+def recognition_loss(listener: Hears, output: Tensor, target: Tensor) -> Tensor:
+    """Nats a frame between what a listener hears in two waveforms `[B, 1, S]`."""
+    heard, again = listener.hear(target), listener.listen(output)
+    return F.kl_div(again, heard, log_target=True, reduction="none").sum(dim=-1).mean()

@@ -69,10 +69,14 @@ class Listener(nn.Module):
             x = x + layer(x)
         return self.leave(x).transpose(1, 2)
 
-    @torch.no_grad()
-    def hear(self, wav: Tensor) -> Tensor:
+    def listen(self, wav: Tensor) -> Tensor:
         """Log-probabilities `[B, T, P]` of waveforms `[B, 1, S]`."""
         return F.log_softmax(self(self.features(wav)).float(), dim=-1)
+
+    @torch.no_grad()
+    def hear(self, wav: Tensor) -> Tensor:
+        """The same, without gradients."""
+        return self.listen(wav)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file."""

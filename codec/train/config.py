@@ -47,7 +47,9 @@ class CodecTrainConfig(RunConfig):
     )
     freeze_patchify: bool = option(True, "stage 2: keep patchify as stage 1 left it (paper.md 5.2)")
     prior: str | None = option(None, "prior.safetensors for the first codebook (stage 2)")
-    listener: str | None = option(None, "file of 'almtok listener', for weight_phones (stage 2)")
+    listener: str | None = option(
+        None, "file of 'almtok listener', for weight_phones, weight_recognition"
+    )
 
     # Data.
     data: list[str] = option([], "training sources: folder, manifest, Parquet, hf:NAME; DOMAIN=...")
@@ -88,6 +90,9 @@ class CodecTrainConfig(RunConfig):
     weight_mel: float = option(1.0, "multi-scale mel spectrogram distance")
     weight_adversarial: float = option(3.0, "adversarial loss of the generator")
     weight_feature_matching: float = option(3.0, "discriminator feature distance")
+    weight_recognition: float = option(
+        0.0, "what is decoded sounds to --listener as the recording does; ours (stage 2, adapt)"
+    )
     weight_masked: float = option(1.0, "masked frame prediction (MAE)")
     weight_autoregressive: float = option(0.0, "next RVQ layer prediction (stage 2)")
     weight_commitment: float = option(0.0, "RVQ commitment (stage 2)")
@@ -172,8 +177,9 @@ class CodecTrainConfig(RunConfig):
         for name in ("quantize_probability", "discriminator_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be within 0..1, got {getattr(self, name)}")
-        if self.stage == "2" and self.weight_phones > 0 and self.listener is None:
-            raise ValueError("weight_phones needs listener, a file that 'almtok listener' wrote")
+        for name in ("weight_phones", "weight_recognition"):
+            if getattr(self, name) > 0 and self.listener is None:
+                raise ValueError(f"{name} needs listener, a file that 'almtok listener' wrote")
         needs_source = self.stage == "adapt" or (self.stage == "2" and self.freeze_patchify)
         if needs_source and self.init_from is None:
             raise ValueError(
@@ -184,7 +190,7 @@ class CodecTrainConfig(RunConfig):
     @property
     def balanced_weights(self) -> dict[str, float]:
         """Weights of the losses on the waveform, by log name; zero weights are left out."""
-        names = ["time", "mel"]
+        names = ["time", "mel"] + (["recognition"] if self.stage != "1" else [])
         if self.adversarial_start >= 0:
             names += ["adversarial", "feature_matching"]
         return {n: w for n in names if (w := getattr(self, f"weight_{n}")) > 0}

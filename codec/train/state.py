@@ -58,6 +58,7 @@ class TrainState:
     waveform_loss: WaveformLoss
     mel_loss: MelLoss
     pitch_loss: PitchLoss | None  # of UnPatchify by rule
+    listener: Listener | None  # of the losses of words
     masked: MaskedFrames | None
     autoregressive: AutoregressiveDepth | None
     spectrum: WindowSpectrum | None
@@ -180,7 +181,8 @@ def build_state(config: CodecTrainConfig) -> TrainState:
     for part in trained_parts(config):
         getattr(model, part).requires_grad_(True)
     rate = model.config.sample_rate
-    objectives = _make_objectives(config, model.config, accelerator.device)
+    listener = _load_listener(config, model.config, accelerator.device)
+    objectives = _make_objectives(config, model.config, listener)
     discriminators = None
     if config.uses_discriminators:
         discriminators = MelDiscriminators(
@@ -204,6 +206,7 @@ def build_state(config: CodecTrainConfig) -> TrainState:
         waveform_loss=WaveformLoss(),
         mel_loss=MelLoss(make(MelLossConfig, config.mel, sample_rate=rate)).to(accelerator.device),
         pitch_loss=_make_pitch_loss(config, model.config),
+        listener=listener,
         **objectives,
         discriminators=discriminators,
         balancer=_make_balancer(config, accelerator),
@@ -254,7 +257,7 @@ def make(kind: type[Config], values: Mapping[str, Any], **defaults: Any) -> Conf
 
 
 def _make_objectives(
-    config: CodecTrainConfig, model: ALMTokenizerConfig, device: torch.device
+    config: CodecTrainConfig, model: ALMTokenizerConfig, listener: Listener | None
 ) -> dict[str, Any]:
     """The losses with weights of their own, by their name in `TrainState`; None where unused."""
     weights, width = config.direct_weights, model.hidden_size
@@ -268,8 +271,8 @@ def _make_objectives(
     if "spectrum" in weights:
         spectrum = WindowSpectrum(width, sample_rate=model.sample_rate, hop_length=model.hop_length)
     if "phones" in weights:
-        assert config.listener is not None
-        phones = QueryPhones(width, _load_listener(config.listener, model, device))
+        assert listener is not None
+        phones = QueryPhones(width, listener)
     return {
         "masked": _make_masked(config, model) if "masked" in weights else None,
         "autoregressive": autoregressive,
@@ -278,13 +281,17 @@ def _make_objectives(
     }
 
 
-def _load_listener(path: str, model: ALMTokenizerConfig, device: torch.device) -> Listener:
-    listener = Listener.load(path).to(device)
+def _load_listener(
+    config: CodecTrainConfig, model: ALMTokenizerConfig, device: torch.device
+) -> Listener | None:
+    if config.listener is None:
+        return None
+    listener = Listener.load(config.listener).to(device)
     theirs, ours = listener.config, (model.sample_rate, model.hop_length)
     if (theirs.sample_rate, theirs.hop_length) != ours:
         raise ValueError(
-            f"{path} hears {theirs.sample_rate} Hz in frames of {theirs.hop_length} samples; the"
-            f" codec has {ours[0]} Hz and {ours[1]}"
+            f"{config.listener} hears {theirs.sample_rate} Hz in frames of {theirs.hop_length}"
+            f" samples; the codec has {ours[0]} Hz and {ours[1]}"
         )
     return listener
 

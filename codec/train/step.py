@@ -13,7 +13,12 @@ from torch import Tensor
 
 from ..harmonic import HarmonicUnpatchify
 from ..model import ALMTokenizer
-from ..objectives import discriminator_loss, feature_matching_loss, generator_adversarial_loss
+from ..objectives import (
+    discriminator_loss,
+    feature_matching_loss,
+    generator_adversarial_loss,
+    recognition_loss,
+)
 from ..objectives.adversarial import AdversarialKind
 from .draws import StepDraw
 from .state import TrainState
@@ -53,6 +58,9 @@ def micro_step(
         "time": state.waveform_loss(output, made.target),
         "mel": state.mel_loss(output, made.target),
     }
+    if "recognition" in state.config.balanced_weights:
+        assert state.listener is not None
+        balanced["recognition"] = recognition_loss(state.listener, output, made.target)
     report = dict(made.direct)
     if state.discriminators is not None and step >= state.config.adversarial_start:
         balanced |= _adversarial(state, output, made.target, draw, report)

@@ -9,8 +9,8 @@ OUT=${OUT:-runs/multitask}
 run() { almtok run multitask --train $TRAIN --valid $VALID --test $TEST --out "$OUT" "$@"; }
 
 # 1. The texts of the corpus, read by a synthesiser, whole and in pieces of a few words: alignment and spelling
-#    cost no recordings. The recordings too, cut into such pieces.
-run --to cuts
+#    cost no recordings. The recordings too, cut into such pieces, once as they are and once faster or slower.
+run --to varied-cuts
 
 # 2. Everything to codes, once.
 run --from pieces-tokens --to held-out

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from almtok.codec.objectives import QueryPhones
+from almtok.codec.objectives import QueryPhones, recognition_loss
 
 
 class Fixed:
@@ -41,7 +41,7 @@ def test_queries_are_taught_and_can_learn_it():
     queries = torch.randn(2, 2, 16, requires_grad=True)
     wav = torch.randn(2, 1, 9)
     optimizer = torch.optim.Adam([queries, *phones.parameters()], 0.03)
-    first = float(phones(queries, wav, 6))
+    first = float(phones(queries, wav, 6).detach())
     for _ in range(200):
         optimizer.zero_grad()
         phones(queries, wav, 6).backward()
@@ -55,3 +55,18 @@ def test_the_listener_is_no_part_of_what_is_trained_or_saved():
     phones = QueryPhones(8, Listener(ListenerConfig(width=16)))
     assert {name.split(".")[0] for name in phones.state_dict()} == {"look", "say"}
     assert {name.split(".")[0] for name, _ in phones.named_parameters()} == {"look", "say"}
+
+
+def test_recognition_vanishes_for_the_same_sound_and_teaches_the_output_alone():
+    from almtok.codec.phones import Listener, ListenerConfig
+
+    torch.manual_seed(0)
+    listener = Listener(ListenerConfig(width=16)).eval().requires_grad_(False)
+    target = 0.1 * torch.randn(2, 1, 4800)
+    output = target.clone().requires_grad_()
+    assert float(recognition_loss(listener, output, target)) == pytest.approx(0.0, abs=1e-6)
+    other = (0.1 * torch.randn(2, 1, 4800)).requires_grad_()
+    loss = recognition_loss(listener, other, target)
+    loss.backward()
+    assert float(loss.detach()) > 0 and float(other.grad.norm()) > 0
+    assert all(parameter.grad is None for parameter in listener.parameters())
