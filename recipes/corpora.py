@@ -23,74 +23,127 @@ class Corpus:
     note: str = ""
 
 
-def _hub(domain: str, name: str, train: str, valid: str, test: str) -> dict[str, tuple[str, ...]]:
-    """Sources of three splits of one dataset."""
-    parts = {"train": train, "valid": valid, "test": test}
-    return {part: (f"{domain}=hf:{name}:{split}",) for part, split in parts.items()}
+def _corpus(
+    domain: str,
+    name: str,
+    splits: tuple[str, str, str],
+    *,
+    hours: float,
+    licence: str,
+    note: str = "",
+) -> Corpus:
+    """A corpus whose train, valid and test are splits of one dataset of the hub."""
+    train, valid, test = ((f"{domain}=hf:{name}:{split}",) for split in splits)
+    return Corpus(train=train, valid=valid, test=test, hours=hours, licence=licence, note=note)
 
 
 CORPORA = {
-    "ljspeech": Corpus(
-        **_hub("speech", "MikhailT/lj-speech", "full[:12500]", "full[12500:12800]", "full[12800:]"),
-        hours=23, licence="public domain", note="one voice; one split, cut here",
+    "ljspeech": _corpus(
+        "speech",
+        "MikhailT/lj-speech",
+        ("full[:12500]", "full[12500:12800]", "full[12800:]"),
+        hours=23,
+        licence="public domain",
+        note="one voice; one split, cut here",
     ),
     "libritts": Corpus(
-        train=("speech=hf:mythicinfinity/libritts/clean:train.clean.100",
-               "speech=hf:mythicinfinity/libritts/clean:train.clean.360"),
+        train=(
+            "speech=hf:mythicinfinity/libritts/clean:train.clean.100",
+            "speech=hf:mythicinfinity/libritts/clean:train.clean.360",
+        ),
         valid=("speech=hf:mythicinfinity/libritts/clean:dev.clean",),
         test=("speech=hf:mythicinfinity/libritts/clean:test.clean",),
-        hours=245, licence="CC BY 4.0", note="1,151 voices",
+        hours=245,
+        licence="CC BY 4.0",
+        note="1,151 voices",
     ),
     "librispeech": Corpus(
-        train=("speech=hf:openslr/librispeech_asr/clean:train.100",
-               "speech=hf:openslr/librispeech_asr/clean:train.360",
-               "speech=hf:openslr/librispeech_asr/other:train.500"),
+        train=(
+            "speech=hf:openslr/librispeech_asr/clean:train.100",
+            "speech=hf:openslr/librispeech_asr/clean:train.360",
+            "speech=hf:openslr/librispeech_asr/other:train.500",
+        ),
         valid=("speech=hf:openslr/librispeech_asr/clean:validation",),
-        test=("speech=hf:openslr/librispeech_asr/clean:test",
-              "speech=hf:openslr/librispeech_asr/other:test"),
-        hours=960, licence="CC BY 4.0", note="upper-case texts: use text_form plain",
+        test=(
+            "speech=hf:openslr/librispeech_asr/clean:test",
+            "speech=hf:openslr/librispeech_asr/other:test",
+        ),
+        hours=960,
+        licence="CC BY 4.0",
+        note="upper-case texts: use text_form plain",
     ),
-    "commonvoice": Corpus(
-        **_hub("speech", "fixie-ai/common_voice_17_0/en", "train", "validation", "test"),
-        hours=1700, licence="CC0", note="a mirror; other languages by their code instead of en",
+    "commonvoice": _corpus(
+        "speech",
+        "fixie-ai/common_voice_17_0/en",
+        ("train", "validation", "test"),
+        hours=1700,
+        licence="CC0",
+        note="a mirror; other languages by their code instead of en",
     ),
-    "mls_english": Corpus(
-        **_hub("speech", "parler-tts/mls_eng", "train", "dev", "test"),
-        hours=44_500, licence="CC BY 4.0",
+    "mls_english": _corpus(
+        "speech",
+        "parler-tts/mls_eng",
+        ("train", "dev", "test"),
+        hours=44_500,
+        licence="CC BY 4.0",
     ),
-    "vctk": Corpus(
-        **_hub("speech", "sanchit-gandhi/vctk", "train[:95%]", "train[95%:97%]", "train[97%:]"),
-        hours=84, licence="CC BY 4.0", note="every utterance twice, from two microphones",
+    "vctk": _corpus(
+        "speech",
+        "sanchit-gandhi/vctk",
+        ("train[:95%]", "train[95%:97%]", "train[97%:]"),
+        hours=84,
+        licence="CC BY 4.0",
+        note="every utterance twice, from two microphones",
     ),
     "audioset": Corpus(
         train=("sound=hf:agkphysics/AudioSet/unbalanced:train",),
         valid=("sound=hf:agkphysics/AudioSet/balanced:train[:1000]",),
         test=("sound=hf:agkphysics/AudioSet/balanced:test",),
-        hours=4830, licence="CC BY 4.0 (labels)", note="labels as texts; 2.4 TB",
+        hours=4830,
+        licence="CC BY 4.0 (labels)",
+        note="labels as texts; 2.4 TB",
     ),
-    "audiocaps": Corpus(
-        **_hub("sound", "OpenSound/AudioCaps", "train", "validation", "test"),
-        hours=125, licence="MIT (captions)", note="five captions are five rows",
+    "audiocaps": _corpus(
+        "sound",
+        "OpenSound/AudioCaps",
+        ("train", "validation", "test"),
+        hours=125,
+        licence="MIT (captions)",
+        note="five captions are five rows",
     ),
-    "clotho": Corpus(
-        **_hub("sound", "CLAPv2/Clotho", "train", "validation", "test"),
-        hours=24, licence="non-commercial (captions)", note="five captions joined to one text",
+    "clotho": _corpus(
+        "sound",
+        "CLAPv2/Clotho",
+        ("train", "validation", "test"),
+        hours=24,
+        licence="non-commercial (captions)",
+        note="five captions joined to one text",
     ),
-    "esc50": Corpus(
-        **_hub("sound", "ashraq/esc50", "train[:80%]", "train[80%:90%]", "train[90%:]"),
-        hours=2.2, licence="CC BY-NC 3.0", note="2,000 clips of 50 classes, not by its folds",
+    "esc50": _corpus(
+        "sound",
+        "ashraq/esc50",
+        ("train[:80%]", "train[80%:90%]", "train[90%:]"),
+        hours=2.2,
+        licence="CC BY-NC 3.0",
+        note="2,000 clips of 50 classes, not by its folds",
     ),
-    "musiccaps": Corpus(
-        **_hub("music", "mahendra0203/musiccaps_processed_full", "train[:90%]", "train[90%:95%]",
-               "train[95%:]"),
-        hours=13, licence="CC BY-SA 4.0 (captions)", note="a mirror with sound",
+    "musiccaps": _corpus(
+        "music",
+        "mahendra0203/musiccaps_processed_full",
+        ("train[:90%]", "train[90%:95%]", "train[95%:]"),
+        hours=13,
+        licence="CC BY-SA 4.0 (captions)",
+        note="a mirror with sound",
     ),
-    "fma": Corpus(
-        **_hub("music", "benjamin-paine/free-music-archive-large", "train[:98%]", "train[98%:99%]",
-               "train[99%:]"),
-        hours=857, licence="one for each track", note="no captions: for the codec only",
+    "fma": _corpus(
+        "music",
+        "benjamin-paine/free-music-archive-large",
+        ("train[:98%]", "train[98%:99%]", "train[99%:]"),
+        hours=857,
+        licence="one for each track",
+        note="no captions: for the codec only",
     ),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, kw_only=True)

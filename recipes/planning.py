@@ -92,7 +92,7 @@ def _measure(story: Story, stage: Stage, folder: Path, seconds: float) -> StageC
         config = _lm_probe(stage.config, story, folder)
     else:
         raise ValueError(f"{type(stage.config).__name__} cannot be probed")
-    config = dataclasses.replace(config, out=str(out), **_QUIET)
+    config = type(config).from_dict({**config.to_dict(), "out": str(out), **_QUIET})
     write_json(folder / "probe.json", config.to_dict())
     memory, said = _run(stage, folder, out, seconds)
     times = _step_seconds(out / "metrics.jsonl", config)
@@ -172,8 +172,9 @@ def _write_tokens(config: LMTrainingConfig, folder: Path) -> int:
     for number in range(600):
         frames = int(12.5 * rng.uniform(min(1.0, longest / 2), longest))
         words = rng.choice(_WORDS, size=max(1, frames // 5))
-        entry = {"id": str(number), "path": "", "domain": ("speech", "sound", "music")[number % 3]}
-        one = Recording(Entry(**entry, text=" ".join(words)), "train")
+        domain = ("speech", "sound", "music")[number % 3]
+        entry = Entry(id=str(number), path="", domain=domain, text=" ".join(words))
+        one = Recording(entry, "train")
         codes = rng.integers(2048, size=(3, frames)).astype(np.uint16)
         rows.append(Encoded(number, one, frames * 1920, codes))
     info = ShardInfo(

@@ -127,7 +127,7 @@ class Story:
 
 def _what_is_set(config: RunConfig) -> str:
     """Fields that are not at their defaults."""
-    values, plain = config.to_dict(), type(config)().to_dict()
+    values, plain = config.to_dict(), type(config).from_dict({}).to_dict()
     changed = {name: value for name, value in values.items() if value != plain[name]}
     return json.dumps(changed, ensure_ascii=False)
 

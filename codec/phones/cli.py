@@ -9,7 +9,8 @@ Train a listener: a small network that names the phones of speech, for the codec
 
 Recordings with English texts are aligned by pocketsphinx; sounds and music teach it what is no
 speech. Minutes on a CPU. The codec's training then asks of every column of codes which phones its
-window has, so that words survive: almtok train codec --listener FILE --weight-phones 2 --weight-recognition 1
+window has, and of the decoder to pronounce them, so that words survive:
+almtok train codec --listener FILE --weight-phones 2 --weight-recognition 1
 """
 
 

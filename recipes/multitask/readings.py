@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import multiprocessing
 from collections.abc import Iterator, Sequence
@@ -176,7 +177,7 @@ def _written(todo: Sequence[tuple[Reading, Path]], workers: int) -> Iterator[Ite
     """Files as they are written; in processes, for espeak-ng keeps one state for all threads."""
     if workers <= 1:
         speak = find_speaker()[1]
-        yield (_write(speak, *job) for job in todo)
+        yield map(functools.partial(_write_one, speak), todo)
         return
     with multiprocessing.get_context("spawn").Pool(workers, _start_speaker) as pool:
         yield pool.imap_unordered(_write_here, todo, chunksize=16)
@@ -188,14 +189,15 @@ def _start_speaker() -> None:
 
 
 def _write_here(job: tuple[Reading, Path]) -> None:
-    _write(_of_process[0], *job)
+    _write_one(_of_process[0], job)
 
 
 _of_process: list[Speak] = []
 
 
-def _write(speak: Speak, reading: Reading, path: Path) -> None:
+def _write_one(speak: Speak, job: tuple[Reading, Path]) -> None:
     """Read one text into its file, unless it is there."""
+    reading, path = job
     if path.exists():
         return
     aside = path.with_suffix(".tmp")
