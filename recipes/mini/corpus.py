@@ -3,9 +3,10 @@
 Nothing is downloaded and nothing is under anyone's licence. The same seed gives the same bytes.
 """
 
+import argparse
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -169,3 +170,13 @@ def _write(path: Path, wav: Waveform, rng: np.random.Generator, sample_rate: int
     floor = 10 ** (rng.uniform(-85, -70) / 20)
     wav = wav + floor * rng.standard_normal(len(wav), np.float32)
     write_audio(path, wav / max(1.0, float(np.abs(wav).max()) / 0.98), sample_rate)
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    """Make a corpus as the command line asks."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=8.0)
+    o = parser.parse_args(given)
+    print(make_corpus(o.out, o.seed, o.minutes))

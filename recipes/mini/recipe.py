@@ -1,12 +1,17 @@
-"""The mini recipe: every number of `make demo`. It is data; the loops live in the library.
+"""A tiny codec from nothing, in minutes of CPU: corpus, first codebook, both stages, report.
 
-A variant calls one of these and changes fields: ``stage1("runs/long", steps=20_000)``.
+Every number of `make demo`. It is data; the loops live in the library. A variant calls one of these
+and changes fields: ``stage1("runs/long", steps=20_000)``.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from almtok.codec.train import config as train
+from almtok.codec.train.run_config import option
+
+from ..story import RecipeOptions, Stage
 
 CORPUS_MINUTES = 8.0
 PRESET = "tiny"
@@ -62,6 +67,53 @@ def evaluation(out: str | Path) -> list[str]:
         *("--checkpoint", str(Path(out, "codec"))),
         *("--data", source(out, "test")),
         *("--limit", "12", "--report", "--out", str(out)),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(RecipeOptions):
+    """How long, and which corpus."""
+
+    seed: int = option(0, "of the corpus")
+    scale: float = option(1.0, "times the training steps of the recipe")
+
+    def __post_init__(self) -> None:
+        if self.scale <= 0:
+            raise ValueError(f"scale must be positive, got {self.scale}")
+
+
+def stages(o: Options) -> list[Stage]:
+    """From nothing to a report."""
+    out, minutes = Path(o.out), max(0.5, CORPUS_MINUTES * min(1.0, o.scale))
+
+    def train_codec(name: str, what: str, make: Any, steps: int) -> Stage:
+        config = make(out, steps=max(2, round(steps * o.scale)))
+        return Stage(name=name, what=what, command=("train", "codec"), config=config)
+
+    return [
+        Stage(
+            name="corpus",
+            what="speech, sounds and tunes, made here",
+            program="almtok.recipes.mini.corpus:main",
+            command=(
+                *("--seed", str(o.seed), "--minutes", f"{minutes:g}"),
+                *("--out", str(out / "corpus")),
+            ),
+        ),
+        Stage(name="prior", what="the first codebook", command=("prior", *prior(out))),
+        train_codec("stage1", "waveform to frames and back", stage1, STAGE1_STEPS),
+        train_codec("stage2", "frames to queries, queries to codes", stage2, STAGE2_STEPS),
+        Stage(
+            name="codec",
+            what="the trained codec under a name of its own",
+            program="almtok.recipes.mini.keep:main",
+            command=(str(out / "stage2" / "model"), "--out", str(out / "codec")),
+        ),
+        Stage(
+            name="report",
+            what="held-out clips, there and back",
+            command=("evaluate", "codec", *evaluation(out)),
+        ),
     ]
 
 

@@ -79,6 +79,7 @@ def test_the_second_stage_goes_on_from_the_first():
 
 SOURCES = ["--train", "speech=a/", "--valid", "speech=b/", "--test", "speech=c/"]
 ASKED = {
+    "mini": [],
     "tts": [],
     "asr": ["--backbone", "Qwen/Qwen3-0.6B"],
     "studies": [*SOURCES, "--study", "ablations", "rates", "tokens"],
