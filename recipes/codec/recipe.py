@@ -114,6 +114,11 @@ def _mini(data: Sequence[str], held_out: Sequence[str], out: str, stage: str) ->
     }
 
 
+def words_of(listener: str) -> dict[str, Any]:
+    """Fields of stage 2 for codes that keep words (docs/training.md)."""
+    return {"listener": listener, "weight_phones": 2.0, "weight_recognition": 1.0}
+
+
 def full_stage1(
     data: Sequence[str], held_out: Sequence[str], out: str, preset: str = "base", **changes: Any
 ) -> train.CodecTrainConfig:
@@ -152,6 +157,9 @@ class Options(CorpusOptions):
     """Where the audio is, as sources of almtok (docs/data.md); texts are not needed."""
 
     size: str = option("mini", "mini: hours of CPU; base, paper: every loss of the paper, a GPU")
+    words: bool = option(
+        False, "ask the codes for phones: needs speech with English texts, as manifests or Parquet"
+    )
     teacher_speech: str = option(
         "spectral", "of the first codebook: spectral, wav2vec2 (a download), or a transformers id"
     )
@@ -160,20 +168,31 @@ class Options(CorpusOptions):
 
 def stages(o: Options) -> list[Stage]:
     """The first codebook, both stages of training, the scores."""
-    given = (o.sources("train"), o.sources("valid"), o.out)
+    given, place = (o.sources("train"), o.sources("valid"), o.out), Path(o.out)
+    listener = str(place / "listener.safetensors")
+    words = words_of(listener) if o.words else {}
     if o.size == "mini":
-        parts = {"stage1": mini_stage1(*given), "stage2": mini_stage2(*given)}
-        parts["adapt"] = mini_adapt(*given)
+        parts = {"stage1": mini_stage1(*given), "stage2": mini_stage2(*given, **words)}
+        spoken = {"listener": listener, "weight_recognition": 1.0} if o.words else {}
+        parts["adapt"] = mini_adapt(*given, **spoken)
     else:
-        parts = {"stage1": full_stage1(*given, o.size), "stage2": full_stage2(*given, o.size)}
+        parts = {
+            "stage1": full_stage1(*given, o.size),
+            "stage2": full_stage2(*given, o.size, **words),
+        }
     tell = {
         "stage1": "waveform to frames and back, no codes yet",
         "stage2": "frames to queries, queries to codes",
         "adapt": "the decoder side alone; codes stay as they are",
     }
     data = [word for source in o.sources("test") for word in ("--data", source)]
-    place = Path(o.out)
+    heard = Stage(
+        name="listener",
+        what="a small recogniser, which the codes are asked to satisfy",
+        command=("listener", "--data", *o.sources("train"), "--out", listener),
+    )
     return [
+        *([heard] if o.words else []),
         Stage(
             name="prior",
             what="the first codebook",

@@ -108,6 +108,18 @@ def test_every_recipe_tells_commands_that_almtok_understands(name, tmp_path):
             assert type(stage.config).from_dict(stage.config.to_dict()) == stage.config
 
 
+def test_a_codec_that_keeps_words_learns_its_listener_first():
+    _, plain = cli.parse("codec", SOURCES)
+    _, words = cli.parse("codec", [*SOURCES, "--words"])
+    assert [stage.name for stage in words.stages][0] == "listener"
+    assert [stage.name for stage in words.stages][1:] == [stage.name for stage in plain.stages]
+    configs = {stage.name: stage.config for stage in words.stages}
+    file = words.stages[0].command[-1]
+    assert configs["stage2"].listener == configs["adapt"].listener == file
+    assert configs["stage2"].weight_phones > 0 and configs["adapt"].weight_recognition > 0
+    assert configs["stage1"].listener is None
+
+
 @pytest.mark.parametrize(
     "script", sorted(ROOT.glob("recipes/*/run.sh")), ids=lambda p: p.parent.name
 )
