@@ -82,6 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     judged = evaluate.add_subparsers(title="what", metavar="WHAT", required=True)
     codec_evaluation.register(judged)
     tasks.register_evaluate(judged)
+    tasks.register_words(judged)
     return parser
 
 

@@ -126,6 +126,32 @@ def register_evaluate(what: Any) -> None:
     _add_sampling(parser)
 
 
+def register_words(what: Any) -> None:
+    """Add ``words`` to the sub-parsers of ``almtok evaluate``."""
+    parser = what.add_parser(
+        "words",
+        help="words that a recogniser still hears after codecs",
+        description="Word errors of a recogniser on recordings, and on them through codecs.",
+        epilog="example: almtok evaluate words --data speech=voices/ --peers opus-6k --out words/",
+    )
+    add = parser.add_argument
+    add("--data", nargs="+", required=True, metavar="SRC", help="[DOMAIN=]LOCATION[:SPLIT]")
+    add("--out", type=Path, required=True, help="folder for words.md and words.json")
+    add("--checkpoint", action="append", metavar="DIR", help="codec (default: almtok's own)")
+    add("--peers", nargs="+", default=[], metavar="CODER", help="as for 'evaluate codec'")
+    add("--recogniser", default="pocketsphinx", metavar="NAME", help="default: %(default)s")
+    add("--limit", type=int, metavar="N", help="at most N clips, of every source in turn")
+    add("--device", default="cpu", help="cpu (default), cuda")
+    parser.set_defaults(run=run_words)
+
+
+def run_words(options: argparse.Namespace) -> int:
+    """Run ``almtok evaluate words``."""
+    from .words import evaluate_words
+
+    return evaluate_words(options)
+
+
 def _register_tts(commands: Any) -> None:
     parser = _parser(
         commands, "tts", "text to speech", "Speak texts of any length, in a voice of your choice.",
