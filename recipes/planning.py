@@ -130,7 +130,8 @@ def _codec_probe(config: CodecTrainConfig, folder: Path) -> CodecTrainConfig:
         "alarm_after": 10**9,
     }
     if config.listener is not None and not Path(config.listener).exists():
-        changes |= {"listener": None, "weight_phones": 0.0, "weight_recognition": 0.0}
+        names = ("weight_phones", "weight_first_phones", "weight_recognition")
+        changes |= {"listener": None, **dict.fromkeys(names, 0.0)}
     if config.init_from is not None:
         preset = ALMTokenizerConfig.preset(config.preset, **config.model)
         ALMTokenizer(preset).save_pretrained(folder / "init")

@@ -37,26 +37,30 @@ class Hears(Protocol):
 
 
 class QueryPhones(nn.Module):
-    """Divergence between the listener's phones of the recording and those that queries tell.
+    """Divergence between a listener's phones of a recording and those that queries tell.
 
     Args:
         dim: width D of the queries.
-        listener: frozen; not a part of this module's state.
+        num_phones: P.
     """
 
-    def __init__(self, dim: int, listener: Hears):
+    def __init__(self, dim: int, num_phones: int):
         super().__init__()
-        self._listener = [listener]  # in a list: neither trained nor saved with the run
-        self.num_phones = listener.num_phones
+        self.num_phones = num_phones
         # A phone at the edge of a window is known by what stands beside it.
         self.look = nn.Conv1d(dim, _HIDDEN, 3, padding=1)
-        self.say = nn.Linear(_HIDDEN, _MOMENTS * self.num_phones)
+        self.say = nn.Linear(_HIDDEN, _MOMENTS * num_phones)
 
-    def forward(self, queries: Tensor, wav: Tensor, frames_per_query: int) -> Tensor:
-        """Return nats a frame, of queries `[B, Q, D]` of whole windows of `[B, 1, S]`."""
-        heard = self._listener[0].hear(wav)  # [B, T, P]
+    def forward(self, queries: Tensor, heard: Tensor, frames_per_query: int) -> Tensor:
+        """Return nats a frame.
+
+        Args:
+            queries: `[B, Q, D]`.
+            heard: log-probabilities `[B, Q w, P]` of :meth:`Hears.hear`, of whole windows.
+            frames_per_query: w.
+        """
         told = F.log_softmax(self.tell(queries, frames_per_query), dim=-1)
-        return F.kl_div(told, heard, log_target=True, reduction="none").sum(dim=-1).mean()
+        return _divergence(heard, told)
 
     def tell(self, queries: Tensor, frames_per_query: int) -> Tensor:
         """Logits `[B, Q w, P]` that queries `[B, Q, D]` give for the frames of their windows."""
@@ -66,7 +70,16 @@ class QueryPhones(nn.Module):
         return frames.unflatten(0, moments.shape[:2]).transpose(2, 3).flatten(1, 2)
 
 
-def recognition_loss(listener: Hears, output: Tensor, target: Tensor) -> Tensor:
-    """Nats a frame between what a listener hears in two waveforms `[B, 1, S]`."""
-    heard, again = listener.hear(target), listener.listen(output)
-    return F.kl_div(again, heard, log_target=True, reduction="none").sum(dim=-1).mean()
+def recognition_loss(listener: Hears, output: Tensor, heard: Tensor) -> Tensor:
+    """Nats a frame between what a listener hears in a waveform and what it heard in another.
+
+    Args:
+        listener: frozen.
+        output: `[B, 1, S]`.
+        heard: log-probabilities `[B, T, P]` of the other.
+    """
+    return _divergence(heard, listener.listen(output))
+
+
+def _divergence(heard: Tensor, told: Tensor) -> Tensor:
+    return F.kl_div(told, heard, log_target=True, reduction="none").sum(dim=-1).mean()

@@ -15,7 +15,10 @@ STAGES = ("1", "2", "adapt")
 PRECISIONS = ("fp32", "bf16", "bf16-all")
 SCHEDULES = ("constant", "cosine", "exponential")
 # Losses on the inside of the network in stage 2.
-_DIRECT = ("masked", "autoregressive", "commitment", "spectrum", "phones", "latent", "pitch")
+_DIRECT = (
+    *("masked", "autoregressive", "commitment", "spectrum", "phones", "first_phones", "latent"),
+    "pitch",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,6 +105,9 @@ class CodecTrainConfig(RunConfig):
     weight_phones: float = option(
         0.0, "each query says which phones its window has, as --listener hears them; ours (stage 2)"
     )
+    weight_first_phones: float = option(
+        0.0, "the same of the first codebook alone, so that it carries the words; ours (stage 2)"
+    )
     weight_latent: float = option(
         0.0, "distance of decoder frames to patchify frames; ours, for small budgets (stage 2)"
     )
@@ -177,7 +183,7 @@ class CodecTrainConfig(RunConfig):
         for name in ("quantize_probability", "discriminator_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be within 0..1, got {getattr(self, name)}")
-        for name in ("weight_phones", "weight_recognition"):
+        for name in ("weight_phones", "weight_first_phones", "weight_recognition"):
             if getattr(self, name) > 0 and self.listener is None:
                 raise ValueError(f"{name} needs listener, a file that 'almtok listener' wrote")
         needs_source = self.stage == "adapt" or (self.stage == "2" and self.freeze_patchify)

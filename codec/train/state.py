@@ -63,6 +63,7 @@ class TrainState:
     autoregressive: AutoregressiveDepth | None
     spectrum: WindowSpectrum | None
     phones: QueryPhones | None
+    first_phones: QueryPhones | None  # of the first codebook alone
     discriminators: MelDiscriminators | None
     balancer: Balancer | None
     generator_parameters: dict[str, nn.Parameter]  # everything the generator's optimiser moves
@@ -261,7 +262,7 @@ def _make_objectives(
 ) -> dict[str, Any]:
     """The losses with weights of their own, by their name in `TrainState`; None where unused."""
     weights, width = config.direct_weights, model.hidden_size
-    autoregressive = spectrum = phones = None
+    autoregressive = spectrum = None
     if "autoregressive" in weights:
         autoregressive = AutoregressiveDepth(
             width,
@@ -270,14 +271,15 @@ def _make_objectives(
         )
     if "spectrum" in weights:
         spectrum = WindowSpectrum(width, sample_rate=model.sample_rate, hop_length=model.hop_length)
-    if "phones" in weights:
+    phones: dict[str, QueryPhones | None] = dict.fromkeys(("phones", "first_phones"))
+    for name in phones.keys() & weights.keys():
         assert listener is not None
-        phones = QueryPhones(width, listener)
+        phones[name] = QueryPhones(width, listener.num_phones)
     return {
         "masked": _make_masked(config, model) if "masked" in weights else None,
         "autoregressive": autoregressive,
         "spectrum": spectrum,
-        "phones": phones,
+        **phones,
     }
 
 
@@ -340,6 +342,7 @@ def _objective_modules(state: TrainState) -> dict[str, nn.Module]:
         "autoregressive": state.autoregressive,
         "spectrum": state.spectrum,
         "phones": state.phones,
+        "first_phones": state.first_phones,
     }
     return {name: module for name, module in found.items() if module is not None}
 

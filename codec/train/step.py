@@ -31,6 +31,7 @@ class Reconstruction:
     wav: Tensor  # [B, 1, S'], S' <= S: whole windows only
     target: Tensor  # [B, 1, S']
     direct: dict[str, Tensor]  # losses inside the network, by log name
+    heard: Tensor | None = None  # [B, T, P] phones of the target, where a loss asks for them
 
 
 def micro_step(
@@ -59,8 +60,8 @@ def micro_step(
         "mel": state.mel_loss(output, made.target),
     }
     if "recognition" in state.config.balanced_weights:
-        assert state.listener is not None
-        balanced["recognition"] = recognition_loss(state.listener, output, made.target)
+        assert state.listener is not None and made.heard is not None
+        balanced["recognition"] = recognition_loss(state.listener, output, made.heard)
     report = dict(made.direct)
     if state.discriminators is not None and step >= state.config.adversarial_start:
         balanced |= _adversarial(state, output, made.target, draw, report)
@@ -127,18 +128,21 @@ def _tokenise(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> 
         frames = model.patchify(wav).float()  # [B, T, D]
     with state.transformers():
         queries = model.encoder(frames, window).float()  # [B, Q, D]
-        latent, direct = _quantise(state, queries, seeds)
+        latent, first, direct = _quantise(state, queries, seeds)
         decoded = model.decoder(latent, window).float()  # [B, T, D]
         if state.spectrum is not None:
             direct["spectrum"] = state.spectrum(latent, wav, window)
+        heard = None if state.listener is None else state.listener.hear(wav)
         if state.phones is not None:
-            direct["phones"] = state.phones(latent, wav, window)
+            direct["phones"] = state.phones(latent, heard, window)
+        if state.first_phones is not None and first is not None:
+            direct["first_phones"] = state.first_phones(first, heard, window)
         if state.masked is not None:
             direct["masked"] = state.masked(frames, seeds, _frame_encoder(model, window))
     if config.weight_latent > 0:
         direct["latent"] = latent_distance(decoded, frames)
     output = _speak(state, decoded, wav, direct)
-    return Reconstruction(wav=output, target=wav, direct=direct)
+    return Reconstruction(wav=output, target=wav, direct=direct, heard=heard)
 
 
 def _speak(state: TrainState, frames: Tensor, wav: Tensor, direct: dict[str, Tensor]) -> Tensor:
@@ -155,11 +159,11 @@ def _speak(state: TrainState, frames: Tensor, wav: Tensor, direct: dict[str, Ten
 
 def _quantise(
     state: TrainState, queries: Tensor, seeds: Tensor
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """What the decoder gets of the queries ``[B, Q, D]``, and the losses of the quantiser."""
+) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
+    """What the decoder gets of the queries ``[B, Q, D]``, the first layer's part, and losses."""
     model = state.model
     if not model.quantizer.started:  # before quantize_start
-        return queries, {}
+        return queries, None, {}
     quantized = model.quantizer(queries)
     direct = {"commitment": quantized.commitment_loss}
     # Quantizer dropout leaves some steps without the deeper layers: nothing to predict then.
@@ -167,7 +171,8 @@ def _quantise(
     if state.autoregressive is not None and whole:
         direct["autoregressive"] = state.autoregressive(quantized.layers)
     share = state.config.quantize_probability
-    return _sometimes_raw(share, quantized.quantized, queries, seeds), direct
+    latent = _sometimes_raw(share, quantized.quantized, queries, seeds)
+    return latent, quantized.layers[:, :, 0], direct
 
 
 def _redecode(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> Reconstruction:
@@ -184,7 +189,8 @@ def _redecode(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> 
     if state.config.weight_latent > 0:
         direct["latent"] = latent_distance(decoded, frames)
     output = _speak(state, decoded, wav, direct)
-    return Reconstruction(wav=output, target=wav, direct=direct)
+    heard = None if state.listener is None else state.listener.hear(wav)
+    return Reconstruction(wav=output, target=wav, direct=direct, heard=heard)
 
 
 RECONSTRUCT: dict[str, Callable[[TrainState, Tensor, Tensor, StepDraw], Reconstruction]] = {

@@ -116,7 +116,8 @@ def _mini(data: Sequence[str], held_out: Sequence[str], out: str, stage: str) ->
 
 def words_of(listener: str) -> dict[str, Any]:
     """Fields of stage 2 for codes that keep words (docs/training.md)."""
-    return {"listener": listener, "weight_phones": 2.0, "weight_recognition": 1.0}
+    weights = {"weight_phones": 3.0, "weight_first_phones": 1.5, "weight_recognition": 1.0}
+    return {"listener": listener, **weights}
 
 
 def full_stage1(

@@ -31,6 +31,7 @@ def run_values(toy_values: dict[str, Any], folder: Path) -> list[dict[str, Any]]
     second["quantize_start"] = 3  # codebooks are placed between two checkpoints
     second["weight_spectrum"] = 1.0
     second["weight_phones"] = 0.5
+    second["weight_first_phones"] = 0.5
     second["weight_recognition"] = 0.5
     second["listener"] = str(folder / "listener.safetensors")
     torch.manual_seed(0)
