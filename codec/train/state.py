@@ -272,9 +272,10 @@ def _make_objectives(
     if "spectrum" in weights:
         spectrum = WindowSpectrum(width, sample_rate=model.sample_rate, hop_length=model.hop_length)
     phones: dict[str, QueryPhones | None] = dict.fromkeys(("phones", "first_phones"))
-    for name in phones.keys() & weights.keys():
-        assert listener is not None
-        phones[name] = QueryPhones(width, listener.num_phones)
+    for name in phones:  # in this order: modules draw their weights one after another
+        if name in weights:
+            assert listener is not None
+            phones[name] = QueryPhones(width, listener.num_phones)
     return {
         "masked": _make_masked(config, model) if "masked" in weights else None,
         "autoregressive": autoregressive,
