@@ -174,7 +174,9 @@ def stages(o: Options) -> list[Stage]:
     words = words_of(listener) if o.words else {}
     if o.size == "mini":
         parts = {"stage1": mini_stage1(*given), "stage2": mini_stage2(*given, **words)}
-        spoken = {"listener": listener, "weight_recognition": 1.0} if o.words else {}
+        spoken: dict[str, Any] = (
+            {"listener": listener, "weight_recognition": 1.0} if o.words else {}
+        )
         parts["adapt"] = mini_adapt(*given, **spoken)
     else:
         parts = {
