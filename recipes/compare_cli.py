@@ -16,8 +16,8 @@ the same share of their steps.
 
 EPILOG = """\
 examples:
-  almtok compare runs/codec/stage2 --to codec/stage2
-  almtok compare runs/mine/lm --to runs/yours/lm
+  almtok compare runs/mine/stage2 --to runs/yours/stage2
+  almtok compare runs/demo/stage2 --to mini/stage2           what make demo gave us
   almtok compare runs/mine/lm --save reference.json      keep its curves as a reference
 """
 

@@ -98,7 +98,7 @@ def test_a_mistake_is_one_line_and_a_traceback_only_when_asked(almtok):
     assert result.returncode == 1
     assert result.stderr.splitlines() == [
         "almtok: error: 'huge' is neither a preset (tiny, mini, base, paper)"
-        " nor a checkpoint folder"
+        " nor a checkpoint folder (what a recipe costs: almtok run huge --plan)"
     ]
     asked = almtok("plan", "huge", "--traceback")
     assert asked.returncode == 1

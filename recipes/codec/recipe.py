@@ -100,7 +100,7 @@ def _mini(data: Sequence[str], held_out: Sequence[str], out: str, stage: str) ->
         "preset": "mini",
         "data": list(data),
         "validation_data": list(held_out),
-        "dataset": {"domain_weights": {"speech": 0.7, "music": 0.15, "sound": 0.15}},
+        "dataset": _mixture(data),
         "cache_dir": str(Path(out, "cache")),
         "out": str(Path(out, stage)),
         "lr": 8e-4,
@@ -118,6 +118,16 @@ def words_of(listener: str) -> dict[str, Any]:
     """Fields of stage 2 for codes that keep words (docs/training.md)."""
     weights = {"weight_phones": 3.0, "weight_first_phones": 1.5, "weight_recognition": 1.0}
     return {"listener": listener, **weights}
+
+
+def _mixture(data: Sequence[str]) -> dict[str, Any]:
+    """Mostly speech, where every source names its domain; else as much of each as there is."""
+    named = {source.split("=")[0] for source in data if "=" in source}
+    unnamed = any("=" not in source for source in data)
+    weights = {"speech": 0.7, "music": 0.15, "sound": 0.15}
+    if unnamed or not named <= weights.keys() or len(named) < 2:
+        return {}
+    return {"domain_weights": {name: weights[name] for name in weights if name in named}}
 
 
 def full_stage1(

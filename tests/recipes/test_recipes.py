@@ -108,6 +108,20 @@ def test_every_recipe_tells_commands_that_almtok_understands(name, tmp_path):
             assert type(stage.config).from_dict(stage.config.to_dict()) == stage.config
 
 
+@pytest.mark.parametrize(
+    ("sources", "weights"),
+    [
+        (["speech=a", "sound=b", "music=c"], {"speech": 0.7, "music": 0.15, "sound": 0.15}),
+        (["speech=a", "sound=b"], {"speech": 0.7, "sound": 0.15}),
+        (["speech=a"], None),
+        (["speech=a", "b/manifest.jsonl"], None),
+    ],
+)
+def test_domains_are_weighed_that_the_sources_name(sources, weights):
+    dataset = codec.mini_stage1(sources, ["speech=d"], "runs/x").dataset
+    assert dataset.get("domain_weights") == weights
+
+
 def test_a_codec_that_keeps_words_learns_its_listener_first():
     _, plain = cli.parse("codec", SOURCES)
     _, words = cli.parse("codec", [*SOURCES, "--words"])

@@ -87,11 +87,18 @@ def test_what_deserves_a_look_is_said(make, tmp_path, capsys):
     words = ["prepare", f"speech={folder}", "--out", str(out), "--no-progress"]
     assert main([*words, "--strict"]) == 1
     said = capsys.readouterr().out
-    for part in ("1 corrupt", "1 silent", "1 too_short", "01: ", "00 = copy", "clipped: 1"):
+    for part in (
+        "1 corrupt",
+        "1 silent",
+        "1 too_short",
+        "01.wav: 3",
+        "00.wav = copy.wav",
+        "clipped: 1",
+    ):
         assert part in said, part
     assert "without text (no use for tts and asr): 1" in said
     report = json.loads((out / "report.json").read_text())
-    assert report["clipped"] == ["06"] and len(report["skipped"]) == 3
+    assert report["clipped"] == ["06.wav"] and len(report["skipped"]) == 3
     assert main(words) == 0  # without --strict it is only said
 
 
