@@ -29,9 +29,9 @@ class LMRecipeOptions(CorpusOptions):
     limit: int = option(500, "clips to judge on, at most")
 
 
-def codec_of(o: LMRecipeOptions) -> str:
-    """The codec that is asked for."""
-    return o.codec or str(shipped() / "codec")
+def codec_or_shipped(codec: str) -> str:
+    """The codec that is asked for, or the one that comes with almtok."""
+    return codec or str(shipped() / "codec")
 
 
 def tokenize(o: RecipeOptions, name: str, what: str, sources: Sequence[str], codec: str) -> Stage:
@@ -50,7 +50,7 @@ def lm_config(o: LMRecipeOptions, **ours: Any) -> train.LMTrainingConfig:
             **model,
             "data": [str(Path(o.out, "tokens"))],
             "validation_data": [str(Path(o.out, "held-out"))],
-            "codec": codec_of(o),
+            "codec": codec_or_shipped(o.codec),
             "out": str(Path(o.out, "lm")),
             "steps": 100_000,
             "batch_positions": 16_384,
@@ -67,7 +67,7 @@ def lm_config(o: LMRecipeOptions, **ours: Any) -> train.LMTrainingConfig:
 
 def lm_stages(o: LMRecipeOptions, config: train.LMTrainingConfig, *judge: str) -> list[Stage]:
     """Sources to codes, the training, the scores."""
-    codec = codec_of(o)
+    codec = codec_or_shipped(o.codec)
     place = Path(o.out)
     scores = (
         *("evaluate", "lm", "--checkpoint", str(place / "lm"), "--data", *o.sources("test")),

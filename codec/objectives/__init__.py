@@ -10,6 +10,7 @@
 | `autoregressive` | next RVQ layer from those before it | :class:`AutoregressiveDepth` |
 | `spectrum` | each query says the spectrum of its window | :class:`WindowSpectrum` |
 | `phones` | each query says which phones its window has | :class:`QueryPhones` |
+| `first_phones` | the same of the first codebook alone | :class:`QueryPhones` |
 | `recognition` | a listener hears the same phones in what is decoded | :func:`recognition_loss` |
 | `pitch` | decoded frames name the pitch of the voice | :class:`PitchLoss` |
 | `commitment` | encoder near its codes | the quantizer's own `commitment_loss` |

@@ -15,9 +15,8 @@ STAGES = ("1", "2", "adapt")
 PRECISIONS = ("fp32", "bf16", "bf16-all")
 SCHEDULES = ("constant", "cosine", "exponential")
 # Losses on the inside of the network in stage 2.
-_DIRECT = (
-    *("masked", "autoregressive", "commitment", "spectrum", "phones", "first_phones", "latent"),
-    "pitch",
+_DIRECT = tuple(
+    "masked autoregressive commitment spectrum phones first_phones latent pitch".split()
 )
 
 
@@ -51,7 +50,7 @@ class CodecTrainConfig(RunConfig):
     freeze_patchify: bool = option(True, "stage 2: keep patchify as stage 1 left it (paper.md 5.2)")
     prior: str | None = option(None, "prior.safetensors for the first codebook (stage 2)")
     listener: str | None = option(
-        None, "file of 'almtok listener', for weight_phones, weight_recognition"
+        None, "file of 'almtok listener', for the weights phones, first_phones, recognition"
     )
 
     # Data.

@@ -287,7 +287,9 @@ def _make_objectives(
 def _load_listener(
     config: CodecTrainConfig, model: ALMTokenizerConfig, device: torch.device
 ) -> Listener | None:
-    if config.listener is None:
+    """The listener, where a loss asks for it."""
+    asked = {"phones", "first_phones", "recognition"}
+    if config.listener is None or not asked & {*config.direct_weights, *config.balanced_weights}:
         return None
     listener = Listener.load(config.listener).to(device)
     theirs, ours = listener.config, (model.sample_rate, model.hop_length)

@@ -126,13 +126,13 @@ def _tokenise(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> 
     wav = whole_windows(wav, model.config.hop_length * window)
     with state.convolutions(), _no_grad_if(config.freeze_patchify):
         frames = model.patchify(wav).float()  # [B, T, D]
+    heard = _hear(state, wav)
     with state.transformers():
         queries = model.encoder(frames, window).float()  # [B, Q, D]
         latent, first, direct = _quantise(state, queries, seeds)
         decoded = model.decoder(latent, window).float()  # [B, T, D]
         if state.spectrum is not None:
             direct["spectrum"] = state.spectrum(latent, wav, window)
-        heard = None if state.listener is None else state.listener.hear(wav)
         if state.phones is not None:
             direct["phones"] = state.phones(latent, heard, window)
         if state.first_phones is not None and first is not None:
@@ -155,6 +155,11 @@ def _speak(state: TrainState, frames: Tensor, wav: Tensor, direct: dict[str, Ten
     if state.pitch_loss is not None:
         direct["pitch"] = state.pitch_loss(said.pitch, wav)
     return unpatchify.render(said)[0]
+
+
+def _hear(state: TrainState, wav: Tensor) -> Tensor | None:
+    """Phones of the recording, in the precision in which the decoded one is heard: no autocast."""
+    return None if state.listener is None else state.listener.hear(wav)
 
 
 def _quantise(
@@ -189,8 +194,7 @@ def _redecode(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> 
     if state.config.weight_latent > 0:
         direct["latent"] = latent_distance(decoded, frames)
     output = _speak(state, decoded, wav, direct)
-    heard = None if state.listener is None else state.listener.hear(wav)
-    return Reconstruction(wav=output, target=wav, direct=direct, heard=heard)
+    return Reconstruction(wav=output, target=wav, direct=direct, heard=_hear(state, wav))
 
 
 RECONSTRUCT: dict[str, Callable[[TrainState, Tensor, Tensor, StepDraw], Reconstruction]] = {

@@ -18,12 +18,16 @@ A stopped run goes on when the same command is given again. Recordings that cann
 skipped, counted and listed. At the end the folder is read through, verified, and described.
 """
 
-EPILOG = """\
+# What every command of corpora says of its sources.
+SOURCES = """\
 sources, written [DOMAIN=]LOCATION[:SPLIT]:
   a folder of audio, with texts beside it (.txt .lab .normalized.txt, *.trans.txt)
   a manifest (.jsonl .csv .tsv), a Kaldi data folder, a folder like LJSpeech (metadata.csv, wavs/)
-  Parquet with an Audio column, or a Hugging Face dataset: hf:NAME:SPLIT
+  Parquet with an Audio column, or a Hugging Face dataset: hf:NAME[/CONFIG]:SPLIT
+"""
 
+EPILOG = f"""\
+{SOURCES}
 examples:
   almtok tokenize speech=voices/ --checkpoint runs/mine/codec --out tokens/
   almtok tokenize speech=LJSpeech-1.1/ sound=noises/ --checkpoint runs/mine/codec --out tokens/

@@ -5,6 +5,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from .cli import SOURCES
+
 DESCRIPTION = """\
 Check and convert a corpus of your own, and say what in it deserves a look. The source is only read.
 
@@ -15,12 +17,8 @@ between splits. Recordings without a domain are taken for speech. A stopped run 
 same command is given again.
 """
 
-EPILOG = """\
-sources, written [DOMAIN=]LOCATION[:SPLIT]:
-  a folder of audio, with texts beside it (.txt .lab .normalized.txt, *.trans.txt)
-  a manifest (.jsonl .csv .tsv), a Kaldi data folder, a folder like LJSpeech (metadata.csv, wavs/)
-  Parquet with an Audio column, or a Hugging Face dataset: hf:NAME:SPLIT
-
+EPILOG = f"""\
+{SOURCES}
 examples:
   almtok prepare speech=voices/ --out prepared/
   almtok prepare speech=kaldi/data/train sound=noises/ --out prepared/ --test-share 0.05

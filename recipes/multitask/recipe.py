@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from almtok.codec.checkpoints import shipped
 from almtok.codec.train.run_config import option
 from almtok.lm.train import config as train
 
 from ..corpora import CorpusOptions
+from ..language import codec_or_shipped, tokenize
 from ..story import Stage
 
 TASKS = ("tts", "asr", "text_to_audio", "text_to_music", "audio_caption", "music_caption")
@@ -120,16 +120,15 @@ class Options(CorpusOptions):
 
 def stages(o: Options) -> list[Stage]:
     """Readings and cuts, everything to codes, words, then all tasks, then the scores."""
-    codec, train_on = o.codec or str(shipped() / "codec"), o.sources("train")
+    codec, train_on = codec_or_shipped(o.codec), o.sources("train")
     speech = [source for source in train_on if source.startswith("speech=")] or train_on
     workers = ("--workers", str(o.workers))
 
     def place(name: str) -> str:
         return str(Path(o.out, name))
 
-    def tokenize(name: str, what: str, *sources: str) -> Stage:
-        words = ("tokenize", *sources, "--checkpoint", codec, "--loudness", "-20")
-        return Stage(name=name, what=what, command=(*words, "--out", place(name)))
+    def codes(name: str, what: str, *sources: str) -> Stage:
+        return tokenize(o, name, what, sources, codec)
 
     def make(name: str, what: str, program: str, *words: str) -> Stage:
         command = (*speech, *words, *workers, "--out", place(name))
@@ -144,11 +143,11 @@ def stages(o: Options) -> list[Stage]:
         make("cuts", "recordings, cut into pieces of a few words", "cutting"),
         make("varied-cuts", "the same once more, faster and slower", "cutting",
              *("--vary", "0.12", "--seed", "1")),
-        tokenize("pieces-tokens", "the pieces to codes", f"speech={place('pieces')}"),
-        tokenize("cuts-tokens", "the cuts to codes", f"speech={place('cuts')}",
-                 f"speech={place('varied-cuts')}"),
-        tokenize("tokens", "the corpus to codes", *train_on, f"speech={place('readings')}"),
-        tokenize("held-out", "held-out recordings to codes", *o.sources("valid")),
+        codes("pieces-tokens", "the pieces to codes", f"speech={place('pieces')}"),
+        codes("cuts-tokens", "the cuts to codes", f"speech={place('cuts')}",
+              f"speech={place('varied-cuts')}"),
+        codes("tokens", "the corpus to codes", *train_on, f"speech={place('readings')}"),
+        codes("held-out", "held-out recordings to codes", *o.sources("valid")),
         Stage(name="listening", what="words: which sound belongs to which letters",
               command=("train", "lm"),
               config=listening(pieces, [place("held-out")], o.out, codec)),

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from almtok.codec.data import SegmentBatch
+from almtok.codec.phones import Listener, ListenerConfig
 from almtok.codec.start import start_coders, start_quantizer
 from almtok.codec.train.config import CodecTrainConfig
 from almtok.codec.train.draws import draw_step
@@ -256,3 +258,26 @@ def test_an_optimiser_step_is_seen_by_caches_of_weights() -> None:
     optimizer.step()
     mark_changed([parameter])
     assert parameter._version > before
+
+
+@pytest.mark.parametrize("stage", ["2", "adapt"])
+def test_words_are_heard_in_one_precision_and_only_where_a_loss_asks(
+    stage: str, toy_config: Make, toy_batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, init = tmp_path / "listener.safetensors", tmp_path / "codec"
+    Listener(ListenerConfig(width=16, num_bands=16)).save(file)
+    build_state(toy_config("2")).model.save_pretrained(init)
+    given = {"listener": str(file), "init_from": str(init), "precision": "bf16-all"}
+    assert build_state(toy_config(stage, **given)).listener is None
+    state = build_state(toy_config(stage, **given, weight_recognition=1.0))
+    assert state.listener is not None
+    precisions = []
+    forward = state.listener.forward
+    monkeypatch.setattr(
+        state.listener,
+        "forward",
+        lambda features: precisions.append(torch.is_autocast_enabled("cpu")) or forward(features),
+    )
+    run(state, toy_batch())
+    # The recording and what was decoded of it: otherwise rounding would be taken for an error.
+    assert precisions == [False, False]

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from almtok.codec.audio import read_audio
-from almtok.codec.phones.aligner import Word, with_room
+from almtok.codec.phones.aligner import Word
 from almtok.recipes.mini.voices import VOICES, find_speaker
 from almtok.recipes.multitask import cutting
 
@@ -24,18 +24,6 @@ def test_pieces_follow_the_words_and_are_a_function_of_the_seed():
         assert names == list(range(names[0], names[-1] + 1))
         assert piece.start == pytest.approx(names[0] * 0.5 - 0.06)  # not more room than asked
         assert piece.end == pytest.approx(names[-1] * 0.5 + 0.42)  # nor than there is
-
-
-def test_fillers_become_room():
-    words = with_room(
-        [("<s>", 0, 10), ("so", 10, 30), ("<sil>", 30, 45), ("mary", 45, 90), ("[NOISE]", 90, 94)]
-    )
-    assert [(word.text, word.start, word.end) for word in words] == [
-        ("so", 0.1, 0.3),
-        ("mary", 0.45, 0.9),
-    ]
-    assert words[0].room == (0.1, 0.15)
-    assert words[1].room == (0.15, 0.04)
 
 
 def test_no_words_make_no_pieces():
