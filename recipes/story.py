@@ -171,8 +171,9 @@ class Diary:
         say(f"what {stage.name} made before: {aside}")
 
     def finished(self, stage: Stage) -> bool:
-        """Whether it is done."""
-        return bool(self._done.get(stage.name, {}).get("finished"))
+        """Whether it is done, and what it made is still there."""
+        there = stage.makes is None or stage.makes.exists()
+        return there and bool(self._done.get(stage.name, {}).get("finished"))
 
     def begin(self, stage: Stage) -> None:
         """Note what is about to run."""
@@ -213,7 +214,7 @@ def run_story(
             say(f"note: stage {before.name} has not been done in {story.out}")
     for stage in stages:
         if diary.finished(stage):
-            say(f"{stage.name}: done before")
+            say(f"{stage.name}: done before (almtok run {story.recipe} --again {stage.name})")
             continue
         if stage.config is not None:
             write_json(stage.config_file(story.out), stage.config.to_dict())

@@ -89,6 +89,16 @@ def test_what_a_stage_made_before_is_kept_when_it_is_done_anew(tmp_path, capsys)
     assert not (tmp_path / "stage1").exists()
 
 
+def test_a_stage_whose_product_is_gone_is_done_again(tmp_path):
+    stage = story.Stage(name="x", what="", command=("plan", "--out", str(tmp_path / "x.md")))
+    told = story.Story("r", story.RecipeOptions(out=str(tmp_path)), (stage,))
+    (tmp_path / "x.md").write_text("one")
+    story.Diary(told).end(stage, 1.0)
+    assert story.Diary(told).finished(stage)
+    (tmp_path / "x.md").unlink()
+    assert not story.Diary(told).finished(stage)
+
+
 def test_another_run_in_the_same_folder_is_refused(recipe, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["run", recipe, "--out", str(out)]) == 0
