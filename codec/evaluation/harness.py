@@ -75,7 +75,7 @@ def evaluation_clips(
     return clips
 
 
-def through(coder: Coder, wav: Waveform) -> tuple[Waveform, Coded]:
+def _through(coder: Coder, wav: Waveform) -> tuple[Waveform, Coded]:
     """Code a clip [S] at 24 kHz; return its reconstruction [S] at 24 kHz and the coder's answer."""
     given = wav
     if coder.sample_rate != SCORE_RATE:
@@ -103,7 +103,7 @@ def evaluate_clip(
     try:
         wav = clip.read()
         memory.start()
-        reconstruction, coded = through(coder, wav)
+        reconstruction, coded = _through(coder, wav)
         peak = None if coder.external else round(memory.megabytes(), 1)
         scores = score_clip(wav, reconstruction, SCORE_RATE, domain=clip.domain)
         if audio is not None:
