@@ -76,8 +76,12 @@ class Codebook(nn.Module):
         self.entries.copy_(torch.randn(size, dim, generator=generator) / dim**0.5)
         self.count.fill_(1.0)
         self.initialised.fill_(False)
+        self.restore_total()
+
+    def restore_total(self) -> None:
+        """The sums as entries and counts have them: shipped files leave them out."""
         if not self.frozen:
-            self.total.copy_(self.entries)
+            self.total.copy_(self.entries * self.count[:, None])
 
     def nearest(self, x: Tensor) -> Tensor:
         """Return the index of the nearest entry (Euclidean): `[..., P]` to `[...]` int64."""
@@ -128,7 +132,7 @@ class Codebook(nn.Module):
             spare = x[torch.randint(len(x), (size,), device=x.device)]
             self.entries[empty] = spare[empty]
         self.count.fill_(len(x) / size)
-        self.total.copy_(self.entries * self.count[:, None])
+        self.restore_total()
         self.initialised.fill_(True)
 
     def usage(self) -> LayerUsage:

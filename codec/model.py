@@ -23,6 +23,7 @@ from transformers.utils import ModelOutput
 
 from .audio import read_audio
 from .checks import check_codes, check_waveform, lengths_of
+from .codebook import Codebook
 from .config import ALMTokenizerConfig
 from .conv import CausalConv
 from .derived import state_of
@@ -82,6 +83,7 @@ class ALMTokenizer(PreTrainedAudioTokenizerBase):
     main_input_name = "input_values"
     supports_gradient_checkpointing = True
     _keep_in_fp32_modules_strict = ["quantizer"]
+    _keys_to_ignore_on_load_missing = [r"codebook\.total$"]  # Codebook.restore_total
 
     def __init__(self, config: ALMTokenizerConfig):
         super().__init__(config)
@@ -389,6 +391,8 @@ class ALMTokenizer(PreTrainedAudioTokenizerBase):
                 torch.nn.init.xavier_uniform_(layer.ffn_out.weight, gain=depth**-0.5)
         elif isinstance(module, CausalConv):
             module.reset_parameters()
+        elif isinstance(module, Codebook):
+            module.restore_total()
 
 
 AutoConfig.register("almtokenizer", ALMTokenizerConfig)

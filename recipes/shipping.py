@@ -1,0 +1,86 @@
+r"""What comes with almtok, from what was trained: half precision, and nothing that only training needs.
+
+    python -c "from almtok.recipes.shipping import main; main()" \
+        --codec RUN/model --lm RUN --out checkpoints/mini
+
+Rounding changes what codes mean a little, and with it the codec's fingerprint: ship the codec first,
+then train the language model on what is shipped. The card and the credits are written by people;
+they stay.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from almtok.codec.model import ALMTokenizer
+from almtok.tasks import Bundle
+
+SUMS = ".codebook.total"  # of training; entries and counts say them again
+
+
+def ship(out: Path, *, codec: Path | None = None, lm: Path | None = None) -> int:
+    """Write `out/codec` and `out/lm`, each aside and then renamed.
+
+    Args:
+        out: the folder.
+        codec: folder of a trained codec; None leaves what is there.
+        lm: run folder of a language model on the codes of that codec; None leaves what is there.
+
+    Returns:
+        Bytes of the whole folder.
+
+    Raises:
+        ValueError: the language model was trained on the codes of another codec.
+    """
+    if codec is not None:
+        model = ALMTokenizer.from_pretrained(str(codec), dtype=torch.float16)
+        state = {name: v for name, v in model.state_dict().items() if not name.endswith(SUMS)}
+        with _Replaced(out / "codec") as place:
+            model.save_pretrained(place, state_dict=state)
+    if lm is not None:
+        bundle = Bundle.from_pretrained(lm, dtype="float16")
+        made_for = ALMTokenizer.from_pretrained(str(out / "codec")).fingerprint
+        if bundle.lm.config.codec_fingerprint != made_for:
+            raise ValueError(
+                f"{lm} was trained on codec {bundle.lm.config.codec_fingerprint}; "
+                f"{out / 'codec'} is {made_for}"
+            )
+        with _Replaced(out / "lm") as place:
+            bundle.lm.save_pretrained(place)
+            bundle.processor.save_pretrained(place, include_codec=False)
+    return sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+
+
+class _Replaced:
+    """A folder that is written aside and takes the place of the old one at the end."""
+
+    def __init__(self, place: Path) -> None:
+        self._place, self._aside = place, place.with_name(f"{place.name}.tmp")
+
+    def __enter__(self) -> Path:
+        shutil.rmtree(self._aside, ignore_errors=True)
+        self._aside.mkdir(parents=True)
+        return self._aside
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            shutil.rmtree(self._place, ignore_errors=True)
+            self._aside.replace(self._place)
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    """Write a checkpoint as the command line asks."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--codec", type=Path, metavar="DIR", help="a trained codec")
+    parser.add_argument("--lm", type=Path, metavar="RUN", help="a language model on its codes")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    o = parser.parse_args(given)
+    size = ship(o.out, codec=o.codec, lm=o.lm)
+    print(f"{o.out}: {size / 1e6:.1f} MB")
