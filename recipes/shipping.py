@@ -1,11 +1,11 @@
-r"""What comes with almtok, from what was trained: half precision, and nothing that only training needs.
+r"""What comes with almtok, from what was trained: half precision, nothing that only training needs.
 
     python -c "from almtok.recipes.shipping import main; main()" \
         --codec RUN/model --lm RUN --out checkpoints/mini
 
-Rounding changes what codes mean a little, and with it the codec's fingerprint: ship the codec first,
-then train the language model on what is shipped. The card and the credits are written by people;
-they stay.
+Rounding changes what codes mean a little, and with it the codec's fingerprint: ship the codec
+first, then train the language model on what is shipped. The card and the credits are written by
+people; they stay.
 """
 
 from __future__ import annotations
