@@ -117,6 +117,7 @@ def register_evaluate(what: Any) -> None:
     add("--limit", type=int, metavar="N", help="at most N clips of each domain")
     add("--domains", nargs="+", choices=("speech", "sound", "music"), help="only these")
     add("--recogniser", default="pocketsphinx", metavar="NAME", help="pocketsphinx (default), none")
+    add("--grammar", type=Path, metavar="FILE", help="it hears only sentences of this JSGF file")
     add("--cache", type=Path, metavar="DIR", help="what judges heard, for several evaluations")
     add("--check", nargs="?", type=int, const=3, metavar="N", help="speak with self-check, see tts")
     add("--voices", action="store_true", help="speak in the voice of the speaker's next clip")

@@ -27,7 +27,7 @@ def evaluate(options: argparse.Namespace, controls: Controls) -> int:
     speech = any(clip.domain == "speech" for clip in clips)
     if speech:
         text_errors("a", "a")  # what is missing is said now, not after an hour
-    recogniser = make_recogniser(options.recogniser) if speech else None
+    recogniser = make_recogniser(options.recogniser, options.grammar) if speech else None
     if recogniser is not None:
         recogniser = RememberingRecogniser(recogniser, options.cache or options.out)
     config = MeasureConfig(

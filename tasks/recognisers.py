@@ -33,9 +33,16 @@ class Recogniser(Protocol):
 class PocketSphinx:
     """CMU PocketSphinx with the US English model that its package brings; needs no download."""
 
-    name = "pocketsphinx"
+    def __init__(self, grammar: str | os.PathLike[str] | None = None) -> None:
+        """Load it.
 
-    def __init__(self) -> None:
+        Args:
+            grammar: a file in JSGF: only its sentences are heard (default: free English).
+
+        Raises:
+            ModuleNotFoundError: the package is missing.
+            ValueError: the grammar cannot be read.
+        """
         try:
             from pocketsphinx import Decoder
         except ImportError as error:
@@ -44,7 +51,18 @@ class PocketSphinx:
                 "--recogniser none",
                 name="almtok.pocketsphinx",
             ) from error
-        self._decoder = Decoder(samprate=_RATE, loglevel="FATAL")
+        self.name = "pocketsphinx"
+        given = {}
+        if grammar is not None:
+            content = _read(grammar)
+            self.name += f" with a grammar ({hashlib.sha256(content).hexdigest()[:8]})"
+            given = {"jsgf": os.fspath(grammar)}
+        try:
+            self._decoder = Decoder(samprate=_RATE, loglevel="FATAL", **given)
+        except RuntimeError as error:
+            raise ValueError(
+                f"{grammar} is no grammar in JSGF whose words pocketsphinx knows ({error})"
+            ) from error
 
     def hear(self, wav: Any, sample_rate: int) -> str:
         """The words in samples `[S]`."""
@@ -71,7 +89,8 @@ class RememberingRecogniser:
     def __init__(self, judge: Recogniser, folder: str | os.PathLike[str]) -> None:
         self.name = judge.name
         self._judge = judge
-        self._journal = Journal(Path(folder) / f"heard_{judge.name}.jsonl")
+        file = "_".join(re.findall(r"\w+", judge.name))
+        self._journal = Journal(Path(folder) / f"heard_{file}.jsonl")
 
     def hear(self, wav: Any, sample_rate: int) -> str:
         """The words in samples `[S]`."""
@@ -85,15 +104,24 @@ class RememberingRecogniser:
         return str(known["heard"])
 
 
-def make_recogniser(name: str) -> Recogniser | None:
+def _read(grammar: str | os.PathLike[str]) -> bytes:
+    try:
+        return Path(grammar).read_bytes()
+    except OSError as error:
+        raise ValueError(f"the grammar cannot be read: {error}") from error
+
+
+def make_recogniser(name: str, grammar: str | os.PathLike[str] | None = None) -> Recogniser | None:
     """A judge by its name; None for "none".
 
     Raises:
-        ValueError: if there is none of that name.
+        ValueError: if there is none of that name, or nobody is there to follow a grammar.
         ModuleNotFoundError: if it is not installed.
     """
     if name == "none":
+        if grammar is not None:
+            raise ValueError(f"a grammar ({grammar}) needs a recogniser; came 'none'")
         return None
     if name not in NAMES:
         raise ValueError(f"unknown recogniser {name!r}; there are {', '.join(NAMES)} and none")
-    return PocketSphinx()
+    return PocketSphinx(grammar)

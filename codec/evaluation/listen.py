@@ -52,7 +52,8 @@ def coder_name(name: str) -> str:
     return f'<b class="ours">{escape(name)}</b>' if is_ours(name) else escape(name)
 
 
-def _audio(wav: npt.NDArray[np.float32]) -> str:
+def player(wav: npt.NDArray[np.float32]) -> str:
+    """A player of samples [S] at 24 kHz, as HTML with the audio inside."""
     # FLAC: exact, half the size of WAV, and every browser of the last years plays it.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.flac"
@@ -78,7 +79,7 @@ def _sample(sample: Sample) -> str:
     def version(name: str, wav: npt.NDArray[np.float32], rest: str) -> str:
         picture = spectrogram_png(wav, SCORE_RATE, loudest=loudest)
         return (
-            f'<div class="version">{name}{_audio(wav)}'
+            f'<div class="version">{name}{player(wav)}'
             f'<img class="spec" alt="spectrogram" src="{picture}">{rest}</div>'
         )
 

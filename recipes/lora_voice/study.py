@@ -99,22 +99,22 @@ def _fold(
         validate_every=0, progress=False, tensorboard=False,
     )  # fmt: skip
     bundle = Bundle.from_pretrained(options.base)
-    before, pitch_before = _loss(bundle, place / "held-out"), _pitch(bundle, options.text)
+    before, pitch_before = nats_per_code(bundle, place / "held-out"), _pitch(bundle, options.text)
     train_lm(config, get_task)
     bundle.load_adapter(place / "adapter-run")
-    hers = [_median_pitch(read_audio(row["audio"], 24_000)) for row in rows]
+    hers = [median_pitch(read_audio(row["audio"], 24_000)) for row in rows]
     return Fold(
         speaker=speaker,
         recording=name,
         before=before,
-        after=_loss(bundle, place / "held-out"),
+        after=nats_per_code(bundle, place / "held-out"),
         pitch=statistics.median(hers),
         pitch_before=pitch_before,
         pitch_after=_pitch(bundle, options.text),
     )
 
 
-def _loss(bundle: Bundle, tokens: Path) -> tuple[float, ...]:
+def nats_per_code(bundle: Bundle, tokens: Path) -> tuple[float, ...]:
     """Nats per code of each layer, over all recordings of a folder."""
     dataset, lm, sequences, frames = TokenDataset(tokens), bundle.lm.config, [], 0
     for number in range(len(dataset)):
@@ -130,10 +130,11 @@ def _loss(bundle: Bundle, tokens: Path) -> tuple[float, ...]:
 def _pitch(bundle: Bundle, texts: Sequence[str]) -> float:
     """Hz, median over what the model says."""
     speeches = Speaker(bundle).speak_all(list(texts), carry=False)
-    return statistics.median(_median_pitch(np.asarray(speech.wav)) for speech in speeches)
+    return statistics.median(median_pitch(np.asarray(speech.wav)) for speech in speeches)
 
 
-def _median_pitch(wav: Any) -> float:
+def median_pitch(wav: Any) -> float:
+    """Hz of samples `[S]` at 24 kHz; 0 where nothing is voiced."""
     curve = pitch_curve(wav, 24_000)
     return float(np.median(curve.hz[curve.voiced])) if curve.voiced.any() else 0.0
 

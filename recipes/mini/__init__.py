@@ -1,4 +1,8 @@
-"""The mini recipe: a corpus made on the spot, a tiny codec, a report."""
+"""The mini recipe: corpora made on the spot, a tiny codec, a small language model, a report."""
 
 # What `almtok demo` does, in order: the stages of recipe.py.
-STEPS = ("corpus", "prior", "stage1", "stage2", "codec", "report")
+STEPS = (
+    *("corpus", "prior", "stage1", "stage2", "codec", "there-and-back"),
+    *("lessons", "tokens", "held-out", "lm", "scores"),
+    *("voice", "voice-tokens", "voice-held-out", "adapter", "judged", "report"),
+)

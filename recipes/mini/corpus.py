@@ -1,6 +1,8 @@
-"""A corpus made on the spot: spoken sentences, sound events and tunes, each with its text.
+"""Corpora made on the spot: spoken sentences, sound events and tunes, each with its text.
 
 Nothing is downloaded and nothing is under anyone's licence. The same seed gives the same bytes.
+There are three kinds: `codec` has many voices, `language` has fewer and their words one by one, and
+`voice` is one more person, whom neither has heard.
 """
 
 import argparse
@@ -17,17 +19,76 @@ from tqdm import tqdm
 from almtok.codec.audio import Waveform, write_audio
 from almtok.codec.files import write_json, write_text
 
-from .phrases import SPLITS, sentences
+from .phrases import SPLITS, grammar, sentences, word_groups
 from .signals import faded
 from .sounds import SOUNDS, make_sound
 from .tunes import make_tune
-from .voices import VOICES, Speak, find_speaker
+from .voices import VOICES, Speak, Voice, find_speaker
 
 DOMAINS = ("speech", "sound", "music")
 # Raised when other bytes come out for the same seed.
 _VERSION = 1
-_SHARES = {"speech": 0.5, "sound": 0.25, "music": 0.25}
-_SPLIT_SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
+
+
+@dataclass(frozen=True)
+class Part:
+    """Clips of one domain and split."""
+
+    domain: str
+    split: str
+    share: float  # of the whole
+    voices: tuple[Voice, ...] = VOICES
+    words: bool = False  # one to three words instead of sentences
+
+    @property
+    def name(self) -> str:
+        """Its clips are called so."""
+        return f"{'words' if self.words else self.domain}-{self.split}"
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of its draws, beside the corpus's own."""
+        place = DOMAINS.index(self.domain), SPLITS.index(self.split)
+        return (*place, 1 << 20) if self.words else place
+
+
+def _parts(kind: str) -> list[Part]:
+    """What a corpus of this kind consists of.
+
+    Raises:
+        ValueError: there is no such kind.
+    """
+    if kind == "voice":
+        return [
+            Part("speech", "train", 0.75, (NEW_VOICE,)),
+            Part("speech", "test", 0.25, (NEW_VOICE,)),
+        ]
+    if kind not in KINDS:
+        raise ValueError(f"expected a kind of corpus of {', '.join(KINDS)}; came {kind!r}")
+    shares = {"speech": 0.5, "sound": 0.25, "music": 0.25}
+    splits = dict.fromkeys(DOMAINS, (0.8, 0.1, 0.1))
+    voices, words = VOICES, []
+    if kind == "language":
+        # Fewer voices are heard more often; of sounds, each kind has to come twice in a test.
+        voices = LANGUAGE_VOICES
+        words = [Part("speech", "train", 0.4, voices, words=True)]
+        shares = {"speech": 0.4, "sound": 0.14, "music": 0.06}
+        splits = {
+            "speech": (0.94, 0.03, 0.03),
+            "sound": (0.8, 0.05, 0.15),
+            "music": (0.8, 0.05, 0.15),
+        }
+    return words + [
+        Part(domain, split, shares[domain] * share, voices)
+        for domain in DOMAINS
+        for split, share in zip(SPLITS, splits[domain], strict=True)
+    ]
+
+
+KINDS = ("codec", "language", "voice")
+# Of the eight, those whose recordings the independent recogniser understands best.
+LANGUAGE_VOICES = tuple(v for v in VOICES if v.name in ("clara", "evan", "glen", "hugh"))
+(NEW_VOICE,) = (voice for voice in VOICES if voice.name == "beth")
 
 
 @dataclass(frozen=True)
@@ -49,10 +110,11 @@ def make_corpus(
     seed: int = 0,
     minutes: float = 8.0,
     *,
+    kind: str = "codec",
     sample_rate: int = 24000,
     progress: bool = True,
 ) -> Path:
-    """Write ``manifest.jsonl`` and FLAC files; half speech, a quarter sounds, a quarter tunes.
+    """Write ``manifest.jsonl``, FLAC files, and all possible sentences as ``grammar.jsgf``.
 
     The audio of each split and domain lies in ``SPLIT/DOMAIN/``; train, validation and test share
     no sentence. A corpus that is there already is left alone, an interrupted one goes on.
@@ -61,6 +123,7 @@ def make_corpus(
         out_dir: Its folder.
         seed: Another seed gives other sentences, sounds and tunes.
         minutes: Audio in all; each domain and split gets its share, and at least one clip.
+        kind: Of ``KINDS``: half speech for a codec, mostly speech for a language model, one voice.
         sample_rate: In Hz.
         progress: Show a progress bar.
 
@@ -68,13 +131,14 @@ def make_corpus(
         The manifest; ``f"{manifest}:train"`` is a source for ``AudioCorpus.scan``.
 
     Raises:
-        ValueError: The folder holds a corpus with other options.
+        ValueError: The folder holds a corpus with other options; there is no such kind.
     """
     if minutes <= 0:
         raise ValueError(f"minutes must be positive, got {minutes}")
-    folder, manifest = Path(out_dir), Path(out_dir) / "manifest.jsonl"
+    folder, manifest, parts = Path(out_dir), Path(out_dir) / "manifest.jsonl", _parts(kind)
     options: dict[str, object] = {
         "version": _VERSION,
+        "kind": kind,
         "seed": seed,
         "minutes": float(minutes),
         "sample_rate": sample_rate,
@@ -90,12 +154,11 @@ def make_corpus(
     write_json(folder / "corpus.json", {**options, "synthesiser": name})
     rows = []
     with tqdm(total=round(60 * minutes), desc="corpus", unit="s", disable=not progress) as bar:
-        for domain in DOMAINS:
-            for split in SPLITS:
-                seconds = 60 * minutes * _SHARES[domain] * _SPLIT_SHARES[split]
-                for row in _make_part(folder, domain, split, seconds, seed, sample_rate, speak):
-                    rows.append(row)
-                    bar.update(min(round(row.duration), bar.total - bar.n))
+        for part in parts:
+            for row in _make_part(folder, part, 60 * minutes, seed, sample_rate, speak):
+                rows.append(row)
+                bar.update(min(round(row.duration), bar.total - bar.n))
+    write_text(folder / "grammar.jsgf", grammar())
     # Written last: a folder with a manifest is complete.
     lines = [json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows]
     write_text(manifest, "".join(lines))
@@ -116,26 +179,20 @@ def _begun(folder: Path, options: dict[str, object]) -> dict[str, object]:
 
 
 def _make_part(
-    folder: Path,
-    domain: str,
-    split: str,
-    seconds: float,
-    seed: int,
-    sample_rate: int,
-    speak: Speak,
+    folder: Path, part: Part, seconds: float, seed: int, sample_rate: int, speak: Speak
 ) -> Iterator[Row]:
-    """Clips of one domain and split until their length is reached."""
-    place = DOMAINS.index(domain), SPLITS.index(split)
-    texts = sentences(split, np.random.default_rng(np.random.SeedSequence((seed, *place))))
-    made, number = 0.0, 0
-    while made < seconds:
+    """Clips of one part until its share of these seconds is reached."""
+    start = np.random.default_rng(np.random.SeedSequence((seed, *part.seeds)))
+    texts = word_groups(start) if part.words else sentences(part.split, start)
+    made, number, domain, split = 0.0, 0, part.domain, part.split
+    while made < part.share * seconds:
         # Its own generator, so that a clip depends on no other and an interrupted run can go on.
-        rng = np.random.default_rng(np.random.SeedSequence((seed, *place, number + 1)))
-        name = f"{domain}-{split}-{number:04d}"
+        rng = np.random.default_rng(np.random.SeedSequence((seed, *part.seeds, number + 1)))
+        name = f"{part.name}-{number:04d}"
         path = folder / split / domain / f"{name}.flac"
         speaker = language = ""
         if domain == "speech":
-            voice = VOICES[number % len(VOICES)]
+            voice = part.voices[number % len(part.voices)]
             text, speaker, language = next(texts), voice.name, voice.language
             if not path.exists():
                 quiet = np.zeros(round(rng.uniform(0.05, 0.2) * sample_rate), np.float32)
@@ -174,9 +231,12 @@ def _write(path: Path, wav: Waveform, rng: np.random.Generator, sample_rate: int
 
 def main(given: Sequence[str] | None = None) -> None:
     """Make a corpus as the command line asks."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=8.0)
+    parser.add_argument("--kind", choices=KINDS, default="codec")
     o = parser.parse_args(given)
-    print(make_corpus(o.out, o.seed, o.minutes))
+    print(make_corpus(o.out, o.seed, o.minutes, kind=o.kind))

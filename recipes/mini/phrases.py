@@ -42,6 +42,25 @@ _PATTERNS = (
     "why is the {animal} {where} the {place} {when}",
 )
 
+# Every word of every sentence.
+VOCABULARY = tuple(
+    sorted(
+        {word for words in _WORDS.values() for word in words}
+        | {word for pattern in _PATTERNS for word in pattern.split() if "{" not in word}
+    )
+)
+
+
+def grammar() -> str:
+    """All sentences in JSGF, the Java Speech Grammar Format: for a recogniser of these alone."""
+    rules = [f"<{kind}> = {' | '.join(words)};" for kind, words in _WORDS.items()]
+    patterns = " | ".join(
+        f"({pattern.replace('{', '<').replace('}', '>')})" for pattern in _PATTERNS
+    )
+    return "\n".join(
+        ["#JSGF V1.0;", "grammar mini;", *rules, f"public <sentence> = {patterns};", ""]
+    )
+
 
 def sentences(split: str, rng: np.random.Generator) -> Iterator[str]:
     """Sentences of one part without end, none twice.
@@ -56,6 +75,18 @@ def sentences(split: str, rng: np.random.Generator) -> Iterator[str]:
         if split_of(text) == split and text not in seen:
             seen.add(text)
             yield text
+
+
+def word_groups(rng: np.random.Generator) -> Iterator[str]:
+    """One to three words in any order without end: no sentence, and of no part.
+
+    Example:
+        >>> next(word_groups(np.random.default_rng(0)))  # doctest: +SKIP
+        'orange julia has'
+    """
+    while True:
+        count = int(rng.integers(1, 4))
+        yield " ".join(VOCABULARY[int(rng.integers(len(VOCABULARY)))] for _ in range(count))
 
 
 def split_of(text: str) -> str:

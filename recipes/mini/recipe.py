@@ -1,23 +1,33 @@
-"""A tiny codec from nothing, in minutes of CPU: corpus, first codebook, both stages, report.
+"""From nothing to a codec and a language model that speaks, in minutes of CPU.
 
 Every number of `make demo`. It is data; the loops live in the library. A variant calls one of these
 and changes fields: ``stage1("runs/long", steps=20_000)``.
+
+The codec of these minutes shows both stages of training, but keeps too few words for anyone to
+learn them. So the language model learns the codes of the codec that comes with almtok.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from almtok.codec.train import config as train
-from almtok.codec.train.run_config import option
+from almtok.codec.train.run_config import RunConfig, option
+from almtok.lm.train import config as lm_train
 
+from ..language import codec_or_shipped, tokenize
+from ..lora_voice.recipe import voice as adapter
 from ..story import RecipeOptions, Stage
 
 CORPUS_MINUTES = 8.0
 PRESET = "tiny"
 # Of the preset: the prior has to fit the first codebook.
 CODEBOOK_SIZE, PRIOR_DIM = 256, 128
-STAGE1_STEPS, STAGE2_STEPS = 400, 1000
+STAGE1_STEPS, STAGE2_STEPS = 300, 600
+LANGUAGE_MINUTES, VOICE_MINUTES = 100.0, 3.0
+LM_STEPS, ADAPTER_STEPS = 1500, 40
+TASKS = ("tts", "asr", "text_to_audio", "text_to_music", "audio_caption", "music_caption")
 
 
 def source(out: str | Path, split: str) -> str:
@@ -61,21 +71,69 @@ def stage2(out: str | Path, **changes: Any) -> train.CodecTrainConfig:
     return train.stage2(**{**_common(out, "stage2", STAGE2_STEPS), **special, **changes})
 
 
-def evaluation(out: str | Path) -> list[str]:
-    """Arguments of ``almtok evaluate codec``: the held-out clips, and the report."""
-    return [
-        *("--checkpoint", str(Path(out, "codec"))),
-        *("--data", source(out, "test")),
-        *("--limit", "12", "--report", "--out", str(out)),
-    ]
+def lm(out: str | Path, codec: str, **changes: Any) -> lm_train.LMTrainingConfig:
+    """Six tasks on 153 words of four voices, 16 kinds of sound, 8 instruments.
+
+    Many small steps: of 2048 positions a step, it took as long and listened half as well.
+    """
+    ours: dict[str, Any] = {
+        "preset": "mini",
+        "model": {
+            "backbone": {
+                "vocab_size": 400,  # most words are one piece
+                "hidden_size": 192,
+                "intermediate_size": 512,
+                "num_hidden_layers": 4,
+                "num_attention_heads": 3,
+                "num_key_value_heads": 3,
+            },
+            "depth_layers": 1,
+            "depth_width": 128,
+            "depth_heads": 4,
+            # A sentence has ten times as many codes as words; listening is the hardest to learn.
+            "text_weight": 5.0,
+            "ctc_weight": 1.0,
+        },
+        "text_form": "plain",
+        "data": [str(Path(out, "tokens"))],
+        "validation_data": [str(Path(out, "held-out"))],
+        "tasks": list(TASKS),
+        "temperature": 2.0,  # one clip of ten is a sound or a tune
+        "codec": codec,
+        "out": str(Path(out, "lm")),
+        "steps": LM_STEPS,
+        "batch_positions": 1024,
+        "lr": 2e-3,
+        "muon_lr": 5e-3,
+        "warmup_steps": 40,
+        "lr_floor": 0.02,
+        "input_noise": 0.1,
+        "precision": "bf16",
+        "max_seconds": 12.0,
+        "checkpoint_every": 0,
+        "checkpoint_minutes": 1.0,
+        "validate_every": 500,
+        "validation_items": 60,
+        "samples": 0,
+        "device": "cpu",
+    }
+    return lm_train.pretrain(**{**ours, **changes})
+
+
+def voice(out: str | Path, **changes: Any) -> lm_train.LMTrainingConfig:
+    """LoRA to a voice that the model has not heard, of two minutes of it."""
+    tokens, held_out = str(Path(out, "voice-tokens")), str(Path(out, "voice-held-out"))
+    ours = {"steps": ADAPTER_STEPS, "device": "cpu"}
+    return adapter([tokens], [held_out], str(Path(out, "lm")), str(out), **{**ours, **changes})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(RecipeOptions):
     """How long, and which corpus."""
 
-    seed: int = option(0, "of the corpus")
+    seed: int = option(0, "of the corpora")
     scale: float = option(1.0, "times the training steps of the recipe")
+    codec: str = option("", "whose codes are learned (default: the codec that comes with almtok)")
 
     def __post_init__(self) -> None:
         if self.scale <= 0:
@@ -84,25 +142,23 @@ class Options(RecipeOptions):
 
 def stages(o: Options) -> list[Stage]:
     """From nothing to a report."""
-    out, minutes = Path(o.out), max(0.5, CORPUS_MINUTES * min(1.0, o.scale))
-
-    def train_codec(name: str, what: str, make: Any, steps: int) -> Stage:
-        config = make(out, steps=max(2, round(steps * o.scale)))
-        return Stage(name=name, what=what, command=("train", "codec"), config=config)
-
+    run = ("--run", o.out)
     return [
-        Stage(
-            name="corpus",
-            what="speech, sounds and tunes, made here",
-            program="almtok.recipes.mini.corpus:main",
-            command=(
-                *("--seed", str(o.seed), "--minutes", f"{minutes:g}"),
-                *("--out", str(out / "corpus")),
-            ),
-        ),
+        *_codec_stages(o),
+        *_language_stages(o),
+        _made(o, "judged", "what others say of its sounds and of the new voice", "judging", *run),
+        _made(o, "report", "one page with players", "report", *run, suffix=".html"),
+    ]
+
+
+def _codec_stages(o: Options) -> list[Stage]:
+    """A corpus, the first codebook, both stages, clips there and back."""
+    out = Path(o.out)
+    return [
+        _corpus(o, "corpus", "speech, sounds and tunes, made here", "codec", CORPUS_MINUTES),
         Stage(name="prior", what="the first codebook", command=("prior", *prior(out))),
-        train_codec("stage1", "waveform to frames and back", stage1, STAGE1_STEPS),
-        train_codec("stage2", "frames to queries, queries to codes", stage2, STAGE2_STEPS),
+        _training(o, "stage1", "waveform to frames and back", stage1, STAGE1_STEPS),
+        _training(o, "stage2", "frames to queries, queries to codes", stage2, STAGE2_STEPS),
         Stage(
             name="codec",
             what="the trained codec under a name of its own",
@@ -110,11 +166,70 @@ def stages(o: Options) -> list[Stage]:
             command=(str(out / "stage2" / "model"), "--out", str(out / "codec")),
         ),
         Stage(
-            name="report",
-            what="held-out clips, there and back",
-            command=("evaluate", "codec", *evaluation(out)),
+            name="there-and-back",
+            what="held-out clips through it, and through the codec that comes with almtok",
+            command=(
+                *("evaluate", "codec", "--checkpoint", str(out / "codec"), codec_or_shipped("")),
+                *("--data", source(out, "test"), "--limit", "6", "--report"),
+                *("--out", str(out / "there-and-back")),
+            ),
         ),
     ]
+
+
+def _language_stages(o: Options) -> list[Stage]:
+    """Words and sentences to codes, six tasks, a new voice."""
+    out, codec = Path(o.out), codec_or_shipped(o.codec)
+
+    def codes(name: str, what: str, folder: str, split: str) -> Stage:
+        return tokenize(o, name, what, [f"{out / folder / 'manifest.jsonl'}:{split}"], codec)
+
+    def language_model(folder: str | Path, **changes: Any) -> RunConfig:
+        return lm(folder, codec, **changes)
+
+    return [
+        _corpus(o, "lessons", "words and sentences of four voices, sounds, tunes", "language",
+                LANGUAGE_MINUTES),
+        codes("tokens", "all of it to codes", "lessons", "train"),
+        codes("held-out", "what it does not learn from", "lessons", "validation"),
+        _training(o, "lm", "six tasks on the codes", language_model, LM_STEPS),
+        Stage(
+            name="scores",
+            what="what it hears, says and makes of clips that it has not seen",
+            command=(
+                *("evaluate", "lm", "--checkpoint", str(out / "lm")),
+                *("--data", f"{out / 'lessons' / 'manifest.jsonl'}:test"),
+                *("--grammar", str(out / "lessons" / "grammar.jsgf")),
+                *("--limit", "40", "--keep-audio", "40"),
+                *("--out", str(out / "scores")),
+            ),
+        ),
+        _corpus(o, "voice", "two minutes of somebody else", "voice", VOICE_MINUTES),
+        codes("voice-tokens", "the new voice to codes", "voice", "train"),
+        codes("voice-held-out", "other sentences of it", "voice", "test"),
+        _training(o, "adapter", "LoRA to the new voice", voice, ADAPTER_STEPS),
+    ]  # fmt: skip
+
+
+def _corpus(o: Options, name: str, what: str, kind: str, minutes: float) -> Stage:
+    # Less than three minutes would leave kinds of sound out.
+    minutes = max(3.0, minutes * min(1.0, o.scale))
+    words = ("--kind", kind, "--seed", str(o.seed), "--minutes", f"{minutes:g}")
+    return _made(o, name, what, "corpus", *words)
+
+
+def _made(o: Options, name: str, what: str, program: str, *words: str, suffix: str = "") -> Stage:
+    command = (*words, "--out", str(Path(o.out, f"{name}{suffix}")))
+    program = f"almtok.recipes.mini.{program}:main"
+    return Stage(name=name, what=what, program=program, command=command)
+
+
+def _training(
+    o: Options, name: str, what: str, make: Callable[..., RunConfig], steps: int
+) -> Stage:
+    command = {"adapter": ("finetune",), "lm": ("train", "lm")}.get(name, ("train", "codec"))
+    config = make(o.out, steps=max(2, round(steps * o.scale)))
+    return Stage(name=name, what=what, command=command, config=config)
 
 
 def _common(out: str | Path, stage: str, steps: int) -> dict[str, Any]:

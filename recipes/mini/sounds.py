@@ -226,3 +226,16 @@ SOUNDS: dict[str, Callable[[np.random.Generator, int], Made]] = {
     "siren": _siren, "knock": _knock, "steps": _steps, "water": _water, "bird": _bird,
     "thunder": _thunder, "alarm": _alarm, "waves": _waves, "clapping": _clapping, "phone": _phone,
 }  # fmt: skip
+
+# A word of every caption of a kind, and of no other kind's.
+_TELLING = {
+    "rain": "rain", "wind": "wind", "bell": "bell", "dog": "dog", "engine": "engine",
+    "clock": "clock", "siren": "siren", "knocks": "knock", "walks": "steps", "runs": "steps",
+    "water": "water", "bird": "bird", "thunder": "thunder", "alarm": "alarm", "waves": "waves",
+    "claps": "clapping", "applauds": "clapping", "telephone": "phone",
+}  # fmt: skip
+
+
+def kind_of(caption: str) -> str:
+    """The kind of sound that a caption of :func:`make_sound` tells of; "" for other texts."""
+    return next((_TELLING[word] for word in caption.split() if word in _TELLING), "")

@@ -10,6 +10,7 @@ import torch
 from almtok.__main__ import main
 from almtok.codec.data.sources import Entry
 from almtok.lm.data.recordings import Recording
+from almtok.recipes.mini.voices import VOICES, find_speaker
 from almtok.tasks import evaluate as evaluate_module
 from almtok.tasks.evaluation import evaluate_facts, to_html, to_markdown
 from almtok.tasks.measure import Clip, Measurer, _references, clips_of
@@ -52,7 +53,7 @@ def test_clips_are_those_with_texts_of_every_source(corpus):
 
 
 def test_evaluate_lm_measures_goes_on_and_reports(learned, corpus, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(evaluate_module, "make_recogniser", lambda name: Ears())
+    monkeypatch.setattr(evaluate_module, "make_recogniser", lambda name, grammar: Ears())
     measured = []
     measure = Measurer._measure
 
@@ -136,6 +137,28 @@ def test_pocketsphinx_hears_nothing_in_silence():
     judge = make_recogniser("pocketsphinx")
     assert judge.hear(np.zeros(24_000, np.float32), 24_000) == ""
     assert isinstance(judge.hear(np.random.default_rng(0).normal(0, 0.1, 24_000), 24_000), str)
+
+
+@pytest.mark.slow
+def test_a_judge_with_a_grammar_hears_its_sentences_only(tmp_path):
+    pytest.importorskip("pocketsphinx")
+    file = tmp_path / "two.jsgf"
+    file.write_text("#JSGF V1.0;\ngrammar two;\npublic <s> = open the door | (close a window);\n")
+    judge = make_recogniser("pocketsphinx", file)
+    assert judge.name.startswith("pocketsphinx with a grammar (")
+    name, speak = find_speaker()
+    if name == "espeak-ng":
+        (glen,) = (voice for voice in VOICES if voice.name == "glen")
+        assert judge.hear(speak("close a window", glen, 24_000), 24_000) == "close a window"
+    assert RememberingRecogniser(judge, tmp_path).name == judge.name
+    for bad, message in ((tmp_path / "none", "cannot be read"), (tmp_path, "cannot be read")):
+        with pytest.raises(ValueError, match=message):
+            make_recogniser("pocketsphinx", bad)
+    file.write_text("open the door")
+    with pytest.raises(ValueError, match="is no grammar in JSGF"):
+        make_recogniser("pocketsphinx", file)
+    with pytest.raises(ValueError, match="needs a recogniser"):
+        make_recogniser("none", file)
 
 
 def test_a_judge_is_asked_once_for_each_waveform(tmp_path):

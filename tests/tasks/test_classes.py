@@ -1,0 +1,41 @@
+"""The classifier of sounds knows clips by their class, and says what it cannot learn."""
+
+import numpy as np
+import pytest
+
+from almtok.recipes.mini.sounds import SOUNDS, kind_of, make_sound
+from almtok.tasks.classes import SoundClassifier, summary
+
+RATE = 16_000
+
+
+def clips(kinds, seeds):
+    for kind in kinds:
+        for seed in seeds:
+            text, wav = make_sound(kind, np.random.default_rng(seed), RATE)
+            yield text, wav.astype(np.float32), kind
+
+
+def test_held_out_clips_are_named():
+    kinds = ("dog", "rain", "bell", "engine", "clock")
+    judge = SoundClassifier.fit((wav, RATE, kind) for _, wav, kind in clips(kinds, range(8)))
+    assert judge.classes == tuple(sorted(kinds))
+    right = [judge.name(wav, RATE) == kind for _, wav, kind in clips(kinds, range(100, 104))]
+    assert np.mean(right) > 0.8
+    assert judge.name(0.01 * make_sound("dog", np.random.default_rng(7), RATE)[1], RATE) == "dog"
+
+
+def test_short_and_silent_clips_have_features():
+    for wav in (np.zeros(10, np.float32), np.zeros(RATE, np.float32), np.ones(1, np.float32)):
+        assert np.isfinite(summary(wav, RATE)).all()
+
+
+def test_one_class_is_refused():
+    with pytest.raises(ValueError, match=r"two classes or more; came \['dog'\]"):
+        SoundClassifier.fit((wav, RATE, kind) for _, wav, kind in clips(["dog"], range(2)))
+
+
+def test_every_caption_tells_its_kind_and_no_other():
+    for text, _, kind in clips(SOUNDS, range(12)):
+        assert kind_of(text) == kind
+    assert kind_of("a slow steady piano tune in C major") == ""
