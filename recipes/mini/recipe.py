@@ -169,7 +169,8 @@ def _codec_stages(o: Options) -> list[Stage]:
             name="there-and-back",
             what="held-out clips through it, and through the codec that comes with almtok",
             command=(
-                *("evaluate", "codec", "--checkpoint", str(out / "codec"), codec_or_shipped("")),
+                *("evaluate", "codec", "--checkpoint", str(out / "codec")),
+                *("--checkpoint", codec_or_shipped("")),
                 *("--data", source(out, "test"), "--limit", "6", "--report"),
                 *("--out", str(out / "there-and-back")),
             ),
