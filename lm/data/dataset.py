@@ -130,6 +130,11 @@ class TokenDataset(Dataset[TokenRow]):
         """Columns of codes per row, [N]; the same in every epoch."""
         return self.num_frames
 
+    def recordings(self) -> set[tuple[str, int]]:
+        """Ids of all rows with their columns of codes: the same pair is the same recording."""
+        names = self._labels.column("id").to_pylist()
+        return set(zip(names, self.num_frames.tolist(), strict=True))
+
     def companion(self, index: int, random: np.random.Generator) -> int | None:
         """Another row of the same speaker, or None where there is none."""
         if self._speakers is None:

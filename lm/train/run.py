@@ -29,6 +29,7 @@ from ..text.encoder import TextEncoder
 from . import saved
 from .config import LMTrainingConfig
 from .corpus import FindTask, choose, held_out, read_info, training_batches, training_texts
+from .leaks import warn_of_leaks
 from .monitor import Monitor
 from .sharding import is_sharded, shard, whole
 from .start import Start, build_start
@@ -80,6 +81,8 @@ def train_lm(config: LMTrainingConfig, find_task: FindTask) -> LMTrainResult:
         pin = args.device.type == "cuda"
         batches = training_batches(config, choices, lm.config, start.texts, pin_memory=pin, **place)
         tasks = held_out(config, choices, lm.config, start.texts)
+        if args.process_index == 0:
+            warn_of_leaks(config)
         validator = Validator(
             tasks,
             lm.config,

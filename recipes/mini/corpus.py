@@ -67,7 +67,8 @@ def _parts(kind: str) -> list[Part]:
         raise ValueError(f"expected a kind of corpus of {', '.join(KINDS)}; came {kind!r}")
     shares = {"speech": 0.5, "sound": 0.25, "music": 0.25}
     splits = dict.fromkeys(DOMAINS, (0.8, 0.1, 0.1))
-    voices, words = VOICES, []
+    voices: tuple[Voice, ...] = VOICES
+    words: list[Part] = []
     if kind == "language":
         # Fewer voices are heard more often; of sounds, each kind has to come twice in a test.
         voices = LANGUAGE_VOICES
