@@ -3,10 +3,11 @@
 from pathlib import Path
 
 _PLACE = Path(__file__).resolve().parent.parent / "checkpoints"
+DEFAULT = _PLACE / "mini"  # with a codec and a language model
 
 
 def shipped(name: str = "mini") -> Path:
-    """Folder of a checkpoint that comes with almtok: `codec/` and `card.json`.
+    """Folder of a checkpoint that comes with almtok: `codec/`, `lm/` and `card.json`.
 
     Raises:
         ValueError: there is none of this name.

@@ -10,14 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..codec.checkpoints import DEFAULT
 from .controls import Controls
 
-CHECKPOINT = "folder with lm/ and codec/"
+CHECKPOINT = "folder with lm/ and codec/, or a run folder (default: what comes with almtok)"
 TTS = """\
 examples:
-  almtok tts "Good morning!" --checkpoint runs/mine --out morning.wav
-  almtok tts book.txt --checkpoint runs/mine --out book.flac --check
-  echo "Read me." | almtok tts - --checkpoint runs/mine --stream wav | aplay
+  almtok tts "Good morning!" --out morning.wav
+  almtok tts book.txt --out book.flac --check
+  echo "Read me." | almtok tts - --stream wav | aplay
   almtok tts "In her voice." --voice her.wav --voice-text "what she says there" \\
       --checkpoint runs/mine --out hers.wav
   almtok tts --batch lines.txt --checkpoint runs/mine --out wavs/
@@ -31,26 +32,26 @@ command is given again: what is done is in OUT/journal.jsonl.
 """
 ASR = """\
 examples:
-  almtok asr talk.wav --checkpoint runs/mine
-  almtok asr talks/ --checkpoint runs/mine --out texts/ --json
-  cat talk.ogg | almtok asr - --checkpoint runs/mine
+  almtok asr talk.wav
+  almtok asr talks/ --out texts/ --json
+  cat talk.ogg | almtok asr -
 
 Long audio is heard in windows that overlap; their texts are joined where they agree. With --out,
 one .txt (or .json, with the times of the windows) a file, and what is done is not done again.
 """
 SOUND = """\
 examples:
-  almtok {command} "{prompt}" --checkpoint runs/mine --out {file}.wav --seconds 4
+  almtok {command} "{prompt}" --out {file}.wav --seconds 4
   almtok {command} --batch prompts.txt --checkpoint runs/mine --out {file}s/ --guidance 3
 """
 CAPTION = """\
 examples:
-  almtok caption bark.wav --checkpoint runs/mine
+  almtok caption bark.wav
   almtok caption songs/ --music --checkpoint runs/mine --out captions/
 """
 CONTINUE = """\
 examples:
-  almtok continue start.wav --checkpoint runs/mine --out longer.wav --seconds 5
+  almtok continue start.wav --out longer.wav --seconds 5
   almtok continue starts/ --checkpoint runs/mine --out longer/
 """
 EVALUATE = """\
@@ -216,7 +217,7 @@ def _parser(
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--checkpoint", required=True, metavar="DIR", help=CHECKPOINT)
+    parser.add_argument("--checkpoint", default=str(DEFAULT), metavar="DIR", help=CHECKPOINT)
     parser.add_argument("--adapter", metavar="DIR", help="of 'almtok finetune', for this model")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, mps")
     parser.add_argument(
