@@ -15,16 +15,17 @@ import numpy as np
 import torch
 
 from .config import AudioLMConfig
-from .sequences import Sequence
+from .sequences import IGNORED, Sequence
 from .vocabulary import Vocabulary
 
 
 def with_noise(
     sequence: Sequence, config: AudioLMConfig, *, eos_id: int, share: float, seed: int
 ) -> Sequence:
-    """The sequence with a share of its text ids, and of its rows of codes, drawn at random.
+    """The sequence with a share of its written ids, and of its rows of codes, drawn at random.
 
-    Labels, ends, and all that steers (tasks, rates, openings) stay.
+    Labels, ends, all that steers (tasks, rates, openings) and texts that are given stay: a word
+    that is not there cannot be said.
 
     Args:
         sequence: rows `[L, 1+K]`.
@@ -38,7 +39,8 @@ def with_noise(
     rng = np.random.default_rng(seed)
     rows = sequence.input_ids.clone()
     chosen = torch.from_numpy(rng.random(len(rows)) < share)
-    text = chosen & (rows[:, 0] < config.vocab_size) & (rows[:, 0] != eos_id)
+    written = sequence.labels[:, 0] != IGNORED
+    text = chosen & written & (rows[:, 0] < config.vocab_size) & (rows[:, 0] != eos_id)
     rows[text, 0] = torch.from_numpy(rng.integers(config.vocab_size, size=int(text.sum())))
     end = Vocabulary(config).audio_end
     for stream in range(1, rows.shape[1]):

@@ -7,7 +7,7 @@ from almtok.lm.config import AudioLMConfig
 from almtok.lm.data.batches import Collator
 from almtok.lm.data.mixing import Sample
 from almtok.lm.noise import with_noise
-from almtok.lm.sequences import AudioSegment, Example, TextSegment, build_sequence
+from almtok.lm.sequences import IGNORED, AudioSegment, Example, TextSegment, build_sequence
 from almtok.lm.vocabulary import Vocabulary
 
 EOS = 2
@@ -26,14 +26,24 @@ def test_what_is_to_be_said_and_what_steers_stays(pattern):
     assert torch.equal(noisy.labels, plain.labels)
     vocabulary = Vocabulary(config)
     text, audio = plain.input_ids[:, 0], plain.input_ids[:, 1:]
-    steers = (text >= config.vocab_size) | (text == EOS)
-    assert torch.equal(noisy.input_ids[steers, 0], text[steers])
+    assert torch.equal(noisy.input_ids[:, 0], text), "what is to be said stays"
     ends = audio >= vocabulary.audio_end
     assert torch.equal(noisy.input_ids[:, 1:][ends], audio[ends])
     changed = (noisy.input_ids != plain.input_ids).any(dim=1)
-    content = ~(steers & ends.all(dim=1))
+    content = ~ends.all(dim=1)
     assert not changed[~content].any()
     assert 0.3 < float(changed[content].float().mean()) < 0.7
+
+
+def test_of_a_transcript_what_is_written_changes_but_not_its_end():
+    config = AudioLMConfig.preset("tiny")
+    text, audio = tts().segments
+    plain = build_sequence(Example("asr", (audio, text), 6), config, eos_id=EOS)
+    noisy = with_noise(plain, config, eos_id=EOS, share=0.5, seed=3)
+    written = plain.labels[:, 0] != IGNORED
+    changed = noisy.input_ids[:, 0] != plain.input_ids[:, 0]
+    assert not changed[~written].any() and not changed[-1]
+    assert 0.3 < float(changed[written].float().mean()) < 0.7
 
 
 def test_it_is_a_function_of_the_seed():
