@@ -2,7 +2,8 @@
 
 import hashlib
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -42,51 +43,70 @@ _PATTERNS = (
     "why is the {animal} {where} the {place} {when}",
 )
 
-# Every word of every sentence.
-VOCABULARY = tuple(
-    sorted(
-        {word for words in _WORDS.values() for word in words}
-        | {word for pattern in _PATTERNS for word in pattern.split() if "{" not in word}
-    )
+
+@dataclass(frozen=True)
+class Phrases:
+    """A small language: kinds of words, and patterns that they stand in."""
+
+    words: Mapping[str, Sequence[str]]  # kind -> words
+    patterns: Sequence[str]  # with kinds in braces
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Every word of every sentence."""
+        kinds = {kind for pattern in self.patterns for kind in _kinds(pattern)}
+        fixed = {word for pattern in self.patterns for word in pattern.split() if "{" not in word}
+        return tuple(sorted(fixed | {word for kind in kinds for word in self.words[kind]}))
+
+    def grammar(self) -> str:
+        """All sentences in JSGF (Java Speech Grammar Format): for a recogniser of these alone."""
+        rules = [f"<{kind}> = {' | '.join(words)};" for kind, words in self.words.items()]
+        said = (pattern.replace("{", "<").replace("}", ">") for pattern in self.patterns)
+        patterns = " | ".join(f"({pattern})" for pattern in said)
+        last = f"public <sentence> = {patterns};"
+        return "\n".join(["#JSGF V1.0;", "grammar mini;", *rules, last, ""])
+
+    def sentences(self, split: str, rng: np.random.Generator) -> Iterator[str]:
+        """Sentences of one part without end, none twice.
+
+        Example:
+            >>> next(WHOLE.sentences("train", np.random.default_rng(0)))  # doctest: +SKIP
+            'julia has nine black cups'
+        """
+        seen: set[str] = set()
+        while True:
+            text = self._sentence(rng)
+            if split_of(text) == split and text not in seen:
+                seen.add(text)
+                yield text
+
+    def word_groups(self, rng: np.random.Generator) -> Iterator[str]:
+        """One to three words in any order without end: no sentence, and of no part.
+
+        Example:
+            >>> next(WHOLE.word_groups(np.random.default_rng(0)))  # doctest: +SKIP
+            'orange julia has'
+        """
+        words = self.vocabulary
+        while True:
+            count = int(rng.integers(1, 4))
+            yield " ".join(words[int(rng.integers(len(words)))] for _ in range(count))
+
+    def _sentence(self, rng: np.random.Generator) -> str:
+        pattern = self.patterns[int(rng.integers(len(self.patterns)))]
+        words = []
+        for before, kind, _, _ in string.Formatter().parse(pattern):
+            words.append(before)
+            if kind:
+                words.append(self.words[kind][int(rng.integers(len(self.words[kind])))])
+        return "".join(words)
+
+
+WHOLE = Phrases(_WORDS, _PATTERNS)
+# What can be learned in minutes: five words of each kind, seven numbers, no questions, no calls.
+FEW = Phrases(
+    {kind: words[: 7 if kind == "number" else 5] for kind, words in _WORDS.items()}, _PATTERNS[:8]
 )
-
-
-def grammar() -> str:
-    """All sentences in JSGF, the Java Speech Grammar Format: for a recogniser of these alone."""
-    rules = [f"<{kind}> = {' | '.join(words)};" for kind, words in _WORDS.items()]
-    patterns = " | ".join(
-        f"({pattern.replace('{', '<').replace('}', '>')})" for pattern in _PATTERNS
-    )
-    return "\n".join(
-        ["#JSGF V1.0;", "grammar mini;", *rules, f"public <sentence> = {patterns};", ""]
-    )
-
-
-def sentences(split: str, rng: np.random.Generator) -> Iterator[str]:
-    """Sentences of one part without end, none twice.
-
-    Example:
-        >>> next(sentences("train", np.random.default_rng(0)))  # doctest: +SKIP
-        'julia has nine black cups'
-    """
-    seen: set[str] = set()
-    while True:
-        text = _sentence(rng)
-        if split_of(text) == split and text not in seen:
-            seen.add(text)
-            yield text
-
-
-def word_groups(rng: np.random.Generator) -> Iterator[str]:
-    """One to three words in any order without end: no sentence, and of no part.
-
-    Example:
-        >>> next(word_groups(np.random.default_rng(0)))  # doctest: +SKIP
-        'orange julia has'
-    """
-    while True:
-        count = int(rng.integers(1, 4))
-        yield " ".join(VOCABULARY[int(rng.integers(len(VOCABULARY)))] for _ in range(count))
 
 
 def split_of(text: str) -> str:
@@ -94,11 +114,5 @@ def split_of(text: str) -> str:
     return _TENTHS[hashlib.sha256(text.encode()).digest()[0] % len(_TENTHS)]
 
 
-def _sentence(rng: np.random.Generator) -> str:
-    pattern = _PATTERNS[int(rng.integers(len(_PATTERNS)))]
-    words = []
-    for before, kind, _, _ in string.Formatter().parse(pattern):
-        words.append(before)
-        if kind:
-            words.append(_WORDS[kind][int(rng.integers(len(_WORDS[kind])))])
-    return "".join(words)
+def _kinds(pattern: str) -> list[str]:
+    return [kind for _, kind, _, _ in string.Formatter().parse(pattern) if kind]

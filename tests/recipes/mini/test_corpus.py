@@ -16,7 +16,7 @@ from almtok.recipes.mini import corpus as mini
 from almtok.recipes.mini import voices
 from almtok.recipes.mini.corpus import make_corpus
 from almtok.recipes.mini.formants import speak_formants, spell
-from almtok.recipes.mini.phrases import SPLITS, sentences, split_of
+from almtok.recipes.mini.phrases import FEW, SPLITS, WHOLE, split_of
 from almtok.recipes.mini.sounds import SOUNDS, make_sound
 from almtok.recipes.mini.tunes import INSTRUMENTS, make_tune
 
@@ -65,9 +65,27 @@ def test_splits_share_no_sentence(made):
     }
     assert not texts["train"] & texts["test"] and not texts["train"] & texts["validation"]
     for split in SPLITS:
-        source = sentences(split, np.random.default_rng(1))
+        source = WHOLE.sentences(split, np.random.default_rng(1))
         drawn = [next(source) for _ in range(300)]
         assert len(set(drawn)) == 300 and {split_of(text) for text in drawn} == {split}
+
+
+def test_a_corpus_for_a_language_model_has_words_few_voices_and_a_grammar(tmp_path):
+    manifest = make_corpus(tmp_path, 0, 2.0, kind="language", sample_rate=RATE, progress=False)
+    rows = rows_of(manifest)
+    speech = [row for row in rows if row["domain"] == "speech"]
+    words = [row for row in speech if row["id"].startswith("words-")]
+    assert {row["speaker"] for row in speech} == {voice.name for voice in mini.LANGUAGE_VOICES}
+    assert {row["split"] for row in words} == {"train"}
+    assert all(1 <= len(row["text"].split()) <= 3 for row in words)
+    assert {word for row in speech for word in row["text"].split()} <= set(FEW.vocabulary)
+    rules = (tmp_path / "grammar.jsgf").read_text()
+    assert rules.startswith("#JSGF V1.0;") and "<name> has <number> <colour> <things>" in rules
+    voice = rows_of(make_corpus(tmp_path / "v", 0, 0.2, kind="voice", progress=False))
+    assert {row["speaker"] for row in voice} == {mini.NEW_VOICE.name}
+    assert not {mini.NEW_VOICE} & set(mini.LANGUAGE_VOICES)
+    with pytest.raises(ValueError, match="codec, language, voice; came 'mine'"):
+        make_corpus(tmp_path / "other", kind="mine")
 
 
 def test_every_clip_is_usable_by_the_corpus(made):
