@@ -155,7 +155,9 @@ def make_corpus(
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "corpus.json", {**options, "synthesiser": name})
     rows = []
-    with tqdm(total=round(60 * minutes), desc="corpus", unit=" s of audio", disable=not progress) as bar:
+    with tqdm(
+        total=round(60 * minutes), desc="corpus", unit=" s of audio", disable=not progress
+    ) as bar:
         for part in parts:
             for row in _make_part(folder, part, 60 * minutes, seed, sample_rate, speak):
                 rows.append(row)

@@ -1,7 +1,9 @@
 r"""The four patterns of codes side by side: one short training each, then speech in and out.
 
     python -c "from almtok.recipes.multitask.patterns import main; main()" \
-        --tokens TOKENS --held-out TOKENS --test SRC --codec DIR --out DIR
+        --tokens runs/demo/tokens --held-out runs/demo/held-out --codec checkpoints/mini/codec \
+        --test runs/demo/lessons/manifest.jsonl:test --grammar runs/demo/lessons/grammar.jsgf \
+        --out runs/patterns
 
 Every training and every evaluation is a process of its own, so that its peak memory is its own.
 What is done is not done again.
@@ -37,6 +39,7 @@ class Outcome:
     code_losses: tuple[float, ...]  # nats per code, by layer, held-out speech
     asr_wer: float
     tts_wer: float  # heard by its own ASR
+    judged_wer: float | None  # heard by the independent recogniser
     step_seconds: float  # of training
     tts_rtf: float  # seconds of computing per second of speech, the codec's decoding included
     training_mb: float
@@ -47,13 +50,18 @@ class Outcome:
         codes = " / ".join(f"{loss:.2f}" for loss in self.code_losses)
         return [
             self.pattern, f"{self.text_loss:.2f}", codes, f"{100 * self.asr_wer:.0f}",
-            f"{100 * self.tts_wer:.0f}", f"{self.step_seconds:.2f}", f"{self.tts_rtf:.3f}",
+            f"{100 * self.tts_wer:.0f}",
+            "" if self.judged_wer is None else f"{100 * self.judged_wer:.0f}",
+            f"{self.step_seconds:.2f}", f"{self.tts_rtf:.3f}",
             f"{self.training_mb:.0f}", f"{self.speaking_mb:.0f}",
         ]  # fmt: skip
 
 
-HEAD = ("pattern", "text, nats", "codes 1 / 2 / 3, nats", "ASR WER %", "TTS WER %, own ASR",
-        "training, s/step", "TTS RTF", "training, peak MB", "evaluation, peak MB")  # fmt: skip
+HEAD = (
+    "pattern", "text, nats", "codes 1 / 2 / 3, nats", "ASR WER %", "TTS WER %, own ASR",
+    "TTS WER %, pocketsphinx", "training, s/step", "TTS RTF", "training, peak MB",
+    "evaluation, peak MB",
+)  # fmt: skip
 
 
 def study(options: argparse.Namespace) -> list[Outcome]:
@@ -65,18 +73,16 @@ def _outcome(name: str, options: argparse.Namespace) -> Outcome:
     place = Path(options.out, "patterns", name)
     config = recipe.pattern(
         name, options.tokens, options.held_out, options.out, options.codec, steps=options.steps,
-        batch_positions=round(options.positions * _LONGER.get(name, 1.0)), validate_every=0,
+        batch_positions=round(options.positions * _LONGER.get(name, 1.0)),
     )  # fmt: skip
     write_json(place / "lm.json", config.to_dict())
     training = _almtok(place / "training.json", "train", "lm", "--config", str(place / "lm.json"))
     judged = _almtok(
-        place / "judged.json", "evaluate", "lm", "--checkpoint", str(place / "listening"),
-        "--data", *options.test, "--domains", "speech", "--recogniser", "none",
+        place / "judged.json", "evaluate", "lm", "--checkpoint", str(place / "lm"),
+        "--data", *options.test, "--domains", "speech", *_judge(options),
         "--limit", str(options.limit), "--keep-audio", "1", "--out", str(place / "scores"),
     )  # fmt: skip
-    lines = [
-        json.loads(line) for line in (place / "listening/metrics.jsonl").read_text().splitlines()
-    ]
+    lines = [json.loads(line) for line in (place / "lm/metrics.jsonl").read_text().splitlines()]
     held_out = next(line["validation"] for line in reversed(lines) if "validation" in line)
     codes = held_out["tts"]["losses"]
     figures = json.loads((place / "scores/table.json").read_text())["figures"]
@@ -86,6 +92,7 @@ def _outcome(name: str, options: argparse.Namespace) -> Outcome:
         code_losses=tuple(codes[key] for key in sorted(codes) if key.startswith("audio")),
         asr_wer=_figure(figures, "WER, own ASR on recordings"),
         tts_wer=_figure(figures, "WER, own ASR on its own speech"),
+        judged_wer=None if options.grammar is None else _figure(figures, "WER", "made"),
         step_seconds=training["seconds"] / options.steps,
         tts_rtf=_figure(figures, "RTF", task="tts"),
         training_mb=training["mb_peak"],
@@ -93,11 +100,20 @@ def _outcome(name: str, options: argparse.Namespace) -> Outcome:
     )
 
 
-def _figure(figures: Sequence[Any], name: str, task: str | None = None) -> float:
+def _judge(options: argparse.Namespace) -> list[str]:
+    """Nobody but the model itself, unless a grammar says what can be heard."""
+    if options.grammar is None:
+        return ["--recogniser", "none"]
+    return ["--grammar", str(options.grammar), "--cache", str(options.out)]
+
+
+def _figure(figures: Sequence[Any], name: str, last: str = "", task: str | None = None) -> float:
+    """The mean of the figure whose name begins so, and has such a word behind."""
     for figure in figures:
-        if figure["name"].startswith(name) and task in (None, figure["task"]):
+        begins = figure["name"].startswith(name) and last in figure["name"].split(" on ")[-1]
+        if begins and task in (None, figure["task"]):
             return float(figure["value"]["mean"])
-    raise ValueError(f"the evaluation has no figure {name!r}")
+    raise ValueError(f"the evaluation has no figure {name!r} {last!r}")
 
 
 def _almtok(facts: Path, *command: str) -> Any:
@@ -137,9 +153,14 @@ def main(given: Sequence[str] | None = None) -> None:
     add("--test", nargs="+", required=True, metavar="SRC", help="recordings with texts")
     add("--codec", required=True, metavar="DIR")
     add("--out", required=True, metavar="DIR")
-    add("--steps", type=int, default=300, help="of each training (default %(default)s)")
-    add("--positions", type=int, default=3072, help="of a step (default %(default)s; flat: 2.3 x)")
-    add("--limit", type=int, default=20, help="clips to judge on (default %(default)s)")
+    add("--steps", type=int, default=1000, help="of each training (default %(default)s)")
+    add("--positions", type=int, default=1024, help="of a step (default %(default)s; flat: 2.3 x)")
+    add("--limit", type=int, default=40, help="clips to judge on (default %(default)s)")
+    add(
+        "--grammar",
+        metavar="FILE",
+        help="JSGF for the independent recogniser (default: it is not asked)",
+    )
     outcomes = study(parser.parse_args(given))
     place = Path(parser.parse_args(given).out, "patterns", "table.md")
     write_text(place, table(outcomes))
