@@ -9,6 +9,7 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
+from ...codec.checkpoints import DEFAULT
 from ...codec.train.cli import add_flag
 from ...codec.train.run_config import read_json_object
 from .config import LMTrainingConfig, finetune, pretrain
@@ -48,7 +49,7 @@ heads of its own), which is saved alone: OUT/adapter. --full trains all weights 
 
 FINETUNE_EXAMPLES = """\
 examples:
-  almtok finetune --base runs/mine/lm --data tokens_of_a_voice/ --tasks tts --out runs/voice
+  almtok finetune --data tokens_of_a_voice/ --tasks tts --out runs/voice
   almtok finetune --base runs/mine/lm --data tokens/ --lora-rank 4 --no-lora-audio --out runs/small
   almtok finetune --base runs/mine/lm --data tokens/ --full --out runs/domain
 
@@ -78,7 +79,8 @@ def register_finetune(commands: Any, find_task: FindTask) -> None:
         dest="init_from",
         default=argparse.SUPPRESS,
         metavar="DIR",
-        help="the language model to begin from: run folder or saved model (same as --init-from)",
+        help="the language model to begin from: run folder or saved model (same as --init-from; "
+        "default: what comes with almtok)",
     )
     parser.add_argument("--full", action="store_true", help="train all weights, without LoRA")
     _add_flags(parser, finetune(init_from="base"))
@@ -116,7 +118,7 @@ def resolve_finetune(options: argparse.Namespace) -> LMTrainingConfig:
     """The same for ``almtok finetune``.
 
     Raises:
-        ValueError: there is no base, or --full came with a rank.
+        ValueError: --full came with a rank.
     """
     values = _given(options)
     if options.full:
@@ -124,7 +126,7 @@ def resolve_finetune(options: argparse.Namespace) -> LMTrainingConfig:
             raise ValueError(f"--full trains without LoRA; came --lora-rank {values['lora_rank']}")
         values["lora_rank"] = 0
     if not values.get("init_from"):
-        raise ValueError("nothing to adapt: give --base a run folder or a saved language model")
+        values["init_from"] = str(DEFAULT / "lm")
     return finetune(**values)
 
 

@@ -96,7 +96,7 @@ def model_folder(source: str) -> str:
     folder = Path(source)
     if not folder.exists():
         return source
-    for place in (folder, folder / "model", folder.parent.parent / "model"):
+    for place in (folder, folder / "model", folder / "lm", folder.parent.parent / "model"):
         is_checkpoint = (folder / "state.json").exists()
         if place == folder.parent.parent / "model" and not is_checkpoint:
             continue
