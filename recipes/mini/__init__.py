@@ -2,7 +2,7 @@
 
 # What `almtok demo` does, in order: the stages of recipe.py.
 STEPS = (
-    *("corpus", "prior", "stage1", "stage2", "codec", "there-and-back"),
+    *("hello", "corpus", "prior", "stage1", "stage2", "codec", "there-and-back"),
     *("lessons", "tokens", "held-out", "lm", "scores"),
     *("voice", "voice-tokens", "voice-held-out", "adapter", "judged", "report"),
 )

@@ -134,10 +134,11 @@ def _told(wavs: dict[str, Any], one: Facts) -> str:
 
 
 def _numbers(table: Facts, judged: Facts) -> str:
-    rows = [
-        [escape(one["task"]), escape(one["name"]), _value(one), str(one["value"]["n"])]
-        for one in table["figures"]
-    ]
+    head, main, rest = ("figure", "task", "value", "clips"), [], []
+    for one in table["figures"]:
+        name = str(one["name"])
+        row = [escape(name), escape(one["task"]), _value(one), str(one["value"]["n"])]
+        (main if name.startswith("WER") else rest).append(row)
     sounds, count = judged["sounds"], len(judged["sounds"])
     for column, words in (
         ("made", "what was made of the caption"),
@@ -148,8 +149,9 @@ def _numbers(table: Facts, judged: Facts) -> str:
             break
         hits = sum(one[column] == one["kind"] for one in sounds)
         name = f"class named by a classifier of recordings, {words} (%)"
-        rows.append(["text_to_audio", name, f"{100 * hits / count:.0f}", str(count)])
-    return html_table(("task", "figure", "value", "clips"), rows)
+        main.append([name, "text_to_audio", f"{100 * hits / count:.0f}", str(count)])
+    more = f"<details><summary>All figures</summary>{html_table(head, rest)}</details>"
+    return html_table(head, main) + more
 
 
 def _value(figure: Facts) -> str:

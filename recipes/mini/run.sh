@@ -4,8 +4,11 @@
 set -euo pipefail
 OUT=${OUT:-runs/demo}
 
+# 0. The models that come with almtok say something: OUT/hello.wav.
+almtok run mini --out "$OUT" --to hello
+
 # 1. A corpus: spoken phrases, sound events and short tunes, made by programs.
-almtok run mini --out "$OUT" --to corpus
+almtok run mini --out "$OUT" --from corpus --to corpus
 
 # 2. The semantic prior: cluster centres of spectra, half from speech, half from sounds and music. They
 #    become the first codebook and are never trained.

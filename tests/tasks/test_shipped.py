@@ -1,0 +1,70 @@
+"""The language model in checkpoints/: it is the one of its card, and says and hears what it did."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from almtok.codec.checkpoints import DEFAULT, shipped
+from almtok.codec.tokens import AudioTokens
+from almtok.lm.composer import Reading
+from almtok.lm.lora import base_fingerprint
+from almtok.lm.score import score
+from almtok.lm.sequences import build_sequence
+from almtok.lm.train.cli import resolve_finetune
+from almtok.tasks import Bundle, Speaker, Transcriber
+
+FIXTURE = Path(__file__).parent / "fixtures" / "hello.safetensors"
+
+
+@pytest.fixture(scope="module")
+def card():
+    return json.loads((shipped() / "card.json").read_text())["lm"]
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return Bundle.from_pretrained(shipped())
+
+
+@pytest.fixture(scope="module")
+def said() -> AudioTokens:
+    """What it said on the machine of its training."""
+    return AudioTokens.load(FIXTURE)
+
+
+def test_it_is_the_model_of_its_card(bundle, card):
+    assert base_fingerprint(bundle.lm) == card["fingerprint"]
+    assert bundle.lm.config.codec_fingerprint == bundle.codec.fingerprint
+
+
+def test_the_folder_fits_into_git(bundle, card):
+    size = sum(file.stat().st_size for file in shipped().rglob("*") if file.is_file())
+    assert size <= 40e6
+    millions = sum(p.numel() for p in bundle.lm.parameters()) / 1e6
+    assert millions == pytest.approx(card["parameters_millions"], abs=0.05)
+
+
+def test_its_own_words_are_as_likely_as_they_were(bundle, card, said):
+    example = bundle.processor.composer.example(
+        "tts", {"text": card["text_of_the_test"]}, said, Reading()
+    )
+    sequence = build_sequence(example, bundle.lm.config, eos_id=bundle.texts.eos_id)
+    found = score(bundle.lm, [sequence])[0]
+    nats = [-layer / said.codes.shape[-1] for layer in found.audio]
+    assert nats == pytest.approx(card["nats_per_code_of_the_test"], abs=0.02)
+
+
+def test_it_speaks_and_hears_itself(bundle, card, said):
+    speech = Speaker(bundle).speak(card["text_of_the_test"], seed=0)
+    assert speech.finish == "end" and 0.5 < speech.duration < 6
+    assert Transcriber(bundle).transcribe(said).text == card["transcript_of_the_test"]
+    assert torch.isfinite(bundle.decode(said)).all()
+
+
+def test_a_finetuning_begins_with_it():
+    import argparse
+
+    given = argparse.Namespace(config=None, full=False, data=["tokens/"])
+    assert resolve_finetune(given).init_from == str(DEFAULT / "lm")
