@@ -1,5 +1,6 @@
 # Three commands, each complete on a fresh machine: they make .venv when it is missing.
-#   make demo    train a tiny codec on a corpus made on the spot, write runs/demo/report.html
+#   make demo    train a tiny codec and a small language model on corpora made on the spot, write
+#                runs/demo/report.html
 #   make test    every test
 #   make lint    ruff and mypy
 # A machine without a GPU saves 4 GB by taking PyTorch's CPU build:

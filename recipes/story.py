@@ -146,6 +146,11 @@ class Diary:
                     f"{story.out} holds a run of recipe {known['recipe']}, asked for "
                     f"{story.recipe}; choose another --out"
                 )
+            if known["version"] != __version__:
+                say(
+                    f"note: {story.out} was begun by almtok {known['version']}, this is "
+                    f"{__version__}: trainings go on only from checkpoints that it can read"
+                )
             self._done = known["stages"]
 
     def refuse_another(self, stages: Sequence[Stage]) -> None:

@@ -193,3 +193,13 @@ def test_recipes_are_listed(capsys):
     assert main(["run"]) == 0
     listed = capsys.readouterr().out
     assert all(name in listed for name in ("codec", "multitask", "lora_voice"))
+
+
+def test_a_run_of_another_version_is_said_and_goes_on(recipe, tmp_path, capfd):
+    out = tmp_path / "out"
+    assert main(["run", recipe, "--out", str(out), "--to", "first"]) == 0
+    diary = json.loads((out / "story.json").read_text())
+    (out / "story.json").write_text(json.dumps({**diary, "version": "0.0.7"}))
+    assert main(["run", recipe, "--out", str(out)]) == 0
+    assert "was begun by almtok 0.0.7" in capfd.readouterr().out
+    assert (out / "log").read_text().split() == ["firsthello", "secondhello"]

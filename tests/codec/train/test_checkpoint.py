@@ -1,6 +1,7 @@
 """Checkpoints are complete or not there, and nothing that fails damages an older one."""
 
 import errno
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -96,6 +97,15 @@ def test_what_a_crash_left_is_removed_by_the_next_save(tmp_path: Path) -> None:
     rubbish.mkdir(parents=True)
     write_checkpoint(tmp_path, 6, TENSORS, {}, keep=1)
     assert not rubbish.exists()
+
+
+def test_a_checkpoint_of_another_version_is_named(tmp_path: Path) -> None:
+    place = write_checkpoint(tmp_path, 6, TENSORS, {}, keep=1)
+    state = json.loads((place / "state.json").read_text())
+    (place / "state.json").write_text(json.dumps({**state, "format": 99}))
+    with pytest.raises(CheckpointError, match="has checkpoint format 99, this version reads"):
+        read_checkpoint(place)
+    assert json.loads((place / "state.json").read_text())["format"] == 99, "it is left alone"
 
 
 def test_a_missing_source_is_an_error(tmp_path: Path) -> None:
