@@ -26,7 +26,7 @@ PRESET = "tiny"
 CODEBOOK_SIZE, PRIOR_DIM = 256, 128
 STAGE1_STEPS, STAGE2_STEPS = 200, 400
 LANGUAGE_MINUTES, VOICE_MINUTES = 60.0, 3.0
-LM_STEPS, ADAPTER_STEPS = 1500, 80
+LM_STEPS, ADAPTER_STEPS = 1400, 80
 HELLO = "the happy dog walked near the river"
 # What to say is the hardest to learn, then what was said; sounds are few and easy.
 TASKS = ("tts=3", "asr=1.5", "text_to_audio=3", "text_to_music=2", "audio_caption", "music_caption")
