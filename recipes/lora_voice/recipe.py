@@ -1,7 +1,7 @@
 """LoRA of a trained language model to one voice: a rank and a rate for 10 to 300 recordings.
 
-Functions return configurations; the loop is the library's. Values are ours (D), and not tried on a
-model that speaks yet.
+Functions return configurations; the loop is the library's. Values are ours (D), tried on small
+models only (README).
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from almtok.codec.checkpoints import DEFAULT
 from almtok.codec.train.run_config import option
 from almtok.lm.train import config as train
 
@@ -18,16 +19,20 @@ from ..story import RecipeOptions, Stage
 def voice(
     tokens: Sequence[str], held_out: Sequence[str], base: str, out: str, **changes: Any
 ) -> train.LMTrainingConfig:
-    """An adapter for a minute of speech or more: few steps, so that reading is not unlearned."""
+    """An adapter for a minute of speech or more: few steps, so that reading is not unlearned.
+
+    A rate of 3e-4, usual for LoRA of large models, left a small one's voice where it was.
+    """
     ours = {
         "init_from": base,
         "data": list(tokens),
         "validation_data": list(held_out),
         "tasks": ["tts"],
         "out": str(Path(out, "adapter-run")),
-        "steps": 60,
+        "steps": 80,
+        "lr": 1e-3,
         "warmup_steps": 10,
-        "batch_positions": 2048,
+        "batch_positions": 1024,
         "precision": "bf16",
         "max_seconds": 15.0,
         "validate_every": 20,
@@ -41,7 +46,9 @@ def voice(
 class Options(RecipeOptions):
     """Whose voice, and which model learns it."""
 
-    base: str = option("", "language model with its codec: run folder, saved model")
+    base: str = option(
+        str(DEFAULT), "language model with its codec: run folder, or a folder of lm/ and codec/"
+    )
     voice: list[str] = option([], "recordings with texts, such as speech=me/")
     other: list[str] = option([], "held-out recordings of the voice (default: the same)")
     loudness: float = option(-20.0, "dBFS of the base's training")
@@ -50,14 +57,14 @@ class Options(RecipeOptions):
 
 def stages(o: Options) -> list[Stage]:
     """Recordings to codes, the adapter, the same sentence before and after."""
-    if not o.base:
-        raise ValueError("--base is missing: a trained language model, such as runs/multitask/lm")
     if not o.voice:
         raise ValueError("--voice is missing: recordings with texts, such as speech=me/")
     tokens, held_out, adapter = (
         str(Path(o.out, name)) for name in ("tokens", "held-out", "adapter-run")
     )
-    how = ("--checkpoint", str(Path(o.base, "model", "codec")), "--loudness", f"{o.loudness:g}")
+    inside = Path(o.base, "codec")
+    codec = inside if inside.is_dir() else Path(o.base, "model", "codec")
+    how = ("--checkpoint", str(codec), "--loudness", f"{o.loudness:g}")
 
     def speak(name: str, *more: str) -> Stage:
         words = ("tts", o.text, "--checkpoint", o.base, *more, "--out", f"{o.out}/{name}.wav")

@@ -2,11 +2,12 @@
 # A new voice for a trained language model, from recordings with texts: minutes on two CPU cores. Each line can be run
 # alone and goes on where it was stopped; `almtok run lora_voice` with the same options runs them all. VOICE and OTHER
 # are sources of almtok (docs/data.md):
-#   BASE=runs/multitask/lm VOICE=speech=me/ OTHER=speech=me-later/ recipes/lora_voice/run.sh
+#   VOICE=speech=me/ OTHER=speech=me-later/ recipes/lora_voice/run.sh
+# BASE is another language model than the one that comes with almtok, such as runs/multitask/lm.
 set -euo pipefail
-: "${BASE:?run folder or saved model of a language model with its codec}" "${VOICE:?recordings with texts}"
+: "${VOICE:?recordings with texts}"
 run() {
-    almtok run lora_voice --base "$BASE" --voice $VOICE --other ${OTHER:-$VOICE} --out "${OUT:-runs/voice}" "$@"
+    almtok run lora_voice ${BASE:+--base "$BASE"} --voice $VOICE --other ${OTHER:-$VOICE} --out "${OUT:-runs/voice}" "$@"
 }
 
 # 1. Recordings to codes, at the level that the base was trained at.

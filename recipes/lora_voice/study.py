@@ -168,7 +168,7 @@ def main(given: Sequence[str] | None = None) -> None:
     add("--voice", nargs="+", required=True, metavar="SRC", help="recordings with texts")
     add("--text", nargs="+", required=True, help="what is said, to hear the pitch of")
     add("--out", required=True, metavar="DIR")
-    add("--steps", type=int, default=60, help="of each adapter (default %(default)s)")
+    add("--steps", type=int, default=80, help="of each adapter (default %(default)s)")
     options = parser.parse_args(given)
     place = Path(options.out, "table.md")
     write_text(place, table(list(study(options))))

@@ -126,8 +126,7 @@ def lm(out: str | Path, codec: str, **changes: Any) -> lm_train.LMTrainingConfig
 def voice(out: str | Path, **changes: Any) -> lm_train.LMTrainingConfig:
     """LoRA to a voice that the model has not heard, of two minutes of it."""
     tokens, held_out = str(Path(out, "voice-tokens")), str(Path(out, "voice-held-out"))
-    # Small and quick: the model has little to lose, and the voice is far from those it knows.
-    ours = {"steps": ADAPTER_STEPS, "lr": 1e-3, "batch_positions": 1024, "device": "cpu"}
+    ours = {"steps": ADAPTER_STEPS, "device": "cpu"}
     return adapter([tokens], [held_out], str(Path(out, "lm")), str(out), **{**ours, **changes})
 
 
