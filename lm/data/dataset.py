@@ -57,7 +57,8 @@ class TokenDataset(Dataset[TokenRow]):
 
         Args:
             folders: Folders of shards, or single shards.
-            split: Only rows of this split (``validation``, ``dev`` and ``val`` mean ``valid``).
+            split: Only rows of this split (``validation``, ``dev`` and ``val`` mean ``valid``; a row
+                without a split is for training).
             domain: Only rows of this domain.
             language: Only rows in this language.
             min_seconds: Only rows at least so long.
@@ -266,8 +267,12 @@ def _kept(
     keep = _numbers(table, "duration") >= min_seconds
     if max_seconds is not None:
         keep &= _numbers(table, "duration") <= max_seconds
-    wanted = None if split is None else normal_split(split)
-    for name, value in (("split", wanted), ("domain", domain), ("language", language)):
+    if split is not None:
+        wanted = normal_split(split)
+        fits = _equal(table, "split", wanted)
+        # Recordings of one's own have no splits: nothing of them was held out.
+        keep &= fits | _equal(table, "split", "") if wanted == "train" else fits
+    for name, value in (("domain", domain), ("language", language)):
         if value is not None:
             keep &= _equal(table, name, value)
     if needs_text:

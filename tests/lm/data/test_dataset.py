@@ -51,6 +51,15 @@ def test_filters(make, tmp_path):
         TokenDataset(tmp_path, split="nothing")
 
 
+def test_a_row_without_a_split_is_for_training(make, tmp_path):
+    rows = [
+        dict(frames=4, text=f"row {n}", split=split) for n, split in enumerate(("", "valid", ""))
+    ]
+    make.shards(tmp_path, rows)
+    assert len(TokenDataset(tmp_path, split="train")) == 2
+    assert len(TokenDataset(tmp_path, split="valid")) == 1
+
+
 def test_codecs_are_not_mixed(make, tmp_path):
     one = make.shards(tmp_path / "1", [{}], fingerprint="aaaa")
     two = make.shards(tmp_path / "2", [{}], fingerprint="bbbb")
