@@ -57,8 +57,8 @@ class TokenDataset(Dataset[TokenRow]):
 
         Args:
             folders: Folders of shards, or single shards.
-            split: Only rows of this split (``validation``, ``dev`` and ``val`` mean ``valid``; a row
-                without a split is for training).
+            split: Only rows of this split (``validation``, ``dev`` and ``val`` mean ``valid``). A
+                row without a split is for training.
             domain: Only rows of this domain.
             language: Only rows in this language.
             min_seconds: Only rows at least so long.
