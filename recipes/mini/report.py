@@ -134,7 +134,9 @@ def _told(wavs: dict[str, Any], one: Facts) -> str:
 
 
 def _numbers(table: Facts, judged: Facts) -> str:
-    head, main, rest = ("figure", "task", "value", "clips"), [], []
+    head = ("figure", "task", "value", "clips")
+    main: list[list[str]] = []
+    rest: list[list[str]] = []
     for one in table["figures"]:
         name = str(one["name"])
         row = [escape(name), escape(one["task"]), _value(one), str(one["value"]["n"])]
