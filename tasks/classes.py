@@ -68,7 +68,8 @@ class SoundClassifier:
         centres = np.stack([features[names == place].mean(axis=0) for place in range(len(classes))])
         inside = features - centres[names]
         covariance = inside.T @ inside / len(inside)
-        even = np.eye(len(covariance)) * np.trace(covariance) / len(covariance)
+        # With one clip of each class nothing varies inside; features have a spread of one in all.
+        even = np.eye(len(covariance)) * max(0.01, np.trace(covariance) / len(covariance))
         weight = np.linalg.solve((1 - _SHRINK) * covariance + _SHRINK * even, centres.T)
         return cls(classes, mean, scale, weight, -0.5 * np.einsum("cf,fc->c", centres, weight))
 

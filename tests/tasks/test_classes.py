@@ -30,6 +30,12 @@ def test_short_and_silent_clips_have_features():
         assert np.isfinite(summary(wav, RATE)).all()
 
 
+def test_one_clip_of_each_class_is_enough_to_learn_from():
+    kinds = ("dog", "rain", "bell")
+    judge = SoundClassifier.fit((wav, RATE, kind) for _, wav, kind in clips(kinds, [0]))
+    assert [judge.name(wav, RATE) for _, wav, _ in clips(kinds, [0])] == list(kinds)
+
+
 def test_one_class_is_refused():
     with pytest.raises(ValueError, match=r"two classes or more; came \['dog'\]"):
         SoundClassifier.fit((wav, RATE, kind) for _, wav, kind in clips(["dog"], range(2)))
