@@ -1,9 +1,12 @@
-"""Small files, written aside and renamed so that no reader sees half of one."""
+"""Small files and folders, written aside and renamed so that no reader sees half of one."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,3 +23,17 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write JSON with an indent of one."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+@contextlib.contextmanager
+def replaced_folder(place: Path) -> Iterator[Path]:
+    """An empty folder to write to; it takes the place of the old one when nothing failed."""
+    aside = place.with_name(f"{place.name}.tmp-{os.getpid()}")
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+        if place.exists():
+            shutil.rmtree(place)
+        aside.replace(place)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

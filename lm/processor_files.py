@@ -11,7 +11,7 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 
-from ..codec.files import write_json
+from ..codec.files import replaced_folder, write_json
 from ..codec.model import ALMTokenizer
 from .config import AudioLMConfig
 
@@ -83,14 +83,10 @@ def write_codec(
         return True
     if codec is None and lies is None:
         return False
-    aside = place.with_name(f"{CODEC}.tmp-{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
-    if codec is not None:
-        codec.save_pretrained(aside)
-    else:
-        assert lies is not None
-        shutil.copytree(lies, aside)
-    if place.exists():
-        shutil.rmtree(place)
-    os.replace(aside, place)
+    with replaced_folder(place) as aside:
+        if codec is not None:
+            codec.save_pretrained(aside)
+        else:
+            assert lies is not None
+            shutil.copytree(lies, aside, dirs_exist_ok=True)
     return True

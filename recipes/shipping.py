@@ -11,12 +11,12 @@ people; they stay.
 from __future__ import annotations
 
 import argparse
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from almtok.codec.files import replaced_folder
 from almtok.codec.model import ALMTokenizer
 from almtok.tasks import Bundle
 
@@ -40,7 +40,7 @@ def ship(out: Path, *, codec: Path | None = None, lm: Path | None = None) -> int
     if codec is not None:
         model = ALMTokenizer.from_pretrained(str(codec), dtype=torch.float16)
         state = {name: v for name, v in model.state_dict().items() if not name.endswith(SUMS)}
-        with _Replaced(out / "codec") as place:
+        with replaced_folder(out / "codec") as place:
             model.save_pretrained(place, state_dict=state)
     if lm is not None:
         bundle = Bundle.from_pretrained(lm, dtype="float16")
@@ -50,27 +50,10 @@ def ship(out: Path, *, codec: Path | None = None, lm: Path | None = None) -> int
                 f"{lm} was trained on codec {bundle.lm.config.codec_fingerprint}; "
                 f"{out / 'codec'} is {made_for}"
             )
-        with _Replaced(out / "lm") as place:
+        with replaced_folder(out / "lm") as place:
             bundle.lm.save_pretrained(place)
             bundle.processor.save_pretrained(place, include_codec=False)
     return sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
-
-
-class _Replaced:
-    """A folder that is written aside and takes the place of the old one at the end."""
-
-    def __init__(self, place: Path) -> None:
-        self._place, self._aside = place, place.with_name(f"{place.name}.tmp")
-
-    def __enter__(self) -> Path:
-        shutil.rmtree(self._aside, ignore_errors=True)
-        self._aside.mkdir(parents=True)
-        return self._aside
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            shutil.rmtree(self._place, ignore_errors=True)
-            self._aside.replace(self._place)
 
 
 def main(given: Sequence[str] | None = None) -> None:

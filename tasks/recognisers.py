@@ -60,6 +60,8 @@ class PocketSphinx:
         try:
             self._decoder = Decoder(samprate=_RATE, loglevel="FATAL", **given)
         except RuntimeError as error:
+            if grammar is None:
+                raise
             raise ValueError(
                 f"{grammar} is no grammar in JSGF whose words pocketsphinx knows ({error})"
             ) from error

@@ -5,14 +5,13 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from almtok.codec.files import replaced_folder
+
 
 def keep(model: Path, out: Path) -> None:
     """Copy a model's folder; what was there before is replaced at once."""
-    aside = out.with_name(f"{out.name}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(model, aside)
-    shutil.rmtree(out, ignore_errors=True)
-    aside.replace(out)
+    with replaced_folder(out) as place:
+        shutil.copytree(model, place, dirs_exist_ok=True)
 
 
 def main(given: Sequence[str] | None = None) -> None:
