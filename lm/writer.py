@@ -22,7 +22,7 @@ from .guards import RepetitionWatch
 from .heads import Choose
 from .patterns import Layout
 from .prompts import Kind
-from .sampling import RowNoise, SamplingConfig, choose
+from .sampling import RowNoise, SamplingConfig, choose, guide
 
 _NEVER = 1 << 40
 # (hidden [M, D], choose, streams) -> rows [M, S]: `AudioHeads.sample`, or the text head.
@@ -102,8 +102,7 @@ def draw(
         nonlocal picked_end, held_back
         logits = logits.float()
         if target.guided:
-            given, free = logits[:count], logits[count:]
-            logits = free + target.guidance_scale * (given - free)
+            logits = guide(logits[:count], logits[count:], target.guidance_scale)
         allowed = logits
         if stream:
             allowed = logits = logits[:, :end]  # only the first stream says that the audio ends

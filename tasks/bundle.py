@@ -320,12 +320,15 @@ class Bundle:
 
         special = set(self.processor.tokenizer.all_special_ids) - {self.texts.eos_id}
         scale = controls.guidance_scale
+        if scale is None:
+            # Without conditions only a model can say something that has learned to.
+            scale = task.guidance_scale if self.lm.config.condition_dropout else 1.0
         return {
             "target": task.layout.target.kind,
             "eos_id": self.texts.eos_id,
             "audio_sampling": tuple(map(changed, task.sampling(self.lm.config.num_codebooks))),
             "text_sampling": changed(task.text_sampling),
-            "guidance_scale": task.guidance_scale if scale is None else scale,
+            "guidance_scale": scale,
             "forbidden_text_ids": sorted(special),
         }
 

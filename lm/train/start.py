@@ -65,6 +65,8 @@ def build_start(
         if config.model.get(name, value) != value:
             raise ValueError(f"the tokens have {name} {value}; came {config.model[name]}")
     values = {**config.model, **codec}
+    if config.condition_dropout is not None:
+        values["condition_dropout"] = config.condition_dropout
     source = config.tokenizer or config.backbone
     if source is None:
         tokenizer = _own_tokenizer(config, make_texts)
@@ -147,6 +149,8 @@ def _from_ours(
         if name not in ("first_codebook_weight", "text_weight", "ctc_weight", "condition_dropout"):
             raise ValueError(f"{source} is a model already: its {name} cannot be changed")
         setattr(known, name, value)
+    if config.condition_dropout is not None and not config.lora_rank:
+        known.condition_dropout = config.condition_dropout
     _add_tasks(known, task_names)
     form, language = config.text_form, config.language
     if (Path(folder) / NAME).exists():

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from almtok.codec.audio import write_audio
+from almtok.tasks.base import get_task
 from almtok.tasks.controls import Controls
 from almtok.tasks.speaker import Speaker
 
@@ -72,7 +73,10 @@ def test_a_voice_is_gone_on_from_or_stands_apart(speaker, learned, apart):
 
 
 def test_the_same_seed_says_the_same_alone_or_among_others(learned):
-    loose = Speaker(learned.bundle, Controls(temperature=1.5, top_k=0, top_p=1.0, max_seconds=1.0))
+    loose = Speaker(
+        learned.bundle,
+        Controls(temperature=1.5, guidance_scale=1.0, top_k=0, top_p=1.0, max_seconds=1.0),
+    )
     both = loose.speak_all([FIRST, SECOND], seed=5)
     alone = loose.speak(SECOND, seed=6)
     assert both[1].tokens.codes.equal(alone.tokens.codes)
@@ -104,7 +108,9 @@ def test_a_good_candidate_ends_the_tries(learned, monkeypatch):
     rows = []
     good = Speaker(learned.bundle, GREEDY).speak(FIRST).parts[0]
     bundle = dataclasses.replace(learned.bundle)
-    hot = Speaker(bundle, Controls(temperature=3.0, top_k=0, top_p=1.0, max_seconds=1.2))
+    hot = Speaker(
+        bundle, Controls(temperature=3.0, guidance_scale=1.0, top_k=0, top_p=1.0, max_seconds=1.2)
+    )
     run = bundle.run
 
     def second_time_lucky(task, given, **options):
@@ -134,6 +140,20 @@ def test_a_stream_says_what_speak_says(speaker):
     wav = torch.cat([chunk.waveform.flatten() for chunk in chunks])
     torch.testing.assert_close(wav, whole.wav, atol=1e-4, rtol=1e-3)
     assert chunks[-1].result is not None
+
+
+def test_only_models_that_can_go_without_condition_are_guided(learned, monkeypatch):
+    def scale(**controls):
+        return learned.bundle.prompt("tts", [{"text": LINES[0]}], controls=Controls(**controls))[
+            "guidance_scale"
+        ]
+
+    assert learned.bundle.lm.config.condition_dropout > 0
+    assert scale() == get_task("tts").guidance_scale > 1
+    assert scale(guidance_scale=1.5) == 1.5
+    monkeypatch.setattr(learned.bundle.lm.config, "condition_dropout", 0.0)
+    assert scale() == 1
+    assert scale(guidance_scale=1.5) == 1.5
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "\u200b"])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from almtok.lm.sampling import GREEDY, RowNoise, SamplingConfig, choose, per_stream
+from almtok.lm.sampling import GREEDY, RowNoise, SamplingConfig, choose, guide, per_stream
 
 
 def draws(logits, config, count=20_000, seed=0, seen=None):
@@ -93,3 +93,19 @@ def test_one_for_all_or_one_for_each():
     assert per_stream([GREEDY, SamplingConfig()], 2)[1] == SamplingConfig()
     with pytest.raises(ValueError, match="or 3; came 1"):
         per_stream([GREEDY], 3)
+
+
+def test_guidance_moves_away_from_what_is_said_without_condition():
+    given, free = torch.tensor([[2.0, 1.5, 1.0]]), torch.tensor([[2.0, 0.0, 0.0]])
+    assert guide(given, free, 1.0).tolist() == given.tolist()
+    assert guide(given, free, 3.0).tolist() == [[2.0, 4.5, 3.0]]
+
+
+def test_guidance_stays_among_what_is_plausible():
+    # exp(-5) of the likeliest is less than one in fifty; guidance alone would take it.
+    given, free = torch.tensor([[5.0, 4.0, 0.0]]), torch.tensor([[5.0, 4.0, -9.0]])
+    order = guide(given, free, 4.0)[0].argsort(descending=True)
+    assert order.tolist() == [0, 1, 2]
+    # Where all that is plausible is forbidden, the rest are numbers yet, in their order.
+    rest = guide(torch.tensor([[9.0, 1.0, 2.0]]), torch.tensor([[0.0, 0.0, 0.0]]), 3.0)
+    assert torch.isfinite(rest).all() and rest[0, 2] > rest[0, 1]
