@@ -142,3 +142,10 @@ def attends_fully(config: AudioLMConfig) -> bool:
     text = config.backbone.get_text_config()  # type: ignore[union-attr]
     kinds = getattr(text, "layer_types", None) or ["full_attention"]
     return set(kinds) == {"full_attention"}
+
+
+def shares_keys(config: AudioLMConfig) -> bool:
+    """Whether several query heads of the backbone look at the same keys."""
+    text = config.backbone.get_text_config()  # type: ignore[union-attr]
+    heads = text.num_attention_heads
+    return bool((getattr(text, "num_key_value_heads", None) or heads) < heads)

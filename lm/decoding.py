@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .cache import RowCache, attends_fully, new_cache
+from .cache import RowCache, attends_fully, new_cache, shares_keys
 from .generation import GeneratedRow
 from .int8 import is_quantized
 from .model import AudioLM
@@ -122,6 +122,9 @@ class Decoding:
         self._used = mask.shape[1]
         self._padded = not bool(mask.all())
         self._ready_mask = isinstance(self._cache, RowCache) and attention == "sdpa"
+        # Behind a mask transformers takes the query heads that share keys for so many queries: on a
+        # CPU an eighth of the time of PyTorch's own way for one row and shared keys.
+        self._masked = self._ready_mask and shares_keys(config)
         self._place: Tensor | None = None  # of the next row in a cache of one shape, [1]
         self._advance = _compiled(self.lm) if self.compiled else self.lm.advance
 
@@ -197,7 +200,7 @@ class Decoding:
             self._place += 1
         else:
             mask = None
-            if self._padded:
+            if self._padded or self._masked:
                 mask = self._sight[:, : self._used]
                 mask = mask[:, None, None] if self._ready_mask else mask.long()
             hidden = self._advance(rows, mask, self._positions, self._cache, True)

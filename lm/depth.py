@@ -74,9 +74,11 @@ class DepthLayer(nn.Module):
         qkv = self.qkv.at(k, self.attention_norm(x))
         q, key, value = qkv.view(count, 3, *heads).unbind(1)  # [N, H, W/H]
         cache.append((key, value))
-        keys = torch.stack([pair[0] for pair in cache], dim=2)  # [N, H, k+1, W/H]
-        values = torch.stack([pair[1] for pair in cache], dim=2)
-        mixed = F.scaled_dot_product_attention(q[:, :, None], keys, values)
+        mixed = value  # of a single key, whatever the query asks
+        if len(cache) > 1:
+            keys = torch.stack([pair[0] for pair in cache], dim=2)  # [N, H, k+1, W/H]
+            values = torch.stack([pair[1] for pair in cache], dim=2)
+            mixed = F.scaled_dot_product_attention(q[:, :, None], keys, values)
         x = x + self.out.at(k, mixed.reshape(count, width))
         gate, up = self.gate.at(k, self.ffn_norm(x)).chunk(2, dim=-1)
         return x + self.down.at(k, F.silu(gate) * up)

@@ -5,15 +5,14 @@ Letters: `B` batch, `L` rows of a prompt, `K` codebooks, `C` codebook size, `V` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..codec.linear import Linear
 from .decoding import Decoding
+from .evaluation import evaluating
 from .generation import GeneratedRow, Generation
 from .guards import NO_GUARDS
 from .heads import Choose
@@ -91,36 +90,6 @@ def prepare(
                 jobs.append(_job(number, prompt, what.layout, room, bounds, seeds[number]))
         work.append((what, jobs))
     return Decoding(lm, prompts, work, free, cache=settings.cache, compiled=settings.compile)
-
-
-@contextmanager
-def evaluating(lm: AudioLM) -> Iterator[None]:
-    """No gradients, no dropout; afterwards everything is as before."""
-    restore = evaluation(lm)
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        restore()
-
-
-def evaluation(lm: AudioLM) -> Callable[[], None]:
-    """Switch to evaluation mode and to fast linear maps; returns what switches back."""
-    training = [module for module in lm.modules() if module.training]
-    # A step reads every weight once, so it is as fast as the weights are read: the backbone's maps
-    # are packed as ours are (codec/linear.py), three times as fast in bfloat16 on a CPU.
-    plain = [module for module in lm.modules() if type(module) is nn.Linear]
-    for module in plain:
-        module.__class__ = Linear
-    lm.eval()
-
-    def restore() -> None:
-        for module in plain:
-            module.__class__ = nn.Linear
-        for module in training:
-            module.training = True
-
-    return restore
 
 
 def _check_targets(prompts: list[Prompt], target: Kind | Sequence[Kind] | None) -> list[Kind]:

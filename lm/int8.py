@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .joined import Joint, groups
+
 _ENGINE = "fbgemm"  # x86 processors; the fastest of PyTorch's, by far with VNNI
 _LEVELS = 127  # of a sign
 # Without VNNI the kernel adds pairs of products in 16 bits: rows then get a bit less.
@@ -41,7 +43,7 @@ class Int8Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `[..., I]` to `[..., O]`, in the precision of `x`."""
         rows = x.float()
-        largest = rows.abs().amax(dim=-1, keepdim=True).clamp_min_(1e-8)
+        largest = torch.linalg.vector_norm(rows, torch.inf, dim=-1, keepdim=True).clamp_min_(1e-8)
         # The kernel rounds to one fixed grid; scaled by its largest value, every row fills it.
         y = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
             rows / largest, 1 / _ROW_LEVELS, _ROW_LEVELS + 1, self._packed
@@ -57,6 +59,22 @@ class Int8Linear(nn.Module):
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
 
 
+class Int8Part(Int8Linear):
+    """One of several maps of the same input, which are computed as one."""
+
+    def __init__(self, plain: nn.Linear, number: int, joint: Joint, whole: Int8Linear):
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = plain.in_features, plain.out_features
+        self.bias = None if plain.bias is None else nn.Parameter(plain.bias.detach().float())
+        # Not modules of this one: all parts have them in common.
+        self.__dict__["whole"] = (number, joint, whole)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `[..., I]` to this map's outputs, in the precision of `x`."""
+        number, joint, whole = self.__dict__["whole"]
+        return joint.part(number, x, whole)
+
+
 def quantize(*models: nn.Module) -> None:
     """Replace every linear map in models by one with weights of 8 bits, for generation on a CPU.
 
@@ -69,16 +87,36 @@ def quantize(*models: nn.Module) -> None:
     if _ENGINE not in torch.backends.quantized.supported_engines:
         raise ValueError("int8 weights need an x86 processor here: use float32 or bfloat16")
     for model in models:
+        _check_place(model)
+        _quantize_groups(model)
         for path, module in list(model.named_modules()):
             for name, child in list(module.named_children()):
                 if not isinstance(child, nn.Linear) or ".lora_" in f".{path}.{name}":
                     continue
-                if child.weight.device.type != "cpu":
-                    raise ValueError(
-                        f"int8 weights are for a CPU; these are on {child.weight.device}: use "
-                        f"bfloat16 there"
-                    )
                 setattr(module, name, Int8Linear(child))
+
+
+def _check_place(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Linear) and module.weight.device.type != "cpu":
+            raise ValueError(
+                f"int8 weights are for a CPU; these are on {module.weight.device}: use bfloat16 "
+                f"there"
+            )
+
+
+def _quantize_groups(model: nn.Module) -> None:
+    """Maps of the same input get one matrix: rounded by outputs, so it is that of each."""
+    for module, names in list(groups(model)):
+        maps = [getattr(module, name) for name in names]
+        whole = nn.Linear(maps[0].in_features, 1, bias=maps[0].bias is not None)
+        whole.weight = nn.Parameter(torch.cat([one.weight.detach() for one in maps]))
+        if whole.bias is not None:
+            whole.bias = nn.Parameter(torch.cat([one.bias.detach() for one in maps]))
+        whole.out_features = len(whole.weight)
+        joint, packed = Joint([one.out_features for one in maps]), Int8Linear(whole)
+        for number, (name, one) in enumerate(zip(names, maps, strict=True)):
+            setattr(module, name, Int8Part(one, number, joint, packed))
 
 
 def is_quantized(model: nn.Module) -> bool:

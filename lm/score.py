@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .generate import evaluating
+from .evaluation import evaluating
 from .model import AudioLM
 from .sequences import IGNORED, Sequence, collate
 

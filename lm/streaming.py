@@ -20,7 +20,8 @@ from torch import Tensor
 
 from ..codec.streaming import StreamDecoder
 from .decoding import Decoding
-from .generate import evaluation, prepare
+from .evaluation import evaluation
+from .generate import prepare
 from .generation import GeneratedRow
 from .model import AudioLM
 

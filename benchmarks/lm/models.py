@@ -113,7 +113,7 @@ class _Generation:
     """`lm.generate`, one step at a time, begun anew whenever it is complete."""
 
     def __init__(self, lm: Any, option: str, batch: int, prompt: int, frames: int):
-        from almtok.lm.generate import evaluation
+        from almtok.lm.evaluation import evaluation
         from almtok.lm.sequences import TextSegment, build_prompt
 
         self.lm, self.option, self.frames = lm, option, frames

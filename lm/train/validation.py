@@ -15,7 +15,7 @@ from ..data.batches import Collator
 from ..data.mixing import Sample
 from ..data.rows import Pick
 from ..data.sampler import LengthBucketSampler
-from ..generate import evaluating
+from ..evaluation import evaluating
 from ..model import AudioLM
 from ..sequences import AudioSegment, Example, TextSegment, build_prompt
 from .meter import Meter, Reading

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from almtok.codec.linear import Linear
 from almtok.lm import sampling
 from almtok.lm.generate import generate
 from almtok.lm.model import AudioLM
@@ -222,16 +221,6 @@ def test_the_model_is_left_as_it_was(depth):
     assert [row.kind for row in out] == ["audio", "text", "audio", "text"]
     with pytest.raises(ValueError, match="no codes: its target is text"):
         _ = out.codes
-
-
-def test_the_backbones_linear_maps_are_packed_meanwhile(depth):
-    maps = [m for m in depth.lm.backbone.modules() if isinstance(m, torch.nn.Linear)]
-    seen = []
-    depth.lm.generate(
-        **depth.prompts(), eos_id=EOS, audio_sampling=GREEDY,
-        on_row=lambda number, row: seen.append({type(m) for m in maps}),
-    )  # fmt: skip
-    assert seen == [{Linear}] * 4 and {type(m) for m in maps} == {torch.nn.Linear}
 
 
 def test_bfloat16_gives_what_was_learned(depth, tmp_path):
