@@ -60,7 +60,7 @@ def evaluation(lm: AudioLM) -> Callable[[], None]:
     """Switch to evaluation mode and to the faster parts; returns what switches back."""
     training = [module for module in lm.modules() if module.training]
     kinds = [(module, type(module)) for module in lm.modules()]
-    joined = join(lm.backbone)
+    joined = join(lm)
     for module in lm.modules():
         module.__class__ = _faster(type(module))
     lm.eval()

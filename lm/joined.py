@@ -1,4 +1,4 @@
-"""Maps of one input, computed as one: queries, keys and values; gate and up.
+"""Maps of one input, computed as one: queries, keys and values; gate and up; ways into the depth.
 
 A map of one row costs as much for being called as for reading a small matrix. transformers calls
 them one after the other with the same input, so the first to be asked computes all, and the others
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..codec.derived import Derived
 from ..codec.linear import Linear, can_pack, pack, packed_linear
+from .depth import DepthHeads
 
 # Names of maps in the modules of transformers, in the order in which they are called.
 _TOGETHER = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
@@ -61,16 +62,24 @@ class JoinedLinear(Linear):
 
 def groups(model: nn.Module) -> Iterator[tuple[nn.Module, tuple[str, ...]]]:
     """Modules of a model, and the names of maps in them that can be computed as one."""
+    for module, names in _candidates(model):
+        maps = [module._modules.get(name) for name in names]
+        # Exactly these: what wraps a map, as LoRA does, adds to its result.
+        if not all(type(one) in (nn.Linear, Linear) for one in maps):
+            continue
+        biased = {one.bias is None for one in maps}  # type: ignore[union-attr]
+        inputs = {one.in_features for one in maps}  # type: ignore[union-attr]
+        if len(biased) == len(inputs) == 1:
+            yield module, names
+
+
+def _candidates(model: nn.Module) -> Iterator[tuple[nn.Module, tuple[str, ...]]]:
     for module in model.modules():
+        if isinstance(module, DepthHeads):  # all its steps look at the backbone's state
+            steps = module.project.steps
+            yield steps, tuple(steps._modules)
         for names in _TOGETHER:
-            maps = [module._modules.get(name) for name in names]
-            # Exactly these: what wraps a map, as LoRA does, adds to its result.
-            if not all(type(one) in (nn.Linear, Linear) for one in maps):
-                continue
-            biased = {one.bias is None for one in maps}  # type: ignore[union-attr]
-            inputs = {one.in_features for one in maps}  # type: ignore[union-attr]
-            if len(biased) == len(inputs) == 1:
-                yield module, names
+            yield module, names
 
 
 def join(model: nn.Module) -> list[nn.Linear]:
