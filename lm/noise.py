@@ -36,15 +36,13 @@ def with_noise(
     """
     if not share:
         return sequence
-    rng = np.random.default_rng(seed)
-    rows = sequence.input_ids.clone()
-    chosen = torch.from_numpy(rng.random(len(rows)) < share)
-    written = sequence.labels[:, 0] != IGNORED
-    text = chosen & written & (rows[:, 0] < config.vocab_size) & (rows[:, 0] != eos_id)
-    rows[text, 0] = torch.from_numpy(rng.integers(config.vocab_size, size=int(text.sum())))
-    end = Vocabulary(config).audio_end
+    rng, vocabulary = np.random.default_rng(seed), Vocabulary(config)
+    rows, labels = sequence.input_ids.numpy().copy(), sequence.labels.numpy()
+    chosen = rng.random(len(rows)) < share
+    written = labels[:, 0] != IGNORED
+    text = chosen & written & (rows[:, 0] < vocabulary.num_text) & (rows[:, 0] != eos_id)
+    rows[text, 0] = rng.integers(vocabulary.num_text, size=int(text.sum()))
     for stream in range(1, rows.shape[1]):
-        codes = chosen & (rows[:, stream] < end)  # neither the end nor an empty place
-        drawn = rng.integers(config.codebook_size, size=int(codes.sum()))
-        rows[codes, stream] = torch.from_numpy(drawn)
-    return dataclasses.replace(sequence, input_ids=rows)
+        codes = chosen & (rows[:, stream] < vocabulary.audio_end)  # no end, no empty place
+        rows[codes, stream] = rng.integers(vocabulary.num_codes, size=int(codes.sum()))
+    return dataclasses.replace(sequence, input_ids=torch.from_numpy(rows))

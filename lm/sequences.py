@@ -83,10 +83,10 @@ def build_sequence(
         eos_id=eos_id,
         drop_condition=drop_condition,
     )
-    content = _content(target, config, eos_id)
+    vocabulary = Vocabulary(config)
+    content = _content(target, vocabulary, eos_id)
     if len(content) < 2:
         raise ValueError(f"the target of this {example.task!r} example is empty")
-    vocabulary = Vocabulary(config)
     labels = content.clone()
     labels[labels[:, 0] == vocabulary.text_empty, 0] = IGNORED
     labels[:, 1:][labels[:, 1:] == vocabulary.audio_empty] = IGNORED
@@ -120,18 +120,14 @@ def build_prompt(
         drop_condition: put `no_condition` in the place of the conditions.
     """
     vocabulary = Vocabulary(config)
-    rows = [_control(vocabulary.task(task), config)]
-    rows.append(_control(vocabulary.rate(frames_per_query), config))
-    if drop_condition:
-        rows.append(_control(vocabulary.no_condition, config))
-    else:
-        for segment in conditions:
-            rows.append(_opening(segment, config))
-            rows.append(_content(segment, config, eos_id))
-    opening = vocabulary.open_text if target == "text" else vocabulary.open_audio
-    rows.append(_control(opening, config))
+    head = [vocabulary.task(task), vocabulary.rate(frames_per_query)]
+    rows = [_text_rows(head + [vocabulary.no_condition] * drop_condition, vocabulary)]
+    for segment in () if drop_condition else conditions:
+        rows.append(_opening(isinstance(segment, TextSegment), vocabulary))
+        rows.append(_content(segment, vocabulary, eos_id))
+    rows.append(_opening(target == "text", vocabulary))
     if prefix is not None:
-        rows.append(_audio_rows(prefix, config, ended=False))
+        rows.append(_audio_rows(prefix, vocabulary, ended=False))
     return torch.cat(rows)
 
 
@@ -159,43 +155,41 @@ def collate(
 
 def text_rows(ids: Iterable[int], config: AudioLMConfig) -> Tensor:
     """Rows `[L, 1+K]` of text or control ids."""
-    stream = torch.tensor(list(ids), dtype=torch.int64)
-    rows = _empty_row(config).repeat(len(stream), 1)
+    return _text_rows(list(ids), Vocabulary(config))
+
+
+def _text_rows(ids: list[int] | tuple[int, ...], vocabulary: Vocabulary) -> Tensor:
+    stream = torch.tensor(ids, dtype=torch.int64)
+    rows = stream.new_full(
+        (len(stream), 1 + vocabulary.config.num_codebooks), vocabulary.audio_empty
+    )
     rows[:, 0] = stream
     return rows
 
 
-def _control(control: int, config: AudioLMConfig) -> Tensor:
-    return text_rows([control], config)
+def _opening(text: bool, vocabulary: Vocabulary) -> Tensor:
+    return _text_rows([vocabulary.open_text if text else vocabulary.open_audio], vocabulary)
 
 
-def _opening(segment: Segment, config: AudioLMConfig) -> Tensor:
-    vocabulary = Vocabulary(config)
-    text = isinstance(segment, TextSegment)
-    return _control(vocabulary.open_text if text else vocabulary.open_audio, config)
-
-
-def _content(segment: Segment, config: AudioLMConfig, eos_id: int) -> Tensor:
+def _content(segment: Segment, vocabulary: Vocabulary, eos_id: int) -> Tensor:
     """The rows of a segment with its end."""
     if isinstance(segment, AudioSegment):
-        return _audio_rows(segment, config, ended=True)
-    size = config.vocab_size  # once: a look into a config of transformers costs microseconds
+        return _audio_rows(segment, vocabulary, ended=True)
+    size = vocabulary.num_text
     strange = [i for i in segment.ids if not 0 <= i < size]
     if strange:
         raise ValueError(f"text ids must be 0..{size - 1}; came {strange[:5]}")
-    return text_rows((*segment.ids, eos_id), config)
+    return _text_rows((*segment.ids, eos_id), vocabulary)
 
 
-def _audio_rows(segment: AudioSegment, config: AudioLMConfig, *, ended: bool) -> Tensor:
-    codes = segment.codes
-    if codes.numel() and not (0 <= int(codes.min()) and int(codes.max()) < config.codebook_size):
+def _audio_rows(segment: AudioSegment, vocabulary: Vocabulary, *, ended: bool) -> Tensor:
+    codes, size = segment.codes, vocabulary.num_codes
+    if codes.numel() and not (0 <= int(codes.min()) and int(codes.max()) < size):
         raise ValueError(
-            f"codes must be 0..{config.codebook_size - 1}; came "
-            f"{int(codes.min())}..{int(codes.max())}"
+            f"codes must be 0..{size - 1}; came {int(codes.min())}..{int(codes.max())}"
         )
-    grid = layout(config).apply(codes, ended=ended)
-    text = grid.new_full((len(grid), 1), Vocabulary(config).text_empty)
-    return torch.cat([text, grid], dim=1)
+    grid = layout(vocabulary.config).apply(codes, ended=ended)
+    return F.pad(grid, (1, 0), value=vocabulary.text_empty)
 
 
 def _empty_row(config: AudioLMConfig) -> Tensor:

@@ -10,7 +10,7 @@ an audio by `audio_end`, which is learned and sampled like any code.
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .config import MAX_FRAMES_PER_QUERY, AudioLMConfig
 
@@ -22,11 +22,16 @@ class Vocabulary:
     """Ids by name, for one configuration."""
 
     config: AudioLMConfig
+    num_text: int = field(init=False)  # ids of the backbone's own
+    num_controls: int = field(init=False)  # rows of the control table
+    num_codes: int = field(init=False)  # of a codebook, without the end
 
-    @property
-    def num_controls(self) -> int:
-        """Rows of the control table."""
-        return len(_MARKS) + MAX_FRAMES_PER_QUERY + self.config.num_task_slots
+    def __post_init__(self) -> None:
+        # Once: every look into a config of transformers costs microseconds.
+        controls = len(_MARKS) + MAX_FRAMES_PER_QUERY + self.config.num_task_slots
+        object.__setattr__(self, "num_text", self.config.vocab_size)
+        object.__setattr__(self, "num_controls", controls)
+        object.__setattr__(self, "num_codes", self.config.codebook_size)
 
     @property
     def open_text(self) -> int:
@@ -78,12 +83,12 @@ class Vocabulary:
     @property
     def audio_end(self) -> int:
         """End of audio, in the first stream."""
-        return self.config.codebook_size
+        return self.num_codes
 
     @property
     def audio_empty(self) -> int:
         """No code of this stream in this row."""
-        return self.config.codebook_size + 1
+        return self.num_codes + 1
 
     def _control(self, place: int) -> int:
-        return self.config.vocab_size + place
+        return self.num_text + place
