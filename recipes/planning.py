@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -28,15 +29,18 @@ from almtok.codec.files import write_json
 from almtok.codec.model import ALMTokenizer
 from almtok.codec.train.config import CodecTrainConfig
 from almtok.codec.train.run_config import RunConfig
+from almtok.lm.config import AudioLMConfig
 from almtok.lm.data.encoder import Encoded
 from almtok.lm.data.recordings import Recording
 from almtok.lm.data.shards import ShardInfo, write_shard
 from almtok.lm.train.config import LMTrainingConfig
+from almtok.lm.train.start import model_folder
 
 from .story import Stage, Story
 
 # Steps that warm the caches up are not counted.
 _WARM_UP = 2
+_CODES = 2048  # of a codebook, where no model says
 _WORDS = "the quick brown fox jumps over a lazy dog and runs far away from it".split()
 _QUIET: dict[str, Any] = {
     "steps": 1_000_000,
@@ -140,35 +144,55 @@ def _codec_probe(config: CodecTrainConfig, folder: Path) -> CodecTrainConfig:
 
 
 def _lm_probe(config: LMTrainingConfig, story: Story, folder: Path) -> LMTrainingConfig:
-    """The training on random codes, from scratch in the sizes that it would go on from."""
-    sizes = config
-    while sizes.init_from is not None:
+    """The training on random codes: from the model that it goes on from, or one of its sizes."""
+    base = config.init_from
+    known = None
+    if base is not None and Path(base).exists():
+        known = AudioLMConfig.from_pretrained(model_folder(base))
+    tokens = _write_tokens(config, folder / "tokens", known)
+    probe = {"data": [str(tokens)], "validation_data": [], "samples": 0, "voices": 0.0}
+    if known is not None or base is None:
+        model = config.model
+        if known is None and config.backbone is None:
+            model = {**model, "codebook_size": _CODES}
+        return dataclasses.replace(config, **probe, model=model, codec=None)
+    sizes = _first(config, story)
+    model = sizes.model if sizes.backbone else {**sizes.model, "codebook_size": _CODES}
+    begin = {"preset": sizes.preset, "model": model, "backbone": sizes.backbone}
+    if not config.lora_rank:
+        return dataclasses.replace(config, **probe, **begin, init_from=None, codec=None)
+    # LoRA needs something to adapt: one step of what comes before it.
+    quiet = {**_QUIET, "steps": 1, "out": str(folder / "base"), "init_from": None, "codec": None}
+    first = dataclasses.replace(sizes, **{**probe, **begin, **quiet})
+    _train_base(first, folder)
+    return dataclasses.replace(config, **probe, init_from=str(folder / "base"), codec=None)
+
+
+def _first(config: LMTrainingConfig, story: Story) -> LMTrainingConfig:
+    """The training of the same recipe with which the model of this one begins."""
+    while config.init_from is not None:
         before = [one.config for one in story.stages if isinstance(one.config, LMTrainingConfig)]
-        earlier = [one for one in before if one.out == sizes.init_from]
+        earlier = [one for one in before if one.out == config.init_from]
         if not earlier:
-            raise ValueError(f"goes on from {sizes.init_from}, whose sizes are not known here")
-        sizes = earlier[0]
-    codebook_size = _write_tokens(config, folder / "tokens")
-    model = {**sizes.model, "codebook_size": codebook_size}
-    return dataclasses.replace(
-        config,
-        data=[str(folder / "tokens")],
-        validation_data=[],
-        init_from=None,
-        preset=sizes.preset,
-        model=model if sizes.backbone is None else sizes.model,
-        backbone=sizes.backbone,
-        samples=0,
-        codec=None,
-        voices=0.0,
-    )
+            raise ValueError(f"goes on from {config.init_from}, whose sizes are not known here")
+        config = earlier[0]
+    return config
 
 
-def _write_tokens(config: LMTrainingConfig, folder: Path) -> int:
+def _train_base(config: LMTrainingConfig, folder: Path) -> None:
+    write_json(folder / "base.json", config.to_dict())
+    words = [sys.executable, "-m", "almtok", "train", "lm", "--config", str(folder / "base.json")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ValueError(f"no model to adapt: {done.stderr.strip().splitlines()[-1:]}")
+
+
+def _write_tokens(config: LMTrainingConfig, folder: Path, known: AudioLMConfig | None) -> Path:
     """Random codes of one to eight seconds, in every domain that the tasks may ask for."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     longest = min(8.0, config.max_seconds or 8.0)
+    count, size = (3, _CODES) if known is None else (known.num_codebooks, known.codebook_size)
     rows = []
     for number in range(600):
         frames = int(12.5 * rng.uniform(min(1.0, longest / 2), longest))
@@ -176,14 +200,15 @@ def _write_tokens(config: LMTrainingConfig, folder: Path) -> int:
         domain = ("speech", "sound", "music")[number % 3]
         entry = Entry(id=str(number), path="", domain=domain, text=" ".join(words))
         one = Recording(entry, "train")
-        codes = rng.integers(2048, size=(3, frames)).astype(np.uint16)
+        codes = rng.integers(size, size=(count, frames)).astype(np.uint16)
         rows.append(Encoded(number, one, frames * 1920, codes))
     info = ShardInfo(
-        plan="probe", number=0, first=0, last=len(rows), fingerprint="probe", sample_rate=24_000,
-        num_codebooks=3, codebook_size=2048, loudness_dbfs=None,
+        plan="probe", number=0, first=0, last=len(rows), sample_rate=24_000,
+        fingerprint=(known and known.codec_fingerprint) or "probe",
+        num_codebooks=count, codebook_size=size, loudness_dbfs=known and known.loudness_dbfs,
     )  # fmt: skip
     write_shard(folder, info, rows, 6)
-    return 2048
+    return folder
 
 
 def _run(stage: Stage, folder: Path, out: Path, seconds: float) -> tuple[float, str]:

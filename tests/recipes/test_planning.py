@@ -1,8 +1,11 @@
 """`almtok run RECIPE --plan`: the probe is the training itself, scaled to its steps."""
 
+import dataclasses
+
 import pytest
 
 from almtok.__main__ import main
+from almtok.codec.checkpoints import DEFAULT
 from almtok.recipes import cli
 from almtok.recipes.planning import StageCost, plan, plan_table
 
@@ -36,6 +39,21 @@ def test_every_training_is_measured_without_its_data(recipe, stages, tmp_path):
         assert 0 < cost.seconds_per_step < 60
         assert cost.hours == pytest.approx(cost.steps * cost.seconds_per_step / 3600)
         assert cost.memory_mb > 100 and cost.parameters > 0.01 and cost.checkpoint_mb > 0.01
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("made", [False, True])
+def test_an_adapter_is_measured_on_a_model_that_is_there_or_on_one_of_its_sizes(made, tmp_path):
+    words = ["--out", str(tmp_path / "out"), "--adapter.batch-positions", "256"]
+    _, story = cli.parse("mini", words)
+    (stage,) = story.between("adapter", "adapter")
+    if made:  # as it is in the recipe of a voice: the model that comes with almtok
+        config = dataclasses.replace(stage.config, init_from=str(DEFAULT))
+        stage = dataclasses.replace(stage, config=config)
+    cost = plan(story, [stage], seconds=1.0)["adapter"]
+    assert isinstance(cost, StageCost), cost
+    assert cost.steps == stage.config.steps and 0 < cost.seconds_per_step < 60
     assert not (tmp_path / "out").exists()
 
 
