@@ -9,6 +9,7 @@ Letters: `D` width.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,11 +20,15 @@ from torch import Tensor, nn
 
 from ..codec.derived import Derived
 from ..codec.linear import Linear
-from .joined import join, part
+from .joined import join, separate
 from .model import AudioLM
 
 # Norms that compute `weight * x / rms(x)`, by the name of their class; some have `weight + 1`.
 _NORMS = {"LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm", "SmolLM3RMSNorm"}
+
+# Models whose parts are exchanged: how many are at work with it, and what undoes it.
+_at_work: dict[AudioLM, tuple[int, Callable[[], None]]] = {}
+_lock = threading.Lock()
 
 
 class RowNorm(nn.Module):
@@ -57,7 +62,26 @@ def evaluating(lm: AudioLM) -> Iterator[None]:
 
 
 def evaluation(lm: AudioLM) -> Callable[[], None]:
-    """Switch to evaluation mode and to the faster parts; returns what switches back."""
+    """Switch to evaluation mode and to the faster parts; returns what switches back.
+
+    Several may be at work with one model, as streams are: the last one switches back.
+    """
+    with _lock:
+        users, undo = _at_work.get(lm) or (0, _exchange(lm))
+        _at_work[lm] = (users + 1, undo)
+
+    def restore() -> None:
+        with _lock:
+            users, undo = _at_work.pop(lm)
+            if users > 1:
+                _at_work[lm] = (users - 1, undo)
+            else:
+                undo()
+
+    return restore
+
+
+def _exchange(lm: AudioLM) -> Callable[[], None]:
     training = [module for module in lm.modules() if module.training]
     kinds = [(module, type(module)) for module in lm.modules()]
     joined = join(lm)
@@ -65,14 +89,14 @@ def evaluation(lm: AudioLM) -> Callable[[], None]:
         module.__class__ = _faster(type(module))
     lm.eval()
 
-    def restore() -> None:
-        part(joined)
+    def undo() -> None:
+        separate(joined)
         for module, kind in kinds:
             module.__class__ = kind
         for module in training:
             module.training = True
 
-    return restore
+    return undo
 
 
 def _faster(kind: type[nn.Module]) -> type[nn.Module]:

@@ -83,7 +83,7 @@ def _candidates(model: nn.Module) -> Iterator[tuple[nn.Module, tuple[str, ...]]]
 
 
 def join(model: nn.Module) -> list[nn.Linear]:
-    """Let maps be computed as one until :func:`part`; returns those that are changed."""
+    """Let maps be computed as one until :func:`separate`; returns those that are changed."""
     changed = []
     for module, names in list(groups(model)):
         maps: tuple[nn.Linear, ...] = tuple(getattr(module, name) for name in names)
@@ -97,7 +97,7 @@ def join(model: nn.Module) -> list[nn.Linear]:
     return changed
 
 
-def part(maps: Sequence[nn.Linear]) -> None:
+def separate(maps: Sequence[nn.Linear]) -> None:
     """Undo what :func:`join` did to these maps; the caller gives them their class back."""
     for one in maps:
         del one.__dict__["together"]

@@ -150,7 +150,12 @@ def _lm_probe(config: LMTrainingConfig, story: Story, folder: Path) -> LMTrainin
     if base is not None and Path(base).exists():
         known = AudioLMConfig.from_pretrained(model_folder(base))
     tokens = _write_tokens(config, folder / "tokens", known)
-    probe = {"data": [str(tokens)], "validation_data": [], "samples": 0, "voices": 0.0}
+    probe: dict[str, Any] = {
+        "data": [str(tokens)],
+        "validation_data": [],
+        "samples": 0,
+        "voices": 0.0,
+    }
     if known is not None or base is None:
         model = config.model
         if known is None and config.backbone is None:
@@ -158,7 +163,7 @@ def _lm_probe(config: LMTrainingConfig, story: Story, folder: Path) -> LMTrainin
         return dataclasses.replace(config, **probe, model=model, codec=None)
     sizes = _first(config, story)
     model = sizes.model if sizes.backbone else {**sizes.model, "codebook_size": _CODES}
-    begin = {"preset": sizes.preset, "model": model, "backbone": sizes.backbone}
+    begin: dict[str, Any] = {"preset": sizes.preset, "model": model, "backbone": sizes.backbone}
     if not config.lora_rank:
         return dataclasses.replace(config, **probe, **begin, init_from=None, codec=None)
     # LoRA needs something to adapt: one step of what comes before it.

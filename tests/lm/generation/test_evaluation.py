@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from almtok.lm.evaluation import RowNorm, evaluating
+from almtok.lm.evaluation import RowNorm, evaluating, evaluation
 from almtok.lm.int8 import Int8Linear, quantize
-from almtok.lm.joined import JoinedLinear, groups, join, part
+from almtok.lm.joined import JoinedLinear, groups, join, separate
 from almtok.lm.lora import LoraSettings, add_lora
 from almtok.lm.sampling import GREEDY
 
@@ -50,7 +50,7 @@ def test_joined_maps_are_the_maps(bias, shape):
     assert_close([one.v_proj(2 * x)], [one.v_proj(x + x)])
     one.k_proj.weight.mul_(2.0)  # a weight that changes is seen
     two = copy.deepcopy(one)
-    part(joined)
+    separate(joined)
     for map_ in joined:
         map_.__class__ = nn.Linear
     assert_close(one(x), two(x))
@@ -103,6 +103,17 @@ def test_afterwards_everything_is_as_before():
                        for kind in inside)  # fmt: skip
         torch.testing.assert_close(lm(x).text_logits, before, atol=1e-5, rtol=1e-5)
     assert [type(m) for m in lm.modules()] == kinds and all(m.training for m in lm.modules())
+
+
+def test_the_last_of_several_at_work_switches_back():
+    lm = toy_lm().train()
+    kinds = [type(m) for m in lm.modules()]
+    first, second = evaluation(lm), evaluation(lm)
+    first()  # began first, and ends first
+    assert {JoinedLinear, RowNorm} <= {type(m) for m in lm.modules()} and not lm.training
+    lm(torch.randint(0, 5, (1, 4, 4)))
+    second()
+    assert [type(m) for m in lm.modules()] == kinds and lm.training
 
 
 @torch.no_grad()
