@@ -10,7 +10,7 @@ DESCRIPTION = """\
 Train a tiny codec and a small language model in minutes of CPU, and look at what they do.
 
 Makes a corpus of speech, sounds and tunes, builds the semantic prior, trains both stages of a codec
-and reconstructs clips that it has not seen. Then teaches a language model 93 words of two voices,
+and reconstructs clips that it has not seen. Then teaches a language model 93 words of one voice,
 16 kinds of sound and eight instruments, on the codes of the codec that comes with almtok: it
 speaks, transcribes, makes sounds and music, describes them, and learns one more voice by LoRA.
 OUT/report.html has players and all scores. Stopped at any moment, the same command goes on. It is

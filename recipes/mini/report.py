@@ -64,7 +64,7 @@ almtok. The clips below are of the test split: no sentence of it was in training
 was.</p>"""
 
 _LIMITS = """<ul>
-<li>It knows 93 English words, two synthetic voices, 16 kinds of sound and eight instruments. Other
+<li>It knows 93 English words, one synthetic voice, 16 kinds of sound and eight instruments. Other
 words come out as some of these.</li>
 <li>It speaks with the voice of the codec at 412 bit/s: a vocoder's sound.</li>
 <li>Its own ASR has learned from the same voices as its TTS, so that each is kind to the other; the

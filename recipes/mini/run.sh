@@ -23,7 +23,7 @@ almtok run mini --out "$OUT" --from stage2 --to codec
 # 5. Held-out clips, there and back, beside the codec that comes with almtok.
 almtok run mini --out "$OUT" --from there-and-back --to there-and-back
 
-# 6. Lessons for a language model: words, then sentences, of two voices; sounds; tunes. All to codes, by the
+# 6. Lessons for a language model: words, then sentences, of one voice; sounds; tunes. All to codes, by the
 #    codec that comes with almtok.
 almtok run mini --out "$OUT" --from lessons --to held-out
 
