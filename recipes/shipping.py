@@ -11,13 +11,15 @@ people; they stay.
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from almtok.codec.files import replaced_folder
+from almtok.codec.files import replaced_folder, write_json
 from almtok.codec.model import ALMTokenizer
+from almtok.lm.processor_files import NAME
 from almtok.tasks import Bundle
 
 SUMS = ".codebook.total"  # of training; entries and counts say them again
@@ -53,7 +55,16 @@ def ship(out: Path, *, codec: Path | None = None, lm: Path | None = None) -> int
         with replaced_folder(out / "lm") as place:
             bundle.lm.save_pretrained(place)
             bundle.processor.save_pretrained(place, include_codec=False)
+            _forget_places(place / NAME)
     return sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+
+
+def _forget_places(file: Path) -> None:
+    """Nobody else has the folders of this training; the codec lies beside the model."""
+    said = json.loads(file.read_text(encoding="utf-8"))
+    said["codec"] = None
+    said["lm"].pop("_name_or_path", None)
+    write_json(file, said)
 
 
 def main(given: Sequence[str] | None = None) -> None:

@@ -1,6 +1,7 @@
 """The language model in checkpoints/: it is the one of its card, and says and hears what it did."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,13 @@ def test_it_is_the_model_of_its_card(bundle, card):
     assert bundle.lm.config.codec_fingerprint == bundle.codec.fingerprint
 
 
+def test_no_file_names_a_folder_of_the_machine_that_made_it():
+    files = [*shipped().rglob("*config.json"), shipped() / "card.json"]
+    assert len(files) > 3
+    for file in files:
+        assert not re.search(r'_name_or_path|"codec": *"|"/|/tmp|/home', file.read_text()), file
+
+
 def test_the_folder_fits_into_git(bundle, card):
     size = sum(file.stat().st_size for file in shipped().rglob("*") if file.is_file())
     assert size <= 40e6
@@ -57,7 +65,7 @@ def test_its_own_words_are_as_likely_as_they_were(bundle, card, said):
 
 
 def test_it_speaks_and_hears_itself(bundle, card, said):
-    speech = Speaker(bundle).speak(card["text_of_the_test"], seed=6)
+    speech = Speaker(bundle).speak(card["text_of_the_test"], seed=0)
     assert speech.finish == "end" and 0.5 < speech.duration < 6
     assert Transcriber(bundle).transcribe(said).text == card["transcript_of_the_test"]
     assert torch.isfinite(bundle.decode(said)).all()
