@@ -209,7 +209,7 @@ def _language_stages(o: Options) -> list[Stage]:
                 *("evaluate", "lm", "--checkpoint", str(out / "lm")),
                 *("--data", f"{out / 'lessons' / 'manifest.jsonl'}:test"),
                 *("--grammar", str(out / "lessons" / "grammar.jsgf")),
-                *("--limit", "40", "--keep-audio", "40"),
+                *("--limit", "27", "--keep-audio", "27"),
                 *("--out", str(out / "scores")),
             ),
         ),
