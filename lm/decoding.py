@@ -124,7 +124,7 @@ class Decoding:
         self._ready_mask = isinstance(self._cache, RowCache) and attention == "sdpa"
         # Behind a mask transformers takes the query heads that share keys for so many queries: on a
         # CPU an eighth of the time of PyTorch's own way for one row and shared keys.
-        self._masked = self._ready_mask and shares_keys(config)
+        self._masked = self._ready_mask and mask.device.type == "cpu" and shares_keys(config)
         self._place: Tensor | None = None  # of the next row in a cache of one shape, [1]
         self._advance = _compiled(self.lm) if self.compiled else self.lm.advance
 

@@ -115,7 +115,7 @@ def guide(given: Tensor, free: Tensor, scale: float) -> Tensor:
     Away from what the model says without condition, `free`, towards what it says with it, `given`.
     An id that is `_PLAUSIBLE` times less likely than the likeliest of `given` comes last whatever
     the guidance says of it (the constraint of contrastive decoding, Li et al. 2022): without it,
-    strong guidance walks past the end of every tenth utterance.
+    strong guidance walks past the end of every sixth utterance.
     """
     logits = free + scale * (given - free)
     # Not -inf: where the likeliest may not be taken, as an end that is too early, the order of
