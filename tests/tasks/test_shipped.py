@@ -44,7 +44,9 @@ def test_no_file_names_a_folder_of_the_machine_that_made_it():
     files = [*shipped().rglob("*config.json"), shipped() / "card.json"]
     assert len(files) > 3
     for file in files:
-        assert not re.search(r'_name_or_path": *"[^"]|"codec": *"|"/|/tmp|/home', file.read_text()), file
+        assert not re.search(
+            r'_name_or_path": *"[^"]|"codec": *"|"/|/tmp|/home', file.read_text()
+        ), file
 
 
 def test_the_folder_fits_into_git(bundle, card):
