@@ -18,9 +18,9 @@ from torch import Tensor
 
 from .cache import RowCache, attends_fully, new_cache, shares_keys
 from .generation import GeneratedRow
-from .int8 import is_quantized
 from .model import AudioLM
 from .prompts import Prompt, pad_left
+from .quantized import can_compile
 from .vocabulary import Vocabulary
 from .writer import Job, Target, Writer
 
@@ -112,8 +112,10 @@ class Decoding:
                 f"compile=True needs a backbone whose layers see all rows, through 'sdpa'; this "
                 f"one attends by {attention!r}"
             )
-        if self.compiled and is_quantized(self.lm):
-            raise ValueError("compile=True and int8 weights do not go together: leave one out")
+        if self.compiled and not can_compile(self.lm):
+            raise ValueError(
+                "compile=True and int8 weights do not go together: take int4, or leave one out"
+            )
         kind = kind if attends_fully(config) or kind not in ("static", "dynamic") else "dynamic"
         self._cache = new_cache(config, kind, length, whole=self.compiled)
         # Where a later row may look: at its prompt, and at all that was written since.
@@ -149,6 +151,8 @@ class Decoding:
         for group in self._groups:
             grid = group.writer.step(hidden if group.all else hidden[group.index])
             streams = slice(0, 1) if group.writer.target.kind == "text" else slice(1, None)
+            if self.compiled:  # texts that have ended stay in the batch, and write nothing
+                grid = grid.where(grid >= 0, self._empty[streams])
             both = grid.repeat(2, 1) if self._guided else grid
             if group.all:
                 rows[:, streams] = both

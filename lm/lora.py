@@ -25,9 +25,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..codec.train.checkpoint import CheckpointError
-from .int8 import is_quantized
 from .layouts import unknown
 from .model import AudioLM
+from .quantized import is_quantized
 
 WEIGHTS, CARD = "adapter.safetensors", "adapter.json"
 _MODULES = ("embedding", "heads")  # of the model, that an adapter may have of its own
@@ -83,7 +83,7 @@ def add_lora(lm: AudioLM, settings: LoraSettings | None = None, name: str = "def
         ValueError: the name is taken, or a target is no linear layer of the backbone.
     """
     settings = settings or LoraSettings()
-    _refuse_int8(lm)
+    _refuse_quantized(lm)
     adapters = _adapters(lm)
     if name in adapters.by_name or not name.isidentifier():
         raise ValueError(
@@ -187,7 +187,7 @@ def load_adapter(lm: AudioLM, folder: str | os.PathLike[str], name: str = "defau
             break
     else:
         raise CheckpointError(f"{folder} holds no adapter: {CARD} is missing")
-    _refuse_int8(lm)
+    _refuse_quantized(lm)
     card = json.loads((place / CARD).read_text(encoding="utf-8"))
     if card.get("format") != 1:
         raise CheckpointError(f"{place} has adapter format {card.get('format')}, this reads 1")
@@ -222,7 +222,7 @@ def merge_adapter(lm: AudioLM, name: str | None = None) -> AudioLM:
     Raises:
         ValueError: the model has weights of 8 bits.
     """
-    _refuse_int8(lm)
+    _refuse_quantized(lm)
     adapters = _adapters(lm)
     use_adapter(lm, adapters.active if name is None else name)
     active = adapters.active
@@ -270,10 +270,11 @@ def spare_modules(lm: AudioLM) -> list[nn.Module]:
     return [module for modules in sets for module in modules.values()]
 
 
-def _refuse_int8(lm: AudioLM) -> None:
+def _refuse_quantized(lm: AudioLM) -> None:
     if is_quantized(lm):
         raise ValueError(
-            "this model has int8 weights: put adapters on, or merge them, before it is quantized"
+            "this model has weights of few bits: put adapters on, or merge them, before it is "
+            "quantized"
         )
 
 

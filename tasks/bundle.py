@@ -22,11 +22,11 @@ import torch.nn.functional as F
 from ..codec.tokens import AudioTokens
 from ..lm.composer import Reading, naming
 from ..lm.generation import GeneratedRow
-from ..lm.int8 import quantize
 from ..lm.lora import spare_modules
 from ..lm.model import AudioLM
 from ..lm.patterns import layout
 from ..lm.processor import AudioLMProcessor
+from ..lm.quantized import KINDS, quantize
 from ..lm.sampling import SamplingConfig
 from ..lm.sequences import IGNORED, collate
 from ..lm.sequences import Sequence as Rows
@@ -39,6 +39,9 @@ from .controls import DEFAULT, Controls
 # and `begin_text` what is said in it: the model goes on as if it had said that itself.
 Fields = Mapping[str, Any]
 BEGIN, BEGIN_TEXT = "begin", "begin_text"
+
+# What lies between maps whose weights have few bits.
+_BETWEEN = {"int8": "float32", "int4": "bfloat16"}
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,8 @@ class Bundle:
                 model itself.
             adapter: folder of an adapter of this model.
             device: "cpu", "cuda", "mps".
-            dtype: of the language model's weights: "float32", "bfloat16", "float16", or "int8",
-                which is fastest on a CPU; then no adapter can be put on later.
+            dtype: of the language model's weights: "float32", "bfloat16", "float16", or "int8"
+                or "int4", which are fastest on a CPU; then no adapter can be put on later.
 
         Raises:
             ValueError: if there is no checkpoint, with what was looked for.
@@ -91,14 +94,14 @@ class Bundle:
         codecs = [root / name for name in ("codec", "codec/model")]
         codec = next((one for one in codecs if (one / "config.json").is_file()), None)
         processor = AudioLMProcessor.from_pretrained(place, codec)
-        floats = torch.float32 if dtype == "int8" else getattr(torch, dtype)
+        floats = getattr(torch, _BETWEEN.get(dtype, dtype))
         lm = AudioLM.from_pretrained(place, dtype=floats).eval().to(device)
         processor.audio_tokenizer.to(device)
         bundle = cls(lm, processor)
         if adapter is not None:
             bundle.load_adapter(adapter)
-        if dtype == "int8":
-            quantize(lm, *spare_modules(lm))
+        if dtype in KINDS:
+            quantize(lm, *spare_modules(lm), kind=dtype)
         return bundle
 
     def load_adapter(self, folder: str | os.PathLike[str], name: str = "default") -> None:

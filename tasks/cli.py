@@ -223,8 +223,8 @@ def _parser(
     parser.add_argument(
         "--dtype",
         default="float32",
-        choices=("float32", "bfloat16", "float16", "int8"),
-        help="of the LM's weights; int8 is the fastest on a CPU",
+        choices=("float32", "bfloat16", "float16", "int8", "int4"),
+        help="of the LM's weights; int4 is the fastest on a CPU, int8 the next",
     )
     parser.set_defaults(run=run, command=name)
     return parser

@@ -105,6 +105,7 @@ def _kernels(cell: dict[str, Any]) -> dict[str, Any]:
     from torch import nn
 
     from almtok.codec.linear import Linear, unpacked
+    from almtok.lm.int4 import Int4Linear
     from almtok.lm.int8 import Int8Linear
 
     shape = BACKBONES[cell["size"]]
@@ -116,11 +117,12 @@ def _kernels(cell: dict[str, Any]) -> dict[str, Any]:
         "float32": (lambda: Linear(wide, out, bias=False), torch.float32),
         "bfloat16": (lambda: Linear(wide, out, bias=False, dtype=half), half),
         "int8": (lambda: Int8Linear(nn.Linear(wide, out, bias=False)), torch.float32),
+        "int4": (lambda: Int4Linear(nn.Linear(wide, out, bias=False)), half),
     }
     for name, (make, dtype) in makers.items():
         x = torch.randn(cell["batch"], 1, wide, dtype=dtype)
         maps = [make() for _ in range(count)]
-        width = {"float32": 4, "bfloat16": 2, "int8": 1}[name]
+        width = {"float32": 4, "bfloat16": 2, "int8": 1, "int4": Int4Linear.bits / 8}[name]
         size = width * wide * out * count
         for packed in (True, False) if width > 1 else (True,):
             with contextlib.nullcontext() if packed else unpacked():

@@ -16,7 +16,7 @@ from torch import nn
 
 import almtok  # noqa: F401  (installs the torchaudio guard before transformers is loaded)
 from almtok.lm.cache import CACHE_ARGUMENT
-from almtok.lm.int8 import Int8Linear, quantize
+from almtok.lm.quantized import KINDS, QuantizedLinear, QuantizedPart, quantize
 
 from .systems import BACKBONES, SYSTEMS, TOY_HEADS
 
@@ -67,7 +67,7 @@ def num_bytes(model: nn.Module) -> int:
     """Bytes of the weights that a call of all of a model reads; of tables only rows are read."""
     count = 0
     for module in model.modules():
-        if isinstance(module, Int8Linear):
+        if isinstance(module, QuantizedLinear | QuantizedPart):
             count += module.num_bytes
         elif not isinstance(module, nn.Embedding):
             count += sum(p.numel() * p.element_size() for p in module.parameters(recurse=False))
@@ -94,8 +94,9 @@ def our_model(
     config = AudioLMConfig(backbone=dict(BACKBONES[size]), **fields)
     lm = _build(lambda: AudioLM(config), dtype)
     parameters = sum(p.numel() for p in lm.parameters())
-    if option == "int8":
-        quantize(lm)
+    kind = option.split()[0]  # "int4 compile" is both
+    if kind in KINDS:
+        quantize(lm, kind=kind)
     # A row of the flattened layout is one code, so it takes one head.
     shares = config.num_codebooks if config.pattern == "flat" else 1
     run = _Generation(lm, option, batch, prompt, frames)
@@ -138,7 +139,7 @@ class _Generation:
             max_frames=self.frames,
             guards=None,
             cache="dynamic" if self.option == "dynamic cache" else "static",
-            compile=self.option == "compile",
+            compile=self.option.endswith("compile"),
         )
         for writer in {id(w): w for w, _ in self.decoding.rows.values()}.values():
             writer.step = self._timed(writer.step)
@@ -268,7 +269,9 @@ def build(cell: dict[str, Any]) -> Model:
     if cell["system"] not in SYSTEMS:
         raise ValueError(f"system must be one of {', '.join(SYSTEMS)}, got {cell['system']!r}")
     common = {
-        "dtype": getattr(torch, "float32" if cell["dtype"] == "int8" else cell["dtype"]),
+        "dtype": getattr(
+            torch, {"int8": "float32", "int4": "bfloat16"}.get(cell["dtype"], cell["dtype"])
+        ),
         "batch": cell["batch"],
         "prompt": cell["prompt"],
         "frames": cell["frames"],

@@ -63,7 +63,7 @@ def too_big(cell: Cell, memory_gib: float) -> str | None:
     if cell["kind"] != "lm" or (cell["system"] != "csm" and cell["size"] == "toy"):
         return None
     millions = {"csm": 1632.0, "musicgen": 420.0}.get(cell["system"], 550.0)
-    size = 2 if cell["dtype"] == "bfloat16" else 4  # int8 is made of float32
+    size = 2 if cell["dtype"] in ("bfloat16", "int4") else 4  # int8 is made of float32
     # Packed weights stand beside the plain ones; the interpreter and activations come on top.
     copies = 1.0 if cell["system"] in ("csm", "musicgen") else 2.0
     need = 1.5 + copies * size * millions * 1e6 / 2**30
@@ -76,7 +76,7 @@ def _lm(
     return _common(config, "lm") | {
         "system": system,
         "size": config.size,
-        "dtype": "int8" if option == "int8" else dtype,
+        "dtype": kind if (kind := option.split()[0]) in ("int8", "int4") else dtype,
         "batch": batch,
         "option": option,
         "prompt": config.prompt,

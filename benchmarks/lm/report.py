@@ -9,7 +9,7 @@ from .plan import Cell
 from .systems import SYSTEMS
 from .targets import CODEC, FAST, Rows, check_targets
 
-_SHORT = {"bfloat16": "bf16", "float32": "fp32", "int8": "int8"}
+_SHORT = {"bfloat16": "bf16", "float32": "fp32", "int8": "int8", "int4": "int4"}
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -89,7 +89,7 @@ def _options(rows: Rows) -> str:
                 "" if share is None else f"{100 * share:.0f}",
                 f"{row['mb_peak']}",
             ])  # fmt: skip
-    head = ["depth, bf16 or int8", "ms per step", "language model", "with codec", "gain",
+    head = ["depth, bf16, int8 or int4", "ms per step", "language model", "with codec", "gain",
             "% of bandwidth", "peak MB"]  # fmt: skip
     return _table(head, out)
 

@@ -79,4 +79,4 @@ SYSTEMS = {
     "csm": System(about="CSM-1B, 12.5 Hz x 32, depth decoder", steps_per_second=12.5),
 }
 # Ways to run our model; "packed" is what `generate` does by itself.
-OPTIONS = ("packed", "plain", "dynamic cache", "int8", "compile")
+OPTIONS = ("packed", "plain", "dynamic cache", "int8", "int4", "compile", "int4 compile")

@@ -17,6 +17,7 @@ _SCALES = {
 _KEYS = ("C", "D", "E", "F", "G", "A")
 _SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9}
 _TEMPOS = {"slow": 80.0, "medium": 112.0, "fast": 152.0}  # beats per minute
+_PLAIN = ("slow", "fast")  # that nobody confuses
 # Lengths in beats of one bar of four.
 _RHYTHMS = {
     "steady": (1, 1, 1, 1),
@@ -26,13 +27,24 @@ _RHYTHMS = {
 }
 
 
-def make_tune(rng: np.random.Generator, sample_rate: int) -> tuple[str, Floats]:
-    """One tune of two to four bars: its caption and its samples [S], of any loudness."""
+def make_tune(
+    rng: np.random.Generator, sample_rate: int, *, plain: bool = False
+) -> tuple[str, Floats]:
+    """One tune of one to four bars: its caption and its samples [S], of any loudness.
+
+    Args:
+        rng: Its draws.
+        sample_rate: In Hz.
+        plain: Half as long, and a caption of what is heard at once: tempo, instrument, what is
+            beneath. Scale, key and rhythm vary as ever and are not named.
+    """
     instrument = _choose(rng, INSTRUMENTS)
     scale, key = _choose(rng, _SCALES), _choose(rng, _KEYS)
-    tempo, rhythm = _choose(rng, _TEMPOS), _choose(rng, _RHYTHMS)
-    below = _choose(rng, ("alone", "with chords", "with drums", "with bass and drums"))
-    bars = 2 if tempo == "slow" else 3 if tempo == "medium" else 4
+    tempo, rhythm = _choose(rng, _PLAIN if plain else _TEMPOS), _choose(rng, _RHYTHMS)
+    below = _choose(
+        rng, ("alone", "with chords", "with drums", "with bass and drums")[: 3 if plain else 4]
+    )
+    bars = {"slow": 2, "medium": 3, "fast": 4}[tempo] // (2 if plain else 1)
     beat = 60.0 / (_TEMPOS[tempo] * rng.uniform(0.97, 1.03))
     wav = np.zeros(round((4 * bars * beat + 0.6) * sample_rate))
     root = 60 + _SEMITONES[key]
@@ -46,6 +58,8 @@ def make_tune(rng: np.random.Generator, sample_rate: int) -> tuple[str, Floats]:
             note = _plucked(_hertz(root - 24 + (0, 7)[bar % 2]), 2 * beat, rng, sample_rate)
             place(wav, note, 2 * bar * beat, sample_rate, 0.8)
     played = "" if below == "alone" else f" {below}"
+    if plain:
+        return f"a {tempo} {instrument} tune{played}", wav
     return f"a {tempo} {rhythm} {instrument} tune in {key} {scale}{played}", wav
 
 

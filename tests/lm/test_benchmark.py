@@ -119,7 +119,7 @@ def test_one_real_cell_of_each_kind():
     for option in ("plain", "dynamic cache"):
         assert cell.run(model | {"system": "depth", "option": option})["rtf"] > 0
     kernels = cell.run(common | {"kind": "kernels", "batch": 1})["kernels"]
-    assert set(kernels) >= {"float32", "bfloat16", "int8"}
+    assert set(kernels) >= {"float32", "bfloat16", "int8", "int4"}
     assert cell.run(common | {"kind": "codec", "system": "tiny", "batch": 1, "seconds": 0.5})["rtf"]
 
 

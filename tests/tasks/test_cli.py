@@ -43,8 +43,9 @@ def test_text_to_file_to_text(almtok, tmp_path):
 
 
 def test_weights_of_8_bits_say_the_same(almtok, tmp_path):
-    almtok("tts", FIRST, "--out", tmp_path / "a.wav", "--dtype", "int8", *EXACT)
-    assert almtok("asr", tmp_path / "a.wav", "--dtype", "int8").out == FIRST + "\n"
+    for kind in ("int8", "int4"):
+        almtok("tts", FIRST, "--out", tmp_path / f"{kind}.wav", "--dtype", kind, *EXACT)
+        assert almtok("asr", tmp_path / f"{kind}.wav", "--dtype", kind).out == FIRST + "\n"
 
 
 @pytest.mark.parametrize("suffix", ["flac", "ogg"])

@@ -6,11 +6,12 @@ from transformers import DynamicCache
 
 import almtok.lm.cache as cache_module
 from almtok.lm.cache import RowCache, attends_fully, new_cache
-from almtok.lm.sampling import SamplingConfig
+from almtok.lm.quantized import quantize
+from almtok.lm.sampling import GREEDY, SamplingConfig
 
 from ..toy import EOS, toy_config, toy_lm
-from .conftest import EXAMPLES
-from .test_generate import LOOSE, same
+from .conftest import EXAMPLES, learn
+from .test_generate import LOOSE, assert_learned, same
 
 
 def test_it_holds_what_the_dynamic_one_holds(monkeypatch):
@@ -101,3 +102,11 @@ def test_a_compiled_step_gives_the_same(depth):
     plain = depth.lm.generate(**depth.prompts(), **options)
     fast = depth.lm.generate(**depth.prompts(), **options, compile=True)
     assert all(same(a, b) for a, b in zip(plain, fast, strict=True))
+
+
+@pytest.mark.slow
+def test_a_compiled_step_of_4_bits_knows_what_was_learned():
+    learned = learn("depth")
+    quantize(learned.lm, kind="int4")
+    rows = learned.lm.generate(**learned.prompts(), eos_id=EOS, audio_sampling=GREEDY, compile=True)
+    assert_learned(rows)

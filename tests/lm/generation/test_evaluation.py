@@ -8,9 +8,10 @@ from torch import nn
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from almtok.lm.evaluation import RowNorm, evaluating, evaluation
-from almtok.lm.int8 import Int8Linear, quantize
+from almtok.lm.int8 import Int8Linear
 from almtok.lm.joined import JoinedLinear, groups, join, separate
 from almtok.lm.lora import LoraSettings, add_lora
+from almtok.lm.quantized import quantize
 from almtok.lm.sampling import GREEDY
 
 from ..toy import EOS, toy_config, toy_lm
