@@ -13,7 +13,8 @@ class ASR(Task):
     """`audio -> text`."""
 
     name = "asr"
-    domains = ("speech",)
+    # What is to be understood and not imitated: calls, crowds, what the model itself said.
+    domains = ("speech", "listening")
 
     def score(self, outputs: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
         """WER and CER of the transcripts."""

@@ -84,6 +84,7 @@ def _add_options(parser: argparse.ArgumentParser, defaults: TokenizeConfig) -> N
         ("min_seconds", float, "skip what is shorter"),
         ("max_seconds", float, "skip what is longer"),
         ("silence_dbfs", float, "skip what is never louder"),
+        ("passes", int, "times through the codec: with 2, codes of what the codes sound like"),
         ("valid_share", float, "of the recordings without a split, for validation"),
         ("rows_per_shard", int, "recordings per shard: what a killed run repeats at most"),
         ("batch_seconds", float, "seconds of audio that are encoded at once, 20 or on a GPU 240"),

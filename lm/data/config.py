@@ -24,6 +24,12 @@ class TokenizeConfig:
     Corpora recorded at different levels (-30 and -23 dBFS are both common) teach a language model
     that level belongs to the speaker; with None the codes are exactly those of ``codec.tokenize``.
     """
+    passes: int = 1
+    """Times through the codec; 2 gives the codes of what the codes sound like.
+
+    Speech that a model made is heard so, by whoever listens to the sound of it. For transcription
+    only: source ``listening=FOLDER``.
+    """
     valid_share: float = 0.0
     """Share of the recordings without a split that become ``valid``; the others become ``train``.
 
@@ -55,7 +61,7 @@ class TokenizeConfig:
                 f"min_seconds {self.min_seconds} must be >= 0 and less than max_seconds"
                 f" {self.max_seconds}"
             )
-        for name in ("rows_per_shard", "batch_seconds", "buffer_seconds", "threads"):
+        for name in ("rows_per_shard", "batch_seconds", "buffer_seconds", "threads", "passes"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} must be positive, got {value}")

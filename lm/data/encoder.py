@@ -28,7 +28,12 @@ class Encoded:
 
 
 def encode_clips(
-    codec: ALMTokenizer, clips: Sequence[Clip], *, frames_per_query: int, batch_samples: int
+    codec: ALMTokenizer,
+    clips: Sequence[Clip],
+    *,
+    frames_per_query: int,
+    batch_samples: int,
+    passes: int = 1,
 ) -> Iterator[list[Encoded]]:
     """Yield the clips of each batch as codes; the order is that of their lengths.
 
@@ -37,9 +42,10 @@ def encode_clips(
         clips: Any number.
         frames_per_query: Rate, see the codec.
         batch_samples: Most samples of a batch, padding counted; one clip may have more.
+        passes: Times through the codec; from the second on, of what the codes before sound like.
     """
     for batch in _batches(clips, batch_samples):
-        yield _encode(codec, batch, frames_per_query)
+        yield _encode(codec, batch, frames_per_query, passes)
 
 
 def _batches(clips: Sequence[Clip], batch_samples: int) -> Iterator[list[Clip]]:
@@ -55,7 +61,9 @@ def _batches(clips: Sequence[Clip], batch_samples: int) -> Iterator[list[Clip]]:
         yield batch
 
 
-def _encode(codec: ALMTokenizer, batch: list[Clip], frames_per_query: int) -> list[Encoded]:
+def _encode(
+    codec: ALMTokenizer, batch: list[Clip], frames_per_query: int, passes: int
+) -> list[Encoded]:
     """Encode one batch; on a device whose memory does not suffice, in two halves."""
     lengths = torch.tensor([len(clip.wav) for clip in batch])
     wav = torch.zeros(len(batch), 1, int(lengths.max()))
@@ -63,15 +71,21 @@ def _encode(codec: ALMTokenizer, batch: list[Clip], frames_per_query: int) -> li
         row[0, : len(clip.wav)] = torch.from_numpy(clip.wav)
     mask = torch.arange(wav.shape[-1]) < lengths[:, None]  # [B, S]
     try:
-        out = codec.encode(wav.to(codec.device), mask.to(codec.device), frames_per_query)
+        wav, mask = wav.to(codec.device), mask.to(codec.device)
+        out = codec.encode(wav, mask, frames_per_query)
+        for _ in range(passes - 1):
+            # Exactly as long as the recordings, without what the last column holds beyond them.
+            heard = codec.decode(out.audio_codes, frames_per_query, lengths.to(codec.device))
+            wav = heard.audio_values[..., : wav.shape[-1]]
+            out = codec.encode(wav, mask, frames_per_query)
     except torch.OutOfMemoryError:
         if len(batch) == 1:
             raise
         torch.cuda.empty_cache()
         half = len(batch) // 2
         return [
-            *_encode(codec, batch[:half], frames_per_query),
-            *_encode(codec, batch[half:], frames_per_query),
+            *_encode(codec, batch[:half], frames_per_query, passes),
+            *_encode(codec, batch[half:], frames_per_query, passes),
         ]
     codes = out.audio_codes.cpu().numpy().astype(np.uint16)  # [B, K, Q]
     counts = out.audio_codes_mask.sum(-1).tolist()

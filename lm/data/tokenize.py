@@ -139,6 +139,7 @@ def make_plan(
     w = config.frames_per_query or codec.config.frames_per_query
     digest = hashlib.sha256()
     options = [getattr(config, name) for name in _CONFIG_OF_ROWS]
+    options += [config.passes] if config.passes > 1 else []
     digest.update(json.dumps([_VERSION, codec.fingerprint, w, options]).encode())
     for recording in recordings:
         entry = [getattr(recording.entry, name) for name in Entry.__slots__]
@@ -211,6 +212,7 @@ def _encode_shards(
                     clips,
                     frames_per_query=plan.frames_per_query,
                     batch_samples=at_once,
+                    passes=plan.config.passes,
                 ):
                     rows += batch
                     seconds += sum(row.num_samples for row in batch) / rate

@@ -99,6 +99,13 @@ def test_a_companion_is_the_voice():
     assert example.segments[0] == TextSegment(tuple(Letters()("yes").input_ids))
 
 
+def test_rows_to_listen_to_are_transcribed_and_not_imitated():
+    task = base.get_task("asr")
+    assert isinstance(task.to_example(row("listening"), Letters()).segments[-1], TextSegment)
+    with pytest.raises(ValueError, match="learns from speech; this row is listening"):
+        base.get_task("tts").to_example(row("listening"), Letters())
+
+
 def test_rows_that_do_not_fit_are_refused_by_name():
     with pytest.raises(ValueError, match="r1: task 'tts' learns from speech; this row is music"):
         base.get_task("tts").to_example(row("music"), Letters())

@@ -190,6 +190,17 @@ def test_loudness_changes_the_plan_and_the_codes(corpus, codec, config, tmp_path
         run(codec, f"{corpus}:valid", tmp_path, config)
 
 
+def test_two_passes_are_what_the_codes_sound_like(corpus, codec, config, tmp_path):
+    """What is heard of speech that a model made: of its sound, not of its codes."""
+    run(codec, f"listening={corpus}:valid", tmp_path, replaced(config, passes=2))
+    for row in TokenDataset(tmp_path, domain="listening"):
+        once = codec.tokenize(corpus / f"{row.id[1:]}.wav")
+        twice = codec.tokenize(codec.detokenize(once), 24_000)
+        assert torch.equal(row.codes, twice.codes) and row.tokens.num_samples == once.num_samples
+    with pytest.raises(ValueError, match="passes must be positive, got 0"):
+        replaced(config, passes=0)
+
+
 def test_what_a_model_is_given_later_is_at_the_level_of_its_training(
     corpus, codec, config, tmp_path
 ):
