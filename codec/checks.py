@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -77,4 +79,21 @@ def check_codes(
             raise ValueError(
                 f"codes from {low} to {high} came, this codec knows 0..{codebook_size - 1}: "
                 f"special ids must be removed, and codes of another codec cannot be decoded"
+            )
+
+
+def refuse_other_weights(info: dict[str, Any], what: str) -> None:
+    """Refuse a checkpoint that lacks weights, or has others: transformers would leave chance.
+
+    Args:
+        info: What transformers' `from_pretrained` says of loading.
+        what: Begins the error.
+
+    Raises:
+        ValueError: then, with the first name.
+    """
+    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if names := sorted(str(name) for name in info[problem]):
+            raise ValueError(
+                f"{what}: {len(names)} {problem.replace('_', ' ')}, such as {names[0]}"
             )

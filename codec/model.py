@@ -22,7 +22,7 @@ from transformers.modeling_utils import PreTrainedAudioTokenizerBase
 from transformers.utils import ModelOutput
 
 from .audio import read_audio
-from .checks import check_codes, check_waveform, lengths_of
+from .checks import check_codes, check_waveform, lengths_of, refuse_other_weights
 from .codebook import Codebook
 from .config import ALMTokenizerConfig
 from .conv import CausalConv
@@ -113,12 +113,7 @@ class ALMTokenizer(PreTrainedAudioTokenizerBase):
         wants_info = kwargs.pop("output_loading_info", False)
         kwargs.setdefault("dtype", torch.float32)
         model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
-        for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-            if names := sorted(str(name) for name in info[problem]):
-                raise ValueError(
-                    f"{args[0]} does not fit this version of the codec: {len(names)} "
-                    f"{problem.replace('_', ' ')}, such as {names[0]}"
-                )
+        refuse_other_weights(info, f"{args[0]} does not fit this version of the codec")
         return (model, info) if wants_info else model  # type: ignore[return-value]
 
     # ------------------------------------------------------------------ the path

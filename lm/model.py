@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrained
 from transformers.cache_utils import Cache
 from transformers.utils import ModelOutput
 
+from ..codec.checks import refuse_other_weights
 from .cache import CACHE_ARGUMENT
 from .config import AudioLMConfig
 from .ctc import listening_loss
@@ -62,6 +63,18 @@ class AudioLM(PreTrainedModel):
         heads = DepthHeads if config.pattern == "depth" else LinearHeads
         self.heads: AudioHeads = heads(config)
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> AudioLM:
+        """Load a folder or hub id.
+
+        Raises:
+            ValueError: if weights are missing or left over: they would be left to chance.
+        """
+        wants_info = kwargs.pop("output_loading_info", False)
+        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        refuse_other_weights(info, f"{args[0]} does not fit this version of the language model")
+        return (model, info) if wants_info else model  # type: ignore[return-value]
 
     @classmethod
     def from_backbone(cls, name_or_path: str, config: AudioLMConfig, **kwargs: Any) -> AudioLM:

@@ -135,6 +135,22 @@ def test_the_first_codebook_counts_double():
     torch.testing.assert_close(b.loss, expected)
 
 
+def test_weights_are_not_left_to_chance(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    lm = toy_lm()
+    lm.save_pretrained(tmp_path)
+    place = tmp_path / "model.safetensors"
+    weights = load_file(place)
+    gone = next(name for name in weights if name.startswith("heads."))
+    save_file({n: w for n, w in weights.items() if n != gone}, place, {"format": "pt"})
+    with pytest.raises(ValueError, match=f"1 missing keys, such as {gone}"):
+        AudioLM.from_pretrained(tmp_path)
+    save_file({**weights, "heads.other": torch.zeros(2)}, place, {"format": "pt"})
+    with pytest.raises(ValueError, match="1 unexpected keys, such as heads.other"):
+        AudioLM.from_pretrained(tmp_path)
+
+
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_saved_and_loaded_is_the_same_model(pattern, tmp_path):
     lm = toy_lm(pattern=pattern)
