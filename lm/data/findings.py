@@ -19,7 +19,7 @@ _OUTLIER_DEVIATIONS = 6.0
 _OUTLIER_FACTOR = 2.5
 _FEWEST_FOR_OUTLIERS = 20
 _LISTED = 10
-_SPOKEN = ("speech", "")  # domains whose texts are taken for transcripts
+_SPOKEN = ("speech", "listening", "")  # domains whose texts are taken for transcripts
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,6 @@
 # What `almtok demo` does, in order: the stages of recipe.py.
 STEPS = (
     *("hello", "corpus", "prior", "stage1", "stage2", "codec", "there-and-back"),
-    *("lessons", "tokens", "held-out", "lm", "scores"),
+    *("lessons", "tokens", "lm", "scores"),
     *("voice", "voice-tokens", "voice-held-out", "adapter", "judged", "report"),
 )

@@ -25,7 +25,7 @@ almtok run mini --out "$OUT" --from there-and-back --to there-and-back
 
 # 6. Lessons for a language model: words, then sentences, of one voice; sounds; tunes. All to codes, by the
 #    codec that comes with almtok.
-almtok run mini --out "$OUT" --from lessons --to held-out
+almtok run mini --out "$OUT" --from lessons --to tokens
 
 # 7. One language model for six tasks on these codes.
 almtok run mini --out "$OUT" --from lm --to lm

@@ -1,7 +1,7 @@
 r"""The four patterns of codes side by side: one short training each, then speech in and out.
 
     python -c "from almtok.recipes.multitask.patterns import main; main()" \
-        --tokens runs/demo/tokens --held-out runs/demo/held-out --codec checkpoints/mini/codec \
+        --tokens runs/demo/tokens --held-out runs/demo/tokens --codec checkpoints/mini/codec \
         --test runs/demo/lessons/manifest.jsonl:test --grammar runs/demo/lessons/grammar.jsgf \
         --out runs/patterns
 
