@@ -2,6 +2,7 @@ import builtins
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -206,6 +207,14 @@ def test_tunes():
     assert all(name in texts for name in INSTRUMENTS)
     for _, wav in captions:
         assert 4 < len(wav) / RATE < 10 and np.isfinite(wav).all() and np.abs(wav).max() > 0.1
+
+
+def test_plain_tunes_say_only_what_is_heard_at_once():
+    tunes = [make_tune(np.random.default_rng(seed), RATE, plain=True) for seed in range(40)]
+    for text, wav in tunes:
+        assert re.fullmatch(r"a (slow|fast) \w+ tune( with (chords|drums))?", text)
+        assert 3 < len(wav) / RATE < 5 and np.abs(wav).max() > 0.1
+    assert len({text for text, _ in tunes}) > 20
 
 
 def test_formants_spell_and_speak():
