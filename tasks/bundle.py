@@ -211,6 +211,12 @@ class Bundle:
         """Samples `[S]` of tokens."""
         return self.codec.detokenize(tokens).float().cpu()
 
+    def heard(self, tokens: AudioTokens) -> AudioTokens:
+        """The codes of what codes sound like: what whoever listens gets."""
+        sound = {"array": self.decode(tokens), "sampling_rate": self.sample_rate}
+        source = self.processor.composer.audio
+        return source.tokens(sound, frames_per_query=tokens.frames_per_query)
+
     def join(self, parts: Sequence[AudioTokens]) -> AudioTokens:
         """One audio of several of one rate, each as long as its frames."""
         codes = torch.cat([part.codes for part in parts], dim=1)

@@ -1,4 +1,6 @@
-"""Self-check: the model reads its own codes back, with its ASR task; no audio is decoded.
+"""Self-check: the model listens to what it said, with its ASR task.
+
+It hears the sound, as a listener would: codes that it reads well itself can sound otherwise.
 
 Two questions to the same model: what would you write down (the diff), and how likely is the text
 that was wanted (the confidence)?
@@ -21,11 +23,11 @@ from .diff import Diff, word_diff
 
 @dataclass(frozen=True)
 class Reread:
-    """What the model hears in codes that were to say a text."""
+    """What the model hears in speech that was to say a text."""
 
     heard: str
     diff: Diff  # of the text in its spoken form
-    confidence: float  # geometric mean probability of the text's ids, given the codes
+    confidence: float  # geometric mean probability of the text's ids, given what is heard
     finish: Finish  # of the reading
 
     @property
@@ -41,7 +43,9 @@ def reread(
     *,
     controls: Controls = DEFAULT,
 ) -> list[Reread]:
-    """Read codes back, each against the text that it was to say."""
+    """Listen to codes, each against the text that it was to say."""
+    if controls.check_by == "sound":
+        audio = [bundle.heard(tokens) for tokens in audio]
     quiet = Controls(language=controls.language, batch_size=controls.batch_size)
     made = bundle.run(
         "asr",

@@ -23,8 +23,8 @@ examples:
       --checkpoint runs/mine --out hers.wav
   almtok tts --batch lines.txt --checkpoint runs/mine --out wavs/
 
-A text of any length is cut into sentences; each goes on from the one before it. --check reads every
-part back with the model's own ASR and says it again, up to N times, where words are wrong.
+A text of any length is cut into sentences; each goes on from the one before it. --check listens
+to every part with the model's own ASR and says it again, up to N times, where words are wrong.
 
 A batch is a .txt with one text on each line, or a .jsonl whose lines have "text" and, if wanted,
 "id" (the name of the file), "voice", "voice_text", "seed". A stopped batch goes on when the same
@@ -176,7 +176,13 @@ def _register_tts(commands: Any) -> None:
         type=int,
         const=3,
         metavar="N",
-        help="read back, and say again what is wrong, at most N times (default 3)",
+        help="listen to it, and say again what is wrong, at most N times (default 3)",
+    )
+    add(
+        "--check-by",
+        default="sound",
+        choices=("sound", "codes"),
+        help="what the check listens to; codes are read without decoding them (default sound)",
     )
     add("--max-chars", type=int, default=160, metavar="N", help="said in one go (default 160)")
     add("--no-carry", action="store_true", help="each sentence on its own, all in one batch")
@@ -279,6 +285,7 @@ def controls_of(options: argparse.Namespace) -> Controls:
         batch_size=options.batch_size,
         compile=options.compile,
         max_chars=getattr(options, "max_chars", Controls.max_chars),
+        check_by=getattr(options, "check_by", Controls.check_by),
     )
 
 

@@ -22,11 +22,14 @@ class Controls:
     language: str | None = None  # of spoken texts; the processor's by default
     batch_size: int = 8  # prompts at once
     compile: bool = False  # the model's step: minutes once, less for every step
+    check_by: str = "sound"  # what a self-check listens to; "codes": reads them, decodes nothing
     max_chars: int = 160  # of a text that is spoken in one go: about 11 s of English
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1; came {self.batch_size}")
+        if self.check_by not in ("sound", "codes"):
+            raise ValueError(f"check_by must be 'sound' or 'codes'; came {self.check_by!r}")
         if self.max_chars < 1:
             raise ValueError(f"max_chars must be at least 1; came {self.max_chars}")
         if self.max_seconds is not None and not self.max_seconds > 0:

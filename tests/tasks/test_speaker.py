@@ -104,6 +104,26 @@ def test_wrong_words_are_spoken_again_and_the_best_is_kept(learned):
     assert speech.confidence < 0.5 and "[" in str(speech.diff)
 
 
+def test_a_check_hears_the_sound_unless_codes_are_asked_for(learned, monkeypatch):
+    asked = []
+    bundle = dataclasses.replace(learned.bundle)
+    run = bundle.run
+
+    def spy(task, given, **options):
+        asked.extend(row["audio"] for row in given if task == "asr")
+        return run(task, given, **options)
+
+    bundle.run = spy
+    for by in ("sound", "codes"):
+        speech = Speaker(bundle, dataclasses.replace(GREEDY, check_by=by)).speak(FIRST, check=True)
+        assert not speech.problems
+    again = bundle.codec.tokenize(speech.wav)
+    assert asked[0].codes.equal(again.codes) and not asked[0].codes.equal(speech.tokens.codes)
+    assert asked[1].codes.equal(speech.tokens.codes)
+    with pytest.raises(ValueError, match="'sound' or 'codes'; came 'eyes'"):
+        Controls(check_by="eyes")
+
+
 def test_a_good_candidate_ends_the_tries(learned, monkeypatch):
     rows = []
     good = Speaker(learned.bundle, GREEDY).speak(FIRST).parts[0]
