@@ -62,12 +62,16 @@ class Listener(nn.Module):
         )
         return mel[:, : wav.shape[-1] // self.config.hop_length].clamp_min(_FLOOR).log()
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Logits `[B, T, P]` of features `[B, T, M]`."""
+    def states(self, features: Tensor) -> Tensor:
+        """What it knows before it names phones, `[B, W, T]`, of features `[B, T, M]`."""
         x = self.enter(0.5 * (features.transpose(1, 2) + 6.0))  # about one unit wide
         for layer in self.layers:
             x = x + layer(x)
-        return self.leave(x).transpose(1, 2)
+        return self.leave[0](x)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits `[B, T, P]` of features `[B, T, M]`."""
+        return self.leave[1](self.states(features)).transpose(1, 2)
 
     def listen(self, wav: Tensor) -> Tensor:
         """Log-probabilities `[B, T, P]` of waveforms `[B, 1, S]`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-KINDS = ("spectral", "wav2vec2", "hubert", "wavlm", "beats")
+KINDS = ("spectral", "listener", "wav2vec2", "hubert", "wavlm", "beats")
 WIDTHS = ("error", "pad", "project")
 # paper.md 3, D: the paper names wav2vec 2.0 and BEATs, not the checkpoints.
 DEFAULT_CHECKPOINTS = {
@@ -38,6 +38,8 @@ class TeacherSpec:
             raise ValueError(f"a teacher is one of {', '.join(KINDS)}, got {text!r}")
         if kind == "beats" and not source:
             raise ValueError("BEATs has no hub id: name the file, as in beats:BEATs_iter3.pt")
+        if kind == "listener" and not source:
+            raise ValueError("name the file that 'almtok listener' wrote: listener:FILE")
         if kind == "spectral" and source not in ("", "speech", "sound"):
             raise ValueError(f"spectral comes as spectral:speech or spectral:sound, got {text!r}")
         return cls(kind=kind, source=source or DEFAULT_CHECKPOINTS.get(kind, ""))

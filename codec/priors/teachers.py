@@ -18,6 +18,10 @@ def make_teacher(half: str, config: PriorConfig, *, device: str = "cpu") -> Teac
     spec = TeacherSpec.parse(config.teacher_speech if half == "speech" else config.teacher_sound)
     if spec.kind == "spectral":
         return SpectralTeacher(flavour=spec.source or half, dim=config.spectral_width)
+    if spec.kind == "listener":
+        from .listening import ListenerTeacher
+
+        return ListenerTeacher(spec.source, device=device)
     # Four seconds of importing transformers that the spectral teacher can do without.
     from .pretrained import BEATsTeacher, TransformersTeacher
 

@@ -2,7 +2,9 @@
 
 ablations: the same training without one part after another. rates: one codec at 37.5, 25 and
 12.5 Hz. tokens: how well a language model predicts each layer of codes, with and without the AR
-loss. (Patterns of codes side by side: recipes/multitask/patterns.py.)
+loss. priors: the same and what the first code says, with a first codebook of spectra, of a
+listener's states, and with one that learns as the others do. (Patterns of codes side by side:
+recipes/multitask/patterns.py.)
 """
 
 import dataclasses
@@ -20,7 +22,7 @@ from ..corpora import CorpusOptions
 from ..language import tokenize
 from ..story import Stage
 
-STUDIES = ("ablations", "rates", "tokens")
+STUDIES = ("ablations", "rates", "tokens", "priors")
 # paper.md 6: what is taken away, in fields of stage 2.
 ABLATIONS: dict[str, dict[str, Any]] = {
     "whole": {},
@@ -29,6 +31,9 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no-prior": {"prior": None, "model": {"prior_codebooks": "none"}},
     "one-stage": {"init_from": None, "freeze_patchify": False},
 }
+# Whose codes language models learn: with and without the AR loss, and by first codebook.
+TOKENS = ("whole", "no-autoregressive")
+PRIORS = ("whole", "listener-prior", "no-prior")
 # Frames of 1/75 s per query: 37.5, 25 and 12.5 Hz (the paper has 50, 25 and 12.5).
 RATES = (2, 3, 6)
 
@@ -37,9 +42,10 @@ RATES = (2, 3, 6)
 class Options(CorpusOptions):
     """Which study, on which audio, at which size."""
 
-    study: list[str] = option(["ablations"], "ablations, rates, tokens")
+    study: list[str] = option(["ablations"], "ablations, rates, tokens, priors")
     size: str = option("mini", "preset of the codec: tiny, mini, base, paper")
     steps: int = option(2000, "of each training of stage 2; a quarter of it for stage 1")
+    listener: str = option("", "for priors: a listener's file (default: one is trained)")
 
 
 def stage1(o: Options) -> CodecTrainConfig:
@@ -86,9 +92,9 @@ def stages(o: Options) -> list[Stage]:
     for study in o.study:
         if study not in STUDIES:
             raise ValueError(f"unknown study {study!r}; there are {', '.join(STUDIES)}")
-    names = list(ABLATIONS) if "ablations" in o.study else ["whole"]
-    if "tokens" in o.study and "no-autoregressive" not in names:
-        names.append("no-autoregressive")
+    names = dict.fromkeys(ABLATIONS if "ablations" in o.study else ["whole"])
+    names |= dict.fromkeys(TOKENS if "tokens" in o.study else ())
+    names |= dict.fromkeys(PRIORS if "priors" in o.study else ())
     place = Path(o.out)
     prior = ("prior", "--data", *o.sources("train"), "--cache", str(place / "cache"))
     first = stage1(o)
@@ -98,18 +104,45 @@ def stages(o: Options) -> list[Stage]:
             what="the first codebook",
             command=(*prior, "--out", str(place / "prior.safetensors")),
         ),
+        *(_listener_stages(o, prior) if "priors" in o.study else ()),
         Stage(name="stage1", what="waveform to frames", command=("train", "codec"), config=first),
     ]
+    changes = {**ABLATIONS, "listener-prior": {"prior": str(place / "listener-prior.safetensors")}}
     for name in names:
-        config = variant(o, name, **ABLATIONS[name])
+        config = variant(o, name, **changes[name])
         found.append(Stage(name=name, what=_what(name), command=("train", "codec"), config=config))
     if "ablations" in o.study:
-        found.append(_scores(o, "scores", names, RATES[-1:]))
+        found.append(_scores(o, "scores", list(ABLATIONS), RATES[-1:]))
     if "rates" in o.study:
         found.append(_scores(o, "rates", ["whole"], RATES))
+    for name in {**dict.fromkeys(TOKENS), **dict.fromkeys(PRIORS)}:
+        if ("tokens" in o.study and name in TOKENS) or ("priors" in o.study and name in PRIORS):
+            found += _token_stages(o, name)
     if "tokens" in o.study:
-        found += _token_stages(o)
+        found.append(_table(o, "tokens", "how well each layer of codes is predicted", TOKENS))
+    if "priors" in o.study:
+        found.append(_table(o, "priors", "the same by prior", PRIORS))
+        found.append(_first_codes(o))
     return found
+
+
+def _listener_stages(o: Options, prior: Sequence[str]) -> list[Stage]:
+    """A listener of the same recordings, and the prior of its states."""
+    path = o.listener or str(Path(o.out, "listener.safetensors"))
+    teacher = ("--teacher-speech", f"listener:{path}", "--widths", "project")
+    made = Stage(
+        name="listener",
+        what="a network that names phones",
+        command=("listener", "--data", *o.sources("train"), "--out", path),
+    )
+    return [
+        *([] if o.listener else [made]),
+        Stage(
+            name="listener-prior-file",
+            what="a first codebook of its states",
+            command=(*prior, *teacher, "--out", str(Path(o.out, "listener-prior.safetensors"))),
+        ),
+    ]
 
 
 def _what(name: str) -> str:
@@ -126,29 +159,35 @@ def _scores(o: Options, name: str, variants: Sequence[str], rates: Sequence[int]
     return Stage(name=name, what="the same clips through each of them", command=command)
 
 
-def _token_stages(o: Options) -> list[Stage]:
-    found = []
-    pair = ("whole", "no-autoregressive")
-    for name in pair:
-        model = str(Path(o.out, name, "model"))
-        found += [
-            tokenize(o, f"{name}-tokens", "to codes", o.sources("train"), model),
-            tokenize(o, f"{name}-held-out", "held-out recordings", o.sources("valid"), model),
-            Stage(
-                name=f"{name}-lm",
-                what="a language model of these codes",
-                command=("train", "lm"),
-                config=language_model(o, name),
-            ),
-        ]
-    runs = [str(Path(o.out, f"{name}-lm")) for name in pair]
-    table = str(Path(o.out, "tokens.md"))
-    found.append(
+def _token_stages(o: Options, name: str) -> list[Stage]:
+    model = str(Path(o.out, name, "model"))
+    return [
+        tokenize(o, f"{name}-tokens", "to codes", o.sources("train"), model),
+        tokenize(o, f"{name}-held-out", "held-out recordings", o.sources("valid"), model),
         Stage(
-            name="tokens",
-            what="how well each layer of codes is predicted",
-            program="almtok.recipes.studies.layers:main",
-            command=(*runs, "--out", table),
-        )
+            name=f"{name}-lm",
+            what="a language model of these codes",
+            command=("train", "lm"),
+            config=language_model(o, name),
+        ),
+    ]
+
+
+def _table(o: Options, name: str, what: str, variants: Sequence[str]) -> Stage:
+    runs = [str(Path(o.out, f"{one}-lm")) for one in variants]
+    return Stage(
+        name=name,
+        what=what,
+        program="almtok.recipes.studies.layers:main",
+        command=(*runs, "--out", str(Path(o.out, f"{name}.md"))),
     )
-    return found
+
+
+def _first_codes(o: Options) -> Stage:
+    codecs = [str(Path(o.out, one, "model")) for one in PRIORS]
+    return Stage(
+        name="first-codes",
+        what="which phone the first code names",
+        program="almtok.recipes.studies.first_codes:main",
+        command=(*codecs, "--data", *o.sources("test"), "--out", f"{o.out}/first-codes.md"),
+    )

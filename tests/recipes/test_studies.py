@@ -1,12 +1,16 @@
 """Studies: one change at a time, and the table of what a language model makes of the codes."""
 
 import json
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 
 from almtok.__main__ import main
+from almtok.codec.phones.config import SILENCE
 from almtok.recipes import cli
-from almtok.recipes.studies import layers, recipe
+from almtok.recipes.studies import first_codes, layers, recipe
 
 SOURCES = ["--train", "speech=a/", "--valid", "speech=b/", "--test", "speech=c/"]
 
@@ -28,11 +32,16 @@ def test_stages_are_those_of_the_studies_that_are_asked_for():
     assert names("--study", "rates")[2:] == ["whole", "rates"]
     assert names("--study", "tokens")[2:4] == ["whole", "no-autoregressive"]
     assert names("--study", "tokens")[-1] == "tokens"
+    priors = names("--study", "priors")
+    assert priors[1:3] == ["listener", "listener-prior-file"]
+    assert priors[4:7] == ["whole", "listener-prior", "no-prior"]
+    assert priors[-2:] == ["priors", "first-codes"]
+    assert "listener" not in names("--study", "priors", "--listener", "mine.safetensors")
 
 
 def test_an_unknown_study_is_one_line(capsys):
     assert main(["run", "studies", *SOURCES, "--study", "rate"]) == 1
-    assert "there are ablations, rates, tokens" in capsys.readouterr().err
+    assert "there are ablations, rates, tokens, priors" in capsys.readouterr().err
 
 
 def test_layers_of_runs_side_by_side(tmp_path, capsys):
@@ -47,6 +56,36 @@ def test_layers_of_runs_side_by_side(tmp_path, capsys):
     assert "| one-lm | 1.500 (50.0 %) | 3.000 (25.0 %) |" in (tmp_path / "table.md").read_text()
     with pytest.raises(ValueError, match="no run folder"):
         layers.table([tmp_path])
+
+
+class Coder:
+    """A codec whose first code is what `tell` makes of the phone in a window of six frames."""
+
+    sample_rate, codebook_size = 24_000, 50
+
+    def __init__(self, tell):
+        self.tell = tell
+
+    def tokenize(self, wav, sample_rate):
+        first = [self.tell(int(phone)) for phone in wav[:: 6 * 320]]
+        return SimpleNamespace(codes=torch.tensor([first, first]), frames_per_query=6)
+
+
+def test_first_codes_that_say_phones_and_such_that_do_not():
+    rng = np.random.default_rng(0)
+    clips = []
+    for _ in range(8):
+        phones = rng.integers(0, 20, 40).repeat(6)  # one phone for each window
+        phones[:12] = SILENCE
+        clips.append((phones.repeat(320).astype(np.float32), phones))
+    sure = first_codes.first_codes(Coder(lambda phone: phone), "sure", clips)
+    assert sure.named == 1.0 and sure.silent == 2 / 40 and sure.used == 21 / 50
+    vague = first_codes.first_codes(Coder(lambda phone: phone // 2), "vague", clips)
+    assert 0.4 < vague.named < 0.65
+    blind = first_codes.first_codes(Coder(lambda _: int(rng.integers(50))), "blind", clips)
+    assert blind.named < 0.15 and blind.perplexity > 35
+    text = first_codes.table([sure, blind])
+    assert "| sure | 42 % |" in text and "100.0 %" in text
 
 
 @pytest.mark.slow

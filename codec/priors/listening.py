@@ -1,0 +1,44 @@
+"""The listener as a teacher: what a network that names phones knows of speech (codec/phones)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from torch import Tensor
+
+from ..phones.listener import Listener
+from .teacher import Teacher
+
+
+class ListenerTeacher(Teacher):
+    """States of a trained listener (not the paper's: paper.md 3, D), for the speech half.
+
+    It is made of recordings and their texts alone (`almtok listener`), without a download.
+
+    Args:
+        path: What `almtok listener` wrote.
+        device: "cpu" or "cuda".
+
+    Raises:
+        ValueError: The file holds something else.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, device: str = "cpu") -> None:
+        self._listener = Listener.load(path).to(device)
+        self._device = device
+        config = self._listener.config
+        # Another listener gives other features: its file is in the name.
+        self.name = f"listener:{hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]}"
+        self.dim, self.sample_rate = config.width, config.sample_rate
+        self.frame_rate = config.sample_rate / config.hop_length
+        self.min_samples = config.hop_length
+
+    def _features(self, wavs: list[Tensor]) -> list[Tensor]:
+        # One by one: norms look at whole clips, so neighbours would change each other.
+        return [self._states(wav.to(self._device)).cpu() for wav in wavs]
+
+    def _states(self, wav: Tensor) -> Tensor:
+        features = self._listener.features(wav[None, None])
+        return self._listener.states(features)[0].T.float().contiguous()
