@@ -73,6 +73,7 @@ class QuantizedPart(nn.Module):
         super().__init__()
         self.in_features, self.out_features = plain.in_features, plain.out_features
         self.num_bytes = whole.num_bytes * plain.out_features // whole.out_features
+        self.compiles = whole.compiles
         # Not a module of this one: all parts have it in common.
         self.__dict__["together"] = (number, joint, whole)
 
@@ -83,6 +84,9 @@ class QuantizedPart(nn.Module):
 
     def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self.__dict__["together"][2]._save_to_state_dict(*args, **kwargs)
+
+
+_QUANTIZED = (QuantizedLinear, QuantizedPart)
 
 
 def quantize(*models: nn.Module, kind: str = "int8") -> None:
@@ -118,12 +122,12 @@ def quantize(*models: nn.Module, kind: str = "int8") -> None:
 
 def is_quantized(model: nn.Module) -> bool:
     """Whether a model has weights of few bits."""
-    return any(isinstance(module, QuantizedLinear | QuantizedPart) for module in model.modules())
+    return any(isinstance(module, _QUANTIZED) for module in model.modules())
 
 
 def can_compile(model: nn.Module) -> bool:
     """Whether PyTorch's compiler knows all its kernels: it does not know that of 8 bits."""
-    return all(m.compiles for m in model.modules() if isinstance(m, QuantizedLinear))
+    return all(m.compiles for m in model.modules() if isinstance(m, _QUANTIZED))
 
 
 def _check_place(model: nn.Module, kind: str) -> None:

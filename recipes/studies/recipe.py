@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from almtok.codec.config import ALMTokenizerConfig
 from almtok.codec.train.config import CodecTrainConfig
 from almtok.codec.train.run_config import option
 from almtok.lm.train import config as lm_train
@@ -96,7 +97,11 @@ def stages(o: Options) -> list[Stage]:
     names |= dict.fromkeys(TOKENS if "tokens" in o.study else ())
     names |= dict.fromkeys(PRIORS if "priors" in o.study else ())
     place = Path(o.out)
-    prior = ("prior", "--data", *o.sources("train"), "--cache", str(place / "cache"))
+    shape = ALMTokenizerConfig.preset(o.size)
+    prior = (
+        *("prior", "--data", *o.sources("train"), "--cache", str(place / "cache")),
+        *("--codebook-size", str(shape.codebook_size), "--spectral-width", str(shape.prior_dim)),
+    )
     first = stage1(o)
     found = [
         Stage(
