@@ -46,8 +46,7 @@ def start_tables(lm: AudioLM, codec: ALMTokenizer, generator: torch.Generator) -
     if isinstance(getattr(heads, "codes", None), nn.ModuleList):  # the code before, for each step
         for entries, vectors in zip(heads.codes, sounds, strict=False):
             _place(entries.weight[None], vectors[None], generator)
-    out = getattr(heads.out, "steps", heads.out)
-    for head, vectors in zip(out, sounds, strict=True):
+    for head, vectors in zip(heads.out, sounds, strict=True):
         _place(head.weight[None], vectors[None], generator)
 
 

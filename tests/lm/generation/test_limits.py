@@ -62,7 +62,7 @@ def test_the_backbones_positions_are_a_limit_of_their_own(pattern):
     base = toy_lm().config.to_dict()["backbone"]
     lm = toy_lm(pattern=pattern, backbone={**base, "max_position_embeddings": 40})
     with torch.no_grad():
-        for head in getattr(lm.heads.out, "steps", lm.heads.out):
+        for head in lm.heads.out:
             head.weight.zero_()  # the first code for ever, and never an end
     rows = _prompt(lm)
     out = lm.generate(rows[None], audio_sampling=GREEDY, guards=None)[0]
@@ -88,7 +88,7 @@ def _prompt(lm, prefix=None):
 def test_going_round_in_circles_is_seen(pattern):
     lm = toy_lm(pattern=pattern)
     with torch.no_grad():
-        for head in getattr(lm.heads.out, "steps", lm.heads.out):
+        for head in lm.heads.out:
             head.weight.zero_()
     guards = Guards(audio_limit=10, audio_period=3)
     out = lm.generate(_prompt(lm)[None], audio_sampling=GREEDY, guards=guards)[0]
@@ -110,7 +110,7 @@ def test_a_text_that_goes_round_in_circles_is_seen(depth):
 def test_a_penalty_keeps_codes_from_coming_back():
     lm = toy_lm()
     with torch.no_grad():
-        for head in lm.heads.out.steps:
+        for head in lm.heads.out:
             head.weight.zero_()
     config = SamplingConfig(temperature=0.0, repetition_penalty=1.5, repetition_window=5)
     out = lm.generate(_prompt(lm)[None], audio_sampling=config, max_frames=12, guards=None)[0]
