@@ -26,7 +26,7 @@ PRESET = "tiny"
 CODEBOOK_SIZE, PRIOR_DIM = 256, 128
 STAGE1_STEPS, STAGE2_STEPS = 200, 200
 LANGUAGE_MINUTES, VOICE_MINUTES = 120.0, 3.0
-LM_STEPS, ADAPTER_STEPS = 720, 80
+LM_STEPS, ADAPTER_STEPS = 850, 80
 HELLO = "the happy dog walked near the river"
 # What to say is the hardest to learn, then what was said. A task comes as often as its weight times
 # its clips, and there are 14 times as many of speech as of sounds.
