@@ -66,7 +66,8 @@ was.</p>"""
 _LIMITS = """<ul>
 <li>It knows 93 English words, one synthetic voice, 16 kinds of sound and eight instruments. Other
 words come out as some of these.</li>
-<li>It tells what sounds, but badly how often, and of tunes more often than not another instrument.</li>
+<li>It tells what sounds, but badly how often, and of tunes more often than not another
+instrument.</li>
 <li>It speaks with the voice of the codec at 412 bit/s: a vocoder's sound.</li>
 <li>Its own ASR has learned from the same voices as its TTS, so that each is kind to the other; the
 independent recogniser is not, and it knows the grammar of the sentences.</li>
