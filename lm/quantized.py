@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from .joined import Joint, groups
 
-KINDS = ("int8", "int4")
+# By kind, the precision of what lies between the maps.
+BETWEEN = {"int8": "float32", "int4": "bfloat16"}
+KINDS = tuple(BETWEEN)
 
 
 class QuantizedLinear(nn.Module):

@@ -26,7 +26,7 @@ from ..lm.lora import spare_modules
 from ..lm.model import AudioLM
 from ..lm.patterns import layout
 from ..lm.processor import AudioLMProcessor
-from ..lm.quantized import KINDS, quantize
+from ..lm.quantized import BETWEEN, KINDS, quantize
 from ..lm.sampling import SamplingConfig
 from ..lm.sequences import IGNORED, collate
 from ..lm.sequences import Sequence as Rows
@@ -39,9 +39,6 @@ from .controls import DEFAULT, Controls
 # and `begin_text` what is said in it: the model goes on as if it had said that itself.
 Fields = Mapping[str, Any]
 BEGIN, BEGIN_TEXT = "begin", "begin_text"
-
-# What lies between maps whose weights have few bits.
-_BETWEEN = {"int8": "float32", "int4": "bfloat16"}
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,7 @@ class Bundle:
         codecs = [root / name for name in ("codec", "codec/model")]
         codec = next((one for one in codecs if (one / "config.json").is_file()), None)
         processor = AudioLMProcessor.from_pretrained(place, codec)
-        floats = getattr(torch, _BETWEEN.get(dtype, dtype))
+        floats = getattr(torch, BETWEEN.get(dtype, dtype))
         lm = AudioLM.from_pretrained(place, dtype=floats).eval().to(device)
         processor.audio_tokenizer.to(device)
         bundle = cls(lm, processor)

@@ -16,7 +16,7 @@ from torch import nn
 
 import almtok  # noqa: F401  (installs the torchaudio guard before transformers is loaded)
 from almtok.lm.cache import CACHE_ARGUMENT
-from almtok.lm.quantized import KINDS, QuantizedLinear, QuantizedPart, quantize
+from almtok.lm.quantized import BETWEEN, KINDS, QuantizedLinear, QuantizedPart, quantize
 
 from .systems import BACKBONES, SYSTEMS, TOY_HEADS
 
@@ -269,9 +269,7 @@ def build(cell: dict[str, Any]) -> Model:
     if cell["system"] not in SYSTEMS:
         raise ValueError(f"system must be one of {', '.join(SYSTEMS)}, got {cell['system']!r}")
     common = {
-        "dtype": getattr(
-            torch, {"int8": "float32", "int4": "bfloat16"}.get(cell["dtype"], cell["dtype"])
-        ),
+        "dtype": getattr(torch, BETWEEN.get(cell["dtype"], cell["dtype"])),
         "batch": cell["batch"],
         "prompt": cell["prompt"],
         "frames": cell["frames"],

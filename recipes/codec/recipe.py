@@ -177,6 +177,15 @@ class Options(CorpusOptions):
     teacher_sound: str = option("spectral", "of the first codebook: spectral, or beats:FILE")
 
 
+def listener_stage(train_on: Sequence[str], out: str) -> Stage:
+    """The network that names phones, which words and priors are learned from."""
+    return Stage(
+        name="listener",
+        what="a small recogniser of phones",
+        command=("listener", "--data", *train_on, "--out", out),
+    )
+
+
 def stages(o: Options) -> list[Stage]:
     """The first codebook, both stages of training, the scores."""
     given, place = (o.sources("train"), o.sources("valid"), o.out), Path(o.out)
@@ -199,13 +208,8 @@ def stages(o: Options) -> list[Stage]:
         "adapt": "the decoder side alone; codes stay as they are",
     }
     data = [word for source in o.sources("test") for word in ("--data", source)]
-    heard = Stage(
-        name="listener",
-        what="a small recogniser, which the codes are asked to satisfy",
-        command=("listener", "--data", *o.sources("train"), "--out", listener),
-    )
     return [
-        *([heard] if o.words else []),
+        *([listener_stage(o.sources("train"), listener)] if o.words else []),
         Stage(
             name="prior",
             what="the first codebook",

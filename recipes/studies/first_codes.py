@@ -1,11 +1,10 @@
 r"""What the first code of a frame says: of which phone it is, and how many entries are in use.
 
-    python -c "from almtok.recipes.studies.first_codes import main; main()" \\
+    python -c "from almtok.recipes.studies.first_codes import main; main()" \
         runs/studies/whole/model runs/studies/no-prior/model --data speech=voices/ --out priors.md
 
 Phones are those of pocketsphinx, aligned to the texts. A table from code to phone is made of half
-of the clips and tried on the other half: an entry that stands for one phone is right, and so is
-none that was learned by heart.
+of the clips and tried on the other half, and the other way round, so that nothing is told by heart.
 
 Letters: `Q` columns of codes, `w` frames per column.
 """

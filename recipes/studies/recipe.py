@@ -135,13 +135,8 @@ def _listener_stages(o: Options, prior: Sequence[str]) -> list[Stage]:
     """A listener of the same recordings, and the prior of its states."""
     path = o.listener or str(Path(o.out, "listener.safetensors"))
     teacher = ("--teacher-speech", f"listener:{path}", "--widths", "project")
-    made = Stage(
-        name="listener",
-        what="a network that names phones",
-        command=("listener", "--data", *o.sources("train"), "--out", path),
-    )
     return [
-        *([] if o.listener else [made]),
+        *([] if o.listener else [codec.listener_stage(o.sources("train"), path)]),
         Stage(
             name="listener-prior-file",
             what="a first codebook of its states",
