@@ -58,7 +58,7 @@ class SpokenPart:
         elif self.row.held_back:
             found.append("wanted to end before its least length")
         if self.reread is not None and not self.reread.good:
-            found.append(f"{self.reread.diff.errors} words are read back otherwise")
+            found.append(f"{self.reread.diff.errors} words are heard otherwise")
         return tuple(found)
 
 
@@ -86,6 +86,6 @@ class Speech(Sound):
 
     @property
     def diff(self) -> Diff | None:
-        """Text against what was read back, word by word; None if it was not checked."""
+        """Text against what was heard, word by word; None if it was not checked."""
         known = [part.reread.diff.words for part in self.parts if part.reread is not None]
         return Diff(tuple(word for words in known for word in words)) if known else None

@@ -1,6 +1,6 @@
 """Speaker: texts of any length to speech, in one voice, checked if wanted.
 
-    text -split-> parts -tts, each after the one before-> codes -[read back, again]-> waveform
+    text -split-> parts -tts, each after the one before-> codes -[heard, again]-> waveform
 
 Several texts go through together: all their first parts in one batch, then all second ones.
 """
