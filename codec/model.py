@@ -217,10 +217,16 @@ class ALMTokenizer(PreTrainedAudioTokenizerBase):
         self, codes: Tensor, frames_per_query: int, state: StepState
     ) -> tuple[Tensor, StepState]:
         """Decode the next codes `[B, K, q]` of a stream to a waveform `[B, 1, q * w * hop]`."""
-        queries = self.quantizer.dequantize(codes).to(self.dtype)
+        queries = self.quantizer.dequantize(codes).to(self.decoder.mask.dtype)
         frames, caches = self.decoder.step(queries, frames_per_query, state.transformer)
         wav, conv = self.unpatchify.step(frames, state.conv)
         return wav.float(), StepState(conv, caches)
+
+    def decode_in(self, dtype: torch.dtype) -> ALMTokenizer:
+        """From now on make sound of codes in `dtype`; codes themselves are made as before."""
+        self.decoder.to(dtype)
+        self.unpatchify.to(dtype)
+        return self
 
     # ------------------------------------------------------------------ tokens and streams
 
@@ -238,10 +244,8 @@ class ALMTokenizer(PreTrainedAudioTokenizerBase):
             wav = torch.as_tensor(audio)
         if wav.ndim != 1:
             raise ValueError(f"tokenize takes one recording [S]; came shape {list(wav.shape)}")
-        wav = wav[None, None].to(self.device)
-        out = self.encode(wav, None, frames_per_query, sampling_rate)
-        w = self._window(frames_per_query)
-        codes = out.audio_codes[0].cpu()
+        out = self.encode(wav[None, None].to(self.device), None, frames_per_query, sampling_rate)
+        w, codes = self._window(frames_per_query), out.audio_codes[0].cpu()
         return AudioTokens(codes, w, wav.shape[-1], self.sample_rate, self.fingerprint)
 
     def detokenize(self, tokens: AudioTokens) -> Tensor:

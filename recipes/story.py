@@ -11,8 +11,6 @@ import dataclasses
 import difflib
 import json
 import shlex
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +20,8 @@ from typing import Any
 from almtok import __version__
 from almtok.codec.files import write_json
 from almtok.codec.train.run_config import RunConfig, option
+
+from .stage_process import run_process
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,21 +231,6 @@ def run_story(
             return status
         diary.end(stage, time.monotonic() - start)
     return 0
-
-
-def run_process(words: Sequence[str]) -> int:
-    """Run a command in a process of its own, by this very Python.
-
-    Ctrl-C reaches that process too: it saves and ends, and is waited for.
-    """
-    program, rest = words[0], list(words[1:])
-    start = [sys.executable, *(["-m", "almtok"] if program == "almtok" else [])]
-    process = subprocess.Popen([*start, *rest])
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            continue
 
 
 def say(text: str) -> None:

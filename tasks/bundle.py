@@ -75,7 +75,8 @@ class Bundle:
             adapter: folder of an adapter of this model.
             device: "cpu", "cuda", "mps".
             dtype: of the language model's weights: "float32", "bfloat16", "float16", or "int8"
-                or "int4", which are fastest on a CPU; then no adapter can be put on later.
+                or "int4", which are fastest on a CPU; then no adapter can be put on later. The
+                codec makes sound in it, too (with "int4" in bfloat16), but codes in float32.
 
         Raises:
             ValueError: if there is no checkpoint, with what was looked for.
@@ -93,7 +94,7 @@ class Bundle:
         processor = AudioLMProcessor.from_pretrained(place, codec)
         floats = getattr(torch, BETWEEN.get(dtype, dtype))
         lm = AudioLM.from_pretrained(place, dtype=floats).eval().to(device)
-        processor.audio_tokenizer.to(device)
+        processor.audio_tokenizer.to(device).decode_in(floats)
         bundle = cls(lm, processor)
         if adapter is not None:
             bundle.load_adapter(adapter)

@@ -35,6 +35,7 @@ def _lm(cell: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     from almtok.codec.linear import unpacked
+    from almtok.lm.quantized import BETWEEN
 
     from .models import build
 
@@ -72,6 +73,8 @@ def _lm(cell: dict[str, Any]) -> dict[str, Any]:
         "runs_done": timing.runs,
         "others": round(timing.others, 3),
         "prefill_rows": cell["batch"] * cell["prompt"] / prefill,
+        # The commands decode in the precision of what lies between the model's weights.
+        "codec_dtype": BETWEEN.get(cell["dtype"], cell["dtype"]),
         "parameters": model.parameters,
         "main_bytes": model.main_bytes,
         "heads_bytes": model.heads_bytes,
@@ -82,10 +85,10 @@ def _lm(cell: dict[str, Any]) -> dict[str, Any]:
 
 
 def _codec(cell: dict[str, Any]) -> dict[str, Any]:
-    """Codes to waveform, offline and in float32, as the commands do it."""
+    """Codes to waveform, offline, in the precision of the language model, as the commands do."""
     from ..codec.systems import build
 
-    system = build(cell["system"])
+    system = build(cell["system"], dtype=cell["dtype"])
     codes = system.codes(cell["batch"], cell["seconds"])
     timing = measure(lambda: system.decode(codes), budget=cell["budget"], runs=cell["runs"])
     scale = 1.0 / (cell["batch"] * cell["seconds"])

@@ -37,9 +37,11 @@ def turns(config: BenchmarkConfig) -> Iterator[list[Cell]]:
     """Groups of cells that are compared with each other; what matters most comes first."""
     yield [_common(config, "peak")]
     yield [
-        _common(config, "codec") | {"system": codec, "batch": batch, "seconds": 10.0}
+        _common(config, "codec")
+        | {"system": codec, "dtype": dtype, "batch": batch, "seconds": 10.0}
         for batch in config.batches
         for codec in config.codecs
+        for dtype in DTYPES
     ]
     main, *others = config.dtypes
     for batch in config.batches:

@@ -37,7 +37,7 @@ def _cost(rows: Rows) -> str:
     for row in _systems(rows):
         parts = [row["rtf"] - row["rtf_heads"], row["rtf_heads"]]
         # Their codecs are others, and not counted: in their favour.
-        codec = rows.codec(row["batch"]) if SYSTEMS[row["system"]].ours is not None else None
+        codec = rows.codec(row) if SYSTEMS[row["system"]].ours is not None else None
         parts += [codec["rtf"]] if codec is not None else []
         whole = sum(parts)
         cells = [f"{part:.3f} ({100 * part / whole:.0f} %)" for part in parts]
@@ -112,11 +112,12 @@ def _kernels(rows: Rows) -> str:
 
 def _codecs(rows: Rows) -> str:
     out = [
-        [f"{row['system']}, {row['seconds']:g} s x {row['batch']}", f"{row['rtf']:.4f}",
+        [f"{row['system']}, {_SHORT[row['dtype']]}, {row['seconds']:g} s x {row['batch']}",
+         f"{row['rtf']:.4f}",
          f"{row['mb_peak']}"]
         for row in rows.of_kind("codec")
     ]  # fmt: skip
-    return _table(["codec, decoding, fp32", "s per s of audio", "peak MB"], out)
+    return _table(["codec, decoding", "s per s of audio", "peak MB"], out)
 
 
 def _targets(rows: Rows) -> str:

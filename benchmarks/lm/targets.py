@@ -49,14 +49,14 @@ class Rows:
         ]
         return min(found, key=lambda row: row["rtf"], default=None)
 
-    def codec(self, batch: int, name: str = CODEC) -> Cell | None:
-        """The row of decoding codes, if it was measured."""
-        wanted = {"system": name, "batch": batch}
+    def codec(self, row: Cell, name: str = CODEC) -> Cell | None:
+        """The row of decoding what a language model of this row says, if it was measured."""
+        wanted = {"system": name, "batch": row["batch"], "dtype": row["codec_dtype"]}
         return next((row for row in self.of_kind("codec") if wanted.items() <= row.items()), None)
 
     def total(self, row: Cell) -> float | None:
         """Seconds of computing per second of audio, the codec's decoding included."""
-        codec = self.codec(row["batch"])
+        codec = self.codec(row)
         return None if codec is None else row["rtf"] + codec["rtf"]
 
     def bandwidth(self) -> float | None:
@@ -88,7 +88,8 @@ def _judged(text: str, measured: str, passed: bool, rows: Sequence[Cell | None])
 
 
 def _plain_promises(rows: Rows) -> Iterator[Check]:
-    row, codec = rows.lm("depth"), rows.codec(1)
+    row = rows.lm("depth")
+    codec = row and rows.codec(row)
     both = (row, codec)
     name = "depth, bf16, batch 1"
     parts = {
@@ -106,7 +107,7 @@ def _best_promises(rows: Rows) -> Iterator[Check]:
     total = row and rows.total(row)
     note = f" ({row['option']})" if row else ""
     text = "depth, batch 1, fastest option: all, at most 0.40"
-    yield _at_most(text, total, 0.40, (row, rows.codec(1)), note)
+    yield _at_most(text, total, 0.40, (row, row and rows.codec(row)), note)
     # Of bfloat16: what has fewer bytes is faster and waits less for memory.
     text = "depth, bf16, batch 1, fastest option: 45 % of the bandwidth limit per step"
     plain = rows.fastest("depth", 1, ("bfloat16",))

@@ -189,6 +189,20 @@ def test_half_precision_keeps_the_quantizer_in_float32(tmp_path, codec):
     assert torch.isfinite(out.audio_values).all()
 
 
+def test_sound_in_half_precision_is_nearly_the_same_of_the_very_same_codes():
+    codec = toy_codec()
+    wav = noise(1, 9600)
+    exact = codec(wav)
+    half = codec.decode_in(torch.bfloat16)(wav)
+    assert torch.equal(half.audio_codes, exact.audio_codes)
+    assert half.audio_values.dtype == torch.float32
+    error = (half.audio_values - exact.audio_values).norm() / exact.audio_values.norm()
+    assert 0 < error < 0.05
+    stream = codec.stream_decoder()
+    pieces = [stream.push(code) for code in half.audio_codes.split(1, dim=-1)]
+    assert torch.cat(pieces, dim=-1).dtype == torch.float32
+
+
 def test_a_checkpoint_stored_in_half_precision_runs_in_float32(tmp_path):
     codec = toy_codec().to(torch.float16)
     assert torch.isfinite(codec.float()(noise(1, 9600)).audio_values).all()

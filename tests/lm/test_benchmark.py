@@ -11,6 +11,7 @@ if not (ROOT / "benchmarks").is_dir():
     pytest.skip("the benchmarks are not beside the tests", allow_module_level=True)
 sys.path.insert(0, str(ROOT))
 
+from almtok.lm.quantized import BETWEEN  # noqa: E402
 from benchmarks.lm import __main__ as main  # noqa: E402
 from benchmarks.lm import cell, plan, report, runner, systems, targets  # noqa: E402
 
@@ -32,7 +33,8 @@ def fake(slower=1.0):
             answer = {"seconds_wall": seconds, "rtf": rtf, "rtf_heads": 0.1 * rtf,
                       "rtf_fastest": rtf, "cpu": rtf, "ms_step": 1000 * seconds, "others": 0.01,
                       "prefill_rows": 650.0, "parameters": 494e6, "main_bytes": 716e6,
-                      "heads_bytes": 60e6, "mb_peak": 2500}  # fmt: skip
+                      "heads_bytes": 60e6, "mb_peak": 2500,
+                      "codec_dtype": BETWEEN.get(question["dtype"], question["dtype"])}  # fmt: skip
         else:
             answer = {
                 "codec": {"seconds_wall": 0.3, "rtf": 0.03, "others": 0.0, "mb_peak": 900},
@@ -115,12 +117,15 @@ def test_one_real_cell_of_each_kind():
     # One row of the flattened layout takes one head: 64 x 17 numbers of two bytes.
     assert rows["flat"]["heads_bytes"] == 2 * 64 * 17
     half = cell.run(model | {"system": "depth", "option": "int8", "dtype": "int8"})
+    assert (rows["depth"]["codec_dtype"], half["codec_dtype"]) == ("bfloat16", "float32")
     assert half["main_bytes"] < 0.6 * rows["depth"]["main_bytes"]
     for option in ("plain", "dynamic cache"):
         assert cell.run(model | {"system": "depth", "option": option})["rtf"] > 0
     kernels = cell.run(common | {"kind": "kernels", "batch": 1})["kernels"]
     assert set(kernels) >= {"float32", "bfloat16", "int8", "int4"}
-    assert cell.run(common | {"kind": "codec", "system": "tiny", "batch": 1, "seconds": 0.5})["rtf"]
+    codec = common | {"kind": "codec", "system": "tiny", "batch": 1, "seconds": 0.5}
+    for dtype in plan.DTYPES:
+        assert cell.run(codec | {"dtype": dtype})["rtf"] > 0
 
 
 def test_the_quick_benchmark_writes_its_report(tmp_path, monkeypatch):

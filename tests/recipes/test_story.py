@@ -48,7 +48,8 @@ def recipe(tmp_path, monkeypatch):
     """A recipe in a file; its programs note that they ran."""
     (tmp_path / "words.py").write_text(WORDS)
     (tmp_path / "mine.py").write_text(RECIPE)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # of a process that a test starts
+    monkeypatch.syspath_prepend(tmp_path)  # of forks of this one
     return str(tmp_path / "mine.py")
 
 

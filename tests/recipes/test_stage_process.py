@@ -1,0 +1,72 @@
+"""Stages are processes of their own that begin with the libraries loaded."""
+
+import importlib.util
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from almtok.recipes import stage_process
+from almtok.recipes.stage_process import run_process
+
+FORKS = "forkserver" in multiprocessing.get_all_start_methods()
+
+
+def run(code, *words):
+    return run_process(["python", "-c", code, *words])
+
+
+def test_what_is_loaded_before_exists():
+    for name in stage_process._LOADED:  # the server passes over what it does not find
+        assert importlib.util.find_spec(name) is not None, name
+
+
+def test_it_ends_with_the_status_of_its_command():
+    assert run("import sys; sys.exit(3)") == 3
+    assert run("print(1)") == 0
+    assert run("1 / 0") == 1
+    assert run("import os; os.kill(os.getpid(), 9)") == -9
+    assert run_process(["almtok", "plan", "nonsense"]) == 1
+
+
+def test_it_has_its_own_words_and_the_folder_of_now(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("import sys; open(sys.argv[1], 'w').write(sys.argv[0])", "here") == 0
+    assert (tmp_path / "here").read_text() == "-c"
+
+
+def test_a_new_python_does_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
+    monkeypatch.chdir(tmp_path)
+    assert run("import sys; open(sys.argv[1], 'w').write(sys.argv[0])", "here") == 0
+    assert (tmp_path / "here").read_text() == "-c"
+    assert run_process(["almtok", "plan", "nonsense"]) == 1
+
+
+@pytest.mark.skipif(not FORKS, reason="this system does not fork")
+def test_libraries_are_there_and_threads_work():
+    assert run("import sys; sys.exit('torch' not in sys.modules)") == 0
+    code = "import torch; torch.set_num_threads(2); x = torch.ones(999, 999); assert (x @ x).sum()"
+    assert run(code) == 0
+    assert run(f"{code}; from torch.utils.data import DataLoader as D\n"
+               "assert sum(D(range(9), num_workers=1)) == 36") == 0  # fmt: skip
+
+
+def test_ctrl_c_reaches_it_and_is_waited_for(tmp_path):
+    stage = (
+        "import pathlib, time\n"
+        "try:\n    pathlib.Path('begun').touch(); time.sleep(60)\n"
+        "except KeyboardInterrupt:\n    time.sleep(0.5); pathlib.Path('saved').touch(); exit(130)"
+    )
+    code = f"from almtok.recipes.stage_process import run_process as run; exit(run({['python', '-c', stage]}))"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert (tmp_path / "saved").exists()
