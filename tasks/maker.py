@@ -67,10 +67,10 @@ class Maker:
         task: str,
         rows: Sequence[dict[str, Any]],
         *,
-        seconds: float | None = None,
+        seconds: float | Sequence[float | None] | None = None,
         seeds: Sequence[int] | None = None,
     ) -> list[Sound]:
-        """Audio of any task, for many prompts."""
+        """Audio of any task, for many prompts; `seconds` for all, or one for each."""
         made = self.bundle.run(task, rows, seeds=seeds, seconds=seconds, controls=self.controls)
         return [self._sound(one) for one in made]
 

@@ -1,4 +1,5 @@
-"""Every clip of a test set through the tasks: one line of facts a clip, so that a kill costs one.
+"""Every clip of a test set through the tasks, in batches: a line of facts for each clip, so that a
+kill costs a batch.
 
 Speech is transcribed and said; sound and music are described and made of their descriptions.
 """
@@ -25,8 +26,9 @@ from .journal import Journal, key_of
 from .maker import Maker
 from .recognisers import Recogniser
 from .retrieval import TextRetrieval
-from .speaker import Speaker
+from .speaker import Speaker, Speech
 from .transcriber import Transcriber
+from .voice import Voice
 
 MOST_CLASSES = 50  # descriptions among which a sound is looked for
 _MADE = {"sound": "text_to_audio", "music": "text_to_music"}
@@ -100,8 +102,40 @@ def _references(clips: Sequence[Clip]) -> dict[str, Clip]:
     }
 
 
+@dataclass(frozen=True)
+class _Job:
+    """A clip that is to be measured."""
+
+    clip: Clip
+    key: str  # of all that its facts depend on
+    retrieval: TextRetrieval | None
+    reference: Clip | None  # whose voice speaks
+    keep: bool  # what is made of it
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """The same, with its audio."""
+
+    job: _Job
+    wav: Any
+    tokens: AudioTokens
+
+
+def _known(clip: Clip) -> dict[str, Any]:
+    return {"id": clip.id, "domain": clip.domain, "text": clip.text}
+
+
+def _batches(jobs: Sequence[_Job], size: int) -> Iterator[list[_Job]]:
+    """Batches of one domain each, in order."""
+    for domain in dict.fromkeys(job.clip.domain for job in jobs):
+        mine = [job for job in jobs if job.clip.domain == domain]
+        for first in range(0, len(mine), size):
+            yield mine[first : first + size]
+
+
 class Measurer:
-    """Measures clips, one after another."""
+    """Measures clips; of a batch none depends on another."""
 
     def __init__(
         self,
@@ -116,53 +150,75 @@ class Measurer:
         """Open the journal of the folder `out`; `model` names the checkpoint in it."""
         self.bundle, self.out, self.config = bundle, out, config
         self.recogniser = recogniser
+        self.batch_size = controls.batch_size
         self.speaker = Speaker(bundle, controls)
-        self.transcriber = Transcriber(bundle)
+        self.transcriber = Transcriber(bundle, Controls(batch_size=controls.batch_size))
         self.maker = Maker(bundle, controls)
         self.journal = Journal(out / "clips.jsonl")
         judge = recogniser.name if recogniser is not None else "none"
-        self._facts = (model, dataclasses.asdict(config), dataclasses.asdict(controls), judge)
+        said = {**dataclasses.asdict(controls), "batch_size": None}  # which changes no result
+        self._facts = (model, dataclasses.asdict(config), said, judge)
         self._reader = EntryReader()
 
     def run(self, clips: Sequence[Clip]) -> list[dict[str, Any]]:
         """Facts of every clip; those that are known already are not measured again."""
-        return list(tqdm(self._run(clips), total=len(clips), desc="measure", unit="clip"))
+        jobs = self._jobs(clips)
+        facts = {job.clip.id: self.journal.get(job.clip.id, job.key) for job in jobs}
+        waiting = [job for job in jobs if facts[job.clip.id] is None]
+        with tqdm(
+            total=len(jobs), initial=len(jobs) - len(waiting), desc="measure", unit="clip"
+        ) as bar:
+            for batch in _batches(waiting, self.batch_size):
+                for job, found in zip(batch, self._measure(batch), strict=True):
+                    self.journal.add(job.clip.id, job.key, found)
+                    facts[job.clip.id] = found
+                bar.update(len(batch))
+        return [found for found in facts.values() if found is not None]
 
-    def _run(self, clips: Sequence[Clip]) -> Iterator[dict[str, Any]]:
+    def _jobs(self, clips: Sequence[Clip]) -> list[_Job]:
         retrievals = {domain: self._retrieval(clips, domain) for domain in _TOLD}
         references = _references(clips) if self.config.voices else {}
-        kept: dict[str, int] = {}
+        jobs, kept = [], dict[str, int]()
         for clip in clips:
             kept[clip.domain] = kept.get(clip.domain, 0) + 1
-            retrieval = retrievals.get(clip.domain)
+            retrieval, reference = retrievals.get(clip.domain), references.get(clip.id)
             texts = retrieval.texts if retrieval is not None else None
-            reference = references.get(clip.id)
             voice = None if reference is None else reference.id
             key = key_of(self._facts, clip.id, clip.text, texts, voice)
-            known = self.journal.get(clip.id, key)
-            if known is not None:
-                yield known
-                continue
             keep = kept[clip.domain] <= self.config.keep_audio
-            facts = self._measure(clip, retrieval, reference, keep)
-            self.journal.add(clip.id, key, facts)
-            yield facts
+            jobs.append(_Job(clip, key, retrieval, reference, keep))
+        return jobs
 
-    def _measure(
-        self, clip: Clip, retrieval: TextRetrieval | None, reference: Clip | None, keep: bool
-    ) -> dict[str, Any]:
-        facts: dict[str, Any] = {"id": clip.id, "domain": clip.domain, "text": clip.text}
+    def _measure(self, batch: Sequence[_Job]) -> list[dict[str, Any]]:
+        """Facts of clips of one domain; one that cannot be used is counted, not fatal."""
+        facts: dict[str, dict[str, Any]] = {}
+        ready = []
+        for job in batch:
+            try:
+                wav = self._wav(job.clip)
+                ready.append(_Ready(job, wav, self.bundle.tokens(wav)))
+            except ValueError as error:
+                facts[job.clip.id] = {"error": str(error)}
+        facts |= self._found_of(ready)
+        return [_known(job.clip) | facts[job.clip.id] for job in batch]
+
+    def _found_of(self, ready: Sequence[_Ready]) -> dict[str, dict[str, Any]]:
+        """What the tasks find of clips, by id; those that no batch can have are tried alone."""
+        if not ready:
+            return {}
+        domain = ready[0].job.clip.domain
+        measure = {"speech": self._speech, **dict.fromkeys(_TOLD, self._sound)}.get(domain)
+        if measure is None:
+            return {one.job.clip.id: {"error": f"domain {domain!r} has no measure"} for one in ready}
         try:
-            wav = self._wav(clip)
-            tokens = self.bundle.tokens(wav)
-            facts["seconds"] = round(tokens.duration, 3)
-            if clip.domain == "speech":
-                return facts | self._speech(clip, wav, tokens, reference, keep)
-            if clip.domain in _TOLD:
-                return facts | self._sound(clip, tokens, retrieval, keep)
-            return facts | {"error": f"domain {clip.domain!r} has no measure"}
-        except ValueError as error:  # a clip that cannot be used is counted, not fatal
-            return facts | {"error": str(error)}
+            return {
+                one.job.clip.id: {"seconds": round(one.tokens.duration, 3)} | found
+                for one, found in zip(ready, measure(ready), strict=True)
+            }
+        except ValueError as error:
+            if len(ready) == 1:
+                return {ready[0].job.clip.id: {"error": str(error)}}
+            return {name: found for one in ready for name, found in self._found_of([one]).items()}
 
     def _wav(self, clip: Clip) -> Any:
         recording = clip.recording
@@ -171,67 +227,78 @@ class Measurer:
             content, self.bundle.sample_rate, start=recording.start, seconds=recording.seconds
         )
 
-    def _speech(
-        self, clip: Clip, wav: Any, tokens: AudioTokens, reference: Clip | None, keep: bool
-    ) -> dict[str, Any]:
-        heard = self.transcriber.transcribe(tokens)
-        voice = None
-        if reference is not None:
-            voice = self.speaker.voice(self._wav(reference), reference.text)
-        speech = self.speaker.speak(
-            clip.text,
-            voice=voice,
-            seed=self.config.seed,
+    def _speech(self, batch: Sequence[_Ready]) -> list[dict[str, Any]]:
+        clips = [one.job.clip for one in batch]
+        heard = self.transcriber.transcribe_all([one.tokens for one in batch])
+        spoken = self.speaker.speak_all(
+            [clip.text for clip in clips],
+            voice=[self._voice(one.job.reference) for one in batch],
+            seeds=[self.config.seed] * len(batch),
             check=self.config.check,
             tries=self.config.tries,
         )
-        again = self.transcriber.transcribe(speech.tokens)
-        facts: dict[str, Any] = {
-            "asr": heard.text,
-            "asr_rtf": heard.rtf,
-            "tts_seconds": round(speech.duration, 3),
-            "tts_finish": speech.finish,
-            "tts_rtf": speech.rtf,
-            "tts_own": again.text,
-            "tts_confidence": speech.confidence,
-        }
-        if self.recogniser is not None:
-            rate = self.bundle.sample_rate
-            facts |= {
-                "judge_original": self.recogniser.hear(wav, rate),
-                "judge_codec": self.recogniser.hear(self.bundle.decode(tokens), rate),
-                "judge_tts": self.recogniser.hear(speech.wav, rate),
-            }
-        if keep:
-            speech.save(self.out / "audio" / f"{safe_name(clip.id)}.tts.flac")
+        again = self.transcriber.transcribe_all([speech.tokens for speech in spoken])
+        facts: list[dict[str, Any]] = []
+        for one, asr, speech, own in zip(batch, heard, spoken, again, strict=True):
+            facts.append({
+                "asr": asr.text,
+                "asr_rtf": asr.rtf,
+                "tts_seconds": round(speech.duration, 3),
+                "tts_finish": speech.finish,
+                "tts_rtf": speech.rtf,
+                "tts_own": own.text,
+                "tts_confidence": speech.confidence,
+                **self._judged(one, speech),
+            })  # fmt: skip
+            if one.job.keep:
+                speech.save(self.out / "audio" / f"{safe_name(one.job.clip.id)}.tts.flac")
         return facts
 
-    def _sound(
-        self, clip: Clip, tokens: AudioTokens, retrieval: TextRetrieval | None, keep: bool
-    ) -> dict[str, Any]:
-        told = self.transcriber.describe(tokens, music=clip.domain == "music")
-        facts: dict[str, Any] = {"caption": told.text}
-        most = self.bundle.seconds_of_room(0.5, tokens.frames_per_query)
-        if retrieval is not None and tokens.duration <= most:
-            facts |= self._found("original", retrieval, tokens, clip.text)
+    def _voice(self, reference: Clip | None) -> Voice | None:
+        if reference is None:
+            return None
+        return self.speaker.voice(self._wav(reference), reference.text)
+
+    def _judged(self, one: _Ready, speech: Speech) -> dict[str, str]:
+        """What another recogniser hears, if there is one."""
+        if self.recogniser is None:
+            return {}
+        rate = self.bundle.sample_rate
+        return {
+            "judge_original": self.recogniser.hear(one.wav, rate),
+            "judge_codec": self.recogniser.hear(self.bundle.decode(one.tokens), rate),
+            "judge_tts": self.recogniser.hear(speech.wav, rate),
+        }
+
+    def _sound(self, batch: Sequence[_Ready]) -> list[dict[str, Any]]:
+        domain = batch[0].job.clip.domain
+        told = self.transcriber.describe_all(
+            [one.tokens for one in batch], music=domain == "music"
+        )
+        facts: list[dict[str, Any]] = [{"caption": caption.text} for caption in told]
+        room = [self.bundle.seconds_of_room(0.5, one.tokens.frames_per_query) for one in batch]
+        for one, most, mine in zip(batch, room, facts, strict=True):
+            if one.tokens.duration <= most:
+                mine |= self._found("original", one.job, one.tokens)
         if not self.config.make:
             return facts
-        rows = [{"text": clip.text}]
-        seconds = min(tokens.duration, most)
-        (sound,) = self.maker.make(
-            _MADE[clip.domain], rows, seconds=seconds, seeds=[self.config.seed]
+        made = self.maker.make(
+            _MADE[domain],
+            [{"text": one.job.clip.text} for one in batch],
+            seconds=[min(one.tokens.duration, most) for one, most in zip(batch, room, strict=True)],
+            seeds=[self.config.seed] * len(batch),
         )
-        facts |= {"made_seconds": round(sound.duration, 3), "made_rtf": sound.rtf}
-        if retrieval is not None:
-            facts |= self._found("made", retrieval, sound.tokens, clip.text)
-        if keep:
-            sound.save(self.out / "audio" / f"{safe_name(clip.id)}.made.flac")
+        for one, sound, mine in zip(batch, made, facts, strict=True):
+            mine |= {"made_seconds": round(sound.duration, 3), "made_rtf": sound.rtf}
+            mine |= self._found("made", one.job, sound.tokens)
+            if one.job.keep:
+                sound.save(self.out / "audio" / f"{safe_name(one.job.clip.id)}.made.flac")
         return facts
 
-    def _found(
-        self, what: str, retrieval: TextRetrieval, tokens: AudioTokens, text: str
-    ) -> dict[str, Any]:
-        if text not in retrieval.texts:
+    def _found(self, what: str, job: _Job, tokens: AudioTokens) -> dict[str, Any]:
+        """Which of all descriptions fits best, and the place of its own."""
+        retrieval, text = job.retrieval, job.clip.text
+        if retrieval is None or text not in retrieval.texts:
             return {}
         found = retrieval.of(tokens)
         place = retrieval.texts.index(text)

@@ -146,14 +146,22 @@ class Transcriber:
 
     def describe(self, audio: Any, *, music: bool = False, seed: int = 0) -> Transcript:
         """Describe a sound, or music, by what is heard in its beginning (at most one window)."""
-        ready = self._prepare(audio, WINDOW_SECONDS, 0.0)
-        start, stop = ready.spans[0]
-        if ready.silent[0]:
-            return self._transcript(0, _only_first(ready), {})
-        tokens = self.bundle.cut(ready.tokens, start, stop)
-        task = "music_caption" if music else "audio_caption"
-        (made,) = self.bundle.run(task, [{"audio": tokens}], seed=seed, controls=self.controls)
-        return self._transcript(0, _only_first(ready), {(0, 0): made})
+        return self.describe_all([audio], music=music, seed=seed)[0]
+
+    def describe_all(
+        self, audio: Sequence[Any], *, music: bool = False, seed: int = 0
+    ) -> list[Transcript]:
+        """The same for many, all with the same seed."""
+        ready = [_only_first(self._prepare(one, WINDOW_SECONDS, 0.0)) for one in audio]
+        numbers = [number for number, one in enumerate(ready) if not one.silent[0]]
+        made = self.bundle.run(
+            "music_caption" if music else "audio_caption",
+            [{"audio": self.bundle.cut(ready[n].tokens, *ready[n].spans[0])} for n in numbers],
+            seeds=[seed] * len(numbers),
+            controls=self.controls,
+        )
+        heard = {(number, 0): one for number, one in zip(numbers, made, strict=True)}
+        return [self._transcript(number, one, heard) for number, one in enumerate(ready)]
 
     # ------------------------------------------------------------------ inner works
 

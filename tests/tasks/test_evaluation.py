@@ -57,17 +57,17 @@ def test_evaluate_lm_measures_goes_on_and_reports(learned, corpus, tmp_path, cap
     measured = []
     measure = Measurer._measure
 
-    def spy(self, clip, *rest):
-        measured.append(clip.id)
+    def spy(self, batch):
+        measured.extend(job.clip.id for job in batch)
         if len(measured) == 3:
             raise KeyboardInterrupt
-        return measure(self, clip, *rest)
+        return measure(self, batch)
 
     monkeypatch.setattr(Measurer, "_measure", spy)
     out = tmp_path / "scores"
     arguments = [
         "evaluate", "lm", "--checkpoint", learned.folder, "--data", *corpus, "--out", str(out),
-        "--temperature", "0", "--guidance", "1", "--html", "--check", "2",
+        "--temperature", "0", "--guidance", "1", "--html", "--check", "2", "--batch-size", "2",
     ]  # fmt: skip
     assert main(arguments) == 130
     assert len((out / "clips.jsonl").read_text().splitlines()) == 2
@@ -90,6 +90,21 @@ def test_evaluate_lm_measures_goes_on_and_reports(learned, corpus, tmp_path, cap
     measured.clear()
     assert main(arguments) == 1
     assert len(measured) == 1  # the one that failed is tried again
+
+
+def test_a_clip_is_measured_the_same_alone_and_in_a_batch(learned, corpus, tmp_path):
+    def facts(name, size):
+        arguments = [*("--batch-size", size), *("--temperature", "0"), *("--recogniser", "none")]
+        main(["evaluate", "lm", "--checkpoint", learned.folder, "--data", *corpus,
+              "--out", str(tmp_path / name), *arguments])  # fmt: skip
+        lines = (tmp_path / name / "clips.jsonl").read_text().splitlines()
+        found = sorted((json.loads(line) for line in lines), key=lambda one: one["id"])
+        return [{k: v for k, v in one.items() if "rtf" not in k} for one in found]
+
+    alone, together = facts("alone", "1"), facts("together", "8")
+    for one, other in zip(alone, together, strict=True):
+        assert one == pytest.approx(other)
+    assert sum("error" in one for one in alone) == 1
 
 
 def test_the_right_text_is_found_by_its_likelihood(learned):
