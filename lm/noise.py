@@ -20,7 +20,12 @@ from .vocabulary import Vocabulary
 
 
 def with_noise(
-    sequence: Sequence, config: AudioLMConfig, *, eos_id: int, share: float, seed: int
+    sequence: Sequence,
+    config: AudioLMConfig | Vocabulary,
+    *,
+    eos_id: int,
+    share: float,
+    seed: int,
 ) -> Sequence:
     """The sequence with a share of its written ids, and of its rows of codes, drawn at random.
 
@@ -29,20 +34,20 @@ def with_noise(
 
     Args:
         sequence: rows `[L, 1+K]`.
-        config: of the model.
+        config: of the model, or its vocabulary.
         eos_id: the tokenizer's end token, which stays.
         share: of the rows.
         seed: of which, and of what stands there instead.
     """
     if not share:
         return sequence
-    rng, vocabulary = np.random.default_rng(seed), Vocabulary(config)
+    rng, vocabulary = np.random.default_rng(seed), Vocabulary.of(config)
     rows, labels = sequence.input_ids.numpy().copy(), sequence.labels.numpy()
     chosen = rng.random(len(rows)) < share
     written = labels[:, 0] != IGNORED
     text = chosen & written & (rows[:, 0] < vocabulary.num_text) & (rows[:, 0] != eos_id)
     rows[text, 0] = rng.integers(vocabulary.num_text, size=int(text.sum()))
-    for stream in range(1, rows.shape[1]):
-        codes = chosen & (rows[:, stream] < vocabulary.audio_end)  # no end, no empty place
-        rows[codes, stream] = rng.integers(vocabulary.num_codes, size=int(codes.sum()))
+    heard = rows[:, 1:]  # [L, K], a view
+    codes = chosen[:, None] & (heard < vocabulary.audio_end)  # no end, no empty place
+    heard[codes] = rng.integers(vocabulary.num_codes, size=int(codes.sum()))
     return dataclasses.replace(sequence, input_ids=torch.from_numpy(rows))

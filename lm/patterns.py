@@ -88,15 +88,15 @@ class Layout:
         return torch.arange(count, device=device) * self.stride + self.shift[stream]
 
 
-def layout(config: AudioLMConfig) -> Layout:
-    """Return the layout of a configuration's pattern."""
-    count = config.num_codebooks
+def layout(config: AudioLMConfig | Vocabulary) -> Layout:
+    """Return the layout of the pattern of a configuration (or of its vocabulary)."""
+    vocabulary = Vocabulary.of(config)
+    count = vocabulary.num_codebooks
     steps = tuple(range(count))
     stride, shift = {
         "depth": (1, (0,) * count),
         "parallel": (1, (0,) * count),
         "delay": (1, steps),
         "flat": (count, steps),
-    }[config.pattern]
-    vocabulary = Vocabulary(config)
+    }[vocabulary.config.pattern]
     return Layout(count, stride, shift, vocabulary.audio_end, vocabulary.audio_empty)

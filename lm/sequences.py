@@ -65,25 +65,35 @@ class Sequence:
 
 
 def build_sequence(
-    example: Example, config: AudioLMConfig, *, eos_id: int, drop_condition: bool = False
+    example: Example,
+    config: AudioLMConfig | Vocabulary,
+    *,
+    eos_id: int,
+    drop_condition: bool = False,
 ) -> Sequence:
     """Lay an example out, with loss on the content and the end of its last segment.
+
+    Args:
+        example: its texts and codes.
+        config: of the model, or its vocabulary: quicker for many examples.
+        eos_id: the tokenizer's end token.
+        drop_condition: put `no_condition` in the place of the conditions.
 
     Raises:
         ValueError: for an unknown task or rate, codes that are not of this model, an empty target.
     """
+    vocabulary = Vocabulary.of(config)
     *conditions, target = example.segments
     kind: Literal["text", "audio"] = "text" if isinstance(target, TextSegment) else "audio"
     head = build_prompt(
         example.task,
         conditions,
         kind,
-        config,
+        vocabulary,
         frames_per_query=example.frames_per_query,
         eos_id=eos_id,
         drop_condition=drop_condition,
     )
-    vocabulary = Vocabulary(config)
     content = _content(target, vocabulary, eos_id)
     if len(content) < 2:
         raise ValueError(f"the target of this {example.task!r} example is empty")
@@ -100,7 +110,7 @@ def build_prompt(
     task: str,
     conditions: Iterable[Segment],
     target: Literal["text", "audio"],
-    config: AudioLMConfig,
+    config: AudioLMConfig | Vocabulary,
     *,
     frames_per_query: int,
     eos_id: int,
@@ -113,13 +123,13 @@ def build_prompt(
         task: name, one of `config.tasks`.
         conditions: segments before the target.
         target: kind of the target.
-        config: of the model.
+        config: of the model, or its vocabulary.
         frames_per_query: rate of every audio in the sequence.
         eos_id: the tokenizer's end token.
         prefix: the audio target's beginning, to be continued.
         drop_condition: put `no_condition` in the place of the conditions.
     """
-    vocabulary = Vocabulary(config)
+    vocabulary = Vocabulary.of(config)
     head = [vocabulary.task(task), vocabulary.rate(frames_per_query)]
     rows = [_text_rows(head + [vocabulary.no_condition] * drop_condition, vocabulary)]
     for segment in () if drop_condition else conditions:
@@ -160,9 +170,7 @@ def text_rows(ids: Iterable[int], config: AudioLMConfig) -> Tensor:
 
 def _text_rows(ids: list[int] | tuple[int, ...], vocabulary: Vocabulary) -> Tensor:
     stream = torch.tensor(ids, dtype=torch.int64)
-    rows = stream.new_full(
-        (len(stream), 1 + vocabulary.config.num_codebooks), vocabulary.audio_empty
-    )
+    rows = stream.new_full((len(stream), 1 + vocabulary.num_codebooks), vocabulary.audio_empty)
     rows[:, 0] = stream
     return rows
 
@@ -188,7 +196,7 @@ def _audio_rows(segment: AudioSegment, vocabulary: Vocabulary, *, ended: bool) -
         raise ValueError(
             f"codes must be 0..{size - 1}; came {int(codes.min())}..{int(codes.max())}"
         )
-    grid = layout(vocabulary.config).apply(codes, ended=ended)
+    grid = layout(vocabulary).apply(codes, ended=ended)
     return F.pad(grid, (1, 0), value=vocabulary.text_empty)
 
 

@@ -22,6 +22,7 @@ class Vocabulary:
     """Ids by name, for one configuration."""
 
     config: AudioLMConfig
+    num_codebooks: int = field(init=False)
     num_text: int = field(init=False)  # ids of the backbone's own
     num_controls: int = field(init=False)  # rows of the control table
     num_codes: int = field(init=False)  # of a codebook, without the end
@@ -29,9 +30,15 @@ class Vocabulary:
     def __post_init__(self) -> None:
         # Once: every look into a config of transformers costs microseconds.
         controls = len(_MARKS) + MAX_FRAMES_PER_QUERY + self.config.num_task_slots
+        object.__setattr__(self, "num_codebooks", self.config.num_codebooks)
         object.__setattr__(self, "num_text", self.config.vocab_size)
         object.__setattr__(self, "num_controls", controls)
         object.__setattr__(self, "num_codes", self.config.codebook_size)
+
+    @classmethod
+    def of(cls, config: AudioLMConfig | Vocabulary) -> Vocabulary:
+        """The vocabulary of a configuration, or the one that is given."""
+        return config if isinstance(config, Vocabulary) else cls(config)
 
     @property
     def open_text(self) -> int:

@@ -1,5 +1,4 @@
-"""Every clip of a test set through the tasks, in batches: a line of facts for each clip, so that a
-kill costs a batch.
+"""Every clip of a test set through the tasks: a line of facts for each, so a kill costs a batch.
 
 Speech is transcribed and said; sound and music are described and made of their descriptions.
 """
@@ -209,7 +208,8 @@ class Measurer:
         domain = ready[0].job.clip.domain
         measure = {"speech": self._speech, **dict.fromkeys(_TOLD, self._sound)}.get(domain)
         if measure is None:
-            return {one.job.clip.id: {"error": f"domain {domain!r} has no measure"} for one in ready}
+            nothing = {"error": f"domain {domain!r} has no measure"}
+            return {one.job.clip.id: nothing for one in ready}
         try:
             return {
                 one.job.clip.id: {"seconds": round(one.tokens.duration, 3)} | found
@@ -272,9 +272,7 @@ class Measurer:
 
     def _sound(self, batch: Sequence[_Ready]) -> list[dict[str, Any]]:
         domain = batch[0].job.clip.domain
-        told = self.transcriber.describe_all(
-            [one.tokens for one in batch], music=domain == "music"
-        )
+        told = self.transcriber.describe_all([one.tokens for one in batch], music=domain == "music")
         facts: list[dict[str, Any]] = [{"caption": caption.text} for caption in told]
         room = [self.bundle.seconds_of_room(0.5, one.tokens.frames_per_query) for one in batch]
         for one, most, mine in zip(batch, room, facts, strict=True):

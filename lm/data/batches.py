@@ -12,6 +12,7 @@ from ..noise import with_noise
 from ..patterns import layout
 from ..sequences import Example, Segment, TextSegment, build_sequence, collate
 from ..sequences import Sequence as RowSequence
+from ..vocabulary import Vocabulary
 from .mixing import Sample
 
 
@@ -25,17 +26,15 @@ class Collator:
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
         """`input_ids` and `labels` `[B, L, 1+K]`, `attention_mask` `[B, L]`."""
-        return collate([self._sequence(sample) for sample in samples], self.config)
+        vocabulary = Vocabulary(self.config)
+        return collate([self._sequence(sample, vocabulary) for sample in samples], self.config)
 
-    def _sequence(self, sample: Sample) -> RowSequence:
+    def _sequence(self, sample: Sample, vocabulary: Vocabulary) -> RowSequence:
         sequence = build_sequence(
-            sample.example,
-            self.config,
-            eos_id=self.eos_id,
-            drop_condition=sample.drop_condition,
+            sample.example, vocabulary, eos_id=self.eos_id, drop_condition=sample.drop_condition
         )
         return with_noise(
-            sequence, self.config, eos_id=self.eos_id, share=self.noise, seed=sample.seed
+            sequence, vocabulary, eos_id=self.eos_id, share=self.noise, seed=sample.seed
         )
 
 
@@ -43,7 +42,7 @@ class Collator:
 class SequenceLength:
     """Rows of ``build_sequence`` for an example, counted without building them."""
 
-    config: AudioLMConfig
+    config: AudioLMConfig | Vocabulary  # a vocabulary is quicker for many examples
 
     def __call__(self, example: Example) -> int:
         """Positions `L`, with the conditions.

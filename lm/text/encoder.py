@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from .normalize import clean, normalize, plain
 
 TextForm = Literal["written", "spoken", "plain"]
+_REMEMBERED = 200_000  # texts, about 100 MB
 
 
 def in_form(
@@ -95,3 +96,30 @@ class TextEncoder:
         if self.eos_id in ids:
             ids = ids[: ids.index(self.eos_id)]
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+
+@dataclass(frozen=True)
+class RememberingEncoder(TextEncoder):
+    """An encoder that does nothing twice: for training, where texts come back in every epoch.
+
+    Nothing that ids depend on may change meanwhile.
+    """
+
+    _known: dict[tuple[str, bool, str | None], tuple[int, ...]] = field(
+        init=False, default_factory=dict, compare=False, repr=False
+    )
+
+    @classmethod
+    def of(cls, texts: TextEncoder) -> RememberingEncoder:
+        """The same encoder, with a memory."""
+        return cls(texts.tokenizer, texts.form, texts.language)
+
+    def ids(self, text: str, *, spoken: bool, language: str | None = None) -> tuple[int, ...]:
+        """As :meth:`TextEncoder.ids`."""
+        key = text, spoken, language
+        known = self._known.get(key)
+        if known is None:
+            known = super().ids(text, spoken=spoken, language=language)
+            if len(self._known) < _REMEMBERED:
+                self._known[key] = known
+        return known

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from torch.utils.data import Dataset
@@ -19,7 +19,8 @@ from ..data.shards import ShardInfo
 from ..data.stream import StreamLoader, TokenStream
 from ..layouts import TaskLayout
 from ..sequences import Example
-from ..text.encoder import TextEncoder
+from ..text.encoder import RememberingEncoder, TextEncoder
+from ..vocabulary import Vocabulary
 from .batches import Batches, BucketBatches
 from .config import LMTrainingConfig
 
@@ -148,11 +149,12 @@ def training_batches(
     dropout = config.condition_dropout
     dropout = lm.condition_dropout if dropout is None else dropout
     collate = Collator(lm, texts.eos_id, config.input_noise)
+    texts = RememberingEncoder.of(texts)
     if config.stream:
         stream = TokenStream(
             config.data,
             _Make(tuple(choices), texts, dropout),
-            _Measure(lm),
+            _Measure(_Fits(lm)),
             budget=config.batch_positions,
             max_rows=config.batch_rows,
             seed=config.seed,
@@ -275,23 +277,29 @@ class _Fits:
 
     config: AudioLMConfig
     most: int | None = None
+    _length: SequenceLength = field(init=False)
+    _limit: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Once: every look into a config of transformers costs microseconds.
+        positions = self.config.max_positions
+        limit = positions if self.most is None else min(self.most, positions)
+        object.__setattr__(self, "_length", SequenceLength(Vocabulary(self.config)))
+        object.__setattr__(self, "_limit", limit)
 
     def __call__(self, example: Example) -> int:
-        length = SequenceLength(self.config)(example)
-        most = self.config.max_positions
-        if self.most is not None:
-            most = min(most, self.most)
-        return length if length <= most else 0
+        length = self._length(example)
+        return length if length <= self._limit else 0
 
 
 @dataclass(frozen=True)
 class _Measure:
     """:class:`_Fits` for samples of a stream."""
 
-    config: AudioLMConfig
+    fits: _Fits
 
     def __call__(self, sample: Sample) -> int:
-        return _Fits(self.config)(sample.example)
+        return self.fits(sample.example)
 
 
 @dataclass(frozen=True)

@@ -57,12 +57,16 @@ def test_libraries_are_there_and_threads_work():
 
 
 def test_ctrl_c_reaches_it_and_is_waited_for(tmp_path):
-    stage = (
-        "import pathlib, time\n"
-        "try:\n    pathlib.Path('begun').touch(); time.sleep(60)\n"
-        "except KeyboardInterrupt:\n    time.sleep(0.5); pathlib.Path('saved').touch(); exit(130)"
-    )
-    code = f"from almtok.recipes.stage_process import run_process as run; exit(run({['python', '-c', stage]}))"
+    stage = """import pathlib, time
+try:
+    pathlib.Path("begun").touch()
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(0.5)
+    pathlib.Path("saved").touch()
+    exit(130)"""
+    words = ["python", "-c", stage]
+    code = f"from almtok.recipes.stage_process import run_process; exit(run_process({words}))"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, start_new_session=True)
     deadline = time.monotonic() + 60
     while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
