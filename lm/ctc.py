@@ -45,7 +45,7 @@ def listening_loss(
     Raises:
         ValueError: the backbone has no pad token of its own.
     """
-    blank = _blank(config)
+    blank = blank_of(config)
     task = Vocabulary(config).task(TRANSCRIBING)
     told = labels[..., 0] != IGNORED  # [B, L]
     heard = (input_ids[..., 1] < config.codebook_size) & (labels[..., 1] == IGNORED)
@@ -67,7 +67,12 @@ def listening_loss(
     return StreamLoss(total.sum(), count, count.new_zeros(()))
 
 
-def _blank(config: AudioLMConfig) -> int:
+def blank_of(config: AudioLMConfig) -> int:
+    """The id that spells nothing: the backbone's pad token.
+
+    Raises:
+        ValueError: the backbone has no pad token of its own.
+    """
     backbone = config.backbone
     assert backbone is not None
     pad = backbone.get_text_config().pad_token_id  # type: ignore[union-attr]

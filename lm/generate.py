@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .beam import BeamJob, BeamSearch
 from .decoding import Decoding
 from .evaluation import evaluating
 from .generation import GeneratedRow, Generation
@@ -26,7 +27,14 @@ from .writer import Job, Target
 OnRow = Callable[[int, GeneratedRow], None]
 
 
-def generate(lm: AudioLM, *args: Any, on_row: OnRow | None = None, **kwargs: Any) -> Generation:
+def generate(
+    lm: AudioLM,
+    input_ids: Tensor,
+    attention_mask: Tensor | None = None,
+    *,
+    on_row: OnRow | None = None,
+    **options: Any,
+) -> Generation:
     """Write the targets of a batch of prompts, each until its end.
 
     Prompts say themselves what is to follow: texts and audios can be mixed in one batch, and the
@@ -35,9 +43,11 @@ def generate(lm: AudioLM, *args: Any, on_row: OnRow | None = None, **kwargs: Any
 
     Args:
         lm: the model; it is in evaluation mode meanwhile.
-        args: as of :func:`prepare`.
-        on_row: called with the number of a row and the row, as soon as it is complete.
-        kwargs: as of :func:`prepare`.
+        input_ids: as of :func:`prepare`.
+        attention_mask: as of :func:`prepare`.
+        on_row: called with the number of a row and the row, as soon as it is complete (of beams:
+            when all are).
+        options: as of :func:`prepare`.
 
     Example:
         >>> batch = processor(task="tts", text="hello")  # doctest: +SKIP
@@ -47,7 +57,9 @@ def generate(lm: AudioLM, *args: Any, on_row: OnRow | None = None, **kwargs: Any
         ValueError: see :func:`prepare`.
     """
     with evaluating(lm):
-        decoding = prepare(lm, *args, **kwargs)
+        if options.get("beam") is not None:
+            return _search(lm, input_ids, attention_mask, GenerationSettings(**options), on_row)
+        decoding = prepare(lm, input_ids, attention_mask, **options)
         while decoding.running:
             before = set(decoding.finished)
             decoding.step()
@@ -74,6 +86,8 @@ def prepare(
             not for the given targets; for limits that contradict each other.
     """
     settings = GenerationSettings(**options)
+    if settings.beam is not None:
+        raise ValueError("beams are searched by generate, all at once: there is nothing to step")
     prompts = read_prompts(input_ids, attention_mask, lm.config)
     kinds = _check_targets(prompts, settings.target)
     free = _free_prompts(prompts, lm, settings)
@@ -90,6 +104,39 @@ def prepare(
                 jobs.append(_job(number, prompt, what.layout, room, bounds, seeds[number]))
         work.append((what, jobs))
     return Decoding(lm, prompts, work, free, cache=settings.cache, compiled=settings.compile)
+
+
+def _search(
+    lm: AudioLM,
+    input_ids: Tensor,
+    attention_mask: Tensor | None,
+    settings: GenerationSettings,
+    on_row: OnRow | None,
+) -> Generation:
+    """Transcripts by beams."""
+    prompts = read_prompts(input_ids, attention_mask, lm.config)
+    _check_targets(prompts, settings.target or "text")
+    grid, bounds = _target(lm, "text", settings).layout, settings.bounds("text", len(prompts))
+    jobs = []
+    for number, (prompt, seed) in enumerate(
+        zip(prompts, settings.seeds_of(len(prompts)), strict=True)
+    ):
+        job = _job(number, prompt, grid, lm.config.max_positions - len(prompt), bounds, seed)
+        jobs.append(BeamJob(prompt, job.min_new, job.max_new, job.limit, seed))
+    assert settings.beam is not None
+    search = BeamSearch(
+        lm,
+        jobs,
+        settings.beam,
+        eos_id=_end_of_text(lm, settings.eos_id),
+        forbidden=settings.forbidden_text_ids,
+        cache=settings.cache,
+    )
+    rows = search.run()
+    if on_row is not None:
+        for number, row in enumerate(rows):
+            on_row(number, row)
+    return Generation(tuple(rows), search.prefill_seconds, search.step_seconds)
 
 
 def _check_targets(prompts: list[Prompt], target: Kind | Sequence[Kind] | None) -> list[Kind]:

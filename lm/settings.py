@@ -27,6 +27,23 @@ class Bounds:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BeamSettings:
+    """How beams are searched for a transcript, see beam.py."""
+
+    beams: int = 8
+    # Of the score: CTC's share, the rest is the backbone's; and what every id adds, because longer
+    # texts are less likely. Chosen on validation clips (recipes/multitask).
+    ctc_share: float = 0.5
+    length_bonus: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.beams < 1:
+            raise ValueError(f"beams must be at least 1; came {self.beams}")
+        if not 0 <= self.ctc_share <= 1:
+            raise ValueError(f"ctc_share must be 0 to 1; came {self.ctc_share}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class GenerationSettings:
     """Everything that :func:`almtok.lm.generate.generate` can be told beside its prompts.
 
@@ -62,12 +79,16 @@ class GenerationSettings:
     # For GPUs first of all: on a CPU it gives up the packed weights (codec/linear.py).
     compile: bool = False
     guards: Guards | None = DEFAULT_GUARDS  # against run-aways; None for none
+    # Search whole transcripts instead of choosing id by id; for a model trained with CTC.
+    beam: BeamSettings | None = None
 
     def __post_init__(self) -> None:
         if not self.guidance_scale >= 0:
             raise ValueError(
                 f"guidance_scale must be 0 or more (1 is off); came {self.guidance_scale}"
             )
+        if self.beam is not None and (self.guidance_scale != 1 or self.compile):
+            raise ValueError("beams go neither with guidance nor with compile=True")
 
     def bounds(self, kind: Kind, count: int) -> Bounds:
         """Return the bounds of `count` prompts for one kind of target."""

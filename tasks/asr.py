@@ -13,6 +13,7 @@ class ASR(Task):
     """`audio -> text`."""
 
     name = "asr"
+    beams = 8
     # What is to be understood and not imitated: calls, crowds, what the model itself said.
     domains = ("speech", "listening")
 

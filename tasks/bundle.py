@@ -30,6 +30,7 @@ from ..lm.quantized import BETWEEN, KINDS, quantize
 from ..lm.sampling import SamplingConfig
 from ..lm.sequences import IGNORED, collate
 from ..lm.sequences import Sequence as Rows
+from ..lm.settings import BeamSettings
 from ..lm.text.encoder import TextEncoder
 from ..lm.vocabulary import Vocabulary
 from .base import Limits, Task, get_task
@@ -330,14 +331,23 @@ class Bundle:
         if scale is None:
             # Without conditions only a model can say something that has learned to.
             scale = task.guidance_scale if self.lm.config.condition_dropout else 1.0
+        beams = self._beams(task, controls, scale)
         return {
             "target": task.layout.target.kind,
             "eos_id": self.texts.eos_id,
             "audio_sampling": tuple(map(changed, task.sampling(self.lm.config.num_codebooks))),
             "text_sampling": changed(task.text_sampling),
             "guidance_scale": scale,
+            "beam": None if beams == 1 else BeamSettings(beams=beams),
             "forbidden_text_ids": sorted(special),
         }
+
+    def _beams(self, task: Task, controls: Controls, guidance_scale: float) -> int:
+        """Texts that are searched at once."""
+        if controls.beams is not None:
+            return controls.beams if task.beams > 1 else 1
+        other = controls.sampling or controls.compile or guidance_scale != 1
+        return 1 if other or self.lm.config.ctc_weight <= 0 else task.beams
 
     def _limits(self, task: Task, row: Fields, seconds: float | None, controls: Controls) -> Limits:
         tokens = [value for value in row.values() if isinstance(value, AudioTokens)]

@@ -125,6 +125,7 @@ def register_evaluate(what: Any) -> None:
     add("--no-make", action="store_true", help="make no sound and no music")
     add("--keep-audio", type=int, default=4, metavar="N", help="clips of each domain (default 4)")
     add("--html", action="store_true", help="also write report.html")
+    _add_beams(parser)
     _add_sampling(parser)
 
 
@@ -205,6 +206,7 @@ def _register_asr(commands: Any) -> None:
     _add_files(parser)
     parser.add_argument("--window", type=float, default=20.0, metavar="S", help="seconds at once")
     parser.add_argument("--overlap", type=float, default=3.0, metavar="S", help="of two windows")
+    _add_beams(parser)
     _add_sampling(parser)
 
 
@@ -256,6 +258,11 @@ def _add_audio_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one line of JSON for each result")
 
 
+def _add_beams(parser: argparse.ArgumentParser) -> None:
+    words = "texts searched at once (default 8 if the model was trained with CTC; 1: none)"
+    parser.add_argument("--beams", type=int, metavar="N", help=words)
+
+
 def _add_sampling(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("sampling", "by default what suits the task")
     add = group.add_argument
@@ -282,6 +289,7 @@ def controls_of(options: argparse.Namespace) -> Controls:
         max_seconds=options.max_seconds,
         frames_per_query=options.frames_per_query,
         language=getattr(options, "language", None),
+        beams=getattr(options, "beams", None),
         batch_size=options.batch_size,
         compile=options.compile,
         max_chars=getattr(options, "max_chars", Controls.max_chars),

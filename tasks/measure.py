@@ -151,7 +151,8 @@ class Measurer:
         self.recogniser = recogniser
         self.batch_size = controls.batch_size
         self.speaker = Speaker(bundle, controls)
-        self.transcriber = Transcriber(bundle, Controls(batch_size=controls.batch_size))
+        quiet = Controls(batch_size=controls.batch_size, beams=controls.beams)
+        self.transcriber = Transcriber(bundle, quiet)
         self.maker = Maker(bundle, controls)
         self.journal = Journal(out / "clips.jsonl")
         judge = recogniser.name if recogniser is not None else "none"

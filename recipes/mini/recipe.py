@@ -24,7 +24,7 @@ CORPUS_MINUTES = 8.0
 PRESET = "tiny"
 # Of the preset: the prior has to fit the first codebook.
 CODEBOOK_SIZE, PRIOR_DIM = 256, 128
-STAGE1_STEPS, STAGE2_STEPS = 200, 200
+STAGE1_STEPS, STAGE2_STEPS = 130, 130
 LANGUAGE_MINUTES, VOICE_MINUTES = 120.0, 3.0
 LM_STEPS, ADAPTER_STEPS = 850, 80
 HELLO = "the happy dog walked near the river"

@@ -11,6 +11,7 @@ import torch
 from almtok.codec.audio import AudioError, write_audio
 from almtok.lm import lora
 from almtok.tasks.bundle import Bundle
+from almtok.tasks.controls import Controls
 from almtok.tasks.maker import Maker
 from almtok.tasks.merge import join_texts
 from almtok.tasks.transcriber import Transcriber, _spans
@@ -137,3 +138,26 @@ def test_run_folders_and_adapters_are_loaded(learned, tmp_path):
 def test_a_folder_without_checkpoint_is_named(tmp_path):
     with pytest.raises(ValueError, match="no checkpoint of a language model"):
         Bundle.from_pretrained(tmp_path)
+
+
+def test_transcripts_are_searched_by_beams_where_the_model_can(learned, monkeypatch):
+    def beams(task, **controls):
+        row = {"audio": learned.tokens[LINES[0]]} if task == "asr" else {"text": SOUND}
+        prompt = learned.bundle.prompt(task, [row], controls=Controls(**controls))
+        return None if prompt["beam"] is None else prompt["beam"].beams
+
+    assert beams("asr") is None  # it never learned to spell
+    monkeypatch.setattr(learned.bundle.lm.config, "ctc_weight", 1.0)
+    monkeypatch.setattr(learned.bundle.lm.config.backbone, "pad_token_id", 0)
+    assert beams("asr") == 8 and beams("asr", beams=3) == 3 and beams("asr", beams=1) is None
+    assert beams("asr", temperature=0.5) is None and beams("asr", compile=True) is None
+    assert beams("text_to_audio") is None and beams("text_to_audio", beams=3) is None
+    with pytest.raises(ValueError, match="beams must be at least 1; came 0"):
+        Controls(beams=0)
+    heard = Transcriber(learned.bundle, Controls(beams=2)).transcribe(learned.tokens[LINES[0]])
+    assert heard.text and heard.confidence > 0
+
+
+def test_beams_of_a_model_that_cannot_are_refused_in_one_line(learned):
+    with pytest.raises(ValueError, match="trained with ctc_weight above 0"):
+        Transcriber(learned.bundle, Controls(beams=2)).transcribe(learned.tokens[LINES[0]])

@@ -1,0 +1,234 @@
+r"""Beam search for a transcript: what reads well and what was heard, weighed for whole texts.
+
+    prompts -> hidden states of what is heard -> CTC of every prefix   \
+            -> hypotheses, W for each prompt   -> the backbone's own    > score -> the best W go on
+
+A model of few recordings writes likely texts and skips or repeats what it hears; its own CTC
+(ctc.py) hears every word and spells badly. The sum of both is better than either (as in the hybrid
+systems of Watanabe et al. 2017; ours (D) for this kind of model).
+
+Letters: `N` live prompts, `W` hypotheses of each, `C` candidates for the next id, `V` text ids,
+`T` frames heard, `K` codebooks, `D` width.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from .ctc import blank_of
+from .ctc_prefix import PrefixScorer, PrefixState
+from .generation import Finish, GeneratedRow
+from .memory import Memory
+from .model import AudioLM
+from .prompts import Prompt, pad_left
+from .settings import BeamSettings
+from .vocabulary import Vocabulary
+
+_CANDIDATES = 3  # times the beams: that many ids of each hypothesis are looked at with CTC
+_MARGIN = 3.0  # a live hypothesis so much worse than the best complete one will not overtake it
+
+
+@dataclass(frozen=True)
+class BeamJob:
+    """The transcript of one prompt."""
+
+    prompt: Prompt
+    least: int  # ids
+    most: int
+    limit: Finish  # what it is called when it is as long as it may be
+    seed: int
+
+
+@dataclass(frozen=True)
+class _Complete:
+    """A text that has ended."""
+
+    score: float
+    ids: Tensor  # [n]
+    log_probability: float  # by the backbone, with the end
+
+
+@dataclass(frozen=True)
+class _Live:
+    """The hypotheses of the live prompts."""
+
+    ids: Tensor  # [N, W, n]
+    read: Tensor  # [N, W], log-probability by the backbone
+    heard: PrefixState  # [N, W, T]
+    score: Tensor  # [N, W]
+
+    def of(self, prompts: Tensor) -> _Live:
+        """Of some prompts only."""
+        return _Live(
+            self.ids[prompts], self.read[prompts], self.heard.of(prompts), self.score[prompts]
+        )
+
+
+class BeamSearch:
+    """A batch of transcripts; `run` writes them all."""
+
+    _memory: Memory
+    _scorer: PrefixScorer
+    _first: Tensor  # [N, 1, V], logits of the first id
+
+    def __init__(
+        self,
+        lm: AudioLM,
+        jobs: Sequence[BeamJob],
+        settings: BeamSettings,
+        *,
+        eos_id: int,
+        forbidden: Sequence[int] = (),
+        cache: str = "static",
+    ):
+        """Read the prompts.
+
+        Raises:
+            ValueError: if the model was not trained with CTC, a prompt gives a beginning of its
+                text, or nothing to hear.
+        """
+        if lm.config.ctc_weight <= 0:
+            raise ValueError(
+                "beams need a model that was trained with ctc_weight above 0: without it, texts "
+                "are best written id by id (beams 1)"
+            )
+        self.lm, self.jobs, self.settings = lm, list(jobs), settings
+        self.prefill_seconds = self.step_seconds = 0.0
+        self._eos, self._blank = eos_id, blank_of(lm.config)
+        self._forbidden = torch.tensor(
+            [*(i for i in forbidden if i != eos_id), self._blank], device=lm.device
+        )
+        vocabulary = Vocabulary(lm.config)
+        self._empty = torch.tensor([vocabulary.audio_empty] * lm.config.num_codebooks)
+        self._complete: list[list[_Complete]] = [[] for _ in jobs]
+        self._width = 1  # hypotheses of each prompt in the memory
+        self._open(vocabulary, cache)
+
+    def run(self) -> list[GeneratedRow]:
+        """One row for each job, in order."""
+        start = time.perf_counter()
+        live = self._begin()
+        numbers = list(range(len(self.jobs)))  # of the live prompts
+        logits, steps = self._first, 0
+        while numbers:
+            chances = self._chances(logits, live, numbers)
+            self._end(chances[..., self._eos].clone(), live, numbers)
+            row, live, ids = self._grow(chances, live)
+            stay = [n for n, number in enumerate(numbers) if self._goes_on(number, live, n)]
+            if not stay:
+                break
+            index = torch.tensor(stay, device=ids.device)
+            numbers = [numbers[n] for n in stay]
+            live, self._scorer = live.of(index), self._scorer.of(index)
+            logits, steps = self._read(row[index], index, ids[index]), steps + 1
+        self.step_seconds = time.perf_counter() - start
+        return [self._result(number, steps) for number in range(len(self.jobs))]
+
+    # ------------------------------------------------------------------ parts of a step
+
+    def _open(self, vocabulary: Vocabulary, cache: str) -> None:
+        """Read the prompts: what is heard, and what could come first."""
+        start = time.perf_counter()
+        rows, mask = pad_left([job.prompt for job in self.jobs], self.lm.config)
+        rows, mask = rows.to(self.lm.device), mask.to(self.lm.device)
+        heard = (rows[..., 1] < vocabulary.num_codes) & mask.bool()  # [N, L]
+        for number, job in enumerate(self.jobs):
+            if job.prompt.kind != "text" or len(job.prompt.prefix) or not heard[number].any():
+                raise ValueError(
+                    f"beams transcribe audio from its beginning; prompt {number} is for "
+                    f"{job.prompt.kind}, begun with {len(job.prompt.prefix)} rows, and gives "
+                    f"{int(heard[number].sum())} frames to hear"
+                )
+        room = 1 + max(job.most for job in self.jobs)
+        self._memory = Memory(self.lm, rows, mask, room=room, cache=cache)
+        hidden = self._memory.read_prompts()  # [N, L, D]
+        states = pad_sequence([h[own] for h, own in zip(hidden, heard, strict=True)], True)
+        spelled = self.lm.text_logits(states).float().log_softmax(dim=-1)
+        self._scorer = PrefixScorer.hear(spelled, heard.sum(dim=1), self._blank)
+        self._first = self.lm.text_logits(hidden[:, -1])[:, None]  # [N, 1, V]
+        self.prefill_seconds = time.perf_counter() - start
+
+    def _begin(self) -> _Live:
+        count, device = len(self.jobs), self._first.device
+        nothing = torch.zeros(count, 1, device=device, dtype=torch.float64)
+        ids = torch.zeros(count, 1, 0, dtype=torch.int64, device=device)
+        return _Live(ids, nothing, self._scorer.start(), nothing)
+
+    def _chances(self, logits: Tensor, live: _Live, numbers: list[int]) -> Tensor:
+        """Log-probabilities `[N, W, V]` of the next id, the impossible ones excluded."""
+        logits = logits.float().index_fill(-1, self._forbidden, -torch.inf)
+        length = live.ids.shape[2]
+        early = torch.tensor([length < self.jobs[number].least for number in numbers])
+        logits[early.to(logits.device), :, self._eos] = -torch.inf
+        return logits.log_softmax(dim=-1)
+
+    def _end(self, chance: Tensor, live: _Live, numbers: list[int]) -> None:
+        """Let every hypothesis end here, `chance` `[N, W]`; the best of them are kept."""
+        share, read = self.settings.ctc_share, live.read + chance
+        score = (1 - share) * read.clamp_min(-1e30) + share * self._scorer.ended(live.heard)
+        score = score + self.settings.length_bonus * live.ids.shape[2]
+        for n, number in enumerate(numbers):
+            kept = self._complete[number]
+            for w in range(live.ids.shape[1]):
+                if read[n, w] > -torch.inf:
+                    kept.append(_Complete(float(score[n, w]), live.ids[n, w], float(read[n, w])))
+            kept.sort(key=lambda one: -one.score)
+            del kept[self.settings.beams :]
+
+    def _grow(self, chances: Tensor, live: _Live) -> tuple[Tensor, _Live, Tensor]:
+        """The best longer hypotheses: whom each goes on from `[N, W]`, they, their last ids."""
+        settings, (count, width, size) = self.settings, chances.shape
+        chances[..., self._eos] = -torch.inf
+        best = chances.topk(min(size, _CANDIDATES * settings.beams), dim=-1)
+        last = live.ids[..., -1] if live.ids.shape[2] else live.ids.new_full((count, width), -1)
+        begins, states = self._scorer.extend(live.heard, last, best.indices)
+        read = live.read[..., None] + best.values  # [N, W, C]
+        score = (1 - settings.ctc_share) * read + settings.ctc_share * begins
+        score = score + settings.length_bonus * (live.ids.shape[2] + 1)
+        score = score.masked_fill(read == -torch.inf, -torch.inf).flatten(1)
+        top = score.topk(min(settings.beams, score.shape[1]), dim=1)
+        row, place = top.indices // best.values.shape[2], top.indices % best.values.shape[2]
+        which = torch.arange(count, device=row.device)[:, None], row, place
+        ids = best.indices[which]  # [N, W]
+        longer = torch.cat([live.ids[which[:2]], ids[..., None]], dim=-1)
+        grown = _Live(longer, read[which], states.take(row, place), top.values)
+        return row, grown, ids
+
+    def _goes_on(self, number: int, live: _Live, n: int) -> bool:
+        """Whether a longer text of this prompt may still be the best."""
+        complete = self._complete[number]
+        if live.ids.shape[2] > self.jobs[number].most:
+            return False
+        best = float(live.score[n].max())
+        return not complete or best > complete[0].score - _MARGIN
+
+    def _read(self, row: Tensor, prompts: Tensor, ids: Tensor) -> Tensor:
+        """Read the ids `[N, W]` after the hypotheses they go on from; logits `[N, W, V]`."""
+        count, width = ids.shape
+        self._memory.select((prompts[:, None] * self._width + row).flatten())
+        self._width = width
+        audio = self._empty.to(ids.device).expand(count * width, -1)
+        hidden = self._memory.read(torch.cat([ids.reshape(-1, 1), audio], dim=1))
+        return self.lm.text_logits(hidden).view(count, width, -1)
+
+    def _result(self, number: int, steps: int) -> GeneratedRow:
+        job, best = self.jobs[number], self._complete[number][0]
+        return GeneratedRow(
+            kind="text",
+            codes=None,
+            ids=best.ids.cpu(),
+            prefix=0,
+            finish="end" if len(best.ids) < job.most else job.limit,
+            held_back=0,
+            log_probability=best.log_probability,
+            num_choices=len(best.ids) + 1,
+            steps=steps,
+            seed=job.seed,
+            frames_per_query=job.prompt.frames_per_query,
+        )

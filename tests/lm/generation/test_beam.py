@@ -1,0 +1,137 @@
+"""Beams: the best text there is, alone and in batches, and who may search."""
+
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from almtok.lm.beam import BeamSettings
+from almtok.lm.sequences import (
+    AudioSegment,
+    Example,
+    Sequence,
+    TextSegment,
+    build_prompt,
+    build_sequence,
+    collate,
+)
+
+from ..toy import PATTERNS, toy_codes, toy_example, toy_lm
+
+EOS, BLANK = 1, 0
+WHOLE = {"eos_id": EOS, "guards": None}
+
+
+def hearing(vocab_size=60, **changes):
+    """A toy with random weights that may be asked what it hears."""
+    lm = toy_lm(ctc_weight=1.0, **changes)
+    lm.config.backbone.pad_token_id = BLANK
+    lm.config.backbone.eos_token_id = EOS
+    return lm
+
+
+def prompts(lm, *examples):
+    rows = [
+        build_prompt(one.task, one.segments[:-1], "text", lm.config, frames_per_query=6, eos_id=EOS)
+        for one in examples
+    ]
+    batch = collate([Sequence(one, one) for one in rows], lm.config, "left")
+    return {name: batch[name] for name in ("input_ids", "attention_mask")}
+
+
+def score_of(lm, example, text, settings):
+    """What the search should find of one text, by reading it as a target."""
+    *given, _ = example.segments
+    whole = Example(example.task, (*given, TextSegment(text or (2,))), 6)
+    sequence = build_sequence(whole, lm.config, eos_id=EOS)
+    if not text:  # an empty target cannot be laid out: only its end is left of one
+        rows = sequence.input_ids[:-2]
+        target = [EOS]
+    else:
+        rows, target = sequence.input_ids, [*text, EOS]
+    hidden = lm.advance(rows[None])[0]
+    start = len(rows) - len(target) - (0 if text else -1)
+    places = range(start - 1, start - 1 + len(target))
+    logits = lm.text_logits(hidden).double()
+    logits[:, BLANK] = -torch.inf
+    read = sum(float(logits[p].log_softmax(dim=-1)[i]) for p, i in zip(places, target, strict=True))
+    frames = hidden[rows[:, 1] < lm.config.codebook_size]
+    spelled = lm.text_logits(frames).log_softmax(dim=-1).double()
+    heard = -float(
+        F.ctc_loss(spelled[:, None], torch.tensor([text or (0,)]), [len(frames)], [len(text)],
+                   reduction="none")[0]
+    )  # fmt: skip
+    share = settings.ctc_share
+    return (1 - share) * read + share * heard + settings.length_bonus * len(text)
+
+
+@torch.no_grad()
+def test_with_beams_enough_it_finds_the_best_of_all_texts():
+    lm = hearing(backbone=dict(
+        model_type="llama", vocab_size=6, hidden_size=32, intermediate_size=64,
+        num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+        max_position_embeddings=512, tie_word_embeddings=True, initializer_range=0.4,
+    ))  # fmt: skip
+    audio = AudioSegment(toy_codes(6, 3))
+    example = Example("asr", (audio, TextSegment((2, 3))), 6)
+    for share in (0.0, 0.3, 1.0):
+        settings = BeamSettings(beams=200, ctc_share=share, length_bonus=0.7)
+        texts = [t for n in range(4) for t in itertools.product(range(2, 6), repeat=n)]
+        best = max(texts, key=lambda text: score_of(lm, example, text, settings))
+        made = lm.generate(**prompts(lm, example), **WHOLE, max_text_tokens=3, beam=settings)
+        assert tuple(made[0].ids.tolist()) == best, share
+        assert len(best) > 0
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("cache", ["static", "dynamic"])
+def test_alone_and_in_a_batch_it_finds_the_same(pattern, cache):
+    lm = hearing(pattern=pattern)
+    examples = [toy_example("asr", count=count, seed=count) for count in (9, 4, 14)]
+    options = {**WHOLE, "cache": cache, "beam": BeamSettings(beams=5)}
+    limits = [6, 9, 3]
+    together = lm.generate(**prompts(lm, *examples), **options, max_text_tokens=limits)
+    for example, most, row in zip(examples, limits, together, strict=True):
+        (alone,) = lm.generate(**prompts(lm, example), **options, max_text_tokens=most)
+        assert torch.equal(alone.ids, row.ids) and len(row.ids) <= most
+        assert alone.log_probability == pytest.approx(row.log_probability, abs=1e-4)
+        assert row.finish == ("end" if len(row.ids) < most else "max_length")
+        assert not set(row.ids.tolist()) & {EOS, BLANK}
+
+
+def test_shortest_and_forbidden_are_heeded():
+    lm = hearing()
+    example = toy_example("asr", count=12, seed=5)
+    options = {**WHOLE, "beam": BeamSettings(beams=4, length_bonus=-3.0), "max_text_tokens": 8}
+    (row,) = lm.generate(**prompts(lm, example), **options)
+    assert len(row.ids) < 4
+    (longer,) = lm.generate(**prompts(lm, example), **options, min_text_tokens=4)
+    assert len(longer.ids) >= 4
+    taboo = sorted(set(longer.ids.tolist()))
+    (other,) = lm.generate(
+        **prompts(lm, example), **options, min_text_tokens=4, forbidden_text_ids=taboo
+    )
+    assert not set(other.ids.tolist()) & set(taboo)
+
+
+def test_who_cannot_search_is_told_why(depth):
+    beam = BeamSettings(beams=3)
+    lm, example = hearing(), toy_example("asr")
+    with pytest.raises(ValueError, match="trained with ctc_weight above 0"):
+        depth.lm.generate(**prompts(depth.lm, example), **WHOLE, beam=beam)
+    for change in ({"guidance_scale": 2.0}, {"compile": True}):
+        with pytest.raises(ValueError, match="neither with guidance nor with compile"):
+            lm.generate(**prompts(lm, example), **WHOLE, beam=beam, **change)
+    with pytest.raises(ValueError, match="gives 0 frames to hear"):
+        silent = Example("asr", (TextSegment((5, 6)), TextSegment((2,))), 6)
+        lm.generate(**prompts(lm, silent), **WHOLE, beam=beam)
+    begun = prompts(lm, example)
+    one = torch.full_like(begun["input_ids"][:, :1], lm.config.codebook_size + 1)
+    one[..., 0] = 7
+    with pytest.raises(ValueError, match="begun with 1 rows"):
+        lm.generate(torch.cat([begun["input_ids"], one], dim=1), **WHOLE, beam=beam)
+    with pytest.raises(ValueError, match="beams must be at least 1; came 0"):
+        BeamSettings(beams=0)
+    with pytest.raises(ValueError, match="ctc_share must be 0 to 1; came 2"):
+        BeamSettings(ctc_share=2)
