@@ -17,7 +17,7 @@ from ..data.mixing import MixedDataset, Sample, TaskSource
 from ..data.rows import TokenRow
 from ..data.shards import ShardInfo
 from ..data.stream import StreamLoader, TokenStream
-from ..layouts import TaskLayout
+from ..layouts import Slot, TaskLayout
 from ..sequences import Example
 from ..text.encoder import RememberingEncoder, TextEncoder
 from ..vocabulary import Vocabulary
@@ -66,10 +66,19 @@ class Choice:
     weight: float
 
     @property
+    def slots(self) -> tuple[Slot, ...]:
+        """Conditions and target."""
+        return (*self.task.layout.conditions, self.task.layout.target)
+
+    @property
+    def reads(self) -> bool:
+        """Whether there is a text in it."""
+        return any(slot.kind == "text" for slot in self.slots)
+
+    @property
     def needs_text(self) -> bool:
         """Whether a row without text is of no use."""
-        slots = (*self.task.layout.conditions, self.task.layout.target)
-        return any(slot.kind == "text" and slot.required for slot in slots)
+        return any(slot.kind == "text" and slot.required for slot in self.slots)
 
     @property
     def takes_voice(self) -> bool:
@@ -114,11 +123,10 @@ def training_texts(config: LMTrainingConfig, choices: Sequence[Choice]) -> Itera
     """Texts of the training rows in the form the model will see, each once, to make a tokenizer."""
     encoder = TextEncoder(_NoTokenizer(), config.text_form or "spoken", config.language)  # type: ignore[arg-type]
     seen = set()
-    for choice in choices:
-        slots = (*choice.task.layout.conditions, choice.task.layout.target)
-        spoken = any(slot.spoken for slot in slots)
-        if not any(slot.kind == "text" for slot in slots):
-            continue
+    # Where no task has a text, the model has a tokenizer all the same: later tasks may.
+    reading = [choice for choice in choices if choice.reads] or choices
+    for choice in reading:
+        spoken = any(slot.spoken for slot in choice.slots)
         for rows in _datasets(config, choice, config.data, "train"):
             for place in range(len(rows)):
                 row = rows.labels(place)

@@ -17,7 +17,13 @@ from almtok.lm.model import AudioLM
 from almtok.lm.processor import AudioLMProcessor
 from almtok.lm.text.tokenizer import train_tokenizer
 from almtok.lm.train import LMTrainingConfig, finetune, run
-from almtok.lm.train.corpus import choose, held_out, read_info, training_batches
+from almtok.lm.train.corpus import (
+    choose,
+    held_out,
+    read_info,
+    training_batches,
+    training_texts,
+)
 from almtok.lm.train.run import train_lm
 from almtok.lm.train.start import build_start
 from almtok.tasks.base import get_task
@@ -229,3 +235,12 @@ def test_short_rows_in_bf16_on_a_cpu_attend_by_plain_operations(
         assert saved.config.condition_dropout == 0  # so that nobody guides it
     assert kinds == ["eager", "sdpa"]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+def test_a_model_of_tasks_without_texts_has_a_tokenizer_all_the_same(
+    toy_config: Callable[..., LMTrainingConfig],
+) -> None:
+    settings = toy_config(tasks=["continuation"], steps=1)
+    assert "row 2" in set(training_texts(settings, choose(settings, get_task)))
+    made = train_lm(settings, get_task)
+    assert AudioLMProcessor.from_pretrained(made.model).tokenizer("row 2").input_ids
