@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 # What most stages need. They start no threads and open no device while they are loaded.
 _LOADED = (
@@ -25,27 +28,31 @@ _LOADED = (
 def run_process(words: Sequence[str]) -> int:
     """Run a command `almtok ...` or `python -c ...` in a process of its own, by this very Python.
 
-    Ctrl-C reaches that process too: it saves and ends, and is waited for.
+    Ctrl-C reaches that process too, and a SIGTERM is passed on: it saves and ends, and is waited
+    for.
 
     Returns:
         Its exit status; the negative number of the signal that ended it.
     """
-    wait = _fork(words) if "forkserver" in multiprocessing.get_all_start_methods() else _new(words)
-    while True:
-        try:
-            return wait()
-        except KeyboardInterrupt:
-            continue
+    forks = "forkserver" in multiprocessing.get_all_start_methods()
+    number, wait = (_fork if forks else _new)(words)
+    with _passing_on(number):
+        while True:
+            try:
+                return wait()
+            except KeyboardInterrupt:
+                continue
 
 
-def _new(words: Sequence[str]) -> Callable[[], int]:
-    """A new Python; returns what waits for it."""
+def _new(words: Sequence[str]) -> tuple[int, Callable[[], int]]:
+    """A new Python: its number, and what waits for it."""
     start = ["-m", "almtok"] if words[0] == "almtok" else []
-    return subprocess.Popen([sys.executable, *start, *words[1:]]).wait
+    process = subprocess.Popen([sys.executable, *start, *words[1:]])
+    return process.pid, process.wait
 
 
-def _fork(words: Sequence[str]) -> Callable[[], int]:
-    """A fork of the server; returns what waits for it."""
+def _fork(words: Sequence[str]) -> tuple[int, Callable[[], int]]:
+    """A fork of the server: its number, and what waits for it."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(_LOADED))
     sys.stdout.flush()
@@ -57,7 +64,26 @@ def _fork(words: Sequence[str]) -> Callable[[], int]:
         assert process.exitcode is not None
         return process.exitcode
 
-    return wait
+    assert process.pid is not None
+    return process.pid, wait
+
+
+@contextmanager
+def _passing_on(number: int) -> Iterator[None]:
+    """Meanwhile hand SIGTERM on to a process, so that none is left alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread hears signals
+        return
+
+    def hand_on(signum: int, _frame: object) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(number, signum)
+
+    before = signal.signal(signal.SIGTERM, hand_on)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(words: list[str], folder: str) -> None:

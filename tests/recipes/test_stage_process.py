@@ -56,8 +56,10 @@ def test_libraries_are_there_and_threads_work():
                "assert sum(D(range(9), num_workers=1)) == 36") == 0  # fmt: skip
 
 
-def test_ctrl_c_reaches_it_and_is_waited_for(tmp_path):
-    stage = """import pathlib, time
+@pytest.mark.parametrize("kind", ["ctrl-c", "terminate", "terminate, without forks"])
+def test_a_signal_reaches_it_and_it_is_waited_for(tmp_path, kind):
+    stage = """import pathlib, signal, time
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 try:
     pathlib.Path("begun").touch()
     time.sleep(60)
@@ -67,10 +69,15 @@ except KeyboardInterrupt:
     exit(130)"""
     words = ["python", "-c", stage]
     code = f"from almtok.recipes.stage_process import run_process; exit(run_process({words}))"
+    if "without" in kind:
+        code = f"import multiprocessing as m; m.get_all_start_methods = lambda: []; {code}"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, start_new_session=True)
     deadline = time.monotonic() + 60
     while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
+    if kind == "ctrl-c":
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.terminate()  # this one alone, not its group
     assert process.wait(timeout=60) == 130
     assert (tmp_path / "saved").exists()
