@@ -7,17 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from almtok.lm.beam import BeamSettings
-from almtok.lm.sequences import (
-    AudioSegment,
-    Example,
-    Sequence,
-    TextSegment,
-    build_prompt,
-    build_sequence,
-    collate,
-)
+from almtok.lm.sequences import AudioSegment, Example, TextSegment, build_sequence
 
 from ..toy import PATTERNS, toy_codes, toy_example, toy_lm
+from .conftest import Learned
 
 EOS, BLANK = 1, 0
 WHOLE = {"eos_id": EOS, "guards": None}
@@ -32,12 +25,7 @@ def hearing(vocab_size=60, **changes):
 
 
 def prompts(lm, *examples):
-    rows = [
-        build_prompt(one.task, one.segments[:-1], "text", lm.config, frames_per_query=6, eos_id=EOS)
-        for one in examples
-    ]
-    batch = collate([Sequence(one, one) for one in rows], lm.config, "left")
-    return {name: batch[name] for name in ("input_ids", "attention_mask")}
+    return Learned(lm).prompts(examples)
 
 
 def score_of(lm, example, text, settings):
