@@ -2,10 +2,13 @@ r"""Beam search for a transcript: what reads well and what was heard, weighed fo
 
     prompts -> hidden states of what is heard -> CTC of every prefix   \
             -> hypotheses, W for each prompt   -> the backbone's own    > score -> the best W go on
+    nothing -> the same hypotheses             -> how likely they are  /
 
 A model of few recordings writes likely texts and skips or repeats what it hears; its own CTC
 (ctc.py) hears every word and spells badly. The sum of both is better than either (as in the hybrid
-systems of Watanabe et al. 2017; ours (D) for this kind of model).
+systems of Watanabe et al. 2017; ours (D) for this kind of model). A model that learned texts of no
+recording is its own language model too (shallow fusion; Gulcehre et al. 2015): it is asked how
+likely a text is where nothing is heard.
 
 Letters: `N` live prompts, `W` hypotheses of each, `C` candidates for the next id, `V` text ids,
 `T` frames heard, `K` codebooks, `D` width.
@@ -26,7 +29,7 @@ from .ctc_prefix import PrefixScorer, PrefixState
 from .generation import Finish, GeneratedRow
 from .memory import Memory
 from .model import AudioLM
-from .prompts import Prompt, pad_left
+from .prompts import Prompt, pad_left, without_condition
 from .settings import BeamSettings
 from .vocabulary import Vocabulary
 
@@ -60,13 +63,18 @@ class _Live:
 
     ids: Tensor  # [N, W, n]
     read: Tensor  # [N, W], log-probability by the backbone
+    known: Tensor  # [N, W], the same where it hears nothing; zeros if it is not asked
     heard: PrefixState  # [N, W, T]
     score: Tensor  # [N, W]
 
     def of(self, prompts: Tensor) -> _Live:
         """Of some prompts only."""
         return _Live(
-            self.ids[prompts], self.read[prompts], self.heard.of(prompts), self.score[prompts]
+            self.ids[prompts],
+            self.read[prompts],
+            self.known[prompts],
+            self.heard.of(prompts),
+            self.score[prompts],
         )
 
 
@@ -75,7 +83,7 @@ class BeamSearch:
 
     _memory: Memory
     _scorer: PrefixScorer
-    _first: Tensor  # [N, 1, V], logits of the first id
+    _first: Tensor  # [N, 1, V], logits of the first id; behind them those of nothing heard
 
     def __init__(
         self,
@@ -107,7 +115,8 @@ class BeamSearch:
         vocabulary = Vocabulary(lm.config)
         self._empty = torch.tensor([vocabulary.audio_empty] * lm.config.num_codebooks)
         self._complete: list[list[_Complete]] = [[] for _ in jobs]
-        self._width = 1  # hypotheses of each prompt in the memory
+        self._asks = settings.text_weight > 0  # also how likely a text is where nothing is heard
+        self._live, self._width = len(jobs), 1  # prompts in the memory, hypotheses of each
         self._open(vocabulary, cache)
 
     def run(self) -> list[GeneratedRow]:
@@ -118,7 +127,7 @@ class BeamSearch:
         logits, steps = self._first, 0
         while numbers:
             chances = self._chances(logits, live, numbers)
-            self._end(chances[..., self._eos].clone(), live, numbers)
+            self._end(chances, live, numbers)
             row, live, ids = self._grow(chances, live)
             stay = [n for n, number in enumerate(numbers) if self._goes_on(number, live, n)]
             if not stay:
@@ -135,9 +144,12 @@ class BeamSearch:
     def _open(self, vocabulary: Vocabulary, cache: str) -> None:
         """Read the prompts: what is heard, and what could come first."""
         start = time.perf_counter()
-        rows, mask = pad_left([job.prompt for job in self.jobs], self.lm.config)
+        prompts = [job.prompt for job in self.jobs]
+        if self._asks:
+            prompts += [without_condition(job.prompt, self.lm.config) for job in self.jobs]
+        rows, mask = pad_left(prompts, self.lm.config)
         rows, mask = rows.to(self.lm.device), mask.to(self.lm.device)
-        heard = (rows[..., 1] < vocabulary.num_codes) & mask.bool()  # [N, L]
+        heard = ((rows[..., 1] < vocabulary.num_codes) & mask.bool())[: len(self.jobs)]  # [N, L]
         for number, job in enumerate(self.jobs):
             if job.prompt.kind != "text" or len(job.prompt.prefix) or not heard[number].any():
                 raise ValueError(
@@ -147,31 +159,37 @@ class BeamSearch:
                 )
         room = 1 + max(job.most for job in self.jobs)
         self._memory = Memory(self.lm, rows, mask, room=room, cache=cache)
-        hidden = self._memory.read_prompts()  # [N, L, D]
-        states = pad_sequence([h[own] for h, own in zip(hidden, heard, strict=True)], True)
+        hidden = self._memory.read_prompts()  # [N, L, D], and where nothing is heard: [2N, L, D]
+        states = pad_sequence([h[own] for h, own in zip(hidden, heard, strict=False)], True)
         spelled = self.lm.text_logits(states).float().log_softmax(dim=-1)
         self._scorer = PrefixScorer.hear(spelled, heard.sum(dim=1), self._blank)
-        self._first = self.lm.text_logits(hidden[:, -1])[:, None]  # [N, 1, V]
+        self._first = self.lm.text_logits(hidden[:, -1])[:, None]  # [N, 1, V], or [2N, 1, V]
         self.prefill_seconds = time.perf_counter() - start
 
     def _begin(self) -> _Live:
         count, device = len(self.jobs), self._first.device
         nothing = torch.zeros(count, 1, device=device, dtype=torch.float64)
         ids = torch.zeros(count, 1, 0, dtype=torch.int64, device=device)
-        return _Live(ids, nothing, self._scorer.start(), nothing)
+        return _Live(ids, nothing, nothing, self._scorer.start(), nothing)
 
     def _chances(self, logits: Tensor, live: _Live, numbers: list[int]) -> Tensor:
-        """Log-probabilities `[N, W, V]` of the next id, the impossible ones excluded."""
+        """Log-probabilities `[N, W, V]` of the next id, the impossible ones excluded.
+
+        And where it hears nothing, if it is asked: `[2N, W, V]`.
+        """
         logits = logits.float().index_fill(-1, self._forbidden, -torch.inf)
         length = live.ids.shape[2]
         early = torch.tensor([length < self.jobs[number].least for number in numbers])
-        logits[early.to(logits.device), :, self._eos] = -torch.inf
+        logits[early.repeat(1 + self._asks).to(logits.device), :, self._eos] = -torch.inf
         return logits.log_softmax(dim=-1)
 
-    def _end(self, chance: Tensor, live: _Live, numbers: list[int]) -> None:
-        """Let every hypothesis end here, `chance` `[N, W]`; the best of them are kept."""
-        share, read = self.settings.ctc_share, live.read + chance
-        score = (1 - share) * read.clamp_min(-1e30) + share * self._scorer.ended(live.heard)
+    def _end(self, chances: Tensor, live: _Live, numbers: list[int]) -> None:
+        """Let every hypothesis end here; the best of them are kept."""
+        count, (read, known) = len(numbers), (live.read, live.known)
+        read = read + chances[:count, :, self._eos]
+        if self._asks:
+            known = known + chances[count:, :, self._eos]
+        score = self._score(read.clamp_min(-1e30), known, self._scorer.ended(live.heard))
         score = score + self.settings.length_bonus * live.ids.shape[2]
         for n, number in enumerate(numbers):
             kept = self._complete[number]
@@ -183,13 +201,17 @@ class BeamSearch:
 
     def _grow(self, chances: Tensor, live: _Live) -> tuple[Tensor, _Live, Tensor]:
         """The best longer hypotheses: whom each goes on from `[N, W]`, they, their last ids."""
-        settings, (count, width, size) = self.settings, chances.shape
+        settings, (count, width, _) = self.settings, live.ids.shape
+        size = chances.shape[2]
         chances[..., self._eos] = -torch.inf
-        best = chances.topk(min(size, _CANDIDATES * settings.beams), dim=-1)
+        best = chances[:count].topk(min(size, _CANDIDATES * settings.beams), dim=-1)
         last = live.ids[..., -1] if live.ids.shape[2] else live.ids.new_full((count, width), -1)
         begins, states = self._scorer.extend(live.heard, last, best.indices)
-        read = live.read[..., None] + best.values  # [N, W, C]
-        score = (1 - settings.ctc_share) * read + settings.ctc_share * begins
+        read, known = live.read[..., None] + best.values, live.known[..., None]  # [N, W, C]
+        known = known + (
+            chances[count:].gather(-1, best.indices) if self._asks else torch.zeros_like(read)
+        )
+        score = self._score(read, known, begins)
         score = score + settings.length_bonus * (live.ids.shape[2] + 1)
         score = score.masked_fill(read == -torch.inf, -torch.inf).flatten(1)
         top = score.topk(min(settings.beams, score.shape[1]), dim=1)
@@ -197,8 +219,13 @@ class BeamSearch:
         which = torch.arange(count, device=row.device)[:, None], row, place
         ids = best.indices[which]  # [N, W]
         longer = torch.cat([live.ids[which[:2]], ids[..., None]], dim=-1)
-        grown = _Live(longer, read[which], states.take(row, place), top.values)
+        grown = _Live(longer, read[which], known[which], states.take(row, place), top.values)
         return row, grown, ids
+
+    def _score(self, read: Tensor, known: Tensor, heard: Tensor) -> Tensor:
+        """What the backbone, the backbone that hears nothing, and CTC say, weighed."""
+        share = self.settings.ctc_share
+        return (1 - share) * read + share * heard + self.settings.text_weight * known
 
     def _goes_on(self, number: int, live: _Live, n: int) -> bool:
         """Whether a longer text of this prompt may still be the best."""
@@ -210,12 +237,14 @@ class BeamSearch:
 
     def _read(self, row: Tensor, prompts: Tensor, ids: Tensor) -> Tensor:
         """Read the ids `[N, W]` after the hypotheses they go on from; logits `[N, W, V]`."""
-        count, width = ids.shape
-        self._memory.select((prompts[:, None] * self._width + row).flatten())
-        self._width = width
-        audio = self._empty.to(ids.device).expand(count * width, -1)
+        chosen, before = (prompts[:, None] * self._width + row).flatten(), self._live * self._width
+        if self._asks:
+            chosen, ids = torch.cat([chosen, chosen + before]), torch.cat([ids, ids])
+        self._memory.select(chosen)
+        self._live, self._width = len(prompts), row.shape[1]
+        audio = self._empty.to(ids.device).expand(ids.numel(), -1)
         hidden = self._memory.read(torch.cat([ids.reshape(-1, 1), audio], dim=1))
-        return self.lm.text_logits(hidden).view(count, width, -1)
+        return self.lm.text_logits(hidden).view(*ids.shape, -1)
 
     def _result(self, number: int, steps: int) -> GeneratedRow:
         job, best = self.jobs[number], self._complete[number][0]

@@ -124,7 +124,9 @@ class Composer:
     ) -> TextSegment | AudioSegment:
         with naming(where):
             if slot.kind == "text":
-                ids = self.texts.ids(value, spoken=slot.spoken, language=reading.language)
+                ids = self.texts.ids(
+                    value, spoken=slot.spoken, said=slot.said, language=reading.language
+                )
                 return TextSegment(ids)
             tokens = self.audio.tokens(
                 value,

@@ -6,6 +6,7 @@ serves all). This table is data: no torch, no tokenizer. A new task is one `regi
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ class Slot:
     required: bool = True
     # Words that are heard in the audio: they are written out ("Dr. 5" -> "doctor five") first.
     spoken: bool = False
+    # Words that the model is to say: where it reads phones, these are pronounced for it.
+    said: bool = False
     # Audio that shows how somebody sounds: silence and snippets are refused.
     voice: bool = False
     # Another slot without which this one says nothing: a transcript needs its audio.
@@ -130,6 +133,7 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
 
 
 _SPEECH = Slot(name="text", kind="text", spoken=True)
+_SAID = Slot(name="text", kind="text", spoken=True, said=True)
 _PROMPT = Slot(name="text", kind="text")
 _AUDIO = Slot(name="audio", kind="audio")
 
@@ -138,9 +142,9 @@ register_layout(
         name="tts",
         # The reference goes first, transcript before sound, as every (text, audio) pair does.
         conditions=(
-            Slot(name="voice_text", kind="text", required=False, spoken=True, needs="voice"),
+            dataclasses.replace(_SAID, name="voice_text", required=False, needs="voice"),
             Slot(name="voice", kind="audio", required=False, voice=True),
-            _SPEECH,
+            _SAID,
         ),
         target=_AUDIO,
     )

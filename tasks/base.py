@@ -228,4 +228,6 @@ def _segment(slot: Slot, value: str | Tensor, row: TokenRow, texts: TextEncoder)
     code = row.language.lower().replace("_", "-")
     known = not code or code in languages() or code.split("-")[0] in languages()
     spoken = slot.spoken and known
-    return TextSegment(texts.ids(value, spoken=spoken, language=row.language or None))
+    return TextSegment(
+        texts.ids(value, spoken=spoken, said=slot.said, language=row.language or None)
+    )

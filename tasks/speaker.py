@@ -165,7 +165,7 @@ class Speaker:
 
     def _sayable(self, piece: str) -> bool:
         try:
-            self.bundle.texts.ids(piece, spoken=True, language=self.controls.language)
+            self.bundle.texts.ids(piece, spoken=True, said=True, language=self.controls.language)
         except ValueError:
             return False
         return True

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from ...codec.data.pools import random
 from ..sequences import Example
 from .dataset import TokenDataset
+from .passages import Passages
 from .rows import Pick, TokenRow
 
 ToExample = Callable[[TokenRow, Any], Example]
@@ -32,11 +33,12 @@ _PROGRESS_FROM = 20_000  # rows that take long enough to measure that people won
 class TaskSource:
     """Rows, and what is made of them; the same rows may serve several tasks."""
 
-    dataset: TokenDataset
+    dataset: TokenDataset | Passages
     task: str
     to_example: ToExample  # (row, tokenizer) -> Example; a ValueError leaves the row out
     weight: float = 1.0
     companions: float = 0.0  # share of rows that come with another row of their speaker
+    unheard: bool = False  # the condition of every row is withheld
     varies: bool = False  # the length of an example depends on ``row.draw``: measure every epoch
 
 
@@ -117,7 +119,7 @@ class MixedDataset(Dataset[Sample]):
         plan = self._plan(epoch)
         source = self._sources[plan.sources[index]]
         generator = random(self._seed, 1, epoch, index)
-        drop = bool(generator.random() < self._dropout)
+        drop = bool(generator.random() < self._dropout) or source.unheard
         row = self._row(source, int(plan.rows[index]), generator, source.dataset.__getitem__)
         example = source.to_example(row, self._tokenizer)
         return Sample(example, drop, source.task, int(generator.integers(1 << 62)))

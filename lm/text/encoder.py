@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from .normalize import clean, normalize, plain
+from .phones import phones
 
-TextForm = Literal["written", "spoken", "plain"]
+TextForm = Literal["written", "spoken", "plain", "phones"]
 _REMEMBERED = 200_000  # texts, about 100 MB
 
 
@@ -20,7 +21,8 @@ def in_form(
     Args:
         text: what a user or a corpus wrote.
         form: "written" only cleans; "spoken" writes words of speech out by the language; "plain"
-            keeps of that only lower-case words (few texts: no capitals, no signs to learn).
+            keeps of that only lower-case words (few texts: no capitals, no signs to learn), and so
+            does "phones", for all that is not to be said, see :meth:`TextEncoder.form_of`.
         spoken: whether these are words of speech, not a description.
         language: code; None leaves words of speech as they are written.
 
@@ -37,7 +39,7 @@ def in_form(
     whole = "".join("\ufffd" if unicodedata.category(c) == "Cs" else c for c in text)
     if form != "written" and spoken:
         whole = normalize(whole, language)
-    whole = plain(whole) if form == "plain" else clean(whole)
+    whole = plain(whole) if form in ("plain", "phones") else clean(whole)
     if not whole:
         raise ValueError(
             f"nothing of {text[:40]!r} can be said" if text.strip() else "the text is empty"
@@ -64,22 +66,44 @@ class TextEncoder:
         """The end of a text."""
         return int(self.tokenizer.eos_token_id)
 
-    def form_of(self, text: str, *, spoken: bool, language: str | None = None) -> str:
-        """The text as the model reads it; see :func:`in_form`."""
-        return in_form(text, self.form, spoken=spoken, language=language or self.language)
-
-    def ids(self, text: str, *, spoken: bool, language: str | None = None) -> tuple[int, ...]:
-        """Ids of the text in its form, without special tokens.
+    def form_of(
+        self, text: str, *, spoken: bool, said: bool = False, language: str | None = None
+    ) -> str:
+        """The text as the model reads it.
 
         Args:
             text: what a user wrote.
             spoken: whether these are words of speech.
+            said: whether the model is to say them: in the form "phones" it is told how.
             language: if it is not the encoder's.
 
         Raises:
-            ValueError: as :func:`in_form`, or if the tokenizer knows none of its characters.
+            ValueError: as :func:`in_form`.
+            ImportError: phones are wanted, and espeak-ng is missing.
         """
-        text = self.form_of(text, spoken=spoken, language=language)
+        language = language or self.language
+        words = in_form(text, self.form, spoken=spoken, language=language)
+        if not said or self.form != "phones":
+            return words
+        # With its punctuation, which says where a reader pauses.
+        return phones(normalize(text, language if spoken else None), language)
+
+    def ids(
+        self, text: str, *, spoken: bool, said: bool = False, language: str | None = None
+    ) -> tuple[int, ...]:
+        """Ids of the text in its form, without special tokens.
+
+        Args:
+            text: what a user wrote.
+            spoken: as in :meth:`form_of`.
+            said: as there.
+            language: as there.
+
+        Raises:
+            ValueError: as :meth:`form_of`, or if the tokenizer knows none of its characters.
+            ImportError: as :meth:`form_of`.
+        """
+        text = self.form_of(text, spoken=spoken, said=said, language=language)
         # No special tokens: neither added ones nor such that a user has typed.
         ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
         unknown = self.tokenizer.unk_token_id
@@ -105,7 +129,7 @@ class RememberingEncoder(TextEncoder):
     Nothing that ids depend on may change meanwhile.
     """
 
-    _known: dict[tuple[str, bool, str | None], tuple[int, ...]] = field(
+    _known: dict[tuple[str, bool, bool, str | None], tuple[int, ...]] = field(
         init=False, default_factory=dict, compare=False, repr=False
     )
 
@@ -114,12 +138,14 @@ class RememberingEncoder(TextEncoder):
         """The same encoder, with a memory."""
         return cls(texts.tokenizer, texts.form, texts.language)
 
-    def ids(self, text: str, *, spoken: bool, language: str | None = None) -> tuple[int, ...]:
+    def ids(
+        self, text: str, *, spoken: bool, said: bool = False, language: str | None = None
+    ) -> tuple[int, ...]:
         """As :meth:`TextEncoder.ids`."""
-        key = text, spoken, language
+        key = text, spoken, said, language
         known = self._known.get(key)
         if known is None:
-            known = super().ids(text, spoken=spoken, language=language)
+            known = super().ids(text, spoken=spoken, said=said, language=language)
             if len(self._known) < _REMEMBERED:
                 self._known[key] = known
         return known

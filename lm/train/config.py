@@ -44,8 +44,9 @@ class LMTrainingConfig(RunConfig):
     )
     text_form: str | None = option(
         None,
-        "spoken: words of speech written out; written: as it stands; plain: lower-case words only"
-        " (default: the base's, else spoken)",
+        "spoken: words of speech written out; written: as it stands; plain: lower-case words only;"
+        " phones: plain, but what is to be said is given as its phones (default: the base's, else"
+        " spoken)",
     )
     language: str = option("en", "language of texts whose row does not say one")
 
@@ -66,6 +67,10 @@ class LMTrainingConfig(RunConfig):
     validation_data: list[str] = option(
         [], "held-out folders of tokens (default: the rows of split 'valid' in --data)"
     )
+    texts: list[str] = option(
+        [], "text files, a passage a line: transcripts of no recording, to learn what is said"
+    )
+    text_share: float = option(0.2, "share of what is learned that are passages of --texts")
     tasks: list[str] = option(
         ["tts", "asr"], "tasks to learn: a name, a module or a file, with =WEIGHT if not 1"
     )
@@ -162,8 +167,12 @@ class LMTrainingConfig(RunConfig):
             raise ValueError("muon_lr is for whole matrices: neither for LoRA nor with shard")
         if self.lora_rank and self.shard:
             raise ValueError("an adapter is small: shard divides whole models only (lora_rank 0)")
-        if self.stream and (self.temperature != 1 or self.voices):
-            raise ValueError("a stream knows neither temperature nor voices: use stream=False")
+        if self.stream and (self.temperature != 1 or self.voices or self.texts):
+            raise ValueError(
+                "a stream knows neither temperature nor voices nor texts: use stream=False"
+            )
+        if not 0 < self.text_share < 1:
+            raise ValueError(f"text_share must be between 0 and 1; came {self.text_share}")
 
 
 def pretrain(**changes: Any) -> LMTrainingConfig:

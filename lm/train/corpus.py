@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from ..config import AudioLMConfig
 from ..data.batches import Collator, SequenceLength
 from ..data.dataset import EmptySelection, TokenDataset, read_infos, shard_paths
 from ..data.mixing import MixedDataset, Sample, TaskSource
+from ..data.passages import Passages, unheard
 from ..data.rows import TokenRow
 from ..data.shards import ShardInfo
 from ..data.stream import StreamLoader, TokenStream
@@ -127,14 +129,17 @@ def training_texts(config: LMTrainingConfig, choices: Sequence[Choice]) -> Itera
     reading = [choice for choice in choices if choice.reads] or choices
     for choice in reading:
         spoken = any(slot.spoken for slot in choice.slots)
+        said = any(slot.said for slot in choice.slots)
         for rows in _datasets(config, choice, config.data, "train"):
             for place in range(len(rows)):
                 row = rows.labels(place)
-                if not row.text or (row.text, spoken) in seen:
+                if not row.text or (row.text, spoken, said) in seen:
                     continue
-                seen.add((row.text, spoken))
+                seen.add((row.text, spoken, said))
                 try:
-                    yield encoder.form_of(row.text, spoken=spoken, language=row.language or None)
+                    yield encoder.form_of(
+                        row.text, spoken=spoken, said=said, language=row.language or None
+                    )
                 except ValueError:  # no normaliser for this language, or nothing to say
                     yield row.text
 
@@ -174,8 +179,11 @@ def training_batches(
             max_seconds=config.max_seconds,
         )
         return StreamLoader(stream, collate, num_workers=config.num_workers)
+    sources = [s for choice in choices for s in _sources(config, choice, config.data, "train")]
+    if config.texts:
+        sources.append(_passages(config, choices, sources))
     mixture = MixedDataset(
-        [s for choice in choices for s in _sources(config, choice, config.data, "train")],
+        sources,
         texts,
         _Fits(lm),
         temperature=config.temperature,
@@ -247,6 +255,36 @@ def _sources(
         )
         for rows in _datasets(config, choice, folders, split)
     ]
+
+
+def _passages(
+    config: LMTrainingConfig, choices: Sequence[Choice], others: Sequence[TaskSource]
+) -> TaskSource:
+    """Texts of no recording beside the other sources, in the share that is asked for.
+
+    Raises:
+        ValueError: no task of the run writes what it hears, or there is no text.
+    """
+    names = [c.task.name for c in choices if c.task.layout.target.spoken]
+    if not names:
+        came = ", ".join(choice.task.name for choice in choices)
+        raise ValueError(
+            f"texts are learned as transcripts: a task such as asr is needed; came {came}"
+        )
+    first = others[0].dataset
+    assert isinstance(first, TokenDataset)
+    rate = first.labels(0).frames_per_query
+    passages = Passages(config.texts, first.info, rate, language=config.language)
+    root = 1.0 / config.temperature
+    beside = sum(source.weight * len(source.dataset) ** root for source in others)
+    weight = config.text_share / (1 - config.text_share) * beside / len(passages) ** root
+    return TaskSource(
+        dataset=passages,
+        task=names[0],
+        to_example=functools.partial(unheard, names[0]),
+        weight=weight,
+        unheard=True,
+    )
 
 
 def _datasets(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from almtok.codec.audio import Waveform, resample
+from almtok.lm.text.espeak import load_espeak
 
 from .formants import speak_formants
 
@@ -62,23 +63,15 @@ def _speak_formants(text: str, voice: Voice, sample_rate: int) -> Waveform:
 
 
 class _Espeak:
-    """espeak-ng through its C interface; the library keeps its state globally, so one is enough."""
+    """espeak-ng as a synthesiser."""
 
     # Constants of speak_lib.h.
-    _SYNCHRONOUS, _DONT_EXIT = 2, 0x8000
     _RATE, _PITCH = 1, 3
     _CHARACTER, _UTF8 = 1, 1
 
     def __init__(self) -> None:
-        import espeakng_loader
-
-        self._library = ctypes.CDLL(espeakng_loader.get_library_path())
-        data = espeakng_loader.get_data_path()
-        self._sample_rate = self._library.espeak_Initialize(
-            self._SYNCHRONOUS, 0, str(data).encode(), self._DONT_EXIT
-        )
-        if self._sample_rate <= 0:
-            raise RuntimeError(f"espeak_Initialize gave {self._sample_rate} with data in {data}")
+        self._espeak = load_espeak()
+        self._library = self._espeak.library
         self._blocks: list[np.ndarray] = []
         kind = ctypes.CFUNCTYPE(
             ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
@@ -92,17 +85,18 @@ class _Espeak:
         return 0
 
     def speak(self, text: str, voice: Voice, sample_rate: int) -> Waveform:
-        self._blocks.clear()
-        if self._library.espeak_SetVoiceByName(voice.espeak.encode()):
-            raise RuntimeError(f"espeak-ng has no voice {voice.espeak!r}")
-        self._library.espeak_SetParameter(self._RATE, voice.words_per_minute, 0)
-        self._library.espeak_SetParameter(self._PITCH, voice.pitch, 0)
-        data = text.encode()
-        self._library.espeak_Synth(
-            data, len(data) + 1, 0, self._CHARACTER, 0, self._UTF8, None, None
-        )
-        self._library.espeak_Synchronize()
-        if not self._blocks:
-            raise RuntimeError(f"espeak-ng gave no samples for {text!r}")
-        wav = np.concatenate(self._blocks).astype(np.float32) / 32768.0
-        return resample(wav, round(self._sample_rate * voice.tract), sample_rate)
+        with self._espeak.lock:
+            self._blocks.clear()
+            self._espeak.set_voice(voice.espeak)
+            self._library.espeak_SetParameter(self._RATE, voice.words_per_minute, 0)
+            self._library.espeak_SetParameter(self._PITCH, voice.pitch, 0)
+            data = text.encode()
+            self._library.espeak_Synth(
+                data, len(data) + 1, 0, self._CHARACTER, 0, self._UTF8, None, None
+            )
+            self._library.espeak_Synchronize()
+            if not self._blocks:
+                raise RuntimeError(f"espeak-ng gave no samples for {text!r}")
+            wav = np.concatenate(self._blocks).astype(np.float32) / 32768.0
+        own_rate = round(self._espeak.sample_rate * voice.tract)
+        return resample(wav, own_rate, sample_rate)

@@ -28,11 +28,11 @@ def prompts(lm, *examples):
     return Learned(lm).prompts(examples)
 
 
-def score_of(lm, example, text, settings):
-    """What the search should find of one text, by reading it as a target."""
+def read_of(lm, example, text, drop_condition=False):
+    """Log-probability of one text, by reading it as a target, and what CTC hears."""
     *given, _ = example.segments
     whole = Example(example.task, (*given, TextSegment(text or (2,))), 6)
-    sequence = build_sequence(whole, lm.config, eos_id=EOS)
+    sequence = build_sequence(whole, lm.config, eos_id=EOS, drop_condition=drop_condition)
     if not text:  # an empty target cannot be laid out: only its end is left of one
         rows = sequence.input_ids[:-2]
         target = [EOS]
@@ -44,14 +44,24 @@ def score_of(lm, example, text, settings):
     logits = lm.text_logits(hidden).double()
     logits[:, BLANK] = -torch.inf
     read = sum(float(logits[p].log_softmax(dim=-1)[i]) for p, i in zip(places, target, strict=True))
+    if drop_condition:
+        return read, 0.0
     frames = hidden[rows[:, 1] < lm.config.codebook_size]
     spelled = lm.text_logits(frames).log_softmax(dim=-1).double()
     heard = -float(
         F.ctc_loss(spelled[:, None], torch.tensor([text or (0,)]), [len(frames)], [len(text)],
                    reduction="none")[0]
     )  # fmt: skip
+    return read, heard
+
+
+def score_of(lm, example, text, settings):
+    """What the search should find of one text."""
+    read, heard = read_of(lm, example, text)
+    known, _ = read_of(lm, example, text, drop_condition=True)
     share = settings.ctc_share
-    return (1 - share) * read + share * heard + settings.length_bonus * len(text)
+    score = (1 - share) * read + share * heard + settings.text_weight * known
+    return score + settings.length_bonus * len(text)
 
 
 @torch.no_grad()
@@ -63,21 +73,26 @@ def test_with_beams_enough_it_finds_the_best_of_all_texts():
     ))  # fmt: skip
     audio = AudioSegment(toy_codes(6, 3))
     example = Example("asr", (audio, TextSegment((2, 3))), 6)
-    for share in (0.0, 0.3, 1.0):
-        settings = BeamSettings(beams=200, ctc_share=share, length_bonus=0.7)
+    found = set()
+    for share, known in itertools.product((0.0, 0.3, 1.0), (0.0, 0.8)):
+        settings = BeamSettings(
+            beams=200, ctc_share=share, length_bonus=0.7 + 2 * known, text_weight=known
+        )
         texts = [t for n in range(4) for t in itertools.product(range(2, 6), repeat=n)]
         best = max(texts, key=lambda text: score_of(lm, example, text, settings))
         made = lm.generate(**prompts(lm, example), **WHOLE, max_text_tokens=3, beam=settings)
         assert tuple(made[0].ids.tolist()) == best, share
         assert len(best) > 0
+        found.add((known, best))
+    assert len({best for _, best in found}) > 1  # the weights matter
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-@pytest.mark.parametrize("cache", ["static", "dynamic"])
-def test_alone_and_in_a_batch_it_finds_the_same(pattern, cache):
+@pytest.mark.parametrize(("cache", "known"), [("static", 0.0), ("dynamic", 0.0), ("static", 0.5)])
+def test_alone_and_in_a_batch_it_finds_the_same(pattern, cache, known):
     lm = hearing(pattern=pattern)
     examples = [toy_example("asr", count=count, seed=count) for count in (9, 4, 14)]
-    options = {**WHOLE, "cache": cache, "beam": BeamSettings(beams=5)}
+    options = {**WHOLE, "cache": cache, "beam": BeamSettings(beams=5, text_weight=known)}
     limits = [6, 9, 3]
     together = lm.generate(**prompts(lm, *examples), **options, max_text_tokens=limits)
     for example, most, row in zip(examples, limits, together, strict=True):
@@ -123,3 +138,5 @@ def test_who_cannot_search_is_told_why(depth):
         BeamSettings(beams=0)
     with pytest.raises(ValueError, match="ctc_share must be 0 to 1; came 2"):
         BeamSettings(ctc_share=2)
+    with pytest.raises(ValueError, match="text_weight must be 0 or more; came -1"):
+        BeamSettings(text_weight=-1)

@@ -13,6 +13,7 @@ import pytest
 
 from almtok.codec.audio import read_audio
 from almtok.codec.data import AudioCorpus, DataConfig
+from almtok.lm.text.espeak import load_espeak
 from almtok.recipes.mini import corpus as mini
 from almtok.recipes.mini import voices
 from almtok.recipes.mini.corpus import make_corpus
@@ -153,6 +154,7 @@ def test_without_espeak_the_formant_voice_speaks(tmp_path, monkeypatch, caplog):
         return original(name, *rest, **more)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
+    load_espeak.cache_clear()
     first = make_corpus(tmp_path / "a", 0, 0.1, sample_rate=RATE, progress=False)
     assert "espeak-ng cannot be loaded (no module named espeakng_loader)" in caplog.text
     assert "pip install almtok[tts]" in caplog.text

@@ -1,0 +1,68 @@
+"""Phones: what espeak-ng says in SAMPA, who gets them, and what is missing without it."""
+
+import sys
+
+import pytest
+
+from almtok.lm.text import espeak
+from almtok.lm.text.encoder import RememberingEncoder, TextEncoder
+from almtok.lm.text.phones import phones
+from almtok.lm.text.tokenizer import train_tokenizer
+
+
+def test_english_is_american_in_sampa_with_pauses():
+    pytest.importorskip("espeakng_loader")
+    assert phones("the cat") == 'D@ k"{t'
+    assert phones("the happy dog walked, near the river.") == (
+        'D@ h"{pi d"A:g w"O:kt | n%Ir D@ r"Iv@`'
+    )
+    assert phones("measure this thing", "en-gb") == 'm"EZ@ DIs T"IN'
+    assert phones("Guten Tag", "de") == 'g"u:t@n t"A:k'
+    everything = phones("the quick brown fox jumps over lazy dogs; church, vision, bathing, yeah?")
+    assert everything.isascii() and "| " in everything
+
+
+def test_errors_name_the_language_and_the_text():
+    pytest.importorskip("espeakng_loader")
+    with pytest.raises(ValueError, match="espeak-ng has no voice 'xx'"):
+        phones("hello", "xx")
+    with pytest.raises(ValueError, match="nothing of '' can be pronounced"):
+        phones("")
+
+
+def test_a_missing_espeak_is_said_with_its_command(monkeypatch):
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    espeak.load_espeak.cache_clear()
+    try:
+        with pytest.raises(ImportError, match="pip install espeakng-loader"):
+            phones("hello")
+    finally:
+        espeak.load_espeak.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(["the cat sat on the mat", "the dog ran to five cats"], vocab_size=300)
+
+
+@pytest.mark.parametrize("kind", [TextEncoder, RememberingEncoder])
+def test_only_what_is_to_be_said_is_pronounced(tokenizer, kind):
+    pytest.importorskip("espeakng_loader")
+    texts = kind(tokenizer, "phones")
+    read = texts.text(texts.ids("The cat, 5 dogs", spoken=True, said=True))
+    assert read == phones("The cat, five dogs")
+    for _ in range(2):  # one that remembers keeps the two apart
+        assert texts.text(texts.ids("The cat, 5 dogs", spoken=True)) == "the cat five dogs"
+    assert texts.text(texts.ids("Rain, 5 dogs", spoken=False, said=False)) == "rain 5 dogs"
+    plain = kind(tokenizer, "plain")
+    assert plain.ids("the cat", spoken=True, said=True) == plain.ids("the cat", spoken=True)
+
+
+def test_speech_is_prompted_by_phones_and_transcribed_in_words(tokenizer):
+    pytest.importorskip("espeakng_loader")
+    from almtok.lm.layouts import task_layout
+
+    said = [slot.name for slot in task_layout("tts").conditions if slot.said]
+    assert said == ["voice_text", "text"]
+    assert not task_layout("asr").target.said
+    assert not any(slot.said for slot in task_layout("text_to_audio").conditions)
