@@ -50,13 +50,17 @@ def pieces(
     while taken < coverage * len(words):
         count = min(len(words), int(rng.integers(1, most + 1)))
         first = int(rng.integers(len(words) - count + 1))
-        part = words[first : first + count]
-        yield Piece(
-            " ".join(word.text for word in part),
-            part[0].start - min(_ROOM, part[0].room[0]),
-            part[-1].end + min(_ROOM, part[-1].room[1]),
-        )
+        yield piece_of(words[first : first + count])
         taken += count
+
+
+def piece_of(words: Sequence[Word]) -> Piece:
+    """These words, with the silence around them as far as there is any."""
+    return Piece(
+        " ".join(word.text for word in words),
+        words[0].start - min(_ROOM, words[0].room[0]),
+        words[-1].end + min(_ROOM, words[-1].room[1]),
+    )
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ def _cut(job: _Job) -> list[dict[str, str]]:
         path = job.out / "audio" / f"{name}.flac"
         speed = (1 + job.vary) ** rng.uniform(-1, 1)
         if not path.exists():
-            part = _faded(wav[round(piece.start * RATE) : round(piece.end * RATE)])
+            part = faded(wav[round(piece.start * RATE) : round(piece.end * RATE)])
             part = resample(part, round(RATE * speed), RATE) if job.vary else part
             aside = path.with_suffix(".tmp")
             soundfile.write(aside, part, RATE, format="FLAC")
@@ -151,7 +155,7 @@ def _cut(job: _Job) -> list[dict[str, str]]:
     return rows
 
 
-def _faded(wav: Waveform) -> Waveform:
+def faded(wav: Waveform) -> Waveform:
     """Without clicks at its ends."""
     length = min(round(_FADE * RATE), len(wav) // 2)
     ramp = np.linspace(0.0, 1.0, length, dtype=np.float32)
