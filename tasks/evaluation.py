@@ -35,6 +35,8 @@ class LMEvaluation:
 
     figures: tuple[Figure, ...]
     failures: tuple[FailureRow, ...]  # of TTS, by the length of the text
+    # What the same judge finds wrong with the recordings, as they are and through the codec.
+    failing_recordings: Mapping[str, tuple[FailureRow, ...]]
     heard_by: str  # who heard the failures
     not_measured: Mapping[str, str]  # clip -> why
     settings: Mapping[str, Any]
@@ -45,6 +47,10 @@ class LMEvaluation:
             "settings": dict(self.settings),
             "figures": [asdict(figure) for figure in self.figures],
             "failures": [asdict(row) for row in self.failures],
+            "failing_recordings": {
+                name: [asdict(row) for row in rows]
+                for name, rows in self.failing_recordings.items()
+            },
             "failures_heard_by": self.heard_by,
             "not_measured": dict(self.not_measured),
         }
@@ -71,9 +77,13 @@ def evaluate_facts(facts: Sequence[Facts], settings: Mapping[str, Any]) -> LMEva
         figures += _sound_figures([one for one in good if one["domain"] == domain], make, tell)
     heard = "judge_tts" if judged else "tts_own"
     failures = failure_table(_utterance(one, heard) for one in speech) if speech else []
-    return LMEvaluation(
-        tuple(figures), tuple(failures), judge if judged else "its own ASR", bad, settings
-    )
+    recordings = {
+        name: tuple(failure_table(_recorded(one, column) for one in speech))
+        for name, column in _RECORDINGS.items()
+        if judged
+    }
+    judge = judge if judged else "its own ASR"
+    return LMEvaluation(tuple(figures), tuple(failures), recordings, judge, bad, settings)
 
 
 def to_markdown(evaluation: LMEvaluation) -> str:
@@ -90,8 +100,8 @@ def to_markdown(evaluation: LMEvaluation) -> str:
             "",
             f"TTS failures by length of the text, heard by {evaluation.heard_by} (%).",
             "",
-            f"| words | failed | n | {' | '.join(KINDS)} |",
-            "|" + " --- |" * (3 + len(KINDS)),
+            f"| {' | '.join(_failure_head(evaluation))} |",
+            "|" + " --- |" * len(_failure_head(evaluation)),
             *(f"| {' | '.join(row)} |" for row in _failure_rows(evaluation)),
         ]
     if evaluation.not_measured:
@@ -107,7 +117,7 @@ def to_html(evaluation: LMEvaluation, facts: Sequence[Facts], title: str) -> str
         [[escape(cell) for cell in row] for row in _rows(evaluation)],
     )
     failures = html_table(
-        ("words", "failed", "n", *KINDS),
+        _failure_head(evaluation),
         [[escape(cell) for cell in row] for row in _failure_rows(evaluation)],
     )
     names = ("text", "asr", "tts_own", "judge_original", "judge_tts", "caption", "made_class")
@@ -208,6 +218,25 @@ def _utterance(facts: Facts, heard: str) -> Utterance:
     )
 
 
+def _recorded(facts: Facts, heard: str) -> Utterance:
+    """The recording itself, judged as if it had been made."""
+    seconds = facts["seconds"]
+    return Utterance(
+        text=facts["text"],
+        heard=facts[heard],
+        seconds=seconds,
+        ended=True,
+        reference_seconds=seconds,
+    )
+
+
+_RECORDINGS = {"recordings": "judge_original", "through the codec": "judge_codec"}
+
+
+def _failure_head(evaluation: LMEvaluation) -> list[str]:
+    return ["words", "failed", "n", *KINDS, *evaluation.failing_recordings]
+
+
 def _rows(evaluation: LMEvaluation) -> list[list[str]]:
     return [
         [f.task, f.name, shown(f.value, percent=f.percent), str(f.value.n), f.note]
@@ -217,10 +246,11 @@ def _rows(evaluation: LMEvaluation) -> list[list[str]]:
 
 def _failure_rows(evaluation: LMEvaluation) -> list[list[str]]:
     rows = []
-    for row in evaluation.failures:
+    for number, row in enumerate(evaluation.failures):
         least, most = row.words
         words = "all" if (least, most) == (1, 10**9) else f"{least}-{most}"
         words = f"{least}+" if most == 10**9 and least > 1 else words
         kinds = [f"{100 * row.by_kind[kind]:.1f}" for kind in KINDS]
-        rows.append([words, shown(row.rate), str(row.rate.n), *kinds])
+        beside = [shown(others[number].rate) for others in evaluation.failing_recordings.values()]
+        rows.append([words, shown(row.rate), str(row.rate.n), *kinds, *beside])
     return rows

@@ -84,6 +84,11 @@ def test_evaluate_lm_measures_goes_on_and_reports(learned, corpus, tmp_path, cap
     assert figures["text_to_audio", "caption found first, what was made of the caption (%)"] == 1
     assert 0.9 < figures["tts", "tempo, by the recording's"] < 1.1
     assert table["failures"][-1]["by_kind"]["no_stop"] == 0
+    beside = table["failing_recordings"]
+    assert list(beside) == ["recordings", "through the codec"]
+    assert [len(rows) for rows in beside.values()] == [len(table["failures"])] * 2
+    assert beside["recordings"][-1]["by_kind"]["tempo"] == 0  # its tempo is its own
+    assert "| silent | tempo | recordings | through the codec |" in printed
     assert table["settings"]["recogniser"] == "ears"
     assert "<table>" in (out / "report.html").read_text()
     assert list((out / "audio").glob("*.tts.flac")) and list((out / "audio").glob("*.made.flac"))
