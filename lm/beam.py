@@ -115,7 +115,7 @@ class BeamSearch:
         vocabulary = Vocabulary(lm.config)
         self._empty = torch.tensor([vocabulary.audio_empty] * lm.config.num_codebooks)
         self._complete: list[list[_Complete]] = [[] for _ in jobs]
-        self._asks = settings.text_weight > 0  # also how likely a text is where nothing is heard
+        self._asks = settings.lm_weight > 0  # also how likely a text is where nothing is heard
         self._live, self._width = len(jobs), 1  # prompts in the memory, hypotheses of each
         self._open(vocabulary, cache)
 
@@ -225,7 +225,7 @@ class BeamSearch:
     def _score(self, read: Tensor, known: Tensor, heard: Tensor) -> Tensor:
         """What the backbone, the backbone that hears nothing, and CTC say, weighed."""
         share = self.settings.ctc_share
-        return (1 - share) * read + share * heard + self.settings.text_weight * known
+        return (1 - share) * read + share * heard + self.settings.lm_weight * known
 
     def _goes_on(self, number: int, live: _Live, n: int) -> bool:
         """Whether a longer text of this prompt may still be the best."""

@@ -37,15 +37,15 @@ class BeamSettings:
     length_bonus: float = 0.5
     # Added to it: so many times the log-probability of the text for the same model when it hears
     # nothing. For models that learned texts of no recording; 0 asks it nothing.
-    text_weight: float = 0.0
+    lm_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if self.beams < 1:
             raise ValueError(f"beams must be at least 1; came {self.beams}")
         if not 0 <= self.ctc_share <= 1:
             raise ValueError(f"ctc_share must be 0 to 1; came {self.ctc_share}")
-        if not self.text_weight >= 0:
-            raise ValueError(f"text_weight must be 0 or more; came {self.text_weight}")
+        if not self.lm_weight >= 0:
+            raise ValueError(f"lm_weight must be 0 or more; came {self.lm_weight}")
 
 
 @dataclass(frozen=True, kw_only=True)

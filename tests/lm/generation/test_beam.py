@@ -60,7 +60,7 @@ def score_of(lm, example, text, settings):
     read, heard = read_of(lm, example, text)
     known, _ = read_of(lm, example, text, drop_condition=True)
     share = settings.ctc_share
-    score = (1 - share) * read + share * heard + settings.text_weight * known
+    score = (1 - share) * read + share * heard + settings.lm_weight * known
     return score + settings.length_bonus * len(text)
 
 
@@ -76,7 +76,7 @@ def test_with_beams_enough_it_finds_the_best_of_all_texts():
     found = set()
     for share, known in itertools.product((0.0, 0.3, 1.0), (0.0, 0.8)):
         settings = BeamSettings(
-            beams=200, ctc_share=share, length_bonus=0.7 + 2 * known, text_weight=known
+            beams=200, ctc_share=share, length_bonus=0.7 + 2 * known, lm_weight=known
         )
         texts = [t for n in range(4) for t in itertools.product(range(2, 6), repeat=n)]
         best = max(texts, key=lambda text: score_of(lm, example, text, settings))
@@ -92,7 +92,7 @@ def test_with_beams_enough_it_finds_the_best_of_all_texts():
 def test_alone_and_in_a_batch_it_finds_the_same(pattern, cache, known):
     lm = hearing(pattern=pattern)
     examples = [toy_example("asr", count=count, seed=count) for count in (9, 4, 14)]
-    options = {**WHOLE, "cache": cache, "beam": BeamSettings(beams=5, text_weight=known)}
+    options = {**WHOLE, "cache": cache, "beam": BeamSettings(beams=5, lm_weight=known)}
     limits = [6, 9, 3]
     together = lm.generate(**prompts(lm, *examples), **options, max_text_tokens=limits)
     for example, most, row in zip(examples, limits, together, strict=True):
@@ -138,5 +138,5 @@ def test_who_cannot_search_is_told_why(depth):
         BeamSettings(beams=0)
     with pytest.raises(ValueError, match="ctc_share must be 0 to 1; came 2"):
         BeamSettings(ctc_share=2)
-    with pytest.raises(ValueError, match="text_weight must be 0 or more; came -1"):
-        BeamSettings(text_weight=-1)
+    with pytest.raises(ValueError, match="lm_weight must be 0 or more; came -1"):
+        BeamSettings(lm_weight=-1)
