@@ -52,7 +52,7 @@ def find_speaker() -> tuple[str, Speak]:
     except (ImportError, OSError, RuntimeError) as error:
         logger.warning(
             "espeak-ng cannot be loaded (%s); the built-in formant synthesiser speaks instead,"
-            " less clearly. `pip install almtok[tts]` brings espeak-ng.",
+            " less clearly. `pip install espeakng-loader` brings espeak-ng.",
             error,
         )
     return "formants", _speak_formants
