@@ -338,7 +338,7 @@ class Bundle:
             "audio_sampling": tuple(map(changed, task.sampling(self.lm.config.num_codebooks))),
             "text_sampling": changed(task.text_sampling),
             "guidance_scale": scale,
-            "beam": None if beams == 1 else BeamSettings(beams=beams),
+            "beam": None if beams == 1 else self._beam_settings(task, controls, beams),
             "forbidden_text_ids": sorted(special),
         }
 
@@ -348,6 +348,13 @@ class Bundle:
             return controls.beams if task.beams > 1 else 1
         other = controls.sampling or controls.compile or guidance_scale != 1
         return 1 if other or self.lm.config.ctc_weight <= 0 else task.beams
+
+    def _beam_settings(self, task: Task, controls: Controls, beams: int) -> BeamSettings:
+        weight = task.lm_weight if controls.lm_weight is None else controls.lm_weight
+        # Only a model that has learned to write without hearing knows how likely a text is.
+        return BeamSettings(
+            beams=beams, lm_weight=weight if self.lm.config.condition_dropout else 0
+        )
 
     def _limits(self, task: Task, row: Fields, seconds: float | None, controls: Controls) -> Limits:
         tokens = [value for value in row.values() if isinstance(value, AudioTokens)]

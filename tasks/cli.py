@@ -261,6 +261,8 @@ def _add_audio_out(parser: argparse.ArgumentParser) -> None:
 def _add_beams(parser: argparse.ArgumentParser) -> None:
     words = "texts searched at once (default 8 if the model was trained with CTC; 1: none)"
     parser.add_argument("--beams", type=int, metavar="N", help=words)
+    words = "of beams: how much it counts how likely a text is to the same model without the audio"
+    parser.add_argument("--lm-weight", type=float, metavar="W", help=words)
 
 
 def _add_sampling(parser: argparse.ArgumentParser) -> None:
@@ -290,6 +292,7 @@ def controls_of(options: argparse.Namespace) -> Controls:
         frames_per_query=options.frames_per_query,
         language=getattr(options, "language", None),
         beams=getattr(options, "beams", None),
+        lm_weight=getattr(options, "lm_weight", None),
         batch_size=options.batch_size,
         compile=options.compile,
         max_chars=getattr(options, "max_chars", Controls.max_chars),

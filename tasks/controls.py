@@ -21,6 +21,7 @@ class Controls:
     frames_per_query: int | None = None  # w; the codec's own by default
     language: str | None = None  # of spoken texts; the processor's by default
     beams: int | None = None  # of transcripts (no other task has any); 1: written id by id
+    lm_weight: float | None = None  # of beams: of how likely a text is where nothing is heard
     batch_size: int = 8  # prompts at once
     compile: bool = False  # the model's step: minutes once, less for every step
     check_by: str = "sound"  # what a self-check listens to; "codes": reads them, decodes nothing
@@ -31,6 +32,8 @@ class Controls:
             raise ValueError(f"batch_size must be at least 1; came {self.batch_size}")
         if self.beams is not None and self.beams < 1:
             raise ValueError(f"beams must be at least 1; came {self.beams}")
+        if self.lm_weight is not None and not self.lm_weight >= 0:
+            raise ValueError(f"lm_weight must be 0 or more; came {self.lm_weight}")
         if self.check_by not in ("sound", "codes"):
             raise ValueError(f"check_by must be 'sound' or 'codes'; came {self.check_by!r}")
         if self.max_chars < 1:

@@ -151,7 +151,9 @@ class Measurer:
         self.recogniser = recogniser
         self.batch_size = controls.batch_size
         self.speaker = Speaker(bundle, controls)
-        quiet = Controls(batch_size=controls.batch_size, beams=controls.beams)
+        quiet = Controls(
+            batch_size=controls.batch_size, beams=controls.beams, lm_weight=controls.lm_weight
+        )
         self.transcriber = Transcriber(bundle, quiet)
         self.maker = Maker(bundle, controls)
         self.journal = Journal(out / "clips.jsonl")

@@ -10,6 +10,7 @@ import torch
 
 from almtok.codec.audio import AudioError, write_audio
 from almtok.lm import lora
+from almtok.tasks.base import get_task
 from almtok.tasks.bundle import Bundle
 from almtok.tasks.controls import Controls
 from almtok.tasks.maker import Maker
@@ -154,8 +155,22 @@ def test_transcripts_are_searched_by_beams_where_the_model_can(learned, monkeypa
     assert beams("text_to_audio") is None and beams("text_to_audio", beams=3) is None
     with pytest.raises(ValueError, match="beams must be at least 1; came 0"):
         Controls(beams=0)
+    with pytest.raises(ValueError, match="lm_weight must be 0 or more; came -1"):
+        Controls(lm_weight=-1)
     heard = Transcriber(learned.bundle, Controls(beams=2)).transcribe(learned.tokens[LINES[0]])
     assert heard.text and heard.confidence > 0
+
+
+def test_texts_are_weighed_where_the_model_knows_some(learned, monkeypatch):
+    def weight(**controls):
+        row = {"audio": learned.tokens[LINES[0]]}
+        return learned.bundle.prompt("asr", [row], controls=Controls(**controls))["beam"].lm_weight
+
+    monkeypatch.setattr(learned.bundle.lm.config, "ctc_weight", 1.0)
+    monkeypatch.setattr(learned.bundle.lm.config, "condition_dropout", 0.1)
+    assert weight() == get_task("asr").lm_weight and weight(lm_weight=0.7) == 0.7
+    monkeypatch.setattr(learned.bundle.lm.config, "condition_dropout", 0.0)
+    assert weight() == weight(lm_weight=0.7) == 0
 
 
 def test_beams_of_a_model_that_cannot_are_refused_in_one_line(learned):

@@ -18,14 +18,16 @@ STEPS = 7
 
 
 def values(toy: dict[str, Any], folder: Path, **changes: Any) -> dict[str, Any]:
-    """A run with accumulation and bucketing, over several epochs of its few rows."""
+    """A run with accumulation, bucketing and texts of no recording, over several epochs."""
+    passages = Path(toy["data"][0]).with_name("passages.txt")
+    passages.write_text("row of words\nanother row\nno row\n")
     common = {**toy, "steps": STEPS, "accumulate": 3, "checkpoint_every": 2, "voices": 0.5}
-    return {**common, "out": str(folder / "run"), **changes}
+    return {**common, "texts": [str(passages)], "out": str(folder / "run"), **changes}
 
 
 def streamed(toy: dict[str, Any], folder: Path) -> dict[str, Any]:
     """A stream, and Muon for the matrices."""
-    given = dict(stream=True, voices=0.0, num_workers=1, tasks=["tts=1", "asr=0.5"])
+    given = dict(stream=True, texts=[], voices=0.0, num_workers=1, tasks=["tts=1", "asr=0.5"])
     return values(toy, folder, **given, muon_lr=1e-3, input_noise=0.1)
 
 

@@ -145,9 +145,26 @@ def test_temperature_and_weights_share_the_rows(toy_config: Any) -> None:
     assert {name: len(rows) for name, rows in judged.items()} == {"tts": 4, "asr": 4}
 
 
+def test_texts_of_no_recording_have_the_share_that_is_asked_for(
+    toy_config: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "books.txt").write_text("a line\nanother line\n")
+    settings = toy_config(tasks=["tts", "asr"], texts=[str(tmp_path / "books.txt")], text_share=0.5)
+    choices = choose(settings, get_task)
+    start = build_start(settings, read_info(settings), ["tts", "asr"], lambda: ["row"] * 3)
+    batches = training_batches(settings, choices, start.lm.config, start.texts)
+    assert batches._dataset.counts == {"tts": 11, "asr": 10 + 21}  # type: ignore[attr-defined]
+    only_speech = toy_config(tasks=["tts"], texts=settings.texts)
+    with pytest.raises(ValueError, match="a task such as asr is needed; came tts"):
+        training_batches(only_speech, choose(only_speech, get_task), start.lm.config, start.texts)
+    captions = toy_config(tasks=["tts", "audio_caption"], texts=["no.txt"])
+    assert not any(c.task.layout.target.spoken for c in choose(captions, get_task))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"texts": ["nowhere.txt"]}, "no file nowhere.txt"),
         ({"data": []}, "no tokens to learn from"),
         ({"tasks": ["tts", "tts=2"]}, "different tasks"),
         ({"tasks": ["ttx"]}, "did you mean 'tts'"),
@@ -174,6 +191,8 @@ def test_mistakes_are_one_clear_error(
         ({"lora_rank": 4}, "give init_from"),
         ({"backbone": "a", "init_from": "b"}, "not both"),
         ({"stream": True, "voices": 0.5}, "neither temperature nor voices"),
+        ({"stream": True, "texts": ["books.txt"]}, "nor texts"),
+        ({"text_share": 1.0}, "text_share must be between 0 and 1"),
     ],
 )
 def test_impossible_configurations_are_refused(values: dict[str, Any], message: str) -> None:
