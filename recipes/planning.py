@@ -152,6 +152,7 @@ def _lm_probe(config: LMTrainingConfig, story: Story, folder: Path) -> LMTrainin
     tokens = _write_tokens(config, folder / "tokens", known)
     probe: dict[str, Any] = {
         "data": [str(tokens)],
+        "texts": [],
         "validation_data": [],
         "samples": 0,
         "voices": 0.0,

@@ -39,8 +39,9 @@ _MODEL = {
     "ctc_weight": 0.3,
 }
 _COMMON: dict[str, Any] = {
-    # Small corpora: capitals and commas would be learned from a few hundred sentences.
-    "text_form": "plain",
+    # Small corpora: capitals and commas would be learned from a few hundred sentences, and how
+    # words are pronounced from a few thousand of them.
+    "text_form": "phones",
     "batch_positions": 3072,
     # Muon: half the steps to a loss, at 1.45 times the cost of a step (docs/lm_training.md).
     "lr": 2e-3,
@@ -127,6 +128,9 @@ class Options(CorpusOptions):
     """Where the audio is, as sources of almtok (docs/data.md); all of it with texts."""
 
     codec: str = option("", "codec folder (default: the codec that comes with almtok)")
+    books: list[str] = option(
+        [], "text files of books in English: which texts there are is learned from these too"
+    )
     workers: int = option(2, "processes that read aloud and cut")
 
 
@@ -148,7 +152,12 @@ def stages(o: Options) -> list[Stage]:
         return Stage(name=name, what=what, program=program, command=command)
 
     pieces = [place("pieces-tokens"), place("cuts-tokens")]
+    known: dict[str, Any] = {"texts": [place("texts.txt")], "text_share": 0.25} if o.books else {}
     return [
+        *([Stage(name="texts", what="books to passages that no held-out text is in",
+                 program="almtok.recipes.multitask.books:main",
+                 command=(*o.books, "--held-out", *o.sources("valid"), *o.sources("test"),
+                          "--out", place("texts.txt")))] if o.books else []),
         make("readings", "texts of the corpus, read by a synthesiser", "readings"),
         make("pieces", "words of the corpus and others, read in pieces", "readings",
              *("--count", "16000", "--words", "6", "--frequent", "0.75", "--seed", "1")),
@@ -162,9 +171,9 @@ def stages(o: Options) -> list[Stage]:
         codes("held-out", "held-out recordings to codes", *o.sources("valid")),
         Stage(name="listening", what="words: which sound belongs to which letters",
               command=("train", "lm"),
-              config=listening(pieces, [place("held-out")], o.out, codec)),
+              config=listening(pieces, [place("held-out")], o.out, codec, **known)),
         Stage(name="lm", what="all tasks, on recordings and readings", command=("train", "lm"),
-              config=mini([place("tokens"), *pieces], [place("held-out")], o.out, codec)),
+              config=mini([place("tokens"), *pieces], [place("held-out")], o.out, codec, **known)),
         Stage(name="scores", what="what it hears, says and makes",
               command=("evaluate", "lm", "--checkpoint", place("lm"), "--data", *o.sources("test"),
                        "--voices", "--html", "--out", place("scores"))),

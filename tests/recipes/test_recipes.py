@@ -63,6 +63,20 @@ def test_the_multitask_recipe_goes_on_from_words_to_all_tasks():
     assert set(config.tasks) == set(multitask.TASKS) <= set(TASKS)
 
 
+def test_books_of_the_multitask_recipe_become_texts_without_those_of_the_tests():
+    given = [f"--{part} speech={part}/" for part in ("train", "valid", "test")]
+    words = " ".join(given).split()
+    _, plain = cli.parse("multitask", words)
+    assert plain.stages[0].name == "readings" and plain.stages[-2].config.texts == []
+    _, story = cli.parse("multitask", [*words, "--books", "one.txt", "two.txt", "--out", "o"])
+    stages = {stage.name: stage for stage in story.stages}
+    assert stages["texts"].command[:5] == (
+        "one.txt", "two.txt", "--held-out", "speech=valid/", "speech=test/",
+    )  # fmt: skip
+    for name in ("listening", "lm"):
+        assert stages[name].config.texts == ["o/texts.txt"]
+
+
 def test_a_voice_is_an_adapter_on_the_trained_model():
     config = lora_voice.voice(["tokens/"], [], "runs/x/lm", "runs/x")
     assert config.lora_rank > 0 and config.init_from == "runs/x/lm"
