@@ -8,7 +8,8 @@ from almtok.recipes.multitask.books import main, passages
 
 BOOK = """Call me Ishmael. Some years ago\u2014never mind how long
 precisely\u2014having little or no money in my purse, I thought I would sail about a little!
-\u201cIt is a way I have,\u201d he said. It is a way I have. It is a way I have! In 1851 nobody read it. Oh.
+\u201cIt is a way I have,\u201d he said. It is a way I have. It is a way I have!
+In 1851 nobody read it. Oh.
 Na\u00efve readers are left out."""
 
 
