@@ -190,7 +190,7 @@ class BeamSearch:
         if self._asks:
             known = known + chances[count:, :, self._eos]
         score = self._score(read.clamp_min(-1e30), known, self._scorer.ended(live.heard))
-        score = score + self.settings.length_bonus * live.ids.shape[2]
+        score = score + self.settings.bonus * live.ids.shape[2]
         for n, number in enumerate(numbers):
             kept = self._complete[number]
             for w in range(live.ids.shape[1]):
@@ -212,7 +212,7 @@ class BeamSearch:
             chances[count:].gather(-1, best.indices) if self._asks else torch.zeros_like(read)
         )
         score = self._score(read, known, begins)
-        score = score + settings.length_bonus * (live.ids.shape[2] + 1)
+        score = score + settings.bonus * (live.ids.shape[2] + 1)
         score = score.masked_fill(read == -torch.inf, -torch.inf).flatten(1)
         top = score.topk(min(settings.beams, score.shape[1]), dim=1)
         row, place = top.indices // best.values.shape[2], top.indices % best.values.shape[2]

@@ -34,7 +34,7 @@ class BeamSettings:
     # Of the score: CTC's share, the rest is the backbone's; and what every id adds, because longer
     # texts are less likely. Chosen on validation clips (recipes/multitask).
     ctc_share: float = 0.5
-    length_bonus: float = 0.5
+    length_bonus: float | None = None  # by default 0.5, and 2.5 for every 1 of lm_weight
     # Added to it: so many times the log-probability of the text for the same model when it hears
     # nothing. For models that learned texts of no recording; 0 asks it nothing.
     lm_weight: float = 0.0
@@ -46,6 +46,11 @@ class BeamSettings:
             raise ValueError(f"ctc_share must be 0 to 1; came {self.ctc_share}")
         if not self.lm_weight >= 0:
             raise ValueError(f"lm_weight must be 0 or more; came {self.lm_weight}")
+
+    @property
+    def bonus(self) -> float:
+        """What every id adds."""
+        return 0.5 + 2.5 * self.lm_weight if self.length_bonus is None else self.length_bonus
 
 
 @dataclass(frozen=True, kw_only=True)
