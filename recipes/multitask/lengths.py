@@ -30,6 +30,7 @@ from almtok.tasks.failures import LENGTHS
 from .cutting import RATE, faded, piece_of
 
 _LONGEST = 40  # words
+_SHORTEST = 0.1  # seconds of a piece
 _PAUSE = 0.25  # seconds between recordings that are joined
 
 
@@ -57,7 +58,8 @@ def shorter(spoken: Spoken, aligner: Aligner, rng: np.random.Generator) -> Itera
         first = int(rng.integers(len(words) - count + 1))
         piece = piece_of(words[first : first + count])
         wav = faded(spoken.wav[round(piece.start * RATE) : round(piece.end * RATE)])
-        yield Spoken(piece.text, wav, spoken.speaker)
+        if len(wav) >= _SHORTEST * RATE:  # less is a slip of the aligner, not a word
+            yield Spoken(piece.text, wav, spoken.speaker)
 
 
 def longer(spoken: Sequence[Spoken], rng: np.random.Generator) -> Iterator[Spoken]:
