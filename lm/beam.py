@@ -116,7 +116,7 @@ class BeamSearch:
         self._empty = torch.tensor([vocabulary.audio_empty] * lm.config.num_codebooks)
         self._complete: list[list[_Complete]] = [[] for _ in jobs]
         self._asks = settings.lm_weight > 0  # also how likely a text is where nothing is heard
-        self._live, self._width = len(jobs), 1  # prompts in the memory, hypotheses of each
+        self._prompts, self._width = len(jobs), 1  # prompts in the memory, hypotheses of each
         self._open(vocabulary, cache)
 
     def run(self) -> list[GeneratedRow]:
@@ -237,11 +237,11 @@ class BeamSearch:
 
     def _read(self, row: Tensor, prompts: Tensor, ids: Tensor) -> Tensor:
         """Read the ids `[N, W]` after the hypotheses they go on from; logits `[N, W, V]`."""
-        chosen, before = (prompts[:, None] * self._width + row).flatten(), self._live * self._width
+        chosen, before = (prompts[:, None] * self._width + row).flatten(), self._prompts * self._width
         if self._asks:
             chosen, ids = torch.cat([chosen, chosen + before]), torch.cat([ids, ids])
         self._memory.select(chosen)
-        self._live, self._width = len(prompts), row.shape[1]
+        self._prompts, self._width = len(prompts), row.shape[1]
         audio = self._empty.to(ids.device).expand(ids.numel(), -1)
         hidden = self._memory.read(torch.cat([ids.reshape(-1, 1), audio], dim=1))
         return self.lm.text_logits(hidden).view(*ids.shape, -1)
