@@ -237,9 +237,10 @@ class BeamSearch:
 
     def _read(self, row: Tensor, prompts: Tensor, ids: Tensor) -> Tensor:
         """Read the ids `[N, W]` after the hypotheses they go on from; logits `[N, W, V]`."""
-        chosen, before = (prompts[:, None] * self._width + row).flatten(), self._prompts * self._width
-        if self._asks:
-            chosen, ids = torch.cat([chosen, chosen + before]), torch.cat([ids, ids])
+        chosen = (prompts[:, None] * self._width + row).flatten()
+        if self._asks:  # the same hypotheses again, behind all that hear
+            chosen = torch.cat([chosen, chosen + self._prompts * self._width])
+            ids = torch.cat([ids, ids])
         self._memory.select(chosen)
         self._prompts, self._width = len(prompts), row.shape[1]
         audio = self._empty.to(ids.device).expand(ids.numel(), -1)
