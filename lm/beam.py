@@ -160,7 +160,8 @@ class BeamSearch:
         room = 1 + max(job.most for job in self.jobs)
         self._memory = Memory(self.lm, rows, mask, room=room, cache=cache)
         hidden = self._memory.read_prompts()  # [N, L, D], and where nothing is heard: [2N, L, D]
-        states = pad_sequence([h[own] for h, own in zip(hidden, heard, strict=False)], True)
+        hearing = zip(hidden[: len(heard)], heard, strict=True)
+        states = pad_sequence([h[own] for h, own in hearing], True)
         spelled = self.lm.text_logits(states).float().log_softmax(dim=-1)
         self._scorer = PrefixScorer.hear(spelled, heard.sum(dim=1), self._blank)
         self._first = self.lm.text_logits(hidden[:, -1])[:, None]  # [N, 1, V], or [2N, 1, V]

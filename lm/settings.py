@@ -35,8 +35,8 @@ class BeamSettings:
     # texts are less likely. Chosen on validation clips (recipes/multitask).
     ctc_share: float = 0.5
     length_bonus: float | None = None  # by default 0.5, and 2.5 for every 1 of lm_weight
-    # Added to it: so many times the log-probability of the text for the same model when it hears
-    # nothing. For models that learned texts of no recording; 0 asks it nothing.
+    # Added to the score: so many times the log-probability of the text for the same model when it
+    # hears nothing. For models that learned texts of no recording; 0 asks it nothing.
     lm_weight: float = 0.0
 
     def __post_init__(self) -> None:

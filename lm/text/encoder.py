@@ -6,7 +6,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from .normalize import clean, normalize, plain
+from .normalize import normalize, plain
 from .phones import phones
 
 TextForm = Literal["written", "spoken", "plain", "phones"]
@@ -33,18 +33,22 @@ def in_form(
         >>> in_form("Dr. Lee paid $5!", "plain", spoken=True)
         'doctor lee paid five dollars'
     """
-    if not isinstance(text, str):
-        raise ValueError(f"a text is expected; came {type(text).__name__}")
-    # Half of a surrogate pair cannot be written as bytes.
-    whole = "".join("\ufffd" if unicodedata.category(c) == "Cs" else c for c in text)
-    if form != "written" and spoken:
-        whole = normalize(whole, language)
-    whole = plain(whole) if form in ("plain", "phones") else clean(whole)
+    whole = _written_out(text, language if form != "written" and spoken else None)
+    whole = plain(whole) if form in ("plain", "phones") else whole
     if not whole:
         raise ValueError(
             f"nothing of {text[:40]!r} can be said" if text.strip() else "the text is empty"
         )
     return whole
+
+
+def _written_out(text: str, language: str | None) -> str:
+    """A text as a language speaks it, with its punctuation; only cleaned if that is None."""
+    if not isinstance(text, str):
+        raise ValueError(f"a text is expected; came {type(text).__name__}")
+    # Half of a surrogate pair cannot be written as bytes.
+    whole = "".join("\ufffd" if unicodedata.category(c) == "Cs" else c for c in text)
+    return normalize(whole, language)
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class TextEncoder:
         if not said or self.form != "phones":
             return words
         # With its punctuation, which says where a reader pauses.
-        return phones(normalize(text, language if spoken else None), language)
+        return phones(_written_out(text, language if spoken else None), language)
 
     def ids(
         self, text: str, *, spoken: bool, said: bool = False, language: str | None = None

@@ -54,6 +54,7 @@ def test_only_what_is_to_be_said_is_pronounced(tokenizer, kind):
     for _ in range(2):  # one that remembers keeps the two apart
         assert texts.text(texts.ids("The cat, 5 dogs", spoken=True)) == "the cat five dogs"
     assert texts.text(texts.ids("Rain, 5 dogs", spoken=False, said=False)) == "rain 5 dogs"
+    assert texts.ids("half \ud83d a pair", spoken=True, said=True)  # no bytes can be written of it
     plain = kind(tokenizer, "plain")
     assert plain.ids("the cat", spoken=True, said=True) == plain.ids("the cat", spoken=True)
 
