@@ -41,7 +41,12 @@ def ship(out: Path, *, codec: Path | None = None, lm: Path | None = None) -> int
     """
     if codec is not None:
         model = ALMTokenizer.from_pretrained(str(codec), dtype=torch.float16)
-        state = {name: v for name, v in model.state_dict().items() if not name.endswith(SUMS)}
+        # Codebooks are float32 whatever the rest is; what is shipped is read back into float32.
+        state = {
+            name: value.half() if value.is_floating_point() else value
+            for name, value in model.state_dict().items()
+            if not name.endswith(SUMS)
+        }
         with replaced_folder(out / "codec") as place:
             model.save_pretrained(place, state_dict=state)
     if lm is not None:

@@ -127,6 +127,9 @@ class CodecTrainConfig(RunConfig):
     quantize_start: int = option(
         0, "stage 2: first step that quantises; before it the encoder learns without codebooks"
     )
+    replace_codebooks: bool = option(
+        False, "stage 2: all codebooks of init_from anew, placed by its queries; of any kind"
+    )
     quantize_probability: float = option(1.0, "share of crops decoded from quantised queries")
 
     # Execution.
@@ -185,6 +188,8 @@ class CodecTrainConfig(RunConfig):
         for name in ("weight_phones", "weight_first_phones", "weight_recognition"):
             if getattr(self, name) > 0 and self.listener is None:
                 raise ValueError(f"{name} needs listener, a file that 'almtok listener' wrote")
+        if self.replace_codebooks and (self.stage != "2" or self.init_from is None):
+            raise ValueError("replace_codebooks belongs to stage 2 with init_from, a trained codec")
         needs_source = self.stage == "adapt" or (self.stage == "2" and self.freeze_patchify)
         if needs_source and self.init_from is None:
             raise ValueError(

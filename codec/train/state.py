@@ -361,7 +361,7 @@ def _objective_tensors(state: TrainState) -> dict[str, Tensor]:
 def start_from(state: TrainState, source: Path, checkpoint: Checkpoint | None) -> str:
     """Take the weights that a run begins with from an earlier run or a saved model.
 
-    Stage 2 takes patchify and unpatchify from a stage-1 run and everything from a later one.
+    Stage 2 takes (un)patchify of a stage-1 run, all of a later one but codebooks to be placed anew.
 
     Args:
         state: The new run, whose model has the same sizes.
@@ -385,9 +385,11 @@ def start_from(state: TrainState, source: Path, checkpoint: Checkpoint | None) -
     if stage == "1" and state.config.stage == "adapt":
         raise ValueError(f"adapt needs a trained codec, but {source} is a stage-1 run")
     own = tensors_of(state.model)
-    chosen = {k: v for k, v in values.items() if k.startswith(prefixes)}
+    left_out = "quantizer." if state.config.replace_codebooks else ()  # nothing begins with ()
     with torch.no_grad():
-        for name, value in chosen.items():
+        for name, value in values.items():
+            if not name.startswith(prefixes) or name.startswith(left_out):
+                continue
             if name not in own or own[name].shape != value.shape:
                 shape = list(own[name].shape) if name in own else "no such tensor"
                 raise CheckpointError(

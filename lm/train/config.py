@@ -36,6 +36,11 @@ class LMTrainingConfig(RunConfig):
     init_from: str | None = option(
         None, "begin from this language model: run folder, checkpoint or saved model"
     )
+    old_tokens: list[str] = option(
+        [],
+        "folders of tokens: recordings of --data by the codec that init_from speaks, which then"
+        " moves to the codes of --data",
+    )
     model: dict[str, Any] = option(
         {}, 'JSON object of model fields that differ, e.g. {"pattern": "delay"}'
     )
@@ -157,6 +162,8 @@ class LMTrainingConfig(RunConfig):
                 f"begin from a text model or from a language model, not both; came backbone "
                 f"{self.backbone!r} and init_from {self.init_from!r}"
             )
+        if self.old_tokens and (self.init_from is None or self.lora_rank):
+            raise ValueError("old_tokens needs init_from, and trains all weights (lora_rank 0)")
         if self.lora_rank and self.init_from is None and self.backbone is None:
             raise ValueError(
                 "LoRA adapts a trained model: give init_from (or backbone), or lora_rank 0"

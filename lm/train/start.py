@@ -15,12 +15,14 @@ from ...codec.model import ALMTokenizer
 from ...codec.train.checkpoint import CheckpointError
 from ...codec.train.draws import draw_int
 from ..config import PRESETS, AudioLMConfig
+from ..data.pairs import paired_codes
 from ..data.shards import ShardInfo
 from ..model import AudioLM
 from ..processor_files import NAME, read_processor
 from ..start_tables import start_tables
 from ..text.encoder import TextEncoder
 from ..text.tokenizer import load_tokenizer, train_tokenizer
+from ..translate import translate_codes
 from .config import LMTrainingConfig
 
 
@@ -133,18 +135,7 @@ def _from_ours(
             f"{source} takes {known.num_codebooks} x {known.codebook_size} codes, the tokens have"
             f" {info.num_codebooks} x {info.codebook_size}"
         )
-    if known.codec_fingerprint not in (None, info.fingerprint):
-        raise ValueError(
-            f"{source} speaks the codes of codec {known.codec_fingerprint}, the tokens were made by"
-            f" codec {info.fingerprint}: their codes do not mean the same sounds"
-        )
-    if known.codec_fingerprint is not None and known.loudness_dbfs != info.loudness_dbfs:
-        raise ValueError(
-            f"{source} learned from recordings at {_level(known.loudness_dbfs)}, these tokens are"
-            f" at {_level(info.loudness_dbfs)}: see 'almtok tokenize --loudness'"
-        )
-    known.codec_fingerprint = info.fingerprint
-    known.loudness_dbfs = info.loudness_dbfs
+    _meet_codec(lm, config, source, info)
     for name, value in config.model.items():
         if name not in ("first_codebook_weight", "text_weight", "ctc_weight", "condition_dropout"):
             raise ValueError(f"{source} is a model already: its {name} cannot be changed")
@@ -158,6 +149,27 @@ def _from_ours(
         form, language = form or files.text_form, files.language or language
     tokenizer = load_tokenizer(config.tokenizer or folder)
     return Start(lm, TextEncoder(tokenizer, form or "spoken", language))  # type: ignore[arg-type]
+
+
+def _meet_codec(lm: AudioLM, config: LMTrainingConfig, source: str, info: ShardInfo) -> None:
+    """See that the model speaks the codes of the tokens, or let it move to them."""
+    known = lm.config
+    if known.codec_fingerprint not in (None, info.fingerprint):
+        if not config.old_tokens:
+            raise ValueError(
+                f"{source} speaks the codes of codec {known.codec_fingerprint}, the tokens were"
+                f" made by codec {info.fingerprint}: their codes do not mean the same sounds. It"
+                " moves to them if old_tokens has some of the recordings in the codes it speaks"
+            )
+        pairs = paired_codes(config.old_tokens, config.data, codec=known.codec_fingerprint)
+        translate_codes(lm, *pairs)
+    if known.codec_fingerprint is not None and known.loudness_dbfs != info.loudness_dbfs:
+        raise ValueError(
+            f"{source} learned from recordings at {_level(known.loudness_dbfs)}, these tokens are"
+            f" at {_level(info.loudness_dbfs)}: see 'almtok tokenize --loudness'"
+        )
+    known.codec_fingerprint = info.fingerprint
+    known.loudness_dbfs = info.loudness_dbfs
 
 
 def _add_tasks(config: AudioLMConfig, names: Iterable[str]) -> None:

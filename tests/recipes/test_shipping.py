@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from almtok.codec.model import ALMTokenizer
 from almtok.recipes.shipping import ship
@@ -44,13 +45,18 @@ def test_sums_of_the_codebooks_are_made_again(tmp_path):
     codec.save_pretrained(tmp_path / "trained")
     ship(tmp_path / "shipped", codec=tmp_path / "trained")
     again = ALMTokenizer.from_pretrained(tmp_path / "shipped" / "codec").eval()
-    assert again.fingerprint == ALMTokenizer.from_pretrained(
-        tmp_path / "trained", dtype=torch.float16
-    ).fingerprint  # fmt: skip
+    stored = load_file(tmp_path / "shipped" / "codec" / "model.safetensors")
+    assert torch.float32 not in {value.dtype for value in stored.values()}
+    assert again.quantizer.layers[1].codebook.entries.dtype == torch.float32
     for a, b in zip(codec.quantizer.layers[1:], again.quantizer.layers[1:], strict=True):
-        assert torch.allclose(a.codebook.total, b.codebook.total, rtol=1e-5, atol=1e-6)
+        assert torch.allclose(a.codebook.total, b.codebook.total, rtol=2e-3, atol=1e-3)
     wav = noise(1, 20_000)
     assert again(wav).audio_values.isfinite().all()
+    same = again.encode(wav).audio_codes == codec.encode(wav).audio_codes
+    assert same.float().mean() > 0.8  # rounding moves a few
+    ship(tmp_path / "twice", codec=tmp_path / "shipped" / "codec")
+    twice = ALMTokenizer.from_pretrained(tmp_path / "twice" / "codec")
+    assert twice.fingerprint == again.fingerprint
 
 
 def test_a_model_of_another_codec_is_refused(learned, tmp_path):  # noqa: F811

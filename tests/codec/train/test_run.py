@@ -94,6 +94,31 @@ def test_going_on_with_the_same_prior_keeps_codebooks(
         assert torch.equal(value, after.quantizer.layers[0].project_out.state_dict()[name])
 
 
+def test_codebooks_of_a_trained_codec_are_placed_anew_and_of_another_kind(
+    toy_config: Make, tmp_path: Path
+) -> None:
+    one = train_codec(toy_config("1", steps=1, out=str(tmp_path / "one")))
+    two = train_codec(toy_config("2", steps=2, out=str(tmp_path / "two"), init_from=str(one.model)))
+    fields = dict(init_from=str(two.model), quantize_start=0, replace_codebooks=True, lr=0.0)
+    free = {**toy_config().model, "prior_codebooks": "none"}
+    new = train_codec(toy_config("2", steps=1, out=str(tmp_path / "new"), model=free, **fields))
+    before, after = (ALMTokenizer.from_pretrained(str(r.model)).eval() for r in (two, new))
+    assert before.quantizer.layers[0].codebook.frozen
+    assert not after.quantizer.layers[0].codebook.frozen
+    assert after.quantizer.started
+    assert torch.equal(before.encoder.output.weight, after.encoder.output.weight)
+    with pytest.raises(CheckpointError, match="codec of other sizes: quantizer"):
+        train_codec(
+            toy_config(
+                "2",
+                steps=1,
+                out=str(tmp_path / "not"),
+                model=free,
+                **{**fields, "replace_codebooks": False},
+            )
+        )
+
+
 def test_a_finished_run_is_left_as_it_is(toy_config: Make, tmp_path: Path) -> None:
     train_codec(toy_config(steps=2))
     before = (tmp_path / "run" / METRICS).read_text()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -189,6 +190,7 @@ def test_mistakes_are_one_clear_error(
         ({"precision": "fp16"}, "must be one of fp32, bf16"),
         ({"steps": 0}, "at least 1"),
         ({"lora_rank": 4}, "give init_from"),
+        ({"old_tokens": ["x"]}, "old_tokens needs init_from"),
         ({"backbone": "a", "init_from": "b"}, "not both"),
         ({"stream": True, "voices": 0.5}, "neither temperature nor voices"),
         ({"stream": True, "texts": ["books.txt"]}, "nor texts"),
@@ -208,6 +210,35 @@ def test_defaults_of_finetune() -> None:
 def test_another_codec_is_refused(base: Path, toy_config: Any) -> None:
     with pytest.raises(ValueError, match=r"speaks the codes of codec .*aaaa"):
         train_lm(toy_config(init_from=str(base / "run"), model={}), get_task)
+
+
+def test_a_model_moves_to_the_codes_of_another_codec(tmp_path: Path, toy_config: Any) -> None:
+    rows = [dict(frames=40, text=f"row {n}") for n in range(12)]
+    rng = np.random.default_rng(0)
+    old = [{**row, "codes": rng.integers(16, size=(3, 40))} for row in rows]
+    new = [{**row, "codes": (row["codes"] + 1) % 16} for row in old]  # the same sounds, other names
+    for name, codes in (("old", old), ("new", new)):
+        _maker().shards(tmp_path / name, codes, fingerprint=name)
+    _maker().shards(tmp_path / "other", [dict(frames=3, text="row")], fingerprint="old")
+    first = train_lm(toy_config(data=[str(tmp_path / "old")], out=str(tmp_path / "one")), get_task)
+    fields = dict(
+        init_from=str(first.model), model={}, data=[str(tmp_path / "new")], steps=1, lr=1e-9
+    )
+    config = toy_config(**fields, old_tokens=[str(tmp_path / "old")])
+    second = train_lm(config, get_task)
+    before, after = (AudioLM.from_pretrained(run.model) for run in (first, second))
+    assert (before.config.codec_fingerprint, after.config.codec_fingerprint) == ("old", "new")
+    one, two = (lm.heads.out[0].weight[:16] for lm in (before, after))
+    # Every code is seen about thirty times, and once more counts for doubt.
+    nearest = torch.cdist(two.roll(-1, 0), one).argmin(dim=1)
+    assert torch.equal(nearest, torch.arange(16))
+    kept = [lm.backbone.model.layers[0].mlp.up_proj.weight for lm in (before, after)]
+    torch.testing.assert_close(*kept)
+    with pytest.raises(ValueError, match="none of the 12 recordings in .* is among the 1 in"):
+        wrong = toy_config(
+            **fields, old_tokens=[str(tmp_path / "other")], out=str(tmp_path / "wrong")
+        )
+        train_lm(wrong, get_task)
 
 
 def test_another_level_is_refused_and_the_models_own_is_kept(
