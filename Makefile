@@ -13,6 +13,8 @@ TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 EXTRAS ?= dev,eval,train,tts
 TEST_ARGS ?=
+# Tests use one thread each; a file's tests stay together, for what they share is made once.
+TEST_JOBS ?= auto
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
@@ -27,7 +29,7 @@ demo: $(STAMP)
 	$(BIN)/python -m almtok demo --out runs/demo
 
 test: $(STAMP)
-	$(QUIET) $(BIN)/python -m pytest --timeout 300 $(TEST_ARGS)
+	$(QUIET) $(BIN)/python -m pytest --timeout 300 -n $(TEST_JOBS) --dist loadfile $(TEST_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

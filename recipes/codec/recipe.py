@@ -116,8 +116,16 @@ def _mini(data: Sequence[str], held_out: Sequence[str], out: str, stage: str) ->
 
 def words_of(listener: str) -> dict[str, Any]:
     """Fields of stage 2 for codes that keep words (docs/training.md)."""
-    weights = {"weight_phones": 3.0, "weight_first_phones": 1.5, "weight_recognition": 1.0}
+    weights = {"weight_phones": 3.0, "weight_first_phones": 1.5, "weight_recognition": 1.5}
     return {"listener": listener, **weights}
+
+
+# A first codebook that follows the queries instead of the prior: the listener teaches it to name
+# phones, and a frozen one left it half of the distortion (README.md).
+_FREE: dict[str, Any] = {
+    "prior": None,
+    "model": {"frames_per_query_range": [4, 8], "prior_codebooks": "none"},
+}
 
 
 def _mixture(data: Sequence[str]) -> dict[str, Any]:
@@ -169,7 +177,9 @@ class Options(CorpusOptions):
 
     size: str = option("mini", "mini: hours of CPU; base, paper: every loss of the paper, a GPU")
     words: bool = option(
-        False, "ask the codes for phones: needs speech with English texts, as manifests or Parquet"
+        False,
+        "ask the codes for phones: needs speech with English texts, as manifests or Parquet; of"
+        " mini, the first codebook then has no prior",
     )
     teacher_speech: str = option(
         "spectral", "of the first codebook: spectral, wav2vec2 (a download), or a transformers id"
@@ -186,16 +196,29 @@ def listener_stage(train_on: Sequence[str], out: str) -> Stage:
     )
 
 
+def _prior_stage(o: Options, out: str) -> Stage:
+    return Stage(
+        name="prior",
+        what="the first codebook",
+        command=(
+            *("prior", "--data", *o.sources("train")),
+            *("--teacher-speech", o.teacher_speech, "--teacher-sound", o.teacher_sound),
+            *("--cache", str(Path(o.out) / "cache"), "--out", out),
+        ),
+    )
+
+
 def stages(o: Options) -> list[Stage]:
     """The first codebook, both stages of training, the scores."""
     given, place = (o.sources("train"), o.sources("valid"), o.out), Path(o.out)
     listener = str(place / "listener.safetensors")
     words = words_of(listener) if o.words else {}
     if o.size == "mini":
-        parts = {"stage1": mini_stage1(*given), "stage2": mini_stage2(*given, **words)}
-        spoken: dict[str, Any] = (
-            {"listener": listener, "weight_recognition": 1.0} if o.words else {}
-        )
+        free = _FREE if o.words else {}
+        parts = {"stage1": mini_stage1(*given), "stage2": mini_stage2(*given, **words, **free)}
+        spoken: dict[str, Any] = {}
+        if o.words:
+            spoken = {"listener": listener, "weight_recognition": 1.5, "model": _FREE["model"]}
         parts["adapt"] = mini_adapt(*given, **spoken)
     else:
         parts = {
@@ -210,15 +233,7 @@ def stages(o: Options) -> list[Stage]:
     data = [word for source in o.sources("test") for word in ("--data", source)]
     return [
         *([listener_stage(o.sources("train"), listener)] if o.words else []),
-        Stage(
-            name="prior",
-            what="the first codebook",
-            command=(
-                *("prior", "--data", *o.sources("train")),
-                *("--teacher-speech", o.teacher_speech, "--teacher-sound", o.teacher_sound),
-                *("--cache", str(place / "cache"), "--out", str(place / "prior.safetensors")),
-            ),
-        ),
+        *([] if parts["stage2"].prior is None else [_prior_stage(o, parts["stage2"].prior)]),
         *(
             Stage(name=name, what=tell[name], command=("train", "codec"), config=config)
             for name, config in parts.items()

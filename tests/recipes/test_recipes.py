@@ -46,6 +46,22 @@ def test_recipes_make_valid_configs(name):
     MelLossConfig(**config.mel)
 
 
+def test_with_words_the_first_codebook_of_mini_is_free_in_every_stage_that_has_it():
+    given = "--train speech=a/ --valid speech=b/ --test speech=c/".split()
+    _, plain = cli.parse("codec", given)
+    _, words = cli.parse("codec", [*given, "--words"])
+    names = [stage.name for stage in plain.stages]
+    assert names == ["prior", "stage1", "stage2", "adapt", "scores"]
+    assert [stage.name for stage in words.stages] == ["listener", *names[1:]]
+    configs = {stage.name: stage.config for stage in words.stages if stage.config is not None}
+    for name in ("stage2", "adapt"):
+        assert configs[name].prior is None
+        assert configs[name].model["prior_codebooks"] == "none"
+        assert configs[name].listener == words.stages[0].command[-1]
+    _, full = cli.parse("codec", [*given, "--words", "--size", "base"])
+    assert [stage.name for stage in full.stages][:2] == ["listener", "prior"]
+
+
 @pytest.mark.parametrize("pattern", [None, "depth", "delay", "parallel", "flat"])
 def test_the_multitask_recipe_makes_valid_configs(pattern):
     make = multitask.listening if pattern is None else functools.partial(multitask.pattern, pattern)
