@@ -69,6 +69,8 @@ except KeyboardInterrupt:
     exit(130)"""
     words = ["python", "-c", stage]
     code = f"from almtok.recipes.stage_process import run_process; exit(run_process({words}))"
+    # Where the tests run in the background of a shell, interrupts are ignored, by children too.
+    code = f"import signal; signal.signal(2, signal.default_int_handler); {code}"
     if "without" in kind:
         code = f"import multiprocessing as m; m.get_all_start_methods = lambda: []; {code}"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, start_new_session=True)
