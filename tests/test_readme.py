@@ -112,6 +112,7 @@ def test_commands_parse(page):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a page of programs, each of which loads its libraries
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_commands_run(page, reader_folder, quiet_environment):
     for words in almtok_lines(page):
