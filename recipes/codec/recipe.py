@@ -214,8 +214,8 @@ def stages(o: Options) -> list[Stage]:
     listener = str(place / "listener.safetensors")
     words = words_of(listener) if o.words else {}
     if o.size == "mini":
-        free = _FREE if o.words else {}
-        parts = {"stage1": mini_stage1(*given), "stage2": mini_stage2(*given, **words, **free)}
+        words = {**words, **(_FREE if o.words else {})}
+        parts = {"stage1": mini_stage1(*given), "stage2": mini_stage2(*given, **words)}
         spoken: dict[str, Any] = {}
         if o.words:
             spoken = {"listener": listener, "weight_recognition": 1.5, "model": _FREE["model"]}
