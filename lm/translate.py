@@ -45,38 +45,34 @@ def translate_codes(lm: AudioLM, old: Tensor, new: Tensor, *, doubt: float = _DO
             raise ValueError(f"{name} codes reach beyond 0..{size - 1}")
     table = lm.embedding.audio.weight.view(config.num_codebooks, -1, config.hidden_size)
     # The backbone sees the sum of a frame's codes, so it is the sum that has to stay.
-    _rewrite(list(table), old, new, doubt)
+    _rewrite(list(table), old, new, size, doubt)
     heads: Any = lm.heads  # of any pattern
     tables = [head.weight for head in heads.out]
     for k, weight in enumerate(tables):
-        _rewrite([weight], old[:, k : k + 1], new[:, k : k + 1], doubt)
+        _rewrite([weight], old[:, k : k + 1], new[:, k : k + 1], size, doubt)
     if isinstance(getattr(heads, "codes", None), nn.ModuleList):  # the code before, for each step
         for k, before in enumerate(heads.codes):
-            _rewrite([before.weight], old[:, k : k + 1], new[:, k : k + 1], doubt)
+            _rewrite([before.weight], old[:, k : k + 1], new[:, k : k + 1], size, doubt)
 
 
-def _rewrite(tables: list[Tensor], old: Tensor, new: Tensor, doubt: float) -> None:
-    """Change rows of tables `[C + 1, W]`: sums over `new` become what those over `old` were.
+def _rewrite(tables: list[Tensor], old: Tensor, new: Tensor, size: int, doubt: float) -> None:
+    """Change the first C rows of tables: sums over `new` become what those over `old` were.
 
-    Least squares, shrunk towards each table's average, one table after the other.
+    Least squares, shrunk towards each table's average, one table after the other. What stands
+    behind the codes, ends and empty places, stays.
     """
     said = [table[codes].float() for table, codes in zip(tables, old.T, strict=True)]  # [N, W] each
     meant = torch.stack(said).sum(dim=0)
     centres = [x.mean(dim=0) for x in said]
-    fitted = [centre.repeat(_rows(table), 1) for centre, table in zip(centres, tables, strict=True)]
+    fitted = [centre.repeat(size, 1) for centre in centres]
     left = meant - torch.stack(centres).sum(dim=0)
     for _ in range(_ROUNDS if len(tables) > 1 else 1):
         for k, centre in enumerate(centres):
             codes = new[:, k]
             left += fitted[k][codes] - centre
             sums = torch.zeros_like(fitted[k]).index_add_(0, codes, left)
-            seen = torch.bincount(codes, minlength=len(sums))[:, None]
+            seen = torch.bincount(codes, minlength=size)[:, None]
             fitted[k] = centre + sums / (seen + doubt).clamp_min(1e-6)
             left -= fitted[k][codes] - centre
     for table, rows in zip(tables, fitted, strict=True):
-        table[: len(rows)] = rows.to(table)
-
-
-def _rows(table: Tensor) -> int:
-    """Codes of a table: its last row is the end of audio."""
-    return len(table) - 1
+        table[:size] = rows.to(table)

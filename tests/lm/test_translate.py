@@ -43,6 +43,17 @@ def test_codes_under_other_names_keep_their_logits(renamed, pattern):
 
 
 @torch.no_grad()
+def test_ends_and_empty_places_stay_in_every_table(renamed):
+    old, new, _ = renamed
+    lm = toy_lm(pattern="depth")
+    tables = [*(head.weight for head in lm.heads.out), *(t.weight for t in lm.heads.codes)]
+    before = [table[16:].clone() for table in tables]
+    translate_codes(lm, old, new)
+    assert [len(rows) for rows in before] == [1, 1, 1, 2, 2]
+    assert all(torch.equal(table[16:], rows) for table, rows in zip(tables, before, strict=True))
+
+
+@torch.no_grad()
 def test_a_code_that_was_never_seen_is_an_average_one(renamed):
     old, new, names = renamed
     lm = toy_lm()
