@@ -82,6 +82,9 @@ class AudioLMConfig(PreTrainedConfig):
     depth_heads: int = 8  # D
     depth_ffn_ratio: int = 4  # C
 
+    # Rows of the conditions see each other, not only what is before them (sight.py).
+    bidirectional_conditions: bool = False  # D
+
     # Loss
     first_codebook_weight: float = 2.0  # C: the first code of a frame counts double
     text_weight: float = 1.0  # D: text targets, beside audio targets of the same batch

@@ -120,10 +120,15 @@ def to_plain(lm: AudioLM) -> PreTrainedModel:
     """Return the plain causal model that computes what a `flat` model computes.
 
     Raises:
-        ValueError: the pattern is another, or the backbone does more with its tables than look up
-            and multiply.
+        ValueError: the pattern is another, conditions are read in both directions, or the backbone
+            does more with its tables than look up and multiply.
     """
     ids = PlainIds(lm.config)
+    if lm.config.bidirectional_conditions:
+        raise ValueError(
+            "engines for plain models read causally; this model was trained with"
+            " bidirectional_conditions"
+        )
     table, head = lm.backbone.get_input_embeddings(), lm.backbone.get_output_embeddings()
     softcap = getattr(lm.config.backbone, "final_logit_softcapping", None)
     if type(table) is not nn.Embedding or getattr(head, "bias", None) is not None or softcap:

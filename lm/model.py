@@ -27,6 +27,7 @@ from .embedding import RowEmbedding
 from .heads import AudioHeads, LinearHeads
 from .loss import StreamLoss, combine, flat_losses, stream_loss
 from .sequences import IGNORED
+from .sight import check_sight, sight
 
 
 @dataclass
@@ -58,6 +59,7 @@ class AudioLM(PreTrainedModel):
 
     def __init__(self, config: AudioLMConfig):
         super().__init__(config)
+        check_sight(config)
         self.backbone = AutoModelForCausalLM.from_config(config.backbone)
         self.embedding = RowEmbedding(config)
         heads = DepthHeads if config.pattern == "depth" else LinearHeads
@@ -104,10 +106,13 @@ class AudioLM(PreTrainedModel):
         cache: Cache | None = None,
         use_cache: bool = False,
     ) -> Tensor:
-        """Return the hidden states `[B, L, D]` of rows `[B, L, 1+K]`; a given cache is filled."""
+        """Return the hidden states `[B, L, D]` of rows `[B, L, 1+K]`; a given cache is filled.
+
+        With `bidirectional_conditions` a prompt must come as a whole (`sight.py`).
+        """
         return self.backbone.get_decoder()(
             inputs_embeds=self.embed(input_ids),
-            attention_mask=attention_mask,
+            attention_mask=sight(input_ids, attention_mask, self.config, cache),
             position_ids=position_ids,
             use_cache=use_cache,
             **{CACHE_ARGUMENT: cache},

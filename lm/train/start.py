@@ -19,11 +19,21 @@ from ..data.pairs import paired_codes
 from ..data.shards import ShardInfo
 from ..model import AudioLM
 from ..processor_files import NAME, read_processor
+from ..sight import check_sight
 from ..start_tables import start_tables
 from ..text.encoder import TextEncoder
 from ..text.tokenizer import load_tokenizer, train_tokenizer
 from ..translate import translate_codes
 from .config import LMTrainingConfig
+
+# What a model that goes on may do otherwise: its losses, and what its conditions see.
+_CHANGEABLE = (
+    "first_codebook_weight",
+    "text_weight",
+    "ctc_weight",
+    "condition_dropout",
+    "bidirectional_conditions",
+)
 
 
 @dataclass(frozen=True)
@@ -136,10 +146,7 @@ def _from_ours(
             f" {info.num_codebooks} x {info.codebook_size}"
         )
     _meet_codec(lm, config, source, info)
-    for name, value in config.model.items():
-        if name not in ("first_codebook_weight", "text_weight", "ctc_weight", "condition_dropout"):
-            raise ValueError(f"{source} is a model already: its {name} cannot be changed")
-        setattr(known, name, value)
+    _change(known, config, source)
     if config.condition_dropout is not None and not config.lora_rank:
         known.condition_dropout = config.condition_dropout
     _add_tasks(known, task_names)
@@ -149,6 +156,20 @@ def _from_ours(
         form, language = form or files.text_form, files.language or language
     tokenizer = load_tokenizer(config.tokenizer or folder)
     return Start(lm, TextEncoder(tokenizer, form or "spoken", language))  # type: ignore[arg-type]
+
+
+def _change(known: AudioLMConfig, config: LMTrainingConfig, source: str) -> None:
+    """Change what can be changed of a model that there is."""
+    for name, value in config.model.items():
+        if name not in _CHANGEABLE:
+            raise ValueError(f"{source} is a model already: its {name} cannot be changed")
+        if name == "bidirectional_conditions" and config.lora_rank:
+            raise ValueError(
+                "bidirectional_conditions belongs to the base of an adapter, which stays as it is:"
+                " train without lora_rank, or without it"
+            )
+        setattr(known, name, value)
+    check_sight(known)
 
 
 def _meet_codec(lm: AudioLM, config: LMTrainingConfig, source: str, info: ShardInfo) -> None:
