@@ -101,6 +101,10 @@ def _years(match: re.Match[str]) -> str:
     return f"{year(first)} to {year(last)}"
 
 
+def _list_of_years(match: re.Match[str]) -> str:
+    return re.sub(_YEAR, lambda m: year(m[0]), match[0])
+
+
 def _half_of_day(named: str) -> str:
     return rf"(?P<half>[ap])(?P<dot>\.?)\s?m\b(?P<stop>\.?){named}"
 
@@ -153,6 +157,13 @@ TIMES: tuple[Rule, ...] = (
         lambda m: _WEEKDAYS[m[1]] + final_stop(m),
     ),
     (re.compile(rf"{ALONE}{_YEAR}\s?[-–]\s?((?:1[0-9]|20)?[0-9]{{2}})(?![\w-]|[.,][0-9])"), _years),
+    (  # 1469, 1470 and 1472: several of them are hardly amounts
+        re.compile(
+            rf"(?<![\w.,$£€¥₹+#-]){_YEAR}(?:(?:,|,? (?:and|or|&)) {_YEAR})+"
+            r"(?![\w%°]|[.,:/-][0-9]|\s?[%°€£])"
+        ),
+        _list_of_years,
+    ),
     (
         re.compile(rf"(?<![\w.,$£€¥-]){_YEAR}(?=\s?(?:BCE|CE|BC|AD|B\.C\.|A\.D\.))"),
         lambda m: year(m[1]),

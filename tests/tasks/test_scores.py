@@ -119,5 +119,9 @@ def test_bounds_of_a_text_hold_people_and_stop_run_aways():
     measured = Pace.measured([("abcdefghij", 1.0), ("abcde", 0.4)])
     assert measured.quickest < 0.08 < 0.1 < measured.slowest
     assert units("早上好") == 9
+    # A word alone is not over as quickly as in a sentence, and one letter neither.
+    assert Pace().bounds("of")[0] == Pace().bounds("I")[0] == 0.3
+    with pytest.raises(ValueError, match="0 <= shortest <= pause"):
+        Pace(shortest=3.0)
     with pytest.raises(ValueError, match="at least one"):
         Pace.measured([("...", 1.0)])

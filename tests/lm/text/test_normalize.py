@@ -37,6 +37,10 @@ CASES = {
     " and twenty twenty-four",
     "between 1813 and 1816, till, 1808": "between eighteen thirteen and eighteen sixteen,"
     " till, eighteen oh eight",
+    "1469, 1470;": "fourteen sixty-nine, fourteen seventy;",
+    "1812, 1813 and 1,814": "eighteen twelve, eighteen thirteen and one thousand eight hundred"
+    " fourteen",
+    "$1469, 70": "one thousand four hundred sixty-nine dollars, seventy",
     "1500 people in 1500": "one thousand five hundred people in fifteen hundred",
     "1939–1945, 1914-18": "nineteen thirty-nine to nineteen forty-five, nineteen fourteen to eighteen",
     "the 1990s, '80s": "the nineteen nineties, eighties",
