@@ -9,14 +9,18 @@ Letters: `N` clips, `F` features, `M` mel bands, `C` classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..codec.audio import resample
+from ..codec.audio import read_audio, resample
+from ..codec.data.reader import EntryReader
+from ..codec.data.sources import list_entries
 from ..codec.evaluation.spectral import log_mel
 
 RATE = 24_000
@@ -72,6 +76,34 @@ class SoundClassifier:
         even = np.eye(len(covariance)) * max(0.01, np.trace(covariance) / len(covariance))
         weight = np.linalg.solve((1 - _SHRINK) * covariance + _SHRINK * even, centres.T)
         return cls(classes, mean, scale, weight, -0.5 * np.einsum("cf,fc->c", centres, weight))
+
+    @classmethod
+    def of_sources(cls, sources: Sequence[str], *, least: int = 8) -> SoundClassifier:
+        """Learn from labelled recordings.
+
+        Args:
+            sources: `[DOMAIN=]LOCATION[:SPLIT]` each; their rows have a column `label` or `class`.
+            least: recordings of a class; of fewer nothing is learned.
+
+        Raises:
+            ValueError: fewer than two classes have so many.
+        """
+        entries = [entry for entry in list_entries(sources) if entry.label]
+        counts = Counter(entry.label for entry in entries)
+        kept = [entry for entry in entries if counts[entry.label] >= least]
+        if len({entry.label for entry in kept}) < 2:
+            raise ValueError(
+                f"a classifier needs two classes or more of {least} recordings each; came"
+                f" {dict(counts.most_common(5))} in {', '.join(map(str, sources))} (column 'label'"
+                " or 'class')"
+            )
+        reader = EntryReader()
+        return cls.fit((read_audio(reader.open(e), RATE), RATE, e.label) for e in kept)
+
+    @property
+    def stamp(self) -> str:
+        """Another one for a classifier that learned something else."""
+        return hashlib.sha256(self.weight.tobytes() + str(self.classes).encode()).hexdigest()[:16]
 
     def name(self, wav: Any, sample_rate: int) -> str:
         """The likeliest class of samples `[S]`."""

@@ -119,6 +119,14 @@ def register_evaluate(what: Any) -> None:
     add("--domains", nargs="+", choices=("speech", "sound", "music"), help="only these")
     add("--recogniser", default="pocketsphinx", metavar="NAME", help="pocketsphinx (default), none")
     add("--grammar", type=Path, metavar="FILE", help="it hears only sentences of this JSGF file")
+    add(
+        "--classes",
+        nargs="+",
+        default=[],
+        metavar="SRC",
+        help="labelled recordings: a classifier"
+        " that learns from them (8 of a class or more) names sounds",
+    )
     add("--cache", type=Path, metavar="DIR", help="what judges heard, for several evaluations")
     add("--check", nargs="?", type=int, const=3, metavar="N", help="speak with self-check, see tts")
     add("--voices", action="store_true", help="speak in the voice of the speaker's next clip")

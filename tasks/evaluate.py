@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 
 from ..codec.files import write_json, write_text
+from .classes import SoundClassifier
 from .controls import Controls
 from .evaluation import evaluate_facts, to_html, to_markdown
 from .measure import MeasureConfig, Measurer, clips_of
@@ -30,6 +31,7 @@ def evaluate(options: argparse.Namespace, controls: Controls) -> int:
     recogniser = make_recogniser(options.recogniser, options.grammar) if speech else None
     if recogniser is not None:
         recogniser = RememberingRecogniser(recogniser, options.cache or options.out)
+    classifier = SoundClassifier.of_sources(options.classes) if options.classes else None
     config = MeasureConfig(
         seed=options.seed,
         check=options.check is not None,
@@ -40,13 +42,14 @@ def evaluate(options: argparse.Namespace, controls: Controls) -> int:
     )
     measurer = Measurer(
         load_bundle(options), options.out, config, controls=controls, recogniser=recogniser,
-        model=model_stamp(options),
+        classifier=classifier, model=model_stamp(options),
     )  # fmt: skip
     facts = measurer.run(clips)
     settings = {
         "checkpoint": str(options.checkpoint),
         "data": list(options.data),
         "recogniser": "none" if recogniser is None else recogniser.name,
+        "classes": list(options.classes),
         **dataclasses.asdict(config),
         "sampling": dataclasses.asdict(controls),
     }

@@ -120,7 +120,18 @@ def to_html(evaluation: LMEvaluation, facts: Sequence[Facts], title: str) -> str
         _failure_head(evaluation),
         [[escape(cell) for cell in row] for row in _failure_rows(evaluation)],
     )
-    names = ("text", "asr", "tts_own", "judge_original", "judge_tts", "caption", "made_class")
+    names = (
+        "text",
+        "asr",
+        "tts_own",
+        "judge_original",
+        "judge_tts",
+        "caption",
+        "made_class",
+        "label",
+        "named_recording",
+        "named_made",
+    )
     used = [name for name in names if any(name in one for one in facts)]
     clips = html_table(
         ("clip", *used),
@@ -192,8 +203,26 @@ def _sound_figures(facts: Sequence[Facts], make: str, tell: str) -> list[Figure]
             figures.append(
                 Figure(task, f"{name}, {words} (%)", bootstrap_interval(hits), True, note)
             )
+    figures += _named_figures([one for one in facts if "label" in one], make)
     if any("made_rtf" in one for one in facts):
         figures.append(_mean(make, "RTF", [one["made_rtf"] for one in facts if "made_rtf" in one]))
+    return figures
+
+
+def _named_figures(facts: Sequence[Facts], make: str) -> list[Figure]:
+    """How often a classifier that learned from recordings calls sounds by their class."""
+    figures = []
+    for what, words in (
+        ("recording", "recordings"),
+        ("codec", "recordings through the codec"),
+        ("made", "what was made of the caption"),
+    ):
+        known = [one for one in facts if f"named_{what}" in one]
+        if known:
+            right = [float(one[f"named_{what}"] == one["label"]) for one in known]
+            name = f"called by its class by a classifier of recordings, {words} (%)"
+            note = f"{known[0]['classes_known']} classes"
+            figures.append(Figure(make, name, bootstrap_interval(right), True, note))
     return figures
 
 

@@ -19,6 +19,7 @@ from ..codec.tokens import AudioTokens
 from ..lm.data.recordings import Recording
 from ..lm.data.sources import list_recordings
 from .bundle import Bundle
+from .classes import SoundClassifier
 from .controls import DEFAULT, Controls
 from .inputs import safe_name
 from .journal import Journal, key_of
@@ -144,11 +145,12 @@ class Measurer:
         *,
         controls: Controls = DEFAULT,
         recogniser: Recogniser | None = None,
+        classifier: SoundClassifier | None = None,
         model: str = "",
     ) -> None:
         """Open the journal of the folder `out`; `model` names the checkpoint in it."""
         self.bundle, self.out, self.config = bundle, out, config
-        self.recogniser = recogniser
+        self.recogniser, self.classifier = recogniser, classifier
         self.batch_size = controls.batch_size
         self.speaker = Speaker(bundle, controls)
         quiet = Controls(
@@ -186,7 +188,7 @@ class Measurer:
             retrieval, reference = retrievals.get(clip.domain), references.get(clip.id)
             texts = retrieval.texts if retrieval is not None else None
             voice = None if reference is None else reference.id
-            key = key_of(self._facts, clip.id, clip.text, texts, voice)
+            key = key_of(self._facts, clip.id, clip.text, texts, voice, *self._named_by(clip))
             keep = kept[clip.domain] <= self.config.keep_audio
             jobs.append(_Job(clip, key, retrieval, reference, keep))
         return jobs
@@ -281,6 +283,7 @@ class Measurer:
         for one, most, mine in zip(batch, room, facts, strict=True):
             if one.tokens.duration <= most:
                 mine |= self._found("original", one.job, one.tokens)
+            mine |= self._named(one.job, recording=one.wav, codec=self._decoded(one))
         if not self.config.make:
             return facts
         made = self.maker.make(
@@ -292,6 +295,7 @@ class Measurer:
         for one, sound, mine in zip(batch, made, facts, strict=True):
             mine |= {"made_seconds": round(sound.duration, 3), "made_rtf": sound.rtf}
             mine |= self._found("made", one.job, sound.tokens)
+            mine |= self._named(one.job, made=sound.wav)
             if one.job.keep:
                 sound.save(self.out / "audio" / f"{safe_name(one.job.clip.id)}.made.flac")
         return facts
@@ -308,6 +312,22 @@ class Measurer:
             f"{what}_rank": found.rank(place),
             "classes": len(retrieval.texts),
         }
+
+    def _named_by(self, clip: Clip) -> list[str]:
+        """The classifier's stamp, if it knows this clip's class."""
+        judge, label = self.classifier, clip.recording.entry.label
+        return [judge.stamp, label] if judge is not None and label in judge.classes else []
+
+    def _decoded(self, one: _Ready) -> Any:
+        return self.bundle.decode(one.tokens) if self._named_by(one.job.clip) else None
+
+    def _named(self, job: _Job, **wavs: Any) -> dict[str, str]:
+        """What the classifier calls these `[S]`, beside the class of the clip."""
+        if self.classifier is None or not self._named_by(job.clip):
+            return {}
+        rate, label = self.bundle.sample_rate, job.clip.recording.entry.label
+        named = {f"named_{what}": self.classifier.name(wav, rate) for what, wav in wavs.items()}
+        return {"label": label, "classes_known": str(len(self.classifier.classes)), **named}
 
     def _retrieval(self, clips: Sequence[Clip], domain: str) -> TextRetrieval | None:
         texts = list(dict.fromkeys(clip.text for clip in clips if clip.domain == domain))

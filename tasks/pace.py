@@ -36,8 +36,7 @@ class Pace:
         ordered = 0 < self.quickest <= self.usual <= self.slowest
         if not ordered or self.pause < 0 or not 0 <= self.shortest <= self.pause:
             raise ValueError(
-                "expected 0 < quickest <= usual <= slowest and 0 <= shortest <= pause; came"
-                f" {self}"
+                f"expected 0 < quickest <= usual <= slowest and 0 <= shortest <= pause; came {self}"
             )
 
     @classmethod

@@ -27,6 +27,7 @@ _TEXT_KEYS = (
     *("transcription", "txt", "category", "human_labels"),
 )
 _SPEAKER_KEYS = ("speaker", "speaker_id", "client_id")
+_LABEL_KEYS = ("label", "class")  # of sounds, a word or two; a caption says more
 _SPLIT_NAMES = {"val": "valid", "validation": "valid", "dev": "valid", "eval": "valid"}
 
 
@@ -52,6 +53,7 @@ class Entry:
     speaker: str = ""
     language: str = ""
     stamp: str = ""  # changes when the content does: size and time of the file
+    label: str = ""  # class of a sound
 
 
 def parse_source(text: str | os.PathLike[str]) -> Source:
@@ -229,10 +231,14 @@ def _labels(row: Mapping[str, Any], domain: str | None) -> dict[str, Any]:
         "text": _text(row, *_TEXT_KEYS),
         "speaker": _text(row, *_SPEAKER_KEYS),
         "language": _text(row, "language", "locale"),
+        "label": _text(row, *_LABEL_KEYS),
     }
 
 
-_LABEL_COLUMNS = ("id", "split", *_DOMAIN_KEYS, *_TEXT_KEYS, *_SPEAKER_KEYS, "language", "locale")
+_LABEL_COLUMNS = (
+    *("id", "split", *_DOMAIN_KEYS, *_TEXT_KEYS, *_SPEAKER_KEYS, *_LABEL_KEYS),
+    *("language", "locale"),
+)
 
 
 def _parquet_entries(source: Source, path: Path, *, whole_file: bool) -> Iterator[Entry]:

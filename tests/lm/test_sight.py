@@ -1,4 +1,4 @@
-"""Conditions read in both directions: they see each other, never the target; stepwise is the same."""
+"""Conditions read in both directions: they see each other, never a target; stepwise is the same."""
 
 import pytest
 import torch
@@ -122,9 +122,7 @@ def test_a_prompt_in_two_parts_is_refused():
     cache = DynamicCache(config=lm.config.backbone)
     head = lm.advance(rows[:, :first], cache=cache, use_cache=True)
     tail = lm.advance(rows[:, first:], cache=cache, use_cache=True)
-    torch.testing.assert_close(
-        torch.cat([head, tail], dim=1), lm.advance(rows), atol=1e-5, rtol=0
-    )
+    torch.testing.assert_close(torch.cat([head, tail], dim=1), lm.advance(rows), atol=1e-5, rtol=0)
 
 
 def test_backbones_and_engines_that_cannot_are_refused():

@@ -5,13 +5,17 @@ import sys
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from almtok.__main__ import main
+from almtok.codec.audio import read_audio
 from almtok.codec.data.sources import Entry
 from almtok.lm.data.recordings import Recording
+from almtok.recipes.mini.sounds import make_sound
 from almtok.recipes.mini.voices import VOICES, find_speaker
 from almtok.tasks import evaluate as evaluate_module
+from almtok.tasks.classes import SoundClassifier
 from almtok.tasks.evaluation import evaluate_facts, to_html, to_markdown
 from almtok.tasks.measure import Clip, Measurer, _references, clips_of
 from almtok.tasks.recognisers import RememberingRecogniser, make_recogniser
@@ -110,6 +114,54 @@ def test_a_clip_is_measured_the_same_alone_and_in_a_batch(learned, corpus, tmp_p
     for one, other in zip(alone, together, strict=True):
         assert one == pytest.approx(other)
     assert sum("error" in one for one in alone) == 1
+
+
+def labelled(folder, kinds, seeds):
+    """A manifest of made-up sounds with their classes."""
+    folder.mkdir()
+    rows = []
+    for kind in kinds:
+        for seed in seeds:
+            _, wav = make_sound(kind, np.random.default_rng(seed), 24_000)
+            soundfile.write(folder / f"{kind}{seed}.wav", wav, 24_000)
+            rows.append({"audio": f"{kind}{seed}.wav", "label": kind})
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "manifest.jsonl").write_text(lines)
+    return f"sound={folder / 'manifest.jsonl'}"
+
+
+def test_sounds_are_named_by_a_classifier_of_recordings(learned, corpus, tmp_path, capsys):
+    known = labelled(tmp_path / "known", ("dog", "rain"), range(8))
+    labelled(tmp_path / "few", ("bell",), range(3))
+    noises = tmp_path / "noises"
+    rows = [
+        {"audio": "0.wav", "text": SOUND, "label": "dog", "domain": "sound"},
+        {"audio": "1.wav", "text": RAIN, "label": "rain", "domain": "sound"},
+        {"audio": "1.wav", "text": "of no class that is known", "label": "flute",
+         "domain": "sound"},
+    ]  # fmt: skip
+    (noises / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = [
+        *("evaluate", "lm", "--checkpoint", learned.folder, "--data", str(noises / "m.jsonl")),
+        *("--temperature", "0", "--out", str(tmp_path / "out"), "--classes", known),
+        str(tmp_path / "few" / "manifest.jsonl"),
+    ]
+    assert main(arguments) == 0
+    table = json.loads((tmp_path / "out" / "table.json").read_text())
+    named = {f["name"]: f for f in table["figures"] if "called by its class" in f["name"]}
+    assert len(named) == 3  # recordings, through the codec, made
+    for figure in named.values():
+        assert figure["value"]["n"] == 2 and figure["note"] == "2 classes"  # three bells are few
+    judge = SoundClassifier.of_sources([known])
+    facts = [json.loads(x) for x in (tmp_path / "out" / "clips.jsonl").read_text().splitlines()]
+    for one in facts[:2]:
+        wav = read_audio(noises / f"{facts.index(one)}.wav", 24_000)
+        assert one["named_recording"] == judge.name(wav, 24_000)
+    assert "label" not in facts[2]
+    few = [*arguments[:-2], str(tmp_path / "few" / "manifest.jsonl")]
+    capsys.readouterr()
+    assert main(few) == 1
+    assert "two classes or more of 8 recordings each; came {'bell': 3}" in capsys.readouterr().err
 
 
 def test_the_right_text_is_found_by_its_likelihood(learned):
