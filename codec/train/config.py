@@ -47,6 +47,9 @@ class CodecTrainConfig(RunConfig):
     init_from: str | None = option(
         None, "run folder, checkpoint or saved model whose weights this run starts from"
     )
+    heads_from: str | None = option(
+        None, "run whose heads of losses (phones, spectrum, ...) go on (default: init_from's)"
+    )
     freeze_patchify: bool = option(True, "stage 2: keep patchify as stage 1 left it (paper.md 5.2)")
     prior: str | None = option(None, "prior.safetensors for the first codebook (stage 2)")
     listener: str | None = option(
@@ -190,6 +193,8 @@ class CodecTrainConfig(RunConfig):
                 raise ValueError(f"{name} needs listener, a file that 'almtok listener' wrote")
         if self.replace_codebooks and (self.stage != "2" or self.init_from is None):
             raise ValueError("replace_codebooks belongs to stage 2 with init_from, a trained codec")
+        if self.heads_from is not None and self.init_from is None:
+            raise ValueError("heads_from belongs to init_from, the codec that they learned beside")
         needs_source = self.stage == "adapt" or (self.stage == "2" and self.freeze_patchify)
         if needs_source and self.init_from is None:
             raise ValueError(

@@ -20,8 +20,8 @@ from torch import Tensor
 from ..model import ALMTokenizer
 from ..quiet import no_inner_bars
 from ..start import start_coders, start_patches, start_quantizer
+from .begin import CARD, find_heads, read_source, start_from, take_heads
 from .checkpoint import (
-    STATE_FILE,
     CheckpointError,
     find_source,
     newest_checkpoint,
@@ -36,7 +36,7 @@ from .lock import alone_in
 from .monitor import Monitor
 from .run_config import read_json_object
 from .run_folder import claim
-from .state import CARD, TrainState, build_state, start_from
+from .state import TrainState, build_state
 from .update import Wishes, micro_batch_size, optimizer_step
 from .validation import Validation, validate
 
@@ -176,10 +176,14 @@ def _begin(state: TrainState, run: Path) -> None:
     from_stage = "1"
     if config.init_from is not None:
         source = find_source(config.init_from)
-        is_checkpoint = (source / STATE_FILE).exists()
-        checkpoint = read_checkpoint(source) if is_checkpoint else None
+        checkpoint = read_source(source)
         with no_inner_bars():
             from_stage = start_from(state, source, checkpoint)
+        if config.heads_from is not None:
+            checkpoint = find_heads(config.heads_from)
+        taken = take_heads(state, checkpoint)
+        if taken and state.accelerator.is_main_process:
+            print(f"heads that go on: {', '.join(taken)}", flush=True)
         if state.average is not None:
             state.average.restart()
     if config.prior is not None and config.stage == "2":

@@ -1,7 +1,6 @@
 """All live objects of a run in one place, and what of them a checkpoint holds."""
 
 import dataclasses
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -31,15 +30,13 @@ from ..objectives import (
 )
 from ..phones import Listener
 from . import optimizer as optim
-from .checkpoint import Checkpoint, CheckpointError, restore, tensors_of
+from .checkpoint import Checkpoint, restore, tensors_of
 from .config import CodecTrainConfig
 from .draws import draw_int
 from .ema import WeightAverage
 from .run_config import read_json_object
 
 Config = TypeVar("Config")
-
-CARD = "training.json"  # beside an exported codec: the stage, step and configuration of its run
 
 TRAINED = {  # parts of the model that each stage trains
     "1": ("patchify", "unpatchify"),
@@ -146,7 +143,7 @@ class TrainState:
         """Become what the checkpoint was."""
         groups = checkpoint.tensors
         restore(self.model, groups["model"], "model")
-        for name, module in _objective_modules(self).items():
+        for name, module in objective_modules(self).items():
             prefix = f"{name}."
             values = groups.get("objectives", {})
             own = {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
@@ -339,7 +336,8 @@ def _make_optimizer(
     )
 
 
-def _objective_modules(state: TrainState) -> dict[str, nn.Module]:
+def objective_modules(state: TrainState) -> dict[str, nn.Module]:
+    """The losses with weights of their own, by name: the heads that learn beside the codec."""
     found = {
         "masked": state.masked,
         "autoregressive": state.autoregressive,
@@ -353,48 +351,6 @@ def _objective_modules(state: TrainState) -> dict[str, nn.Module]:
 def _objective_tensors(state: TrainState) -> dict[str, Tensor]:
     return {
         f"{name}.{key}": value
-        for name, module in _objective_modules(state).items()
+        for name, module in objective_modules(state).items()
         for key, value in tensors_of(module).items()
     }
-
-
-def start_from(state: TrainState, source: Path, checkpoint: Checkpoint | None) -> str:
-    """Take the weights that a run begins with from an earlier run or a saved model.
-
-    Stage 2 takes (un)patchify of a stage-1 run, all of a later one but codebooks to be placed anew.
-
-    Args:
-        state: The new run, whose model has the same sizes.
-        source: Folder, for messages.
-        checkpoint: What was read there; None for a model saved by ``save_pretrained``.
-
-    Returns:
-        The stage that the source had reached.
-    """
-    if checkpoint is None:
-        model = ALMTokenizer.from_pretrained(os.fspath(source))
-        values = tensors_of(model)
-        card = source / CARD
-        stage = str(read_json_object(card)["stage"]) if card.is_file() else "2"
-    else:
-        values = {**checkpoint.tensors["model"], **checkpoint.tensors.get("average", {})}
-        stage = checkpoint.state["stage"]
-    prefixes: tuple[str, ...] = ("patchify.", "unpatchify.") if stage == "1" else ("",)
-    if stage == "1" and state.model.config.unpatchify == "harmonic":
-        prefixes = ("patchify.",)
-    if stage == "1" and state.config.stage == "adapt":
-        raise ValueError(f"adapt needs a trained codec, but {source} is a stage-1 run")
-    own = tensors_of(state.model)
-    left_out = "quantizer." if state.config.replace_codebooks else ()  # nothing begins with ()
-    with torch.no_grad():
-        for name, value in values.items():
-            if not name.startswith(prefixes) or name.startswith(left_out):
-                continue
-            if name not in own or own[name].shape != value.shape:
-                shape = list(own[name].shape) if name in own else "no such tensor"
-                raise CheckpointError(
-                    f"{source} is a codec of other sizes: {name} has shape {list(value.shape)},"
-                    f" expected {shape}"
-                )
-            own[name].copy_(value)
-    return stage

@@ -50,6 +50,7 @@ def test_each_stage_has_the_losses_of_its_network() -> None:
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"stage": "2"}, "stage 2 needs init_from"),
         ({"stage": "adapt"}, "stage adapt needs init_from"),
+        ({"stage": "1", "heads_from": "x"}, "heads_from belongs to init_from"),
         ({"stage": "adapt", "init_from": "x", "replace_codebooks": True}, "belongs to stage 2"),
         ({"precision": "fp16"}, "precision must be one of fp32, bf16, bf16-all, got 'fp16'"),
         ({"segment_seconds": 0}, "segment_seconds must be positive, got 0"),

@@ -18,6 +18,7 @@ from almtok.codec.data import AudioCorpus
 from almtok.codec.model import ALMTokenizer
 from almtok.codec.priors import random_prior
 from almtok.codec.train import CheckpointError, TrainingStopped, checkpoint, loop, train_codec
+from almtok.codec.train.checkpoint import newest_checkpoint, read_checkpoint
 from almtok.codec.train.config import CodecTrainConfig
 from almtok.codec.train.run_folder import METRICS
 from almtok.codec.train.update import optimizer_step
@@ -72,6 +73,42 @@ def test_stage_2_starts_from_the_averaged_weights_of_stage_1(
     before, after = (ALMTokenizer.from_pretrained(str(r.model)) for r in (one, two))
     for name, value in before.patchify.state_dict().items():
         assert torch.equal(value, after.patchify.state_dict()[name])
+
+
+def heads_of(run: Path) -> dict[str, torch.Tensor]:
+    checkpoint = newest_checkpoint(run)
+    assert checkpoint is not None
+    return read_checkpoint(checkpoint).tensors["objectives"]
+
+
+def test_heads_of_losses_go_on_with_the_codec_that_they_learned_beside(
+    toy_config: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = train_codec(toy_config("1", steps=1, out=str(tmp_path / "one")))
+    fields = dict(weight_spectrum=0.3, weight_autoregressive=0.0, muon_lr=0.0)
+    train_codec(
+        toy_config("2", steps=3, out=str(tmp_path / "two"), init_from=str(one.model), **fields)
+    )
+    learned = heads_of(tmp_path / "two")
+    assert "spectrum.say.weight" in learned
+    assert "heads that go on" not in capsys.readouterr().out
+
+    def go_on(name: str, **changes: object) -> dict[str, torch.Tensor]:
+        given = {"init_from": str(tmp_path / "two"), "seed": 9, **fields, **changes}
+        train_codec(replace(toy_config("2", steps=1, out=str(tmp_path / name), **given), lr=0.0))
+        return heads_of(tmp_path / name)
+
+    same = go_on("three")
+    assert "heads that go on: masked, spectrum\n" in capsys.readouterr().out
+    assert torch.equal(same["spectrum.say.weight"], learned["spectrum.say.weight"])
+    # The decoder side was trained in between: that run has no heads, so they are named.
+    exported = str(tmp_path / "two" / "model")
+    other = go_on("four", init_from=exported)
+    assert not torch.equal(other["spectrum.say.weight"], learned["spectrum.say.weight"])
+    named = go_on("five", init_from=exported, heads_from=str(tmp_path / "two"))
+    assert torch.equal(named["spectrum.say.weight"], learned["spectrum.say.weight"])
+    with pytest.raises(CheckpointError, match="heads_from must be a run or checkpoint that"):
+        go_on("six", heads_from=exported)
 
 
 def test_going_on_with_the_same_prior_keeps_codebooks(
