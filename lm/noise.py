@@ -2,7 +2,8 @@
 
 A model of few texts learns them by heart: given how a transcript begins, it goes on without
 listening. Where some of the ids before are wrong, only the audio says what comes; where some of the
-codes are wrong, no single one may be trusted (ours, D; word dropout and SpecAugment are their kin).
+codes are wrong, no single one may be trusted; where they are wrong for a while, the words around
+have to say what was there (ours, D; word dropout and SpecAugment, Park et al. 2019, are their kin).
 
 Letters: `L` rows, `K` codebooks.
 """
@@ -13,6 +14,7 @@ import dataclasses
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from .config import AudioLMConfig
 from .sequences import IGNORED, Sequence
@@ -26,6 +28,7 @@ def with_noise(
     eos_id: int,
     share: float,
     seed: int,
+    span: int = 1,
 ) -> Sequence:
     """The sequence with a share of its written ids, and of its rows of codes, drawn at random.
 
@@ -38,6 +41,7 @@ def with_noise(
         eos_id: the tokenizer's end token, which stays.
         share: of the rows.
         seed: of which, and of what stands there instead.
+        span: most rows in a row of codes that are heard; of those to be said each is on its own.
     """
     if not share:
         return sequence
@@ -48,6 +52,21 @@ def with_noise(
     text = chosen & written & (rows[:, 0] < vocabulary.num_text) & (rows[:, 0] != eos_id)
     rows[text, 0] = rng.integers(vocabulary.num_text, size=int(text.sum()))
     heard = rows[:, 1:]  # [L, K], a view
+    if span > 1:
+        to_say = (labels[:, 1:] != IGNORED).any(axis=1)
+        spans = _spans(np.random.default_rng([seed, 1]), len(rows), share, span)
+        chosen = np.where(to_say, chosen, spans)
     codes = chosen[:, None] & (heard < vocabulary.audio_end)  # no end, no empty place
     heard[codes] = rng.integers(vocabulary.num_codes, size=int(codes.sum()))
     return dataclasses.replace(sequence, input_ids=torch.from_numpy(rows))
+
+
+def _spans(rng: np.random.Generator, count: int, share: float, span: int) -> NDArray[np.bool_]:
+    """Which of so many rows lie in spans of 1 to `span`; about that share of them, `[L]`."""
+    rate = -np.log1p(-share) / ((1 + span) / 2)  # of beginnings; spans may overlap
+    begins = np.flatnonzero(rng.random(count) < rate)
+    ends = begins + rng.integers(1, span + 1, size=len(begins))
+    edges = np.zeros(count + span + 1, np.int64)
+    np.add.at(edges, begins, 1)
+    np.add.at(edges, ends, -1)
+    return np.asarray(edges.cumsum()[:count] > 0)

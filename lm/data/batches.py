@@ -23,6 +23,7 @@ class Collator:
     config: AudioLMConfig
     eos_id: int
     noise: float = 0.0  # share of what is read that is drawn at random
+    noise_span: int = 1  # most rows in a row of what is heard
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
         """`input_ids` and `labels` `[B, L, 1+K]`, `attention_mask` `[B, L]`."""
@@ -34,7 +35,12 @@ class Collator:
             sample.example, vocabulary, eos_id=self.eos_id, drop_condition=sample.drop_condition
         )
         return with_noise(
-            sequence, vocabulary, eos_id=self.eos_id, share=self.noise, seed=sample.seed
+            sequence,
+            vocabulary,
+            eos_id=self.eos_id,
+            share=self.noise,
+            seed=sample.seed,
+            span=self.noise_span,
         )
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
+import hashlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from ...codec.audio import AudioError, Waveform, read_audio
+import numpy as np
+
+from ...codec.audio import AudioError, Waveform, read_audio, resample
 from ...codec.data.levels import bring_to, measure_levels
 from ...codec.data.reader import EntryReader
 from ...codec.data.report import Skipped
@@ -107,6 +111,8 @@ def _check(
         wav = read_audio(content, sample_rate, start=recording.start, seconds=wanted)
     except AudioError as error:
         return reject(error.reason, error.detail)
+    if config.vary:
+        recording, wav = varied(recording, wav, config.vary, config.seed)
     seconds = len(wav) / sample_rate
     if seconds < config.min_seconds:
         return reject("too_short", f"{seconds:.3f} s, at least {config.min_seconds} s")
@@ -119,3 +125,20 @@ def _check(
     if config.loudness_dbfs is not None:
         wav = bring_to(config.loudness_dbfs, wav, levels.active_dbfs)
     return Clip(place, recording, wav)
+
+
+def varied(
+    recording: Recording, wav: Waveform, vary: float, seed: int
+) -> tuple[Recording, Waveform]:
+    """The recording `[S]` played faster or slower, by a name of its own and nobody's voice.
+
+    How fast is a function of the seed and the recording's id alone.
+    """
+    digest = hashlib.sha256(f"{seed} {recording.id}".encode()).digest()
+    draw = np.random.default_rng(list(digest)).uniform(-1, 1)
+    # In thousandths, which are a ratio of rates that a resampler takes.
+    speed = round(1000 * (1 + vary) ** draw)
+    entry = dataclasses.replace(
+        recording.entry, id=f"{recording.id}@{speed / 1000:.3f}", speaker=""
+    )
+    return dataclasses.replace(recording, entry=entry), resample(wav, speed, 1000)

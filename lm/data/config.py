@@ -30,6 +30,14 @@ class TokenizeConfig:
     Speech that a model made is heard so, by whoever listens to the sound of it. For transcription
     only: source ``listening=FOLDER``.
     """
+    vary: float = 0.0
+    """Every recording is played up to so much faster or slower: 0.1 draws from 0.91 to 1.1 times.
+
+    As if another speaker had said it in another tempo (speed perturbation; Ko et al. 2015), so its
+    row has no speaker. For more to listen to: source ``listening=FOLDER``.
+    """
+    seed: int = 0
+    """Of the speeds of ``vary``; several seeds give several variants."""
     valid_share: float = 0.0
     """Share of the recordings without a split that become ``valid``; the others become ``train``.
 
@@ -65,6 +73,8 @@ class TokenizeConfig:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} must be positive, got {value}")
+        if not 0 <= self.vary <= 1:
+            raise ValueError(f"vary must lie in [0, 1], such as 0.1; got {self.vary}")
         if not 0 <= self.valid_share < 1:
             raise ValueError(f"valid_share must lie in [0, 1), got {self.valid_share}")
         if self.frames_per_query is not None and self.frames_per_query < 1:

@@ -140,9 +140,10 @@ def make_plan(
     digest = hashlib.sha256()
     options = [getattr(config, name) for name in _CONFIG_OF_ROWS]
     options += [config.passes] if config.passes > 1 else []
+    options += ["vary", config.vary, config.seed] if config.vary else []
     digest.update(json.dumps([_VERSION, codec.fingerprint, w, options]).encode())
     for recording in recordings:
-        entry = [getattr(recording.entry, name) for name in Entry.__slots__]
+        entry = [getattr(recording.entry, name) for name in Entry.__slots__ if name != "label"]
         row = [*entry, recording.split, recording.start, recording.seconds]
         digest.update(json.dumps(row).encode())
     blank = ShardInfo(

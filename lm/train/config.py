@@ -114,6 +114,9 @@ class LMTrainingConfig(RunConfig):
         0.0,
         "share of the ids and codes it reads that are drawn at random: against learning by heart",
     )
+    input_noise_span: int = option(
+        1, "most rows in a row that input_noise takes of audio that is heard, such as 4 (0.3 s)"
+    )
     max_skips: int = option(10, "stop after so many bad steps in a row")
 
     # Machine.
@@ -155,6 +158,8 @@ class LMTrainingConfig(RunConfig):
             raise ValueError(f"betas must be two numbers; came {self.betas}")
         if not 0 <= self.input_noise < 1:
             raise ValueError(f"input_noise must be in [0, 1); came {self.input_noise}")
+        if self.input_noise_span < 1:
+            raise ValueError(f"input_noise_span must be at least 1; came {self.input_noise_span}")
         if not self.lr > 0:
             raise ValueError(f"lr must be positive; came {self.lr}")
         if self.backbone is not None and self.init_from is not None:

@@ -161,7 +161,7 @@ def training_batches(
     """
     dropout = config.condition_dropout
     dropout = lm.condition_dropout if dropout is None else dropout
-    collate = Collator(lm, texts.eos_id, config.input_noise)
+    collate = Collator(lm, texts.eos_id, config.input_noise, config.input_noise_span)
     texts = RememberingEncoder.of(texts)
     if config.stream:
         stream = TokenStream(

@@ -46,6 +46,29 @@ def test_of_a_transcript_what_is_written_changes_but_not_its_end():
     assert 0.3 < float(changed[written].float().mean()) < 0.7
 
 
+def test_what_is_heard_loses_whole_spans_and_what_is_said_single_rows():
+    config = AudioLMConfig.preset("tiny")
+    codes = torch.arange(3 * 600).view(3, 600) % 250
+    audio, text = AudioSegment(codes), TextSegment(tuple(range(3, 40)))
+
+    def changed(example, **options):
+        plain = build_sequence(example, config, eos_id=EOS)
+        noisy = with_noise(plain, config, eos_id=EOS, share=0.2, seed=3, **options)
+        assert torch.equal(noisy.labels, plain.labels)
+        return (noisy.input_ids[:, 1:] != plain.input_ids[:, 1:]).any(dim=1)
+
+    def longest(marks):
+        runs = "".join("x" if mark else " " for mark in marks.tolist()).split()
+        return sum(map(len, runs)) / len(runs)
+
+    hear, say = Example("asr", (audio, text), 6), Example("tts", (text, audio), 6)
+    single, spans = changed(hear), changed(hear, span=6)
+    assert 0.15 < float(single.float().mean()) < 0.25
+    assert 0.15 < float(spans.float().mean()) < 0.25
+    assert longest(single) < 1.6 < 3 < longest(spans) < 6
+    assert torch.equal(changed(say, span=6), changed(say)), "of what is to be said each on its own"
+
+
 def test_it_is_a_function_of_the_seed():
     config = AudioLMConfig.preset("tiny")
     plain = build_sequence(tts(), config, eos_id=EOS)

@@ -255,3 +255,25 @@ def test_options_that_make_no_sense():
         TokenizeConfig(rows_per_shard=0)
     with pytest.raises(ValueError, match="frames_per_query"):
         TokenizeConfig(frames_per_query=0)
+
+
+def test_variants_are_played_faster_and_slower_by_other_names(corpus, codec, tmp_path):
+    config = TokenizeConfig(vary=0.2, seed=5)
+    run(codec, corpus, tmp_path / "one", config)
+    run(codec, corpus, tmp_path / "again", TokenizeConfig(vary=0.2, seed=5, threads=1))
+    run(codec, corpus, tmp_path / "other", TokenizeConfig(vary=0.2, seed=6))
+    one, again, other = (TokenDataset(tmp_path / name) for name in ("one", "again", "other"))
+    speeds = []
+    for n in range(len(one)):
+        assert one[n].id == again[n].id and torch.equal(one[n].codes, again[n].codes)
+        name, _, speed = one[n].id.partition("@")
+        speeds.append(float(speed))
+        wav = read_audio(corpus / f"{name.removeprefix('r')}.wav", 24_000)
+        assert one[n].duration == pytest.approx(len(wav) / 24_000 / float(speed), abs=0.001)
+        assert one[n].speaker == "" and one[n].text == f"words of row {int(name[1:])}"
+    assert 1 / 1.2 <= min(speeds) < 0.95 < 1.05 < max(speeds) <= 1.2
+    assert [row.id for row in map(other.__getitem__, range(len(other)))] != [
+        one[n].id for n in range(len(one))
+    ]
+    with pytest.raises(ValueError, match=r"vary must lie in \[0, 1\], such as 0.1; got 10"):
+        TokenizeConfig(vary=10)
