@@ -34,9 +34,11 @@ def codec_or_shipped(codec: str) -> str:
     return codec or str(shipped() / "codec")
 
 
-def tokenize(o: RecipeOptions, name: str, what: str, sources: Sequence[str], codec: str) -> Stage:
+def tokenize(
+    o: RecipeOptions, name: str, what: str, sources: Sequence[str], codec: str, *options: str
+) -> Stage:
     """Everything to codes, once, at one level."""
-    words = ("tokenize", *sources, "--checkpoint", codec, "--loudness", LOUDNESS)
+    words = ("tokenize", *sources, "--checkpoint", codec, "--loudness", LOUDNESS, *options)
     return Stage(name=name, what=what, command=(*words, "--out", str(Path(o.out, name))))
 
 
