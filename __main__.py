@@ -16,6 +16,7 @@ from .codec.evaluation import cli as codec_evaluation
 from .codec.phones import cli as codec_phones
 from .codec.priors import cli as codec_priors
 from .codec.train import cli as codec_train
+from .lm import blend_cli as lm_blend
 from .lm import export_cli as lm_export
 from .lm.data import cli as lm_data
 from .lm.data import prepare_cli
@@ -75,6 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     codec_train.register(trained)
     lm_train.register(trained, _find_task)
     lm_train.register_finetune(commands, _find_task)
+    lm_blend.register(commands)
     lm_export.register(commands)
     evaluate = commands.add_parser(
         "evaluate", help="judge a model", description="Judge a model on a dataset."
