@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,7 @@ class SoundClassifier:
     scale: Floats  # [F]
     weight: Floats  # [F, C]
     bias: Floats  # [C]
+    domains: tuple[str, ...] = ()  # of the recordings it learned from, where they have any
 
     @classmethod
     def fit(cls, clips: Iterable[tuple[Any, int, str]]) -> SoundClassifier:
@@ -98,7 +99,8 @@ class SoundClassifier:
                 " or 'class')"
             )
         reader = EntryReader()
-        return cls.fit((read_audio(reader.open(e), RATE), RATE, e.label) for e in kept)
+        judge = cls.fit((read_audio(reader.open(e), RATE), RATE, e.label) for e in kept)
+        return replace(judge, domains=tuple(sorted({entry.domain for entry in kept})))
 
     @property
     def stamp(self) -> str:

@@ -314,9 +314,11 @@ class Measurer:
         }
 
     def _named_by(self, clip: Clip) -> list[str]:
-        """The classifier's stamp, if it knows this clip's class."""
+        """The classifier's stamp, if it knows this clip's class: a bell in a tune is another."""
         judge, label = self.classifier, clip.recording.entry.label
-        return [judge.stamp, label] if judge is not None and label in judge.classes else []
+        if judge is None or clip.domain not in judge.domains or label not in judge.classes:
+            return []
+        return [judge.stamp, label]
 
     def _decoded(self, one: _Ready) -> Any:
         return self.bundle.decode(one.tokens) if self._named_by(one.job.clip) else None
