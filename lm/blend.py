@@ -15,7 +15,7 @@ import torch
 
 from ..codec.files import replaced_folder
 from .model import AudioLM
-from .train.start import model_folder
+from .train.start import model_folder, named_source
 
 # What two models must have in common for a weight of one to mean what it means in the other.
 _ALIKE = ("codec_fingerprint", "pattern", "num_codebooks", "codebook_size", "tasks")
@@ -77,7 +77,11 @@ def blend_models(
     if place.exists() and any(place.iterdir()) and not overwrite:
         raise ValueError(f"{place} is not empty: choose another --out, or --overwrite it")
     folders = [model_folder(os.fspath(one)) for one in (source, other)]
-    lm, second = (AudioLM.from_pretrained(one, dtype=torch.float32) for one in folders)
+    models = []
+    for folder in folders:
+        with named_source(folder):
+            models.append(AudioLM.from_pretrained(folder, dtype=torch.float32))
+    lm, second = models
     blend(lm, second, share)
     with replaced_folder(place / "model") as aside:
         shutil.copytree(folders[0], aside, dirs_exist_ok=True)

@@ -41,7 +41,7 @@ def test_the_command_writes_a_model_with_the_files_of_the_first(tmp_path, capsys
     assert "is not empty: choose another --out" in capsys.readouterr().err
     assert main([*words, "--overwrite"]) == 0
     assert main([*words[:2], str(tmp_path / "nothing"), *words[3:], "--overwrite"]) == 1
-    assert "nothing" in capsys.readouterr().err
+    assert "no model to begin from: " in capsys.readouterr().err
 
 
 def test_models_that_are_not_alike_are_refused():
