@@ -16,10 +16,10 @@ from .codec.evaluation import cli as codec_evaluation
 from .codec.phones import cli as codec_phones
 from .codec.priors import cli as codec_priors
 from .codec.train import cli as codec_train
-from .lm import blend_cli as lm_blend
 from .lm import export_cli as lm_export
 from .lm.data import cli as lm_data
 from .lm.data import prepare_cli
+from .lm.train import blend_cli as lm_blend
 from .lm.train import cli as lm_train
 from .recipes import cli as recipes
 from .recipes import compare_cli

@@ -323,13 +323,13 @@ class Measurer:
     def _decoded(self, one: _Ready) -> Any:
         return self.bundle.decode(one.tokens) if self._named_by(one.job.clip) else None
 
-    def _named(self, job: _Job, **wavs: Any) -> dict[str, str]:
+    def _named(self, job: _Job, **wavs: Any) -> dict[str, Any]:
         """What the classifier calls these `[S]`, beside the class of the clip."""
         if self.classifier is None or not self._named_by(job.clip):
             return {}
         rate, label = self.bundle.sample_rate, job.clip.recording.entry.label
         named = {f"named_{what}": self.classifier.name(wav, rate) for what, wav in wavs.items()}
-        return {"label": label, "classes_known": str(len(self.classifier.classes)), **named}
+        return {"label": label, "classes_known": len(self.classifier.classes), **named}
 
     def _retrieval(self, clips: Sequence[Clip], domain: str) -> TextRetrieval | None:
         texts = list(dict.fromkeys(clip.text for clip in clips if clip.domain == domain))

@@ -242,8 +242,7 @@ def _cache_key(entries: Sequence[Entry], config: DataConfig) -> str:
     ]
     digest.update(json.dumps(options).encode())
     for entry in entries:
-        row = [getattr(entry, name) for name in Entry.__slots__ if name != "label"]
-        digest.update(json.dumps(row).encode())
+        digest.update(json.dumps(entry.identity()).encode())
     return digest.hexdigest()[:16]
 
 

@@ -55,6 +55,10 @@ class Entry:
     stamp: str = ""  # changes when the content does: size and time of the file
     label: str = ""  # class of a sound
 
+    def identity(self) -> list[str | int]:
+        """What audio and codes depend on, for hashes; the class of a sound changes neither."""
+        return [getattr(self, name) for name in Entry.__slots__ if name != "label"]
+
 
 def parse_source(text: str | os.PathLike[str]) -> Source:
     """Take ``[DOMAIN=]LOCATION[:SPLIT]`` apart.

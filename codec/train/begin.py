@@ -20,7 +20,7 @@ from .checkpoint import (
     tensors_of,
 )
 from .run_config import read_json_object
-from .state import TrainState, objective_modules
+from .state import TrainState, head_of, objective_modules
 
 CARD = "training.json"  # beside an exported codec: the stage, step and configuration of its run
 
@@ -83,31 +83,30 @@ def take_heads(state: TrainState, checkpoint: Checkpoint | None) -> list[str]:
     """
     if checkpoint is None or checkpoint.state["stage"] != state.config.stage:
         return []
-    values = checkpoint.tensors.get("objectives", {})
     taken = []
     for name, module in objective_modules(state).items():
-        prefix = f"{name}."
-        own = {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
-        if _fit(tensors_of(module), own):
-            restore(module, own, name)
+        head = head_of(checkpoint, name)
+        if _fit(tensors_of(module), head):
+            restore(module, head, name)
             taken.append(name)
     return taken
 
 
-def find_heads(path: str) -> Checkpoint:
-    """The checkpoint that `heads_from` names.
+def take_named_heads(state: TrainState, path: str) -> list[str]:
+    """As :func:`take_heads`, from what `heads_from` names.
 
     Raises:
-        CheckpointError: It is no run or checkpoint, or has no heads.
+        CheckpointError: It is no run or checkpoint, or has no head that fits this run's losses.
     """
     source = find_source(path)
-    checkpoint = read_source(source)
-    if checkpoint is None or not checkpoint.tensors.get("objectives"):
+    taken = take_heads(state, read_source(source))
+    if not taken:
         raise CheckpointError(
-            f"heads_from must be a run or checkpoint that trained losses with weights of their"
-            f" own (phones, spectrum, ...); {source} holds none"
+            f"heads_from must be a run or checkpoint of stage {state.config.stage} that trained"
+            f" the same losses ({', '.join(objective_modules(state)) or 'this run has none'});"
+            f" {source} has no head of them that fits"
         )
-    return checkpoint
+    return taken
 
 
 def _fit(own: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> bool:

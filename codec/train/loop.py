@@ -20,7 +20,7 @@ from torch import Tensor
 from ..model import ALMTokenizer
 from ..quiet import no_inner_bars
 from ..start import start_coders, start_patches, start_quantizer
-from .begin import CARD, find_heads, read_source, start_from, take_heads
+from .begin import CARD, read_source, start_from, take_heads, take_named_heads
 from .checkpoint import (
     CheckpointError,
     find_source,
@@ -179,9 +179,11 @@ def _begin(state: TrainState, run: Path) -> None:
         checkpoint = read_source(source)
         with no_inner_bars():
             from_stage = start_from(state, source, checkpoint)
-        if config.heads_from is not None:
-            checkpoint = find_heads(config.heads_from)
-        taken = take_heads(state, checkpoint)
+        taken = (
+            take_heads(state, checkpoint)
+            if config.heads_from is None
+            else take_named_heads(state, config.heads_from)
+        )
         if taken and state.accelerator.is_main_process:
             print(f"heads that go on: {', '.join(taken)}", flush=True)
         if state.average is not None:

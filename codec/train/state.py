@@ -144,10 +144,7 @@ class TrainState:
         groups = checkpoint.tensors
         restore(self.model, groups["model"], "model")
         for name, module in objective_modules(self).items():
-            prefix = f"{name}."
-            values = groups.get("objectives", {})
-            own = {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
-            restore(module, own, name)
+            restore(module, head_of(checkpoint, name), name)
         optim.restore_state(
             self.generator_optimizer,
             self.generator_parameters,
@@ -346,6 +343,12 @@ def objective_modules(state: TrainState) -> dict[str, nn.Module]:
         "first_phones": state.first_phones,
     }
     return {name: module for name, module in found.items() if module is not None}
+
+
+def head_of(checkpoint: Checkpoint, name: str) -> dict[str, Tensor]:
+    """Weights of one of these losses, by their names in it; none if the checkpoint has none."""
+    values, prefix = checkpoint.tensors.get("objectives", {}), f"{name}."
+    return {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
 
 
 def _objective_tensors(state: TrainState) -> dict[str, Tensor]:

@@ -24,7 +24,6 @@ from tqdm import tqdm
 
 from ...codec.data.report import Skipped
 from ...codec.data.shards import locked
-from ...codec.data.sources import Entry
 from .clips import Clip, ahead
 from .config import TokenizeConfig
 from .encoder import Encoded, encode_clips
@@ -143,8 +142,7 @@ def make_plan(
     options += ["vary", config.vary, config.seed] if config.vary else []
     digest.update(json.dumps([_VERSION, codec.fingerprint, w, options]).encode())
     for recording in recordings:
-        entry = [getattr(recording.entry, name) for name in Entry.__slots__ if name != "label"]
-        row = [*entry, recording.split, recording.start, recording.seconds]
+        row = [*recording.entry.identity(), recording.split, recording.start, recording.seconds]
         digest.update(json.dumps(row).encode())
     blank = ShardInfo(
         plan=digest.hexdigest()[:16],

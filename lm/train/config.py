@@ -115,7 +115,8 @@ class LMTrainingConfig(RunConfig):
         "share of the ids and codes it reads that are drawn at random: against learning by heart",
     )
     input_noise_span: int = option(
-        1, "most rows in a row that input_noise takes of audio that is heard, such as 4 (0.3 s)"
+        1,
+        "most rows in a row that input_noise takes of audio that is heard, such as 4",
     )
     max_skips: int = option(10, "stop after so many bad steps in a row")
 

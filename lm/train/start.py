@@ -92,7 +92,7 @@ def build_start(
     lm_config = AudioLMConfig.preset(config.preset, **values)
     _add_tasks(lm_config, task_names)
     if config.backbone is not None:
-        with named_source(config.backbone):
+        with _named(config.backbone):
             lm = AudioLM.from_backbone(config.backbone, lm_config, dtype=torch.float32)
     else:
         lm = AudioLM(lm_config)
@@ -137,7 +137,7 @@ def _from_ours(
     config: LMTrainingConfig, source: str, info: ShardInfo, task_names: Iterable[str]
 ) -> Start:
     folder = model_folder(source)
-    with named_source(source):
+    with _named(source):
         lm = AudioLM.from_pretrained(folder, dtype=torch.float32)
     known = lm.config
     if (known.num_codebooks, known.codebook_size) != (info.num_codebooks, info.codebook_size):
@@ -227,7 +227,7 @@ def _own_tokenizer(config: LMTrainingConfig, make_texts: Callable[[], Iterable[s
     return load_tokenizer(place)
 
 
-class named_source:
+class _named:
     """Says which source it was that could not be read."""
 
     def __init__(self, source: str) -> None:

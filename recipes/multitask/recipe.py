@@ -128,12 +128,6 @@ def pattern(
     return train.pretrain(**{**base.to_dict(), **ours, **changes})
 
 
-def listening_to(source: str) -> str:
-    """The same source, as speech that is to be understood and not imitated."""
-    _, _, location = source.rpartition("speech=")
-    return f"listening={location}"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Options(CorpusOptions):
     """Where the audio is, as sources of almtok (docs/data.md); all of it with texts."""
@@ -148,7 +142,10 @@ class Options(CorpusOptions):
 def stages(o: Options) -> list[Stage]:
     """Readings and cuts, everything to codes, words, then all tasks, then the scores."""
     codec, train_on = codec_or_shipped(o.codec), o.sources("train")
-    speech = [source for source in train_on if source.startswith("speech=")] or train_on
+    said = [source for source in train_on if source.startswith("speech=")]
+    speech = said or train_on
+    # Speech that is to be understood and not imitated; only of what is known to be speech.
+    listened = [source.replace("speech=", "listening=", 1) for source in said]
     workers = ("--workers", str(o.workers))
 
     def place(name: str) -> str:
@@ -163,6 +160,7 @@ def stages(o: Options) -> list[Stage]:
         return Stage(name=name, what=what, program=program, command=command)
 
     pieces = [place("pieces-tokens"), place("cuts-tokens")]
+    variants = [place("variants")] if listened else []
     known: dict[str, Any] = {"texts": [place("texts.txt")], "text_share": 0.25} if o.books else {}
     return [
         *([Stage(name="texts", what="books to passages that no held-out text is in",
@@ -179,15 +177,15 @@ def stages(o: Options) -> list[Stage]:
         codes("cuts-tokens", "the cuts to codes", f"speech={place('cuts')}",
               f"speech={place('varied-cuts')}"),
         codes("tokens", "the corpus to codes", *train_on, f"speech={place('readings')}"),
-        codes("variants", "the recordings once more, faster and slower, to be listened to",
-              *(listening_to(source) for source in speech), options=("--vary", "0.12")),
+        *([codes("variants", "the recordings once more, faster and slower, to be listened to",
+                 *listened, options=("--vary", "0.12"))] if listened else []),
         codes("held-out", "held-out recordings to codes", *o.sources("valid")),
         Stage(name="listening", what="words: which sound belongs to which letters",
               command=("train", "lm"),
               config=listening(pieces, [place("held-out")], o.out, codec, **known)),
         Stage(name="lm", what="all tasks, on recordings and readings", command=("train", "lm"),
-              config=mini([place("tokens"), *pieces, place("variants")], [place("held-out")], o.out,
-                          codec, **known)),
+              config=mini([place("tokens"), *pieces, *variants], [place("held-out")], o.out, codec,
+                          **known)),
         Stage(name="scores", what="what it hears, says and makes",
               command=("evaluate", "lm", "--checkpoint", place("lm"), "--data", *o.sources("test"),
                        "--voices", "--html", "--out", place("scores"))),

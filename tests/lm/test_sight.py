@@ -16,9 +16,9 @@ def two_way(**changes):
     return toy_lm(bidirectional_conditions=True, **changes)
 
 
-def rows_of(lm, task="asr", seed=0):
+def rows_of(lm, task="asr", **options):
     """Rows `[1, L, 1+K]` of an example, and how many of them come before its target."""
-    example = toy_example(task, seed=seed)
+    example = toy_example(task, **options)
     sequence = build_sequence(example, lm.config, eos_id=EOS)
     kind = "text" if task == "asr" else "audio"
     prompt = build_prompt(
@@ -86,8 +86,10 @@ def test_a_batch_is_its_rows_on_either_side_of_padding(side, attention):
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_what_was_learned_by_heart_is_said_again(pattern):
     lm = two_way(pattern=pattern).train()
-    examples = [toy_example("tts", count=9, seed=1), toy_example("asr", count=7, seed=2)]
-    batch = collate([build_sequence(x, lm.config, eos_id=EOS) for x in examples], lm.config)
+    given = {"tts": dict(count=9, seed=1), "asr": dict(count=7, seed=2)}
+    examples = {task: toy_example(task, **options) for task, options in given.items()}
+    sequences = [build_sequence(x, lm.config, eos_id=EOS) for x in examples.values()]
+    batch = collate(sequences, lm.config)
     optimizer = torch.optim.AdamW(lm.parameters(), lr=5e-3)
     for _ in range(250):
         optimizer.zero_grad()
@@ -96,18 +98,16 @@ def test_what_was_learned_by_heart_is_said_again(pattern):
         optimizer.step()
     assert loss < 0.05
     greedy = SamplingConfig(temperature=0)
-    for task, example in zip(("tts", "asr"), examples, strict=True):
-        rows, first = rows_of(lm, task, seed={"tts": 1, "asr": 2}[task])
-        if task == "asr":
-            rows = build_sequence(example, lm.config, eos_id=EOS).input_ids[None]
-            first = rows.shape[1] - len(example.segments[-1].ids) - 1
+    for task, options in given.items():
+        rows, first = rows_of(lm, task, **options)
         out = lm.eval().generate(
             rows[:, :first], audio_sampling=greedy, text_sampling=greedy, eos_id=EOS
         )[0]
+        wanted = examples[task].segments[-1]
         if task == "tts":
-            assert torch.equal(out.codes, example.segments[-1].codes)
+            assert torch.equal(out.codes, wanted.codes)
         else:
-            assert tuple(out.ids.tolist()) == example.segments[-1].ids
+            assert tuple(out.ids.tolist()) == wanted.ids
 
 
 @torch.no_grad()

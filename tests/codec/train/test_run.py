@@ -107,8 +107,9 @@ def test_heads_of_losses_go_on_with_the_codec_that_they_learned_beside(
     assert not torch.equal(other["spectrum.say.weight"], learned["spectrum.say.weight"])
     named = go_on("five", init_from=exported, heads_from=str(tmp_path / "two"))
     assert torch.equal(named["spectrum.say.weight"], learned["spectrum.say.weight"])
-    with pytest.raises(CheckpointError, match="heads_from must be a run or checkpoint that"):
-        go_on("six", heads_from=exported)
+    for name, heads in (("six", exported), ("seven", str(tmp_path / "one"))):
+        with pytest.raises(CheckpointError, match=r"of stage 2 .* the same losses \(masked, spec"):
+            go_on(name, heads_from=heads)
 
 
 def test_going_on_with_the_same_prior_keeps_codebooks(

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import torch
 
-from ..codec.files import replaced_folder
-from .model import AudioLM
-from .train.start import model_folder, named_source
+from ...codec.files import replaced_folder
+from ...codec.train.checkpoint import CheckpointError
+from ..model import AudioLM
+from .start import model_folder
 
 # What two models must have in common for a weight of one to mean what it means in the other.
 _ALIKE = ("codec_fingerprint", "pattern", "num_codebooks", "codebook_size", "tasks")
@@ -76,14 +77,17 @@ def blend_models(
     place = Path(out)
     if place.exists() and any(place.iterdir()) and not overwrite:
         raise ValueError(f"{place} is not empty: choose another --out, or --overwrite it")
-    folders = [model_folder(os.fspath(one)) for one in (source, other)]
-    models = []
-    for folder in folders:
-        with named_source(folder):
-            models.append(AudioLM.from_pretrained(folder, dtype=torch.float32))
-    lm, second = models
+    folders = [_local(os.fspath(one)) for one in (source, other)]
+    lm, second = (AudioLM.from_pretrained(one, dtype=torch.float32) for one in folders)
     blend(lm, second, share)
     with replaced_folder(place / "model") as aside:
         shutil.copytree(folders[0], aside, dirs_exist_ok=True)
         lm.save_pretrained(aside)
     return place
+
+
+def _local(source: str) -> str:
+    """The folder of a saved model: the files beside the weights are wanted too."""
+    if not Path(source).exists():
+        raise CheckpointError(f"no language model to blend: there is no folder {source}")
+    return model_folder(source)

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from almtok.__main__ import main
-from almtok.lm.blend import blend
 from almtok.lm.model import AudioLM
+from almtok.lm.train.blend import blend
 
-from .toy import PATTERNS, toy_lm
+from ..toy import PATTERNS, toy_lm
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -41,7 +41,9 @@ def test_the_command_writes_a_model_with_the_files_of_the_first(tmp_path, capsys
     assert "is not empty: choose another --out" in capsys.readouterr().err
     assert main([*words, "--overwrite"]) == 0
     assert main([*words[:2], str(tmp_path / "nothing"), *words[3:], "--overwrite"]) == 1
-    assert "no model to begin from: " in capsys.readouterr().err
+    assert f"no language model to blend: there is no folder {tmp_path}/nothing" in (
+        capsys.readouterr().err
+    )
 
 
 def test_models_that_are_not_alike_are_refused():
