@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..codec.audio import as_waveform, read_audio, resample, to_mono
@@ -101,6 +102,7 @@ class AudioInput:
         frames_per_query: int,
         sampling_rate: int | None = None,
         voice: bool = False,
+        lead: int = 0,
     ) -> AudioTokens:
         """Return the tokens of one audio.
 
@@ -111,6 +113,7 @@ class AudioInput:
             sampling_rate: Hz of samples; the codec's if not given.
             voice: whether it is to show how somebody sounds: silence and less than
                 :data:`SHORTEST_VOICE` seconds are refused.
+            lead: samples of silence that are put before it, so that windows begin elsewhere.
 
         Raises:
             ValueError: for audio that cannot be read, tokens of another codec or rate, a model
@@ -118,13 +121,16 @@ class AudioInput:
         """
         if isinstance(audio, AudioTokens):
             self._check_tokens(audio, frames_per_query)
+            if lead:
+                raise ValueError(f"tokens have their windows: no {lead} samples go before them")
             if voice:
                 _check_voice(audio.duration)
             return audio
         wav = self._waveform(audio, sampling_rate)
         if voice:
             _check_voice(wav.numel() / self.codec.sample_rate, wav)
-        return self.codec.tokenize(self._levelled(wav), frames_per_query=frames_per_query)
+        wav = F.pad(self._levelled(wav), (lead, 0))
+        return self.codec.tokenize(wav, frames_per_query=frames_per_query)
 
     def of_codes(self, codes: Tensor, frames_per_query: int) -> AudioTokens:
         """Codes `[K, Q]` that a model has made, as tokens: whole windows of its codec."""

@@ -1,8 +1,8 @@
 r"""Beam search for a transcript: what reads well and what was heard, weighed for whole texts.
 
-    prompts -> hidden states of what is heard -> CTC of every prefix   \
-            -> hypotheses, W for each prompt   -> the backbone's own    > score -> the best W go on
-    nothing -> the same hypotheses             -> how likely they are  /
+    views -> hidden states of what is heard -> CTC of every prefix   \
+          -> hypotheses, W for each job     -> the backbone's own     > score -> the best W go on
+    nothing -> the same hypotheses          -> how likely they are   /
 
 A model of few recordings writes likely texts and skips or repeats what it hears; its own CTC
 (ctc.py) hears every word and spells badly. The sum of both is better than either (as in the hybrid
@@ -10,8 +10,13 @@ systems of Watanabe et al. 2017; ours (D) for this kind of model). A model that 
 recording is its own language model too (shallow fusion; Gulcehre et al. 2015): it is asked how
 likely a text is where nothing is heard.
 
-Letters: `N` live prompts, `W` hypotheses of each, `C` candidates for the next id, `V` text ids,
-`T` frames heard, `K` codebooks, `D` width.
+One recording may be given in several views, such as the codes of it when its windows begin a little
+later. Errors of its codes differ from view to view, words do not: a text has to fit them all, by
+the mean of what each says.
+
+Letters: `N` live jobs, `W` hypotheses of each, `C` candidates for the next id, `V` text ids, `E`
+views of each job, `T` frames heard, `K` codebooks, `D` width. Where there are several views, rows
+are those of all jobs in their first view, then of all in their second.
 """
 
 from __future__ import annotations
@@ -39,9 +44,9 @@ _MARGIN = 3.0  # a live hypothesis so much worse than the best complete one will
 
 @dataclass(frozen=True)
 class BeamJob:
-    """The transcript of one prompt."""
+    """The transcript of one recording."""
 
-    prompt: Prompt
+    views: tuple[Prompt, ...]  # the prompt; or one for each view, as many in every job of a batch
     least: int  # ids
     most: int
     limit: Finish  # what it is called when it is as long as it may be
@@ -59,22 +64,22 @@ class _Complete:
 
 @dataclass(frozen=True)
 class _Live:
-    """The hypotheses of the live prompts."""
+    """The hypotheses of the live jobs."""
 
     ids: Tensor  # [N, W, n]
     read: Tensor  # [N, W], log-probability by the backbone
     known: Tensor  # [N, W], the same where it hears nothing; zeros if it is not asked
-    heard: PrefixState  # [N, W, T]
+    heard: PrefixState  # [E N, W, T]
     score: Tensor  # [N, W]
 
-    def of(self, prompts: Tensor) -> _Live:
-        """Of some prompts only."""
+    def of(self, jobs: Tensor, views: Tensor) -> _Live:
+        """Of some jobs only, whose views are these."""
         return _Live(
-            self.ids[prompts],
-            self.read[prompts],
-            self.known[prompts],
-            self.heard.of(prompts),
-            self.score[prompts],
+            self.ids[jobs],
+            self.read[jobs],
+            self.known[jobs],
+            self.heard.of(views),
+            self.score[jobs],
         )
 
 
@@ -83,7 +88,7 @@ class BeamSearch:
 
     _memory: Memory
     _scorer: PrefixScorer
-    _first: Tensor  # [N, 1, V], logits of the first id; behind them those of nothing heard
+    _first: Tensor  # [E N, 1, V], logits of the first id; behind them those of nothing heard
 
     def __init__(
         self,
@@ -99,7 +104,7 @@ class BeamSearch:
 
         Raises:
             ValueError: if the model was not trained with CTC, a prompt gives a beginning of its
-                text, or nothing to hear.
+                text, or nothing to hear, or jobs differ in the number of views.
         """
         if lm.config.ctc_weight <= 0:
             raise ValueError(
@@ -116,14 +121,19 @@ class BeamSearch:
         self._empty = torch.tensor([vocabulary.audio_empty] * lm.config.num_codebooks)
         self._complete: list[list[_Complete]] = [[] for _ in jobs]
         self._asks = settings.lm_weight > 0  # also how likely a text is where nothing is heard
-        self._prompts, self._width = len(jobs), 1  # prompts in the memory, hypotheses of each
+        self._views = len(jobs[0].views) if jobs else 1
+        if any(len(job.views) != self._views for job in jobs):
+            raise ValueError(
+                f"all jobs of a batch have as many views; came {[len(job.views) for job in jobs]}"
+            )
+        self._live, self._width = len(jobs), 1  # jobs in the memory, hypotheses of each
         self._open(vocabulary, cache)
 
     def run(self) -> list[GeneratedRow]:
         """One row for each job, in order."""
         start = time.perf_counter()
         live = self._begin()
-        numbers = list(range(len(self.jobs)))  # of the live prompts
+        numbers = list(range(len(self.jobs)))  # of the live jobs
         logits, steps = self._first, 0
         while numbers:
             chances = self._chances(logits, live, numbers)
@@ -133,8 +143,9 @@ class BeamSearch:
             if not stay:
                 break
             index = torch.tensor(stay, device=ids.device)
+            views = self._in_every_view(index, len(numbers))
             numbers = [numbers[n] for n in stay]
-            live, self._scorer = live.of(index), self._scorer.of(index)
+            live, self._scorer = live.of(index, views), self._scorer.of(views)
             logits, steps = self._read(row[index], index, ids[index]), steps + 1
         self.step_seconds = time.perf_counter() - start
         return [self._result(number, steps) for number in range(len(self.jobs))]
@@ -144,27 +155,27 @@ class BeamSearch:
     def _open(self, vocabulary: Vocabulary, cache: str) -> None:
         """Read the prompts: what is heard, and what could come first."""
         start = time.perf_counter()
-        prompts = [job.prompt for job in self.jobs]
-        if self._asks:
-            prompts += [without_condition(job.prompt, self.lm.config) for job in self.jobs]
-        rows, mask = pad_left(prompts, self.lm.config)
+        hearing = [job.views[e] for e in range(self._views) for job in self.jobs]
+        silent = [without_condition(job.views[0], self.lm.config) for job in self.jobs]
+        rows, mask = pad_left(hearing + (silent if self._asks else []), self.lm.config)
         rows, mask = rows.to(self.lm.device), mask.to(self.lm.device)
-        heard = ((rows[..., 1] < vocabulary.num_codes) & mask.bool())[: len(self.jobs)]  # [N, L]
-        for number, job in enumerate(self.jobs):
-            if job.prompt.kind != "text" or len(job.prompt.prefix) or not heard[number].any():
+        heard = ((rows[..., 1] < vocabulary.num_codes) & mask.bool())[: len(hearing)]  # [E N, L]
+        for number, prompt in enumerate(hearing):
+            if prompt.kind != "text" or len(prompt.prefix) or not heard[number].any():
                 raise ValueError(
-                    f"beams transcribe audio from its beginning; prompt {number} is for "
-                    f"{job.prompt.kind}, begun with {len(job.prompt.prefix)} rows, and gives "
-                    f"{int(heard[number].sum())} frames to hear"
+                    f"beams transcribe audio from its beginning; prompt "
+                    f"{number % len(self.jobs)} is for {prompt.kind}, begun with "
+                    f"{len(prompt.prefix)} rows, and gives {int(heard[number].sum())} frames to "
+                    f"hear"
                 )
         room = 1 + max(job.most for job in self.jobs)
         self._memory = Memory(self.lm, rows, mask, room=room, cache=cache)
-        hidden = self._memory.read_prompts()  # [N, L, D], and where nothing is heard: [2N, L, D]
-        hearing = zip(hidden[: len(heard)], heard, strict=True)
-        states = pad_sequence([h[own] for h, own in hearing], True)
+        hidden = self._memory.read_prompts()  # [E N, L, D]; where nothing is heard, N more rows
+        own = zip(hidden[: len(heard)], heard, strict=True)
+        states = pad_sequence([h[frames] for h, frames in own], True)
         spelled = self.lm.text_logits(states).float().log_softmax(dim=-1)
         self._scorer = PrefixScorer.hear(spelled, heard.sum(dim=1), self._blank)
-        self._first = self.lm.text_logits(hidden[:, -1])[:, None]  # [N, 1, V], or [2N, 1, V]
+        self._first = self.lm.text_logits(hidden[:, -1])[:, None]  # [E N, 1, V], or N more
         self.prefill_seconds = time.perf_counter() - start
 
     def _begin(self) -> _Live:
@@ -176,13 +187,26 @@ class BeamSearch:
     def _chances(self, logits: Tensor, live: _Live, numbers: list[int]) -> Tensor:
         """Log-probabilities `[N, W, V]` of the next id, the impossible ones excluded.
 
-        And where it hears nothing, if it is asked: `[2N, W, V]`.
+        And where it hears nothing, if it is asked: `[2N, W, V]`. Logits: `[E N, W, V]`, or N more.
         """
         logits = logits.float().index_fill(-1, self._forbidden, -torch.inf)
         length = live.ids.shape[2]
         early = torch.tensor([length < self.jobs[number].least for number in numbers])
-        logits[early.repeat(1 + self._asks).to(logits.device), :, self._eos] = -torch.inf
-        return logits.log_softmax(dim=-1)
+        blocks = self._views + self._asks
+        logits[early.repeat(blocks).to(logits.device), :, self._eos] = -torch.inf
+        chances = logits.log_softmax(dim=-1)
+        if self._views == 1:
+            return chances
+        hearing = self._mean_of_views(chances[: self._views * len(numbers)])
+        return torch.cat([hearing, chances[self._views * len(numbers) :]])
+
+    def _mean_of_views(self, values: Tensor) -> Tensor:
+        """Mean `[N, ...]` over the views of `[E N, ...]`."""
+        return values if self._views == 1 else values.unflatten(0, (self._views, -1)).mean(dim=0)
+
+    def _in_every_view(self, jobs: Tensor, count: int) -> Tensor:
+        """Rows of some of `count` jobs in all their views."""
+        return torch.cat([jobs + view * count for view in range(self._views)])
 
     def _end(self, chances: Tensor, live: _Live, numbers: list[int]) -> None:
         """Let every hypothesis end here; the best of them are kept."""
@@ -190,7 +214,8 @@ class BeamSearch:
         read = read + chances[:count, :, self._eos]
         if self._asks:
             known = known + chances[count:, :, self._eos]
-        score = self._score(read.clamp_min(-1e30), known, self._scorer.ended(live.heard))
+        ended = self._mean_of_views(self._scorer.ended(live.heard))
+        score = self._score(read.clamp_min(-1e30), known, ended)
         score = score + self.settings.bonus * live.ids.shape[2]
         for n, number in enumerate(numbers):
             kept = self._complete[number]
@@ -207,12 +232,15 @@ class BeamSearch:
         chances[..., self._eos] = -torch.inf
         best = chances[:count].topk(min(size, _CANDIDATES * settings.beams), dim=-1)
         last = live.ids[..., -1] if live.ids.shape[2] else live.ids.new_full((count, width), -1)
-        begins, states = self._scorer.extend(live.heard, last, best.indices)
+        many = self._views
+        begins, states = self._scorer.extend(
+            live.heard, last.repeat(many, 1), best.indices.repeat(many, 1, 1)
+        )
         read, known = live.read[..., None] + best.values, live.known[..., None]  # [N, W, C]
         known = known + (
             chances[count:].gather(-1, best.indices) if self._asks else torch.zeros_like(read)
         )
-        score = self._score(read, known, begins)
+        score = self._score(read, known, self._mean_of_views(begins))
         score = score + settings.bonus * (live.ids.shape[2] + 1)
         score = score.masked_fill(read == -torch.inf, -torch.inf).flatten(1)
         top = score.topk(min(settings.beams, score.shape[1]), dim=1)
@@ -220,7 +248,8 @@ class BeamSearch:
         which = torch.arange(count, device=row.device)[:, None], row, place
         ids = best.indices[which]  # [N, W]
         longer = torch.cat([live.ids[which[:2]], ids[..., None]], dim=-1)
-        grown = _Live(longer, read[which], known[which], states.take(row, place), top.values)
+        heard = states.take(row.repeat(many, 1), place.repeat(many, 1))
+        grown = _Live(longer, read[which], known[which], heard, top.values)
         return row, grown, ids
 
     def _score(self, read: Tensor, known: Tensor, heard: Tensor) -> Tensor:
@@ -229,21 +258,24 @@ class BeamSearch:
         return (1 - share) * read + share * heard + self.settings.lm_weight * known
 
     def _goes_on(self, number: int, live: _Live, n: int) -> bool:
-        """Whether a longer text of this prompt may still be the best."""
+        """Whether a longer text of this job may still be the best."""
         complete = self._complete[number]
         if live.ids.shape[2] > self.jobs[number].most:
             return False
         best = float(live.score[n].max())
         return not complete or best > complete[0].score - _MARGIN
 
-    def _read(self, row: Tensor, prompts: Tensor, ids: Tensor) -> Tensor:
-        """Read the ids `[N, W]` after the hypotheses they go on from; logits `[N, W, V]`."""
-        chosen = (prompts[:, None] * self._width + row).flatten()
-        if self._asks:  # the same hypotheses again, behind all that hear
-            chosen = torch.cat([chosen, chosen + self._prompts * self._width])
-            ids = torch.cat([ids, ids])
-        self._memory.select(chosen)
-        self._prompts, self._width = len(prompts), row.shape[1]
+    def _read(self, row: Tensor, jobs: Tensor, ids: Tensor) -> Tensor:
+        """Read the ids `[N, W]` after the hypotheses they go on from; logits `[E N, W, V]`.
+
+        And where it hears nothing, if it is asked, N more.
+        """
+        chosen = (jobs[:, None] * self._width + row).flatten()
+        blocks = self._views + self._asks  # the same hypotheses in each
+        size = self._live * self._width
+        self._memory.select(torch.cat([chosen + block * size for block in range(blocks)]))
+        self._live, self._width = len(jobs), row.shape[1]
+        ids = ids.repeat(blocks, 1)
         audio = self._empty.to(ids.device).expand(ids.numel(), -1)
         hidden = self._memory.read(torch.cat([ids.reshape(-1, 1), audio], dim=1))
         return self.lm.text_logits(hidden).view(*ids.shape, -1)
@@ -261,5 +293,5 @@ class BeamSearch:
             num_choices=len(best.ids) + 1,
             steps=steps,
             seed=job.seed,
-            frames_per_query=job.prompt.frames_per_query,
+            frames_per_query=job.views[0].frames_per_query,
         )

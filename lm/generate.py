@@ -116,14 +116,17 @@ def _search(
     """Transcripts by beams."""
     prompts = read_prompts(input_ids, attention_mask, lm.config)
     _check_targets(prompts, settings.target or "text")
-    grid, bounds = _target(lm, "text", settings).layout, settings.bounds("text", len(prompts))
-    jobs = []
-    for number, (prompt, seed) in enumerate(
-        zip(prompts, settings.seeds_of(len(prompts)), strict=True)
-    ):
-        job = _job(number, prompt, grid, lm.config.max_positions - len(prompt), bounds, seed)
-        jobs.append(BeamJob(prompt, job.min_new, job.max_new, job.limit, seed))
     assert settings.beam is not None
+    many = settings.beam.views
+    if len(prompts) % many:
+        raise ValueError(f"expected {many} views of each recording; came {len(prompts)} prompts")
+    recordings = [tuple(prompts[at : at + many]) for at in range(0, len(prompts), many)]
+    seeds, jobs = settings.seeds_of(len(recordings)), []
+    grid, bounds = _target(lm, "text", settings).layout, settings.bounds("text", len(recordings))
+    for number, (views, seed) in enumerate(zip(recordings, seeds, strict=True)):
+        room = lm.config.max_positions - max(map(len, views))
+        job = _job(number, views[0], grid, room, bounds, seed)
+        jobs.append(BeamJob(views, job.min_new, job.max_new, job.limit, seed))
     search = BeamSearch(
         lm,
         jobs,

@@ -38,8 +38,13 @@ class BeamSettings:
     # Added to the score: so many times the log-probability of the text for the same model when it
     # hears nothing. For models that learned texts of no recording; 0 asks it nothing.
     lm_weight: float = 0.0
+    # So many prompts in a row are views of one recording (beam.py) and have one text: limits, seeds
+    # and results are one for each recording.
+    views: int = 1
 
     def __post_init__(self) -> None:
+        if self.views < 1:
+            raise ValueError(f"views must be at least 1; came {self.views}")
         if self.beams < 1:
             raise ValueError(f"beams must be at least 1; came {self.beams}")
         if not 0 <= self.ctc_share <= 1:

@@ -15,6 +15,7 @@ class ASR(Task):
     name = "asr"
     beams = 8
     lm_weight = 0.2
+    views = 3
     # What is to be understood and not imitated: calls, crowds, what the model itself said.
     domains = ("speech", "listening")
 

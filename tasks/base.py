@@ -66,6 +66,7 @@ class Task(ABC):
     guidance_scale: ClassVar[float] = 1.0
     beams: ClassVar[int] = 1  # texts searched at once, by models trained with CTC of this task
     lm_weight: ClassVar[float] = 0.0  # of beams, see BeamSettings
+    views: ClassVar[int] = 1  # of the audio, for beams, see BeamSettings
     pace: ClassVar[Pace] = USUAL
     max_seconds: ClassVar[float] = 30.0  # of audio, where no text says how long
     max_text: ClassVar[int] = 128  # ids, where no audio says how long

@@ -30,11 +30,11 @@ from ..lm.quantized import BETWEEN, KINDS, quantize
 from ..lm.sampling import SamplingConfig
 from ..lm.sequences import IGNORED, collate
 from ..lm.sequences import Sequence as Rows
-from ..lm.settings import BeamSettings
 from ..lm.text.encoder import TextEncoder
 from ..lm.vocabulary import Vocabulary
 from .base import Limits, Task, get_task
 from .controls import DEFAULT, Controls
+from .searching import beam_settings, guidance_scale, in_views, num_views
 
 # By slot: texts, AudioTokens, paths, samples. `begin` (AudioTokens) is how an audio target begins,
 # and `begin_text` what is said in it: the model goes on as if it had said that itself.
@@ -170,7 +170,8 @@ class Bundle:
     ) -> dict[str, Any]:
         """Arguments of `AudioLM.generate` for some prompts, but for the seeds."""
         task = get_task(task) if isinstance(task, str) else task
-        batch = self._rows(task, rows, controls)
+        every, many = in_views(rows)
+        batch = self._rows(task, every, controls)
         lengths = seconds or [None] * len(rows)
         limits = [
             self._limits(task, row, length, controls)
@@ -180,7 +181,7 @@ class Bundle:
             "input_ids": batch["input_ids"].to(self.lm.device),
             "attention_mask": batch["attention_mask"].to(self.lm.device),
             "compile": controls.compile,
-            **self._options(task, controls),
+            **self._options(task, controls, many),
             **{
                 field.name: [getattr(limit, field.name) for limit in limits]
                 for field in dataclasses.fields(Limits)
@@ -188,16 +189,31 @@ class Bundle:
         }
 
     def tokens(
-        self, audio: Any, *, controls: Controls = DEFAULT, voice: bool = False
+        self, audio: Any, *, controls: Controls = DEFAULT, voice: bool = False, lead: int = 0
     ) -> AudioTokens:
         """Tokens of an audio file, of samples or of tokens, in the codec of this model.
+
+        With `lead`, so many samples of silence are put before it.
 
         Raises:
             ValueError: for audio that cannot be used; with `voice` also for silence and snippets.
         """
         source = self.processor.composer.audio
         w = self.window(controls, audio if isinstance(audio, AudioTokens) else None)
-        return source.tokens(audio, frames_per_query=w, voice=voice)
+        return source.tokens(audio, frames_per_query=w, voice=voice, lead=lead)
+
+    def views(self, audio: Any, task: str, *, controls: Controls = DEFAULT) -> list[AudioTokens]:
+        """The audio in as many encodings as the task listens to; tokens have only their own.
+
+        From view to view windows begin a little earlier, so what one of them cuts is whole in
+        another.
+        """
+        given = audio if isinstance(audio, AudioTokens) else None
+        count = 1 if given is not None else num_views(get_task(task), controls, self.lm.config)
+        window = self.window(controls, given)
+        samples = self.codec.config.hop_length * window
+        leads = [view * samples // count for view in range(count)]
+        return [self.tokens(audio, controls=controls, lead=lead) for lead in leads]
 
     def save(self, made: Any, path: str | os.PathLike[str]) -> None:
         """Decode what was made (tokens, or a result with tokens), and write it as audio."""
@@ -320,41 +336,22 @@ class Bundle:
         empty = Vocabulary(self.lm.config).text_empty
         return torch.cat([prompt, F.pad(grid, (1, 0), value=empty)])
 
-    def _options(self, task: Task, controls: Controls) -> dict[str, Any]:
+    def _options(self, task: Task, controls: Controls, views: int = 1) -> dict[str, Any]:
         given: dict[str, Any] = controls.sampling
 
         def changed(config: SamplingConfig) -> SamplingConfig:
             return dataclasses.replace(config, **given)
 
         special = set(self.processor.tokenizer.all_special_ids) - {self.texts.eos_id}
-        scale = controls.guidance_scale
-        if scale is None:
-            # Without conditions only a model can say something that has learned to.
-            scale = task.guidance_scale if self.lm.config.condition_dropout else 1.0
-        beams = self._beams(task, controls, scale)
         return {
             "target": task.layout.target.kind,
             "eos_id": self.texts.eos_id,
             "audio_sampling": tuple(map(changed, task.sampling(self.lm.config.num_codebooks))),
             "text_sampling": changed(task.text_sampling),
-            "guidance_scale": scale,
-            "beam": None if beams == 1 else self._beam_settings(task, controls, beams),
+            "guidance_scale": guidance_scale(task, controls, self.lm.config),
+            "beam": beam_settings(task, controls, self.lm.config, views),
             "forbidden_text_ids": sorted(special),
         }
-
-    def _beams(self, task: Task, controls: Controls, guidance_scale: float) -> int:
-        """Texts that are searched at once."""
-        if controls.beams is not None:
-            return controls.beams if task.beams > 1 else 1
-        other = controls.sampling or controls.compile or guidance_scale != 1
-        return 1 if other or self.lm.config.ctc_weight <= 0 else task.beams
-
-    def _beam_settings(self, task: Task, controls: Controls, beams: int) -> BeamSettings:
-        weight = task.lm_weight if controls.lm_weight is None else controls.lm_weight
-        # Only a model that has learned to write without hearing knows how likely a text is.
-        return BeamSettings(
-            beams=beams, lm_weight=weight if self.lm.config.condition_dropout else 0
-        )
 
     def _limits(self, task: Task, row: Fields, seconds: float | None, controls: Controls) -> Limits:
         tokens = [value for value in row.values() if isinstance(value, AudioTokens)]

@@ -271,6 +271,10 @@ def _add_beams(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--beams", type=int, metavar="N", help=words)
     words = "of beams: how much it counts how likely a text is to the same model without the audio"
     parser.add_argument("--lm-weight", type=float, metavar="W", help=words)
+    words = (
+        "of beams: encodings of the audio, each a little later, that a text has to fit (default 3)"
+    )
+    parser.add_argument("--views", type=int, metavar="N", help=words)
 
 
 def _add_sampling(parser: argparse.ArgumentParser) -> None:
@@ -301,6 +305,7 @@ def controls_of(options: argparse.Namespace) -> Controls:
         language=getattr(options, "language", None),
         beams=getattr(options, "beams", None),
         lm_weight=getattr(options, "lm_weight", None),
+        views=getattr(options, "views", None),
         batch_size=options.batch_size,
         compile=options.compile,
         max_chars=getattr(options, "max_chars", Controls.max_chars),

@@ -154,7 +154,10 @@ class Measurer:
         self.batch_size = controls.batch_size
         self.speaker = Speaker(bundle, controls)
         quiet = Controls(
-            batch_size=controls.batch_size, beams=controls.beams, lm_weight=controls.lm_weight
+            batch_size=controls.batch_size,
+            beams=controls.beams,
+            lm_weight=controls.lm_weight,
+            views=controls.views,
         )
         self.transcriber = Transcriber(bundle, quiet)
         self.maker = Maker(bundle, controls)
@@ -234,7 +237,7 @@ class Measurer:
 
     def _speech(self, batch: Sequence[_Ready]) -> list[dict[str, Any]]:
         clips = [one.job.clip for one in batch]
-        heard = self.transcriber.transcribe_all([one.tokens for one in batch])
+        heard = self.transcriber.transcribe_all([one.wav for one in batch])
         spoken = self.speaker.speak_all(
             [clip.text for clip in clips],
             voice=[self._voice(one.job.reference) for one in batch],

@@ -2,7 +2,7 @@
 
     audio -codec-> codes -windows that overlap-> texts -joined where they agree-> one text
 
-The audio is encoded once; windows are cut from its codes.
+The audio is encoded once, or in a few views (lm/beam.py); windows are cut from its codes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from ..lm.generation import Finish
 from .bundle import Bundle
 from .controls import DEFAULT, Controls
 from .merge import join_texts
+from .searching import VIEWS
 
 WINDOW_SECONDS, OVERLAP_SECONDS = 20.0, 3.0
 _ROOM_SHARE = 0.5  # of the model's positions for a window; the rest is for its text
@@ -79,6 +80,7 @@ class _Audio:
     """An audio on its way."""
 
     tokens: AudioTokens
+    others: tuple[AudioTokens, ...]  # the same in other views
     spans: tuple[tuple[int, int], ...]  # frames of the windows
     silent: tuple[bool, ...]  # of each window
     seconds: float  # of computing
@@ -126,22 +128,26 @@ class Transcriber:
                 f"expected 0 <= overlap_seconds < window_seconds; came {overlap_seconds} and "
                 f"{window_seconds}"
             )
-        ready = [self._prepare(one, window_seconds, overlap_seconds) for one in audio]
-        cuts = [
-            (number, place, self.bundle.cut(one.tokens, *span))
+        ready = [self._prepare(one, window_seconds, overlap_seconds, "asr") for one in audio]
+        cuts = {
+            (number, place): self._cut(one, place)
             for number, one in enumerate(ready)
-            for place, span in enumerate(one.spans)
+            for place in range(len(one.spans))
             if not one.silent[place]
-        ]
-        made = self.bundle.run(
-            "asr",
-            [{"audio": tokens} for _, _, tokens in cuts],
-            seed=seed,
-            seconds=[tokens.duration for _, _, tokens in cuts],
-            controls=self.controls,
-            progress=progress,
-        )
-        heard = {cut[:2]: one for cut, one in zip(cuts, made, strict=True)}
+        }
+        seeds = {where: seed + number for number, where in enumerate(cuts)}
+        heard: dict[tuple[int, int], Any] = {}
+        for count in sorted({len(views) for views in cuts.values()}):  # in a batch all have as many
+            places = [where for where, views in cuts.items() if len(views) == count]
+            made = self.bundle.run(
+                "asr",
+                [{"audio": cuts[where][0], VIEWS: cuts[where][1:]} for where in places],
+                seeds=[seeds[where] for where in places],
+                seconds=[cuts[where][0].duration for where in places],
+                controls=self.controls,
+                progress=_after(len(heard), progress),
+            )
+            heard |= dict(zip(places, made, strict=True))
         return [self._transcript(number, one, heard) for number, one in enumerate(ready)]
 
     def describe(self, audio: Any, *, music: bool = False, seed: int = 0) -> Transcript:
@@ -152,10 +158,11 @@ class Transcriber:
         self, audio: Sequence[Any], *, music: bool = False, seed: int = 0
     ) -> list[Transcript]:
         """The same for many, all with the same seed."""
-        ready = [_only_first(self._prepare(one, WINDOW_SECONDS, 0.0)) for one in audio]
+        task = "music_caption" if music else "audio_caption"
+        ready = [_only_first(self._prepare(one, WINDOW_SECONDS, 0.0, task)) for one in audio]
         numbers = [number for number, one in enumerate(ready) if not one.silent[0]]
         made = self.bundle.run(
-            "music_caption" if music else "audio_caption",
+            task,
             [{"audio": self.bundle.cut(ready[n].tokens, *ready[n].spans[0])} for n in numbers],
             seeds=[seed] * len(numbers),
             controls=self.controls,
@@ -165,13 +172,15 @@ class Transcriber:
 
     # ------------------------------------------------------------------ inner works
 
-    def _prepare(self, audio: Any, window_seconds: float, overlap_seconds: float) -> _Audio:
+    def _prepare(
+        self, audio: Any, window_seconds: float, overlap_seconds: float, task: str
+    ) -> _Audio:
         start = time.perf_counter()
         wav = None
         if isinstance(audio, str | os.PathLike | bytes):
             wav = read_audio(audio, self.bundle.sample_rate)
             audio = wav
-        tokens = self.bundle.tokens(audio, controls=self.controls)
+        tokens, *others = self.bundle.views(audio, task, controls=self.controls)
         w = tokens.frames_per_query
         rate = self.bundle.frame_rate(w)
         most = min(window_seconds, self.bundle.seconds_of_room(_ROOM_SHARE, w))
@@ -183,7 +192,16 @@ class Transcriber:
             wav is not None and _is_silent(wav[first * samples : last * samples])
             for first, last in spans
         )
-        return _Audio(tokens, spans, silent, time.perf_counter() - start)
+        return _Audio(tokens, tuple(others), spans, silent, time.perf_counter() - start)
+
+    def _cut(self, audio: _Audio, place: int) -> list[AudioTokens]:
+        """A window in all views; they may go on a little longer at the end."""
+        start, stop = audio.spans[place]
+        last = place == len(audio.spans) - 1
+        return [
+            self.bundle.cut(audio.tokens, start, stop),
+            *(self.bundle.cut(one, start, stop + last) for one in audio.others),
+        ]
 
     def _transcript(
         self, number: int, audio: _Audio, heard: dict[tuple[int, int], Any]
@@ -210,7 +228,12 @@ class Transcriber:
 
 
 def _only_first(audio: _Audio) -> _Audio:
-    return _Audio(audio.tokens, audio.spans[:1], audio.silent[:1], audio.seconds)
+    return replace(audio, spans=audio.spans[:1], silent=audio.silent[:1])
+
+
+def _after(done: int, progress: Callable[[int], Any] | None) -> Callable[[int], Any] | None:
+    """The same progress, with what was done before."""
+    return None if progress is None else lambda count: progress(done + count)
 
 
 def _is_silent(wav: np.ndarray[Any, Any]) -> bool:

@@ -1,5 +1,6 @@
 """What the data side can be told; no torch here, so that a command line can read it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -39,6 +40,13 @@ class DataConfig:
     peak_limit: float = 0.99
     """A segment whose peak would exceed this is scaled down to it; nothing is ever clipped."""
 
+    vary: float = 0.0
+    """Each segment is played up to so much faster or slower, with its pitch: 0.1 is ten percent.
+
+    A few voices become many (speed perturbation; Ko et al., "Audio augmentation for speech
+    recognition", Interspeech 2015). 0 plays everything as it was recorded.
+    """
+
     short_clips: Literal["join", "pad"] = "join"
     """What fills a segment when clips are shorter: other clips of the same domain, or zeros."""
     gap_seconds: tuple[float, float] = (0.05, 0.3)
@@ -66,6 +74,8 @@ class DataConfig:
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name} must be (low, high), got {(low, high)}")
+        if not 0 <= self.vary <= 1:
+            raise ValueError(f"vary must lie in [0, 1], such as 0.1; got {self.vary}")
         if self.gap_seconds[0] < 0:
             raise ValueError(f"gap_seconds must not be negative, got {self.gap_seconds}")
         if self.short_clips not in ("join", "pad"):
@@ -85,3 +95,8 @@ class DataConfig:
         """Samples of one segment."""
         samples = round(self.segment_seconds * self.sample_rate)
         return samples - samples % self.segment_multiple
+
+    @property
+    def drawn_samples(self) -> int:
+        """Samples that are drawn for one segment: with ``vary``, so many as the fastest needs."""
+        return math.ceil(self.segment_samples * (1 + self.vary))

@@ -45,7 +45,7 @@ class Pool:
         number: int,
     ) -> None:
         self._seed, self._number = seed, number
-        self._samples = config.segment_samples
+        self._samples = config.drawn_samples
         self._join = config.short_clips == "join"
         places_all = np.asarray(places, np.int64)
         lengths = np.asarray([clips[place].num_samples for place in places], np.int64)

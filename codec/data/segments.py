@@ -4,6 +4,7 @@
 one asks for the numbers that follow. Workers and processes may ask in any order.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..audio import Waveform
+from ..audio import Waveform, resample
 from .config import DataConfig
 from .corpus import AudioCorpus
 from .pools import Numbers, Piece, Pool, random
@@ -95,7 +96,7 @@ class CropDataset(Dataset[Segment]):
         kind = int(kinds[place])
         turn = block * int(self._shares[kind]) + int(ranks[place])
         pieces = self.pools[kind].pieces(turn, rng)
-        wav = self._mix(pieces, rng)
+        wav = self._played(self._mix(pieces), rng)
         return Segment(
             wav=torch.from_numpy(wav)[None],  # [S] -> [1, S]
             ids=tuple(self.corpus.clips[piece.clip].id for piece in pieces),
@@ -116,10 +117,10 @@ class CropDataset(Dataset[Segment]):
             self._blocks[block] = kinds, ranks
         return self._blocks[block]
 
-    def _mix(self, pieces: Sequence[Piece], rng: np.random.Generator) -> Waveform:
-        """Lay the pieces into a segment [S] at the wanted loudness."""
+    def _mix(self, pieces: Sequence[Piece]) -> Waveform:
+        """Lay the pieces side by side, each at the wanted loudness: all samples that were drawn."""
         config = self.config
-        wav = np.zeros(config.segment_samples, np.float32)
+        wav = np.zeros(config.drawn_samples, np.float32)
         for piece in pieces:
             clip = self.corpus.clips[piece.clip]
             samples = self.corpus.read(clip, piece.start, piece.count)
@@ -127,6 +128,19 @@ class CropDataset(Dataset[Segment]):
             if piece.count < len(wav):
                 _fade(samples, piece, clip.num_samples, round(_FADE_SECONDS * config.sample_rate))
             wav[piece.offset : piece.offset + len(samples)] = samples
+        return wav
+
+    def _played(self, wav: Waveform, rng: np.random.Generator) -> Waveform:
+        """A segment [S] at a random speed and gain."""
+        config = self.config
+        if config.vary:
+            # In thousandths, which are a ratio of rates that a resampler takes.
+            speed = min(
+                round(1000 * (1 + config.vary) ** rng.uniform(-1, 1)),
+                math.floor(1000 * len(wav) / config.segment_samples),
+            )
+            needed = math.ceil(config.segment_samples * speed / 1000)
+            wav = resample(wav[:needed], speed, 1000)[: config.segment_samples].copy()
         wav *= np.float32(10 ** (rng.uniform(*config.gain_db) / 20))
         peak = float(np.abs(wav).max())
         if peak > config.peak_limit:

@@ -4,6 +4,7 @@
 |---|---|---|
 | `time` | L1 of the waveform | :class:`WaveformLoss` |
 | `mel` | multi-scale log-mel L1 and L2 | :class:`MelLoss` (or :class:`MultiScaleSTFTLoss`) |
+| `loudness` | what an ear would notice: the model of PESQ | :class:`LoudnessLoss` |
 | `adversarial` | generator against six mel discriminators | :func:`generator_adversarial_loss` |
 | `feature_matching` | relative L1 of their feature maps | :func:`feature_matching_loss` |
 | `masked` | MAE on Patchify's frames | :class:`MaskedFrames` |
@@ -15,8 +16,9 @@
 | `pitch` | decoded frames name the pitch of the voice | :class:`PitchLoss` |
 | `commitment` | encoder near its codes | the quantizer's own `commitment_loss` |
 
-`time`, `mel`, `adversarial`, `feature_matching` and `recognition` are functions of the waveform and
-go through the :class:`Balancer`; the others act on inner tensors and are added as they are.
+`time`, `mel`, `loudness`, `adversarial`, `feature_matching` and `recognition` are functions of the
+waveform and go through the :class:`Balancer`; the others act on inner tensors and are added as they
+are.
 """
 
 from .adversarial import (
@@ -33,6 +35,7 @@ from .autoregressive import (
 )
 from .balancer import Balancer
 from .discriminators import DiscriminatorOutput, MelDiscriminators, MelDiscriminatorsConfig
+from .loudness import LoudnessLoss
 from .masked import MaskedBatch, MaskedFrames, MaskedFramesConfig
 from .phones import QueryPhones, recognition_loss
 from .pitch import PitchLoss
@@ -52,6 +55,7 @@ __all__ = [
     "AutoregressiveOutput",
     "Balancer",
     "DiscriminatorOutput",
+    "LoudnessLoss",
     "MaskedBatch",
     "MaskedFrames",
     "MaskedFramesConfig",

@@ -95,6 +95,9 @@ class CodecTrainConfig(RunConfig):
     weight_mel: float = option(1.0, "multi-scale mel spectrogram distance")
     weight_adversarial: float = option(3.0, "adversarial loss of the generator")
     weight_feature_matching: float = option(3.0, "discriminator feature distance")
+    weight_loudness: float = option(
+        0.0, "what an ear would notice (the model of PESQ); ours (stage 2, adapt)"
+    )
     weight_recognition: float = option(
         0.0, "what is decoded sounds to --listener as the recording does; ours (stage 2, adapt)"
     )
@@ -205,7 +208,7 @@ class CodecTrainConfig(RunConfig):
     @property
     def balanced_weights(self) -> dict[str, float]:
         """Weights of the losses on the waveform, by log name; zero weights are left out."""
-        names = ["time", "mel"] + (["recognition"] if self.stage != "1" else [])
+        names = ["time", "mel"] + (["loudness", "recognition"] if self.stage != "1" else [])
         if self.adversarial_start >= 0:
             names += ["adversarial", "feature_matching"]
         return {n: w for n in names if (w := getattr(self, f"weight_{n}")) > 0}

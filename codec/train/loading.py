@@ -92,7 +92,7 @@ def _training_corpus(
 def validation_batches(
     config: CodecTrainConfig, sample_rate: int, hop_length: int, size: int = 8
 ) -> list[SegmentBatch]:
-    """The same held-out crops at every validation, without random gain; [] without sources."""
+    """The same held-out crops at every validation, at their own speed; [] without sources."""
     if not config.validation_data:
         return []
     data = make(
@@ -107,7 +107,7 @@ def validation_batches(
     )
     # Each domain is heard equally often, however few its minutes are.
     equal = dict.fromkeys(corpus.domains, 1.0)
-    data = replace(data, gain_db=(0.0, 0.0), domain_weights=equal)
+    data = replace(data, gain_db=(0.0, 0.0), vary=0.0, domain_weights=equal)
     # The crops of a validation are not drawn by the training seed, so that runs compare.
     dataset = CropDataset(corpus, data, seed=1)
     numbers = range(config.validation_clips)

@@ -17,6 +17,7 @@ from ..objectives import (
     AutoregressiveDepth,
     AutoregressiveDepthConfig,
     Balancer,
+    LoudnessLoss,
     MaskedFrames,
     MaskedFramesConfig,
     MelDiscriminators,
@@ -54,6 +55,7 @@ class TrainState:
     model: ALMTokenizer
     waveform_loss: WaveformLoss
     mel_loss: MelLoss
+    loudness_loss: LoudnessLoss | None
     pitch_loss: PitchLoss | None  # of UnPatchify by rule
     listener: Listener | None  # of the losses of words
     masked: MaskedFrames | None
@@ -200,6 +202,7 @@ def build_state(config: CodecTrainConfig) -> TrainState:
         model=model,
         waveform_loss=WaveformLoss(),
         mel_loss=MelLoss(make(MelLossConfig, config.mel, sample_rate=rate)).to(accelerator.device),
+        loudness_loss=LoudnessLoss(rate) if "loudness" in config.balanced_weights else None,
         pitch_loss=_make_pitch_loss(config, model.config),
         listener=listener,
         **objectives,

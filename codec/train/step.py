@@ -59,6 +59,8 @@ def micro_step(
         "time": state.waveform_loss(output, made.target),
         "mel": state.mel_loss(output, made.target),
     }
+    if state.loudness_loss is not None:
+        balanced["loudness"] = state.loudness_loss(output, made.target)
     if "recognition" in state.config.balanced_weights:
         assert state.listener is not None and made.heard is not None
         balanced["recognition"] = recognition_loss(state.listener, output, made.heard)

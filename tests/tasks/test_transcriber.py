@@ -161,6 +161,57 @@ def test_transcripts_are_searched_by_beams_where_the_model_can(learned, monkeypa
     assert heard.text and heard.confidence > 0
 
 
+def test_beams_hear_an_audio_in_views_and_tokens_as_they_are(learned, monkeypatch):
+    bundle, first, second = learned.bundle, *(learned.tokens[text] for text in LINES)
+    wavs = [bundle.decode(tokens) for tokens in (first, second)]
+    greedy = bundle.views(wavs[0], "asr")
+    assert len(greedy) == 1  # written id by id
+    monkeypatch.setattr(bundle.lm.config, "ctc_weight", 1.0)
+    monkeypatch.setattr(bundle.lm.config.backbone, "pad_token_id", 0)
+    views = bundle.views(wavs[0], "asr")
+    window = bundle.codec.frame_size
+    for place, view in enumerate(views):
+        late = torch.nn.functional.pad(wavs[0], (place * window // 3, 0))
+        assert torch.equal(view.codes, bundle.codec.tokenize(late).codes)
+    assert len(views) == 3 and torch.equal(views[0].codes, greedy[0].codes)
+    assert len(bundle.views(wavs[0], "asr", controls=Controls(views=2))) == 2
+    assert len(bundle.views(wavs[0], "audio_caption")) == len(bundle.views(first, "asr")) == 1
+
+    seen = []
+    run = bundle.run
+    monkeypatch.setattr(
+        bundle, "run", lambda task, rows, **o: seen.append((len(rows), o)) or run(task, rows, **o)
+    )
+    steps = []
+    transcriber = Transcriber(bundle, Controls(beams=2))
+    mixed = transcriber.transcribe_all([wavs[0], second, wavs[1]], progress=steps.append, seed=5)
+    assert [count for count, _ in seen] == [1, 2] and steps == [1, 3]
+    assert [options["seeds"] for _, options in seen] == [[6], [5, 7]]
+    alone = [transcriber.transcribe(one).text for one in (wavs[0], second, wavs[1])]
+    assert [one.text for one in mixed] == alone
+    with pytest.raises(ValueError, match=r"as many views; came \[1, 2\]"):
+        bundle.prompt("asr", [{"audio": first, "views": [second]}, {"audio": second}])
+    with pytest.raises(ValueError, match="2 views of an audio are heard by beams"):
+        bundle.prompt("asr", [{"audio": first, "views": [second]}], controls=Controls(beams=1))
+    with pytest.raises(ValueError, match="views must be at least 1; came 0"):
+        Controls(views=0)
+    with pytest.raises(ValueError, match="no 5 samples go before them"):
+        bundle.tokens(first, lead=5)
+
+
+def test_long_audio_is_heard_in_views_of_windows(learned, monkeypatch):
+    bundle = learned.bundle
+    monkeypatch.setattr(bundle.lm.config, "ctc_weight", 1.0)
+    monkeypatch.setattr(bundle.lm.config.backbone, "pad_token_id", 0)
+    one = learned.tokens[FIRST].duration
+    long = bundle.decode(bundle.join([learned.tokens[FIRST]] * 3))
+    found = Transcriber(bundle, Controls(beams=2)).transcribe(
+        long, window_seconds=one + 1e-3, overlap_seconds=0.0
+    )
+    assert len(found.windows) == 3 and all(window.text for window in found.windows)
+    assert found.windows[-1].stop == pytest.approx(found.duration)
+
+
 def test_texts_are_weighed_where_the_model_knows_some(learned, monkeypatch):
     def weight(**controls):
         row = {"audio": learned.tokens[LINES[0]]}

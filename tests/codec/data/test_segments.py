@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from almtok.codec.audio import write_audio
 from almtok.codec.data import AudioCorpus, CropDataset, DataConfig, collate
 from almtok.codec.data.segments import _whole_shares
 
@@ -191,6 +192,30 @@ def test_loudness(make, tmp_path):
     wide = CropDataset(corpus, DataConfig(sample_rate=8000, segment_seconds=0.5, gain_db=(-20, 40)))
     peaks = torch.stack([wide[n].wav.abs().max() for n in range(64)])
     assert peaks.max() == pytest.approx(0.99, abs=1e-4) and peaks.min() < 0.1
+
+
+def test_speeds_vary_and_segments_stay_full(make, tmp_path):
+    """A tone of 400 Hz is heard at other pitches, each a function of seed and number."""
+    samples = 0.5 * np.sin(2 * np.pi * 400 * np.arange(5 * 8000) / 8000)
+    (tmp_path / "tone").mkdir()
+    write_audio(tmp_path / "tone" / "a.wav", samples.astype(np.float32), 8000)
+    corpus = AudioCorpus.scan([tmp_path / "tone"], DataConfig(sample_rate=8000), progress=False)
+    dataset = CropDataset(corpus, DataConfig(**PLAIN, vary=0.25), seed=2)
+    assert dataset.config.drawn_samples == 5000
+    heard = []
+    for number in range(40):
+        segment = dataset[number]
+        assert segment.wav.shape == (1, 4000)
+        spectrum = np.abs(np.fft.rfft(segment.wav[0].numpy() * np.hanning(4000), 32000))
+        heard.append(spectrum.argmax() * 8000 / 32000)
+        assert segment.wav[0, -100:].abs().max() > 0.4  # no silence where samples were missing
+        same(CropDataset(corpus, DataConfig(**PLAIN, vary=0.25), seed=2)[number], segment)
+    assert 400 / 1.26 < min(heard) < 340 and 470 < max(heard) < 400 * 1.26
+    # Without it nothing is drawn that was not drawn before.
+    plain = CropDataset(corpus, DataConfig(**PLAIN), seed=2)
+    assert {round(float(plain[n].wav.abs().max()), 2) for n in range(8)} == {0.5}
+    with pytest.raises(ValueError, match=r"vary must lie in \[0, 1\], such as 0.1; got 10"):
+        DataConfig(vary=10)
 
 
 def test_refusals(corpus):

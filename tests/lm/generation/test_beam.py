@@ -1,5 +1,6 @@
 """Beams: the best text there is, alone and in batches, and who may search."""
 
+import dataclasses
 import itertools
 
 import pytest
@@ -55,36 +56,85 @@ def read_of(lm, example, text, drop_condition=False):
     return read, heard
 
 
-def score_of(lm, example, text, settings):
-    """What the search should find of one text."""
-    read, heard = read_of(lm, example, text)
-    known, _ = read_of(lm, example, text, drop_condition=True)
+def score_of(lm, views, text, settings):
+    """What the search should find of one text, where a recording is given in these views."""
+    read, heard = (
+        sum(v) / len(views) for v in zip(*(read_of(lm, v, text) for v in views), strict=True)
+    )
+    known, _ = read_of(lm, views[0], text, drop_condition=True)
     share = settings.ctc_share
     score = (1 - share) * read + share * heard + settings.lm_weight * known
     return score + settings.length_bonus * len(text)
 
 
-@torch.no_grad()
-def test_with_beams_enough_it_finds_the_best_of_all_texts():
-    lm = hearing(backbone=dict(
+def hearing_few_letters():
+    return hearing(backbone=dict(
         model_type="llama", vocab_size=6, hidden_size=32, intermediate_size=64,
         num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
         max_position_embeddings=512, tie_word_embeddings=True, initializer_range=0.4,
     ))  # fmt: skip
-    audio = AudioSegment(toy_codes(6, 3))
-    example = Example("asr", (audio, TextSegment((2, 3))), 6)
-    found = set()
+
+
+def said_in(count, seed):
+    return Example("asr", (AudioSegment(toy_codes(count, seed)), TextSegment((2, 3))), 6)
+
+
+@torch.no_grad()
+def test_with_beams_enough_it_finds_the_best_of_all_texts():
+    lm = hearing_few_letters()
+    example, found = said_in(6, 3), set()
     for share, known in itertools.product((0.0, 0.3, 1.0), (0.0, 0.8)):
         settings = BeamSettings(
             beams=200, ctc_share=share, length_bonus=0.7 + 2 * known, lm_weight=known
         )
         texts = [t for n in range(4) for t in itertools.product(range(2, 6), repeat=n)]
-        best = max(texts, key=lambda text: score_of(lm, example, text, settings))
+        best = max(texts, key=lambda text: score_of(lm, [example], text, settings))
         made = lm.generate(**prompts(lm, example), **WHOLE, max_text_tokens=3, beam=settings)
         assert tuple(made[0].ids.tolist()) == best, share
         assert len(best) > 0
         found.add((known, best))
     assert len({best for _, best in found}) > 1  # the weights matter
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("known", [0.0, 0.8])
+def test_of_several_views_it_finds_the_text_that_fits_all(known):
+    lm = hearing_few_letters()
+    texts = [t for n in range(4) for t in itertools.product(range(2, 6), repeat=n)]
+    settings = BeamSettings(beams=200, length_bonus=0.7 + 2 * known, lm_weight=known, views=2)
+    single = dataclasses.replace(settings, views=1)
+    differs = 0
+    for seed in range(3):
+        views = [said_in(6, 10 * seed), said_in(7, 10 * seed + 1)]
+        best = max(texts, key=lambda text: score_of(lm, views, text, settings))  # noqa: B023
+        (row,) = lm.generate(**prompts(lm, *views), **WHOLE, max_text_tokens=3, beam=settings)
+        assert tuple(row.ids.tolist()) == best
+        (first,) = lm.generate(**prompts(lm, views[0]), **WHOLE, max_text_tokens=3, beam=single)
+        differs += tuple(first.ids.tolist()) != best
+    assert differs  # the second view matters
+
+
+@pytest.mark.parametrize(("cache", "known"), [("static", 0.5), ("dynamic", 0.0)])
+def test_views_alone_and_in_a_batch_and_one_view_twice(cache, known):
+    lm = hearing()
+    recordings = [
+        [toy_example("asr", count=count + more, seed=count + more) for more in (0, 1, 1)]
+        for count in (9, 4, 14)
+    ]
+    flat = [view for views in recordings for view in views]
+    options = {**WHOLE, "cache": cache, "beam": BeamSettings(beams=5, lm_weight=known, views=3)}
+    limits, seeds = [6, 9, 3], [3, 4, 5]
+    together = lm.generate(**prompts(lm, *flat), **options, max_text_tokens=limits, seeds=seeds)
+    assert [row.seed for row in together] == seeds
+    for views, most, row in zip(recordings, limits, together, strict=True):
+        (alone,) = lm.generate(**prompts(lm, *views), **options, max_text_tokens=most)
+        assert torch.equal(alone.ids, row.ids) and len(row.ids) <= most
+        assert alone.log_probability == pytest.approx(row.log_probability, abs=1e-4)
+    one = {**options, "beam": dataclasses.replace(options["beam"], views=1)}
+    (plain,) = lm.generate(**prompts(lm, flat[0]), **one, max_text_tokens=6)
+    (same,) = lm.generate(**prompts(lm, *[flat[0]] * 3), **options, max_text_tokens=6)
+    assert torch.equal(plain.ids, same.ids)
+    assert plain.log_probability == pytest.approx(same.log_probability, abs=1e-4)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -136,6 +186,10 @@ def test_who_cannot_search_is_told_why(depth):
         lm.generate(torch.cat([begun["input_ids"], one], dim=1), **WHOLE, beam=beam)
     with pytest.raises(ValueError, match="beams must be at least 1; came 0"):
         BeamSettings(beams=0)
+    with pytest.raises(ValueError, match="views must be at least 1; came 0"):
+        BeamSettings(views=0)
+    with pytest.raises(ValueError, match="expected 2 views of each recording; came 1 prompts"):
+        lm.generate(**prompts(lm, example), **WHOLE, beam=BeamSettings(views=2))
     with pytest.raises(ValueError, match="ctc_share must be 0 to 1; came 2"):
         BeamSettings(ctc_share=2)
     with pytest.raises(ValueError, match="lm_weight must be 0 or more; came -1"):
