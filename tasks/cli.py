@@ -87,6 +87,7 @@ def register(commands: Any) -> None:
         parser.add_argument("--batch", type=Path, metavar="FILE", help=".txt or .jsonl, see tts")
         _add_audio_out(parser)
         parser.add_argument("--seconds", type=float, metavar="S", help="at most (default 10)")
+        _add_best_of(parser)
         _add_sampling(parser)
     parser = _parser(
         commands, "caption", "audio to a description", "Describe sounds, or music.", CAPTION,
@@ -133,6 +134,7 @@ def register_evaluate(what: Any) -> None:
     add("--no-make", action="store_true", help="make no sound and no music")
     add("--keep-audio", type=int, default=4, metavar="N", help="clips of each domain (default 4)")
     add("--html", action="store_true", help="also write report.html")
+    _add_best_of(parser)
     _add_beams(parser)
     _add_sampling(parser)
 
@@ -277,6 +279,11 @@ def _add_beams(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--views", type=int, metavar="N", help=words)
 
 
+def _add_best_of(parser: argparse.ArgumentParser) -> None:
+    words = "make N sounds of each description, keep the one that the model would describe so"
+    parser.add_argument("--best-of", type=int, default=1, metavar="N", help=words)
+
+
 def _add_sampling(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("sampling", "by default what suits the task")
     add = group.add_argument
@@ -306,6 +313,7 @@ def controls_of(options: argparse.Namespace) -> Controls:
         beams=getattr(options, "beams", None),
         lm_weight=getattr(options, "lm_weight", None),
         views=getattr(options, "views", None),
+        best_of=getattr(options, "best_of", 1),
         batch_size=options.batch_size,
         compile=options.compile,
         max_chars=getattr(options, "max_chars", Controls.max_chars),

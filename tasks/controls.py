@@ -23,6 +23,7 @@ class Controls:
     beams: int | None = None  # of transcripts (no other task has any); 1: written id by id
     lm_weight: float | None = None  # of beams: of how likely a text is where nothing is heard
     views: int | None = None  # of beams: encodings of an audio, each with windows of its own
+    best_of: int = 1  # sounds of each description; kept is the one that the model would describe so
     batch_size: int = 8  # prompts at once
     compile: bool = False  # the model's step: minutes once, less for every step
     check_by: str = "sound"  # what a self-check listens to; "codes": reads them, decodes nothing
@@ -33,6 +34,8 @@ class Controls:
             raise ValueError(f"batch_size must be at least 1; came {self.batch_size}")
         if self.beams is not None and self.beams < 1:
             raise ValueError(f"beams must be at least 1; came {self.beams}")
+        if self.best_of < 1:
+            raise ValueError(f"best_of must be at least 1; came {self.best_of}")
         if self.views is not None and self.views < 1:
             raise ValueError(f"views must be at least 1; came {self.views}")
         if self.lm_weight is not None and not self.lm_weight >= 0:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .bundle import Bundle, Made
 from .controls import DEFAULT, Controls
+from .retrieval import likelihoods
 from .sound import Sound
+
+# What hears whether a description fits what was made of it.
+_HEARS = {"text_to_audio": "audio_caption", "text_to_music": "music_caption"}
+_NEXT_SEED = 1_000_003  # from one candidate to the next: far from the seeds of other prompts
 
 
 @dataclass(frozen=True)
@@ -70,9 +75,44 @@ class Maker:
         seconds: float | Sequence[float | None] | None = None,
         seeds: Sequence[int] | None = None,
     ) -> list[Sound]:
-        """Audio of any task, for many prompts; `seconds` for all, or one for each."""
-        made = self.bundle.run(task, rows, seeds=seeds, seconds=seconds, controls=self.controls)
+        """Audio of any task, for many prompts; `seconds` for all, or one for each.
+
+        With `best_of` in the controls, sounds and music are made so often for each prompt, first
+        with its own seed, and the one is kept whose description the model finds likeliest.
+        """
+        seeds = list(range(len(rows))) if seeds is None else list(seeds)
+        lengths = list(seconds) if isinstance(seconds, Sequence) else [seconds] * len(rows)
+        many = self.controls.best_of if task in _HEARS else 1
+        made = self.bundle.run(
+            task,
+            [row for row in rows for _ in range(many)],
+            seeds=[(seed + k * _NEXT_SEED) % 2**31 for seed in seeds for k in range(many)],
+            seconds=[length for length in lengths for _ in range(many)],
+            controls=self.controls,
+        )
+        if many > 1:
+            texts = [row["text"] for row in rows]
+            made = self._best(made, texts, _HEARS[task])
         return [self._sound(one) for one in made]
+
+    def _best(self, made: Sequence[Made], texts: Sequence[str], task: str) -> list[Made]:
+        """Of the candidates for each text, one after another, the one that it describes best."""
+        start = time.perf_counter()
+        many = self.controls.best_of
+        tokens = [one.tokens for one in made if one.tokens is not None]
+        if self.controls.check_by == "sound":
+            tokens = [self.bundle.heard(one) for one in tokens]
+        wanted = [text for text in texts for _ in range(many)]
+        size = self.controls.batch_size
+        fits = likelihoods(self.bundle, tokens, wanted, task, batch_size=size)
+        hearing = (time.perf_counter() - start) / len(texts)
+        best = []
+        for first in range(0, len(made), many):
+            candidates = range(first, first + many)
+            chosen = max(candidates, key=lambda number: fits[number])
+            seconds = hearing + sum(made[number].seconds for number in candidates)
+            best.append(replace(made[chosen], seconds=seconds))
+        return best
 
     def _sound(self, made: Made) -> Sound:
         assert made.tokens is not None  # audio of at least one frame

@@ -1,7 +1,8 @@
-"""Which text goes with an audio, by the model's own likelihoods: no judge from outside.
+"""Which text goes with an audio, and which audio with a text, by the model's own likelihoods.
 
 The score of a text is how much likelier the audio makes it, ``log p(text | audio) - log p(text)``:
-without the second term, short and common texts would win everywhere.
+without the second term, short and common texts would win everywhere. Among audio for one text the
+first term is enough.
 """
 
 from __future__ import annotations
@@ -33,6 +34,27 @@ class Retrieval:
     def rank(self, text: int) -> int:
         """Place of a text, from 1; of equals the last."""
         return int((self.scores >= self.scores[text]).sum())
+
+
+def likelihoods(
+    bundle: Bundle,
+    audio: Sequence[AudioTokens],
+    texts: Sequence[str],
+    task: str = "audio_caption",
+    *,
+    batch_size: int = 8,
+) -> list[float]:
+    """Log-probability of each text, given its audio, by a task that turns audio into such texts."""
+    compose = bundle.processor.composer.example
+    sequences = [
+        build_sequence(
+            compose(task, {"audio": tokens}, text, Reading()),
+            bundle.lm.config,
+            eos_id=bundle.texts.eos_id,
+        )
+        for tokens, text in zip(audio, texts, strict=True)
+    ]
+    return [one.log_probability for one in score(bundle.lm, sequences, batch_size=batch_size)]
 
 
 class TextRetrieval:

@@ -15,6 +15,7 @@ from almtok.tasks.bundle import Bundle
 from almtok.tasks.controls import Controls
 from almtok.tasks.maker import Maker
 from almtok.tasks.merge import join_texts
+from almtok.tasks.retrieval import likelihoods
 from almtok.tasks.transcriber import Transcriber, _spans
 
 from .conftest import GREEDY, LINES, SOUND
@@ -159,6 +160,27 @@ def test_transcripts_are_searched_by_beams_where_the_model_can(learned, monkeypa
         Controls(lm_weight=-1)
     heard = Transcriber(learned.bundle, Controls(beams=2)).transcribe(learned.tokens[LINES[0]])
     assert heard.text and heard.confidence > 0
+
+
+def test_of_several_sounds_the_best_described_is_kept(learned):
+    """Candidates are what other seeds would have made, and the first is that of the prompt."""
+    bundle, hot = (
+        learned.bundle,
+        Controls(temperature=4.0, guidance_scale=1.0, max_seconds=1.0, check_by="codes"),
+    )
+    rows = [{"text": SOUND}, {"text": "a bell rings"}]
+    best = Maker(bundle, dataclasses.replace(hot, best_of=3)).make(
+        "text_to_audio", rows, seeds=[7, 8]
+    )
+    for row, seed, kept in zip(rows, (7, 8), best, strict=True):
+        seeds = [seed, seed + 1_000_003, seed + 2_000_006]
+        each = [Maker(bundle, hot).make("text_to_audio", [row], seeds=[one])[0] for one in seeds]
+        fits = likelihoods(bundle, [one.tokens for one in each], [row["text"]] * 3)
+        assert len(set(fits)) == 3
+        assert torch.equal(kept.tokens.codes, each[int(np.argmax(fits))].tokens.codes)
+        assert kept.seconds > 0
+    with pytest.raises(ValueError, match="best_of must be at least 1; came 0"):
+        Controls(best_of=0)
 
 
 def test_beams_hear_an_audio_in_views_and_tokens_as_they_are(learned, monkeypatch):
