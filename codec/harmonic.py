@@ -85,29 +85,6 @@ class HarmonicUnpatchify(StreamingModule):
         quiet.mul_(0.1)
         self.outer.bias[self.num_pitches :] = (mean[bins] - 0.5 * math.log(2)).repeat(2)
 
-    @torch.no_grad()
-    def sharpen(self, amount: float, spread: float) -> None:
-        """Raise each band of what is said over the bands around it, from now on.
-
-        Args:
-            amount: of the difference from them that is added, in log magnitudes; 0 adds nothing.
-            spread: standard deviation of what counts as around, in bands.
-
-        Raises:
-            ValueError: for a negative amount or no spread.
-        """
-        if amount < 0 or not spread > 0:
-            raise ValueError(
-                f"expected amount >= 0 and spread > 0 bands; came {amount} and {spread}"
-            )
-        places = torch.arange(self.num_bands, dtype=torch.float64)
-        around = (-0.5 * ((places[:, None] - places) / spread).square()).exp()  # [M, M]
-        raised = (1 + amount) * torch.eye(self.num_bands) - amount * around / around.sum(dim=0)
-        for said in (self.outer.weight, self.outer.bias):  # [P + 2 M, ...]
-            bands = said[self.num_pitches :].unflatten(0, (2, self.num_bands))
-            new = torch.einsum("nm...,mk->nk...", bands.double(), raised.to(bands.device))
-            bands.copy_(new)
-
     def describe(self, frames: Tensor) -> Description:
         """Read pitch and bands out of frames `[B, T, D]`."""
         with nullcontext() if frames.is_meta else torch.autocast(frames.device.type, enabled=False):

@@ -62,28 +62,6 @@ def test_a_filter_has_the_magnitude_that_its_bands_name(kind):
     assert abs(float(high) + 2) < 0.3
 
 
-def test_sharpening_raises_peaks_and_is_folded_into_the_weights():
-    plain, sharp = made(), made()
-    frames = torch.randn(2, 9, 32)
-    sharp.sharpen(0.5, 2.0)
-    before, after = plain.describe(frames), sharp.describe(frames)
-    assert torch.equal(before.pitch, after.pitch)
-    places = np.arange(plain.num_bands)
-    for band in (0, 7, plain.num_bands - 1):
-        weight = np.exp(-0.5 * ((places - band) / 2) ** 2)
-        mean = before.bands.detach().numpy() @ (weight / weight.sum())
-        wanted = 1.5 * before.bands[..., band].detach().numpy() - 0.5 * mean
-        np.testing.assert_allclose(after.bands[..., band].detach().numpy(), wanted, atol=1e-5)
-    same = made()
-    same.sharpen(0.0, 4.0)
-    for one, other in zip(plain.parameters(), same.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-7)
-    with pytest.raises(ValueError, match="came -1 and 4"):
-        plain.sharpen(-1, 4)
-    with pytest.raises(ValueError, match="came 0.3 and 0"):
-        plain.sharpen(0.3, 0)
-
-
 def test_streams_and_batches_go_through_the_same_phases():
     harmonic = made()
     frames = torch.randn(3, 220, 32)
