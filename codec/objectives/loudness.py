@@ -159,7 +159,8 @@ def _threshold(hz: np.ndarray) -> np.ndarray:
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)
 def _table(sample_rate: int, n_fft: int, device: torch.device) -> _Table:
-    edges = np.linspace(*_to_bark(np.array([_LOWEST_HZ, _HIGHEST_HZ])), _NUM_BANDS + 1)
+    low_edge, high_edge = _to_bark(np.array([_LOWEST_HZ, _HIGHEST_HZ]))
+    edges = np.linspace(float(low_edge), float(high_edge), _NUM_BANDS + 1)
     hz = 1960 * (edges + 0.53) / (26.28 - edges)
     centres = (hz[:-1] + hz[1:]) / 2
     spacing = sample_rate / n_fft
