@@ -273,7 +273,8 @@ class BeamSearch:
         chosen = (jobs[:, None] * self._width + row).flatten()
         blocks = self._views + self._asks  # the same hypotheses in each
         size = self._live * self._width
-        self._memory.select(torch.cat([chosen + block * size for block in range(blocks)]))
+        every = torch.cat([chosen + block * size for block in range(blocks)])
+        self._memory.select(every, same_prompts=ids.shape == (self._live, self._width))
         self._live, self._width = len(jobs), row.shape[1]
         ids = ids.repeat(blocks, 1)
         audio = self._empty.to(ids.device).expand(ids.numel(), -1)

@@ -80,6 +80,13 @@ class RowCacheLayer(CacheLayerMixin):
         if self.keys is not None and self.values is not None:
             self.keys, self.values = self.keys[indices], self.values[indices]
 
+    def reorder_since(self, indices: Tensor, since: int) -> None:
+        """Go on with these batch rows, as many as there are, which differ only after a place."""
+        if self.keys is not None and self.values is not None:
+            for memory in (self.keys, self.values):
+                written = memory[:, :, since : self.used]
+                written.copy_(written[indices])
+
     def _grow(self) -> None:
         """Double the memory."""
         assert self.keys is not None and self.values is not None

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .cache import RowCache, attends_fully, new_cache, shares_keys
+from .cache import RowCache, RowCacheLayer, attends_fully, new_cache, shares_keys
 from .model import AudioLM
 from .quantized import can_compile
 
@@ -97,10 +97,19 @@ class Memory:
         self._positions = self._positions + 1
         return hidden[:, -1]
 
-    def select(self, index: Tensor) -> None:
-        """Go on with the rows `[M']` of the batch; one may be named several times."""
+    def select(self, index: Tensor, *, same_prompts: bool = False) -> None:
+        """Go on with the rows `[M']` of the batch; one may be named several times.
+
+        Args:
+            index: of rows.
+            same_prompts: each row stays, or is replaced by one of the very same prompt: then only
+                what came after the prompts moves, which in a beam is the smaller part by far.
+        """
         for layer in self._cache.layers:
-            layer.batch_select_indices(index)  # type: ignore[union-attr]
+            if same_prompts and isinstance(layer, RowCacheLayer):
+                layer.reorder_since(index, self._mask.shape[1])
+            else:
+                layer.batch_select_indices(index)  # type: ignore[union-attr]
         self._sight, self._positions = self._sight[index], self._positions[index]
         self._padded = not bool(self._sight[:, : self._used].all())
 

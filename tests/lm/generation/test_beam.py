@@ -137,6 +137,20 @@ def test_views_alone_and_in_a_batch_and_one_view_twice(cache, known):
     assert plain.log_probability == pytest.approx(same.log_probability, abs=1e-4)
 
 
+def test_what_moves_with_the_beams_is_what_differs():
+    """Only what came after the prompts is reordered while the jobs stay; all of it otherwise."""
+    lm = hearing()
+    flat = [toy_example("asr", count=count, seed=count) for count in (9, 10, 4, 5, 14, 15)]
+    options = {**WHOLE, "beam": BeamSettings(beams=5, lm_weight=0.5, views=2)}
+    options["max_text_tokens"] = [6, 9, 3]  # jobs leave one after another
+    written, whole = (
+        lm.generate(**prompts(lm, *flat), **options, cache=cache) for cache in ("static", "dynamic")
+    )
+    for one, other in zip(written, whole, strict=True):
+        assert torch.equal(one.ids, other.ids)
+        assert one.log_probability == pytest.approx(other.log_probability, abs=1e-4)
+
+
 @pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize(("cache", "known"), [("static", 0.0), ("dynamic", 0.0), ("static", 0.5)])
 def test_alone_and_in_a_batch_it_finds_the_same(pattern, cache, known):
