@@ -12,13 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..codec.tokens import AudioTokens
-from ..lm.composer import Reading
 from ..lm.generation import Finish
-from ..lm.score import score
-from ..lm.sequences import build_sequence
 from .bundle import Bundle
 from .controls import DEFAULT, Controls
 from .diff import Diff, word_diff
+from .likelihood import likelihoods
 
 
 @dataclass(frozen=True)
@@ -53,24 +51,11 @@ def reread(
         seconds=[tokens.duration for tokens in audio],
         controls=quiet,
     )
-    confidences = _confidences(bundle, audio, texts, controls)
+    found = likelihoods(
+        bundle, audio, texts, "asr", language=controls.language, batch_size=controls.batch_size
+    )
     wanted = [bundle.texts.form_of(text, spoken=True, language=controls.language) for text in texts]
     return [
-        Reread(one.text or "", word_diff(text, one.text or ""), confidence, one.row.finish)
-        for one, text, confidence in zip(made, wanted, confidences, strict=True)
+        Reread(one.text or "", word_diff(text, one.text or ""), sure.confidence, one.row.finish)
+        for one, text, sure in zip(made, wanted, found, strict=True)
     ]
-
-
-def _confidences(
-    bundle: Bundle, audio: Sequence[AudioTokens], texts: Sequence[str], controls: Controls
-) -> list[float]:
-    reading = Reading(language=controls.language)
-    sequences = [
-        build_sequence(
-            bundle.processor.composer.example("asr", {"audio": tokens}, text, reading),
-            bundle.lm.config,
-            eos_id=bundle.texts.eos_id,
-        )
-        for tokens, text in zip(audio, texts, strict=True)
-    ]
-    return [one.confidence for one in score(bundle.lm, sequences, batch_size=controls.batch_size)]

@@ -10,7 +10,7 @@ from typing import Any
 
 from .bundle import Bundle, Made
 from .controls import DEFAULT, Controls
-from .retrieval import likelihoods
+from .likelihood import likelihoods
 from .sound import Sound
 
 # What hears whether a description fits what was made of it.
@@ -109,7 +109,7 @@ class Maker:
         best = []
         for first in range(0, len(made), many):
             candidates = range(first, first + many)
-            chosen = max(candidates, key=lambda number: fits[number])
+            chosen = max(candidates, key=lambda number: fits[number].log_probability)
             seconds = hearing + sum(made[number].seconds for number in candidates)
             best.append(replace(made[chosen], seconds=seconds))
         return best

@@ -1,8 +1,7 @@
-"""Which text goes with an audio, and which audio with a text, by the model's own likelihoods.
+"""Which text goes with an audio, by the model's own likelihoods: no judge from outside.
 
 The score of a text is how much likelier the audio makes it, ``log p(text | audio) - log p(text)``:
-without the second term, short and common texts would win everywhere. Among audio for one text the
-first term is enough.
+without the second term, short and common texts would win everywhere.
 """
 
 from __future__ import annotations
@@ -14,10 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..codec.tokens import AudioTokens
-from ..lm.composer import Reading
-from ..lm.score import score
-from ..lm.sequences import build_sequence
 from .bundle import Bundle
+from .likelihood import likelihoods
 
 
 @dataclass(frozen=True)
@@ -34,27 +31,6 @@ class Retrieval:
     def rank(self, text: int) -> int:
         """Place of a text, from 1; of equals the last."""
         return int((self.scores >= self.scores[text]).sum())
-
-
-def likelihoods(
-    bundle: Bundle,
-    audio: Sequence[AudioTokens],
-    texts: Sequence[str],
-    task: str = "audio_caption",
-    *,
-    batch_size: int = 8,
-) -> list[float]:
-    """Log-probability of each text, given its audio, by a task that turns audio into such texts."""
-    compose = bundle.processor.composer.example
-    sequences = [
-        build_sequence(
-            compose(task, {"audio": tokens}, text, Reading()),
-            bundle.lm.config,
-            eos_id=bundle.texts.eos_id,
-        )
-        for tokens, text in zip(audio, texts, strict=True)
-    ]
-    return [one.log_probability for one in score(bundle.lm, sequences, batch_size=batch_size)]
 
 
 class TextRetrieval:
@@ -88,14 +64,11 @@ class TextRetrieval:
         return Retrieval(self._scores(audio, drop_condition=False) - self._free)
 
     def _scores(self, audio: AudioTokens, *, drop_condition: bool) -> npt.NDArray[np.float64]:
-        compose = self.bundle.processor.composer.example
-        sequences = [
-            build_sequence(
-                compose(self.task, {"audio": audio}, text, Reading()),
-                self.bundle.lm.config,
-                eos_id=self.bundle.texts.eos_id,
-                drop_condition=drop_condition,
-            )
-            for text in self.texts
-        ]
-        return np.asarray([one.log_probability for one in score(self.bundle.lm, sequences)])
+        found = likelihoods(
+            self.bundle,
+            [audio] * len(self.texts),
+            self.texts,
+            self.task,
+            drop_condition=drop_condition,
+        )
+        return np.asarray([one.log_probability for one in found])

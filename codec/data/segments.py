@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..audio import Waveform, resample
+from ..audio import Waveform, resample, speed_of
 from .config import DataConfig
 from .corpus import AudioCorpus
 from .pools import Numbers, Piece, Pool, random
@@ -134,11 +134,9 @@ class CropDataset(Dataset[Segment]):
         """A segment [S] at a random speed and gain."""
         config = self.config
         if config.vary:
-            # In thousandths, which are a ratio of rates that a resampler takes.
-            speed = min(
-                round(1000 * (1 + config.vary) ** rng.uniform(-1, 1)),
-                math.floor(1000 * len(wav) / config.segment_samples),
-            )
+            # Rounded to thousandths, the fastest may need some samples more than were drawn.
+            fastest = math.floor(1000 * len(wav) / config.segment_samples)
+            speed = min(speed_of(config.vary, rng.uniform(-1, 1)), fastest)
             needed = math.ceil(config.segment_samples * speed / 1000)
             wav = resample(wav[:needed], speed, 1000)[: config.segment_samples].copy()
         wav *= np.float32(10 ** (rng.uniform(*config.gain_db) / 20))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...codec.audio import AudioError, Waveform, read_audio, resample
+from ...codec.audio import AudioError, Waveform, read_audio, resample, speed_of
 from ...codec.data.levels import bring_to, measure_levels
 from ...codec.data.reader import EntryReader
 from ...codec.data.report import Skipped
@@ -136,8 +136,7 @@ def varied(
     """
     digest = hashlib.sha256(f"{seed} {recording.id}".encode()).digest()
     draw = np.random.default_rng(list(digest)).uniform(-1, 1)
-    # In thousandths, which are a ratio of rates that a resampler takes.
-    speed = round(1000 * (1 + vary) ** draw)
+    speed = speed_of(vary, draw)
     entry = dataclasses.replace(
         recording.entry, id=f"{recording.id}@{speed / 1000:.3f}", speaker=""
     )

@@ -13,9 +13,9 @@ from almtok.lm import lora
 from almtok.tasks.base import get_task
 from almtok.tasks.bundle import Bundle
 from almtok.tasks.controls import Controls
+from almtok.tasks.likelihood import likelihoods
 from almtok.tasks.maker import Maker
 from almtok.tasks.merge import join_texts
-from almtok.tasks.retrieval import likelihoods
 from almtok.tasks.transcriber import Transcriber, _spans
 
 from .conftest import GREEDY, LINES, SOUND
@@ -175,7 +175,10 @@ def test_of_several_sounds_the_best_described_is_kept(learned):
     for row, seed, kept in zip(rows, (7, 8), best, strict=True):
         seeds = [seed, seed + 1_000_003, seed + 2_000_006]
         each = [Maker(bundle, hot).make("text_to_audio", [row], seeds=[one])[0] for one in seeds]
-        fits = likelihoods(bundle, [one.tokens for one in each], [row["text"]] * 3)
+        found = likelihoods(
+            bundle, [one.tokens for one in each], [row["text"]] * 3, "audio_caption"
+        )
+        fits = [one.log_probability for one in found]
         assert len(set(fits)) == 3
         assert torch.equal(kept.tokens.codes, each[int(np.argmax(fits))].tokens.codes)
         assert kept.seconds > 0
