@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .config import ALMTokenizerConfig
     from .model import ALMTokenizer
+    from .search import CodeSearch
 
 PRESET_NAMES = ("tiny", "mini", "base", "paper")
+SEARCH_STEPS = 40
 
 
 def register(commands: Any) -> None:
@@ -39,6 +41,7 @@ def _register_encode(commands: Any) -> None:
         metavar="W",
         help="frames of 1/75 s behind one column of codes: fewer is better and more tokens",
     )
+    add_search(parser, "improve each recording's codes by listening to what they decode to")
     parser.set_defaults(run=encode)
 
 
@@ -83,6 +86,19 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, mps")
 
 
+def add_search(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add ``--search``; ``what`` it does here."""
+    parser.add_argument(
+        "--search",
+        type=int,
+        nargs="?",
+        const=SEARCH_STEPS,
+        metavar="STEPS",
+        help=f"{what} ({SEARCH_STEPS} steps unless given, some seconds for each second of audio);"
+        " not for data of language models",
+    )
+
+
 def encode(options: argparse.Namespace) -> int:
     """Run ``almtok encode``."""
     from tqdm import tqdm
@@ -91,9 +107,13 @@ def encode(options: argparse.Namespace) -> int:
 
     files = _collect(options.files, AUDIO_SUFFIXES)
     model = _load(options)
+    w, search = options.frames_per_query, _search(options, model)
     options.out.mkdir(parents=True, exist_ok=True)
     for file in tqdm(files, desc="encode", unit="file"):
-        tokens = model.tokenize(file, frames_per_query=options.frames_per_query)
+        if search is None:
+            tokens = model.tokenize(file, frames_per_query=w)
+        else:
+            tokens = search.tokenize(file, w, progress=True)
         tokens.save(options.out / f"{file.stem}.safetensors")
     print(f"{len(files)} token files in {options.out}")
     return 0
@@ -153,13 +173,25 @@ def _config(codec: str) -> "ALMTokenizerConfig":
 
 
 def _load(options: argparse.Namespace) -> "ALMTokenizer":
-    from .checkpoints import shipped
     from .model import ALMTokenizer
     from .quiet import no_inner_bars
 
-    place = options.checkpoint or shipped() / "codec"
     with no_inner_bars():  # a second's loading needs none; the files have their own
-        return ALMTokenizer.from_pretrained(place).eval().to(options.device)
+        return ALMTokenizer.from_pretrained(_place(options)).eval().to(options.device)
+
+
+def _search(options: argparse.Namespace, model: "ALMTokenizer") -> "CodeSearch | None":
+    if options.search is None:
+        return None
+    from .search import CodeSearch, SearchConfig
+
+    return CodeSearch.of(_place(options), model, SearchConfig(steps=options.search))
+
+
+def _place(options: argparse.Namespace) -> str:
+    from .checkpoints import shipped
+
+    return str(options.checkpoint or shipped() / "codec")
 
 
 def _collect(given: list[Path], suffixes: Collection[str]) -> list[Path]:

@@ -141,7 +141,7 @@ class ALMTokenizer(PreTrainedAudioTokenizerBase):
             ValueError: for another sampling rate, more than one channel, no samples, NaN or
                 infinite samples, integers, or a mask of another shape.
         """
-        w = self._window(frames_per_query)
+        w = self.checked_window(frames_per_query)
         check_waveform(input_values, sampling_rate, self.config.sample_rate)
         lengths = lengths_of(input_values, padding_mask)
         if self._sees_future and bool((lengths != lengths[0]).any()):
@@ -175,7 +175,7 @@ class ALMTokenizer(PreTrainedAudioTokenizerBase):
         Raises:
             ValueError: for codes of another shape or type, or outside `0 .. codebook_size - 1`.
         """
-        w = self._window(frames_per_query)
+        w = self.checked_window(frames_per_query)
         self.check_codes(audio_codes)
         window = self.config.hop_length * w
         total = audio_codes.shape[-1] * window
@@ -245,7 +245,7 @@ class ALMTokenizer(PreTrainedAudioTokenizerBase):
         if wav.ndim != 1:
             raise ValueError(f"tokenize takes one recording [S]; came shape {list(wav.shape)}")
         out = self.encode(wav[None, None].to(self.device), None, frames_per_query, sampling_rate)
-        w, codes = self._window(frames_per_query), out.audio_codes[0].cpu()
+        w, codes = self.checked_window(frames_per_query), out.audio_codes[0].cpu()
         return AudioTokens(codes, w, wav.shape[-1], self.sample_rate, self.fingerprint)
 
     def detokenize(self, tokens: AudioTokens) -> Tensor:
@@ -265,12 +265,12 @@ class ALMTokenizer(PreTrainedAudioTokenizerBase):
     def stream_encoder(self, frames_per_query: int | None = None) -> StreamEncoder:
         """Open a stream from waveform chunks to codes."""
         self._check_streamable()
-        return StreamEncoder(self, self._window(frames_per_query))
+        return StreamEncoder(self, self.checked_window(frames_per_query))
 
     def stream_decoder(self, frames_per_query: int | None = None) -> StreamDecoder:
         """Open a stream from codes to waveform."""
         self._check_streamable()
-        return StreamDecoder(self, self._window(frames_per_query))
+        return StreamDecoder(self, self.checked_window(frames_per_query))
 
     # ------------------------------------------------------------------ facts
 
@@ -322,7 +322,8 @@ class ALMTokenizer(PreTrainedAudioTokenizerBase):
         """Raise a ValueError unless `codes` are `[B, 1..K, Q]` inside the codebooks."""
         check_codes(codes, self.num_codebooks, self.codebook_size, allow_empty=allow_empty)
 
-    def _window(self, frames_per_query: int | None) -> int:
+    def checked_window(self, frames_per_query: int | None) -> int:
+        """Return w, the config's for None, or raise a ValueError if attention cannot span it."""
         w = self.config.frames_per_query if frames_per_query is None else frames_per_query
         if w < 1 or w + 1 > self.config.attention_window:
             raise ValueError(

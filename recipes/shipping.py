@@ -19,18 +19,23 @@ import torch
 
 from almtok.codec.files import replaced_folder, write_json
 from almtok.codec.model import ALMTokenizer
+from almtok.codec.phones import Listener
+from almtok.codec.search import LISTENER_NAME
 from almtok.lm.processor_files import NAME
 from almtok.tasks import Bundle
 
 SUMS = ".codebook.total"  # of training; entries and counts say them again
 
 
-def ship(out: Path, *, codec: Path | None = None, lm: Path | None = None) -> int:
+def ship(
+    out: Path, *, codec: Path | None = None, listener: Path | None = None, lm: Path | None = None
+) -> int:
     """Write `out/codec` and `out/lm`, each aside and then renamed.
 
     Args:
         out: the folder.
         codec: folder of a trained codec; None leaves what is there.
+        listener: file of 'almtok listener', for searches with this codec (codec/search.py).
         lm: run folder of a language model on the codes of that codec; None leaves what is there.
 
     Returns:
@@ -49,6 +54,8 @@ def ship(out: Path, *, codec: Path | None = None, lm: Path | None = None) -> int
         }
         with replaced_folder(out / "codec") as place:
             model.save_pretrained(place, state_dict=state)
+    if listener is not None:
+        Listener.load(listener).half().save(out / "codec" / LISTENER_NAME)
     if lm is not None:
         bundle = Bundle.from_pretrained(lm, dtype="float16")
         made_for = ALMTokenizer.from_pretrained(str(out / "codec")).fingerprint
@@ -78,8 +85,9 @@ def main(given: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--codec", type=Path, metavar="DIR", help="a trained codec")
+    parser.add_argument("--listener", type=Path, metavar="FILE", help="for searches with it")
     parser.add_argument("--lm", type=Path, metavar="RUN", help="a language model on its codes")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     o = parser.parse_args(given)
-    size = ship(o.out, codec=o.codec, lm=o.lm)
+    size = ship(o.out, codec=o.codec, listener=o.listener, lm=o.lm)
     print(f"{o.out}: {size / 1e6:.1f} MB")

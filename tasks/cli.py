@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..codec.checkpoints import DEFAULT
+from ..codec.cli import add_search
 from .controls import Controls
 
 CHECKPOINT = "folder with lm/ and codec/, or a run folder (default: what comes with almtok)"
@@ -151,6 +152,7 @@ def register_words(what: Any) -> None:
     add("--data", nargs="+", required=True, metavar="SRC", help="[DOMAIN=]LOCATION[:SPLIT]")
     add("--out", type=Path, required=True, help="folder for words.md and words.json")
     add("--checkpoint", action="append", metavar="DIR", help="codec (default: almtok's own)")
+    add_search(parser, "hear every codec with searched codes too")
     add("--peers", nargs="+", default=[], metavar="CODER", help="as for 'evaluate codec'")
     add("--recogniser", default="pocketsphinx", metavar="NAME", help="default: %(default)s")
     add("--limit", type=int, metavar="N", help="at most N clips, of every source in turn")

@@ -102,8 +102,14 @@ def evaluate_words(options: argparse.Namespace) -> int:
     checkpoints = options.checkpoint or [str(shipped() / "codec")]
     names = ["almtok"] if len(checkpoints) == 1 else [f"almtok {Path(c)}" for c in checkpoints]
     coders: list[Coder] = [
-        our_coder(place, name=name, device=options.device)
+        our_coder(
+            place,
+            name=name if steps is None else f"{name} search {steps}",
+            search_steps=steps,
+            device=options.device,
+        )
         for place, name in zip(checkpoints, names, strict=True)
+        for steps in ([None] if options.search is None else [None, options.search])
     ]
     missing = 0
     for peer in options.peers:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ..cli import add_search
 
 if TYPE_CHECKING:
     from .coder import Coder
@@ -45,6 +48,7 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "--frames-per-query", type=int, nargs="+", metavar="W", help="evaluate at these rates"
     )
+    add_search(parser, "evaluate every --checkpoint with searched codes too")
     parser.add_argument(
         "--peers", nargs="+", default=[], metavar="CODER", help="other coders, see below"
     )
@@ -110,19 +114,29 @@ def evaluate(options: argparse.Namespace) -> int:
     return 0 if scored and not not_run else 1
 
 
-def _wanted(options: argparse.Namespace) -> dict[str, tuple[str, int | None]]:
-    """What to run, in the order of the table: name -> checkpoint or peer, frames per query."""
+@dataclass(frozen=True)
+class _Wanted:
+    """A coder to run."""
+
+    text: str  # as make_coder takes it
+    frames_per_query: int | None = None
+    search_steps: int | None = None
+
+
+def _wanted(options: argparse.Namespace) -> dict[str, _Wanted]:
+    """What to run by its name, in the order of the table."""
     ours = {
-        _our_name(options, checkpoint, w): (f"almtok={checkpoint}", w)
+        _our_name(options, checkpoint, w, steps): _Wanted(f"almtok={checkpoint}", w, steps)
         for checkpoint in options.checkpoint
         for w in options.frames_per_query or [None]
+        for steps in ([None] if options.search is None else [None, options.search])
     }
-    return ours | {peer: (peer, None) for peer in options.peers}
+    return ours | {peer: _Wanted(peer) for peer in options.peers}
 
 
 def _run_all(
     options: argparse.Namespace,
-    wanted: dict[str, tuple[str, int | None]],
+    wanted: dict[str, _Wanted],
     clips: list[EvaluationClip],
     data: str,
 ) -> tuple[dict[str, tuple[Coder, list[ClipResult]]], dict[str, str]]:
@@ -132,9 +146,9 @@ def _run_all(
     kept = _kept(clips, options.keep_audio)
     results: dict[str, tuple[Coder, list[ClipResult]]] = {}
     not_run: dict[str, str] = {}
-    for name, (text, w) in wanted.items():
+    for name, one in wanted.items():
         try:
-            coder = _make(name, text, w, options.device)
+            coder = _make(name, one, options.device)
         except CoderUnavailable as error:
             print(f"almtok: {name} is not run: {error}", file=sys.stderr)
             not_run[name] = str(error)
@@ -154,21 +168,29 @@ def _run_all(
     return results, not_run
 
 
-def _make(name: str, text: str, w: int | None, device: str) -> Coder:
+def _make(name: str, wanted: _Wanted, device: str) -> Coder:
     from .peers import make_coder, our_coder
 
-    if text.startswith("almtok="):
-        checkpoint = text.removeprefix("almtok=")
-        return our_coder(checkpoint, name=name, frames_per_query=w, device=device)
-    return make_coder(text, device=device)
+    if not wanted.text.startswith("almtok="):
+        return make_coder(wanted.text, device=device)
+    return our_coder(
+        wanted.text.removeprefix("almtok="),
+        name=name,
+        frames_per_query=wanted.frames_per_query,
+        search_steps=wanted.search_steps,
+        device=device,
+    )
 
 
-def _our_name(options: argparse.Namespace, checkpoint: str, w: int | None) -> str:
-    """``almtok``, with the folder and w where several of them have to be told apart."""
+def _our_name(
+    options: argparse.Namespace, checkpoint: str, w: int | None, steps: int | None
+) -> str:
+    """``almtok``, with the folder, w and search where several of them have to be told apart."""
     path = Path(checkpoint)
     folder = path.parent.name if path.name == "codec" and path.parent.name else path.name
     name = "almtok" if len(options.checkpoint) == 1 else f"almtok {folder}"
-    return name if w is None else f"{name} w={w}"
+    name = name if w is None else f"{name} w={w}"
+    return name if steps is None else f"{name} search {steps}"
 
 
 def _kept(clips: list[EvaluationClip], count: int) -> set[str]:

@@ -19,6 +19,7 @@ import torch
 from ..config import PRESETS, ALMTokenizerConfig
 from ..model import ALMTokenizer
 from ..quiet import no_inner_bars
+from ..search import CodeSearch, SearchConfig
 from .classics import classic_coder
 from .coder import Coded, Coder, CoderUnavailable, Waveform, fit_length
 
@@ -76,10 +77,12 @@ class OurCoder(Coder):
         *,
         name: str = "almtok",
         frames_per_query: int | None = None,
+        search: CodeSearch | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
         self.device = torch.device(device)
         self.model = model.eval().to(self.device)
+        self.search = search
         config = model.config
         self.frames_per_query = frames_per_query or config.frames_per_query
         self.name = name
@@ -93,8 +96,9 @@ class OurCoder(Coder):
         """Encode and decode one clip [S] at the model's rate."""
         x = torch.from_numpy(wav).to(self.device)[None, None]  # [1, 1, S]
         w = self.frames_per_query
+        encoder = self.model if self.search is None else self.search
         codes, encode = _timed(
-            lambda: self.model.encode(x, frames_per_query=w).audio_codes, self.device
+            lambda: encoder.encode(x, frames_per_query=w).audio_codes, self.device
         )  # [1, K, Q]
         decoded, decode = _timed(
             lambda: self.model.decode(codes, frames_per_query=w, length=wav.size).audio_values,
@@ -111,12 +115,13 @@ class OurCoder(Coder):
 
     def release(self) -> None:
         """Free the model."""
-        del self.model
+        del self.model, self.search
 
     def settings(self) -> dict[str, str | int | float | None]:
         """As every coder, with the fingerprint of the weights that give the codes their meaning."""
         extra = {"frames_per_query": self.frames_per_query, "fingerprint": self.model.fingerprint}
-        return super().settings() | extra
+        searched = {} if self.search is None else {"search": repr(self.search.config)}
+        return super().settings() | extra | searched
 
 
 class TransformersCoder(Coder):
@@ -246,10 +251,20 @@ def our_coder(
     *,
     name: str = "almtok",
     frames_per_query: int | None = None,
+    search_steps: int | None = None,
     device: str | torch.device = "cpu",
     seed: int = 0,
 ) -> OurCoder:
-    """A checkpoint folder, a hub id, or a preset with seeded random weights (for cost only)."""
+    """A checkpoint folder, a hub id, or a preset with seeded random weights (for cost only).
+
+    Args:
+        checkpoint: which one.
+        name: in tables.
+        frames_per_query: w, the codec's own by default.
+        search_steps: improve the encoder's codes by so many steps (codec/search.py); None: do not.
+        device: to run on.
+        seed: of random weights.
+    """
     if checkpoint in PRESETS:
         torch.manual_seed(seed)
         model = ALMTokenizer(ALMTokenizerConfig.preset(checkpoint))
@@ -257,7 +272,14 @@ def our_coder(
     else:
         with no_inner_bars():
             model = ALMTokenizer.from_pretrained(checkpoint)
-    return OurCoder(model, name=name, frames_per_query=frames_per_query, device=device)
+    search, model = None, model.to(device)
+    if search_steps is not None:
+        config = SearchConfig(steps=search_steps)
+        known = checkpoint not in PRESETS
+        search = CodeSearch.of(checkpoint, model, config) if known else CodeSearch(model, config)
+    return OurCoder(
+        model, name=name, frames_per_query=frames_per_query, search=search, device=device
+    )
 
 
 def make_coder(text: str, *, device: str | torch.device = "cpu") -> Coder:

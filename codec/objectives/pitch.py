@@ -53,7 +53,10 @@ class PitchLoss(nn.Module):
                 f"{logits.shape[1]} frames of {self.hop_length} samples came for a waveform of "
                 f"{target.shape[-1]} samples"
             )
-        heard = self.listen(target)
+        return self.compare(logits, self.listen(target))
+
+    def compare(self, logits: Tensor, heard: Voicing) -> Tensor:
+        """The same for a pitch `[B, T]` that was tracked before."""
         count = logits.shape[-1]
         cents = 1200 * torch.log2(torch.tensor(HIGHEST_HZ / LOWEST_HZ)) / (count - 1)
         places = torch.arange(count, device=logits.device)
