@@ -166,7 +166,9 @@ class CodeSearch:
         before, after = torch.tensor(scores).mean(dim=0).tolist()
         return SearchOutput(torch.cat(codes, dim=-1), before, after)
 
-    def _improve(self, queries: Tensor, judge: Callable[[Tensor], Tensor], bar: tqdm) -> SearchOutput:
+    def _improve(
+        self, queries: Tensor, judge: Callable[[Tensor], Tensor], bar: tqdm
+    ) -> SearchOutput:
         """Move queries `[1, Q, D]` downhill and keep the best codes on the way."""
         quantizer, config = self.model.quantizer, self.config
         rate = config.rate * float(queries.std())

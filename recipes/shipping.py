@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -21,28 +21,38 @@ from almtok.codec.files import replaced_folder, write_json
 from almtok.codec.model import ALMTokenizer
 from almtok.codec.phones import Listener
 from almtok.codec.search import LISTENER_NAME
+from almtok.lm.lora import load_adapter, save_adapter
+from almtok.lm.model import AudioLM
 from almtok.lm.processor_files import NAME
-from almtok.tasks import Bundle
+from almtok.tasks import Bundle, get_task
+from almtok.tasks.experts import FOLDER as ADAPTERS
 
 SUMS = ".codebook.total"  # of training; entries and counts say them again
 
 
 def ship(
-    out: Path, *, codec: Path | None = None, listener: Path | None = None, lm: Path | None = None
+    out: Path,
+    *,
+    codec: Path | None = None,
+    listener: Path | None = None,
+    lm: Path | None = None,
+    adapters: Mapping[str, Path] | None = None,
 ) -> int:
-    """Write `out/codec` and `out/lm`, each aside and then renamed.
+    """Write `out/codec`, `out/lm` and `out/adapters`, each aside and then renamed.
 
     Args:
         out: the folder.
         codec: folder of a trained codec; None leaves what is there.
         listener: file of 'almtok listener', for searches with this codec (codec/search.py).
         lm: run folder of a language model on the codes of that codec; None leaves what is there.
+        adapters: folders of adapters of that model, by the task that each is for.
 
     Returns:
         Bytes of the whole folder.
 
     Raises:
-        ValueError: the language model was trained on the codes of another codec.
+        ValueError: the language model was trained on the codes of another codec, or an adapter
+            for another model.
     """
     if codec is not None:
         model = ALMTokenizer.from_pretrained(str(codec), dtype=torch.float16)
@@ -68,6 +78,11 @@ def ship(
             bundle.lm.save_pretrained(place)
             bundle.processor.save_pretrained(place, include_codec=False)
             _forget_places(place / NAME)
+    for task, folder in (adapters or {}).items():
+        lm_there = AudioLM.from_pretrained(out / "lm", dtype=torch.float32)
+        adapted = load_adapter(lm_there, folder).half()
+        with replaced_folder(out / ADAPTERS / get_task(task).name) as place:
+            save_adapter(adapted, place)
     return sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
 
 
@@ -87,7 +102,12 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--codec", type=Path, metavar="DIR", help="a trained codec")
     parser.add_argument("--listener", type=Path, metavar="FILE", help="for searches with it")
     parser.add_argument("--lm", type=Path, metavar="RUN", help="a language model on its codes")
+    parser.add_argument(
+        "--adapter", nargs=2, action="append", default=[], metavar=("TASK", "DIR"),
+        help="an adapter of that model, for one task",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     o = parser.parse_args(given)
-    size = ship(o.out, codec=o.codec, listener=o.listener, lm=o.lm)
+    adapters = {task: Path(folder) for task, folder in o.adapter}
+    size = ship(o.out, codec=o.codec, listener=o.listener, lm=o.lm, adapters=adapters)
     print(f"{o.out}: {size / 1e6:.1f} MB")

@@ -2,6 +2,7 @@
 
     FOLDER/lm/      config.json, model.safetensors, the tokenizer, processor_config.json
     FOLDER/codec/   config.json, model.safetensors
+    FOLDER/adapters/TASK/   an adapter for one task, where there are any (experts.py)
 
 Letters: `K` codebooks, `Q` frames of codes, `w` frames per query.
 """
@@ -34,6 +35,7 @@ from ..lm.text.encoder import TextEncoder
 from ..lm.vocabulary import Vocabulary
 from .base import Limits, Task, get_task
 from .controls import DEFAULT, Controls
+from .experts import Experts
 from .searching import beam_settings, guidance_scale, in_views, num_views
 
 # By slot: texts, AudioTokens, paths, samples. `begin` (AudioTokens) is how an audio target begins,
@@ -58,6 +60,7 @@ class Bundle:
 
     lm: AudioLM
     processor: AudioLMProcessor
+    experts: Experts | None = None
 
     @classmethod
     def from_pretrained(
@@ -73,7 +76,8 @@ class Bundle:
         Args:
             folder: with `lm/` and `codec/`, the run folder of a training, or that of the language
                 model itself.
-            adapter: folder of an adapter of this model.
+            adapter: folder of an adapter of this model, for all tasks; those beside the model are
+                not used then.
             device: "cpu", "cuda", "mps".
             dtype: of the language model's weights: "float32", "bfloat16", "float16", or "int8"
                 or "int4", which are fastest on a CPU; then no adapter can be put on later. The
@@ -99,6 +103,8 @@ class Bundle:
         bundle = cls(lm, processor)
         if adapter is not None:
             bundle.load_adapter(adapter)
+        else:
+            bundle.experts = Experts.beside(root, place, device=device, dtype=dtype)
         if dtype in KINDS:
             quantize(lm, *spare_modules(lm), kind=dtype)
         return bundle
@@ -286,7 +292,8 @@ class Bundle:
     ) -> list[Made]:
         start = time.perf_counter()
         arguments = self.prompt(task, rows, seconds=seconds, controls=controls)
-        generation = self.lm.generate(**arguments, seeds=list(seeds))
+        expert = None if self.experts is None else self.experts.find(task.name)
+        generation = (expert or self.lm).generate(**arguments, seeds=list(seeds))
         share = (time.perf_counter() - start) / len(rows)
         return [
             self.made(row, share, new_only=fields.get(BEGIN) is not None)
