@@ -10,8 +10,10 @@ import torch
 from almtok.__main__ import main
 from almtok.codec.audio import read_audio
 from almtok.codec.checkpoints import shipped
+from almtok.codec.evaluation.metrics import score_clip
 from almtok.codec.evaluation.pitch import pitch_curve
 from almtok.codec.model import ALMTokenizer
+from almtok.codec.search import CodeSearch, SearchConfig
 from almtok.codec.tokens import AudioTokens
 
 RATE = 24_000
@@ -56,6 +58,21 @@ def test_its_voice_keeps_the_pitch_and_the_level(codec, voice):
     assert both.sum() > 100
     assert np.median(np.abs(1200 * np.log2(spoken.hz[both] / said.hz[both]))) < 60
     assert 0.7 < float(heard.std() / voice.std()) < 1.2
+
+
+def test_a_search_finds_better_codes(codec, voice):
+    search = CodeSearch.of(MINI / "codec", codec, SearchConfig(steps=8))
+    assert search.listener is not None
+    found = search.encode(voice[None, None])
+    assert found.after < 0.93 * found.before
+    heard = codec.decode(found.audio_codes, length=voice.numel()).audio_values[0, 0]
+    plain = codec.detokenize(codec.tokenize(voice))
+    assert pesq(voice, heard) > pesq(voice, plain)
+
+
+def pesq(wav, decoded) -> float:
+    """PESQ-WB of samples `[S]`."""
+    return score_clip(wav.numpy(), decoded.numpy(), RATE, domain="speech").values["pesq_wb"]
 
 
 def test_it_is_found_without_a_path(tmp_path, codec):
