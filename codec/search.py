@@ -50,7 +50,7 @@ class SearchConfig:
     piece_seconds: float = 8.0  # searched at once, after what was found before
     # Weights of the losses.
     mel: float = 1.0
-    pitch: float = 2.0
+    pitch: float = 6.0
     loudness: float = 1.0
     recognition: float = 8.0  # where the codec has a listener
     # Decode in bfloat16 while searching; None: on CPUs that have it, where it takes half the time.

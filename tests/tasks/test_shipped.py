@@ -14,7 +14,7 @@ from almtok.lm.lora import base_fingerprint
 from almtok.lm.score import score
 from almtok.lm.sequences import build_sequence
 from almtok.lm.train.cli import resolve_finetune
-from almtok.tasks import Bundle, Maker, Speaker, Transcriber
+from almtok.tasks import Bundle, Speaker, Transcriber
 
 FIXTURE = Path(__file__).parent / "fixtures" / "hello.safetensors"
 
@@ -71,14 +71,6 @@ def test_it_speaks_and_hears_itself(bundle, card, said):
     assert speech.finish == "end" and 0.5 < speech.duration < 6
     assert Transcriber(bundle).transcribe(said).text == card["transcript_of_the_test"]
     assert torch.isfinite(bundle.decode(said)).all()
-
-
-def test_sounds_are_made_by_an_adapter_of_their_own(bundle):
-    assert bundle.experts.find("tts") is None
-    expert = bundle.experts.find("text_to_audio")  # refused if it were of another model
-    assert base_fingerprint(expert) != base_fingerprint(bundle.lm)
-    made = Maker(bundle).sound("a large dog barks twice", seconds=2)
-    assert 0.1 < made.duration <= 2
 
 
 def test_a_finetuning_begins_with_it():
