@@ -33,6 +33,9 @@ def register(commands: Any) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="safetensors file to write")
     parser.add_argument("--steps", type=int, default=1500, help="default %(default)s")
+    parser.add_argument(
+        "--width", type=int, default=256, help="channels of its layers; default %(default)s"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="processes that align")
     parser.add_argument("--no-progress", action="store_true", help="no progress bars")
@@ -45,7 +48,7 @@ def listener(options: argparse.Namespace) -> int:
     from .labels import label_frames
     from .train import train_listener
 
-    config, progress = ListenerConfig(), not options.no_progress
+    config, progress = ListenerConfig(width=options.width), not options.no_progress
     training = ListenerTraining(steps=options.steps, seed=options.seed)
     cache = options.out.with_suffix(".labels.npz")  # aligning takes longer than a second training
     frames = label_frames(
