@@ -81,6 +81,9 @@ class CodeSearch:
         config: Steps and weights.
         listener: What names phones, so that words count; made by ``almtok listener``.
 
+    Raises:
+        ValueError: the listener hears another sample rate, or frames of another length.
+
     Example:
         >>> codec = ALMTokenizer.from_pretrained(folder).eval()  # doctest: +SKIP
         >>> codes = CodeSearch(codec).encode(wav).audio_codes  # doctest: +SKIP
@@ -96,6 +99,13 @@ class CodeSearch:
         self.model, self.config = model, config or SearchConfig()
         self.listener = None if listener is None else listener.to(model.device)
         rate, hop = model.sample_rate, model.config.hop_length
+        if listener is not None:
+            theirs = listener.config.sample_rate, listener.config.hop_length
+            if theirs != (rate, hop):
+                raise ValueError(
+                    f"the listener hears {theirs[0]} Hz in frames of {theirs[1]} samples, the codec"
+                    f" has {rate} Hz and {hop}: make another by 'almtok listener'"
+                )
         self._mel = MelLoss(MelLossConfig(sample_rate=rate, windows=_WINDOWS, mels=_MELS))
         self._pitch = PitchLoss(rate, hop)
         self._loudness = LoudnessLoss(rate) if rate >= _LOUDNESS_RATE else None
@@ -180,6 +190,7 @@ class CodeSearch:
             for step in range(config.steps + 1):
                 codes = quantizer.quantize(moved)
                 said = quantizer.dequantize(codes)
+                # What is judged are the codes; the gradient goes to the queries straight through.
                 loss = judge(moved + (said - moved).detach())
                 if step == 0:
                     first = loss.detach()

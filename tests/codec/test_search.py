@@ -90,8 +90,17 @@ def test_short_recordings(samples):
     assert found.audio_codes.shape[-1] == -(-samples // WINDOW)
 
 
+def test_silence_keeps_codes():
+    codec = toy_codec(unpatchify="harmonic")
+    found = search(codec, steps=3).encode(torch.zeros(1, 1, 4 * WINDOW))
+    codec.check_codes(found.audio_codes)
+    assert found.after <= found.before
+
+
 def test_what_is_refused():
     codec = toy_codec()
+    with pytest.raises(ValueError, match="listener hears 16000 Hz in frames of 320"):
+        search(codec, Listener(ListenerConfig(width=16, sample_rate=16_000)))
     with pytest.raises(ValueError, match=r"one recording \[1, 1, S\].*came \[2, 1, 1920\]"):
         search(codec).encode(noise(2, WINDOW))
     with pytest.raises(ValueError, match="frames_per_query 99"):
