@@ -121,12 +121,19 @@ class Bundle:
 
         load_adapter(self.lm, folder, name)
 
+    def lm_for(self, task: str) -> AudioLM:
+        """The model that runs a task: the one of all tasks, or its expert."""
+        expert = None if self.experts is None else self.experts.find(task)
+        return self.lm if expert is None else expert
+
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write the folder: `lm/` with the processor, and `codec/` beside it."""
+        """Write the folder: `lm/` with the processor, `codec/` and the experts' adapters."""
         place = Path(folder)
         self.lm.save_pretrained(place / "lm")
         self.processor.save_pretrained(place / "lm", include_codec=False)
         self.processor.audio_tokenizer.save_pretrained(place / "codec")
+        if self.experts is not None:
+            self.experts.save_adapters(place)
 
     # ------------------------------------------------------------------ running tasks
 
@@ -292,8 +299,7 @@ class Bundle:
     ) -> list[Made]:
         start = time.perf_counter()
         arguments = self.prompt(task, rows, seconds=seconds, controls=controls)
-        expert = None if self.experts is None else self.experts.find(task.name)
-        generation = (expert or self.lm).generate(**arguments, seeds=list(seeds))
+        generation = self.lm_for(task.name).generate(**arguments, seeds=list(seeds))
         share = (time.perf_counter() - start) / len(rows)
         return [
             self.made(row, share, new_only=fields.get(BEGIN) is not None)

@@ -7,13 +7,14 @@ adapter was merged, made at its first use, so that no task pays for another's ad
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from ..lm.lora import load_adapter, merge_adapter, spare_modules
+from ..lm.lora import load_adapter, merge_adapter
 from ..lm.model import AudioLM
 from ..lm.quantized import BETWEEN, KINDS, quantize
 from .base import get_task
@@ -60,13 +61,18 @@ class Experts:
             self._models[task] = self._load(self.places[task])
         return self._models[task]
 
+    def save_adapters(self, root: Path) -> None:
+        """Copy the adapters into a checkpoint's folder, as they are."""
+        for task, place in self.places.items():
+            shutil.copytree(place, root / FOLDER / task, dirs_exist_ok=True)
+
     def _load(self, adapter: Path) -> AudioLM:
         # Merged in float32: in half precision a small change would be lost.
         lm = AudioLM.from_pretrained(self.base, dtype=torch.float32)
         merge_adapter(load_adapter(lm, adapter))
         lm = lm.to(getattr(torch, BETWEEN.get(self.dtype, self.dtype))).eval().to(self.device)
         if self.dtype in KINDS:
-            quantize(lm, *spare_modules(lm), kind=self.dtype)
+            quantize(lm, kind=self.dtype)
         return lm
 
 

@@ -11,6 +11,8 @@ from almtok.lm.model import AudioLM
 from almtok.recipes.shipping import ship
 from almtok.tasks.bundle import Bundle
 from almtok.tasks.controls import Controls
+from almtok.tasks.likelihood import likelihoods
+from almtok.tasks.speaker import Speaker
 
 GREEDY = Controls(temperature=0.0, guidance_scale=1.0, max_seconds=1.0)
 ROWS = [{"text": "a dog barks"}]
@@ -58,6 +60,33 @@ def test_every_precision_has_it(folder, dtype):
     bundle = Bundle.from_pretrained(folder, dtype=dtype)
     assert codes(bundle, "text_to_audio").shape[0] == 3
     assert bundle.experts.find("tts") is None
+
+
+def test_streams_and_likelihoods_have_it_too(folder, adapter, learned, tmp_path):
+    """Whoever runs a task runs it with its adapter, also a bundle that was saved again."""
+    ship(folder, adapters={"tts": adapter, "audio_caption": adapter})
+    try:
+        Bundle.from_pretrained(folder).save_pretrained(tmp_path / "again")
+    finally:
+        shutil.rmtree(folder / "adapters/tts")
+        shutil.rmtree(folder / "adapters/audio_caption")
+    bundle = Bundle.from_pretrained(tmp_path / "again")
+    everywhere = Bundle.from_pretrained(folder, adapter=tmp_path / "again/adapters/tts")
+    base = Bundle.from_pretrained(folder)
+    said = [
+        torch.cat(
+            [chunk.codes for chunk in Speaker(one, GREEDY).stream("hello there doctor lee")], 1
+        )
+        for one in (bundle, everywhere, base)
+    ]
+    assert torch.equal(said[0], said[1])
+    assert said[0].shape != said[2].shape or not torch.equal(said[0], said[2])
+    likely = [
+        likelihoods(one, [learned.tokens["rain falls"]], ["rain falls"], "audio_caption")[0]
+        for one in (bundle, everywhere, base)
+    ]
+    assert likely[0].log_probability == pytest.approx(likely[1].log_probability, abs=1e-3)
+    assert abs(likely[0].log_probability - likely[2].log_probability) > 0.1
 
 
 def test_it_is_stored_in_half_precision(folder, adapter):
