@@ -9,13 +9,14 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .search_config import SearchConfig
+
 if TYPE_CHECKING:
     from .config import ALMTokenizerConfig
     from .model import ALMTokenizer
     from .search import CodeSearch
 
 PRESET_NAMES = ("tiny", "mini", "base", "paper")
-SEARCH_STEPS = 40
 
 
 def register(commands: Any) -> None:
@@ -92,11 +93,21 @@ def add_search(parser: argparse.ArgumentParser, what: str) -> None:
         "--search",
         type=int,
         nargs="?",
-        const=SEARCH_STEPS,
+        const=SearchConfig.steps,
         metavar="STEPS",
-        help=f"{what} ({SEARCH_STEPS} steps unless given, some seconds for each second of audio);"
-        " not for data of language models",
+        help=f"{what} ({SearchConfig.steps} steps unless given, some seconds for each second of"
+        " audio); not for data of language models",
     )
+
+
+def searches_of(options: argparse.Namespace) -> list[int | None]:
+    """How often our codecs are evaluated, and by how many steps of search: None is without."""
+    return [None] if options.search is None else [None, options.search]
+
+
+def named_by_search(name: str, steps: int | None) -> str:
+    """The name of a codec in tables, with the steps of its search."""
+    return name if steps is None else f"{name} search {steps}"
 
 
 def encode(options: argparse.Namespace) -> int:
@@ -183,7 +194,7 @@ def _load(options: argparse.Namespace) -> "ALMTokenizer":
 def _search(options: argparse.Namespace, model: "ALMTokenizer") -> "CodeSearch | None":
     if options.search is None:
         return None
-    from .search import CodeSearch, SearchConfig
+    from .search import CodeSearch
 
     return CodeSearch.of(_place(options), model, SearchConfig(steps=options.search))
 

@@ -21,11 +21,12 @@ import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from huggingface_hub import snapshot_download
 from torch import Tensor
 from tqdm import tqdm
-from transformers.utils import cached_file
 
 from .audio import read_audio
 from .checks import check_waveform
@@ -33,35 +34,13 @@ from .harmonic import HarmonicUnpatchify
 from .model import ALMTokenizer
 from .objectives import LoudnessLoss, MelLoss, MelLossConfig, PitchLoss, recognition_loss
 from .phones import Listener
+from .search_config import SearchConfig
 from .streaming import StepState
 from .tokens import AudioTokens
 
 LISTENER_NAME = "listener.safetensors"  # beside the weights of a codec that was trained with one
 _LOUDNESS_RATE = 16_000  # Hz; below, the loudness loss has nothing to hear
 _WINDOWS, _MELS = (512, 1024, 2048), (24, 48, 160)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchConfig:
-    """How long is searched, and for what."""
-
-    steps: int = 40
-    rate: float = 0.06  # of Adam, in standard deviations of the queries; falls to zero
-    piece_seconds: float = 8.0  # searched at once, after what was found before
-    # Weights of the losses.
-    mel: float = 1.0
-    pitch: float = 6.0
-    loudness: float = 1.0
-    recognition: float = 8.0  # where the codec has a listener
-    # Decode in bfloat16 while searching; None: on CPUs that have it, where it takes half the time.
-    bfloat16: bool | None = None
-
-    def __post_init__(self) -> None:
-        if self.steps < 0 or self.rate <= 0 or self.piece_seconds <= 0:
-            raise ValueError(
-                "a search has steps >= 0 and rate and piece_seconds > 0; came"
-                f" {self.steps}, {self.rate} and {self.piece_seconds}"
-            )
 
 
 @dataclass(frozen=True)
@@ -115,13 +94,11 @@ class CodeSearch:
         cls, place: str | os.PathLike[str], model: ALMTokenizer, config: SearchConfig | None = None
     ) -> CodeSearch:
         """Search with the codec of a folder or hub id, and with its listener if it has one."""
-        file = cached_file(
-            str(place),
-            LISTENER_NAME,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
-        return cls(model, config, None if file is None else Listener.load(file))
+        folder = Path(place)
+        if not folder.is_dir():
+            folder = Path(snapshot_download(str(place), allow_patterns=LISTENER_NAME))
+        file = folder / LISTENER_NAME
+        return cls(model, config, Listener.load(file) if file.is_file() else None)
 
     def tokenize(
         self,

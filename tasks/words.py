@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from ..codec.audio import read_audio
 from ..codec.checkpoints import shipped
+from ..codec.cli import named_by_search, searches_of
 from ..codec.data.reader import EntryReader
 from ..codec.evaluation.coder import Coder, CoderUnavailable
 from ..codec.evaluation.metrics import SCORE_RATE
@@ -104,12 +105,12 @@ def evaluate_words(options: argparse.Namespace) -> int:
     coders: list[Coder] = [
         our_coder(
             place,
-            name=name if steps is None else f"{name} search {steps}",
+            name=named_by_search(name, steps),
             search_steps=steps,
             device=options.device,
         )
         for place, name in zip(checkpoints, names, strict=True)
-        for steps in ([None] if options.search is None else [None, options.search])
+        for steps in searches_of(options)
     ]
     missing = 0
     for peer in options.peers:

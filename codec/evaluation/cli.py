@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..cli import add_search
+from ..cli import add_search, named_by_search, searches_of
 
 if TYPE_CHECKING:
     from .coder import Coder
@@ -129,7 +129,7 @@ def _wanted(options: argparse.Namespace) -> dict[str, _Wanted]:
         _our_name(options, checkpoint, w, steps): _Wanted(f"almtok={checkpoint}", w, steps)
         for checkpoint in options.checkpoint
         for w in options.frames_per_query or [None]
-        for steps in ([None] if options.search is None else [None, options.search])
+        for steps in searches_of(options)
     }
     return ours | {peer: _Wanted(peer) for peer in options.peers}
 
@@ -190,7 +190,7 @@ def _our_name(
     folder = path.parent.name if path.name == "codec" and path.parent.name else path.name
     name = "almtok" if len(options.checkpoint) == 1 else f"almtok {folder}"
     name = name if w is None else f"{name} w={w}"
-    return name if steps is None else f"{name} search {steps}"
+    return named_by_search(name, steps)
 
 
 def _kept(clips: list[EvaluationClip], count: int) -> set[str]:

@@ -19,7 +19,8 @@ import torch
 from ..config import PRESETS, ALMTokenizerConfig
 from ..model import ALMTokenizer
 from ..quiet import no_inner_bars
-from ..search import CodeSearch, SearchConfig
+from ..search import CodeSearch
+from ..search_config import SearchConfig
 from .classics import classic_coder
 from .coder import Coded, Coder, CoderUnavailable, Waveform, fit_length
 

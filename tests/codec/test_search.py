@@ -10,7 +10,8 @@ from almtok.codec.audio import write_audio
 from almtok.codec.model import ALMTokenizer
 from almtok.codec.objectives import MelLoss, MelLossConfig
 from almtok.codec.phones import Listener, ListenerConfig
-from almtok.codec.search import LISTENER_NAME, CodeSearch, SearchConfig
+from almtok.codec.search import LISTENER_NAME, CodeSearch
+from almtok.codec.search_config import SearchConfig
 from almtok.codec.tokens import AudioTokens
 
 from .toy import noise, toy_codec

@@ -13,7 +13,8 @@ from almtok.codec.checkpoints import shipped
 from almtok.codec.evaluation.metrics import score_clip
 from almtok.codec.evaluation.pitch import pitch_curve
 from almtok.codec.model import ALMTokenizer
-from almtok.codec.search import CodeSearch, SearchConfig
+from almtok.codec.search import CodeSearch
+from almtok.codec.search_config import SearchConfig
 from almtok.codec.tokens import AudioTokens
 
 RATE = 24_000
