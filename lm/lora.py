@@ -3,7 +3,8 @@
 A language model can carry several adapters (voices, tasks) and switch between them from one
 request to the next: LoRA layers by peft, tables and heads by being put in the place of the base's.
 
-    adapter.safetensors   LoRA matrices, and the tables and heads if they were trained
+    adapter.safetensors   LoRA matrices, and the tables and heads (or low-rank changes of them)
+                          if they were trained
     adapter.json          settings, tasks, and the fingerprint of the base
 """
 
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 
 from ..codec.train.checkpoint import CheckpointError
 from .layouts import unknown
+from .low_rank import add_low_rank, low_rank_parameters, merge_low_rank
 from .model import AudioLM
 from .quantized import is_quantized
 
@@ -42,10 +44,16 @@ class LoraSettings:
     targets: tuple[str, ...] = ()  # linear layers of the backbone; none: all inside its layers
     dropout: float = 0.0  # on the input of LoRA, in training
     audio: bool = True  # audio tables and heads of its own; False: those of the base, frozen
+    audio_rank: int = 0  # with audio: only low-rank changes of the base's; 0: whole copies
 
     def __post_init__(self) -> None:
         if self.rank < 1:
             raise ValueError(f"the rank of LoRA must be at least 1; came {self.rank}")
+        if self.audio_rank < 0 or (self.audio_rank and not self.audio):
+            raise ValueError(
+                f"audio_rank is 0 or more, and needs audio=True; came {self.audio_rank} with"
+                f" audio={self.audio}"
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1); came {self.dropout}")
 
@@ -93,6 +101,9 @@ def add_lora(lm: AudioLM, settings: LoraSettings | None = None, name: str = "def
     modules: dict[str, nn.Module] = {}
     if settings.audio:
         modules = {part: copy.deepcopy(adapters.modules[part]) for part in _MODULES}
+    if settings.audio_rank:
+        for module in modules.values():
+            add_low_rank(module, settings.audio_rank, settings.scale)
     _inject(lm, settings, name)
     adapters.by_name[name] = _Adapter(settings, list(lm.config.tasks), modules)
     use_adapter(lm, name)
@@ -233,6 +244,8 @@ def merge_adapter(lm: AudioLM, name: str | None = None) -> AudioLM:
             module.merge(adapter_names=[active])
         parent, _, leaf = path.rpartition(".")
         setattr(lm.backbone.get_submodule(parent), leaf, module.get_base_layer())
+    for part in _MODULES:
+        merge_low_rank(getattr(lm, part))
     lm.backbone.__dict__.pop("peft_config", None)
     lm.__dict__.pop("_almtok_adapters", None)
     for parameter in lm.parameters():
@@ -332,7 +345,10 @@ def _parameters(lm: AudioLM, name: str) -> dict[str, Tensor]:
     for key, parameter in lm.backbone.named_parameters():
         if ".lora_" in key and f".{name}." in key:
             found[f"backbone.{key.replace(f'.{name}.', '.')}"] = parameter
-    for part, module in _adapters(lm).by_name[name].modules.items():
-        for key, parameter in module.named_parameters():
+    adapter = _adapters(lm).by_name[name]
+    low_rank = adapter.settings.audio_rank > 0
+    for part, module in adapter.modules.items():
+        own = low_rank_parameters(module) if low_rank else dict(module.named_parameters())
+        for key, parameter in own.items():
             found[f"{part}.{key}"] = parameter
     return found

@@ -1,10 +1,13 @@
 """A judge of sounds that is not ours: it knows real clips by their class, and no codes.
 
-Each clip is summed up by the level and the movement of its bands; classes are told apart by linear
-discriminants with a shared, shrunk covariance (Friedman 1989). A weak judge is still a fair one if
-its share of right answers on recordings stands beside.
+Each clip is summed up by its cepstra and how they move, by its course in six parts, and by the rise
+and fall of its level. Classes are told apart by least squares with a Gaussian kernel (Rifkin, Yeo
+and Poggio 2003), a clip of a rare class counting more. Of 780 recordings of 38 classes 59 % were
+named rightly when left out in fifths (cross-validation, 634 groups of takes); linear discriminants
+on levels and movements of bands named 41 %. A weak judge is still a fair one if its share of right
+answers on recordings stands beside.
 
-Letters: `N` clips, `F` features, `M` mel bands, `C` classes.
+Letters: `N` clips, `L` frames, `F` features, `M` mel bands, `C` classes.
 """
 
 from __future__ import annotations
@@ -25,23 +28,72 @@ from ..codec.evaluation.spectral import log_mel
 
 RATE = 24_000
 _BANDS = 40  # M, after neighbours are averaged
-_SHRINK = 0.3  # of the covariance, towards equal features
+_CEPSTRA = 20
+_PARTS, _PART_CEPSTRA = 6, 12
+_FALL = 40  # frames after the loudest one, 0.43 s
+_RIDGE = 0.01  # by cross-validation, as the next
+_WIDTH = 2.0  # the kernel is exp(-_WIDTH * mean squared difference of features)
 Floats = npt.NDArray[np.float64]
 
 
 def summary(wav: Any, sample_rate: int) -> Floats:
-    """Features `[F]` of a clip `[S]`: for each band its mean, spread, movement and loudest tenth.
+    """Features `[F]` of a clip `[S]`.
 
     The clip's own level is taken out: how loud a recording is says little about its class.
     """
     samples = resample(np.asarray(wav, np.float32).ravel(), sample_rate, RATE)
     samples = samples / max(1e-9, float(np.abs(samples).max(initial=0.0)))
-    level = log_mel(samples, RATE)
-    level = level.reshape(len(level), _BANDS, -1).mean(axis=2)  # [frames, M]
-    moves = np.abs(np.diff(level, axis=0)) if len(level) > 1 else np.zeros((1, _BANDS))
-    parts = (level.mean(axis=0), level.std(axis=0), moves.mean(axis=0),
-             np.quantile(level, 0.9, axis=0))  # fmt: skip
-    return np.concatenate([*parts, [np.log(len(level))]])
+    level = log_mel(samples, RATE)  # [L, bands]
+    cepstra = level.reshape(len(level), _BANDS, -1).mean(axis=2) @ _cosines()
+    parts = (_spread(cepstra), [np.log(len(level))], _course(cepstra), _envelope(level))
+    return np.concatenate(parts)
+
+
+def _cosines() -> Floats:
+    """From mel bands to cepstra `[M, _CEPSTRA]`, an orthonormal cosine transform."""
+    angles = np.outer(np.arange(_BANDS) + 0.5, np.arange(_CEPSTRA)) * np.pi / _BANDS
+    scale = np.where(np.arange(_CEPSTRA) == 0, 1.0, np.sqrt(2.0)) / np.sqrt(_BANDS)
+    return np.cos(angles) * scale
+
+
+def _spread(cepstra: Floats) -> Floats:
+    """How cepstra `[L, _CEPSTRA]` are distributed, and how fast they move."""
+    if len(cepstra) < 3:
+        cepstra = np.repeat(cepstra, 3, axis=0)
+    moves = np.diff(cepstra, axis=0)
+    turns = np.diff(moves, axis=0)
+    return np.concatenate(
+        [
+            *(of(cepstra, axis=0) for of in (np.mean, np.std, np.min, np.max, np.median)),
+            np.abs(moves).mean(axis=0),
+            moves.std(axis=0),
+            np.abs(turns).mean(axis=0),
+        ]
+    )
+
+
+def _course(cepstra: Floats) -> Floats:
+    """Means of the clip's six parts, one after the other."""
+    edges = np.linspace(0, len(cepstra), _PARTS + 1).astype(int)
+    means = [
+        cepstra[start : max(start + 1, end), :_PART_CEPSTRA].mean(axis=0)
+        for start, end in zip(edges, edges[1:], strict=False)
+    ]
+    return np.concatenate(means)
+
+
+def _envelope(level: Floats) -> Floats:
+    """How the level rises and falls: after its peak, where that is, and its modulations."""
+    height = level.mean(axis=1)
+    height = height - height.max()
+    peak = int(height.argmax())
+    fall = np.full(_FALL, height.min())
+    after = height[peak : peak + _FALL]
+    fall[: len(after)] = after
+    swings = np.abs(np.fft.rfft(height - height.mean(), 256))[:128] / np.sqrt(len(height))
+    jumps = float((np.diff(height) > 1).mean()) if len(height) > 1 else 0.0
+    facts = [peak / len(height), np.log1p(peak), height.mean(), height.std(), jumps]
+    return np.concatenate([fall[::4], facts, np.log(swings.reshape(16, -1).mean(axis=1) + 1e-3)])
 
 
 @dataclass(frozen=True)
@@ -51,8 +103,8 @@ class SoundClassifier:
     classes: tuple[str, ...]
     mean: Floats  # [F], of all clips
     scale: Floats  # [F]
-    weight: Floats  # [F, C]
-    bias: Floats  # [C]
+    known: Floats  # [N, F], the clips it learned from
+    weight: Floats  # [N, C]
     domains: tuple[str, ...] = ()  # of the recordings it learned from, where they have any
 
     @classmethod
@@ -70,13 +122,12 @@ class SoundClassifier:
         mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
         features = (features - mean) / scale
         names = np.array([classes.index(name) for _, name in rows])
-        centres = np.stack([features[names == place].mean(axis=0) for place in range(len(classes))])
-        inside = features - centres[names]
-        covariance = inside.T @ inside / len(inside)
-        # With one clip of each class nothing varies inside; features have a spread of one in all.
-        even = np.eye(len(covariance)) * max(0.01, np.trace(covariance) / len(covariance))
-        weight = np.linalg.solve((1 - _SHRINK) * covariance + _SHRINK * even, centres.T)
-        return cls(classes, mean, scale, weight, -0.5 * np.einsum("cf,fc->c", centres, weight))
+        # Every class weighs as the root of its clips: the many would outvote the few.
+        rarity = np.sqrt(np.bincount(names)[names])
+        ridge = _RIDGE * np.diag(rarity / (1 / rarity).mean())
+        targets = np.eye(len(classes))[names]
+        weight = np.linalg.solve(_kernel(features, features) + ridge, targets)
+        return cls(classes, mean, scale, features, weight)
 
     @classmethod
     def of_sources(cls, sources: Sequence[str], *, least: int = 8) -> SoundClassifier:
@@ -110,4 +161,10 @@ class SoundClassifier:
     def name(self, wav: Any, sample_rate: int) -> str:
         """The likeliest class of samples `[S]`."""
         row = (summary(wav, sample_rate) - self.mean) / self.scale
-        return self.classes[int((row @ self.weight + self.bias).argmax())]
+        return self.classes[int((_kernel(row[None], self.known) @ self.weight).argmax())]
+
+
+def _kernel(some: Floats, others: Floats) -> Floats:
+    """Likeness `[A, N]` of features `[A, F]` and `[N, F]`, one where they are the same."""
+    squares = (some**2).sum(axis=1)[:, None] + (others**2).sum(axis=1) - 2 * some @ others.T
+    return np.exp(-_WIDTH * np.maximum(squares, 0) / some.shape[1])

@@ -65,6 +65,9 @@ class LMTrainingConfig(RunConfig):
     lora_audio: bool = option(
         True, "train audio tables and heads too and keep them in the adapter (off: a smaller one)"
     )
+    lora_audio_rank: int = option(
+        0, "only changes of this rank of audio tables and heads (default: whole copies of them)"
+    )
     merge: bool = option(False, "at the end of a LoRA run, write the merged model too (OUT/model)")
 
     # Data.

@@ -157,6 +157,7 @@ def lora_settings(config: LMTrainingConfig) -> LoraSettings:
         targets=tuple(config.lora_targets),
         dropout=config.lora_dropout,
         audio=config.lora_audio,
+        audio_rank=config.lora_audio_rank,
     )
 
 

@@ -59,17 +59,18 @@ def train(lm: AudioLM, steps: int = 4, seed: int = 0) -> AudioLM:
     return lm.eval()
 
 
+@pytest.mark.parametrize("audio_rank", [0, 2])
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_identity_then_learning_then_merged(pattern: str) -> None:
+def test_identity_then_learning_then_merged(pattern: str, audio_rank: int) -> None:
     lm = toy_lm(pattern=pattern)
-    before = logits(lm)
-    add_lora(lm, SMALL)
+    before, plain = logits(lm), {name: type(one) for name, one in lm.named_modules()}
+    add_lora(lm, LoraSettings(rank=2, audio_rank=audio_rank))
     assert distance(logits(lm), before) == 0
     train(lm)
     after = logits(lm)
     assert distance(after, before) > 1e-2
     merge_adapter(lm)
-    assert type(lm.backbone.get_decoder().layers[0].self_attn.q_proj) is torch.nn.Linear
+    assert {name: type(one) for name, one in lm.named_modules()} == plain
     assert distance(logits(lm), after) < 1e-5
 
 
@@ -100,9 +101,25 @@ def test_what_is_trained() -> None:
     assert trained and all(".q_proj.lora_" in name for name in trained)
 
 
-@pytest.mark.parametrize("audio", [True, False])
-def test_reload_is_exact_and_small(tmp_path: Path, audio: bool) -> None:
-    lm = train(add_lora(toy_lm(), LoraSettings(rank=2, alpha=3.0, audio=audio)))
+def test_low_rank_changes_of_heads_are_all_that_is_trained_of_them(tmp_path: Path) -> None:
+    lm = add_lora(toy_lm(), LoraSettings(rank=2, audio_rank=2))
+    trained = {name for name, p in lm.named_parameters() if p.requires_grad}
+    assert all("lora_" in name or "low_rank_" in name for name in trained)
+    assert any(name.startswith("heads.") for name in trained)
+    assert any(name.startswith("embedding.") for name in trained)
+    small, whole = tmp_path / "small", tmp_path / "whole"
+    save_adapter(lm, small)
+    save_adapter(add_lora(toy_lm(), SMALL), whole)
+    sizes = [(one / "adapter.safetensors").stat().st_size for one in (small, whole)]
+    assert sizes[0] < sizes[1]
+    with pytest.raises(ValueError, match="audio_rank is 0 or more, and needs audio=True; came 2"):
+        LoraSettings(audio=False, audio_rank=2)
+
+
+@pytest.mark.parametrize(("audio", "audio_rank"), [(True, 0), (True, 2), (False, 0)])
+def test_reload_is_exact_and_small(tmp_path: Path, audio: bool, audio_rank: int) -> None:
+    settings = LoraSettings(rank=2, alpha=3.0, audio=audio, audio_rank=audio_rank)
+    lm = train(add_lora(toy_lm(), settings))
     save_adapter(lm, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"adapter.safetensors", "adapter.json"}
     names = load_file(tmp_path / "adapter.safetensors").keys()
