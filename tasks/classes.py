@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from ..codec.audio import read_audio, resample
 from ..codec.data.reader import EntryReader
@@ -130,12 +131,21 @@ class SoundClassifier:
         return cls(classes, mean, scale, features, weight)
 
     @classmethod
-    def of_sources(cls, sources: Sequence[str], *, least: int = 8) -> SoundClassifier:
+    def of_sources(
+        cls,
+        sources: Sequence[str],
+        *,
+        least: int = 8,
+        through: Callable[[Any], Any] | None = None,
+    ) -> SoundClassifier:
         """Learn from labelled recordings.
 
         Args:
             sources: `[DOMAIN=]LOCATION[:SPLIT]` each; their rows have a column `label` or `class`.
             least: recordings of a class; of fewer nothing is learned.
+            through: what returns samples `[S]` as a codec hands them on. With it every recording is
+                learned from twice, as it is and as it comes back: who has heard a codec's colour
+                tells what was made with it by its class, and not by that colour.
 
         Raises:
             ValueError: fewer than two classes have so many.
@@ -150,7 +160,15 @@ class SoundClassifier:
                 " or 'class')"
             )
         reader = EntryReader()
-        judge = cls.fit((read_audio(reader.open(e), RATE), RATE, e.label) for e in kept)
+
+        def clips() -> Iterator[tuple[Any, int, str]]:
+            for entry in tqdm(kept, desc="classes", unit="clip", leave=False, delay=2):
+                wav = read_audio(reader.open(entry), RATE)
+                yield wav, RATE, entry.label
+                if through is not None:
+                    yield through(wav), RATE, entry.label
+
+        judge = cls.fit(clips())
         return replace(judge, domains=tuple(sorted({entry.domain for entry in kept})))
 
     @property

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
+from ..codec.audio import resample
 from ..codec.files import write_json, write_text
-from .classes import SoundClassifier
+from .bundle import Bundle
+from .classes import RATE, SoundClassifier
 from .controls import Controls
 from .evaluation import evaluate_facts, to_html, to_markdown
 from .measure import MeasureConfig, Measurer, clips_of
@@ -31,7 +35,7 @@ def evaluate(options: argparse.Namespace, controls: Controls) -> int:
     recogniser = make_recogniser(options.recogniser, options.grammar) if speech else None
     if recogniser is not None:
         recogniser = RememberingRecogniser(recogniser, options.cache or options.out)
-    classifier = SoundClassifier.of_sources(options.classes) if options.classes else None
+    bundle = load_bundle(options)
     config = MeasureConfig(
         seed=options.seed,
         check=options.check is not None,
@@ -41,8 +45,8 @@ def evaluate(options: argparse.Namespace, controls: Controls) -> int:
         voices=options.voices,
     )
     measurer = Measurer(
-        load_bundle(options), options.out, config, controls=controls, recogniser=recogniser,
-        classifier=classifier, model=model_stamp(options),
+        bundle, options.out, config, controls=controls, recogniser=recogniser,
+        classifiers=_classifiers(options.classes, bundle), model=model_stamp(options),
     )  # fmt: skip
     facts = measurer.run(clips)
     settings = {
@@ -64,3 +68,18 @@ def evaluate(options: argparse.Namespace, controls: Controls) -> int:
         write_text(options.out / "report.html", page)
         say(f"open {options.out / 'report.html'} in a browser")
     return 1 if table.not_measured else 0
+
+
+def _classifiers(sources: Sequence[str], bundle: Bundle) -> dict[str, SoundClassifier]:
+    """One of recordings, and one that heard each of them through the codec too."""
+    if not sources:
+        return {}
+
+    def through(wav: Any) -> Any:
+        tokens = bundle.tokens({"array": wav, "sampling_rate": RATE})
+        return resample(bundle.decode(tokens).numpy(), bundle.sample_rate, RATE)
+
+    return {
+        "named": SoundClassifier.of_sources(sources),
+        "coded": SoundClassifier.of_sources(sources, through=through),
+    }

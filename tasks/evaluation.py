@@ -210,19 +210,23 @@ def _sound_figures(facts: Sequence[Facts], make: str, tell: str) -> list[Figure]
 
 
 def _named_figures(facts: Sequence[Facts], make: str) -> list[Figure]:
-    """How often a classifier that learned from recordings calls sounds by their class."""
+    """How often classifiers that learned from recordings call sounds by their class."""
     figures = []
-    for what, words in (
-        ("recording", "recordings"),
-        ("codec", "recordings through the codec"),
-        ("made", "what was made of the caption"),
+    for key, judge in (
+        ("named", "a classifier of recordings"),
+        ("coded", "one that heard them through the codec too"),
     ):
-        known = [one for one in facts if f"named_{what}" in one]
-        if known:
-            right = [float(one[f"named_{what}"] == one["label"]) for one in known]
-            name = f"called by its class by a classifier of recordings, {words} (%)"
-            note = f"{known[0]['classes_known']} classes"
-            figures.append(Figure(make, name, bootstrap_interval(right), True, note))
+        for what, words in (
+            ("recording", "recordings"),
+            ("codec", "recordings through the codec"),
+            ("made", "what was made of the caption"),
+        ):
+            known = [one for one in facts if f"{key}_{what}" in one]
+            if known:
+                right = [float(one[f"{key}_{what}"] == one["label"]) for one in known]
+                name = f"called by its class by {judge}, {words} (%)"
+                note = f"{known[0]['classes_known']} classes"
+                figures.append(Figure(make, name, bootstrap_interval(right), True, note))
     return figures
 
 

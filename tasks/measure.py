@@ -6,7 +6,7 @@ Speech is transcribed and said; sound and music are described and made of their 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,12 +145,15 @@ class Measurer:
         *,
         controls: Controls = DEFAULT,
         recogniser: Recogniser | None = None,
-        classifier: SoundClassifier | None = None,
+        classifiers: Mapping[str, SoundClassifier] | None = None,
         model: str = "",
     ) -> None:
-        """Open the journal of the folder `out`; `model` names the checkpoint in it."""
+        """Open the journal of the folder `out`; `model` names the checkpoint in it.
+
+        What the classifier called `named` says of a made sound is the fact `named_made`.
+        """
         self.bundle, self.out, self.config = bundle, out, config
-        self.recogniser, self.classifier = recogniser, classifier
+        self.recogniser, self.classifiers = recogniser, dict(classifiers or {})
         self.batch_size = controls.batch_size
         self.speaker = Speaker(bundle, controls)
         quiet = Controls(
@@ -317,22 +320,25 @@ class Measurer:
         }
 
     def _named_by(self, clip: Clip) -> list[str]:
-        """The classifier's stamp, if it knows this clip's class: a bell in a tune is another."""
-        judge, label = self.classifier, clip.recording.entry.label
-        if judge is None or clip.domain not in judge.domains or label not in judge.classes:
-            return []
-        return [judge.stamp, label]
+        """Stamps of classifiers, if they know this clip's class: a bell in a tune is another."""
+        judges, label = self.classifiers.values(), clip.recording.entry.label
+        if all(clip.domain in judge.domains and label in judge.classes for judge in judges):
+            return [*(judge.stamp for judge in judges), *([label] if judges else [])]
+        return []
 
     def _decoded(self, one: _Ready) -> Any:
         return self.bundle.decode(one.tokens) if self._named_by(one.job.clip) else None
 
     def _named(self, job: _Job, **wavs: Any) -> dict[str, Any]:
-        """What the classifier calls these `[S]`, beside the class of the clip."""
-        if self.classifier is None or not self._named_by(job.clip):
+        """What the classifiers call these `[S]`, beside the class of the clip."""
+        if not self._named_by(job.clip):
             return {}
         rate, label = self.bundle.sample_rate, job.clip.recording.entry.label
-        named = {f"named_{what}": self.classifier.name(wav, rate) for what, wav in wavs.items()}
-        return {"label": label, "classes_known": len(self.classifier.classes), **named}
+        facts: dict[str, Any] = {"label": label}
+        for key, judge in self.classifiers.items():
+            facts["classes_known"] = len(judge.classes)
+            facts |= {f"{key}_{what}": judge.name(wav, rate) for what, wav in wavs.items()}
+        return facts
 
     def _retrieval(self, clips: Sequence[Clip], domain: str) -> TextRetrieval | None:
         texts = list(dict.fromkeys(clip.text for clip in clips if clip.domain == domain))

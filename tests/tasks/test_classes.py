@@ -1,8 +1,12 @@
 """The classifier of sounds knows clips by their class, and says what it cannot learn."""
 
+import json
+
 import numpy as np
 import pytest
+import soundfile
 
+from almtok.codec.audio import resample
 from almtok.recipes.mini.sounds import SOUNDS, kind_of, make_sound
 from almtok.tasks.classes import SoundClassifier, summary
 
@@ -45,3 +49,26 @@ def test_every_caption_tells_its_kind_and_no_other():
     for text, _, kind in clips(SOUNDS, range(12)):
         assert kind_of(text) == kind
     assert kind_of("a slow steady piano tune in C major") == ""
+
+
+def test_who_heard_them_through_a_codec_knows_them_so(tmp_path):
+    rows = []
+    for number, (_, wav, kind) in enumerate(clips(("dog", "rain", "bell"), range(8))):
+        soundfile.write(tmp_path / f"{number}.wav", wav, RATE)
+        rows.append(json.dumps({"audio": f"{number}.wav", "label": kind}))
+    (tmp_path / "m.jsonl").write_text("\n".join(rows))
+
+    def noisy(wav):
+        noise = np.random.default_rng(len(wav)).normal(0, 0.2 * np.abs(wav).max(), len(wav))
+        return (wav + noise).astype(np.float32)
+
+    sources = [f"sound={tmp_path / 'm.jsonl'}"]
+    plain, used = (SoundClassifier.of_sources(sources, through=how) for how in (None, noisy))
+    held_out = [(wav, kind) for _, wav, kind in clips(("dog", "rain", "bell"), range(50, 60))]
+
+    def right(judge):
+        heard = [(noisy(resample(wav, RATE, 24_000)), kind) for wav, kind in held_out]
+        return np.mean([judge.name(wav, 24_000) == kind for wav, kind in heard])
+
+    assert right(used) > right(plain)
+    assert plain.stamp != used.stamp

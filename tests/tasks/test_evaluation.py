@@ -150,7 +150,8 @@ def test_sounds_are_named_by_a_classifier_of_recordings(learned, corpus, tmp_pat
     assert main(arguments) == 0
     table = json.loads((tmp_path / "out" / "table.json").read_text())
     named = [f for f in table["figures"] if "called by its class" in f["name"]]
-    assert len(named) == 3  # of sounds, not of tunes: recordings, through the codec, made
+    # Of sounds, not of tunes: recordings, through the codec, made; by two classifiers.
+    assert len(named) == 6
     for figure in named:
         assert figure["value"]["n"] == 2 and figure["note"] == "2 classes"  # three bells are few
     judge = SoundClassifier.of_sources([known])
@@ -158,6 +159,7 @@ def test_sounds_are_named_by_a_classifier_of_recordings(learned, corpus, tmp_pat
     for one in facts[:2]:
         wav = read_audio(noises / f"{facts.index(one)}.wav", 24_000)
         assert one["named_recording"] == judge.name(wav, 24_000)
+        assert {one["coded_recording"], one["coded_codec"], one["coded_made"]} <= {"dog", "rain"}
     assert "label" not in facts[2] and "label" not in facts[3]
     few = [*arguments[:-2], str(tmp_path / "few" / "manifest.jsonl")]
     capsys.readouterr()
