@@ -12,7 +12,7 @@ class TextToAudio(Task):
     name = "text_to_audio"
     domains = ("sound",)
     # Noises are less certain than speech: wide sampling, held to the prompt by guidance.
-    audio_sampling = SamplingConfig(temperature=0.9, top_k=60)
+    audio_sampling = SamplingConfig(temperature=0.5, top_k=60)
     guidance_scale = 2.0
     max_seconds = 10.0
 
