@@ -11,7 +11,8 @@ class TextToAudio(Task):
 
     name = "text_to_audio"
     domains = ("sound",)
-    # Noises are less certain than speech: wide sampling, held to the prompt by guidance.
+    # Held to the prompt by guidance; narrow, for what is drawn widely is less often told by its
+    # class (recipes/multitask).
     audio_sampling = SamplingConfig(temperature=0.5, top_k=60)
     guidance_scale = 2.0
     max_seconds = 10.0

@@ -181,6 +181,14 @@ class LMTrainingConfig(RunConfig):
             raise ValueError(f"muon_lr must not be negative; came {self.muon_lr}")
         if self.muon_lr and (self.lora_rank or self.shard):
             raise ValueError("muon_lr is for whole matrices: neither for LoRA nor with shard")
+        if self.lora_audio_rank < 0 or (
+            self.lora_audio_rank and not (self.lora_rank and self.lora_audio)
+        ):
+            raise ValueError(
+                "lora_audio_rank is 0 or more, for an adapter that has tables and heads (lora_rank"
+                f" above 0, lora_audio on); came {self.lora_audio_rank} with lora_rank"
+                f" {self.lora_rank} and lora_audio {self.lora_audio}"
+            )
         if self.lora_rank and self.shard:
             raise ValueError("an adapter is small: shard divides whole models only (lora_rank 0)")
         if self.stream and (self.temperature != 1 or self.voices or self.texts):

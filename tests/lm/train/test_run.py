@@ -191,6 +191,7 @@ def test_mistakes_are_one_clear_error(
         ({"precision": "fp16"}, "must be one of fp32, bf16"),
         ({"steps": 0}, "at least 1"),
         ({"lora_rank": 4}, "give init_from"),
+        ({"lora_audio_rank": 4}, "an adapter that has tables and heads .* came 4 with lora_rank 0"),
         ({"old_tokens": ["x"]}, "old_tokens needs init_from"),
         ({"backbone": "a", "init_from": "b"}, "not both"),
         ({"stream": True, "voices": 0.5}, "neither temperature nor voices"),
