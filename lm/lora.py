@@ -44,7 +44,7 @@ class LoraSettings:
     targets: tuple[str, ...] = ()  # linear layers of the backbone; none: all inside its layers
     dropout: float = 0.0  # on the input of LoRA, in training
     audio: bool = True  # audio tables and heads of its own; False: those of the base, frozen
-    audio_rank: int = 0  # with audio: only low-rank changes of the base's; 0: whole copies
+    audio_rank: int = 0  # with audio: low-rank changes of the base's, scaled alike; 0: copies
 
     def __post_init__(self) -> None:
         if self.rank < 1:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from ..codec.derived import Derived
+
 
 class LowRank(nn.Module):
     """Adds `scale * B A` to a matrix `[O, I]`."""
@@ -18,12 +20,17 @@ class LowRank(nn.Module):
         super().__init__()
         rows, columns = weight.shape
         self.scale = scale
+        self._changed = Derived[Tensor]()
         self.low_rank_A = nn.Parameter(weight.new_empty(rank, columns).normal_(std=columns**-0.5))
         self.low_rank_B = nn.Parameter(weight.new_zeros(rows, rank))
 
     def forward(self, weight: Tensor) -> Tensor:
         """The changed matrix `[O, I]`."""
-        return weight + self.scale * (self.low_rank_B @ self.low_rank_A)
+        # Made once while nothing is trained: a step of generation reads every matrix.
+        return self._changed.get(
+            (weight, self.low_rank_A, self.low_rank_B),
+            lambda: weight + self.scale * (self.low_rank_B @ self.low_rank_A),
+        )
 
 
 def add_low_rank(module: nn.Module, rank: int, scale: float) -> None:

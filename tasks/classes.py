@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from ..codec.audio import read_audio, resample
+from ..codec.audio import Waveform, read_audio, resample
 from ..codec.data.reader import EntryReader
-from ..codec.data.sources import list_entries
+from ..codec.data.sources import Entry, list_entries
 from ..codec.evaluation.spectral import log_mel
 
 RATE = 24_000
@@ -115,7 +115,11 @@ class SoundClassifier:
         Raises:
             ValueError: fewer than two classes.
         """
-        rows = [(summary(wav, rate), name) for wav, rate, name in clips]
+        return cls._of_rows([(summary(wav, rate), name) for wav, rate, name in clips])
+
+    @classmethod
+    def _of_rows(cls, rows: Sequence[tuple[Floats, str]]) -> SoundClassifier:
+        """Learn from features `[F]` and their classes."""
         classes = tuple(sorted({name for _, name in rows}))
         if len(classes) < 2:
             raise ValueError(f"a classifier needs two classes or more; came {list(classes)}")
@@ -131,45 +135,48 @@ class SoundClassifier:
         return cls(classes, mean, scale, features, weight)
 
     @classmethod
-    def of_sources(
-        cls,
-        sources: Sequence[str],
-        *,
-        least: int = 8,
-        through: Callable[[Any], Any] | None = None,
-    ) -> SoundClassifier:
+    def of_sources(cls, sources: Sequence[str], *, least: int = 8) -> SoundClassifier:
         """Learn from labelled recordings.
 
         Args:
             sources: `[DOMAIN=]LOCATION[:SPLIT]` each; their rows have a column `label` or `class`.
             least: recordings of a class; of fewer nothing is learned.
-            through: what returns samples `[S]` as a codec hands them on. With it every recording is
-                learned from twice, as it is and as it comes back: who has heard a codec's colour
-                tells what was made with it by its class, and not by that colour.
 
         Raises:
             ValueError: fewer than two classes have so many.
         """
-        entries = [entry for entry in list_entries(sources) if entry.label]
-        counts = Counter(entry.label for entry in entries)
-        kept = [entry for entry in entries if counts[entry.label] >= least]
-        if len({entry.label for entry in kept}) < 2:
-            raise ValueError(
-                f"a classifier needs two classes or more of {least} recordings each; came"
-                f" {dict(counts.most_common(5))} in {', '.join(map(str, sources))} (column 'label'"
-                " or 'class')"
-            )
-        reader = EntryReader()
+        kept = _labelled(sources, least)
+        judge = cls.fit((wav, RATE, entry.label) for entry, wav in _read(kept))
+        return judge._of_domains(kept)
 
-        def clips() -> Iterator[tuple[Any, int, str]]:
-            for entry in tqdm(kept, desc="classes", unit="clip", leave=False, delay=2):
-                wav = read_audio(reader.open(entry), RATE)
-                yield wav, RATE, entry.label
-                if through is not None:
-                    yield through(wav), RATE, entry.label
+    @classmethod
+    def pair_of_sources(
+        cls, sources: Sequence[str], through: Callable[[Any], Any], *, least: int = 8
+    ) -> tuple[SoundClassifier, SoundClassifier]:
+        """The classifier of `of_sources`, and one that learned from each recording twice.
 
-        judge = cls.fit(clips())
-        return replace(judge, domains=tuple(sorted({entry.domain for entry in kept})))
+        Who has heard a codec's colour tells what was made with it by its class, and not by that
+        colour.
+
+        Args:
+            sources: As there.
+            through: What returns samples `[S]` as a codec hands them on, both at `RATE`.
+            least: As there.
+
+        Raises:
+            ValueError: as there.
+        """
+        kept = _labelled(sources, least)
+        rows: list[tuple[Floats, str]] = []
+        passed: list[tuple[Floats, str]] = []
+        for entry, wav in _read(kept):
+            rows.append((summary(wav, RATE), entry.label))
+            passed.append((summary(through(wav), RATE), entry.label))
+        plain, used = cls._of_rows(rows), cls._of_rows(rows + passed)
+        return plain._of_domains(kept), used._of_domains(kept)
+
+    def _of_domains(self, entries: Sequence[Entry]) -> SoundClassifier:
+        return replace(self, domains=tuple(sorted({entry.domain for entry in entries})))
 
     @property
     def stamp(self) -> str:
@@ -186,3 +193,24 @@ def _kernel(some: Floats, others: Floats) -> Floats:
     """Likeness `[A, N]` of features `[A, F]` and `[N, F]`, one where they are the same."""
     squares = (some**2).sum(axis=1)[:, None] + (others**2).sum(axis=1) - 2 * some @ others.T
     return np.exp(-_WIDTH * np.maximum(squares, 0) / some.shape[1])
+
+
+def _labelled(sources: Sequence[str], least: int) -> list[Entry]:
+    """Recordings of classes that have enough of them."""
+    entries = [entry for entry in list_entries(sources) if entry.label]
+    counts = Counter(entry.label for entry in entries)
+    kept = [entry for entry in entries if counts[entry.label] >= least]
+    if len({entry.label for entry in kept}) < 2:
+        raise ValueError(
+            f"a classifier needs two classes or more of {least} recordings each; came"
+            f" {dict(counts.most_common(5))} in {', '.join(map(str, sources))} (column 'label'"
+            " or 'class')"
+        )
+    return kept
+
+
+def _read(entries: Sequence[Entry]) -> Iterator[tuple[Entry, Waveform]]:
+    """Each recording with its samples `[S]` at `RATE`."""
+    reader = EntryReader()
+    for entry in tqdm(entries, desc="classes", unit="clip", leave=False, delay=2):
+        yield entry, read_audio(reader.open(entry), RATE)

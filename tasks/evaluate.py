@@ -79,7 +79,5 @@ def _classifiers(sources: Sequence[str], bundle: Bundle) -> dict[str, SoundClass
         tokens = bundle.tokens({"array": wav, "sampling_rate": RATE})
         return resample(bundle.decode(tokens).numpy(), bundle.sample_rate, RATE)
 
-    return {
-        "named": SoundClassifier.of_sources(sources),
-        "coded": SoundClassifier.of_sources(sources, through=through),
-    }
+    named, coded = SoundClassifier.pair_of_sources(sources, through)
+    return {"named": named, "coded": coded}

@@ -322,9 +322,8 @@ class Measurer:
     def _named_by(self, clip: Clip) -> list[str]:
         """Stamps of classifiers, if they know this clip's class: a bell in a tune is another."""
         judges, label = self.classifiers.values(), clip.recording.entry.label
-        if all(clip.domain in judge.domains and label in judge.classes for judge in judges):
-            return [*(judge.stamp for judge in judges), *([label] if judges else [])]
-        return []
+        known = all(clip.domain in judge.domains and label in judge.classes for judge in judges)
+        return [*(judge.stamp for judge in judges), label] if judges and known else []
 
     def _decoded(self, one: _Ready) -> Any:
         return self.bundle.decode(one.tokens) if self._named_by(one.job.clip) else None

@@ -85,6 +85,13 @@ def reader_folder(tmp_path_factory) -> Path:
     return folder
 
 
+def test_snippets_are_found():
+    """The tests below would pass if none were."""
+    readme = ROOT / "README.md"
+    assert len(blocks(readme, "python")) == readme.read_text().count("```python") > 2
+    assert {"tts", "asr", "encode", "finetune"} <= {words[0] for words in almtok_lines(readme)}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_python_snippets_run(page, reader_folder, monkeypatch):
     monkeypatch.chdir(reader_folder)

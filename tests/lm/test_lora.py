@@ -116,6 +116,17 @@ def test_low_rank_changes_of_heads_are_all_that_is_trained_of_them(tmp_path: Pat
         LoraSettings(audio=False, audio_rank=2)
 
 
+def test_low_rank_changes_are_made_once_until_they_are_trained() -> None:
+    lm = add_lora(toy_lm(), LoraSettings(rank=2, audio_rank=2))
+    table = lm.embedding.audio
+    with torch.no_grad():
+        before = table.weight
+        assert table.weight is before
+    train(lm)
+    with torch.no_grad():
+        assert not torch.equal(table.weight, before)
+
+
 @pytest.mark.parametrize(("audio", "audio_rank"), [(True, 0), (True, 2), (False, 0)])
 def test_reload_is_exact_and_small(tmp_path: Path, audio: bool, audio_rank: int) -> None:
     settings = LoraSettings(rank=2, alpha=3.0, audio=audio, audio_rank=audio_rank)
