@@ -87,7 +87,8 @@ class CodeSearch:
                 )
         self._mel = MelLoss(MelLossConfig(sample_rate=rate, windows=_WINDOWS, mels=_MELS))
         self._pitch = PitchLoss(rate, hop)
-        self._loudness = LoudnessLoss(rate) if rate >= _LOUDNESS_RATE else None
+        hears_loudness = rate >= _LOUDNESS_RATE and self.config.loudness > 0
+        self._loudness = LoudnessLoss(rate) if hears_loudness else None
 
     @classmethod
     def of(
@@ -185,7 +186,7 @@ class CodeSearch:
         """The weighted loss of latents `[1, Q, D]` against a piece `[1, 1, S]`, after a state."""
         model, config = self.model, self.config
         heard = None if self.listener is None else self.listener.hear(wav)
-        voicing = self._pitch.listen(wav)
+        voicing = self._pitch.listen(wav) if config.pitch else None
 
         def judge(latent: Tensor) -> Tensor:
             with self._precision():
@@ -193,7 +194,8 @@ class CodeSearch:
             total = latent.new_zeros(())
             if isinstance(model.unpatchify, HarmonicUnpatchify):
                 described = model.unpatchify.describe(frames.float())
-                total = total + config.pitch * self._pitch.compare(described.pitch, voicing)
+                if voicing is not None:
+                    total = total + config.pitch * self._pitch.compare(described.pitch, voicing)
                 output, _ = model.unpatchify.render(described, state.conv)
             else:
                 output, _ = model.unpatchify.step(frames.float(), state.conv)

@@ -24,3 +24,7 @@ class SearchConfig:
                 "a search has steps >= 0 and rate and piece_seconds > 0; came"
                 f" {self.steps}, {self.rate} and {self.piece_seconds}"
             )
+
+
+# Of what has neither words nor a voice's pitch.
+BY_SPECTRA = SearchConfig(pitch=0.0, loudness=0.0, recognition=0.0)

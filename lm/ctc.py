@@ -46,12 +46,10 @@ def listening_loss(
         ValueError: the backbone has no pad token of its own.
     """
     blank = blank_of(config)
-    task = Vocabulary(config).task(TRANSCRIBING)
     told = labels[..., 0] != IGNORED  # [B, L]
-    heard = (input_ids[..., 1] < config.codebook_size) & (labels[..., 1] == IGNORED)
-    asked = (input_ids[:, 0, 0] == task) & told.any(dim=1) & heard.any(dim=1)
+    heard = heard_rows(input_ids, labels, config)
     zero = hidden.new_zeros((), dtype=torch.float32)
-    numbers = asked.nonzero()[:, 0].tolist()
+    numbers = heard.any(dim=1).nonzero()[:, 0].tolist()
     if not numbers:
         return StreamLoss(zero, zero.long(), zero.long())
     states = [hidden[n][heard[n]] for n in numbers]  # [T, D] each
@@ -65,6 +63,22 @@ def listening_loss(
     )  # fmt: skip
     count = lengths.to(total.device)[total.detach() > 0].sum()
     return StreamLoss(total.sum(), count, count.new_zeros(()))
+
+
+def heard_rows(input_ids: Tensor, labels: Tensor, config: AudioLMConfig) -> Tensor:
+    """Rows `[B, L]` of the audio that a transcript is asked of.
+
+    Args:
+        input_ids: `[B, L, 1+K]`.
+        labels: `[B, L, 1+K]`; without a text to write nothing is asked.
+        config: of the model.
+    """
+    if TRANSCRIBING not in config.tasks:
+        return torch.zeros_like(input_ids[..., 0], dtype=torch.bool)
+    asked = input_ids[:, 0, 0] == Vocabulary(config).task(TRANSCRIBING)
+    asked = asked & (labels[..., 0] != IGNORED).any(dim=1)
+    heard = (input_ids[..., 1] < config.codebook_size) & (labels[..., 1] == IGNORED)
+    return heard & asked[:, None]
 
 
 def blank_of(config: AudioLMConfig) -> int:

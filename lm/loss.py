@@ -28,6 +28,11 @@ class StreamLoss:
     count: Tensor  # scalar int64, number of targets
     hits: Tensor  # scalar int64, targets that were the likeliest
 
+    def __add__(self, other: StreamLoss) -> StreamLoss:
+        return StreamLoss(
+            self.total + other.total, self.count + other.count, self.hits + other.hits
+        )
+
     @property
     def mean(self) -> Tensor:
         """Mean over the targets; zero where there are none."""
@@ -48,8 +53,10 @@ def stream_loss(logits: Tensor, labels: Tensor) -> StreamLoss:
     return StreamLoss(total, known.sum(), hits)
 
 
-def flat_losses(logits: Tensor, labels: Tensor, config: AudioLMConfig) -> dict[str, StreamLoss]:
-    """Losses by stream of joint logits `[N, V + controls + K * (C+1)]` at labels `[N, 1+K]`.
+def flat_streams(
+    logits: Tensor, labels: Tensor, config: AudioLMConfig
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Joint logits `[N, V + controls + K * (C+1)]` and labels `[N, 1+K]`, by stream.
 
     The vocabulary is `AudioLM.joint_logits`': text, controls, then the codes of each codebook.
     """
@@ -58,7 +65,7 @@ def flat_losses(logits: Tensor, labels: Tensor, config: AudioLMConfig) -> dict[s
         here = labels[:, stream] != IGNORED
         offset = joint_offset(config, stream)
         name = f"audio_{stream}" if stream else "text"
-        parts[name] = stream_loss(logits[here], labels[here][:, stream] + offset)
+        parts[name] = logits[here], labels[here][:, stream] + offset
     return parts
 
 

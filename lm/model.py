@@ -23,9 +23,10 @@ from .cache import CACHE_ARGUMENT
 from .config import AudioLMConfig
 from .ctc import listening_loss
 from .depth import DepthHeads
+from .distill import Teacher
 from .embedding import RowEmbedding
 from .heads import AudioHeads, LinearHeads
-from .loss import StreamLoss, combine, flat_losses, stream_loss
+from .loss import combine, flat_streams, stream_loss
 from .sequences import IGNORED
 from .sight import check_sight, sight
 
@@ -141,6 +142,7 @@ class AudioLM(PreTrainedModel):
         cache: Cache | None = None,
         use_cache: bool = False,
         num_items_in_batch: Tensor | int | None = None,
+        teacher: Teacher | None = None,
     ) -> AudioLMOutput:
         """Read rows; return the loss of labels, or the logits of every next row.
 
@@ -152,6 +154,7 @@ class AudioLM(PreTrainedModel):
             cache: a cache to read and fill (`past_key_values` in older versions of transformers).
             use_cache: make a cache where none is given.
             num_items_in_batch: what to divide the summed loss by (transformers' Trainer).
+            teacher: with labels, whose predictions are the targets of rows of some tasks.
 
         Raises:
             ValueError: if the rows have another number of streams than this model.
@@ -169,10 +172,18 @@ class AudioLM(PreTrainedModel):
                 audio_logits=self._audio_logits(hidden, input_ids),
                 cache=cache,
             )
-        parts = self._losses(hidden[:, :-1], input_ids[:, 1:], labels[:, 1:])
+        lesson = None
+        if teacher is not None:
+            lesson = teacher.lesson(self, hidden, input_ids, labels, attention_mask, position_ids)
+            labels = labels if lesson is None else lesson.data
+        pairs = self.stream_logits(hidden[:, :-1], input_ids[:, 1:], labels[:, 1:])
+        parts = {name: stream_loss(*pair) for name, pair in pairs.items()}
         heard = None
         if self.config.ctc_weight > 0:
             heard = listening_loss(hidden, input_ids, labels, self.config, self.text_logits)
+        if lesson is not None:
+            parts = {name: part + lesson.parts[name] for name, part in parts.items()}
+            heard = None if heard is None else heard + lesson.heard
         return AudioLMOutput(
             loss=combine(parts, self.config, num_items_in_batch, heard),
             losses={name: part.mean.detach() for name, part in parts.items()},
@@ -205,25 +216,32 @@ class AudioLM(PreTrainedModel):
         )
         return logits.view(batch, length, *logits.shape[1:])
 
-    def _losses(self, hidden: Tensor, rows: Tensor, labels: Tensor) -> dict[str, StreamLoss]:
-        """Losses of hidden states `[B, L, D]` whose next rows and labels `[B, L, 1+K]` are given.
+    def stream_logits(
+        self, hidden: Tensor, rows: Tensor, labels: Tensor
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Logits `[N, W]` and labels `[N]` by stream: `text`, `audio_1` .. `audio_K`.
 
         Logits are made only where there are targets: most rows of a batch are conditions.
+
+        Args:
+            hidden: states `[B, L, D]`.
+            rows: what follows each, `[B, L, 1+K]`.
+            labels: of these, `[B, L, 1+K]`.
         """
         is_text = labels[..., 0] != IGNORED
         is_audio = (labels[..., 1:] != IGNORED).any(dim=-1)
         if self.config.pattern == "flat":
             targets = is_text | is_audio
-            return flat_losses(self.joint_logits(hidden[targets]), labels[targets], self.config)
+            return flat_streams(self.joint_logits(hidden[targets]), labels[targets], self.config)
         text = self.text_logits(hidden[is_text])  # [N, V]
         audio_labels = labels[is_audio][:, 1:]
         # Of labels, not of what was read: that may be noisy (noise.py).
         said = torch.where(audio_labels == IGNORED, rows[is_audio][:, 1:], audio_labels)
         audio = self.heads.teacher_forced(hidden[is_audio], said)  # [N, K, C+1]
-        parts = {"text": stream_loss(text, labels[is_text][:, 0])}
+        pairs = {"text": (text, labels[is_text][:, 0])}
         for k in range(self.config.num_codebooks):
-            parts[f"audio_{k + 1}"] = stream_loss(audio[:, k], audio_labels[:, k])
-        return parts
+            pairs[f"audio_{k + 1}"] = audio[:, k], audio_labels[:, k]
+        return pairs
 
     def _new_cache(self) -> Cache:
         from transformers import DynamicCache

@@ -87,6 +87,7 @@ def _add_options(parser: argparse.ArgumentParser, defaults: TokenizeConfig) -> N
         ("passes", int, "times through the codec: with 2, codes of what the codes sound like"),
         ("vary", float, "play everything up to so much faster or slower, such as 0.1"),
         ("seed", int, "of the speeds of --vary"),
+        ("search_seconds", float, "search codes (slow) of what is no longer, such as short sounds"),
         ("valid_share", float, "of the recordings without a split, for validation"),
         ("rows_per_shard", int, "recordings per shard: what a killed run repeats at most"),
         ("batch_seconds", float, "seconds of audio that are encoded at once, 20 or on a GPU 240"),

@@ -38,6 +38,12 @@ class TokenizeConfig:
     """
     seed: int = 0
     """Of the speeds of ``vary``; several seeds give several variants."""
+    search_seconds: float = 0.0
+    """Codes of recordings of at most so many seconds are searched for, by their spectra alone.
+
+    Slow (1.7 s for a clip of half a second), for short sounds that a model is to make: what it
+    learns to say is nearer to the recordings then. 0 searches for none.
+    """
     valid_share: float = 0.0
     """Share of the recordings without a split that become ``valid``; the others become ``train``.
 
@@ -73,6 +79,11 @@ class TokenizeConfig:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} must be positive, got {value}")
+        if self.search_seconds < 0 or (self.search_seconds and self.passes > 1):
+            raise ValueError(
+                "search_seconds is 0 or more, with passes 1 (what is heard is not searched for);"
+                f" came {self.search_seconds} with passes {self.passes}"
+            )
         if not 0 <= self.vary <= 1:
             raise ValueError(f"vary must lie in [0, 1], such as 0.1; got {self.vary}")
         if not 0 <= self.valid_share < 1:

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ...codec.search import CodeSearch
+from ...codec.search_config import BY_SPECTRA
 from .clips import Clip
 from .recordings import Recording
 
@@ -34,6 +36,7 @@ def encode_clips(
     frames_per_query: int,
     batch_samples: int,
     passes: int = 1,
+    search_seconds: float = 0.0,
 ) -> Iterator[list[Encoded]]:
     """Yield the clips of each batch as codes; the order is that of their lengths.
 
@@ -43,9 +46,21 @@ def encode_clips(
         frames_per_query: Rate, see the codec.
         batch_samples: Most samples of a batch, padding counted; one clip may have more.
         passes: Times through the codec; from the second on, of what the codes before sound like.
+        search_seconds: Codes of clips that are no longer are searched for.
     """
-    for batch in _batches(clips, batch_samples):
+    most = search_seconds * codec.sample_rate
+    short = [clip for clip in clips if len(clip.wav) <= most]
+    for batch in _batches([clip for clip in clips if len(clip.wav) > most], batch_samples):
         yield _encode(codec, batch, frames_per_query, passes)
+    if short:
+        search = CodeSearch(codec, BY_SPECTRA)
+        yield from ([_search(search, clip, frames_per_query)] for clip in short)
+
+
+def _search(search: CodeSearch, clip: Clip, frames_per_query: int) -> Encoded:
+    wav = torch.from_numpy(clip.wav)[None, None].to(search.model.device)
+    codes = search.encode(wav, frames_per_query).audio_codes[0].cpu().numpy().astype(np.uint16)
+    return Encoded(clip.place, clip.recording, len(clip.wav), np.ascontiguousarray(codes))
 
 
 def _batches(clips: Sequence[Clip], batch_samples: int) -> Iterator[list[Clip]]:

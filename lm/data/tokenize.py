@@ -140,6 +140,7 @@ def make_plan(
     options = [getattr(config, name) for name in _CONFIG_OF_ROWS]
     options += [config.passes] if config.passes > 1 else []
     options += ["vary", config.vary, config.seed] if config.vary else []
+    options += ["search", config.search_seconds] if config.search_seconds else []
     digest.update(json.dumps([_VERSION, codec.fingerprint, w, options]).encode())
     for recording in recordings:
         row = [*recording.entry.identity(), recording.split, recording.start, recording.seconds]
@@ -212,6 +213,7 @@ def _encode_shards(
                     frames_per_query=plan.frames_per_query,
                     batch_samples=at_once,
                     passes=plan.config.passes,
+                    search_seconds=plan.config.search_seconds,
                 ):
                     rows += batch
                     seconds += sum(row.num_samples for row in batch) / rate

@@ -82,6 +82,11 @@ class LMTrainingConfig(RunConfig):
     tasks: list[str] = option(
         ["tts", "asr"], "tasks to learn: a name, a module or a file, with =WEIGHT if not 1"
     )
+    distill_tasks: list[str] = option(
+        [],
+        "tasks among --tasks that stay as init_from knows them: its predictions are their targets,"
+        " not the data, so that what is new costs less of what is old",
+    )
     temperature: float = option(
         1.0, "of the mixture: 1 in proportion to the rows, more favours small sources"
     )
@@ -173,6 +178,12 @@ class LMTrainingConfig(RunConfig):
             )
         if self.old_tokens and (self.init_from is None or self.lora_rank):
             raise ValueError("old_tokens needs init_from, and trains all weights (lora_rank 0)")
+        if self.distill_tasks and (self.init_from is None or self.old_tokens or self.shard):
+            raise ValueError(
+                "distill_tasks needs init_from, whose predictions are to be learned, of the same"
+                f" codes and undivided; came init_from {self.init_from!r} with old_tokens"
+                f" {self.old_tokens} and shard {self.shard}"
+            )
         if self.lora_rank and self.init_from is None and self.backbone is None:
             raise ValueError(
                 "LoRA adapts a trained model: give init_from (or backbone), or lora_rank 0"

@@ -32,7 +32,7 @@ from .corpus import FindTask, choose, held_out, read_info, training_batches, tra
 from .leaks import warn_of_leaks
 from .monitor import Monitor
 from .sharding import is_sharded, shard, whole
-from .start import Start, build_start
+from .start import Start, build_start, build_teacher
 from .trainer import AudioLMTrainer, training_arguments
 from .validation import Validator
 
@@ -101,6 +101,7 @@ def train_lm(config: LMTrainingConfig, find_task: FindTask) -> LMTrainResult:
             args=args,
             validator=validator if tasks else None,
             start=checkpoint,
+            teacher=build_teacher(config, lm, names),
         )
         return _run(trainer, start.texts, checkpoint)
 

@@ -17,6 +17,7 @@ from ...codec.train.draws import draw_int
 from ..config import PRESETS, AudioLMConfig
 from ..data.pairs import paired_codes
 from ..data.shards import ShardInfo
+from ..distill import Teacher
 from ..model import AudioLM
 from ..processor_files import NAME, read_processor
 from ..sight import check_sight
@@ -99,6 +100,36 @@ def build_start(
     if config.codec is not None and config.codec_start:
         _start_tables(lm, config.codec, config.seed)
     return Start(lm, TextEncoder(tokenizer, config.text_form or "spoken", config.language))  # type: ignore[arg-type]
+
+
+def build_teacher(config: LMTrainingConfig, lm: AudioLM, task_names: list[str]) -> Teacher | None:
+    """The model that a run began from, for the tasks that are to stay; None where none are.
+
+    Args:
+        config: of the run.
+        lm: what learns.
+        task_names: of the run.
+
+    Raises:
+        ValueError: a task is not among those of the run, or the texts are read by other ids.
+    """
+    if not config.distill_tasks or config.init_from is None:
+        return None
+    strange = [name for name in config.distill_tasks if name not in task_names]
+    if strange:
+        raise ValueError(
+            f"distill_tasks must be among the tasks that are trained, {', '.join(task_names)};"
+            f" came {', '.join(strange)}"
+        )
+    folder = model_folder(config.init_from)
+    with _named(config.init_from):
+        known = AudioLM.from_pretrained(folder, dtype=torch.float32)
+    if known.config.vocab_size != lm.config.vocab_size:
+        raise ValueError(
+            f"{config.init_from} has a vocabulary of {known.config.vocab_size}, the model that"
+            f" learns of it {lm.config.vocab_size}: keep its tokenizer"
+        )
+    return Teacher(known.to(lm.device), config.distill_tasks)
 
 
 def model_folder(source: str) -> str:

@@ -21,6 +21,7 @@ from ...codec.train.checkpoint import Checkpoint, write_checkpoint
 from ...codec.train.draws import draw_int, lr_scale
 from ...codec.train.interrupt import Interrupt
 from ...codec.train.optimizer import make_adamw, make_muon
+from ..distill import Teacher
 from ..model import AudioLM
 from . import saved
 from .batches import Batch, Batches
@@ -82,6 +83,7 @@ class AudioLMTrainer(Trainer):
         args: TrainingArguments | None = None,
         validator: Validator | None = None,
         start: Checkpoint | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         """Put a run together.
 
@@ -92,6 +94,7 @@ class AudioLMTrainer(Trainer):
             args: if they were made before.
             validator: judges the model on held-out rows.
             start: the checkpoint to go on from.
+            teacher: of tasks that are to stay as they were.
         """
         super().__init__(model=lm, args=args or training_arguments(config))
         if is_sharded(lm):  # Trainer's word for a model that looks after its own division
@@ -100,7 +103,7 @@ class AudioLMTrainer(Trainer):
         self.remove_callback(PrinterCallback)
         self.add_callback(_Conductor(self))
         self.run, self.config, self.batches = Path(config.out), config, batches
-        self.validator, self.start = validator, start
+        self.validator, self.start, self.teacher = validator, start, teacher
         self.skipped = self.skipped_in_a_row = 0
         self.interrupt = Interrupt()
         self.clock = Clock(config.checkpoint_minutes)
@@ -135,7 +138,10 @@ class AudioLMTrainer(Trainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         """Loss of a micro-batch as its share of the step; its parts are noted."""
-        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        given: dict[str, Any] = dict(inputs)
+        if self.teacher is not None:
+            given["teacher"] = self.teacher
+        loss, outputs = super().compute_loss(model, given, True, num_items_in_batch)
         self._step_meter.add(outputs, inputs["labels"])
         return (loss, outputs) if return_outputs else loss
 

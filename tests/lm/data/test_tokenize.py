@@ -1,5 +1,6 @@
 """Codes on disk are the codec's codes, whatever happens on the way."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -11,6 +12,8 @@ import soundfile
 import torch
 
 from almtok.codec.audio import read_audio
+from almtok.codec.search import CodeSearch
+from almtok.codec.search_config import BY_SPECTRA
 from almtok.lm.audio_input import AudioInput
 from almtok.lm.config import AudioLMConfig
 from almtok.lm.data import TokenDataset, TokenizeConfig, tokenize_corpus
@@ -199,6 +202,28 @@ def test_two_passes_are_what_the_codes_sound_like(corpus, codec, config, tmp_pat
         assert torch.equal(row.codes, twice.codes) and row.tokens.num_samples == once.num_samples
     with pytest.raises(ValueError, match="passes must be positive, got 0"):
         replaced(config, passes=0)
+
+
+def test_short_recordings_are_searched_for_and_long_ones_are_not(
+    corpus, codec, config, tmp_path, monkeypatch
+):
+    lengths = sorted(len(read_audio(path)) / 24_000 for path in corpus.glob("*.wav"))
+    most = lengths[len(lengths) // 2 - 1]
+    quick = dataclasses.replace(BY_SPECTRA, steps=3)
+    monkeypatch.setattr("almtok.lm.data.encoder.BY_SPECTRA", quick)
+    run(codec, str(corpus), tmp_path, replaced(config, search_seconds=most))
+    search, rows = CodeSearch(codec, quick), TokenDataset(tmp_path)
+    plain = {row.id: codec.tokenize(corpus / f"{row.id[1:]}.wav").codes for row in rows}
+    others = {row.id for row in rows if not torch.equal(row.codes, plain[row.id])}
+    assert others and others <= {row.id for row in rows if row.duration <= most} != set(plain)
+    for row in rows:
+        short = row.duration <= most
+        way = search if short else codec
+        assert torch.equal(row.codes, way.tokenize(corpus / f"{row.id[1:]}.wav").codes)
+    with pytest.raises(ValueError, match="other sources or options"):
+        run(codec, str(corpus), tmp_path, config)
+    with pytest.raises(ValueError, match="search_seconds .*; came 2 with passes 2"):
+        replaced(config, search_seconds=2, passes=2)
 
 
 def test_what_a_model_is_given_later_is_at_the_level_of_its_training(

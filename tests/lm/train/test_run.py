@@ -115,6 +115,29 @@ def test_finetune(base: Path, tmp_path: Path, full: bool) -> None:
             assert float((adapted - after).abs().max()) < 1e-5
 
 
+def test_tasks_that_stay_are_learned_from_the_model_before(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def losses(*flags: str, status: int = 0) -> dict[str, float]:
+        run = tmp_path / f"run{len(flags)}"
+        came = main(
+            ["finetune", "--base", str(base / "run"), "--full", "--data", str(base / "tokens"),
+             "--tasks", "tts", "asr", "--steps", "1", "--log-every", "1", "--no-progress",
+             "--no-tensorboard", "--device", "cpu", "--samples", "0", "--out", str(run), *flags]
+        )  # fmt: skip
+        assert came == status
+        if status:
+            return {}
+        line = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])
+        return dict(line["losses"])
+
+    assert min(losses().values()) > 1
+    # Nothing has changed yet, so there is nothing to pay.
+    assert max(losses("--distill-tasks", "tts", "asr").values()) < 1e-4
+    losses("--distill-tasks", "tts", "continuation", "--seed", "1", status=1)
+    assert "that are trained, tts, asr; came continuation" in capsys.readouterr().err
+
+
 def test_from_a_pretrained_text_model(tokens: Path, toy_config: Any, tmp_path: Path) -> None:
     folder = tmp_path / "text"
     tokenizer = train_tokenizer(["row one two three"], vocab_size=300)
@@ -193,6 +216,7 @@ def test_mistakes_are_one_clear_error(
         ({"lora_rank": 4}, "give init_from"),
         ({"lora_audio_rank": 4}, "an adapter that has tables and heads .* came 4 with lora_rank 0"),
         ({"old_tokens": ["x"]}, "old_tokens needs init_from"),
+        ({"distill_tasks": ["tts"]}, "distill_tasks needs init_from, .* came init_from None"),
         ({"backbone": "a", "init_from": "b"}, "not both"),
         ({"stream": True, "voices": 0.5}, "neither temperature nor voices"),
         ({"stream": True, "texts": ["books.txt"]}, "nor texts"),
