@@ -84,9 +84,10 @@ class LMTrainingConfig(RunConfig):
     )
     distill_tasks: list[str] = option(
         [],
-        "tasks among --tasks that stay as init_from knows them: its predictions are their targets,"
-        " not the data, so that what is new costs less of what is old",
+        "tasks among --tasks that stay as distill_from knows them: its predictions are their"
+        " targets, not the data, so that what is new costs less of what is old",
     )
+    distill_from: str | None = option(None, "the model that knows them (default: init_from)")
     temperature: float = option(
         1.0, "of the mixture: 1 in proportion to the rows, more favours small sources"
     )
@@ -178,12 +179,15 @@ class LMTrainingConfig(RunConfig):
             )
         if self.old_tokens and (self.init_from is None or self.lora_rank):
             raise ValueError("old_tokens needs init_from, and trains all weights (lora_rank 0)")
-        if self.distill_tasks and (self.init_from is None or self.old_tokens or self.shard):
+        known = self.distill_from or self.init_from
+        if self.distill_tasks and (known is None or self.old_tokens or self.shard):
             raise ValueError(
-                "distill_tasks needs init_from, whose predictions are to be learned, of the same"
-                f" codes and undivided; came init_from {self.init_from!r} with old_tokens"
+                "distill_tasks needs init_from or distill_from, whose predictions are to be"
+                f" learned, of the same codes and undivided; came {known!r} with old_tokens"
                 f" {self.old_tokens} and shard {self.shard}"
             )
+        if self.distill_from and not self.distill_tasks:
+            raise ValueError("distill_from is for distill_tasks: name some")
         if self.lora_rank and self.init_from is None and self.backbone is None:
             raise ValueError(
                 "LoRA adapts a trained model: give init_from (or backbone), or lora_rank 0"

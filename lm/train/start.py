@@ -103,7 +103,7 @@ def build_start(
 
 
 def build_teacher(config: LMTrainingConfig, lm: AudioLM, task_names: list[str]) -> Teacher | None:
-    """The model that a run began from, for the tasks that are to stay; None where none are.
+    """The model before, for the tasks that are to stay; None where none are.
 
     Args:
         config: of the run.
@@ -111,9 +111,10 @@ def build_teacher(config: LMTrainingConfig, lm: AudioLM, task_names: list[str]) 
         task_names: of the run.
 
     Raises:
-        ValueError: a task is not among those of the run, or the texts are read by other ids.
+        ValueError: a task is not among those of the run, or the models do not speak alike.
     """
-    if not config.distill_tasks or config.init_from is None:
+    source = config.distill_from or config.init_from
+    if not config.distill_tasks or source is None:
         return None
     strange = [name for name in config.distill_tasks if name not in task_names]
     if strange:
@@ -121,14 +122,12 @@ def build_teacher(config: LMTrainingConfig, lm: AudioLM, task_names: list[str]) 
             f"distill_tasks must be among the tasks that are trained, {', '.join(task_names)};"
             f" came {', '.join(strange)}"
         )
-    folder = model_folder(config.init_from)
-    with _named(config.init_from):
-        known = AudioLM.from_pretrained(folder, dtype=torch.float32)
-    if known.config.vocab_size != lm.config.vocab_size:
-        raise ValueError(
-            f"{config.init_from} has a vocabulary of {known.config.vocab_size}, the model that"
-            f" learns of it {lm.config.vocab_size}: keep its tokenizer"
-        )
+    with _named(source):
+        known = AudioLM.from_pretrained(model_folder(source), dtype=torch.float32)
+    for name in ("vocab_size", "codec_fingerprint", "pattern"):
+        theirs, ours = getattr(known.config, name), getattr(lm.config, name)
+        if theirs != ours:
+            raise ValueError(f"{source} has {name} {theirs}, the model that learns of it {ours}")
     return Teacher(known.to(lm.device), config.distill_tasks)
 
 
