@@ -179,11 +179,11 @@ class LMTrainingConfig(RunConfig):
             )
         if self.old_tokens and (self.init_from is None or self.lora_rank):
             raise ValueError("old_tokens needs init_from, and trains all weights (lora_rank 0)")
-        known = self.distill_from or self.init_from
-        if self.distill_tasks and (known is None or self.old_tokens or self.shard):
+        teacher = self.distill_from or self.init_from
+        if self.distill_tasks and (teacher is None or self.old_tokens or self.shard):
             raise ValueError(
                 "distill_tasks needs init_from or distill_from, whose predictions are to be"
-                f" learned, of the same codes and undivided; came {known!r} with old_tokens"
+                f" learned, of the same codes and undivided; came {teacher!r} with old_tokens"
                 f" {self.old_tokens} and shard {self.shard}"
             )
         if self.distill_from and not self.distill_tasks:
