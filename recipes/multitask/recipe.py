@@ -108,6 +108,37 @@ def mini(
     return train.pretrain(**{**ours, **changes})
 
 
+def sounds(
+    tokens: Sequence[str], held_out: Sequence[str], out: str, codec: str, **changes: Any
+) -> train.LMTrainingConfig:
+    """Goes on from :func:`mini` with sounds, while all else stays as that knows it.
+
+    Short sounds are a fiftieth of what is learned before: the model made what was like nothing, and
+    without end. Learned alone they cost it speech (README).
+    """
+    others = [name for name in TASKS if name != "text_to_audio"]
+    ours = {
+        **_COMMON,
+        "init_from": str(Path(out, "lm")),
+        "data": list(tokens),
+        "validation_data": list(held_out),
+        "tasks": ["text_to_audio=16", "tts=3", "asr=2.5", "text_to_music=1.5",
+                  "audio_caption=1.5", "music_caption"],
+        "distill_tasks": others,
+        "codec": codec,
+        "out": str(Path(out, "sounds")),
+        "batch_positions": 2048,
+        "accumulate": 2,
+        "steps": 1800,
+        "lr": 1e-3,
+        "muon_lr": 3e-3,
+        "warmup_steps": 40,
+        "voices": 0.3,
+        "validate_every": 500,
+    }  # fmt: skip
+    return train.pretrain(**{**ours, **changes})
+
+
 def pattern(
     name: str, tokens: Sequence[str], held_out: Sequence[str], out: str, codec: str, **changes: Any
 ) -> train.LMTrainingConfig:
@@ -136,14 +167,19 @@ class Options(CorpusOptions):
     books: list[str] = option(
         [], "text files of books in English: which texts there are is learned from these too"
     )
+    classes: bool = option(
+        False, "sounds have a class (column 'label' or 'class'), and are called by it too"
+    )
     workers: int = option(2, "processes that read aloud and cut")
 
 
 def stages(o: Options) -> list[Stage]:
-    """Readings and cuts, everything to codes, words, then all tasks, then the scores."""
+    """Readings and cuts, everything to codes, words, then all tasks, sounds, then the scores."""
     codec, train_on = codec_or_shipped(o.codec), o.sources("train")
     said = [source for source in train_on if source.startswith("speech=")]
     speech = said or train_on
+    heard = [source for source in train_on if source.startswith("sound=")]
+    others = [source for source in train_on if source not in heard]
     # Speech that is to be understood and not imitated; only of what is known to be speech.
     listened = [source.replace("speech=", "listening=", 1) for source in said]
     workers = ("--workers", str(o.workers))
@@ -161,6 +197,9 @@ def stages(o: Options) -> list[Stage]:
 
     pieces = [place("pieces-tokens"), place("cuts-tokens")]
     variants = [place("variants")] if listened else []
+    noises = [place("sounds-tokens")] if heard else []
+    searched = [place(name) for name in ("searched", "named")[: 1 + o.classes]]
+    held_out, last = [place("held-out")], place("sounds" if heard else "lm")
     known: dict[str, Any] = {"texts": [place("texts.txt")], "text_share": 0.25} if o.books else {}
     return [
         *([Stage(name="texts", what="books to passages that no held-out text is in",
@@ -176,17 +215,38 @@ def stages(o: Options) -> list[Stage]:
         codes("pieces-tokens", "the pieces to codes", f"speech={place('pieces')}"),
         codes("cuts-tokens", "the cuts to codes", f"speech={place('cuts')}",
               f"speech={place('varied-cuts')}"),
-        codes("tokens", "the corpus to codes", *train_on, f"speech={place('readings')}"),
+        codes("tokens", "the corpus to codes", *others, f"speech={place('readings')}"),
+        *(_sound_codes(o, heard, codec) if heard else []),
         *([codes("variants", "the recordings once more, faster and slower, to be listened to",
                  *listened, options=("--vary", "0.12"))] if listened else []),
         codes("held-out", "held-out recordings to codes", *o.sources("valid")),
         Stage(name="listening", what="words: which sound belongs to which letters",
               command=("train", "lm"),
-              config=listening(pieces, [place("held-out")], o.out, codec, **known)),
+              config=listening(pieces, held_out, o.out, codec, **known)),
         Stage(name="lm", what="all tasks, on recordings and readings", command=("train", "lm"),
-              config=mini([place("tokens"), *pieces, *variants], [place("held-out")], o.out, codec,
+              config=mini([place("tokens"), *noises, *pieces, *variants], held_out, o.out, codec,
                           **known)),
+        *([Stage(name="sounds", what="sounds, while all else stays", command=("train", "lm"),
+                 config=sounds([place("tokens"), *searched, *variants], held_out, o.out, codec))]
+          if heard else []),
         Stage(name="scores", what="what it hears, says and makes",
-              command=("evaluate", "lm", "--checkpoint", place("lm"), "--data", *o.sources("test"),
+              command=("evaluate", "lm", "--checkpoint", last, "--data", *o.sources("test"),
                        "--voices", "--html", "--out", place("scores"))),
     ]  # fmt: skip
+
+
+def _sound_codes(o: Options, sources: Sequence[str], codec: str) -> list[Stage]:
+    """Sounds as they are heard, as they are to be made, and by their class."""
+    searched = str(Path(o.out, "searched"))
+    short = "once more, codes of short ones searched for"
+    named = Stage(
+        name="named",
+        what="the same, called by nothing but their class",
+        program="almtok.recipes.multitask.naming:main",
+        command=(*sources, "--tokens", searched, "--out", str(Path(o.out, "named"))),
+    )
+    return [
+        tokenize(o, "sounds-tokens", "sounds to codes", sources, codec),
+        tokenize(o, "searched", short, sources, codec, "--search-seconds", "7"),
+        *([named] if o.classes else []),
+    ]

@@ -78,6 +78,26 @@ def test_the_multitask_recipe_goes_on_from_words_to_all_tasks():
     assert set(config.tasks) == set(multitask.TASKS) <= set(TASKS)
 
 
+def test_the_multitask_recipe_ends_with_sounds_if_there_are_any():
+    given = "--train speech=a/ sound=n/ music=m/ --valid speech=b/ --test speech=c/ --out o".split()
+    given.append("--classes")
+    stages = {stage.name: stage for stage in cli.parse("multitask", given)[1].stages}
+    config = stages["sounds"].config
+    assert LMTrainingConfig.from_dict(config.to_dict()) == config
+    assert config.init_from == stages["lm"].config.out == "o/lm"
+    assert set(config.distill_tasks) == set(multitask.TASKS) - {"text_to_audio"}
+    # Sounds are learned from what was searched for, and from nothing else.
+    assert config.data == ["o/tokens", "o/searched", "o/named", "o/variants"]
+    assert "sound=n/" not in stages["tokens"].command
+    assert "sound=n/" in stages["searched"].command and "o/sounds" in stages["scores"].command
+    assert "o/sounds-tokens" in stages["lm"].config.data
+    unnamed = {stage.name: stage for stage in cli.parse("multitask", given[:-1])[1].stages}
+    assert unnamed["sounds"].config.data == ["o/tokens", "o/searched", "o/variants"]
+    assert "named" not in unnamed
+    plain = cli.parse("multitask", SOURCES)[1].stages
+    assert not {"sounds", "searched", "named"} & {stage.name for stage in plain}
+
+
 def test_books_of_the_multitask_recipe_become_texts_without_those_of_the_tests():
     given = [f"--{part} speech={part}/" for part in ("train", "valid", "test")]
     words = " ".join(given).split()
@@ -116,7 +136,7 @@ ASKED = {
     "text_to_music": SOURCES,
     "captioning": [],
     "codec": SOURCES,
-    "multitask": SOURCES,
+    "multitask": [*SOURCES[:2], "sound=n/", *SOURCES[2:], "--classes"],
     "lora_voice": ["--base", "runs/lm", "--voice", "speech=me/"],
 }
 
