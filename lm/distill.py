@@ -11,7 +11,7 @@ Letters: `B` batch, `L` rows, `K` codebooks, `D` width, `N` positions, `W` ids t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,9 +25,6 @@ from .vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from .model import AudioLM
-
-# (hidden [N, L, D], rows [N, L, 1+K], labels) -> logits and labels by stream
-StreamLogits = Callable[[Tensor, Tensor, Tensor], dict[str, tuple[Tensor, Tensor]]]
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class TokenizeConfig:
     search_seconds: float = 0.0
     """Codes of recordings of at most so many seconds are searched for, by their spectra alone.
 
-    Slow (1.7 s for a clip of half a second), for short sounds that a model is to make: what it
+    Slow (about 1.7 s for half a second), for short sounds that a model is to make: what it
     learns to say is nearer to the recordings then. 0 searches for none.
     """
     valid_share: float = 0.0

@@ -113,8 +113,8 @@ def sounds(
 ) -> train.LMTrainingConfig:
     """Goes on from :func:`mini` with sounds, while all else stays as that knows it.
 
-    Short sounds are a fiftieth of what is learned before: the model made what was like nothing, and
-    without end. Learned alone they cost it speech (README).
+    Short sounds are minutes among hours: half of those that the model made before did not end, and
+    few were told by their class. Learned alone they cost it speech (README).
     """
     others = [name for name in TASKS if name != "text_to_audio"]
     ours = {
