@@ -11,7 +11,7 @@ from typing import Any
 
 from . import __version__
 from .codec import cli as codec
-from .codec import doctor
+from .codec import doctor, sharpen_cli
 from .codec.evaluation import cli as codec_evaluation
 from .codec.phones import cli as codec_phones
 from .codec.priors import cli as codec_priors
@@ -68,6 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     codec.register(commands)
     codec_priors.register(commands)
     codec_phones.register(commands)
+    sharpen_cli.register(commands)
     prepare_cli.register(commands)
     lm_data.register(commands)
     tasks.register(commands)

@@ -160,3 +160,19 @@ def test_noise_and_silence_have_no_pitch():
 def test_a_waveform_of_another_length_is_refused():
     with pytest.raises(ValueError, match="30 frames of 320 samples"):
         PitchLoss(RATE, HOP)(torch.zeros(1, 30, 192), torch.zeros(1, 1, 9_601))
+
+
+def test_sharper_spectra_stand_out_by_the_amount():
+    harmonic = made()
+    frames = torch.randn(2, 5, 32)
+    before = harmonic.describe(frames)
+    harmonic.sharpen(0.4)
+    after = harmonic.describe(frames)
+    assert torch.equal(after.pitch, before.pitch)
+    edges = torch.cat(
+        [before.bands[..., :1]] * 4 + [before.bands] + [before.bands[..., -1:]] * 4, dim=-1
+    )
+    around = edges.unfold(-1, 9, 1).mean(dim=-1)
+    assert (after.bands - around - 1.4 * (before.bands - around)).abs().max() < 1e-4
+    with pytest.raises(ValueError, match="by an amount of 0 or more; came -1"):
+        harmonic.sharpen(-1)
