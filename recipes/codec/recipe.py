@@ -208,8 +208,16 @@ def _prior_stage(o: Options, out: str) -> Stage:
     )
 
 
+def _sharper_stage(codec: str, out: str) -> Stage:
+    return Stage(
+        name="sharper",
+        what="decoded spectra stand out more; codes stay as they are",
+        command=("sharpen", codec, "--amount", "0.4", "--overwrite", "--out", out),
+    )
+
+
 def stages(o: Options) -> list[Stage]:
-    """The first codebook, both stages of training, the scores."""
+    """The first codebook, both stages of training, what is made of them, the scores."""
     given, place = (o.sources("train"), o.sources("valid"), o.out), Path(o.out)
     listener = str(place / "listener.safetensors")
     words = words_of(listener) if o.words else {}
@@ -231,6 +239,9 @@ def stages(o: Options) -> list[Stage]:
         "adapt": "the decoder side alone; codes stay as they are",
     }
     data = [word for source in o.sources("test") for word in ("--data", source)]
+    trained = f"{list(parts.values())[-1].out}/model"
+    final = [] if o.size != "mini" else [_sharper_stage(trained, str(place / "codec"))]
+    judged = final[0].makes if final else trained
     return [
         *([listener_stage(o.sources("train"), listener)] if o.words else []),
         *([] if parts["stage2"].prior is None else [_prior_stage(o, parts["stage2"].prior)]),
@@ -238,11 +249,12 @@ def stages(o: Options) -> list[Stage]:
             Stage(name=name, what=tell[name], command=("train", "codec"), config=config)
             for name, config in parts.items()
         ),
+        *final,
         Stage(
             name="scores",
             what="held-out recordings, there and back, beside what a telephone would use",
             command=(
-                *("evaluate", "codec", "--checkpoint", f"{list(parts.values())[-1].out}/model"),
+                *("evaluate", "codec", "--checkpoint", str(judged)),
                 *(*data, "--report", "--out", str(place / "scores"), "--peers"),
                 *("codec2-450", "codec2-700C", "codec2-1300", "codec2-2400", "opus-6k"),
             ),

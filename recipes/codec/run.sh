@@ -19,6 +19,7 @@ run --to prior
 run --from stage1 --to stage1
 run --from stage2 --to stage2
 run --from adapt --to adapt
+run --from sharper --to sharper
 
 # 3. Beside what a telephone would use at such rates (those that are installed).
 run --from scores

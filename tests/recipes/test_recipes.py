@@ -51,7 +51,7 @@ def test_with_words_the_first_codebook_of_mini_is_free_in_every_stage_that_has_i
     _, plain = cli.parse("codec", given)
     _, words = cli.parse("codec", [*given, "--words"])
     names = [stage.name for stage in plain.stages]
-    assert names == ["prior", "stage1", "stage2", "adapt", "scores"]
+    assert names == ["prior", "stage1", "stage2", "adapt", "sharper", "scores"]
     assert [stage.name for stage in words.stages] == ["listener", *names[1:]]
     configs = {stage.name: stage.config for stage in words.stages if stage.config is not None}
     for name in ("stage2", "adapt"):
@@ -59,6 +59,16 @@ def test_with_words_the_first_codebook_of_mini_is_free_in_every_stage_that_has_i
         assert configs[name].model["prior_codebooks"] == "none"
     _, full = cli.parse("codec", [*given, "--words", "--size", "base"])
     assert [stage.name for stage in full.stages][:2] == ["listener", "prior"]
+
+
+def test_the_codec_that_is_judged_is_the_last_one_that_was_made():
+    _, mini = cli.parse("codec", SOURCES)
+    *_, adapted, sharper, scores = mini.stages
+    assert sharper.command[1] == f"{adapted.config.out}/model"
+    assert scores.command[scores.command.index("--checkpoint") + 1] == str(sharper.makes)
+    _, full = cli.parse("codec", [*SOURCES, "--size", "base"])
+    *_, trained, scores = full.stages
+    assert f"{trained.config.out}/model" in scores.command
 
 
 @pytest.mark.parametrize("pattern", [None, "depth", "delay", "parallel", "flat"])
