@@ -46,5 +46,5 @@ def run(options: argparse.Namespace) -> int:
     o = options
     with no_inner_bars():
         model = sharpen_codec(o.codec, o.out, o.amount, overwrite=o.overwrite)
-    print(f"{o.out}: spectra sharpened by {o.amount:g}; codes are those of {model.fingerprint} still")
+    print(f"{o.out}: spectra sharpened by {o.amount:g}; codes are still of {model.fingerprint}")
     return 0

@@ -25,9 +25,7 @@ def test_only_spectra_change_and_files_beside_stay(tmp_path, capsys):
     }
     assert (tmp_path / "sharper" / "listener.safetensors").read_bytes() == b"listener"
 
-    plain, sharp = (
-        ALMTokenizer.from_pretrained(tmp_path / x).eval() for x in ("codec", "sharper")
-    )
+    plain, sharp = (ALMTokenizer.from_pretrained(tmp_path / x).eval() for x in ("codec", "sharper"))
     assert plain.fingerprint == sharp.fingerprint
     with torch.no_grad():
         codes = plain.encode(noise(1, 9_600)).audio_codes
@@ -43,9 +41,7 @@ def test_only_spectra_change_and_files_beside_stay(tmp_path, capsys):
     ("unpatchify", "amount", "message"),
     [("mirror", "0.4", "has 'mirror'"), ("harmonic", "-1", "0 or more; came -1")],
 )
-def test_what_cannot_be_sharpened_is_one_clear_error(
-    tmp_path, capsys, unpatchify, amount, message
-):
+def test_what_cannot_be_sharpened_is_one_clear_error(tmp_path, capsys, unpatchify, amount, message):
     toy_codec(unpatchify=unpatchify).save_pretrained(tmp_path / "codec")
     words = ["sharpen", str(tmp_path / "codec"), "--out", str(tmp_path / "out")]
     assert main([*words, "--amount", amount]) == 1
