@@ -87,12 +87,13 @@ class HarmonicUnpatchify(StreamingModule):
         self.outer.bias[self.num_pitches :] = (mean[bins] - 0.5 * math.log(2)).repeat(2)
 
     @torch.no_grad()
-    def sharpen(self, amount: float) -> None:
+    def sharpen(self, amount: float, gain_db: float = 0.0) -> None:
         """Make spectra stand out more: `amount` times what a band has above its neighbours' mean.
 
         A distance of spectra is least for a blurred guess, so what trained by it says formants too
         flatly (the global variance of parametric synthesis; Toda and Tokuda 2007). Bands are a
-        linear map of what frames say, and so the sharper ones are too: only weights change.
+        linear map of what frames say, and so the sharper ones are too: only weights change. Peaks
+        carry most of the power, so all becomes louder; `gain_db` takes that back.
 
         Raises:
             ValueError: if the amount is negative or not finite.
@@ -107,6 +108,7 @@ class HarmonicUnpatchify(StreamingModule):
         for said in (self.outer.weight, self.outer.bias):
             for kind in said[self.num_pitches :].split(count):  # pulses, noise
                 kind.copy_(mixed @ kind.double())
+        self.outer.bias[self.num_pitches :] += gain_db * math.log(10) / 20
 
     def describe(self, frames: Tensor) -> Description:
         """Read pitch and bands out of frames `[B, T, D]`."""

@@ -19,6 +19,7 @@ def sharpen_codec(
     out: str | os.PathLike[str],
     amount: float,
     *,
+    gain_db: float = 0.0,
     overwrite: bool = False,
 ) -> ALMTokenizer:
     """Write the codec of a folder with sharper spectra (:meth:`HarmonicUnpatchify.sharpen`).
@@ -40,7 +41,7 @@ def sharpen_codec(
             f"spectra are sharpened where UnPatchify names them (unpatchify 'harmonic'); {source}"
             f" has {model.config.unpatchify!r}"
         )
-    model.unpatchify.sharpen(amount)
+    model.unpatchify.sharpen(amount, gain_db)
     # All other weights, and the precision of these, stay as they are written down.
     weights = load_file(Path(source) / SAFE_WEIGHTS_NAME)
     for name, value in model.state_dict().items():

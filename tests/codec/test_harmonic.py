@@ -174,5 +174,8 @@ def test_sharper_spectra_stand_out_by_the_amount():
     )
     around = edges.unfold(-1, 9, 1).mean(dim=-1)
     assert (after.bands - around - 1.4 * (before.bands - around)).abs().max() < 1e-4
+    harmonic.sharpen(0.0, gain_db=-6.0)
+    quieter = harmonic.describe(frames).bands - after.bands
+    assert (quieter + 6.0 * np.log(10) / 20).abs().max() < 1e-4
     with pytest.raises(ValueError, match="by an amount of 0 or more; came -1"):
         harmonic.sharpen(-1)
