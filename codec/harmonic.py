@@ -96,10 +96,12 @@ class HarmonicUnpatchify(StreamingModule):
         carry most of the power, so all becomes louder; `gain_db` takes that back.
 
         Raises:
-            ValueError: if the amount is negative or not finite.
+            ValueError: if the amount is negative, or one of them is not finite.
         """
         if not 0 <= amount < math.inf:
             raise ValueError(f"spectra are sharpened by an amount of 0 or more; came {amount}")
+        if not math.isfinite(gain_db):
+            raise ValueError(f"the gain is a number of decibels; came {gain_db}")
         count = self.num_bands
         bands = torch.eye(count, dtype=torch.float64, device=self.outer.weight.device)
         around = F.pad(bands[None], (_AROUND, _AROUND), mode="replicate")

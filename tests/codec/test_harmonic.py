@@ -179,3 +179,5 @@ def test_sharper_spectra_stand_out_by_the_amount():
     assert (quieter + 6.0 * np.log(10) / 20).abs().max() < 1e-4
     with pytest.raises(ValueError, match="by an amount of 0 or more; came -1"):
         harmonic.sharpen(-1)
+    with pytest.raises(ValueError, match="the gain is a number of decibels; came nan"):
+        harmonic.sharpen(0.4, gain_db=float("nan"))
