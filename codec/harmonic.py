@@ -105,7 +105,8 @@ class HarmonicUnpatchify(StreamingModule):
         count = self.num_bands
         bands = torch.eye(count, dtype=torch.float64, device=self.outer.weight.device)
         around = F.pad(bands[None], (_AROUND, _AROUND), mode="replicate")
-        blurred = F.avg_pool1d(around, 2 * _AROUND + 1, stride=1)[0]  # [bands, M]
+        # One row for each band that alone is 1: the transpose maps bands as they are said.
+        blurred = F.avg_pool1d(around, 2 * _AROUND + 1, stride=1)[0]
         mixed = ((1 + amount) * bands - amount * blurred).T  # [M, M]
         for said in (self.outer.weight, self.outer.bias):
             for kind in said[self.num_pitches :].split(count):  # pulses, noise

@@ -33,8 +33,8 @@ def register(commands: Any) -> None:
     )
     add = parser.add_argument
     add("codec", metavar="DIR", help="folder of a trained codec")
-    add("--amount", type=float, default=0.4, help="default: %(default)s")
-    add("--gain", type=float, default=0.0, metavar="DB", help="of the level (default: %(default)g)")
+    add("--amount", type=float, default=0.4, help="of what stands out (default: %(default)s)")
+    add("--gain", type=float, default=0.0, metavar="DB", help="added to the level (default: 0)")
     add("--out", required=True, type=Path, metavar="DIR", help="folder to make")
     add("--overwrite", action="store_true", help="replace a folder that is there")
     parser.set_defaults(run=run)

@@ -27,8 +27,8 @@ def sharpen_codec(
     The precision of the weights stays; files beside them, such as a listener, come along.
 
     Raises:
-        ValueError: `out` is not empty, the amount is negative, there is no such folder, or its
-            codec has no UnPatchify by rule.
+        ValueError: `out` is not empty, the amount is negative or a number is not finite, there is
+            no such folder, or its codec has no UnPatchify by rule.
     """
     place = Path(out)
     if place.exists() and any(place.iterdir()) and not overwrite:
