@@ -73,6 +73,8 @@ class PocketSphinx:
         if not peak:
             return ""
         pcm = np.round(samples * (_PEAK / peak) * 32767).astype("<i2")
+        # It goes on with the noise and the means of what it heard before.
+        self._decoder.reinit_feat()
         self._decoder.start_utt()
         self._decoder.process_raw(pcm.tobytes(), full_utt=True)
         self._decoder.end_utt()

@@ -80,6 +80,8 @@ class Aligner:
 
     def _decode(self, pcm: bytes) -> bool:
         """Whether the recording could be brought together with the text."""
+        # It goes on with the noise and the means of what it heard before.
+        self._decoder.reinit_feat()
         self._decoder.start_utt()
         self._decoder.process_raw(pcm, full_utt=True)
         try:

@@ -215,6 +215,20 @@ def test_pocketsphinx_hears_nothing_in_silence():
 
 
 @pytest.mark.slow
+def test_what_pocketsphinx_hears_does_not_depend_on_what_it_heard_before():
+    pytest.importorskip("pocketsphinx")
+    used, fresh = make_recogniser("pocketsphinx"), make_recogniser("pocketsphinx")
+    _, speak = find_speaker()
+    sentence = speak("the happy dog walked near the river", VOICES[4], 24_000)
+    rng = np.random.default_rng(0)
+    sentence = sentence + 0.01 * rng.standard_normal(len(sentence), np.float32)
+    used.hear(rng.normal(0, 0.3, 48_000).cumsum(), 24_000)
+    assert used.hear(sentence, 24_000) == fresh.hear(sentence, 24_000)
+    # Words may be the same by chance, log likelihoods hardly.
+    assert used._decoder.hyp().score == fresh._decoder.hyp().score
+
+
+@pytest.mark.slow
 def test_a_judge_with_a_grammar_hears_its_sentences_only(tmp_path):
     pytest.importorskip("pocketsphinx")
     file = tmp_path / "two.jsgf"
