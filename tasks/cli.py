@@ -133,6 +133,8 @@ def register_evaluate(what: Any) -> None:
     add("--check", nargs="?", type=int, const=3, metavar="N", help="speak with self-check, see tts")
     add("--voices", action="store_true", help="speak in the voice of the speaker's next clip")
     add("--no-make", action="store_true", help="make no sound and no music")
+    words = "sounds of each description that classifiers name (default 4)"
+    add("--draws", type=int, default=4, metavar="N", help=words)
     add("--keep-audio", type=int, default=4, metavar="N", help="clips of each domain (default 4)")
     add("--html", action="store_true", help="also write report.html")
     _add_best_of(parser)

@@ -42,6 +42,7 @@ def evaluate(options: argparse.Namespace, controls: Controls) -> int:
         tries=options.check or 1,
         keep_audio=options.keep_audio,
         make=not options.no_make,
+        draws=options.draws,
         voices=options.voices,
     )
     measurer = Measurer(

@@ -223,11 +223,17 @@ def _named_figures(facts: Sequence[Facts], make: str) -> list[Figure]:
         ):
             known = [one for one in facts if f"{key}_{what}" in one]
             if known:
-                right = [float(one[f"{key}_{what}"] == one["label"]) for one in known]
+                right = [_share(one[f"{key}_{what}"], one["label"]) for one in known]
                 name = f"called by its class by {judge}, {words} (%)"
                 note = f"{known[0]['classes_known']} classes"
                 figures.append(Figure(make, name, bootstrap_interval(right), True, note))
     return figures
+
+
+def _share(names: str | list[str], label: str) -> float:
+    """How often a class is named: of one sound, or of several that were made of a caption."""
+    each = [names] if isinstance(names, str) else names
+    return float(np.mean([name == label for name in each]))
 
 
 _RANKS: dict[str, Callable[[int], bool]] = {

@@ -6,6 +6,8 @@ Speech is transcribed and said; sound and music are described and made of their 
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ from .journal import Journal, key_of
 from .maker import Maker
 from .recognisers import Recogniser
 from .retrieval import TextRetrieval
+from .sound import Sound
 from .speaker import Speaker, Speech
 from .transcriber import Transcriber
 from .voice import Voice
@@ -54,7 +57,12 @@ class MeasureConfig:
     tries: int = 3
     keep_audio: int = 4  # of each domain
     make: bool = True  # sound and music too: slow
+    draws: int = 4  # sounds made of each description for classifiers to name
     voices: bool = False  # speak in the voice of another clip of the speaker
+
+    def __post_init__(self) -> None:
+        if self.draws < 1:
+            raise ValueError(f"draws must be at least 1; came {self.draws}")
 
 
 def clips_of(sources: Sequence[str], *, limit: int | None = None) -> list[Clip]:
@@ -292,19 +300,34 @@ class Measurer:
             mine |= self._named(one.job, recording=one.wav, codec=self._decoded(one))
         if not self.config.make:
             return facts
-        made = self.maker.make(
-            _MADE[domain],
-            [{"text": one.job.clip.text} for one in batch],
-            seconds=[min(one.tokens.duration, most) for one, most in zip(batch, room, strict=True)],
-            seeds=[self.config.seed] * len(batch),
-        )
-        for one, sound, mine in zip(batch, made, facts, strict=True):
+        lengths = [min(one.tokens.duration, most) for one, most in zip(batch, room, strict=True)]
+        for one, sounds, mine in zip(batch, self._made(batch, lengths), facts, strict=True):
+            sound = sounds[0]
             mine |= {"made_seconds": round(sound.duration, 3), "made_rtf": sound.rtf}
             mine |= self._found("made", one.job, sound.tokens)
-            mine |= self._named(one.job, made=sound.wav)
+            named = [self._named(one.job, made=each.wav) for each in sounds]
+            # By each classifier, what it calls every draw.
+            mine |= named[0] | {
+                key: [facts[key] for facts in named] for key in named[0] if key.endswith("_made")
+            }
             if one.job.keep:
                 sound.save(self.out / "audio" / f"{safe_name(one.job.clip.id)}.made.flac")
         return facts
+
+    def _made(self, batch: Sequence[_Ready], seconds: Sequence[float]) -> list[list[Sound]]:
+        """Sounds of each description, at most so long: one, or `draws` where they are named."""
+        clips = [one.job.clip for one in batch]
+        counts = [self.config.draws if self._named_by(clip) else 1 for clip in clips]
+        wanted = [
+            # Clips may share a description, and are to be made of it one by one.
+            (clip.text, most, (self.config.seed + zlib.crc32(clip.id.encode()) + draw) % 2**31)
+            for clip, most, count in zip(clips, seconds, counts, strict=True)
+            for draw in range(count)
+        ]
+        texts, lengths, seeds = zip(*wanted, strict=True)
+        rows = [{"text": text} for text in texts]
+        made = iter(self.maker.make(_MADE[clips[0].domain], rows, seconds=lengths, seeds=seeds))
+        return [list(itertools.islice(made, count)) for count in counts]
 
     def _found(self, what: str, job: _Job, tokens: AudioTokens) -> dict[str, Any]:
         """Which of all descriptions fits best, and the place of its own."""

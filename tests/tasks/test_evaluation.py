@@ -16,10 +16,20 @@ from almtok.recipes.mini.sounds import make_sound
 from almtok.recipes.mini.voices import VOICES, find_speaker
 from almtok.tasks import evaluate as evaluate_module
 from almtok.tasks.classes import SoundClassifier
-from almtok.tasks.evaluation import evaluate_facts, to_html, to_markdown
-from almtok.tasks.measure import Clip, Measurer, _references, clips_of
+from almtok.tasks.evaluation import _named_figures, evaluate_facts, to_html, to_markdown
+from almtok.tasks.maker import Maker
+from almtok.tasks.measure import (
+    Clip,
+    MeasureConfig,
+    Measurer,
+    _Job,
+    _Ready,
+    _references,
+    clips_of,
+)
 from almtok.tasks.recognisers import RememberingRecogniser, make_recogniser
 from almtok.tasks.retrieval import TextRetrieval
+from almtok.tasks.sound import Sound
 
 from .conftest import LINES, RAIN, SOUND
 
@@ -144,7 +154,8 @@ def test_sounds_are_named_by_a_classifier_of_recordings(learned, corpus, tmp_pat
     (noises / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     arguments = [
         *("evaluate", "lm", "--checkpoint", learned.folder, "--data", str(noises / "m.jsonl")),
-        *("--temperature", "0", "--out", str(tmp_path / "out"), "--classes", known),
+        *("--temperature", "0", "--draws", "3", "--out", str(tmp_path / "out")),
+        *("--classes", known),
         str(tmp_path / "few" / "manifest.jsonl"),
     ]
     assert main(arguments) == 0
@@ -159,12 +170,40 @@ def test_sounds_are_named_by_a_classifier_of_recordings(learned, corpus, tmp_pat
     for one in facts[:2]:
         wav = read_audio(noises / f"{facts.index(one)}.wav", 24_000)
         assert one["named_recording"] == judge.name(wav, 24_000)
-        assert {one["coded_recording"], one["coded_codec"], one["coded_made"]} <= {"dog", "rain"}
+        assert len(one["named_made"]) == len(one["coded_made"]) == 3
+        assert {one["coded_recording"], one["coded_codec"], *one["coded_made"]} <= {"dog", "rain"}
     assert "label" not in facts[2] and "label" not in facts[3]
     few = [*arguments[:-2], str(tmp_path / "few" / "manifest.jsonl")]
     capsys.readouterr()
     assert main(few) == 1
     assert "two classes or more of 8 recordings each; came {'bell': 3}" in capsys.readouterr().err
+
+
+def test_clips_of_one_description_are_made_of_it_one_by_one(learned, tmp_path, monkeypatch):
+    wanted = []
+
+    def make(self, task, rows, *, seconds, seeds):
+        wanted.extend(zip((row["text"] for row in rows), seeds, strict=True))
+        return [Sound(torch.zeros(240), 24_000, None, "end", 0.1) for _ in rows]
+
+    monkeypatch.setattr(Maker, "make", make)
+    monkeypatch.setattr(Measurer, "_named_by", lambda self, clip: ["stamp", "dog"])
+    clips = [Clip(name, "sound", "a dog", None) for name in ("one", "two")]
+    batch = [_Ready(_Job(clip, "", None, None, False), None, None) for clip in clips]
+    measurer = Measurer(learned.bundle, tmp_path, MeasureConfig(draws=2))
+    assert [len(sounds) for sounds in measurer._made(batch, [1.0, 1.0])] == [2, 2]
+    assert len(set(wanted)) == 4 and {text for text, _ in wanted} == {"a dog"}
+    with pytest.raises(ValueError, match="draws must be at least 1; came 0"):
+        MeasureConfig(draws=0)
+
+
+def test_a_share_of_the_draws_is_right():
+    facts = [
+        {"label": "dog", "classes_known": 2, "named_made": ["dog", "rain", "dog", "dog"]},
+        {"label": "rain", "classes_known": 2, "named_made": ["dog", "rain"]},
+    ]
+    (figure,) = _named_figures(facts, "text_to_audio")
+    assert figure.value.mean == pytest.approx((0.75 + 0.5) / 2)
 
 
 def test_the_right_text_is_found_by_its_likelihood(learned):
