@@ -115,7 +115,14 @@ def register_evaluate(what: Any) -> None:
         EVALUATE, run_evaluate,
     )  # fmt: skip
     add = parser.add_argument
-    add("--data", nargs="+", required=True, metavar="SRC", help="[DOMAIN=]LOCATION[:SPLIT]")
+    add(
+        "--data",
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="SRC",
+        help="[DOMAIN=]LOCATION[:SPLIT] each",
+    )
     add("--out", type=Path, required=True, help="folder for table.md, table.json, clips.jsonl")
     add("--limit", type=int, metavar="N", help="at most N clips of each domain")
     add("--domains", nargs="+", choices=("speech", "sound", "music"), help="only these")
@@ -151,7 +158,14 @@ def register_words(what: Any) -> None:
         epilog="example: almtok evaluate words --data speech=voices/ --peers opus-6k --out words/",
     )
     add = parser.add_argument
-    add("--data", nargs="+", required=True, metavar="SRC", help="[DOMAIN=]LOCATION[:SPLIT]")
+    add(
+        "--data",
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="SRC",
+        help="[DOMAIN=]LOCATION[:SPLIT] each",
+    )
     add("--out", type=Path, required=True, help="folder for words.md and words.json")
     add("--checkpoint", action="append", metavar="DIR", help="codec (default: almtok's own)")
     add_search(parser, "hear every codec with searched codes too")

@@ -54,10 +54,11 @@ def register(commands: Any) -> None:
     )
     parser.add_argument(
         "--data",
-        action="append",
+        nargs="+",
+        action="extend",
         required=True,
         metavar="SRC",
-        help="folder, manifest, Parquet or hf:NAME, with DOMAIN= before it; may be given again",
+        help="folders, manifests, Parquet or hf:NAME, with DOMAIN= before each",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="at most N clips of each domain")
     parser.add_argument(

@@ -51,6 +51,18 @@ def test_a_random_codec_at_two_rates(data, tmp_path, capsys):
     assert path.read_bytes() == before
 
 
+def test_sources_are_given_together_or_one_by_one(data, tmp_path):
+    noises = data.replace("speech=", "sound=")
+    command = ["codec", "--checkpoint", "tiny", "--limit", "1", "--keep-audio", "0"]
+    for number, sources in enumerate(
+        (["--data", data, noises], ["--data", data, "--data", noises])
+    ):
+        out = tmp_path / str(number)
+        assert main([*command, *sources, "--out", str(out)]) == 0
+        text = (out / "table.md").read_text()
+        assert "### Speech (1 clip" in text and "### Sound (1 clip" in text
+
+
 def test_a_missing_coder_is_listed_and_the_others_run(data, tmp_path, monkeypatch):
     import shutil
 
