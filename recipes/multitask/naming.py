@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -46,23 +47,48 @@ def name_sounds(sources: Sequence[str], tokens: Path, out: Path) -> int:
             f"none of the {len(rows)} rows of {tokens} is of a recording with a class: the sources"
             f" have {len(labels)} such recordings, as column 'label' or 'class'"
         )
+    told = [Told(row, "named", _sentence(labels[row.id])) for row in named]
+    return write_told(told, tokens, out, plan="named")
+
+
+def _sentence(label: str) -> str:
+    return f"{label[0].upper()}{label[1:]}."
+
+
+@dataclass(frozen=True)
+class Told:
+    """Codes that are there, and another text of them."""
+
+    row: TokenRow
+    how: str  # the new row is called by it and by the old one
+    text: str
+
+
+def write_told(told: Sequence[Told], tokens: Path, out: Path, *, plan: str) -> int:
+    """Write rows of a folder of tokens once more, with other texts, as one shard.
+
+    Args:
+        told: what is written, in this order.
+        tokens: folder that the rows are from.
+        out: folder to write.
+        plan: how the new folder's plan begins.
+
+    Returns:
+        Number of rows.
+    """
     info = read_info(shard_path(tokens, 0))
     blank = dataclasses.replace(
-        info, plan=f"named{info.plan}"[:16], number=0, first=0, last=len(named), skipped=()
+        info, plan=f"{plan}{info.plan}"[:16], number=0, first=0, last=len(told), skipped=()
     )
     out.mkdir(parents=True, exist_ok=True)
-    encoded = [_called(place, row, labels[row.id]) for place, row in enumerate(named)]
-    write_shard(out, blank, encoded, named[0].frames_per_query)
-    return len(named)
+    encoded = [_encoded(place, one) for place, one in enumerate(told)]
+    write_shard(out, blank, encoded, told[0].row.frames_per_query)
+    return len(told)
 
 
-def _called(place: int, row: TokenRow, label: str) -> Encoded:
-    entry = Entry(
-        id=f"named_{row.id}",
-        path=row.id,
-        domain=row.domain,
-        text=f"{label[0].upper()}{label[1:]}.",
-    )
+def _encoded(place: int, told: Told) -> Encoded:
+    row = told.row
+    entry = Entry(id=f"{told.how}_{row.id}", path=row.id, domain=row.domain, text=told.text)
     codes = np.ascontiguousarray(row.codes.numpy().astype(np.uint16))
     return Encoded(place, Recording(entry, row.split), row.num_samples, codes)
 

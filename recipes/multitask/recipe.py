@@ -198,7 +198,7 @@ def stages(o: Options) -> list[Stage]:
     pieces = [place("pieces-tokens"), place("cuts-tokens")]
     variants = [place("variants")] if listened else []
     noises = [place("sounds-tokens")] if heard else []
-    searched = [place(name) for name in ("searched", "named")[: 1 + o.classes]]
+    searched = [place(name) for name in ("searched", "retold", "named")[: 2 + o.classes]]
     held_out, last = [place("held-out")], place("sounds" if heard else "lm")
     known: dict[str, Any] = {"texts": [place("texts.txt")], "text_share": 0.25} if o.books else {}
     return [
@@ -236,17 +236,19 @@ def stages(o: Options) -> list[Stage]:
 
 
 def _sound_codes(o: Options, sources: Sequence[str], codec: str) -> list[Stage]:
-    """Sounds as they are heard, as they are to be made, and by their class."""
+    """Sounds as they are heard, as they are to be made, in other words, and by their class."""
     searched = str(Path(o.out, "searched"))
     short = "once more, codes of short ones searched for"
-    named = Stage(
-        name="named",
-        what="the same, called by nothing but their class",
-        program="almtok.recipes.multitask.naming:main",
-        command=(*sources, "--tokens", searched, "--out", str(Path(o.out, "named"))),
-    )
+
+    def again(name: str, what: str, program: str) -> Stage:
+        command = (*sources, "--tokens", searched, "--out", str(Path(o.out, name)))
+        program = f"almtok.recipes.multitask.{program}:main"
+        return Stage(name=name, what=what, program=program, command=command)
+
     return [
         tokenize(o, "sounds-tokens", "sounds to codes", sources, codec),
         tokenize(o, "searched", short, sources, codec, "--search-seconds", "7"),
-        *([named] if o.classes else []),
-    ]
+        again("retold", "the same, their captions in other words", "retelling"),
+        *([again("named", "the same, called by nothing but their class", "naming")]
+          if o.classes else []),
+    ]  # fmt: skip

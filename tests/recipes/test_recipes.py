@@ -97,15 +97,17 @@ def test_the_multitask_recipe_ends_with_sounds_if_there_are_any():
     assert config.init_from == stages["lm"].config.out == "o/lm"
     assert set(config.distill_tasks) == set(multitask.TASKS) - {"text_to_audio"}
     # Sounds are learned from what was searched for, and from nothing else.
-    assert config.data == ["o/tokens", "o/searched", "o/named", "o/variants"]
+    assert config.data == [
+        *("o/tokens", "o/searched", "o/retold", "o/named", "o/variants"),
+    ]
     assert "sound=n/" not in stages["tokens"].command
     assert "sound=n/" in stages["searched"].command and "o/sounds" in stages["scores"].command
     assert "o/sounds-tokens" in stages["lm"].config.data
     unnamed = {stage.name: stage for stage in cli.parse("multitask", given[:-1])[1].stages}
-    assert unnamed["sounds"].config.data == ["o/tokens", "o/searched", "o/variants"]
+    assert unnamed["sounds"].config.data == ["o/tokens", "o/searched", "o/retold", "o/variants"]
     assert "named" not in unnamed
     plain = cli.parse("multitask", SOURCES)[1].stages
-    assert not {"sounds", "searched", "named"} & {stage.name for stage in plain}
+    assert not {"sounds", "searched", "retold", "named"} & {stage.name for stage in plain}
 
 
 def test_books_of_the_multitask_recipe_become_texts_without_those_of_the_tests():
