@@ -47,7 +47,7 @@ def evaluate(options: argparse.Namespace, controls: Controls) -> int:
     )
     measurer = Measurer(
         bundle, options.out, config, controls=controls, recogniser=recogniser,
-        classifiers=_classifiers(options.classes, bundle), model=model_stamp(options),
+        classifiers=classifiers_of(options.classes, bundle), model=model_stamp(options),
     )  # fmt: skip
     facts = measurer.run(clips)
     settings = {
@@ -71,8 +71,8 @@ def evaluate(options: argparse.Namespace, controls: Controls) -> int:
     return 1 if table.not_measured else 0
 
 
-def _classifiers(sources: Sequence[str], bundle: Bundle) -> dict[str, SoundClassifier]:
-    """One of recordings, and one that heard each of them through the codec too."""
+def classifiers_of(sources: Sequence[str], bundle: Bundle) -> dict[str, SoundClassifier]:
+    """`named`, that knows recordings, and `coded`, that heard each through the codec too."""
     if not sources:
         return {}
 

@@ -10,19 +10,13 @@ to hold a class, also those that it has not read (README).
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from almtok.codec.data.sources import Entry, list_entries
+from almtok.codec.data.sources import list_entries
 from almtok.lm.data.dataset import TokenDataset
-from almtok.lm.data.encoder import Encoded
-from almtok.lm.data.recordings import Recording
-from almtok.lm.data.rows import TokenRow
-from almtok.lm.data.shards import read_info, shard_path, write_shard
+
+from .telling import Told, write_told
 
 
 def name_sounds(sources: Sequence[str], tokens: Path, out: Path) -> int:
@@ -53,44 +47,6 @@ def name_sounds(sources: Sequence[str], tokens: Path, out: Path) -> int:
 
 def _sentence(label: str) -> str:
     return f"{label[0].upper()}{label[1:]}."
-
-
-@dataclass(frozen=True)
-class Told:
-    """Codes that are there, and another text of them."""
-
-    row: TokenRow
-    how: str  # the new row is called by it and by the old one
-    text: str
-
-
-def write_told(told: Sequence[Told], tokens: Path, out: Path, *, plan: str) -> int:
-    """Write rows of a folder of tokens once more, with other texts, as one shard.
-
-    Args:
-        told: what is written, in this order.
-        tokens: folder that the rows are from.
-        out: folder to write.
-        plan: how the new folder's plan begins.
-
-    Returns:
-        Number of rows.
-    """
-    info = read_info(shard_path(tokens, 0))
-    blank = dataclasses.replace(
-        info, plan=f"{plan}{info.plan}"[:16], number=0, first=0, last=len(told), skipped=()
-    )
-    out.mkdir(parents=True, exist_ok=True)
-    encoded = [_encoded(place, one) for place, one in enumerate(told)]
-    write_shard(out, blank, encoded, told[0].row.frames_per_query)
-    return len(told)
-
-
-def _encoded(place: int, told: Told) -> Encoded:
-    row = told.row
-    entry = Entry(id=f"{told.how}_{row.id}", path=row.id, domain=row.domain, text=told.text)
-    codes = np.ascontiguousarray(row.codes.numpy().astype(np.uint16))
-    return Encoded(place, Recording(entry, row.split), row.num_samples, codes)
 
 
 def main() -> None:

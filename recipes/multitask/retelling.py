@@ -21,7 +21,7 @@ from almtok.codec.data.sources import list_entries
 from almtok.lm.data.dataset import TokenDataset
 from almtok.lm.data.rows import TokenRow
 
-from .naming import Told, write_told
+from .telling import Told, write_told
 
 _SMALL = frozenset("a an the of on in at to by with from and or is are being its it".split())
 _BEFORE = (
