@@ -35,7 +35,6 @@ def evaluate(options: argparse.Namespace, controls: Controls) -> int:
     recogniser = make_recogniser(options.recogniser, options.grammar) if speech else None
     if recogniser is not None:
         recogniser = RememberingRecogniser(recogniser, options.cache or options.out)
-    bundle = load_bundle(options)
     config = MeasureConfig(
         seed=options.seed,
         check=options.check is not None,
@@ -45,6 +44,7 @@ def evaluate(options: argparse.Namespace, controls: Controls) -> int:
         draws=options.draws,
         voices=options.voices,
     )
+    bundle = load_bundle(options)
     measurer = Measurer(
         bundle, options.out, config, controls=controls, recogniser=recogniser,
         classifiers=classifiers_of(options.classes, bundle), model=model_stamp(options),
