@@ -115,14 +115,7 @@ def register_evaluate(what: Any) -> None:
         EVALUATE, run_evaluate,
     )  # fmt: skip
     add = parser.add_argument
-    add(
-        "--data",
-        nargs="+",
-        action="extend",
-        required=True,
-        metavar="SRC",
-        help="[DOMAIN=]LOCATION[:SPLIT] each",
-    )
+    _add_data(parser)
     add("--out", type=Path, required=True, help="folder for table.md, table.json, clips.jsonl")
     add("--limit", type=int, metavar="N", help="at most N clips of each domain")
     add("--domains", nargs="+", choices=("speech", "sound", "music"), help="only these")
@@ -158,14 +151,7 @@ def register_words(what: Any) -> None:
         epilog="example: almtok evaluate words --data speech=voices/ --peers opus-6k --out words/",
     )
     add = parser.add_argument
-    add(
-        "--data",
-        nargs="+",
-        action="extend",
-        required=True,
-        metavar="SRC",
-        help="[DOMAIN=]LOCATION[:SPLIT] each",
-    )
+    _add_data(parser)
     add("--out", type=Path, required=True, help="folder for words.md and words.json")
     add("--checkpoint", action="append", metavar="DIR", help="codec (default: almtok's own)")
     add_search(parser, "hear every codec with searched codes too")
@@ -295,6 +281,13 @@ def _add_beams(parser: argparse.ArgumentParser) -> None:
         "of beams: encodings of the audio, each a little later, that a text has to fit (default 3)"
     )
     parser.add_argument("--views", type=int, metavar="N", help=words)
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    words = "[DOMAIN=]LOCATION[:SPLIT] each"
+    parser.add_argument(
+        "--data", nargs="+", action="extend", required=True, metavar="SRC", help=words
+    )
 
 
 def _add_best_of(parser: argparse.ArgumentParser) -> None:

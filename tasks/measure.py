@@ -158,7 +158,8 @@ class Measurer:
     ) -> None:
         """Open the journal of the folder `out`; `model` names the checkpoint in it.
 
-        What the classifier called `named` says of a made sound is the fact `named_made`.
+        What the classifier called `named` says of the sounds made of a clip is the fact
+        `named_made`.
         """
         self.bundle, self.out, self.config = bundle, out, config
         self.recogniser, self.classifiers = recogniser, dict(classifiers or {})

@@ -9,14 +9,13 @@ to hold a class, also those that it has not read (README).
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from almtok.codec.data.sources import list_entries
 from almtok.lm.data.dataset import TokenDataset
 
-from .telling import Told, write_told
+from .telling import Told, command_line, write_told
 
 
 def name_sounds(sources: Sequence[str], tokens: Path, out: Path) -> int:
@@ -51,12 +50,6 @@ def _sentence(label: str) -> str:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("sources", nargs="+", help="recordings with classes")
-    parser.add_argument("--tokens", required=True, type=Path, help="folder of their tokens")
-    parser.add_argument("--out", required=True, type=Path, help="folder to write")
-    options = parser.parse_args()
+    options = command_line(__doc__).parse_args()
     count = name_sounds(options.sources, options.tokens, options.out)
     print(f"{count} sounds called by their class: {options.out}")

@@ -11,7 +11,6 @@ changes nothing, or by its class.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from almtok.codec.data.sources import list_entries
 from almtok.lm.data.dataset import TokenDataset
 from almtok.lm.data.rows import TokenRow
 
-from .telling import Told, write_told
+from .telling import Told, command_line, write_told
 
 _SMALL = frozenset("a an the of on in at to by with from and or is are being its it".split())
 _BEFORE = (
@@ -99,12 +98,7 @@ def retell_sounds(
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("sources", nargs="+", help="the recordings, for their classes")
-    parser.add_argument("--tokens", required=True, type=Path, help="folder of their tokens")
-    parser.add_argument("--out", required=True, type=Path, help="folder to write")
+    parser = command_line(__doc__)
     parser.add_argument("--times", type=int, default=6, help="wordings of each (default: 6)")
     parser.add_argument("--seed", type=int, default=0, help="of the words")
     options = parser.parse_args()

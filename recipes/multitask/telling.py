@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,6 +46,17 @@ def write_told(told: Sequence[Told], tokens: Path, out: Path, *, plan: str) -> i
     encoded = [_encoded(place, one) for place, one in enumerate(told)]
     write_shard(out, blank, encoded, told[0].row.frames_per_query)
     return len(told)
+
+
+def command_line(doc: str | None) -> argparse.ArgumentParser:
+    """Options of a program that tells recordings otherwise, described by its docstring."""
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("sources", nargs="+", help="the recordings, for their classes")
+    parser.add_argument("--tokens", required=True, type=Path, help="folder of their tokens")
+    parser.add_argument("--out", required=True, type=Path, help="folder to write")
+    return parser
 
 
 def _encoded(place: int, told: Told) -> Encoded:
