@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .muon import Muon
+
 NamedParameters = Mapping[str, nn.Parameter]
 
 
@@ -108,9 +110,7 @@ def make_muon(
     if not inner:
         raise ValueError("muon trains the matrices of Transformers, but this run trains none")
     group = {"params": list(inner.values()), "lr": lr, "peak_lr": lr}
-    muon = torch.optim.Muon(
-        [group], lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
-    )
+    muon = Muon([group], lr=lr, weight_decay=weight_decay)
     return MuonWithAdamW(make_adamw(rest, **adamw), muon)
 
 
