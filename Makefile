@@ -18,7 +18,7 @@ TEST_JOBS ?= auto
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
-MODULES := __init__.py __main__.py codec lm tasks recipes
+MODULES := __init__.py __main__.py core codec lm tasks recipes
 
 # Busy waiting of OpenMP costs a factor of 35 as soon as two programs share the cores.
 QUIET := OMP_WAIT_POLICY=passive

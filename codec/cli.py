@@ -9,6 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.choices import add_device
 from .search_config import SearchConfig
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="codec folder, or a hub id (default: the codec that comes with almtok)",
     )
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, mps")
+    add_device(parser)
 
 
 def add_search(parser: argparse.ArgumentParser, what: str) -> None:
@@ -184,11 +185,13 @@ def _config(codec: str) -> "ALMTokenizerConfig":
 
 
 def _load(options: argparse.Namespace) -> "ALMTokenizer":
+    from ..core.runtime import find_device
     from .model import ALMTokenizer
     from .quiet import no_inner_bars
 
     with no_inner_bars():  # a second's loading needs none; the files have their own
-        return ALMTokenizer.from_pretrained(_place(options)).eval().to(options.device)
+        codec = ALMTokenizer.from_pretrained(_place(options)).eval()
+    return codec.to(find_device(options.device))
 
 
 def _search(options: argparse.Namespace, model: "ALMTokenizer") -> "CodeSearch | None":

@@ -19,13 +19,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from ..core.runtime import native_bfloat16
 from .derived import state_of
 
 Activation = Literal["none", "gelu"]
 
 _packing = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 _PACKABLE = {torch.float32}
-if _packing and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+if _packing and native_bfloat16("cpu"):
     _PACKABLE.add(torch.bfloat16)
 # weight -> (its state, packed weight); entries die with their weight.
 _packed = WeakTensorKeyDictionary()

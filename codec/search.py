@@ -28,6 +28,7 @@ from huggingface_hub import snapshot_download
 from torch import Tensor
 from tqdm import tqdm
 
+from ..core.runtime import native_bfloat16
 from .audio import read_audio
 from .checks import check_waveform
 from .harmonic import HarmonicUnpatchify
@@ -213,7 +214,7 @@ class CodeSearch:
     def _precision(self) -> contextlib.AbstractContextManager[None]:
         wanted, device = self.config.bfloat16, self.model.device.type
         if wanted is None:
-            wanted = device == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+            wanted = device == "cpu" and native_bfloat16(device)
         return torch.autocast(device, torch.bfloat16, enabled=wanted)
 
     def _pieces(self, wav: Tensor, w: int) -> tuple[Tensor, ...]:

@@ -19,18 +19,19 @@ An explicit choice is obeyed; if it is emulated on the device, one line of the l
 from __future__ import annotations
 
 import logging
+import math
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
+from .choices import AUTO, PRECISIONS, check_device_name
+from .choices import DTYPES as DTYPE_NAMES
 from .cores import available_cores
 
 logger = logging.getLogger(__name__)
 
-AUTO = "auto"
-DEVICES = (AUTO, "cpu", "cuda", "mps", "xpu")
-PRECISIONS = (AUTO, "fp32", "bf16", "fp16")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Below this a CPU model is as fast in float32, which gives the same result on every processor.
 SMALL_MODEL = 50_000_000  # parameters
@@ -82,7 +83,8 @@ def choose_runtime(device: str = AUTO, precision: str = AUTO) -> Runtime:
 def find_device(asked: str | torch.device = AUTO) -> torch.device:
     """Return the device that a name means; ``auto`` is an accelerator if there is one.
 
-    On a CPU this also keeps PyTorch from starting more threads than the process may use.
+    Of several GPUs each process of `torchrun` gets its own. On a CPU this also keeps PyTorch from
+    starting more threads than the process may use.
 
     Raises:
         ValueError: The device does not exist here, or its name is unknown.
@@ -91,9 +93,7 @@ def find_device(asked: str | torch.device = AUTO) -> torch.device:
     if name == AUTO:
         accelerator = torch.accelerator.current_accelerator(check_available=True)
         name = "cpu" if accelerator is None else accelerator.type
-    kind, _, number = name.partition(":")
-    if kind not in DEVICES or (number and not number.isdecimal()):
-        raise ValueError(f"device must be one of {', '.join(DEVICES)} (or cuda:1), got {name!r}")
+    kind, _, number = check_device_name(name).partition(":")
     if kind != "cpu" and not _is_available(kind, int(number or 0)):
         raise ValueError(
             f"device {name!r} is not available here: {_why_not(kind)}; --device auto takes"
@@ -101,6 +101,8 @@ def find_device(asked: str | torch.device = AUTO) -> torch.device:
         )
     if kind == "cpu":
         use_available_cores()
+    elif not number and "LOCAL_RANK" in os.environ and kind != "mps":
+        name = f"{kind}:{os.environ['LOCAL_RANK']}"
     return torch.device(name)
 
 
@@ -122,27 +124,37 @@ def choose_precision(asked: str, device: torch.device) -> str:
     return "bf16" if native_bfloat16(device) else "fp32"
 
 
-def choose_dtype(asked: str, device: torch.device, parameters: int) -> torch.dtype:
+def choose_dtype(asked: str, device: torch.device, folder: Path) -> torch.dtype:
     """Return the precision of a model's weights for inference.
 
     Args:
         asked: ``auto``, or the name of a floating point type of PyTorch.
         device: Where the model runs.
-        parameters: Of the model.
+        folder: Where the model's safetensors files are.
 
     Raises:
         ValueError: The name is unknown.
     """
     if asked == AUTO:
-        if device.type == "cpu" and parameters < SMALL_MODEL:
+        if device.type == "cpu" and num_parameters(folder) < SMALL_MODEL:
             return torch.float32
         return DTYPES[choose_precision(AUTO, device)]
-    names = {str(dtype).removeprefix("torch."): (key, dtype) for key, dtype in DTYPES.items()}
-    if asked not in names:
-        raise ValueError(f"dtype must be one of auto, {', '.join(names)}, got {asked!r}")
-    precision, dtype = names[asked]
-    _warn_if_emulated(precision, device)
+    if asked not in DTYPE_NAMES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPE_NAMES)}, got {asked!r}")
+    dtype = getattr(torch, asked)
+    _warn_if_emulated(next(name for name, one in DTYPES.items() if one == dtype), device)
     return dtype
+
+
+def num_parameters(folder: Path) -> int:
+    """Count the numbers in a folder's safetensors files, by their headers."""
+    from safetensors import safe_open
+
+    count = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            count += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())
+    return count
 
 
 def native_bfloat16(device: torch.device | str = "cpu") -> bool:

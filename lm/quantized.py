@@ -15,11 +15,18 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..core.runtime import native_bfloat16
 from .joined import Joint, groups
 
-# By kind, the precision of what lies between the maps.
-BETWEEN = {"int8": "float32", "int4": "bfloat16"}
-KINDS = tuple(BETWEEN)
+KINDS = ("int8", "int4")
+
+
+def between(kind: str) -> torch.dtype:
+    """The precision of what lies between maps of this kind, and of the codec's sound.
+
+    The kernel of 4 bits takes and gives bfloat16; where that is emulated, all else is float32.
+    """
+    return torch.bfloat16 if kind == "int4" and native_bfloat16("cpu") else torch.float32
 
 
 class QuantizedLinear(nn.Module):
@@ -109,8 +116,11 @@ def quantize(*models: nn.Module, kind: str = "int8") -> None:
 
     if kind not in KINDS:
         raise ValueError(f"expected one of {', '.join(KINDS)}; came {kind!r}")
-    if "fbgemm" not in torch.backends.quantized.supported_engines:
-        raise ValueError(f"{kind} weights need an x86 processor here: use float32 or bfloat16")
+    if kind == "int8" and "fbgemm" not in torch.backends.quantized.supported_engines:
+        raise ValueError(
+            "int8 weights need an x86 processor (PyTorch's engine fbgemm is not here): use auto, "
+            "float32, bfloat16 or int4"
+        )
     make: type[QuantizedLinear] = Int8Linear if kind == "int8" else Int4Linear
     for model in models:
         _check_place(model, kind)

@@ -58,7 +58,6 @@ def lm_config(o: LMRecipeOptions, **ours: Any) -> train.LMTrainingConfig:
             "batch_positions": 16_384,
             "lr": 5e-4 if not o.backbone else 3e-4,
             "warmup_steps": 1000,
-            "precision": "bf16",
             "max_seconds": 30.0,
             "checkpoint_every": 2000,
             "validate_every": 2000,

@@ -20,8 +20,16 @@ from typing import Any
 from almtok import __version__
 from almtok.codec.files import write_json
 from almtok.codec.train.run_config import RunConfig, option
+from almtok.core.choices import AUTO, DEVICE_HELP, check_device_name
 
 from .stage_process import run_process
+
+# Commands that take `--device`.
+DEVICE_COMMANDS = (
+    *(("encode",), ("decode",), ("prior",), ("tokenize",)),
+    *(("tts",), ("asr",), ("sound",), ("music",), ("caption",), ("continue",)),
+    *(("evaluate", "codec"), ("evaluate", "lm"), ("evaluate", "words")),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +37,7 @@ class RecipeOptions:
     """What a recipe may be asked; each recipe adds its own fields with :func:`option`."""
 
     out: str = option("", "folder of everything that is made (default: runs/RECIPE)")
+    device: str = option(AUTO, f"of every stage: {DEVICE_HELP}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +50,22 @@ class Stage:
     # Written to OUT/NAME.json and handed over as `--config`.
     config: RunConfig | None = None
     program: str = "almtok"  # or "package.module:function", a function of the command line
+    program_takes_device: bool = False  # of another program: whether it has an option `--device`
+    device: str = AUTO
+
+    @property
+    def takes_device(self) -> bool:
+        """Whether its command has an option `--device`."""
+        if self.program != "almtok":
+            return self.program_takes_device
+        return any(self.command[: len(words)] == words for words in DEVICE_COMMANDS)
+
+    def on(self, device: str) -> Stage:
+        """The same stage on a device; a device of its own configuration stays."""
+        if self.config is not None and getattr(self.config, "device", None) == AUTO:
+            config: Any = self.config
+            return dataclasses.replace(self, config=dataclasses.replace(config, device=device))
+        return dataclasses.replace(self, device=device) if self.takes_device else self
 
     def words(self, out: Path) -> list[str]:
         """The command as a shell would have it."""
@@ -49,7 +74,8 @@ class Stage:
             module, function = self.program.split(":")
             start = ["python", "-c", f"from {module} import {function}; {function}()"]
         given = [] if self.config is None else ["--config", str(self.config_file(out))]
-        return [*start, *self.command, *given]
+        placed = [] if self.device == AUTO else ["--device", self.device]
+        return [*start, *self.command, *given, *placed]
 
     def config_file(self, out: Path) -> Path:
         """Where its configuration is written."""
@@ -64,7 +90,7 @@ class Stage:
         return Path(words[words.index("--out") + 1]) if "--out" in words[:-1] else None
 
     def facts(self) -> dict[str, Any]:
-        """What decides its outcome."""
+        """What decides its outcome; on which device is no part of it."""
         config = None if self.config is None else self.config.to_dict()
         facts = {"program": self.program, "command": list(self.command), "config": config}
         return dict(json.loads(json.dumps(facts)))
@@ -83,11 +109,21 @@ class Stage:
 
 @dataclass(frozen=True)
 class Story:
-    """The stages of one recipe with the options of one run."""
+    """The stages of one recipe with the options of one run, on the device that these name.
+
+    Raises:
+        ValueError: there is no device of that name.
+    """
 
     recipe: str
     options: RecipeOptions
     stages: tuple[Stage, ...]
+
+    def __post_init__(self) -> None:
+        device = check_device_name(self.options.device)
+        if device != AUTO:
+            stages = tuple(stage.on(device) for stage in self.stages)
+            object.__setattr__(self, "stages", stages)
 
     @property
     def out(self) -> Path:

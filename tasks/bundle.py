@@ -21,13 +21,14 @@ import torch
 import torch.nn.functional as F
 
 from ..codec.tokens import AudioTokens
+from ..core.runtime import choose_dtype, find_device
 from ..lm.composer import Reading, naming
 from ..lm.generation import GeneratedRow
 from ..lm.lora import spare_modules
 from ..lm.model import AudioLM
 from ..lm.patterns import layout
 from ..lm.processor import AudioLMProcessor
-from ..lm.quantized import BETWEEN, KINDS, quantize
+from ..lm.quantized import KINDS, between, quantize
 from ..lm.sampling import SamplingConfig
 from ..lm.sequences import IGNORED, collate
 from ..lm.sequences import Sequence as Rows
@@ -68,8 +69,8 @@ class Bundle:
         folder: str | os.PathLike[str],
         *,
         adapter: str | os.PathLike[str] | None = None,
-        device: str = "cpu",
-        dtype: str = "float32",
+        device: str = "auto",
+        dtype: str = "auto",
     ) -> Bundle:
         """Load a folder.
 
@@ -78,13 +79,14 @@ class Bundle:
                 model itself.
             adapter: folder of an adapter of this model, for all tasks; those beside the model are
                 not used then.
-            device: "cpu", "cuda", "mps".
-            dtype: of the language model's weights: "float32", "bfloat16", "float16", or "int8"
-                or "int4", which are fastest on a CPU; then no adapter can be put on later. The
-                codec makes sound in it, too (with "int4" in bfloat16), but codes in float32.
+            device: "auto" (an accelerator if there is one), "cpu", "cuda", "mps".
+            dtype: of the language model's weights: "auto" (core/runtime.py), "float32",
+                "bfloat16", "float16", or on a CPU "int8" or "int4"; with these no adapter can be
+                put on later. The codec makes sound in it, too (with "int8" in float32, with "int4"
+                in bfloat16 where that is native), but codes in float32.
 
         Raises:
-            ValueError: if there is no checkpoint, with what was looked for.
+            ValueError: if there is no checkpoint, with what was looked for, or no such device.
         """
         root = Path(folder)
         places = [root / name for name in ("lm", "lm/model", "model", ".")]
@@ -97,14 +99,15 @@ class Bundle:
         codecs = [root / name for name in ("codec", "codec/model")]
         codec = next((one for one in codecs if (one / "config.json").is_file()), None)
         processor = AudioLMProcessor.from_pretrained(place, codec)
-        floats = getattr(torch, BETWEEN.get(dtype, dtype))
-        lm = AudioLM.from_pretrained(place, dtype=floats).eval().to(device)
-        processor.audio_tokenizer.to(device).decode_in(floats)
+        where = find_device(device)
+        floats = between(dtype) if dtype in KINDS else choose_dtype(dtype, where, place)
+        lm = AudioLM.from_pretrained(place, dtype=floats).eval().to(where)
+        processor.audio_tokenizer.to(where).decode_in(floats)
         bundle = cls(lm, processor)
         if adapter is not None:
             bundle.load_adapter(adapter)
         else:
-            bundle.experts = Experts.beside(root, place, device=device, dtype=dtype)
+            bundle.experts = Experts.beside(root, place, device=where, dtype=floats, kind=dtype)
         if dtype in KINDS:
             quantize(lm, *spare_modules(lm), kind=dtype)
         return bundle

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..codec.checkpoints import DEFAULT
 from ..codec.cli import add_search
+from ..core.choices import AUTO, DTYPES, add_device
 from .controls import Controls
 
 CHECKPOINT = "folder with lm/ and codec/, or a run folder (default: what comes with almtok)"
@@ -158,7 +159,7 @@ def register_words(what: Any) -> None:
     add("--peers", nargs="+", default=[], metavar="CODER", help="as for 'evaluate codec'")
     add("--recogniser", default="pocketsphinx", metavar="NAME", help="default: %(default)s")
     add("--limit", type=int, metavar="N", help="at most N clips, of every source in turn")
-    add("--device", default="cpu", help="cpu (default), cuda")
+    add_device(parser)
     parser.set_defaults(run=run_words)
 
 
@@ -241,12 +242,13 @@ def _parser(
     )
     parser.add_argument("--checkpoint", default=str(DEFAULT), metavar="DIR", help=CHECKPOINT)
     parser.add_argument("--adapter", metavar="DIR", help="of 'almtok finetune', for this model")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, mps")
+    add_device(parser)
     parser.add_argument(
         "--dtype",
-        default="float32",
-        choices=("float32", "bfloat16", "float16", "int8", "int4"),
-        help="of the LM's weights; int4 is the fastest on a CPU, int8 the next",
+        default=AUTO,
+        choices=(*DTYPES, "int8", "int4"),
+        help="of the LM's weights (default auto: what is fast here; int8, int4: for large models on"
+        " a CPU, see docs/tasks.md)",
     )
     parser.set_defaults(run=run, command=name)
     return parser

@@ -16,7 +16,7 @@ import torch
 
 from ..lm.lora import load_adapter, merge_adapter
 from ..lm.model import AudioLM
-from ..lm.quantized import BETWEEN, KINDS, quantize
+from ..lm.quantized import KINDS, quantize
 from .base import get_task
 
 FOLDER = "adapters"
@@ -30,24 +30,28 @@ class Experts:
         base: Folder of the model that the adapters were trained on.
         places: Folder of the adapter by task.
         device: As of the bundle.
-        dtype: As of the bundle.
+        dtype: Of the weights, or of what lies between quantized maps.
+        kind: As of the bundle: "int8" and "int4" are quantized.
     """
 
     base: Path
     places: dict[str, Path]
-    device: str = "cpu"
-    dtype: str = "float32"
+    device: torch.device
+    dtype: torch.dtype
+    kind: str = "auto"
     _models: dict[str, AudioLM] = field(default_factory=dict)
 
     @classmethod
-    def beside(cls, root: Path, base: Path, *, device: str, dtype: str) -> Experts:
+    def beside(
+        cls, root: Path, base: Path, *, device: torch.device, dtype: torch.dtype, kind: str
+    ) -> Experts:
         """Those of a checkpoint's folder.
 
         Raises:
             ValueError: a folder of an adapter is not called after a task.
         """
         places = {get_task(place.name).name: place for place in _folders(root / FOLDER)}
-        return cls(base, places, device, dtype)
+        return cls(base, places, device, dtype, kind)
 
     def find(self, task: str) -> AudioLM | None:
         """The model for a task, or None where the model of all tasks does it.
@@ -70,9 +74,9 @@ class Experts:
         # Merged in float32: in half precision a small change would be lost.
         lm = AudioLM.from_pretrained(self.base, dtype=torch.float32)
         merge_adapter(load_adapter(lm, adapter))
-        lm = lm.to(getattr(torch, BETWEEN.get(self.dtype, self.dtype))).eval().to(self.device)
-        if self.dtype in KINDS:
-            quantize(lm, kind=self.dtype)
+        lm = lm.to(self.dtype).eval().to(self.device)
+        if self.kind in KINDS:
+            quantize(lm, kind=self.kind)
         return lm
 
 

@@ -23,7 +23,7 @@ def setup_cfg() -> configparser.ConfigParser:
 def packages_on_disk() -> set[str]:
     """Every folder of the library that has an ``__init__.py``, by its name when imported."""
     faces = [ROOT / "__init__.py"]
-    for floor in ("codec", "lm", "tasks", "recipes"):
+    for floor in ("core", "codec", "lm", "tasks", "recipes"):
         faces += (ROOT / floor).rglob("__init__.py")
     folders = (face.parent.relative_to(ROOT).parts for face in faces)
     return {".".join(("almtok", *parts)) for parts in folders}
@@ -43,7 +43,7 @@ def test_setup_cfg_lists_every_folder_with_code():
 
 
 def test_folders_with_code_have_a_face():
-    for floor in ("codec", "lm", "tasks", "recipes"):
+    for floor in ("core", "codec", "lm", "tasks", "recipes"):
         for file in (ROOT / floor).rglob("*.py"):
             assert (file.parent / "__init__.py").exists(), f"{file.parent} has no __init__.py"
 

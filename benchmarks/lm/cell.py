@@ -35,9 +35,8 @@ def _lm(cell: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     from almtok.codec.linear import unpacked
-    from almtok.lm.quantized import BETWEEN
 
-    from .models import build
+    from .models import build, floats_of
 
     if cell["option"] == "compile":
         import torch._inductor.config as inductor
@@ -74,7 +73,7 @@ def _lm(cell: dict[str, Any]) -> dict[str, Any]:
         "others": round(timing.others, 3),
         "prefill_rows": cell["batch"] * cell["prompt"] / prefill,
         # The commands decode in the precision of what lies between the model's weights.
-        "codec_dtype": BETWEEN.get(cell["dtype"], cell["dtype"]),
+        "codec_dtype": str(floats_of(cell["dtype"])).removeprefix("torch."),
         "parameters": model.parameters,
         "main_bytes": model.main_bytes,
         "heads_bytes": model.heads_bytes,

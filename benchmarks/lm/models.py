@@ -16,7 +16,7 @@ from torch import nn
 
 import almtok  # noqa: F401  (installs the torchaudio guard before transformers is loaded)
 from almtok.lm.cache import CACHE_ARGUMENT
-from almtok.lm.quantized import BETWEEN, KINDS, QuantizedLinear, QuantizedPart, quantize
+from almtok.lm.quantized import KINDS, QuantizedLinear, QuantizedPart, between, quantize
 
 from .systems import BACKBONES, SYSTEMS, TOY_HEADS
 
@@ -36,6 +36,11 @@ class Model:
 
 
 @contextmanager
+def floats_of(dtype: str) -> torch.dtype:
+    """The floating point type of a precision by name; of what lies between quantized maps."""
+    return between(dtype) if dtype in KINDS else getattr(torch, dtype)
+
+
 def _dtype(dtype: torch.dtype) -> Iterator[None]:
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
@@ -269,7 +274,7 @@ def build(cell: dict[str, Any]) -> Model:
     if cell["system"] not in SYSTEMS:
         raise ValueError(f"system must be one of {', '.join(SYSTEMS)}, got {cell['system']!r}")
     common = {
-        "dtype": getattr(torch, BETWEEN.get(cell["dtype"], cell["dtype"])),
+        "dtype": floats_of(cell["dtype"]),
         "batch": cell["batch"],
         "prompt": cell["prompt"],
         "frames": cell["frames"],

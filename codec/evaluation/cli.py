@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...core.choices import add_device
 from ..cli import add_search, named_by_search, searches_of
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def register(commands: Any) -> None:
     parser.add_argument("--retry-failed", action="store_true", help="run failed clips again")
     parser.add_argument("--report", action="store_true", help="also write report.html")
     parser.add_argument("--cache", type=Path, help="folder for decoded audio (default OUT/cache)")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda")
+    add_device(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the choice of clips, the bootstrap")
     parser.set_defaults(run=evaluate)
 

@@ -17,6 +17,8 @@ import numpy as np
 import soxr
 from tqdm import tqdm
 
+from ...core.choices import AUTO
+from ...core.runtime import find_device
 from ..audio import write_audio
 from ..data import AudioCorpus, DataConfig
 from .coder import Coded, Coder, Waveform, fit_length
@@ -134,7 +136,7 @@ def evaluate_coder(
     data: str = "",
     keep_audio: Collection[str] = (),
     retry_failed: bool = False,
-    device: str = "cpu",
+    device: str = AUTO,
     progress: bool = True,
 ) -> list[ClipResult]:
     """Run a coder over clips; results of an earlier, interrupted run are kept.
@@ -155,7 +157,7 @@ def evaluate_coder(
     out = Path(out)
     settings: dict[str, Any] = coder.settings() | {"data": data, "scoring": SCORING_VERSION}
     store = ResultStore(out / "clips" / f"{safe_name(coder.name)}.jsonl", settings)
-    memory = PeakMemory(device)
+    memory = PeakMemory(find_device(device))
     todo = [clip for clip in clips if _pending(store.results.get(clip.id), retry_failed)]
     if todo:
         # The first call pays for lazy set-up (threads, kernels): a second of noise takes it.

@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ...core.choices import AUTO
+from ...core.runtime import find_device
 from ..config import PRESETS, ALMTokenizerConfig
 from ..model import ALMTokenizer
 from ..quiet import no_inner_bars
@@ -79,9 +81,9 @@ class OurCoder(Coder):
         name: str = "almtok",
         frames_per_query: int | None = None,
         search: CodeSearch | None = None,
-        device: str | torch.device = "cpu",
+        device: str | torch.device = AUTO,
     ) -> None:
-        self.device = torch.device(device)
+        self.device = find_device(device)
         self.model = model.eval().to(self.device)
         self.search = search
         config = model.config
@@ -144,7 +146,7 @@ class TransformersCoder(Coder):
         *,
         kbps: float | None = None,
         name: str | None = None,
-        device: str | torch.device = "cpu",
+        device: str | torch.device = AUTO,
     ) -> None:
         from transformers import AutoConfig, AutoModel
 
@@ -162,7 +164,7 @@ class TransformersCoder(Coder):
                 f"{checkpoint} is neither a folder nor reachable on the hub: "
                 f"{str(error).splitlines()[0]}"
             ) from error
-        self.device = torch.device(device)
+        self.device = find_device(device)
         self.model.eval().to(self.device)
         self.checkpoint = checkpoint
         self.sample_rate = int(getattr(config, "sampling_rate", None) or config.sample_rate)
@@ -253,7 +255,7 @@ def our_coder(
     name: str = "almtok",
     frames_per_query: int | None = None,
     search_steps: int | None = None,
-    device: str | torch.device = "cpu",
+    device: str | torch.device = AUTO,
     seed: int = 0,
 ) -> OurCoder:
     """A checkpoint folder, a hub id, or a preset with seeded random weights (for cost only).
@@ -273,7 +275,7 @@ def our_coder(
     else:
         with no_inner_bars():
             model = ALMTokenizer.from_pretrained(checkpoint)
-    search, model = None, model.to(device)
+    search, model = None, model.to(find_device(device))
     if search_steps is not None:
         config = SearchConfig(steps=search_steps)
         known = checkpoint not in PRESETS
@@ -283,7 +285,7 @@ def our_coder(
     )
 
 
-def make_coder(text: str, *, device: str | torch.device = "cpu") -> Coder:
+def make_coder(text: str, *, device: str | torch.device = AUTO) -> Coder:
     """The coder that a name stands for.
 
     Args:

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...core.choices import AUTO
+from ...core.runtime import find_device
 from .config import PriorConfig, TeacherSpec
 from .corpus import Corpus, ReadingPlan, belongs, plan_reading
 from .files import hash_json, load_tensors, save_tensors
@@ -40,7 +42,7 @@ def build_prior(
     corpus: Corpus,
     out: str | Path,
     *,
-    device: str = "cpu",
+    device: str = AUTO,
     force: bool = False,
 ) -> Prior:
     """Make the prior file ``out``, or go on making it, or return it if it is already made.
@@ -53,7 +55,7 @@ def build_prior(
         device: where teachers and k-means run.
         force: replace an existing file that was made otherwise.
     """
-    out = Path(out)
+    out, place = Path(out), str(find_device(device))
     identity = _identity(config, corpus)
     work = out.parent / f".{out.name}.work-{identity[:12]}"
     made = _already_made(out, identity, force)
@@ -63,7 +65,7 @@ def build_prior(
     sizes = {"speech": config.speech_entries, "sound": config.sound_entries}
     work.mkdir(parents=True, exist_ok=True)
     halves = {
-        half: _build_half(half, size, config, corpus, work, device)
+        half: _build_half(half, size, config, corpus, work, place)
         for half, size in sizes.items()
         if size
     }

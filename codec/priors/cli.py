@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ...core.choices import add_device
 from .config import DEFAULT_CHECKPOINTS, DEFAULT_LAYERS, WIDTHS, PriorConfig
 
 DESCRIPTION = """\
@@ -114,7 +115,7 @@ def _add_teachers(parser: argparse.ArgumentParser, defaults: PriorConfig) -> Non
         metavar="P",
         help="numbers per spectral vector (default %(default)s)",
     )
-    group.add_argument("--device", default="cpu", help="cpu or cuda (default %(default)s)")
+    add_device(group)
 
 
 def _add_clustering(parser: argparse.ArgumentParser, defaults: PriorConfig) -> None:

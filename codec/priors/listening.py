@@ -8,6 +8,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ...core.choices import AUTO
+from ...core.runtime import find_device
 from ..phones.listener import Listener
 from .teacher import Teacher
 
@@ -19,15 +21,15 @@ class ListenerTeacher(Teacher):
 
     Args:
         path: What `almtok listener` wrote.
-        device: "cpu" or "cuda".
+        device: where it runs; "auto" is an accelerator if there is one.
 
     Raises:
         ValueError: The file holds something else.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, device: str = "cpu") -> None:
-        self._listener = Listener.load(path).to(device)
-        self._device = device
+    def __init__(self, path: str | os.PathLike[str], *, device: str = AUTO) -> None:
+        self._device = find_device(device)
+        self._listener = Listener.load(path).to(self._device)
         config = self._listener.config
         # Another listener gives other features: its file is in the name.
         self.name = f"listener:{hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]}"

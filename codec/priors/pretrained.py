@@ -19,6 +19,8 @@ from transformers import (
     WavLMModel,
 )
 
+from ...core.choices import AUTO
+from ...core.runtime import find_device
 from .beats import MIN_SAMPLES, STEP
 from .beats_checkpoint import load_beats
 from .config import DEFAULT_LAYERS
@@ -51,15 +53,15 @@ class TransformersTeacher(Teacher):
         checkpoint: str,
         layers: Sequence[int] = DEFAULT_LAYERS,
         normalize: bool | None = None,
-        device: str = "cpu",
+        device: str = AUTO,
     ) -> None:
-        self.model = _load(kind, checkpoint).to(device)
+        self.model = _load(kind, checkpoint).to(find_device(device))
         config = self.model.config
         if not layers or min(layers) < 0 or max(layers) > config.num_hidden_layers:
             raise ValueError(
                 f"{checkpoint} has layers 0..{config.num_hidden_layers}, got {list(layers)}"
             )
-        self.layers, self.device = tuple(layers), device
+        self.layers, self.device = tuple(layers), find_device(device)
         self.name = f"{kind}:{checkpoint}@{','.join(map(str, layers))}"
         self.dim = config.hidden_size
         self.sample_rate, said = _input_format(checkpoint)
@@ -117,14 +119,12 @@ class BEATsTeacher(Teacher):
     min_samples = MIN_SAMPLES
     piece_seconds = 10.0  # the length of AudioSet clips, which BEATs was trained on
 
-    def __init__(
-        self, path: str | Path, *, layers: Sequence[int] = (), device: str = "cpu"
-    ) -> None:
-        self.model = load_beats(path).to(device)
+    def __init__(self, path: str | Path, *, layers: Sequence[int] = (), device: str = AUTO) -> None:
+        self.model = load_beats(path).to(find_device(device))
         depth = self.model.config.encoder_layers
         if any(not 0 <= layer <= depth for layer in layers):
             raise ValueError(f"{path} has layers 0..{depth}, got {list(layers)}")
-        self.layers, self.device = tuple(layers), device
+        self.layers, self.device = tuple(layers), find_device(device)
         self.name = f"beats:{Path(path).name}@{','.join(map(str, layers)) or 'last'}"
         self.dim = self.model.config.encoder_embed_dim
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from ...core.choices import AUTO
 from .config import PriorConfig, TeacherSpec
 from .spectral import SpectralTeacher
 from .teacher import Teacher
 
 
-def make_teacher(half: str, config: PriorConfig, *, device: str = "cpu") -> Teacher:
+def make_teacher(half: str, config: PriorConfig, *, device: str = AUTO) -> Teacher:
     """Return the teacher of a half, ready on ``device``.
 
     Args:

@@ -9,10 +9,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from ...core.choices import check_device_name
 from .run_config import RunConfig, option
 
 STAGES = ("1", "2", "adapt")
-PRECISIONS = ("fp32", "bf16", "bf16-all")
+# With "-all", convolutions too.
+PRECISIONS = ("auto", "auto-all", "fp32", "bf16", "bf16-all", "fp16", "fp16-all")
 SCHEDULES = ("constant", "cosine", "exponential")
 # Losses on the inside of the network in stage 2.
 _DIRECT = tuple(
@@ -140,9 +142,11 @@ class CodecTrainConfig(RunConfig):
 
     # Execution.
     precision: str = option(
-        "fp32", "fp32; bf16: Transformers under autocast; bf16-all: convolutions too"
+        "auto",
+        "auto: what the device has natively; fp32; bf16, fp16: autocast of the Transformers; with"
+        " -all (such as auto-all): of convolutions too",
     )
-    device: str = option("auto", "auto, cpu or cuda")
+    device: str = option("auto", "auto: an accelerator if there is one; cpu, cuda, mps, xpu")
 
     # Care.
     max_skips: int = option(10, "stop after this many bad steps in a row")
@@ -170,12 +174,12 @@ class CodecTrainConfig(RunConfig):
             ("precision", PRECISIONS),
             ("schedule", SCHEDULES),
             ("adversarial_kind", ("hinge", "least_squares")),
-            ("device", ("auto", "cpu", "cuda")),
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(
                     f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}"
                 )
+        check_device_name(self.device)
         for name in ("steps", "batch_size", "accumulate", "keep", "max_skips", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

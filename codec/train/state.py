@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from ...core.runtime import Runtime, choose_runtime
 from ..config import ALMTokenizerConfig
 from ..model import ALMTokenizer
 from ..objectives import (
@@ -35,6 +36,7 @@ from .checkpoint import Checkpoint, restore, tensors_of
 from .config import CodecTrainConfig
 from .draws import draw_int
 from .ema import WeightAverage
+from .loss_scale import LossScale
 from .run_config import read_json_object
 
 Config = TypeVar("Config")
@@ -51,6 +53,7 @@ class TrainState:
     """The live objects of one run."""
 
     config: CodecTrainConfig
+    runtime: Runtime
     accelerator: Accelerator
     model: ALMTokenizer
     waveform_loss: WaveformLoss
@@ -70,6 +73,7 @@ class TrainState:
     generator_optimizer: torch.optim.Optimizer
     discriminator_optimizer: torch.optim.Optimizer | None
     average: WeightAverage | None
+    loss_scale: LossScale | None = None  # of fp16
     step: int = 0  # optimiser steps done
     skipped: int = 0  # bad steps in all
     skipped_in_a_row: int = 0
@@ -81,15 +85,12 @@ class TrainState:
         return self.accelerator.device
 
     def transformers(self) -> AbstractContextManager[None]:
-        """Precision of the Transformers: bf16 autocast unless the run is fp32."""
-        return self._autocast(self.config.precision != "fp32")
+        """Precision of the Transformers: autocast unless the run is fp32."""
+        return self.runtime.autocast()
 
     def convolutions(self) -> AbstractContextManager[None]:
         """Precision of patchify and unpatchify."""
-        return self._autocast(self.config.precision == "bf16-all")
-
-    def _autocast(self, enabled: bool) -> AbstractContextManager[None]:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+        return self.runtime.autocast(self.config.precision.endswith("-all"))
 
     def train_mode(self) -> None:
         """Trained parts train (which lets codebooks follow the data), frozen parts do not."""
@@ -137,6 +138,8 @@ class TrainState:
             "skipped": self.skipped,
             "skipped_in_a_row": self.skipped_in_a_row,
             "usual_norms": dict(self.usual_norms),
+            "precision": self.runtime.precision,
+            "loss_scale": None if self.loss_scale is None else self.loss_scale.state_dict(),
             "config": self.config.to_dict(),
             "model_config": self.model.config.to_dict(),
         }
@@ -167,11 +170,14 @@ class TrainState:
         self.skipped = checkpoint.state["skipped"]
         self.skipped_in_a_row = checkpoint.state["skipped_in_a_row"]
         self.usual_norms = dict(checkpoint.state["usual_norms"])
+        if self.loss_scale is not None and checkpoint.state.get("loss_scale") is not None:
+            self.loss_scale.load_state_dict(checkpoint.state["loss_scale"])
 
 
 def build_state(config: CodecTrainConfig) -> TrainState:
     """Make every live object of a run, seeded, before anything is loaded."""
-    accelerator = Accelerator(cpu=config.device == "cpu")
+    runtime = choose_runtime(config.device, config.precision.removesuffix("-all"))
+    accelerator = Accelerator(cpu=runtime.device.type == "cpu")
     torch.manual_seed(draw_int(config.seed, "initialisation"))
     model = ALMTokenizer(model_config_of(config))
     model.requires_grad_(False)
@@ -198,6 +204,7 @@ def build_state(config: CodecTrainConfig) -> TrainState:
     judged = dict(discriminators.named_parameters()) if discriminators is not None else {}
     state = TrainState(
         config=config,
+        runtime=runtime,
         accelerator=accelerator,
         model=model,
         waveform_loss=WaveformLoss(),
@@ -215,6 +222,7 @@ def build_state(config: CodecTrainConfig) -> TrainState:
             _make_optimizer(config, judged, config.discriminator_lr, muon=False) if judged else None
         ),
         average=WeightAverage(model, config.ema_decay) if config.ema_decay > 0 else None,
+        loss_scale=LossScale() if runtime.needs_loss_scale else None,
     )
     state.train_mode()
     return state

@@ -77,7 +77,8 @@ def micro_step(
         # Not backward(): that would leave gradients in the discriminators.
         (output.grad,) = torch.autograd.grad(total, [output])
 
-    share = 1 / state.config.accumulate
+    scale = 1.0 if state.loss_scale is None else state.loss_scale.value
+    share = scale / state.config.accumulate
     assert output.grad is not None
     roots, grads = [made.wav], [output.grad * share]
     for name, weight in state.config.direct_weights.items():

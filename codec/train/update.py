@@ -66,14 +66,19 @@ def optimizer_step(
         reduce = state.accelerator.reduce
         flags = optim.average_gradients(everything, flags, lambda x: reduce(x, reduction="mean"))
     broken, stop, save = (flag > 0 for flag in flags.tolist())
+    if state.loss_scale is not None:
+        state.loss_scale.undo(groups["generator"])
     norms = {name: optim.gradient_norm(group) for name, group in groups.items()}
     problem = "the audio is not finite" if broken else _problem(state, norms)
     if problem is None:
         _move(state, groups, norms, draw)
     else:
         memory.restore(state)
-        state.skipped += 1
-        state.skipped_in_a_row += 1
+        if state.loss_scale is None or not state.loss_scale.overflowed(norms["generator"]):
+            state.skipped += 1
+            state.skipped_in_a_row += 1
+    if state.loss_scale is not None and not broken:
+        state.loss_scale.update(norms["generator"])
     state.step += 1
     return StepReport(step, draw, losses, norms, problem, Wishes(stop, save))
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...core.choices import add_device
 from .config import TokenizeConfig
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def register(commands: Any) -> None:
         help="codec folder, or a hub id (default: the codec that comes with almtok)",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of shards")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, mps")
+    add_device(parser)
     parser.add_argument(
         "--report", action="store_true", help="only verify and describe the shards in --out"
     )
@@ -143,13 +144,10 @@ def _tokenize(options: argparse.Namespace, config: TokenizeConfig) -> int:
 
 
 def _load(checkpoint: str | Path, device: str) -> ALMTokenizer:
-    import os
-
     from transformers.utils import logging
 
     from ...codec.model import ALMTokenizer
+    from ...core.runtime import find_device
 
     logging.disable_progress_bar()
-    if device == "cuda":  # each process of a machine its own
-        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-    return ALMTokenizer.from_pretrained(checkpoint).eval().to(device)
+    return ALMTokenizer.from_pretrained(checkpoint).eval().to(find_device(device))

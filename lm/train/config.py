@@ -9,8 +9,8 @@ import dataclasses
 from typing import Any, ClassVar
 
 from ...codec.train.run_config import RunConfig, option
+from ...core.choices import PRECISIONS, check_device_name
 
-PRECISIONS = ("fp32", "bf16")
 SCHEDULES = ("cosine", "constant")
 
 
@@ -95,7 +95,7 @@ class LMTrainingConfig(RunConfig):
     min_seconds: float = option(0.0, "leave out shorter recordings")
     max_seconds: float | None = option(None, "leave out longer recordings")
     stream: bool = option(False, "read the shards as a stream: for more rows than memory holds")
-    num_workers: int = option(0, "data loading processes (0: in the training process)")
+    num_workers: int = option(1, "data loading processes (0: in the training process)")
 
     # Length and place of the run.
     out: str = option("runs/lm", "run folder")
@@ -130,8 +130,11 @@ class LMTrainingConfig(RunConfig):
     max_skips: int = option(10, "stop after so many bad steps in a row")
 
     # Machine.
-    device: str | None = option(None, "cpu, cuda (default: an accelerator if there is one)")
-    precision: str = option("fp32", "fp32, or bf16: computation in bfloat16, weights in float32")
+    device: str = option("auto", "auto: an accelerator if there is one; cpu, cuda, mps, xpu")
+    precision: str = option(
+        "auto",
+        "auto: what the device has natively; fp32; bf16, fp16: autocast. Weights are float32",
+    )
     checkpointing: bool = option(False, "compute activations twice to keep fewer of them")
     shard: bool = option(False, "FSDP2: divide weights and optimiser states over the processes")
 
@@ -158,6 +161,13 @@ class LMTrainingConfig(RunConfig):
                 raise ValueError(
                     f"{name} must be one of {', '.join(known)}; came {getattr(self, name)!r}"
                 )
+        if self.device is None:  # configurations of before 0.2
+            object.__setattr__(self, "device", "auto")
+        check_device_name(self.device)
+        self._check_numbers()
+        self._check_together()
+
+    def _check_numbers(self) -> None:
         for name in ("steps", "batch_positions", "accumulate", "log_every", "keep", "max_skips"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; came {getattr(self, name)}")
@@ -172,6 +182,12 @@ class LMTrainingConfig(RunConfig):
             raise ValueError(f"input_noise_span must be at least 1; came {self.input_noise_span}")
         if not self.lr > 0:
             raise ValueError(f"lr must be positive; came {self.lr}")
+        if self.muon_lr < 0:
+            raise ValueError(f"muon_lr must not be negative; came {self.muon_lr}")
+        if not 0 < self.text_share < 1:
+            raise ValueError(f"text_share must be between 0 and 1; came {self.text_share}")
+
+    def _check_together(self) -> None:
         if self.backbone is not None and self.init_from is not None:
             raise ValueError(
                 f"begin from a text model or from a language model, not both; came backbone "
@@ -192,8 +208,6 @@ class LMTrainingConfig(RunConfig):
             raise ValueError(
                 "LoRA adapts a trained model: give init_from (or backbone), or lora_rank 0"
             )
-        if self.muon_lr < 0:
-            raise ValueError(f"muon_lr must not be negative; came {self.muon_lr}")
         if self.muon_lr and (self.lora_rank or self.shard):
             raise ValueError("muon_lr is for whole matrices: neither for LoRA nor with shard")
         if self.lora_audio_rank < 0 or (
@@ -210,8 +224,6 @@ class LMTrainingConfig(RunConfig):
             raise ValueError(
                 "a stream knows neither temperature nor voices nor texts: use stream=False"
             )
-        if not 0 < self.text_share < 1:
-            raise ValueError(f"text_share must be between 0 and 1; came {self.text_share}")
 
 
 def pretrain(**changes: Any) -> LMTrainingConfig:

@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transformers import TrainingArguments
 from transformers.utils import logging as transformers_logging
 
 from ...codec.model import ALMTokenizer
 from ...codec.train.checkpoint import Checkpoint, newest_checkpoint, read_checkpoint
 from ...codec.train.lock import alone_in
 from ...codec.train.run_folder import claim
+from ...core.runtime import slow_fused_attention
 from ..lora import LoraSettings, add_lora, merge_adapter, save_adapter
 from ..model import AudioLM
 from ..processor import AudioLMProcessor
@@ -33,7 +35,7 @@ from .leaks import warn_of_leaks
 from .monitor import Monitor
 from .sharding import is_sharded, shard, whole
 from .start import Start, build_start, build_teacher
-from .trainer import AudioLMTrainer, training_arguments
+from .trainer import AudioLMTrainer, precision_of, training_arguments
 from .validation import Validator
 
 _SHORT_SECONDS = 20.0
@@ -74,7 +76,7 @@ def train_lm(config: LMTrainingConfig, find_task: FindTask) -> LMTrainResult:
         if config.lora_rank:
             _keep_base(start, config, args.process_index)
             add_lora(lm, lora_settings(config))
-        _choose_attention(lm, config, args.device.type)
+        _choose_attention(lm, config, args)
         if config.shard:
             shard(lm, args.world_size)
         place: dict[str, Any] = {"rank": args.process_index, "world": args.world_size}
@@ -138,15 +140,16 @@ def _run(trainer: AudioLMTrainer, texts: TextEncoder, start: Checkpoint | None) 
     )
 
 
-def _choose_attention(lm: AudioLM, config: LMTrainingConfig, device: str) -> None:
-    """Attention by plain operations where PyTorch's fused one is slow: in bf16 on a CPU.
+def _choose_attention(lm: AudioLM, config: LMTrainingConfig, args: TrainingArguments) -> None:
+    """Attention by plain operations where PyTorch's fused kernel is slow.
 
-    A step of the recipe `multitask` then takes 1.0 s instead of 1.25. All weights of a row's
-    attention are kept for the backward pass, so only short rows are trained like this.
+    All weights of a row's attention are kept for the backward pass, so only short rows are trained
+    like this.
     """
     short = config.max_seconds is not None and config.max_seconds <= _SHORT_SECONDS
     attention = lm.config.backbone._attn_implementation  # type: ignore[union-attr]
-    if device == "cpu" and config.precision == "bf16" and short and attention == "sdpa":
+    slow = slow_fused_attention(args.device, precision_of(args))
+    if slow and short and attention == "sdpa":
         lm.backbone.set_attn_implementation("eager")
 
 

@@ -21,6 +21,7 @@ from ...codec.train.checkpoint import Checkpoint, write_checkpoint
 from ...codec.train.draws import draw_int, lr_scale
 from ...codec.train.interrupt import Interrupt
 from ...codec.train.optimizer import make_adamw, make_muon
+from ...core.runtime import choose_runtime
 from ..distill import Teacher
 from ..model import AudioLM
 from . import saved
@@ -41,13 +42,18 @@ def training_arguments(config: LMTrainingConfig) -> TrainingArguments:
     """What transformers has to know; it also joins the other processes of a `torchrun`.
 
     Raises:
-        ValueError: the micro-batches of a step cannot be dealt out evenly to the processes.
+        ValueError: the micro-batches of a step cannot be dealt out evenly to the processes, or the
+            device is not there, or cannot train in this precision.
     """
+    runtime = choose_runtime(config.device, config.precision)
+    if runtime.precision == "fp16" and runtime.device.type == "cpu":
+        raise ValueError("precision fp16 needs a GPU; on a CPU use auto, fp32 or bf16")
     args = TrainingArguments(
         output_dir=config.out,
         max_steps=config.steps,
-        bf16=config.precision == "bf16",
-        use_cpu=config.device == "cpu" or not torch.accelerator.is_available(),
+        bf16=runtime.precision == "bf16",
+        fp16=runtime.precision == "fp16",
+        use_cpu=runtime.device.type == "cpu",
         max_grad_norm=config.clip_norm or float("inf"),
         activation_checkpointing=config.checkpointing,
         seed=config.seed,
@@ -66,6 +72,11 @@ def training_arguments(config: LMTrainingConfig) -> TrainingArguments:
         )
     args.gradient_accumulation_steps = config.accumulate // args.world_size
     return args
+
+
+def precision_of(args: TrainingArguments) -> str:
+    """fp32, bf16 or fp16."""
+    return "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
 
 
 class AudioLMTrainer(Trainer):
@@ -152,6 +163,8 @@ class AudioLMTrainer(Trainer):
         if bool(torch.isfinite(norm)):
             self.skipped_in_a_row = 0
             self._meter.merge(self._step_meter)
+        elif self._overflowed():
+            pass  # the scaler leaves the step out and lowers its scale
         else:
             for parameter in model.parameters():
                 parameter.grad = None
@@ -171,6 +184,11 @@ class AudioLMTrainer(Trainer):
         self._losses.clear()
         self._micro = 0
         return norm
+
+    def _overflowed(self) -> bool:
+        """Whether a gradient that is not finite was too large for fp16, not wrong."""
+        scaler = self.accelerator.scaler
+        return scaler is not None and float(scaler.get_scale()) > 1
 
     # ------------------------------------------------------------------ what Trainer asks for
 
@@ -218,6 +236,9 @@ class AudioLMTrainer(Trainer):
             saved.restore(self.model, self.optimizer, self.start)
             self.skipped = self.start.state["skipped"]
             self.skipped_in_a_row = self.start.state["skipped_in_a_row"]
+            scaler, scale = self.accelerator.scaler, self.start.state.get("loss_scale")
+            if scaler is not None and scale is not None:
+                scaler.load_state_dict(scale)
         return prepared
 
     @contextmanager
@@ -265,11 +286,14 @@ class AudioLMTrainer(Trainer):
         step = self.state.global_step
         tensors = saved.tensors(self.model, self.optimizer)
         places = saved.gather(self.batches.state_dict(), self.args.world_size)
+        scaler = self.accelerator.scaler
         state = {
             "config": self.config.to_dict(),
             "data": places,
             "skipped": self.skipped,
             "skipped_in_a_row": self.skipped_in_a_row,
+            "precision": precision_of(self.args),
+            "loss_scale": None if scaler is None else scaler.state_dict(),
         }
         if self.args.process_index == 0:
             write_checkpoint(self.run, step, tensors, state, self.config.keep)

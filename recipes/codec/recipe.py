@@ -107,7 +107,7 @@ def _mini(data: Sequence[str], held_out: Sequence[str], out: str, stage: str) ->
         "warmup_steps": 200,
         "ema_decay": 0.995,
         "adversarial_start": -1,  # six discriminators cost several times the codec itself
-        "precision": "bf16-all",
+        "precision": "auto-all",
         "validate_every": 500,
         "checkpoint_every": 0,
         "checkpoint_minutes": 8.0,
@@ -167,7 +167,6 @@ def _full(
         "steps": 400_000,
         "batch_size": 64,
         "num_workers": 8,
-        "precision": "bf16",
     }
 
 

@@ -33,7 +33,6 @@ def voice(
         "lr": 1e-3,
         "warmup_steps": 10,
         "batch_positions": 1024,
-        "precision": "bf16",
         "max_seconds": 15.0,
         "validate_every": 20,
         "checkpoint_every": 0,

@@ -13,6 +13,7 @@ import numpy as np
 
 from almtok.codec.audio import Waveform, read_audio
 from almtok.codec.files import write_json
+from almtok.core.choices import add_device
 from almtok.tasks import Bundle, Speaker
 from almtok.tasks.classes import SoundClassifier
 from almtok.tasks.inputs import safe_name
@@ -99,9 +100,10 @@ def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="folder of the demo")
     parser.add_argument("--out", type=Path, required=True)
+    add_device(parser)
     o = parser.parse_args(given)
     o.out.mkdir(parents=True, exist_ok=True)
-    bundle = Bundle.from_pretrained(o.run / "lm")
+    bundle = Bundle.from_pretrained(o.run / "lm", device=o.device)
     sounds = [asdict(one) for one in name_sounds(o.run, bundle)]
     voice = asdict(learn_voice(o.run, bundle, o.out))
     write_json(o.out / "judged.json", {"sounds": sounds, "voice": voice})

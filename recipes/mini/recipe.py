@@ -7,6 +7,7 @@ The codec of these minutes shows both stages of training, but keeps too few word
 learn them. So the language model learns the codes of the codec that comes with almtok.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,14 +116,12 @@ def lm(out: str | Path, codec: str, **changes: Any) -> lm_train.LMTrainingConfig
         "warmup_steps": 40,
         "lr_floor": 0.02,
         "input_noise": 0.2,
-        "precision": "bf16",
         "max_seconds": 12.0,
         "checkpoint_every": 0,
         "checkpoint_minutes": 1.0,
         "validate_every": 500,
         "validation_items": 60,
         "samples": 0,
-        "device": "cpu",
     }
     return lm_train.pretrain(**{**ours, **changes})
 
@@ -130,7 +129,7 @@ def lm(out: str | Path, codec: str, **changes: Any) -> lm_train.LMTrainingConfig
 def voice(out: str | Path, **changes: Any) -> lm_train.LMTrainingConfig:
     """LoRA to a voice that the model has not heard, of two minutes of it."""
     tokens, held_out = str(Path(out, "voice-tokens")), str(Path(out, "voice-held-out"))
-    ours = {"steps": ADAPTER_STEPS, "device": "cpu"}
+    ours = {"steps": ADAPTER_STEPS}
     return adapter([tokens], [held_out], str(Path(out, "lm")), str(out), **{**ours, **changes})
 
 
@@ -158,7 +157,12 @@ def stages(o: Options) -> list[Stage]:
         ),
         *_codec_stages(o),
         *_language_stages(o),
-        _made(o, "judged", "what others say of its sounds and of the new voice", "judging", *run),
+        dataclasses.replace(
+            _made(
+                o, "judged", "what others say of its sounds and of the new voice", "judging", *run
+            ),
+            program_takes_device=True,
+        ),
         _made(o, "report", "one page with players", "report", *run, suffix=".html"),
     ]
 
@@ -262,5 +266,4 @@ def _common(out: str | Path, stage: str, steps: int) -> dict[str, Any]:
         "adversarial_start": -1,  # discriminators cost more than the codec at this size
         "validate_every": 0,
         "checkpoint_every": 100,
-        "device": "cpu",
     }

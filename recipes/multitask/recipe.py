@@ -52,7 +52,6 @@ _COMMON: dict[str, Any] = {
     "warmup_steps": 100,
     "lr_floor": 0.02,
     "weight_decay": 0.1,
-    "precision": "bf16",
     "max_seconds": 12.0,
     "checkpoint_every": 0,
     "checkpoint_minutes": 6.0,

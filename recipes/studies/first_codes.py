@@ -1,6 +1,7 @@
 r"""What the first code of a frame says: of which phone it is, and how many entries are in use.
 
-    python -c "from almtok.recipes.studies.first_codes import main; main()" \
+    python -c "from almtok.core.choices import add_device
+from almtok.recipes.studies.first_codes import main; main()" \
         runs/studies/whole/model runs/studies/no-prior/model --data speech=voices/ --out priors.md
 
 Phones are those of pocketsphinx, aligned to the texts. A table from code to phone is made of half
@@ -139,12 +140,14 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("codecs", nargs="+", type=Path, metavar="CODEC", help="folders")
     parser.add_argument("--data", nargs="+", required=True, metavar="SRC", help="speech with texts")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
+    add_device(parser)
     o = parser.parse_args(given)
     from almtok import ALMTokenizer
+    from almtok.core.runtime import find_device
 
     rows, clips = [], None
     for place in o.codecs:
-        codec = ALMTokenizer.from_pretrained(place).eval()
+        codec = ALMTokenizer.from_pretrained(place).eval().to(find_device(o.device))
         if clips is None:
             clips = aligned(o.data, codec.sample_rate, codec.config.hop_length)
         name = place.parent.name if place.name == "model" else place.name

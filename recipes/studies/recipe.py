@@ -83,7 +83,6 @@ def language_model(o: Options, name: str) -> lm_train.LMTrainingConfig:
         out=str(Path(o.out, f"{name}-lm")),
         steps=o.steps,
         batch_positions=3072,
-        precision="bf16",
         samples=0,
     )
 
@@ -189,5 +188,6 @@ def _first_codes(o: Options) -> Stage:
         name="first-codes",
         what="which phone the first code names",
         program="almtok.recipes.studies.first_codes:main",
+        program_takes_device=True,
         command=(*codecs, "--data", *o.sources("test"), "--out", f"{o.out}/first-codes.md"),
     )

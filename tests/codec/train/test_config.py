@@ -52,7 +52,10 @@ def test_each_stage_has_the_losses_of_its_network() -> None:
         ({"stage": "adapt"}, "stage adapt needs init_from"),
         ({"stage": "1", "heads_from": "x"}, "heads_from belongs to init_from"),
         ({"stage": "adapt", "init_from": "x", "replace_codebooks": True}, "belongs to stage 2"),
-        ({"precision": "fp16"}, "precision must be one of fp32, bf16, bf16-all, got 'fp16'"),
+        (
+            {"precision": "fp8"},
+            "precision must be one of auto, auto-all, fp32, bf16, bf16-all, fp16, fp16-all, got 'fp8'",
+        ),
         ({"segment_seconds": 0}, "segment_seconds must be positive, got 0"),
     ],
 )

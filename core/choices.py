@@ -1,0 +1,29 @@
+"""Names of devices and precisions, and the options that take them; no torch is imported here."""
+
+from __future__ import annotations
+
+import argparse
+
+AUTO = "auto"
+DEVICES = (AUTO, "cpu", "cuda", "mps", "xpu")
+PRECISIONS = (AUTO, "fp32", "bf16", "fp16")  # of a training
+DTYPES = (AUTO, "float32", "bfloat16", "float16")  # of weights for inference
+
+DEVICE_HELP = "auto (default: an accelerator if there is one), cpu, cuda, cuda:1, mps, xpu"
+
+
+def add_device(parser: argparse._ActionsContainer) -> None:
+    """Add ``--device`` to a command."""
+    parser.add_argument("--device", default=AUTO, metavar="NAME", help=DEVICE_HELP)
+
+
+def check_device_name(name: str) -> str:
+    """Return the name of a device.
+
+    Raises:
+        ValueError: It is none of ``DEVICES``, with or without a number.
+    """
+    kind, _, number = name.partition(":")
+    if kind not in DEVICES or (":" in name and (not number.isdecimal() or kind == AUTO)):
+        raise ValueError(f"device must be one of {', '.join(DEVICES)} (or cuda:1), got {name!r}")
+    return name
