@@ -31,6 +31,7 @@ from almtok.codec.files import write_text
 from almtok.codec.phones.aligner import Aligner
 from almtok.codec.phones.config import PHONES, SILENCE
 from almtok.codec.phones.labels import frame_labels
+from almtok.core.choices import add_device
 
 Pairs = list[tuple[int, int]]  # first code of a column, phone of most of its frames
 

@@ -54,7 +54,7 @@ def test_each_stage_has_the_losses_of_its_network() -> None:
         ({"stage": "adapt", "init_from": "x", "replace_codebooks": True}, "belongs to stage 2"),
         (
             {"precision": "fp8"},
-            "precision must be one of auto, auto-all, fp32, bf16, bf16-all, fp16, fp16-all, got 'fp8'",
+            "precision must be one of auto, auto-all, fp32, .*, got 'fp8'",
         ),
         ({"segment_seconds": 0}, "segment_seconds must be positive, got 0"),
     ],
