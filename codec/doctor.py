@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..core.cores import available_cores
+
 EXTRAS = {
     "train": "TensorBoard: curves and samples of a training",
     "eval": "PESQ, STOI, WER, an independent recogniser, plots",
@@ -49,6 +51,7 @@ def examine(folder: Path) -> Iterator[Finding]:
         ("packages", _packages),
         ("audio", _audio),
         ("devices", _devices),
+        ("auto", _auto),
         ("quantizer", _quantizer),
         ("checkpoint", _checkpoint),
         ("disk", lambda: _disk(folder)),
@@ -121,9 +124,11 @@ def _audio() -> Iterator[Finding]:
 def _devices() -> Iterator[Finding]:
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = available_cores()
+    from ..core.runtime import native_bfloat16
+
     skills = [torch.backends.cpu.get_cpu_capability()]
-    skills += ["bfloat16"] if torch.ops.mkldnn._is_mkldnn_bf16_supported() else []
+    skills += ["bfloat16"] if native_bfloat16("cpu") else []
     skills += ["VNNI (int8)"] if torch.cpu._is_vnni_supported() else []
     yield Finding(
         "devices", "cpu", f"{cores} cores, torch takes {torch.get_num_threads()}, {_memory()}; "
@@ -143,6 +148,46 @@ def _devices() -> Iterator[Finding]:
         cause = "its driver is missing or too old" if torch.version.cuda else "torch is a CPU build"
         advice = f"there is a GPU, but {cause}" if Path("/dev/nvidia0").exists() else ""
         yield Finding("devices", "accelerator", "none: everything runs on the CPU", "note", advice)
+
+
+def _auto() -> Iterator[Finding]:
+    """What `auto` means here, and how much slower something else would be."""
+    from ..core.runtime import DTYPES, SMALL_MODEL, choose_precision, find_device
+    from ..core.speed import product_speed
+
+    device = find_device()
+    chosen = choose_precision("auto", device)
+    yield Finding("auto", "--device", device.type)
+    speeds = {
+        name: product_speed(device, dtype) for name, dtype in DTYPES.items() if name != "fp16"
+    }
+    measured = ", ".join(f"{name} {speed:.0f}" for name, speed in speeds.items())
+    yield Finding("auto", "--precision (training)", f"{chosen}; measured, GFLOP/s: {measured}")
+    ratio = speeds["fp32"] / speeds["bf16"]
+    if ratio > 1.5:
+        found = f"takes {ratio:.0f} times as long as fp32 here"
+        yield Finding("auto", "bf16", found, "note", "leave --precision and --dtype at auto")
+    elif chosen == "fp32" and ratio < 0.7 and device.type == "cpu":
+        found = f"takes {ratio:.1f} times as long as fp32, though it was not expected to be native"
+        yield Finding("auto", "bf16", found, "note", "try --precision bf16")
+    weights = "float32"
+    if device.type != "cpu":
+        weights = str(DTYPES[chosen]).removeprefix("torch.")
+    elif chosen == "bf16":
+        weights = f"float32, bfloat16 from {SMALL_MODEL // 10**6} M parameters"
+    yield Finding("auto", "--dtype (inference)", weights)
+    if device.type == "cpu":
+        yield from _few_bits()
+
+
+def _few_bits() -> Iterator[Finding]:
+    """Which weights of few bits this processor can compute with."""
+    import torch
+
+    if "fbgemm" not in torch.backends.quantized.supported_engines:
+        yield Finding("auto", "--dtype int8", "not on this processor", "note")
+    elif not torch.cpu._is_vnni_supported():
+        yield Finding("auto", "--dtype int8", "works, without VNNI: rows are rounded to 7 bits")
 
 
 def _memory() -> str:

@@ -70,7 +70,7 @@ class Muon(torch.optim.Optimizer):
 
     def _update(self, parameters: Sequence[nn.Parameter], group: dict[str, Any]) -> None:
         momentum, lr = group["momentum"], group["lr"]
-        gradients = [p.grad for p in parameters]
+        gradients = [p.grad for p in parameters if p.grad is not None]
         buffers = [self._buffer(p) for p in parameters]
         torch._foreach_lerp_(buffers, gradients, 1 - momentum)
         looked_ahead = torch._foreach_lerp(gradients, buffers, momentum)

@@ -4,7 +4,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from almtok.core.choices import add_device
+
 from . import STEPS
+from .pace import Pace, measured
 
 DESCRIPTION = """\
 Train a tiny codec and a small language model in minutes of CPU, and look at what they do.
@@ -20,6 +23,7 @@ the recipe `mini`: 'almtok run mini' has all its options.
 EPILOG = """\
 examples:
   almtok demo
+  almtok demo --minutes 5                     as many steps as fit into five minutes of this machine
   almtok demo --scale 0.1 --out runs/look     a first look, not a codec yet
   almtok demo --only report                   one step alone
 """
@@ -36,25 +40,56 @@ def register(commands: Any) -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="default %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="of the corpus (default 0)")
-    parser.add_argument(
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument(
         "--scale",
         type=float,
         default=1.0,
         metavar="X",
         help="times the training steps of the recipe (default 1)",
     )
+    length.add_argument(
+        "--minutes",
+        type=float,
+        metavar="N",
+        help="choose --scale so that all of it takes about N minutes on this machine",
+    )
+    add_device(parser)
     parser.add_argument("--only", nargs="+", choices=STEPS, default=STEPS, help="these steps alone")
     parser.set_defaults(run=demo)
 
 
 def demo(options: argparse.Namespace) -> int:
     """Run ``almtok demo``: the steps that are asked for, in their order."""
-    from ..story import Story, run_story
+    from ..story import Diary, Story, run_story, say
     from . import recipe
 
-    asked = recipe.Options(out=str(options.out), seed=options.seed, scale=options.scale)
+    pace, scale = _pace(options), options.scale
+    if options.minutes is not None:
+        scale = pace.scale_for(options.minutes)
+    asked = recipe.Options(
+        out=str(options.out), seed=options.seed, scale=scale, device=options.device
+    )
     story = Story("mini", asked, tuple(recipe.stages(asked)))
+    diary = Diary(story)
+    done = [one.name for one in story.stages if diary.finished(one) or one.name not in options.only]
+    if len(done) < len(STEPS):
+        minutes = pace.seconds(scale, done) / 60
+        say(f"about {max(1, round(minutes))} minutes on this machine (--scale {scale:g})")
     for step in STEPS:
         if step in options.only and (status := run_story(story, step, step)):
             return status
     return 0
+
+
+def _pace(options: argparse.Namespace) -> Pace:
+    """How fast this machine is; measured once for a folder, in a process of its own."""
+    from ..stage_process import run_process
+
+    place = options.out / "pace.json"
+    if not place.exists():
+        call = "from almtok.recipes.mini.pace import main; main()"
+        words = ["python", "-c", call, "--out", str(place), "--device", options.device]
+        if status := run_process(words):
+            raise ValueError(f"this machine could not be measured (exit status {status})")
+    return measured(place)

@@ -1,0 +1,1 @@
+"""What almtok costs on this processor and on a plainer one."""

@@ -1,0 +1,152 @@
+"""What almtok costs on this processor and on a plainer one, stage by stage, in one run.
+
+    python -m benchmarks.processors --before ../almtok-of-before --out table.md
+
+A plainer processor is this one without some of its instructions: PyTorch, oneDNN and MKL are told
+so by environment variables. Trainings of the demo are tried for some seconds each (`almtok run mini
+--plan`) and counted with all their steps; commands are run as they are, after one that warms up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PLAINER = {
+    "as it is": {},
+    "as AVX2": {
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    },
+}
+TRAININGS = ("stage1", "stage2", "lm", "adapter")
+TEXT = "Good morning."
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one stage or command, of one checkout on one processor."""
+
+    checkout: str
+    processor: str
+    what: str
+    seconds: float
+    of_processor: float | None = None  # processor seconds, of commands
+
+
+class Checkout:
+    """A working copy, run by this interpreter whatever copy is installed."""
+
+    def __init__(self, name: str, place: Path, links: Path) -> None:
+        self.name = name
+        folder = links / name
+        folder.mkdir()
+        (folder / "almtok").symlink_to(place.resolve(), target_is_directory=True)
+        self._path = str(folder)
+
+    def run(self, processor: str, *words: str) -> tuple[str, float, float]:
+        """What `almtok WORDS` prints, its seconds and its processor seconds."""
+        environment = {
+            **os.environ,
+            **PLAINER[processor],
+            "PYTHONPATH": self._path,
+            "OMP_WAIT_POLICY": "passive",
+        }
+        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", "almtok", *words],
+            env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        seconds = time.perf_counter() - start
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        if done.returncode:
+            raise RuntimeError(f"{self.name}, {processor}: almtok {' '.join(words)}: {done.stderr}")
+        used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return done.stdout, seconds, used
+
+
+def measure(checkout: Checkout, processor: str, probe: float, repeats: int) -> Iterator[Cost]:
+    """The trainings of the demo, then the commands."""
+    with tempfile.TemporaryDirectory() as folder:
+        for stage in TRAININGS:
+            words = ("--plan", "--from", stage, "--to", stage, "--probe-seconds", f"{probe:g}")
+            said, _, _ = checkout.run(processor, "run", "mini", *words, "--out", folder)
+            found = re.search(rf"^{stage} .*? M +(\d+) +([\d.]+) ", said, re.MULTILINE)
+            if found is None:
+                raise RuntimeError(f"{checkout.name}, {processor}: no cost of {stage}: {said}")
+            yield Cost(checkout.name, processor, stage, int(found[1]) * float(found[2]))
+        wav = Path(folder, "said.wav")
+        commands = {
+            "tts": ("tts", TEXT, "--out", str(wav)),
+            "asr": ("asr", str(wav)),
+            "encode": ("encode", str(wav), "--out", folder),
+        }
+        for name, words in commands.items():
+            times = [checkout.run(processor, *words)[1:] for _ in range(1 + repeats)][1:]
+            seconds, used = sorted(times)[len(times) // 2]
+            yield Cost(checkout.name, processor, name, seconds, used)
+
+
+def table(costs: list[Cost]) -> str:
+    """Markdown: a row for each stage or command, a column for each checkout and processor."""
+    columns = list(dict.fromkeys((one.processor, one.checkout) for one in costs))
+    rows = list(dict.fromkeys(one.what for one in costs))
+    known = {(one.processor, one.checkout, one.what): one for one in costs}
+    lines = [
+        "| seconds | " + " | ".join(f"{a}, {b}" for a, b in columns) + " |",
+        "| --- |" + " ---: |" * len(columns),
+    ]
+    for row in rows:
+        cells = [_cell(known.get((*column, row))) for column in columns]
+        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(cost: Cost | None) -> str:
+    if cost is None:
+        return ""
+    if cost.of_processor is None:
+        return f"{cost.seconds:.0f}"
+    return f"{cost.seconds:.1f} ({cost.of_processor:.1f} of a core)"
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--before", type=Path, metavar="DIR", help="an older checkout to compare")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table there, too")
+    parser.add_argument("--probe-seconds", type=float, default=15.0, help="default %(default)s")
+    parser.add_argument("--repeats", type=int, default=3, help="of commands; default %(default)s")
+    o = parser.parse_args()
+    costs: list[Cost] = []
+    with tempfile.TemporaryDirectory() as links:
+        checkouts = [Checkout("now", ROOT, Path(links))]
+        if o.before is not None:
+            checkouts.insert(0, Checkout("before", o.before, Path(links)))
+        for processor in PLAINER:
+            for checkout in checkouts:
+                for cost in measure(checkout, processor, o.probe_seconds, o.repeats):
+                    print(json.dumps(cost.__dict__), flush=True)
+                    costs.append(cost)
+    text = table(costs)
+    print(text)
+    if o.out is not None:
+        o.out.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""How long the demo takes on this machine, by some steps of its language model.
+
+The stages of one complete demo were timed on one machine (reference/pace.json), and so were these
+steps. Elsewhere every stage is taken to be as much slower as the steps are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from almtok.codec.files import write_json
+from almtok.core.choices import AUTO, add_device
+
+REFERENCE = Path(__file__).parent / "reference" / "pace.json"
+# Stages that take as long as they have steps, and those whose corpora shrink with the steps.
+TRAINED = ("stage1", "stage2", "lm", "adapter")
+SHRINKING = ("corpus", "prior", "lessons", "tokens", "voice", "voice-tokens", "voice-held-out")
+SMALLEST, LARGEST = 0.02, 50.0  # times the steps of the recipe
+_ROWS, _LENGTH, _STEPS = 8, 128, 4
+
+
+@dataclass(frozen=True)
+class Pace:
+    """One machine."""
+
+    seconds_per_step: float  # of the small steps that are measured here
+    stages: dict[str, float]  # seconds of each stage of a demo, with the steps of the recipe
+
+    def on(self, seconds_per_step: float) -> Pace:
+        """What it would be on a machine of so many seconds a step."""
+        ratio = seconds_per_step / self.seconds_per_step
+        stages = {name: ratio * seconds for name, seconds in self.stages.items()}
+        return Pace(seconds_per_step, stages)
+
+    def seconds(self, scale: float = 1.0, without: Collection[str] = ()) -> float:
+        """Seconds of a demo with so many times the steps.
+
+        Args:
+            scale: as `almtok demo --scale`.
+            without: stages that are done.
+        """
+        total = 0.0
+        for name, seconds in self.stages.items():
+            if name in TRAINED:
+                seconds *= scale
+            elif name in SHRINKING:
+                seconds *= min(1.0, scale)
+            total += 0.0 if name in without else seconds
+        return total
+
+    def scale_for(self, minutes: float) -> float:
+        """The `--scale` with which a demo takes so many minutes, two digits of it.
+
+        Raises:
+            ValueError: even the smallest one takes longer.
+        """
+        if self.seconds(SMALLEST) > 60 * minutes:
+            least = self.seconds(SMALLEST) / 60
+            raise ValueError(
+                f"--minutes {minutes:g} is too short: on this machine the smallest demo takes"
+                f" {least:.0f} minutes"
+            )
+        low, high = SMALLEST, LARGEST
+        for _ in range(40):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.seconds(middle) <= 60 * minutes else (low, middle)
+        return float(f"{low:.2g}")
+
+
+def reference() -> Pace:
+    """The machine on which the stages were timed."""
+    known = json.loads(REFERENCE.read_text(encoding="utf-8"))
+    return Pace(known["seconds_per_step"], known["stages"])
+
+
+def measured(path: Path) -> Pace:
+    """This machine, as `main` wrote it."""
+    known = json.loads(path.read_text(encoding="utf-8"))
+    return reference().on(known["seconds_per_step"])
+
+
+def measure(device: str = AUTO) -> dict[str, Any]:
+    """Train a language model of the demo's sizes for some steps on random codes."""
+    import torch
+
+    from almtok.codec.train.optimizer import make_muon
+    from almtok.core.runtime import choose_runtime, slow_fused_attention
+    from almtok.lm.config import AudioLMConfig
+    from almtok.lm.model import AudioLM
+
+    from .recipe import lm
+
+    runtime = choose_runtime(device)
+    training = lm("", "")
+    sizes = {key: value for key, value in training.model.items() if key != "ctc_weight"}
+    model = AudioLM(AudioLMConfig.preset("mini", **sizes)).to(runtime.device).train()
+    if slow_fused_attention(runtime.device, runtime.precision):
+        model.backbone.set_attn_implementation("eager")
+    optimizer = make_muon(
+        dict(model.named_parameters()), lr=0.0, weight_decay=0.0, layers=".layers.",
+        adamw={"lr": 0.0, "betas": training.betas, "weight_decay": 0.0},
+    )  # fmt: skip
+    shape = (_ROWS, _LENGTH, 1 + model.config.num_codebooks)
+    rows = torch.randint(200, shape).to(runtime.device)
+    mask = torch.ones(shape[:2], dtype=torch.long, device=runtime.device)
+    times = []
+    for _ in range(1 + _STEPS):
+        start = time.perf_counter()
+        with runtime.autocast():
+            loss = model(input_ids=rows, attention_mask=mask, labels=rows).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        float(loss.detach())  # waits for a GPU
+        times.append(time.perf_counter() - start)
+    return {"seconds_per_step": min(times[1:]), "runtime": str(runtime)}
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    """Measure this machine and write it down."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE")
+    add_device(parser)
+    o = parser.parse_args(given)
+    os.makedirs(o.out.parent, exist_ok=True)
+    write_json(o.out, measure(o.device))
