@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -25,9 +26,6 @@ from .derived import state_of
 Activation = Literal["none", "gelu"]
 
 _packing = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-_PACKABLE = {torch.float32}
-if _packing and native_bfloat16("cpu"):
-    _PACKABLE.add(torch.bfloat16)
 # weight -> (its state, packed weight); entries die with their weight.
 _packed = WeakTensorKeyDictionary()
 
@@ -72,11 +70,24 @@ def can_pack(x: Tensor, weight: Tensor) -> bool:
         and not torch.is_grad_enabled()
         and x.device.type == "cpu"
         and x.dtype == weight.dtype
-        and x.dtype in _PACKABLE
+        and x.dtype in (torch.float32, torch.bfloat16)
+        and _packs(x.dtype)
         and not weight.is_inference()
         and x.numel() > 0
         and not torch.is_autocast_enabled("cpu")
     )
+
+
+@lru_cache(maxsize=2)
+def _packs(dtype: torch.dtype) -> bool:
+    """Whether oneDNN computes packed maps of this precision on this processor."""
+    if dtype == torch.bfloat16 and not native_bfloat16("cpu"):
+        return False
+    ones = torch.ones(2, 2, dtype=dtype)
+    try:
+        return torch.equal(packed_linear(ones, pack(ones), None), 2 * ones)
+    except RuntimeError:  # built without it for this kind of processor
+        return False
 
 
 def pack(weight: Tensor) -> Tensor:
