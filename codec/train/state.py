@@ -323,7 +323,11 @@ def _make_balancer(config: CodecTrainConfig, accelerator: Accelerator) -> Balanc
         return None
 
     def average(values: Tensor) -> Tensor:
-        return accelerator.reduce(values.to(accelerator.device), reduction="mean").cpu()
+        if accelerator.num_processes == 1:
+            return values
+        # Devices exchange float32: not every one has float64.
+        there = values.float().to(accelerator.device)
+        return accelerator.reduce(there, reduction="mean").cpu().double()
 
     return Balancer(config.balanced_weights, decay=config.balancer_decay, average=average)
 

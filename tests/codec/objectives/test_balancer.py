@@ -155,3 +155,13 @@ def test_errors_name_the_loss() -> None:
         Balancer({"a": -1.0})
     with pytest.raises(ValueError, match="came 1.0"):
         Balancer({"a": 1.0}, decay=1.0)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_gradients_of_any_size_are_measured(scale: float) -> None:
+    """Squares of float32 would vanish, or become infinite."""
+    output = torch.randn(2, 1, 50, requires_grad=True)
+    balancer = Balancer({"one": 1.0})
+    factors = balancer.backward({"one": scale * output.sum() / 2}, output)
+    assert factors["one"] == pytest.approx(1 / (scale * 50**0.5), rel=1e-5)
+    assert float(output.grad.flatten(1).norm(dim=1).mean()) == pytest.approx(0.5, rel=1e-4)
