@@ -239,8 +239,8 @@ def _sometimes_raw(share: float, quantized: Tensor, queries: Tensor, seeds: Tens
     if share >= 1:
         return quantized
     mixed = (seeds * 6364136223846793005 + 1442695040888963407) >> 33  # one LCG step
-    chosen = (mixed % 65536).float() / 65536 < share  # [B]
-    return torch.where(chosen[:, None, None], quantized, queries)
+    chosen = (mixed % 65536).float() / 65536 < share  # [B], where the seeds are: on the CPU
+    return torch.where(chosen[:, None, None].to(queries.device), quantized, queries)
 
 
 def _frame_encoder(model: ALMTokenizer, window: int) -> Callable[[Tensor], Tensor]:
