@@ -201,7 +201,12 @@ def search_bias(entries: Tensor) -> Tensor:
 
 
 def principal_axes(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean `[D]`, axes `[D, D]` (columns) and variances `[D]` of vectors `[N, D]`, descending."""
+    """Mean `[D]`, axes `[D, D]` (columns) and variances `[D]` of vectors `[N, D]`, descending.
+
+    On the CPU in float64: small axes are lost in the rounding of large ones, codecs are placed only
+    once, and not every device has float64 or eigenvalues.
+    """
+    x = x.cpu().double()
     mean = x.mean(dim=0)
     variances, axes = torch.linalg.eigh((x - mean).T @ (x - mean) / max(1, len(x) - 1))
     return mean, axes.flip(1), variances.flip(0).clamp_min(0)

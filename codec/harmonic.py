@@ -103,14 +103,14 @@ class HarmonicUnpatchify(StreamingModule):
         if not math.isfinite(gain_db):
             raise ValueError(f"the gain is a number of decibels; came {gain_db}")
         count = self.num_bands
-        bands = torch.eye(count, dtype=torch.float64, device=self.outer.weight.device)
+        bands = torch.eye(count, dtype=torch.float64)  # on the CPU: not every device has float64
         around = F.pad(bands[None], (_AROUND, _AROUND), mode="replicate")
         # One row for each band that alone is 1: the transpose maps bands as they are said.
         blurred = F.avg_pool1d(around, 2 * _AROUND + 1, stride=1)[0]
         mixed = ((1 + amount) * bands - amount * blurred).T  # [M, M]
         for said in (self.outer.weight, self.outer.bias):
             for kind in said[self.num_pitches :].split(count):  # pulses, noise
-                kind.copy_(mixed @ kind.double())
+                kind.copy_(mixed @ kind.cpu().double())
         self.outer.bias[self.num_pitches :] += gain_db * math.log(10) / 20
 
     def describe(self, frames: Tensor) -> Description:

@@ -123,11 +123,12 @@ class FrozenLayer(QuantizerLayer):
         (without it most frozen entries are never the nearest one, paper.md 3, warning). Then
         assignment and least squares in turn, each of which can only lower the error.
         """
-        x, entries = residual.double(), self.codebook.entries.double()
+        # Least squares on the CPU in float64, which not every device has: once, and well-rounded.
+        x, entries = residual.cpu().double(), self.codebook.entries.cpu().double()
         weight, bias = _axis_to_axis(entries, x)
         for _ in range(_PLACEMENT_ROUNDS):
-            table = (entries @ weight.T + bias).to(residual.dtype)
-            weight, bias = _least_squares(entries[nearest(residual, table)], x)
+            table = (entries @ weight.T + bias).to(residual)
+            weight, bias = _least_squares(entries[nearest(residual, table).cpu()], x)
         self.project_out.weight.copy_(weight)
         self.project_out.bias.copy_(bias)
         self.codebook.initialised.fill_(True)
@@ -177,7 +178,7 @@ class LearnedLayer(QuantizerLayer):
     def start(self, residual: Tensor) -> None:
         """Place the maps on the principal axes of vectors `[N, D]`, the entries by k-means."""
         if isinstance(self.project_in, Linear) and isinstance(self.project_out, Linear):
-            mean, axes, variances = principal_axes(residual.double())
+            mean, axes, variances = principal_axes(residual)
             rank = self.codebook.entries.shape[1]
             there = torch.zeros(rank, len(variances), dtype=mean.dtype, device=mean.device)
             there[: len(variances)] = axes[:, :rank].T

@@ -45,7 +45,7 @@ def start_coders(codec: ALMTokenizer, wavs: Iterable[Tensor]) -> None:
     if isinstance(codec.unpatchify, HarmonicUnpatchify):
         codec.unpatchify.place(torch.cat(wavs))
     frames = torch.cat([x.flatten(0, 1) for x in _frames(codec, wavs)])  # [N, D]
-    mean, axes, variances = principal_axes(frames.double())
+    mean, axes, variances = principal_axes(frames)
     into, out = codec.encoder.input, codec.decoder.output
     scale = (variances + _NOISE * variances[0]).rsqrt()
     whitening = _rotation(into.weight.shape[0], len(mean), mean) @ (axes * scale).T  # [E, D]
@@ -110,5 +110,5 @@ def _frames(codec: ALMTokenizer, wavs: Iterable[Tensor]) -> Iterator[Tensor]:
 def _rotation(rows: int, columns: int, like: Tensor) -> Tensor:
     """A random matrix `[rows, columns]` with orthonormal rows or columns."""
     size = max(rows, columns)
-    square = torch.randn(size, size, dtype=like.dtype).to(like.device)
+    square = torch.randn(size, size, dtype=like.dtype, device=like.device)
     return torch.linalg.qr(square).Q[:rows, :columns]

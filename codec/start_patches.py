@@ -38,8 +38,8 @@ def _place_conv(patchify: ConvPatchify, unpatchify: ConvUnpatchify, x: Tensor) -
             conv = layer.conv if isinstance(layer, Downsample) else layer
             back = mirror.conv if isinstance(mirror, Upsample) else mirror
             folded = x.reshape(-1, stride * x.shape[-1])  # [N, stride * C]
-            _, axes, _ = principal_axes(folded.double())
-            kept = axes[:, : conv.weight.shape[0]].to(x.dtype)  # [stride * C, O]
+            _, axes, _ = principal_axes(folded)
+            kept = axes[:, : conv.weight.shape[0]].to(x)  # [stride * C, O]
             _set_newest_tap(conv, kept.T)
             _set_newest_tap(back, kept)
         if isinstance(layer, CausalConv | Downsample | Elu | ResidualUnit):
@@ -54,9 +54,9 @@ def _place_conv(patchify: ConvPatchify, unpatchify: ConvUnpatchify, x: Tensor) -
 
 def _place_linear(patchify: LinearPatchify, unpatchify: LinearUnpatchify, wav: Tensor) -> None:
     patches = wav.reshape(-1, patchify.hop_length)  # [N, hop]
-    _, axes, _ = principal_axes(patches.double())
+    _, axes, _ = principal_axes(patches)
     width = patchify.embedding.weight.shape[0]
-    kept = axes[:, :width].to(wav.dtype)  # [hop, D]
+    kept = axes[:, :width].to(wav)  # [hop, D]
     patchify.embedding.weight[: kept.shape[1]] = kept.T
     patchify.embedding.bias.zero_()
     unpatchify.projection.weight[:, : kept.shape[1]] = kept
