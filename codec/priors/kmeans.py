@@ -65,6 +65,7 @@ class Clusters:
 
 @dataclass(frozen=True)
 class _State:
+    # All of it on the CPU, where sums are in float64: not every device has that.
     centroids: Tensor  # [C, P] float32
     weights: Tensor  # [C] float64, vectors each centroid is the running mean of
     recent: Tensor  # [C] float64, vectors it got in this epoch
@@ -117,7 +118,7 @@ def kmeans(
     total, _ = vectors.shape
     if total < config.clusters:
         raise ValueError(f"{config.clusters} clusters need as many vectors, got {total}")
-    state = _load(state_path, config, vectors, device)
+    state = _load(state_path, config, vectors)
     if state is None:
         state = _start(vectors, config, device)
         _save(state_path, state, config, vectors)
@@ -136,8 +137,8 @@ def kmeans(
             bar.set_postfix(inertia=f"{state.inertia:.4g}")
             bar.update()
     centroids = state.centroids
-    counts, inertia, _ = _measure(centroids, vectors)
-    return Clusters(centroids.cpu(), counts.cpu().long(), inertia, state.passes)
+    counts, inertia, _ = _measure(centroids, vectors, device)
+    return Clusters(centroids, counts.long(), inertia, state.passes)
 
 
 def _generator(config: KMeansConfig, phase: int, step: int) -> torch.Generator:
@@ -159,8 +160,8 @@ def _start(vectors: Vectors, config: KMeansConfig, device: str) -> _State:
     sample = sample.to(device)
     offset = sample.mean(0)
     chosen = plus_plus(sample - offset, clusters, generator)
-    zeros = torch.zeros(clusters, dtype=torch.float64, device=device)
-    return _State(sample[chosen].clone(), zeros, zeros.clone())
+    zeros = torch.zeros(clusters, dtype=torch.float64)
+    return _State(sample[chosen].cpu(), zeros, zeros.clone())
 
 
 def plus_plus(sample: Tensor, clusters: int, generator: torch.Generator) -> Tensor:
@@ -177,13 +178,14 @@ def plus_plus(sample: Tensor, clusters: int, generator: torch.Generator) -> Tens
     nearest = (squares - 2 * (sample @ sample[first]) + squares[first]).clamp(min=0)  # [n]
     nearest[first] = 0
     for _ in tqdm(range(1, clusters), desc="k-means++", unit="centroid", leave=False):
-        cumulative = nearest.double().cumsum(0)
+        cumulative = nearest.cpu().double().cumsum(0)
         # Every vector equals a chosen one: any row does, and later steps move the doubles.
         if float(cumulative[-1]) == 0.0:
             chosen.append(int(torch.randint(size, (1,), generator=generator)))
             continue
-        draws = torch.rand(trials, generator=generator, dtype=torch.float64).to(sample.device)
+        draws = torch.rand(trials, generator=generator, dtype=torch.float64)
         rows = torch.searchsorted(cumulative, draws * cumulative[-1]).clamp(max=size - 1)
+        rows = rows.to(sample.device)
         distances = torch.addmm(squares, sample[rows], sample.T, alpha=-2) + squares[rows, None]
         candidates = torch.minimum(distances.clamp(min=0), nearest)  # [trials, n]
         best = int(candidates.sum(1).argmin())
@@ -201,7 +203,7 @@ def _minibatch(
     order = _order(config, vectors.shape[0], epoch)
     rows = order[batch * config.batch_size : (batch + 1) * config.batch_size].sort().values
     data = vectors.gather(rows).to(device)
-    labels, distances = assign(data, state.centroids)
+    labels, distances = assign(data, state.centroids.to(device))
     sums, counts = _sums(data, labels, config.clusters)
     weights = state.weights + counts
     moves = (sums - counts[:, None] * state.centroids) / weights.clamp(min=1)[:, None]
@@ -222,7 +224,7 @@ def _full_pass(
     state: _State, vectors: Vectors, config: KMeansConfig, device: str
 ) -> tuple[_State, Tensor]:
     """Move each centroid to the mean of its vectors; an empty one to a far vector."""
-    counts, inertia, sums = _measure(state.centroids, vectors)
+    counts, inertia, sums = _measure(state.centroids, vectors, device)
     means = (sums / counts.clamp(min=1)[:, None]).float()
     empty = counts == 0
     centroids = torch.where(empty[:, None], state.centroids, means)
@@ -231,7 +233,8 @@ def _full_pass(
         size = min(vectors.shape[0], max(CHUNK, config.clusters))
         rows = torch.randperm(vectors.shape[0], generator=generator)[:size].sort().values
         data = vectors.gather(rows).to(device)
-        centroids = _reseed(centroids, empty, data, assign(data, centroids)[1], generator)
+        distances = assign(data, centroids.to(device))[1]
+        centroids = _reseed(centroids, empty, data, distances, generator)
     settled = not bool(empty.any()) and state.inertia - inertia <= config.tolerance * inertia
     state = replace(
         state, centroids=centroids, inertia=inertia, passes=state.passes + 1, settled=settled
@@ -239,19 +242,22 @@ def _full_pass(
     return state, counts
 
 
-def _measure(centroids: Tensor, vectors: Vectors) -> tuple[Tensor, float, Tensor]:
+def _measure(
+    centroids: Tensor, vectors: Vectors, device: str = "cpu"
+) -> tuple[Tensor, float, Tensor]:
     """Return vectors per cluster [C], mean squared distance and sums per cluster [C, P]."""
     clusters, width = centroids.shape
-    counts = torch.zeros(clusters, dtype=torch.float64, device=centroids.device)
-    sums = torch.zeros(clusters, width, dtype=torch.float64, device=centroids.device)
+    counts = torch.zeros(clusters, dtype=torch.float64)
+    sums = torch.zeros(clusters, width, dtype=torch.float64)
     squared = 0.0
+    there = centroids.to(device)
     for data in _chunks(vectors):
-        data = data.to(centroids.device)
-        labels, distances = assign(data, centroids)
+        data = data.to(device)
+        labels, distances = assign(data, there)
         more, count = _sums(data, labels, clusters)
         sums += more
         counts += count
-        squared += float(distances.double().sum())
+        squared += float(distances.cpu().double().sum())
     return counts, squared / vectors.shape[0], sums
 
 
@@ -261,11 +267,11 @@ def _chunks(vectors: Vectors) -> Iterator[Tensor]:
 
 
 def _sums(data: Tensor, labels: Tensor, clusters: int) -> tuple[Tensor, Tensor]:
-    """Return the sum [C, P] and number [C] of the vectors of each cluster, float64."""
-    counts = torch.bincount(labels, minlength=clusters).double()
-    if data.is_cuda:  # index_add_ is not deterministic there
+    """Return the sum [C, P] and number [C] of the vectors of each cluster, float64 on the CPU."""
+    counts = torch.bincount(labels.cpu(), minlength=clusters).double()
+    if data.device.type != "cpu":  # index_add_ is not deterministic there
         members = torch.nn.functional.one_hot(labels, clusters).to(data.dtype)
-        return (members.T @ data).double(), counts
+        return (members.T @ data).cpu().double(), counts
     sums = torch.zeros(clusters, data.shape[1], dtype=torch.float64)
     return sums.index_add_(0, labels, data.double()), counts
 
@@ -275,12 +281,12 @@ def _reseed(
 ) -> Tensor:
     """Move the ``weak`` [C] centroids onto far vectors of ``data``, drawn by squared distance."""
     needed = int(weak.sum())
-    chances = distances.double().cpu()
+    chances = distances.cpu().double()
     if needed == 0 or int((chances > 0).sum()) < needed:
         return centroids
     rows = torch.multinomial(chances, needed, generator=generator).to(data.device)
     moved = centroids.clone()
-    moved[weak] = data[rows]
+    moved[weak] = data[rows].cpu()
     return moved
 
 
@@ -296,10 +302,10 @@ def _save(path: Path | None, state: _State, config: KMeansConfig, vectors: Vecto
         "inertia": state.inertia.hex(),  # all bits, and infinity, which JSON has no word for
         "settled": state.settled,
     }
-    save_tensors(path, {name: tensor.cpu() for name, tensor in tensors.items()}, about)
+    save_tensors(path, tensors, about)
 
 
-def _load(path: Path | None, config: KMeansConfig, vectors: Vectors, device: str) -> _State | None:
+def _load(path: Path | None, config: KMeansConfig, vectors: Vectors) -> _State | None:
     if path is None or not path.is_file():
         return None
     tensors, about = load_tensors(path)
@@ -309,7 +315,7 @@ def _load(path: Path | None, config: KMeansConfig, vectors: Vectors, device: str
                 f"{path} belongs to another run: its {name} is {about[name]}, now it is {here}"
             )
     return _State(
-        **{name: tensor.to(device) for name, tensor in tensors.items()},
+        **tensors,
         step=about["step"],
         passes=about["passes"],
         inertia=float.fromhex(about["inertia"]),
