@@ -28,6 +28,10 @@ class SteppingCodec(Protocol):
 
     config: ALMTokenizerConfig
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+
     def encode_step(
         self, wav: Tensor, frames_per_query: int, state: StepState
     ) -> tuple[Tensor, StepState]:
@@ -75,7 +79,9 @@ class StreamEncoder:
         """End the stream: pad the last window with zeros and return its codes `[B, K, 0 or 1]`."""
         self._check_open()
         self._closed = True
-        rest = self._rest if self._rest is not None else torch.zeros(1, 1, 0)
+        rest = self._rest
+        if rest is None:
+            rest = torch.zeros(1, 1, 0, device=self.codec.device)
         window = self.codec.config.hop_length * self.frames_per_query
         if rest.shape[-1]:
             rest = torch.nn.functional.pad(rest, (0, window - rest.shape[-1]))
