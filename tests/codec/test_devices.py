@@ -1,0 +1,95 @@
+"""Nothing of the codec assumes the CPU: shown on a pretended device, whose results are the same."""
+
+import copy
+
+import pytest
+import torch
+
+from almtok.codec.priors.config import KMeansConfig
+from almtok.codec.priors.kmeans import TensorVectors, kmeans
+from almtok.codec.start import start_coders, start_patches, start_quantizer
+
+from ..pretend_device import pretend_device
+from .toy import noise, toy_codec
+
+
+@pytest.fixture
+def device():
+    with pretend_device() as made:
+        yield made
+
+
+@pytest.mark.parametrize("changes", [{}, {"unpatchify": "harmonic"}, {"attention_mode": "full"}])
+def test_encode_and_decode_a_padded_batch(device, changes):
+    codec, wav = toy_codec(**changes), noise(2, 9_000)
+    mask = torch.ones(2, 9_000)
+    mask[1, 5_000:] = 0
+    codec.chunk_seconds = 0.2
+    expected = codec.encode(wav, mask)
+    sound = codec.decode(expected.audio_codes, length=expected.num_samples).audio_values
+    codec.to(device)
+    codes = codec.encode(wav.to(device), mask.to(device))
+    assert codes.audio_codes.device == device
+    assert torch.equal(codes.audio_codes.cpu(), expected.audio_codes)
+    again = codec.decode(codes.audio_codes, length=codes.num_samples).audio_values
+    assert torch.allclose(again.cpu(), sound, atol=1e-5)
+    tokens = codec.tokenize(wav[0, 0])
+    assert codec.detokenize(tokens).device == device
+
+
+@pytest.mark.parametrize("unpatchify", ["mirror", "harmonic"])
+def test_streams(device, unpatchify):
+    codec = toy_codec(unpatchify=unpatchify).to(device)
+    wav = noise(1, 7_000).to(device)
+    whole = codec.encode(wav).audio_codes
+    with codec.stream_encoder() as stream:
+        parts = [stream.push(piece) for piece in wav.split(1_500, dim=-1)]
+        codes = torch.cat([*parts, stream.finish()], dim=-1)
+    assert torch.equal(codes.cpu(), whole.cpu())
+    with codec.stream_decoder() as stream:
+        sound = torch.cat([stream.push(one) for one in codes.split(2, dim=-1)], dim=-1)
+    assert torch.allclose(sound.cpu(), codec.decode(codes).audio_values.cpu(), atol=1e-5)
+    assert codec.stream_encoder().finish().device == device
+
+
+@pytest.mark.parametrize("unpatchify", ["mirror", "harmonic"])
+def test_an_untrained_codec_is_placed(device, unpatchify):
+    codecs, wavs = [], [noise(4, 24_000)]
+    for place in (torch.device("cpu"), device):
+        codec = copy.deepcopy(toy_codec(unpatchify=unpatchify)).to(place)
+        torch.manual_seed(1)
+        with torch.no_grad():
+            start_patches(codec, [w.to(place) for w in wavs])
+            start_coders(codec, [w.to(place) for w in wavs])
+            start_quantizer(codec, [w.to(place) for w in wavs])
+        codecs.append(codec)
+    here, there = codecs
+    assert there.quantizer.started
+    for name, value in here.state_dict().items():
+        other = there.state_dict()[name]
+        assert other.device == device
+        # Layers on a CPU round differently, which sends a few vectors to another entry.
+        if not name.startswith("quantizer."):
+            assert torch.allclose(value.float(), other.cpu().float(), atol=1e-4), name
+    assert float(there(wavs[0].to(device)).audio_values.abs().max()) > 0
+
+
+def test_spectra_are_sharpened(device):
+    here = toy_codec(unpatchify="harmonic")
+    there = copy.deepcopy(here).to(device)
+    for codec in (here, there):
+        with torch.no_grad():
+            codec.unpatchify.sharpen(0.5, -2.0)
+    assert torch.allclose(here.unpatchify.outer.weight, there.unpatchify.outer.weight.cpu())
+
+
+def test_kmeans(device, tmp_path):
+    vectors = TensorVectors(torch.randn(300, 6, generator=torch.Generator().manual_seed(0)))
+    config = KMeansConfig(clusters=9, batch_size=64, init_vectors=200, passes=3)
+    here = kmeans(vectors, config)
+    there = kmeans(vectors, config, device=str(device), state_path=tmp_path / "state.safetensors")
+    assert torch.allclose(here.centroids, there.centroids, atol=1e-5)
+    assert torch.equal(here.counts, there.counts)
+    assert here.inertia == pytest.approx(there.inertia, rel=1e-5)
+    again = kmeans(vectors, config, device=str(device), state_path=tmp_path / "state.safetensors")
+    assert torch.equal(again.centroids, there.centroids)
