@@ -80,11 +80,11 @@ class Meter:
         Args:
             add_up: sum of a tensor over the processes.
         """
-        sums = add_up(self._sums).double().cpu()
+        sums = add_up(self._sums).cpu().double()
         total, hits, count = sums
         known = [n for n in range(len(self._names)) if count[n] > 0]
         targets = float(count.sum())
-        heard, spelled = add_up(self._heard).double().cpu().tolist()
+        heard, spelled = add_up(self._heard).tolist()
         whole = float((self._weights * total).sum()) + self._ctc_weight * heard
         ctc = {"ctc": heard / spelled} if spelled else {}
         return Reading(

@@ -47,7 +47,7 @@ def restore(module: nn.Module, optimizer: Any, checkpoint: Checkpoint) -> None:
             raise CheckpointError(f"the checkpoint has an optimiser state of unknown {name}")
         parameter = names[name]
         own = value.clone() if entry == "step" else like(parameter, value)
-        if entry == "step" and parameter.is_cuda:  # fused AdamW counts on the device
+        if entry == "step" and parameter.device.type != "cpu":  # fused AdamW counts on the device
             own = own.to(parameter.device)
         inner.state[parameter][entry] = own
 
