@@ -24,6 +24,7 @@ from .sequences import IGNORED
 from .vocabulary import Vocabulary
 
 TRANSCRIBING = "asr"  # the task whose text says what is heard, in its order
+_DEVICES = ("cpu", "cuda")  # that know CTC; for others, such as MPS, the CPU does it
 
 
 def listening_loss(
@@ -57,10 +58,12 @@ def listening_loss(
     lengths = torch.tensor([len(text) for text in texts])
     frames = torch.tensor([len(state) for state in states])
     logits = text_logits(pad_sequence(states)).float()  # [T, N, V]
+    log_probs, spelled = logits.log_softmax(dim=-1), torch.cat(texts)
+    if log_probs.device.type not in _DEVICES:
+        log_probs, spelled = log_probs.cpu(), spelled.cpu()
     total = F.ctc_loss(
-        logits.log_softmax(dim=-1), torch.cat(texts), frames, lengths, blank=blank,
-        reduction="none", zero_infinity=True,
-    )  # fmt: skip
+        log_probs, spelled, frames, lengths, blank=blank, reduction="none", zero_infinity=True
+    ).to(logits.device)
     count = lengths.to(total.device)[total.detach() > 0].sum()
     return StreamLoss(total.sum(), count, count.new_zeros(()))
 
