@@ -76,7 +76,7 @@ def _score_batch(lm: AudioLM, sequences: list[Sequence]) -> list[Score]:
     positions = (mask.cumsum(dim=1) - 1).clamp_min(0)
     hidden = lm.advance(rows, mask, positions)[:, :-1]
     known = labels != IGNORED  # [B, L-1, 1+K]
-    found = torch.zeros(labels.shape, dtype=torch.float64, device=rows.device)
+    found = torch.zeros(labels.shape, device=rows.device)
     text = known[..., 0]
     found[text] = _scatter(lm.text_logits(hidden[text]), labels[text], 0, labels.shape[-1])
     audio = known[..., 1:].any(dim=-1)
@@ -85,7 +85,7 @@ def _score_batch(lm: AudioLM, sequences: list[Sequence]) -> list[Score]:
         # Only the first codebook says that the audio ends, as in generation.
         scored = logits[:, stream] if stream == 0 else logits[:, stream, :-1]
         found[audio] += _scatter(scored, labels[audio], 1 + stream, labels.shape[-1])
-    sums = found.sum(dim=1).tolist()
+    sums = found.cpu().double().sum(dim=1).tolist()  # not every device has float64
     counts = known.sum(dim=(1, 2)).tolist()
     return [
         Score(total[0], tuple(total[1:]), count) for total, count in zip(sums, counts, strict=True)
@@ -97,6 +97,6 @@ def _scatter(logits: Tensor, labels: Tensor, stream: int, streams: int) -> Tenso
     here = labels[:, stream]
     known = here != IGNORED
     likelihood = logits.float().log_softmax(dim=-1).gather(1, here.where(known, 0)[:, None])
-    out = torch.zeros(len(labels), streams, dtype=torch.float64, device=labels.device)
+    out = torch.zeros(len(labels), streams, device=labels.device)
     out[:, stream] = likelihood.squeeze(1).where(known, 0)
     return out

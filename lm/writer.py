@@ -162,7 +162,8 @@ class Writer:
         # Frames or ids that a row will have; without end as yet: more than any.
         self._frames = torch.full((len(jobs),), _NEVER, device=device)
         self._last_step: dict[int, int] = {}  # of the rows whose end is known
-        self._log_probability = torch.zeros(len(jobs), dtype=torch.float64, device=device)
+        # Of each step, summed in float64 when a row is read: not every device has it.
+        self._log_probability = torch.zeros(len(jobs), rows, device=device)
         self._num_choices = torch.zeros(len(jobs), dtype=torch.int64, device=device)
         self._held_back = torch.zeros(len(jobs), dtype=torch.int64, device=device)
         greedy = all(config.greedy for config in target.sampling)
@@ -219,7 +220,7 @@ class Writer:
         """What a complete row has become."""
         text = self.target.kind == "text"
         whole = self.frames(row, 0, int(self._frames[row])).cpu()
-        likelihood = float(self._log_probability[row])
+        likelihood = float(self._log_probability[row].cpu().double().sum())
         if likelihood != likelihood:
             raise ValueError(
                 f"the model's logits for row {self.jobs[row].number} are not numbers; expected "
@@ -301,7 +302,7 @@ class Writer:
         some_end = bool(ends.any())
         if alike is not None and not some_end and not self._last_step:
             # The usual step: nothing is to be emptied.
-            self._log_probability += out.log_probability.sum(dim=1)
+            self._log_probability[:, number] = out.log_probability.sum(dim=1)
             self._num_choices += alike
             return out.grid
         since = self._since + number  # [N, S]
@@ -317,7 +318,7 @@ class Writer:
         on[:, 0] |= ends
         chosen = on.clone()
         chosen[:, 0] &= ~ends | out.picked_end  # a forced end was not chosen
-        self._log_probability += out.log_probability.where(chosen, 0).sum(dim=1)
+        self._log_probability[:, number] = out.log_probability.where(chosen, 0).sum(dim=1)
         self._num_choices += chosen.sum(dim=1)
         return out.grid.where(on, grid.empty)
 
