@@ -64,12 +64,16 @@ class _Complete:
 
 @dataclass(frozen=True)
 class _Live:
-    """The hypotheses of the live jobs."""
+    """The hypotheses of the live jobs: on the CPU, in float64, but for what is heard.
+
+    Few numbers decide which hypotheses go on; there they cost no wait for the device, and their
+    sums are exact, also where a device has no float64.
+    """
 
     ids: Tensor  # [N, W, n]
     read: Tensor  # [N, W], log-probability by the backbone
     known: Tensor  # [N, W], the same where it hears nothing; zeros if it is not asked
-    heard: PrefixState  # [E N, W, T]
+    heard: PrefixState  # [E N, W, T], on the device
     score: Tensor  # [N, W]
 
     def of(self, jobs: Tensor, views: Tensor) -> _Live:
@@ -78,7 +82,7 @@ class _Live:
             self.ids[jobs],
             self.read[jobs],
             self.known[jobs],
-            self.heard.of(views),
+            self.heard.of(views.to(self.heard.blank.device)),
             self.score[jobs],
         )
 
@@ -142,10 +146,10 @@ class BeamSearch:
             stay = [n for n, number in enumerate(numbers) if self._goes_on(number, live, n)]
             if not stay:
                 break
-            index = torch.tensor(stay, device=ids.device)
+            index = torch.tensor(stay)
             views = self._in_every_view(index, len(numbers))
             numbers = [numbers[n] for n in stay]
-            live, self._scorer = live.of(index, views), self._scorer.of(views)
+            live, self._scorer = live.of(index, views), self._scorer.of(views.to(logits.device))
             logits, steps = self._read(row[index], index, ids[index]), steps + 1
         self.step_seconds = time.perf_counter() - start
         return [self._result(number, steps) for number in range(len(self.jobs))]
@@ -179,9 +183,9 @@ class BeamSearch:
         self.prefill_seconds = time.perf_counter() - start
 
     def _begin(self) -> _Live:
-        count, device = len(self.jobs), self._first.device
-        nothing = torch.zeros(count, 1, device=device, dtype=torch.float64)
-        ids = torch.zeros(count, 1, 0, dtype=torch.int64, device=device)
+        count = len(self.jobs)
+        nothing = torch.zeros(count, 1, dtype=torch.float64)
+        ids = torch.zeros(count, 1, 0, dtype=torch.int64)
         return _Live(ids, nothing, nothing, self._scorer.start(), nothing)
 
     def _chances(self, logits: Tensor, live: _Live, numbers: list[int]) -> Tensor:
@@ -211,10 +215,11 @@ class BeamSearch:
     def _end(self, chances: Tensor, live: _Live, numbers: list[int]) -> None:
         """Let every hypothesis end here; the best of them are kept."""
         count, (read, known) = len(numbers), (live.read, live.known)
-        read = read + chances[:count, :, self._eos]
+        end = chances[..., self._eos].cpu()  # [N, W], or 2N
+        read = read + end[:count]
         if self._asks:
-            known = known + chances[count:, :, self._eos]
-        ended = self._mean_of_views(self._scorer.ended(live.heard))
+            known = known + end[count:]
+        ended = self._mean_of_views(self._scorer.ended(live.heard).cpu().double())
         score = self._score(read.clamp_min(-1e30), known, ended)
         score = score + self.settings.bonus * live.ids.shape[2]
         for n, number in enumerate(numbers):
@@ -232,23 +237,25 @@ class BeamSearch:
         chances[..., self._eos] = -torch.inf
         best = chances[:count].topk(min(size, _CANDIDATES * settings.beams), dim=-1)
         last = live.ids[..., -1] if live.ids.shape[2] else live.ids.new_full((count, width), -1)
+        last = last.to(chances.device)
         many = self._views
         begins, states = self._scorer.extend(
             live.heard, last.repeat(many, 1), best.indices.repeat(many, 1, 1)
         )
-        read, known = live.read[..., None] + best.values, live.known[..., None]  # [N, W, C]
-        known = known + (
-            chances[count:].gather(-1, best.indices) if self._asks else torch.zeros_like(read)
-        )
-        score = self._score(read, known, self._mean_of_views(begins))
+        read = live.read[..., None] + best.values.cpu()  # [N, W, C]
+        known = live.known[..., None].expand_as(read)
+        if self._asks:
+            known = known + chances[count:].gather(-1, best.indices).cpu()
+        score = self._score(read, known, self._mean_of_views(begins.cpu().double()))
         score = score + settings.bonus * (live.ids.shape[2] + 1)
         score = score.masked_fill(read == -torch.inf, -torch.inf).flatten(1)
         top = score.topk(min(settings.beams, score.shape[1]), dim=1)
         row, place = top.indices // best.values.shape[2], top.indices % best.values.shape[2]
-        which = torch.arange(count, device=row.device)[:, None], row, place
-        ids = best.indices[which]  # [N, W]
+        which = torch.arange(count)[:, None], row, place
+        ids = best.indices.cpu()[which]  # [N, W]
         longer = torch.cat([live.ids[which[:2]], ids[..., None]], dim=-1)
-        heard = states.take(row.repeat(many, 1), place.repeat(many, 1))
+        there = [one.repeat(many, 1).to(chances.device) for one in (row, place)]
+        heard = states.take(*there)
         grown = _Live(longer, read[which], known[which], heard, top.values)
         return row, grown, ids
 
@@ -273,10 +280,10 @@ class BeamSearch:
         chosen = (jobs[:, None] * self._width + row).flatten()
         blocks = self._views + self._asks  # the same hypotheses in each
         size = self._live * self._width
-        every = torch.cat([chosen + block * size for block in range(blocks)])
+        every = torch.cat([chosen + block * size for block in range(blocks)]).to(self.lm.device)
         self._memory.select(every, same_prompts=ids.shape == (self._live, self._width))
         self._live, self._width = len(jobs), row.shape[1]
-        ids = ids.repeat(blocks, 1)
+        ids = ids.repeat(blocks, 1).to(self.lm.device)
         audio = self._empty.to(ids.device).expand(ids.numel(), -1)
         hidden = self._memory.read(torch.cat([ids.reshape(-1, 1), audio], dim=1))
         return self.lm.text_logits(hidden).view(*ids.shape, -1)
@@ -286,7 +293,7 @@ class BeamSearch:
         return GeneratedRow(
             kind="text",
             codes=None,
-            ids=best.ids.cpu(),
+            ids=best.ids,
             prefix=0,
             finish="end" if len(best.ids) < job.most else job.limit,
             held_back=0,

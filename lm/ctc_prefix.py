@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_NEVER = -1e30  # a logarithm that stays finite when one of it is taken away
+_NEVER = -1e30  # a logarithm that stays finite when many are added up
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class PrefixScorer:
 
     log_probs: Tensor  # [N, T, V], padded on the right
     blank: Tensor  # [N, 1, T], that all frames so far are blank
+    pause: Tensor  # [N, 1, T], that this frame is
     known: Tensor  # [N, 1, T], False at padding
     last: Tensor  # [N, 1, 1], the last frame
 
@@ -54,9 +55,12 @@ class PrefixScorer:
             blank: the id of it.
         """
         known = torch.arange(log_probs.shape[1], device=lengths.device) < lengths[:, None]
-        # Sums of hundreds of logarithms are taken apart again: more digits than usual.
-        silent = log_probs[..., blank].double().cumsum(dim=1)
-        return cls(log_probs, silent[:, None], known[:, None], (lengths - 1)[:, None, None])
+        pause = log_probs[..., blank][:, None]
+        silent = pause.cpu().double().cumsum(dim=-1)
+        # float64 on the CPU, float32 on devices, which may have no other (see _recur).
+        digits = torch.float64 if log_probs.device.type == "cpu" else torch.float32
+        silent, pause = silent.to(log_probs.device, digits), pause.to(digits)
+        return cls(log_probs, silent, pause, known[:, None], (lengths - 1)[:, None, None])
 
     def start(self) -> PrefixState:
         """Nothing is spelled: all frames are blank; one hypothesis for each utterance."""
@@ -67,6 +71,7 @@ class PrefixScorer:
         return PrefixScorer(
             self.log_probs[utterances],
             self.blank[utterances],
+            self.pause[utterances],
             self.known[utterances],
             self.last[utterances],
         )
@@ -92,26 +97,39 @@ class PrefixScorer:
         frames = self.log_probs.shape[1]
         index = candidates.flatten(1)[..., None].expand(-1, -1, frames)
         said = self.log_probs.transpose(1, 2).gather(1, index)  # [N, W * C, T]
-        said = said.view(*candidates.shape, frames).double()
+        said = said.view(*candidates.shape, frames).to(self.blank.dtype)
         # The same id twice needs a blank between.
         again = (candidates == last[..., None])[..., None]
         whole = torch.logaddexp(state.letter, state.blank)[:, :, None]
         before = torch.where(again, state.blank[:, :, None], whole)  # [N, W, C, T]
         first = torch.where(last < 0, 0.0, _NEVER)[:, :, None, None].expand_as(before[..., :1])
         entering = torch.cat([first.to(before), before[..., :-1]], dim=-1)  # at the frame before
-        letter = _recur(entering, said.cumsum(dim=-1))
+        letter = _recur(entering, said)
         nothing = torch.full_like(letter[..., :1], _NEVER)
-        blank = _recur(torch.cat([nothing, letter[..., :-1]], dim=-1), self.blank[:, :, None])
+        blank = _recur(torch.cat([nothing, letter[..., :-1]], dim=-1), self.pause[:, :, None])
         begins = (entering + said).masked_fill(~self.known[:, :, None], _NEVER)
         return begins.logsumexp(dim=-1), PrefixState(letter, blank)
 
 
-def _recur(entering: Tensor, total: Tensor) -> Tensor:
+def _recur(entering: Tensor, x: Tensor) -> Tensor:
     """`y[t] = logaddexp(y[t-1], entering[t]) + x[t]` over the last dimension.
+
+    Two cumulative sums take sums of hundreds of logarithms apart again, for which float32 has too
+    few digits. There spans of 1, 2, 4, ... frames are joined: what was entered in a span, and what
+    it costs who was there before. No large number is taken from another so.
 
     Args:
         entering: `[..., T]`.
-        total: cumulative sum of `x`, `[..., T]`.
+        x: `[..., T]`, or one for several rows of `entering`.
     """
-    before = torch.cat([torch.zeros_like(total[..., :1]), total[..., :-1]], dim=-1)
-    return total + (entering - before).logcumsumexp(dim=-1)
+    if x.dtype == torch.float64:
+        total = x.cumsum(dim=-1)
+        before = torch.cat([torch.zeros_like(total[..., :1]), total[..., :-1]], dim=-1)
+        return total + (entering - before).logcumsumexp(dim=-1)
+    here, cost, span = entering + x, x, 1
+    while span < here.shape[-1]:
+        joined = torch.logaddexp(here[..., :-span] + cost[..., span:], here[..., span:])
+        here = torch.cat([here[..., :span], joined], dim=-1)
+        cost = torch.cat([cost[..., :span], cost[..., :-span] + cost[..., span:]], dim=-1)
+        span *= 2
+    return here

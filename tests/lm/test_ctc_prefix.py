@@ -7,7 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from almtok.lm.ctc_prefix import PrefixScorer
+from almtok.lm.ctc_prefix import PrefixScorer, PrefixState
+
+from ..pretend_device import pretend_device
 
 BLANK = 0
 
@@ -62,6 +64,30 @@ def test_a_long_text_has_the_probability_of_torchs_own_loss():
         log_probs.transpose(0, 1).double(), text[None], [400], [120], reduction="none"
     )
     assert float(scorer.ended(state)[0, 0]) == pytest.approx(-float(loss[0]), rel=1e-6)
+
+
+def test_a_device_without_float64_has_digits_enough_for_a_long_text():
+    torch.manual_seed(1)
+    log_probs, lengths = (4 * torch.randn(2, 400, 30)).log_softmax(dim=-1), torch.tensor([400, 350])
+    ids = torch.randint(1, 30, (120, 2, 3, 4))
+
+    def spell(device):
+        scorer = PrefixScorer.hear(log_probs.to(device), lengths.to(device), BLANK)
+        start = scorer.start()
+        state = PrefixState(*(x.expand(2, 3, -1) for x in (start.letter, start.blank)))
+        row = torch.arange(3).expand(2, 3).to(device)
+        last, heard = torch.full((2, 3), -1, device=device), []
+        for one in ids.to(device):
+            begins, states = scorer.extend(state, last, one)
+            state, last = states.take(row, torch.zeros_like(row)), one[..., 0]
+            heard.append(begins.cpu())
+        return [*heard, scorer.ended(state).cpu()]
+
+    with pretend_device() as device:
+        there = spell(device)
+    for one, other in zip(spell("cpu"), there, strict=True):
+        assert one.dtype == torch.float64 and other.dtype == torch.float32
+        assert float((one - other).abs().max()) < 2e-3  # of -1000
 
 
 def test_some_of_a_batch_are_the_same_as_before():
