@@ -58,7 +58,8 @@ class PitchLoss(nn.Module):
     def compare(self, logits: Tensor, heard: Voicing) -> Tensor:
         """The same for a pitch `[B, T]` that was tracked before."""
         count = logits.shape[-1]
-        cents = 1200 * torch.log2(torch.tensor(HIGHEST_HZ / LOWEST_HZ)) / (count - 1)
+        octaves = torch.log2(torch.tensor(HIGHEST_HZ / LOWEST_HZ, device=logits.device))
+        cents = 1200 * octaves / (count - 1)
         places = torch.arange(count, device=logits.device)
         away = (places - place_of(heard.hz, count)[..., None]) * cents  # [B, T, P]
         wanted = torch.softmax(-0.5 * (away / _SPREAD).square(), dim=-1)
