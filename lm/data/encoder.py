@@ -93,10 +93,10 @@ def _encode(
             heard = codec.decode(out.audio_codes, frames_per_query, lengths.to(codec.device))
             wav = heard.audio_values[..., : wav.shape[-1]]
             out = codec.encode(wav, mask, frames_per_query)
-    except torch.OutOfMemoryError:
-        if len(batch) == 1:
+    except RuntimeError as error:  # not every device has a kind of its own for it
+        if len(batch) == 1 or codec.device.type == "cpu" or "out of memory" not in str(error):
             raise
-        torch.cuda.empty_cache()
+        torch.get_device_module(codec.device).empty_cache()
         half = len(batch) // 2
         return [
             *_encode(codec, batch[:half], frames_per_query, passes),
