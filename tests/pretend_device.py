@@ -80,6 +80,10 @@ class PretendTensor(Tensor):
         """The address of the numbers."""
         return self.inner.data_ptr()
 
+    def untyped_storage(self) -> torch.UntypedStorage:
+        """Where they lie, for those who look which tensors share memory."""
+        return self.inner.untyped_storage()
+
     def tolist(self) -> Any:
         """The numbers, as from any device."""
         return self.inner.tolist()
@@ -209,6 +213,9 @@ class _Module:
         return False
 
     def manual_seed_all(self, seed: int) -> None:
+        pass
+
+    def empty_cache(self) -> None:
         pass
 
     def synchronize(self, device: Any = None) -> None:

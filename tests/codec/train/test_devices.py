@@ -7,8 +7,10 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from almtok.codec.model import ALMTokenizer
 from almtok.codec.phones import Listener, ListenerConfig
 from almtok.codec.start import start_coders, start_patches, start_quantizer
+from almtok.codec.train import train_codec
 from almtok.codec.train.checkpoint import read_checkpoint, write_checkpoint
 from almtok.codec.train.config import CodecTrainConfig
 from almtok.codec.train.state import TrainState, build_state
@@ -30,7 +32,7 @@ CASES = [
     ("2", EVERY_LOSS),
     ("2", {**EVERY_LOSS, "model": HARMONIC, "precision": "bf16"}),
     ("2", {"muon_lr": 1e-3}),
-    ("2", {"quantize_probability": 0.5}),
+    ("2", {"quantize_probability": 0.5, "balancer": False}),
     ("adapt", {"weight_latent": 0.1, "weight_loudness": 0.1, "weight_recognition": 0.1}),
     ("adapt", {"model": HARMONIC}),
 ]
@@ -96,3 +98,21 @@ def test_a_checkpoint_goes_on_there(toy_config, toy_batch, device, tmp_path):
     assert reports[0].norms == reports[1].norms
     with again.averaged() as model, torch.no_grad():
         assert model(toy_batch().wav.to(device)).audio_values.device == device
+
+
+@pytest.mark.parametrize("stage", ["1", "2"])
+def test_whole_runs(stage, toy_config, toy_audio, device):
+    """Loading, starts, validation, logs, checkpoints, export."""
+    given = {"quantize_start": 1} if stage == "2" else {}
+    config = toy_config(
+        stage,
+        steps=3,
+        validate_every=2,
+        validation_data=[str(toy_audio)],
+        tensorboard=True,
+        **given,
+    )
+    result = train_codec(config)
+    assert result.finished
+    codec = ALMTokenizer.from_pretrained(str(result.model))
+    assert codec.device.type == "cpu"

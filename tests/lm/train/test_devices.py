@@ -14,7 +14,9 @@ from almtok.codec.train.checkpoint import newest_checkpoint, read_checkpoint
 from almtok.lm.distill import Teacher
 from almtok.lm.lora import LoraSettings, add_lora
 from almtok.lm.train import LMTrainingConfig
+from almtok.lm.train.run import train_lm
 from almtok.lm.train.trainer import AudioLMTrainer
+from almtok.tasks.base import get_task
 
 from ...pretend_device import pretend_device
 from ..toy import EOS, PATTERNS, toy_lm
@@ -77,3 +79,14 @@ def test_a_checkpoint_goes_on_there(device, tmp_path):
         ends.append({name: value.cpu() for name, value in trainer.model.state_dict().items()})
     for name, value in ends[0].items():
         assert torch.equal(value, ends[1][name]), name
+
+
+@pytest.mark.parametrize("changes", [{}, {"lora_rank": 2, "merge": True}])
+def test_whole_runs(device, toy_config, monkeypatch, changes):
+    """Loading, validation with samples, logs, checkpoints, export; and the same of an adapter."""
+    run = train_lm(toy_config(validate_every=2, samples=1), get_task)
+    assert run.finished
+    if changes:
+        out = str(run.model.parent / "tuned")
+        again = toy_config(init_from=str(run.model), model={}, out=out, **changes)
+        assert train_lm(again, get_task).finished
