@@ -15,6 +15,8 @@ import pytest  # noqa: E402
 
 import almtok  # noqa: E402, F401  (first of all: it installs the torchaudio guard)
 
+from .pace import patience  # noqa: E402
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -44,3 +46,11 @@ def _few_threads() -> None:
 
 
 warnings.filterwarnings("ignore", message=".*torchaudio.*deprecat.*")
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_timeout_set_timer(item, settings):
+    """A slow machine is not a failing test: see ``pace.py``."""
+    from pytest_timeout import pytest_timeout_set_timer as set_timer
+
+    return set_timer(item, settings._replace(timeout=patience(settings.timeout)))

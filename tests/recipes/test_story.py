@@ -5,13 +5,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from almtok.__main__ import main
 from almtok.codec.train import CodecTrainConfig
 from almtok.recipes import cli, story
+
+from ..pace import wait_until
 
 RECIPE = '''
 """A recipe of a test."""
@@ -39,7 +40,7 @@ def say():
     if word == "fail":
         sys.exit(3)
     if word == "wait" and name == "first" and not os.environ.get("HURRY"):
-        time.sleep(60)
+        time.sleep(3600)
 """
 
 
@@ -125,9 +126,7 @@ def test_a_killed_run_goes_on_with_the_stage_that_was_killed(recipe, tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "almtok", "run", recipe, "--out", str(out), "--word", "wait"]
     process = subprocess.Popen(command, start_new_session=True)
-    deadline = time.monotonic() + 60
-    while not (out / "log").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until((out / "log").exists)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     told = json.loads((out / "story.json").read_text())

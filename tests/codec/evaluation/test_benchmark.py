@@ -13,6 +13,8 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.codec import cell, plan, report, runner, systems, targets  # noqa: E402
 
+from ...pace import patience  # noqa: E402
+
 CONFIG = plan.BenchmarkConfig(systems=("mini", "base", "encodec", "mimi"), rounds=2)
 
 
@@ -129,5 +131,5 @@ def test_published_sizes():
 def test_a_cell_that_dies_is_an_error_of_that_cell():
     question = {"kind": "codec", "system": "nonsense", "side": "encode", "dtype": "float32",
                 "compile": False, "seconds": 1.0, "batch": 1}  # fmt: skip
-    row = runner.run_cell(question, memory_gib=8.0, timeout=120.0)
+    row = runner.run_cell(question, memory_gib=8.0, timeout=patience(120))
     assert "codec must be one of" in row["error"]

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from almtok.codec.evaluation import harness, table
 from almtok.codec.evaluation.coder import Coded
 from almtok.codec.evaluation.results import ClipResult, ResultStore, pack_codes, unpack_codes
 
+from ...pace import wait_until
 from .conftest import RATE, NoisyCoder, make_voice
 
 pytest.importorskip("pesq")
@@ -147,9 +147,7 @@ def test_kill_minus_nine_loses_at_most_the_clip_in_hand(tmp_path):
     )
     child = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path)
     path = tmp_path / "r.jsonl"
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and (not path.exists() or path.stat().st_size < 5000):
-        time.sleep(0.02)
+    wait_until(lambda: path.exists() and path.stat().st_size >= 5000)
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     store = ResultStore(path, {"a": 1})

@@ -1,6 +1,6 @@
-"""Run by ``test_build.py`` as a process of its own, to be killed: OUT [slowly].
+"""Run by ``test_build.py`` as a process of its own, to be killed: OUT FILE.
 
-``slowly`` rests after each file, so that there is time to kill it between two of them.
+When the file of that name is written, it rests until it is killed.
 """
 
 import os
@@ -26,12 +26,12 @@ SMALL = {
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    if sys.argv[2:] == ["slowly"]:
-        real = os.replace
+    real = os.replace
 
-        def replace_and_rest(source, target):
-            real(source, target)
-            time.sleep(0.2)
+    def replace_and_rest(source, target):
+        real(source, target)
+        if str(target).endswith(sys.argv[2]):
+            time.sleep(3600)
 
-        os.replace = replace_and_rest
+    os.replace = replace_and_rest
     build_prior(PriorConfig(**SMALL), noises(), sys.argv[1])

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from almtok.codec.priors.build import match_widths, orthonormal_rows
 from almtok.codec.priors.kmeans import kmeans
 from almtok.codec.priors.vectors import ShardVectors
 
+from ...pace import wait_until
 from .arrays import ArrayCorpus, noises
 from .slow_build import SMALL
 
@@ -97,10 +98,10 @@ def test_broken_features_name_the_clip(tmp_path):
         build_prior(small(num_speech=32), ArrayCorpus(arrays), tmp_path / "a")
 
 
-def start(out):
+def start(out, pattern):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
     return subprocess.Popen(
-        [sys.executable, str(SCRIPT), str(out), "slowly"],
+        [sys.executable, str(SCRIPT), str(out), pattern],
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
@@ -112,9 +113,9 @@ def test_killed_and_started_again_gives_the_same_bytes(tmp_path, pattern):
     whole = tmp_path / "whole.safetensors"
     build_prior(small(), noises(), whole)
     out = tmp_path / "killed.safetensors"
-    process = start(out)
-    while process.poll() is None and not list(tmp_path.glob(f".killed*work*/{pattern}")):
-        time.sleep(0.001)
+    process = start(out, pattern)
+    written = partial(tmp_path.glob, f".killed*work*/{pattern}")
+    wait_until(lambda: process.poll() is not None or bool(list(written())))
     process.send_signal(signal.SIGKILL)
     _, errors = process.communicate()
     assert process.returncode == -signal.SIGKILL, errors

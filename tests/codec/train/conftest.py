@@ -16,6 +16,8 @@ import torch
 from almtok.codec.data import SegmentBatch
 from almtok.codec.train.config import CodecTrainConfig, for_stage
 
+from ...pace import patience
+
 RATE = 24_000
 HOP = 320
 MODEL = {
@@ -130,7 +132,7 @@ class Trainer:
     def close(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=patience(30))
 
 
 @pytest.fixture(scope="session")

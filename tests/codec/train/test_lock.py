@@ -16,7 +16,7 @@ from pathlib import Path
 from almtok.codec.train.lock import alone_in
 with alone_in(Path(sys.argv[1])):
     print("held", flush=True)
-    time.sleep(60)
+    time.sleep(3600)
 """
 
 

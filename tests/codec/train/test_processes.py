@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+from ...pace import patience
+
 STEPS = 4
 
 SCRIPT = """
@@ -49,7 +51,7 @@ def runs(trainer: Any, toy_values: dict[str, Any], tmp_path_factory: Any) -> tup
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=patience(240),
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert trainer.wait() == 0, (one / "log").read_text()

@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 import torch
 
 from almtok.codec.phones import Listener, ListenerConfig
+
+from ...pace import wait_until
 
 STEPS = 7
 
@@ -122,6 +125,10 @@ def test_killed_between_a_checkpoint_and_the_exported_codec(
     assert_same_end(tmp_path, unbroken)
 
 
+def has_logged(metrics: Path, steps: int) -> bool:
+    return metrics.exists() and len(metrics.read_text().splitlines()) >= steps
+
+
 def test_killed_at_random_moments(
     trainer: Any, toy_values: dict[str, Any], unbroken: Path, tmp_path: Path
 ) -> None:
@@ -132,10 +139,7 @@ def test_killed_at_random_moments(
         steps, delay = moments.randrange(1, STEPS), moments.random() * 0.1
         child = trainer.start(values, tmp_path / "log")
         metrics = tmp_path / name / "metrics.jsonl"
-        give_up = time.monotonic() + 60
-        while not (metrics.exists() and len(metrics.read_text().splitlines()) >= steps):
-            assert time.monotonic() < give_up, (tmp_path / "log").read_text()
-            time.sleep(0.002)
+        wait_until(partial(has_logged, metrics, steps))
         time.sleep(delay)
         try:
             os.kill(child, signal.SIGKILL)

@@ -13,6 +13,8 @@ import pytest
 
 from almtok.lm.train import LMTrainingConfig
 
+from ...pace import patience
+
 HERE = Path(__file__).resolve().parent
 TOY_BACKBONE = dict(
     hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
@@ -89,7 +91,7 @@ class TrainerProcess:
     def close(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=patience(30))
 
 
 @pytest.fixture(scope="session")

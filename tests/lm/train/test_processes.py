@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+from ...pace import patience
+
 STEPS = 4
 KINDS = ("whole", "divided")
 SCRIPT = """
@@ -61,7 +63,7 @@ def runs(trainer: Any, toy_values: dict[str, Any], tmp_path_factory: Any) -> tup
     )
     status = trainer.run(values(toy_values, one), one / "log")
     assert status == 0, (one / "log").read_text()
-    output, _ = process.communicate(timeout=240)
+    output, _ = process.communicate(timeout=patience(240))
     assert process.returncode == 0, output[-3000:]
     return one, two
 

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -21,6 +20,8 @@ from almtok.recipes.mini.formants import speak_formants, spell
 from almtok.recipes.mini.phrases import FEW, SPLITS, WHOLE, split_of
 from almtok.recipes.mini.sounds import SOUNDS, make_sound
 from almtok.recipes.mini.tunes import INSTRUMENTS, make_tune
+
+from ...pace import wait_until
 
 RATE = 16000
 
@@ -111,16 +112,24 @@ def test_same_seed_same_bytes_in_another_process(made, tmp_path, quiet_environme
     assert {row["text"] for row in rows_of(other)} != {row["text"] for row in rows_of(made)}
 
 
+KILLED = f"""
+import sys, time
+from almtok.recipes.mini import corpus
+write, written = corpus.write_audio, []
+def resting(*args):
+    if len(written) == 3:  # until it is killed
+        time.sleep(3600)
+    written.append(args)
+    write(*args)
+corpus.write_audio = resting
+corpus.make_corpus(sys.argv[1], 0, 1.0, sample_rate={RATE}, progress=False)
+"""
+
+
 def test_killed_and_started_again(made, tmp_path, quiet_environment):
-    code = (
-        "import sys; from almtok.recipes.mini.corpus import make_corpus;"
-        f"make_corpus(sys.argv[1], 0, 1.0, sample_rate={RATE}, progress=False)"
-    )
     folder = tmp_path / "killed"
-    process = subprocess.Popen([sys.executable, "-c", code, str(folder)], env=quiet_environment)
-    deadline = time.monotonic() + 30
-    while len(list(folder.rglob("*.flac"))) < 3 and time.monotonic() < deadline:
-        time.sleep(0.005)
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(folder)], env=quiet_environment)
+    wait_until(lambda: len(list(folder.rglob("*.flac"))) == 3)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (folder / "manifest.jsonl").exists()
