@@ -1,5 +1,6 @@
 """Two nodes are one process: torchrun with two launchers that meet at a port, as on two hosts."""
 
+import contextlib
 import json
 import os
 import socket
@@ -11,6 +12,7 @@ import pytest
 import soundfile
 import torch
 
+from almtok.__main__ import main
 from almtok.codec.config import ALMTokenizerConfig
 from almtok.codec.model import ALMTokenizer
 
@@ -38,7 +40,7 @@ COMMANDS = {
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A corpus, a codec and tokens."""
+    """A corpus, a codec and tokens; and what two nodes made of them."""
     folder = tmp_path_factory.mktemp("nodes")
     rows = []
     for n in range(8):
@@ -49,7 +51,9 @@ def place(tmp_path_factory):
     (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     torch.manual_seed(0)
     ALMTokenizer(ALMTokenizerConfig.preset("tiny")).save_pretrained(folder / "codec")
-    run(folder, [*COMMANDS["tokenize"], "tokens"])
+    with contextlib.chdir(folder):
+        assert main([*COMMANDS["tokenize"], "tokens"]) == 0
+    run_on_two_nodes(folder, [[*COMMANDS[name], f"{name}-two"] for name in COMMANDS])
     return folder
 
 
@@ -58,14 +62,25 @@ def environment():
     return {**os.environ, **quiet}
 
 
-def run(folder, words):
-    command = [sys.executable, "-m", "almtok", *words]
-    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+# A program that loads the libraries once, and forks for each command. What each writes at the place
+# where the nodes meet is its own, as if it were torchrun's next attempt.
+PROGRAM = """
+import json, os, sys
+from almtok.__main__ import main
+import almtok.codec.train.loop, almtok.lm.train.run
+for number, words in enumerate(json.loads(sys.argv[1])):
+    child = os.fork()
+    if child == 0:
+        os.environ["TORCHELASTIC_RESTART_COUNT"] = str(number)
+        sys.exit(main(words))
+    assert os.waitpid(child, 0)[1] == 0, words
+"""
 
 
-def run_on_two_nodes(folder, words):
+def run_on_two_nodes(folder, commands):
     """Two launchers that know of each other by an address and a port alone."""
+    (folder / "program.py").write_text(PROGRAM)
+    program = [str(folder / "program.py"), json.dumps(commands)]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -73,7 +88,7 @@ def run_on_two_nodes(folder, words):
     launch = [sys.executable, "-m", "torch.distributed.run", *meet, "--master-port", str(port)]
     nodes = [
         subprocess.Popen(
-            [*launch, "--node-rank", str(rank), "-m", "almtok", *words],
+            [*launch, "--node-rank", str(rank), *program],
             cwd=folder,
             env=environment(),
             stdout=subprocess.PIPE,
@@ -87,10 +102,9 @@ def run_on_two_nodes(folder, words):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_two_nodes_do_what_one_process_does(command, place):
-    words = COMMANDS[command]
-    run(place, [*words, f"{command}-one"])
-    run_on_two_nodes(place, [*words, f"{command}-two"])
+def test_two_nodes_do_what_one_process_does(command, place, monkeypatch):
+    monkeypatch.chdir(place)
+    assert main([*COMMANDS[command], f"{command}-one"]) == 0
     one, two = place / f"{command}-one", place / f"{command}-two"
     if command == "tokenize":
         shards = sorted(path.name for path in one.glob("*.parquet"))
