@@ -28,6 +28,7 @@ from .config import ALMTokenizerConfig
 from .conv import CausalConv
 from .derived import state_of
 from .fingerprint import fingerprint, meaningful
+from .loading import ReadWhole
 from .patchify import build_patchify, build_unpatchify
 from .quantizer import ResidualQuantizer
 from .queries import num_queries
@@ -66,7 +67,7 @@ class ALMTokenizerOutput(ModelOutput):
     audio_values: Tensor = None  # type: ignore[assignment]  # [B, 1, S] float32
 
 
-class ALMTokenizer(PreTrainedAudioTokenizerBase):
+class ALMTokenizer(ReadWhole, PreTrainedAudioTokenizerBase):
     """The codec of "ALMTokenizer" (ICML 2025), with the contract of the Hugging Face codecs.
 
     Example:

@@ -19,6 +19,7 @@ from transformers.cache_utils import Cache
 from transformers.utils import ModelOutput
 
 from ..codec.checks import refuse_other_weights
+from ..codec.loading import ReadWhole
 from .cache import CACHE_ARGUMENT
 from .config import AudioLMConfig
 from .ctc import listening_loss
@@ -47,7 +48,7 @@ class AudioLMOutput(ModelOutput):
     cache: Cache | None = None
 
 
-class AudioLM(PreTrainedModel):
+class AudioLM(ReadWhole, PreTrainedModel):
     """A language model over text and the codes of one codec."""
 
     config: AudioLMConfig
