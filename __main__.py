@@ -11,7 +11,7 @@ from typing import Any
 
 from . import __version__
 from .codec import cli as codec
-from .codec import doctor, sharpen_cli
+from .codec import doctor, lean, sharpen_cli
 from .codec.evaluation import cli as codec_evaluation
 from .codec.phones import cli as codec_phones
 from .codec.priors import cli as codec_priors
@@ -60,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--traceback", action="store_true", help="show where an error came from, not only its text"
     )
+    parser.set_defaults(lean=False)  # see codec/lean.py
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     demo.register(commands)
     recipes.register(commands)
@@ -100,6 +101,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show_traceback = "--traceback" in given
     options = build_parser().parse_args([word for word in given if word != "--traceback"])
     try:
+        # A caller's process may train afterwards; a shell's ends with the command. Compiling needs
+        # what is left out.
+        if arguments is None and options.lean and not getattr(options, "compile", False):
+            lean.import_transformers()
         return options.run(options) or 0
     except KeyboardInterrupt:
         print("\nalmtok: stopped", file=sys.stderr)

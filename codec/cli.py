@@ -44,7 +44,7 @@ def _register_encode(commands: Any) -> None:
         help="frames of 1/75 s behind one column of codes: fewer is better and more tokens",
     )
     add_search(parser, "improve each recording's codes by listening to what they decode to")
-    parser.set_defaults(run=encode)
+    parser.set_defaults(run=encode, lean=True)
 
 
 def _register_decode(commands: Any) -> None:
@@ -58,7 +58,7 @@ def _register_decode(commands: Any) -> None:
     _add_model(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for the audio files")
     parser.add_argument("--format", choices=("wav", "flac", "ogg"), default="wav")
-    parser.set_defaults(run=decode)
+    parser.set_defaults(run=decode, lean=True)
 
 
 def _register_plan(commands: Any) -> None:

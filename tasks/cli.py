@@ -115,6 +115,7 @@ def register_evaluate(what: Any) -> None:
         "Measure a language model: ASR, TTS, sound, music, captions, with intervals.",
         EVALUATE, run_evaluate,
     )  # fmt: skip
+    parser.set_defaults(lean=False)  # an evaluation may use all that is installed
     add = parser.add_argument
     _add_data(parser)
     add("--out", type=Path, required=True, help="folder for table.md, table.json, clips.jsonl")
@@ -250,7 +251,7 @@ def _parser(
         help="of the LM's weights (default auto: what is fast here; int8, int4: for large models on"
         " a CPU, see docs/tasks.md)",
     )
-    parser.set_defaults(run=run, command=name)
+    parser.set_defaults(run=run, command=name, lean=True)
     return parser
 
 
