@@ -6,6 +6,8 @@ what `almtok tts` has to do before its first sound. While transformers is import
 
 - packages that it can do without look as if they were not installed,
 - torch looks like one of its builds without `torch.distributed`,
+- of its folder of models, whose 2,000 files it reads twice to know what is in them, it sees those
+  that are named here; it looks for others when it is asked for a name of theirs,
 - two modules of torch are stand-ins: their decorators leave functions as they are, and their
   classes have no instances.
 
@@ -18,8 +20,11 @@ from __future__ import annotations
 import contextlib
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -30,6 +35,8 @@ WANTED = (
     "transformers.processing_utils",
     "transformers.models.llama.modeling_llama",
 )
+MODELS = ("auto", "llama")
+_SCANNER = "transformers.utils.import_utils"
 _WRAPPED = "torch._dynamo._trace_wrapped_higher_order_op"
 
 
@@ -44,7 +51,7 @@ def import_transformers() -> bool:
     with _no_collection():
         import torch
 
-        with _stand_ins(torch):
+        with _stand_ins(torch), _few_models():
             try:
                 for name in WANTED:
                     import_module(name)
@@ -84,6 +91,70 @@ def _stand_ins(torch: Any) -> Iterator[None]:
         distributed.is_available = is_available
         for name in modules:
             del sys.modules[name]
+
+
+@contextlib.contextmanager
+def _few_models() -> Iterator[None]:
+    """What transformers scans of its models is `MODELS`, for as long as this lasts."""
+    finder = _ScannerFinder()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _ScannerFinder(MetaPathFinder):
+    """Answers for the module that scans, with its own loader, and a word after it."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The real spec; None for every other module."""
+        spec = PathFinder.find_spec(fullname, path, target) if fullname == _SCANNER else None
+        if spec is not None and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _ScannerLoader(spec.loader.name, spec.loader.path)
+        return spec
+
+
+class _ScannerLoader(SourceFileLoader):
+    """Scans few models first, and all when a name is asked for that is not among theirs."""
+
+    def exec_module(self, module: Any) -> None:
+        """Run the module, then put our function before its own."""
+        super().exec_module(module)
+        scan, lazy = module.create_import_structure_from_path, module._LazyModule
+        models = Path(self.path).parent.parent / "models"
+
+        def scan_few(place: str | Path) -> dict[str, Any]:
+            if Path(place) not in (models, models / "__init__.py"):
+                return scan(place)
+            return {name: scan(str(models / name)) for name in MODELS}
+
+        class AllModules(lazy):  # type: ignore[misc, valid-type]
+            def __getattr__(self, name: str) -> Any:
+                try:
+                    return super().__getattr__(name)
+                except AttributeError:
+                    home = _home_of(name, scan(str(models)))
+                    if home is None or self.__name__ != "transformers":
+                        raise
+                    return getattr(import_module(f"transformers.models.{home}"), name)
+
+        module.create_import_structure_from_path = scan_few
+        module._LazyModule = AllModules
+
+
+def _home_of(name: str, structure: Mapping[Any, Any], place: str = "") -> str | None:
+    """The module that has a name, in what was scanned: folders of `{needs: {module: names}}`."""
+    for key, value in structure.items():
+        if isinstance(key, frozenset):
+            found = next((module for module, names in value.items() if name in names), None)
+        else:
+            found = _home_of(name, value, f"{key}.")
+        if found is not None:
+            return place + found
+    return None
 
 
 class _Decorators(ModuleType):

@@ -18,6 +18,11 @@ FORBIDDEN = (
 COMMANDS = """
 import sys
 from almtok.__main__ import main
+
+def scanned():
+    import transformers
+    return sorted(n for n in ("BertModel", "LlamaModel", "AutoModel") if n in dir(transformers))
+
 for words in (
     ["tts", "Good morning.", "--out", "said.wav"],
     ["asr", "said.wav"],
@@ -27,9 +32,12 @@ for words in (
     sys.argv = ["almtok", *words]
     assert main() == 0, words
     print("FOUND", words[0], sorted(set({forbidden!r}) & set(sys.modules)))
+print("SCANNED", scanned())
 """
 
 AFTERWARDS = """
+SMALL = dict(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
+             num_key_value_heads=2, intermediate_size=8)
 import almtok
 from almtok.codec import lean
 assert lean.import_transformers() and not lean.import_transformers()
@@ -43,6 +51,8 @@ from almtok.lm.config import AudioLMConfig
 lm = AudioLM(AudioLMConfig.preset("tiny"))
 add_lora(lm)
 assert sum("lora_" in name for name, _ in lm.named_parameters())
+from transformers.models.qwen2 import Qwen2Config  # a model that was not scanned
+assert AudioLM(AudioLMConfig(backbone=Qwen2Config(**SMALL).to_dict())).backbone.lm_head
 assert torch.compile(lambda x: x + 1, backend="eager")(torch.zeros(1)) == 1
 print(torch.distributed.is_available() == hasattr(torch._C, "_c10d_init"))
 """
@@ -77,6 +87,7 @@ def child(quiet_environment, tmp_path):
 @pytest.mark.slow
 def test_running_a_model_imports_no_heavy_library(child):
     found = child(COMMANDS.format(forbidden=FORBIDDEN))
+    assert "SCANNED ['AutoModel', 'LlamaModel']" in found
     lines = [line for line in found.splitlines() if line.startswith("FOUND")]
     assert lines == [f"FOUND {command} []" for command in ("tts", "asr", "encode", "decode")]
 
