@@ -149,8 +149,7 @@ def restore_state(
         if name not in names:
             raise ValueError(f"optimiser state of an unknown parameter: {name}")
         parameter = names[name]
-        device = "cpu" if entry == "step" and not parameter.is_cuda else parameter.device
-        optimizer.state[parameter][entry] = value.clone().to(device)
+        optimizer.state[parameter][entry] = value.clone().to(parameter.device)
 
 
 def gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
