@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -156,7 +157,8 @@ def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
     if name == "_to_copy" and args[0].device.type != ("cpu" if not leaves else NAME):
         kwargs = {k: v for k, v in kwargs.items() if k not in ("non_blocking", "pin_memory")}
-    return tree_map(wrap, func(*tree_map(unwrap, args), **tree_map(unwrap, kwargs)))
+    with torch.inference_mode(False), torch.no_grad():  # autograd sees the outer tensors only
+        return tree_map(wrap, func(*tree_map(unwrap, args), **tree_map(unwrap, kwargs)))
 
 
 def _check_devices(
@@ -216,9 +218,6 @@ class _Module:
         pass
 
     def empty_cache(self) -> None:
-        pass
-
-    def synchronize(self, device: Any = None) -> None:
         pass
 
     def get_rng_state(self, device: Any = None) -> Tensor:
@@ -283,7 +282,9 @@ def pretend_device() -> Iterator[torch.device]:
     _register()
     _active = True
     try:
-        with _Factories(), _FromPython():
+        # There is nothing to wait for, and a backend in Python has no way to say so.
+        waits = mock.patch.object(torch.accelerator, "synchronize", lambda device=None: None)
+        with waits, _Factories(), _FromPython():
             yield torch.device(NAME, 0)
     finally:
         _active = False

@@ -5,6 +5,8 @@ import copy
 import pytest
 import torch
 
+from almtok.codec.evaluation.memory import PeakMemory
+from almtok.codec.evaluation.peers import OurCoder
 from almtok.codec.priors.config import KMeansConfig
 from almtok.codec.priors.kmeans import TensorVectors, kmeans
 from almtok.codec.start import start_coders, start_patches, start_quantizer
@@ -93,3 +95,12 @@ def test_kmeans(device, tmp_path):
     assert here.inertia == pytest.approx(there.inertia, rel=1e-5)
     again = kmeans(vectors, config, device=str(device), state_path=tmp_path / "state.safetensors")
     assert torch.equal(again.centroids, there.centroids)
+
+
+def test_it_is_evaluated(device):
+    wav, memory = noise(1, 9_000)[0, 0].numpy(), PeakMemory(device)
+    here = OurCoder(toy_codec()).code(wav)
+    memory.start()
+    there = OurCoder(toy_codec(), device=device).code(wav)
+    assert memory.megabytes() > 0 and there.encode_seconds > 0
+    assert (here.codes == there.codes).all()
