@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from ...core.runtime import native_bfloat16
 
-# One odd polynomial `a x + b x^3 + c x^5` for each iteration: the nearest to 1 on the interval that
-# the one before it leaves (Polar Express, Amsel et al. 2025), beginning with 0.003 to 1. Four of them
-# bring that interval to 0.8 to 1.2; five times the one polynomial of Muon's authors, to 0.7 to 1.2.
+# A polynomial `a x + b x^3 + c x^5` for each iteration: the nearest to 1 on the interval that the
+# one before leaves (Polar Express, Amsel et al. 2025), beginning with 0.003 to 1. Four of them make
+# 0.8 to 1.2 of that interval; five times the polynomial of Muon's authors makes 0.7 to 1.2 of it.
 POLYNOMIALS = (
     (8.3837, -24.7659, 18.3571),
     (4.0434, -3.0114, 0.5695),

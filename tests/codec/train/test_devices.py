@@ -85,8 +85,6 @@ def test_every_loss_and_optimiser_takes_steps(
     assert asked - only_by_rule <= set(report.losses)
 
 
-# codec/train/optimizer.py, restore_state: AdamW's `step` comes back on the CPU, not where it was.
-@pytest.mark.xfail(reason="fused AdamW counts its steps on the device", strict=False)
 def test_a_checkpoint_goes_on_there(toy_config, toy_batch, device, tmp_path):
     config = toy_config("2", muon_lr=1e-3)
     state = started(config)
