@@ -1,7 +1,9 @@
 """What an installation gets: every folder with code, a light face, the torchaudio guard."""
 
+import ast
 import configparser
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -18,6 +20,30 @@ def setup_cfg() -> configparser.ConfigParser:
     parser = configparser.ConfigParser()
     parser.read(ROOT / "setup.cfg")
     return parser
+
+
+def declared(*names: str) -> set[str]:
+    """Distributions in `install_requires` and the extras named, in pip's spelling."""
+    cfg = setup_cfg()
+    texts = [cfg["options"]["install_requires"]]
+    texts += [cfg["options.extras_require"][name] for name in names]
+    lines = [line for text in texts for line in text.split("\n") if line and line[0] != "#"]
+    return {re.split(r"[ <>=!~]", line)[0].lower().replace("_", "-") for line in lines}
+
+
+def imported() -> set[str]:
+    """Distributions that the library imports, wherever in a file it does."""
+    files = [*ROOT.glob("*.py")]
+    for floor in ("codec", "lm", "tasks", "recipes"):
+        files += (ROOT / floor).rglob("*.py")
+    found = set()
+    for node in (node for file in files for node in ast.walk(ast.parse(file.read_text()))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            found.add(node.module.split(".")[0])
+    ours = found - sys.stdlib_module_names - {"almtok"}
+    return {"pillow" if name == "PIL" else name.lower().replace("_", "-") for name in ours}
 
 
 def packages_on_disk() -> set[str]:
@@ -40,6 +66,15 @@ def run_python(code: str, environment: dict[str, str], folder: Path | None = Non
 def test_setup_cfg_lists_every_folder_with_code():
     listed = set(setup_cfg()["options"]["packages"].split())
     assert listed == packages_on_disk()
+
+
+def test_what_is_required_is_imported():
+    """But for torchaudio: setup.cfg says why it comes along."""
+    assert declared() - imported() == {"torchaudio"}
+
+
+def test_what_is_imported_is_declared():
+    assert imported() - declared("train", "eval", "tts", "torchcodec") == set()
 
 
 def test_folders_with_code_have_a_face():
