@@ -2,6 +2,7 @@
 #   make demo    train a tiny codec and a small language model on corpora made on the spot, write
 #                runs/demo/report.html
 #   make test    every test
+#   make test-plain   what numbers come out of, as on plainer processors than this one
 #   make lint    ruff and mypy
 # A machine without a GPU saves 4 GB by taking PyTorch's CPU build:
 #   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
@@ -23,13 +24,27 @@ MODULES := __init__.py __main__.py core codec lm tasks recipes
 # Busy waiting of OpenMP costs a factor of 35 as soon as two programs share the cores.
 QUIET := OMP_WAIT_POLICY=passive
 
-.PHONY: demo test lint format clean
+PYTEST := $(QUIET) $(BIN)/python -m pytest --timeout 300 -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder
+# Read when torch is loaded: which instructions it, oneDNN and MKL may use.
+AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
+SSE := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2
+# Judged by stored numbers, or by one way of computing beside another.
+NUMBERS := $(addprefix tests/,codec/priors/test_fbank.py codec/priors/test_beats.py \
+	codec/test_quantizer.py codec/test_model.py codec/test_shipped.py lm/test_model.py \
+	lm/generation/test_quantized.py tasks/test_shipped.py)
+WAYS := $(addprefix tests/,codec/test_parity.py codec/test_cache.py lm/generation/test_generate.py)
+
+.PHONY: demo test test-plain lint format clean
 
 demo: $(STAMP)
 	$(BIN)/python -m almtok demo --out runs/demo
 
 test: $(STAMP)
-	$(QUIET) $(BIN)/python -m pytest --timeout 300 -n $(TEST_JOBS) --dist loadfile $(TEST_ARGS)
+	$(PYTEST) $(TEST_ARGS)
+
+test-plain: $(STAMP)
+	$(AVX2) $(PYTEST) $(TEST_ARGS) $(NUMBERS) $(WAYS)
+	$(SSE) $(PYTEST) $(TEST_ARGS) $(NUMBERS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
