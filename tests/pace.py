@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cache
 
 # Seconds on that machine.
-PROGRAM, ARITHMETIC = 1.9, 0.07
+PROGRAM, ARITHMETIC = 3.0, 0.055
 # A machine that was idle when the last limit was set may be busy when the next one is.
 SECONDS_UNTIL_IT_IS_MEASURED_AGAIN = 20.0
 

@@ -32,7 +32,7 @@ TINY = {
 
 @pytest.fixture
 def here(monkeypatch):
-    """Probes and what they begin with are trained in this process, by few steps."""
+    """Probes and what they begin with are trained in this process, by one step each."""
 
     def train(words: Sequence[str], config: dict[str, Any], file: Path) -> None:
         write_json(file, config)
@@ -40,7 +40,7 @@ def here(monkeypatch):
 
     def probe(stage: Stage, folder: Path, out: Path, seconds: float) -> tuple[float, str]:
         config = json.loads((folder / "probe.json").read_text())
-        train(stage.command, {**config, "steps": 2}, folder / "probe.json")
+        train(stage.command, {**config, "steps": 1}, folder / "probe.json")
         return 1000.0, "ended"
 
     def base(config: LMTrainingConfig, folder: Path) -> None:

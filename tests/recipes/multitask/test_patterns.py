@@ -54,6 +54,7 @@ def test_what_a_command_costs_is_measured_once(tmp_path, monkeypatch):
 
 
 def test_a_command_that_fails_is_named(tmp_path):
-    with pytest.raises(ValueError, match="almtok plan huge ended with 1"):
-        patterns._almtok(tmp_path / "facts.json", "plan", "huge")
+    with pytest.raises(ValueError, match="almtok decode nothing.safetensors ended with 1"):
+        command = ("decode", "nothing.safetensors", "--out", str(tmp_path))
+        patterns._almtok(tmp_path / "facts.json", *command)
     assert not (tmp_path / "facts.json").exists()
