@@ -49,8 +49,8 @@ def test_run_sh_runs_every_stage_once():
 @pytest.mark.slow
 def test_the_demo_runs_from_nothing_to_a_report_and_again(quiet_environment, tmp_path, monkeypatch):
     """Every part of almtok on corpora of three minutes, with two to eight steps of training."""
-    words = ["demo", "--scale", "0.005"]
-    command = [sys.executable, "-m", "almtok", *words]
+    given = ["demo", "--scale", "0.005"]
+    command = [sys.executable, "-m", "almtok", *given]
     result = subprocess.run(
         command, cwd=tmp_path, env=quiet_environment, capture_output=True, text=True
     )
@@ -71,7 +71,7 @@ def test_the_demo_runs_from_nothing_to_a_report_and_again(quiet_environment, tmp
     told = json.loads((out / "story.json").read_text())
     assert [name for name, stage in told["stages"].items() if stage["finished"]] == list(STEPS)
     monkeypatch.chdir(tmp_path)
-    assert main([*words, "--only", *(step for step in STEPS if step != "report")]) == 0
+    assert main([*given, "--only", *(step for step in STEPS if step != "report")]) == 0
     assert (out / "stage2" / "metrics.jsonl").read_bytes() == before, "nothing is trained twice"
 
     config = resolve(
