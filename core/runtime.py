@@ -83,8 +83,7 @@ def choose_runtime(device: str = AUTO, precision: str = AUTO) -> Runtime:
 def find_device(asked: str | torch.device = AUTO) -> torch.device:
     """Return the device that a name means; ``auto`` is an accelerator if there is one.
 
-    A `torch.device` is returned as it is.
-    Of several GPUs each process of `torchrun` gets its own. On a CPU this also keeps PyTorch from
+    A `torch.device` is returned as it is. Of several GPUs each process of `torchrun` gets its own. On a CPU this also keeps PyTorch from
     starting more threads than the process may use.
 
     Raises:
@@ -96,8 +95,10 @@ def find_device(asked: str | torch.device = AUTO) -> torch.device:
     if name == AUTO:
         accelerator = torch.accelerator.current_accelerator(check_available=True)
         name = "cpu" if accelerator is None else accelerator.type
-    kind, _, number = check_device_name(name).partition(":")
-    if kind != "cpu" and not _is_available(kind, int(number or 0)):
+    else:
+        check_device_name(name)
+    kind, _, number = name.partition(":")
+    if kind != "cpu" and asked != AUTO and not _is_available(kind, int(number or 0)):
         raise ValueError(
             f"device {name!r} is not available here: {_why_not(kind)}; --device auto takes"
             f" {find_device(AUTO).type!r}"

@@ -69,7 +69,7 @@ class Bundle:
         folder: str | os.PathLike[str],
         *,
         adapter: str | os.PathLike[str] | None = None,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         dtype: str = "auto",
     ) -> Bundle:
         """Load a folder.

@@ -30,7 +30,6 @@ _WIDE = {torch.float64, torch.complex128}
 _TO_ANOTHER_DEVICE = {"_to_copy", "copy_"}
 _INDICES_FROM_THE_CPU = {"index", "index_put_", "index_put", "_index_put_impl_"}
 _MISSING = {"_ctc_loss", "_ctc_loss_backward"}  # of what a codec or language model asks, on MPS
-_registered = False
 _active = False
 _libraries: list[Any] = []  # a registration lasts as long as its object
 
@@ -268,18 +267,14 @@ def _cast(name: str, overload: str) -> Any:
 
 
 def _register() -> None:
-    global _registered
-    if not _registered:
-        backend_registration._setup_privateuseone_for_python_backend(NAME, _Module(), _Hook())
-        _register_autocast()
-        _registered = True
+    backend_registration._setup_privateuseone_for_python_backend(NAME, _Module(), _Hook())
+    _register_autocast()
 
 
 @contextmanager
 def pretend_device() -> Iterator[torch.device]:
     """The pretended device, while the block runs."""
     global _active
-    _register()
     _active = True
     try:
         # There is nothing to wait for, and a backend in Python has no way to say so.
@@ -288,3 +283,8 @@ def pretend_device() -> Iterator[torch.device]:
             yield torch.device(NAME, 0)
     finally:
         _active = False
+
+
+# When this file is imported, not when a device is asked for: autograd counts the devices that there
+# are at the first backward pass of the process, which may be another test's.
+_register()

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import soxr
+import torch
 from tqdm import tqdm
 
 from ...core.choices import AUTO
@@ -136,7 +137,7 @@ def evaluate_coder(
     data: str = "",
     keep_audio: Collection[str] = (),
     retry_failed: bool = False,
-    device: str = AUTO,
+    device: str | torch.device = AUTO,
     progress: bool = True,
 ) -> list[ClipResult]:
     """Run a coder over clips; results of an earlier, interrupted run are kept.

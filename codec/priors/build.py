@@ -42,7 +42,7 @@ def build_prior(
     corpus: Corpus,
     out: str | Path,
     *,
-    device: str = AUTO,
+    device: str | torch.device = AUTO,
     force: bool = False,
 ) -> Prior:
     """Make the prior file ``out``, or go on making it, or return it if it is already made.
@@ -55,7 +55,7 @@ def build_prior(
         device: where teachers and k-means run.
         force: replace an existing file that was made otherwise.
     """
-    out, place = Path(out), str(find_device(device))
+    out, place = Path(out), find_device(device)
     identity = _identity(config, corpus)
     work = out.parent / f".{out.name}.work-{identity[:12]}"
     made = _already_made(out, identity, force)
@@ -124,7 +124,7 @@ def _build_half(
     config: PriorConfig,
     corpus: Corpus,
     work: Path,
-    device: str,
+    device: torch.device,
 ) -> _Half:
     folder = work / half
     result = folder / "result.safetensors"

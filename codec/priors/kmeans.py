@@ -103,7 +103,7 @@ def kmeans(
     config: KMeansConfig,
     *,
     state_path: Path | None = None,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     label: str = "k-means",
 ) -> Clusters:
     """Cluster ``vectors``; with ``state_path`` a killed run goes on from its newest state.
@@ -151,7 +151,7 @@ def _order(config: KMeansConfig, total: int, epoch: int) -> Tensor:
     return torch.randperm(total, generator=_generator(config, EPOCH, epoch))
 
 
-def _start(vectors: Vectors, config: KMeansConfig, device: str) -> _State:
+def _start(vectors: Vectors, config: KMeansConfig, device: str | torch.device) -> _State:
     """Choose the first centroids by greedy k-means++ on a sample."""
     generator = _generator(config, INIT, 0)
     total, clusters = vectors.shape[0], config.clusters
@@ -196,7 +196,12 @@ def plus_plus(sample: Tensor, clusters: int, generator: torch.Generator) -> Tens
 
 
 def _minibatch(
-    state: _State, vectors: Vectors, config: KMeansConfig, device: str, step: int, batches: int
+    state: _State,
+    vectors: Vectors,
+    config: KMeansConfig,
+    device: str | torch.device,
+    step: int,
+    batches: int,
 ) -> _State:
     """Move each centroid to the running mean of what it was given; re-seed at an epoch's end."""
     epoch, batch = divmod(step, batches)
@@ -221,7 +226,7 @@ def _minibatch(
 
 
 def _full_pass(
-    state: _State, vectors: Vectors, config: KMeansConfig, device: str
+    state: _State, vectors: Vectors, config: KMeansConfig, device: str | torch.device
 ) -> tuple[_State, Tensor]:
     """Move each centroid to the mean of its vectors; an empty one to a far vector."""
     counts, inertia, sums = _measure(state.centroids, vectors, device)
@@ -243,7 +248,7 @@ def _full_pass(
 
 
 def _measure(
-    centroids: Tensor, vectors: Vectors, device: str = "cpu"
+    centroids: Tensor, vectors: Vectors, device: str | torch.device = "cpu"
 ) -> tuple[Tensor, float, Tensor]:
     """Return vectors per cluster [C], mean squared distance and sums per cluster [C, P]."""
     clusters, width = centroids.shape

@@ -6,6 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ...core.choices import AUTO
@@ -27,7 +28,7 @@ class ListenerTeacher(Teacher):
         ValueError: The file holds something else.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, device: str = AUTO) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, device: str | torch.device = AUTO) -> None:
         self._device = find_device(device)
         self._listener = Listener.load(path).to(self._device)
         config = self._listener.config

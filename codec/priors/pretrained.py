@@ -53,7 +53,7 @@ class TransformersTeacher(Teacher):
         checkpoint: str,
         layers: Sequence[int] = DEFAULT_LAYERS,
         normalize: bool | None = None,
-        device: str = AUTO,
+        device: str | torch.device = AUTO,
     ) -> None:
         self.model = _load(kind, checkpoint).to(find_device(device))
         config = self.model.config
@@ -119,7 +119,9 @@ class BEATsTeacher(Teacher):
     min_samples = MIN_SAMPLES
     piece_seconds = 10.0  # the length of AudioSet clips, which BEATs was trained on
 
-    def __init__(self, path: str | Path, *, layers: Sequence[int] = (), device: str = AUTO) -> None:
+    def __init__(
+        self, path: str | Path, *, layers: Sequence[int] = (), device: str | torch.device = AUTO
+    ) -> None:
         self.model = load_beats(path).to(find_device(device))
         depth = self.model.config.encoder_layers
         if any(not 0 <= layer <= depth for layer in layers):

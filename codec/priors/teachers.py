@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import torch
+
 from ...core.choices import AUTO
 from .config import PriorConfig, TeacherSpec
 from .spectral import SpectralTeacher
 from .teacher import Teacher
 
 
-def make_teacher(half: str, config: PriorConfig, *, device: str = AUTO) -> Teacher:
+def make_teacher(half: str, config: PriorConfig, *, device: str | torch.device = AUTO) -> Teacher:
     """Return the teacher of a half, ready on ``device``.
 
     Args:

@@ -89,11 +89,11 @@ def test_kmeans(device, tmp_path):
     vectors = TensorVectors(torch.randn(300, 6, generator=torch.Generator().manual_seed(0)))
     config = KMeansConfig(clusters=9, batch_size=64, init_vectors=200, passes=3)
     here = kmeans(vectors, config)
-    there = kmeans(vectors, config, device=str(device), state_path=tmp_path / "state.safetensors")
+    there = kmeans(vectors, config, device=device, state_path=tmp_path / "state.safetensors")
     assert torch.allclose(here.centroids, there.centroids, atol=1e-5)
     assert torch.equal(here.counts, there.counts)
     assert here.inertia == pytest.approx(there.inertia, rel=1e-5)
-    again = kmeans(vectors, config, device=str(device), state_path=tmp_path / "state.safetensors")
+    again = kmeans(vectors, config, device=device, state_path=tmp_path / "state.safetensors")
     assert torch.equal(again.centroids, there.centroids)
 
 

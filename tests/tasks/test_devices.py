@@ -15,7 +15,7 @@ from .conftest import GREEDY, LINES, SOUND
 @pytest.fixture(scope="module")
 def bundle(learned):
     with pretend_device() as device:
-        made = Bundle.from_pretrained(learned.folder, device=str(device))
+        made = Bundle.from_pretrained(learned.folder, device=device)
         assert made.lm.device == device
         yield made
 

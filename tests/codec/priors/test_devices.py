@@ -25,7 +25,7 @@ def device():
 def test_a_prior_is_made(device, tmp_path):
     here = build_prior(PriorConfig(**SMALL), noises(), tmp_path / "here.safetensors")
     there = build_prior(
-        PriorConfig(**SMALL), noises(), tmp_path / "there.safetensors", device=str(device)
+        PriorConfig(**SMALL), noises(), tmp_path / "there.safetensors", device=device
     )
     assert torch.allclose(here.centroids, there.centroids, atol=1e-4)
 
@@ -35,7 +35,7 @@ def test_models_of_transformers_listen(device, kind, checkpoint):  # noqa: F811
     wavs, path = [noise(4000), noise(1500, 1)], checkpoint(kind)
     here, there = (
         TransformersTeacher(kind=kind, checkpoint=path, layers=(2, 3), device=place)
-        for place in ("cpu", str(device))
+        for place in ("cpu", device)
     )
     for one, other in zip(here.features_batch(wavs), there.features_batch(wavs), strict=True):
         assert torch.allclose(one, other.cpu(), atol=1e-5)
@@ -56,7 +56,7 @@ def test_a_listener_listens(device, tmp_path):
     Listener(ListenerConfig(width=16, num_bands=16)).save(tmp_path / "listener.safetensors")
     here, there = (
         ListenerTeacher(tmp_path / "listener.safetensors", device=place)
-        for place in ("cpu", str(device))
+        for place in ("cpu", device)
     )
     wavs = [0.1 * noise(24_000), noise(9_000, 1)]
     for one, other in zip(here.features_batch(wavs), there.features_batch(wavs), strict=True):
