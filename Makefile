@@ -17,6 +17,10 @@ TEST_ARGS ?=
 # Tests use one thread each; a file's tests stay together, for what they share is made once.
 TEST_JOBS ?= auto
 
+# Byte code of packages is kept, also where the environment says otherwise: without it every program
+# compiles torch and transformers again, which takes longer than loading them.
+export PYTHONDONTWRITEBYTECODE :=
+
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 MODULES := __init__.py __main__.py core codec lm tasks recipes

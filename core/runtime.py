@@ -83,8 +83,8 @@ def choose_runtime(device: str = AUTO, precision: str = AUTO) -> Runtime:
 def find_device(asked: str | torch.device = AUTO) -> torch.device:
     """Return the device that a name means; ``auto`` is an accelerator if there is one.
 
-    A `torch.device` is returned as it is. Of several GPUs each process of `torchrun` gets its own. On a CPU this also keeps PyTorch from
-    starting more threads than the process may use.
+    A `torch.device` is returned as it is. Of several GPUs each process of `torchrun` gets its own.
+    On a CPU this also keeps PyTorch from starting more threads than the process may use.
 
     Raises:
         ValueError: The device does not exist here, or its name is unknown.
