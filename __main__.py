@@ -11,11 +11,12 @@ from typing import Any
 
 from . import __version__
 from .codec import cli as codec
-from .codec import doctor, lean, sharpen_cli
+from .codec import doctor, sharpen_cli
 from .codec.evaluation import cli as codec_evaluation
 from .codec.phones import cli as codec_phones
 from .codec.priors import cli as codec_priors
 from .codec.train import cli as codec_train
+from .core import lean
 from .lm import export_cli as lm_export
 from .lm.data import cli as lm_data
 from .lm.data import prepare_cli
@@ -60,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--traceback", action="store_true", help="show where an error came from, not only its text"
     )
-    parser.set_defaults(lean=False)  # see codec/lean.py
+    parser.set_defaults(lean=False)  # see core/lean.py
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     demo.register(commands)
     recipes.register(commands)

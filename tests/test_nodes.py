@@ -20,7 +20,10 @@ from .pace import patience
 
 pytestmark = pytest.mark.slow
 
-TINY = ("--preset", "tiny", "--steps", "3", "--no-tensorboard", "--no-progress", "--log-every", "1")
+TINY = (
+    *("--preset", "tiny", "--steps", "3", "--device", "cpu", "--precision", "fp32"),
+    *("--no-tensorboard", "--no-progress", "--log-every", "1"),
+)
 COMMANDS = {
     "tokenize": (
         *("tokenize", "manifest.jsonl", "--checkpoint", "codec", "--rows-per-shard", "2"),
@@ -29,18 +32,18 @@ COMMANDS = {
     "codec": (
         *("train", "codec", "--stage", "1", *TINY, "--data", "manifest.jsonl"),
         *("--batch-size", "2", "--segment-seconds", "0.5", "--num-workers", "0"),
-        *("--adversarial-start", "-1", "--validate-every", "0", "--device", "cpu", "--out"),
+        *("--adversarial-start", "-1", "--validate-every", "0", "--out"),
     ),
     "lm": (
         *("train", "lm", *TINY, "--data", "tokens", "--batch-positions", "64", "--accumulate", "2"),
-        *("--validate-every", "0", "--samples", "0", "--device", "cpu", "--out"),
+        *("--validate-every", "0", "--samples", "0", "--out"),
     ),
 }
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A corpus, a codec and tokens; and what two nodes made of them."""
+    """A corpus, a codec and tokens."""
     folder = tmp_path_factory.mktemp("nodes")
     rows = []
     for n in range(8):
@@ -53,7 +56,6 @@ def place(tmp_path_factory):
     ALMTokenizer(ALMTokenizerConfig.preset("tiny")).save_pretrained(folder / "codec")
     with contextlib.chdir(folder):
         assert main([*COMMANDS["tokenize"], "tokens"]) == 0
-    run_on_two_nodes(folder, [[*COMMANDS[name], f"{name}-two"] for name in COMMANDS])
     return folder
 
 
@@ -62,25 +64,8 @@ def environment():
     return {**os.environ, **quiet}
 
 
-# A program that loads the libraries once, and forks for each command. What each writes at the place
-# where the nodes meet is its own, as if it were torchrun's next attempt.
-PROGRAM = """
-import json, os, sys
-from almtok.__main__ import main
-import almtok.codec.train.loop, almtok.lm.train.run
-for number, words in enumerate(json.loads(sys.argv[1])):
-    child = os.fork()
-    if child == 0:
-        os.environ["TORCHELASTIC_RESTART_COUNT"] = str(number)
-        sys.exit(main(words))
-    assert os.waitpid(child, 0)[1] == 0, words
-"""
-
-
-def run_on_two_nodes(folder, commands):
+def run_on_two_nodes(folder, words):
     """Two launchers that know of each other by an address and a port alone."""
-    (folder / "program.py").write_text(PROGRAM)
-    program = [str(folder / "program.py"), json.dumps(commands)]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -88,7 +73,7 @@ def run_on_two_nodes(folder, commands):
     launch = [sys.executable, "-m", "torch.distributed.run", *meet, "--master-port", str(port)]
     nodes = [
         subprocess.Popen(
-            [*launch, "--node-rank", str(rank), *program],
+            [*launch, "--node-rank", str(rank), "-m", "almtok", *words],
             cwd=folder,
             env=environment(),
             stdout=subprocess.PIPE,
@@ -103,8 +88,10 @@ def run_on_two_nodes(folder, commands):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_two_nodes_do_what_one_process_does(command, place, monkeypatch):
+    words = COMMANDS[command]
     monkeypatch.chdir(place)
-    assert main([*COMMANDS[command], f"{command}-one"]) == 0
+    assert main([*words, f"{command}-one"]) == 0
+    run_on_two_nodes(place, [*words, f"{command}-two"])
     one, two = place / f"{command}-one", place / f"{command}-two"
     if command == "tokenize":
         shards = sorted(path.name for path in one.glob("*.parquet"))

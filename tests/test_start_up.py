@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from almtok import __main__ as program
-from almtok.codec import lean
+from almtok.core import lean
 
 # Each costs a tenth of a second to several seconds, and none has a part in running one model.
 FORBIDDEN = (
@@ -39,7 +39,7 @@ AFTERWARDS = """
 SMALL = dict(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
              num_key_value_heads=2, intermediate_size=8)
 import almtok
-from almtok.codec import lean
+from almtok.core import lean
 assert lean.import_transformers() and not lean.import_transformers()
 import torch
 import accelerate, torch._dynamo, torch.distributed.tensor
@@ -60,7 +60,7 @@ print(torch.distributed.is_available() == hasattr(torch._C, "_c10d_init"))
 UNSUITED = """
 import sys
 import almtok
-from almtok.codec import lean
+from almtok.core import lean
 lean.WANTED += ("transformers.no_such_module",)
 assert not lean.import_transformers()
 assert not any(name.split(".")[0] == "transformers" for name in sys.modules)

@@ -35,12 +35,12 @@ class Model:
     heads_bytes: int  # and behind it: heads, depth Transformer
 
 
-@contextmanager
 def floats_of(dtype: str) -> torch.dtype:
     """The floating point type of a precision by name; of what lies between quantized maps."""
     return between(dtype) if dtype in KINDS else getattr(torch, dtype)
 
 
+@contextmanager
 def _dtype(dtype: torch.dtype) -> Iterator[None]:
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)

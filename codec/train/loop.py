@@ -87,8 +87,11 @@ def _run(state: TrainState, run: Path) -> TrainResult:
         held_out = validation_batches(config, codec.sample_rate, codec.hop_length)
     validation, saved, saved_at = None, state.step, time.monotonic()
     with Interrupt() as interrupt, closing(Monitor(state, run)) as monitor:
+        monitor.say(f"training on {state.runtime}")
         if state.step:
             monitor.say(f"going on from step {state.step} in {run}")
+            if state.precision_before not in (None, state.runtime.precision):
+                monitor.say(f"note: up to there it was trained in {state.precision_before}")
         for crops in batches:
             minutes = (time.monotonic() - saved_at) / 60
             due = 0 < config.checkpoint_minutes <= minutes

@@ -78,6 +78,7 @@ class TrainState:
     skipped: int = 0  # bad steps in all
     skipped_in_a_row: int = 0
     usual_norms: dict[str, float] = field(default_factory=dict)  # average gradient norms
+    precision_before: str | None = None  # of the run that a checkpoint is from
 
     @property
     def device(self) -> torch.device:
@@ -170,6 +171,7 @@ class TrainState:
         self.skipped = checkpoint.state["skipped"]
         self.skipped_in_a_row = checkpoint.state["skipped_in_a_row"]
         self.usual_norms = dict(checkpoint.state["usual_norms"])
+        self.precision_before = checkpoint.state.get("precision")
         if self.loss_scale is not None and checkpoint.state.get("loss_scale") is not None:
             self.loss_scale.load_state_dict(checkpoint.state["loss_scale"])
 

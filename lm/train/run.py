@@ -258,8 +258,13 @@ def _monitor(trainer: AudioLMTrainer, step: int) -> Iterator[None]:
         )
     monitor = Monitor(config, step, trainer.model.config.codebook_size, codec)
     trainer.monitor = monitor
+    precision = precision_of(trainer.args)
+    monitor.say(f"training on {trainer.args.device.type}, {precision}")
     if step:
         monitor.say(f"going on from step {step} in {trainer.run}")
+        before = None if trainer.start is None else trainer.start.state.get("precision")
+        if before not in (None, precision):
+            monitor.say(f"note: up to there it was trained in {before}")
     try:
         yield
     finally:

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import types
 
 import pytest
 import torch
@@ -19,7 +20,9 @@ def test_this_machine_is_in_order(tmp_path, capsys):
     assert main(["doctor", "--disk", str(tmp_path), "--json"]) == 0
     found = lines(capsys)
     parts = list(dict.fromkeys(one["part"] for one in found))
-    assert parts == ["packages", "audio", "devices", "quantizer", "checkpoint", "disk", "extras"]
+    assert parts == [
+        *("packages", "audio", "devices", "auto", "quantizer", "checkpoint", "disk", "extras")
+    ]
     versions = {one["name"]: one["found"] for one in found if one["part"] == "packages"}
     assert versions["torch"] == importlib.metadata.version("torch")
     assert not list(tmp_path.iterdir())
@@ -83,3 +86,33 @@ def test_missing_extras_say_what_they_would_give(monkeypatch):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_gpu_too():
     assert {one.name: one.state for one in doctor._quantizer()} == {"cpu": "ok", "cuda": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("native", "speeds", "words"),
+    [
+        (
+            True,
+            {"float32": 100.0, "bfloat16": 400.0},
+            ["bf16; measured, GFLOP/s: fp32 100, bf16 400"],
+        ),
+        (False, {"float32": 88.0, "bfloat16": 1.1}, ["fp32; measured", "takes 80 times as long"]),
+        (False, {"float32": 50.0, "bfloat16": 200.0}, ["fp32; measured", "0.2 times as long"]),
+    ],
+)
+def test_what_auto_means_and_what_would_be_slow(monkeypatch, native, speeds, words):
+    monkeypatch.setattr("almtok.core.runtime.native_bfloat16", lambda *_: native)
+    monkeypatch.setattr(
+        "almtok.core.speed.product_speed", lambda _, dtype: speeds[str(dtype).split(".")[1]]
+    )
+    found = [one for one in doctor._auto() if one.name in ("--precision (training)", "bf16")]
+    assert len(found) == len(words)
+    assert all(word in one.found for word, one in zip(words, found, strict=True))
+    assert [one.state for one in found[1:]] == ["note"] * (len(words) - 1)
+
+
+def test_a_processor_without_the_kernels_of_8_bits_is_a_note(monkeypatch):
+    quantized = types.SimpleNamespace(supported_engines=["qnnpack"])
+    monkeypatch.setattr("torch.backends.quantized", quantized)
+    (note,) = list(doctor._few_bits())
+    assert note.state == "note" and "not on this processor" in note.found

@@ -61,7 +61,7 @@ def test_stages_run_in_order_and_once(recipe, tmp_path, capfd):
     assert (out / "log").read_text().split() == ["firsthello", "secondhello"]
     assert "done before" in capfd.readouterr().out
     told = json.loads((out / "story.json").read_text())
-    assert told["options"] == {"out": str(out), "word": "hello"}
+    assert told["options"] == {"out": str(out), "device": "auto", "word": "hello"}
     assert all(stage["finished"] for stage in told["stages"].values())
 
 

@@ -46,6 +46,7 @@ TOY = {
     "warmup_steps": 2,
     "lr": 1e-3,
     "device": "cpu",
+    "precision": "fp32",
     "num_workers": 0,
     "tensorboard": False,
     "progress": False,

@@ -286,3 +286,13 @@ def test_bad_steps_are_listed_and_in_a_row_they_stop_the_run(
     assert record["problem"] == "the audio is not finite"
     assert len(record["crops"]) == 4
     assert all(crop["ids"] and not crop["finite"] for crop in record["crops"])
+
+
+def test_a_run_goes_on_on_a_processor_of_another_precision_and_says_so(
+    toy_config, monkeypatch, capsys
+) -> None:
+    for steps, native, said in ((1, False, "cpu, fp32"), (2, True, "cpu, bf16")):
+        monkeypatch.setattr("almtok.core.runtime.native_bfloat16", lambda *_, native=native: native)
+        train_codec(toy_config("1", steps=steps, schedule="constant", precision="auto"))
+        assert f"training on {said}" in (told := capsys.readouterr().err)
+        assert ("up to there it was trained in fp32" in told) is native

@@ -211,7 +211,7 @@ def test_mistakes_are_one_clear_error(
     [
         ({"precison": "bf16"}, "did you mean 'precision'"),
         ({"muon_lr": 1e-3, "lora_rank": 2, "init_from": "x"}, "neither for LoRA"),
-        ({"precision": "fp16"}, "must be one of fp32, bf16"),
+        ({"precision": "fp8"}, "must be one of auto, fp32, bf16, fp16"),
         ({"steps": 0}, "at least 1"),
         ({"lora_rank": 4}, "give init_from"),
         ({"lora_audio_rank": 4}, "an adapter that has tables and heads .* came 4 with lora_rank 0"),
