@@ -7,6 +7,7 @@ what a step learns from.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
@@ -173,6 +174,12 @@ class _Endless:
 
 
 def leave_signals_to_the_parent(worker: int) -> None:
-    """Ctrl-C reaches the whole process group; only the parent must act on it."""
+    """Ctrl-C reaches the whole process group; only the parent must act on it.
+
+    The model goes first: on a machine of few cores a worker that takes turns with its threads
+    delays every step.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if hasattr(os, "nice"):
+        os.nice(10)

@@ -95,7 +95,11 @@ class LMTrainingConfig(RunConfig):
     min_seconds: float = option(0.0, "leave out shorter recordings")
     max_seconds: float | None = option(None, "leave out longer recordings")
     stream: bool = option(False, "read the shards as a stream: for more rows than memory holds")
-    num_workers: int = option(1, "data loading processes (0: in the training process)")
+    num_workers: int | None = option(
+        None,
+        "data loading processes; 0: in the training process (default: 1; 0 on two cores with"
+        " native bfloat16)",
+    )
 
     # Length and place of the run.
     out: str = option("runs/lm", "run folder")
@@ -171,7 +175,9 @@ class LMTrainingConfig(RunConfig):
         for name in ("steps", "batch_positions", "accumulate", "log_every", "keep", "max_skips"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; came {getattr(self, name)}")
-        for name in ("lora_rank", "warmup_steps", "num_workers", "lora_dropout", "clip_norm"):
+        if self.num_workers is not None and self.num_workers < 0:
+            raise ValueError(f"num_workers must not be negative; came {self.num_workers}")
+        for name in ("lora_rank", "warmup_steps", "lora_dropout", "clip_norm"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative; came {getattr(self, name)}")
         if len(self.betas) != 2:

@@ -178,7 +178,7 @@ def training_batches(
             min_seconds=config.min_seconds,
             max_seconds=config.max_seconds,
         )
-        return StreamLoader(stream, collate, num_workers=config.num_workers)
+        return StreamLoader(stream, collate, num_workers=config.num_workers or 0)
     sources = [s for choice in choices for s in _sources(config, choice, config.data, "train")]
     if config.texts:
         sources.append(_passages(config, choices, sources))
@@ -198,7 +198,7 @@ def training_batches(
         seed=config.seed,
         rank=rank,
         world=world,
-        num_workers=config.num_workers,
+        num_workers=config.num_workers or 0,
         pin_memory=pin_memory,
     )
 

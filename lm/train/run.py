@@ -8,6 +8,7 @@ OUT/tokenizer/      if the run has made one      OUT/base/         of an adapter
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from ...codec.model import ALMTokenizer
 from ...codec.train.checkpoint import Checkpoint, newest_checkpoint, read_checkpoint
 from ...codec.train.lock import alone_in
 from ...codec.train.run_folder import claim
-from ...core.runtime import slow_fused_attention
+from ...core.runtime import choose_workers, slow_fused_attention
 from ..lora import LoraSettings, add_lora, merge_adapter, save_adapter
 from ..model import AudioLM
 from ..processor import AudioLMProcessor
@@ -67,6 +68,9 @@ def train_lm(config: LMTrainingConfig, find_task: FindTask) -> LMTrainResult:
     """
     run = Path(config.out)
     args = training_arguments(config)
+    if config.num_workers is None:
+        workers = choose_workers(args.device, precision_of(args))
+        config = dataclasses.replace(config, num_workers=workers)
     choices, info = choose(config, find_task), read_info(config)
     with alone_in(run), _quiet():
         claim(run, config, write=args.process_index == 0)

@@ -23,7 +23,9 @@ REFERENCE = Path(__file__).parent / "reference" / "pace.json"
 TRAINED = ("stage1", "stage2", "lm", "adapter")
 SHRINKING = ("corpus", "prior", "lessons", "tokens", "voice", "voice-tokens", "voice-held-out")
 SMALLEST, LARGEST = 0.02, 50.0  # times the steps of the recipe
-_ROWS, _LENGTH, _STEPS = 8, 128, 4
+# A batch like the demo's: sentences that are spoken and transcribed, 2,000 positions.
+_ROWS, _FRAMES, _WORDS, _STEPS = 28, 50, 12, 5
+_EOS = 2
 
 
 @dataclass(frozen=True)
@@ -88,39 +90,50 @@ def measured(path: Path) -> Pace:
 
 def measure(device: str = AUTO) -> dict[str, Any]:
     """Train a language model of the demo's sizes for some steps on random codes."""
-    import torch
-
     from almtok.codec.train.optimizer import make_muon
     from almtok.core.runtime import choose_runtime, slow_fused_attention
     from almtok.lm.config import AudioLMConfig
     from almtok.lm.model import AudioLM
 
-    from .recipe import lm
+    from .recipe import CODEC_CODES, lm
 
     runtime = choose_runtime(device)
     training = lm("", "")
-    sizes = {key: value for key, value in training.model.items() if key != "ctc_weight"}
-    model = AudioLM(AudioLMConfig.preset("mini", **sizes)).to(runtime.device).train()
+    ends = {"pad_token_id": 0, "eos_token_id": _EOS}
+    sizes = {**training.model, "backbone": {**training.model["backbone"], **ends}}
+    config = AudioLMConfig.preset("mini", **sizes, codebook_size=CODEC_CODES)
+    model = AudioLM(config).to(runtime.device).train()
     if slow_fused_attention(runtime.device, runtime.precision):
         model.backbone.set_attn_implementation("eager")
     optimizer = make_muon(
         dict(model.named_parameters()), lr=0.0, weight_decay=0.0, layers=".layers.",
         adamw={"lr": 0.0, "betas": training.betas, "weight_decay": 0.0},
     )  # fmt: skip
-    shape = (_ROWS, _LENGTH, 1 + model.config.num_codebooks)
-    rows = torch.randint(200, shape).to(runtime.device)
-    mask = torch.ones(shape[:2], dtype=torch.long, device=runtime.device)
+    batch = {name: value.to(runtime.device) for name, value in _batch(config).items()}
     times = []
     for _ in range(1 + _STEPS):
         start = time.perf_counter()
         with runtime.autocast():
-            loss = model(input_ids=rows, attention_mask=mask, labels=rows).loss
+            loss = model(**batch).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         float(loss.detach())  # waits for a GPU
         times.append(time.perf_counter() - start)
     return {"seconds_per_step": min(times[1:]), "runtime": str(runtime)}
+
+
+def _batch(config: Any) -> dict[str, Any]:
+    """Random sentences, as many to be spoken as to be transcribed."""
+    import torch
+
+    from almtok.lm.sequences import AudioSegment, Example, TextSegment, build_sequence, collate
+
+    audio = AudioSegment(torch.randint(config.codebook_size, (config.num_codebooks, _FRAMES)))
+    text = TextSegment(tuple(range(10, 10 + _WORDS)))
+    kinds = Example("tts", (text, audio), 6), Example("asr", (audio, text), 6)
+    rows = [build_sequence(one, config, eos_id=_EOS) for one in kinds]
+    return collate(rows * (_ROWS // 2), config)
 
 
 def main(given: Sequence[str] | None = None) -> None:

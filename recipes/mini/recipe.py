@@ -23,6 +23,7 @@ from ..story import RecipeOptions, Stage
 
 CORPUS_MINUTES = 8.0
 PRESET = "tiny"
+CODEC_CODES = 2048  # of a codebook of the codec that comes with almtok
 # Of the preset: the prior has to fit the first codebook.
 CODEBOOK_SIZE, PRIOR_DIM = 256, 128
 STAGE1_STEPS, STAGE2_STEPS = 130, 130

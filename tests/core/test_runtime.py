@@ -154,3 +154,12 @@ def test_no_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS")
     find_device("cpu")
     assert asked == [2]
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "cores", "workers"),
+    [("cuda", "bf16", 2, 1), ("cpu", "bf16", 2, 0), ("cpu", "fp32", 2, 1), ("cpu", "bf16", 8, 1)],
+)
+def test_a_worker_loads_where_a_core_is_left(monkeypatch, device, precision, cores, workers):
+    monkeypatch.setattr(runtime, "available_cores", lambda: cores)
+    assert runtime.choose_workers(torch.device(device), precision) == workers
