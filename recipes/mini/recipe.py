@@ -265,6 +265,7 @@ def _common(out: str | Path, stage: str, steps: int) -> dict[str, Any]:
         "warmup_steps": 50,
         "ema_decay": 0.99,
         "adversarial_start": -1,  # discriminators cost more than the codec at this size
+        "precision": "fp32",  # at this size bfloat16's conversions cost more than it saves
         "validate_every": 0,
         "checkpoint_every": 100,
     }

@@ -9,17 +9,18 @@ from almtok.__main__ import build_parser
 from almtok.recipes.mini import STEPS, cli, pace
 from almtok.recipes.mini.pace import Pace
 
-SLOW = Pace(2.0, {"hello": 10.0, "lm": 100.0, "tokens": 50.0})
+SLOW = Pace(2.0, 1.0, {"hello": 10.0, "lm": 100.0, "tokens": 50.0})
 
 
 def test_the_reference_has_every_stage() -> None:
-    known = pace.reference()
+    known = pace.REFERENCE
     assert tuple(known.stages) == STEPS
     assert {*pace.TRAINED, *pace.SHRINKING} <= set(STEPS)
 
 
 def test_every_stage_is_as_much_slower_as_the_steps() -> None:
-    assert SLOW.on(3.0).stages == {"hello": 15.0, "lm": 150.0, "tokens": 75.0}
+    assert SLOW.on(4.0, 1.0).stages == {"hello": 15.0, "lm": 150.0, "tokens": 75.0}
+    assert SLOW.on(2.0, 1.0) == SLOW
 
 
 @pytest.mark.parametrize(
@@ -37,11 +38,15 @@ def test_the_steps_fit_into_the_minutes(minutes: float) -> None:
 
 def test_too_few_minutes_are_refused_with_what_it_would_take() -> None:
     with pytest.raises(ValueError, match="--minutes 5 is too short: .* takes 32 minutes"):
-        SLOW.on(300.0).scale_for(5)
+        SLOW.on(300.0, 150.0).scale_for(5)
 
 
 def test_the_demo_says_its_time_and_takes_the_minutes(tmp_path: Path, monkeypatch, capsys) -> None:
-    measured = {"seconds_per_step": 10 * pace.reference().seconds_per_step}
+    known = pace.REFERENCE
+    measured = {
+        "seconds_per_step": 10 * known.seconds_per_step,
+        "seconds_per_batch": 10 * known.seconds_per_batch,
+    }
     (tmp_path / "pace.json").write_text(json.dumps(measured))
     asked = []
     monkeypatch.setattr(
@@ -55,7 +60,7 @@ def test_the_demo_says_its_time_and_takes_the_minutes(tmp_path: Path, monkeypatc
     steps = {stage.name: stage.config.steps for stage in asked[0].stages if stage.config}
     assert 2 <= steps["lm"] < 850
     assert cli.demo(build_parser().parse_args(plain)) == 0
-    slow = round(10 * pace.reference().seconds() / 60)
+    slow = round(10 * pace.REFERENCE.seconds() / 60)
     assert f"about {slow} minutes on this machine (--scale 1)" in capsys.readouterr().out
 
 
