@@ -111,7 +111,7 @@ def test_operations_grow_with_shapes_and_not_with_layers() -> None:
         with Counter() as counter:
             optimizer.step()
         counts.append(counter.count)
-    assert counts[0] == counts[1] < 150
+    assert counts[0] == counts[1] < 200  # by Gram matrices more than by the plain iterations
 
 
 def test_only_matrices_are_taken() -> None:
