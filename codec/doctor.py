@@ -124,15 +124,14 @@ def _audio() -> Iterator[Finding]:
 def _devices() -> Iterator[Finding]:
     import torch
 
-    cores = available_cores()
     from ..core.runtime import native_bfloat16
 
     skills = [torch.backends.cpu.get_cpu_capability()]
     skills += ["bfloat16"] if native_bfloat16("cpu") else []
     skills += ["VNNI (int8)"] if torch.cpu._is_vnni_supported() else []
     yield Finding(
-        "devices", "cpu", f"{cores} cores, torch takes {torch.get_num_threads()}, {_memory()}; "
-        + ", ".join(skills)
+        "devices", "cpu", f"{available_cores()} cores, torch takes {torch.get_num_threads()}, "
+        f"{_memory()}; " + ", ".join(skills)
     )  # fmt: skip
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if load > 0.5:

@@ -1,4 +1,4 @@
-"""How `from_pretrained` makes our models: no weight is drawn, all are read."""
+"""Faster `from_pretrained` of our models: no weight is initialised, all are read from files."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from transformers.initialization import no_init_weights
 
 
 class ReadWhole:
-    """A model whose weights all stand in its files; before `PreTrainedModel` among the bases."""
+    """Mixin of models whose files hold every weight; put it before `PreTrainedModel`."""
 
     @classmethod
     def get_init_context(cls, *args: Any, **kwargs: Any) -> list[Any]:
-        """Transformers' contexts of loading, with memory that is left empty in place of "meta".
+        """Return transformers' contexts for loading, with empty CPU memory instead of "meta".
 
-        Memory that nobody writes to costs nothing, and the first number that is counted or drawn on
-        the meta device makes torch import its compiler and sympy: a second or two before the first
-        sound. What modules draw nevertheless is not taken from the caller's random numbers.
+        Some operations on the meta device make torch import its compiler and sympy, which takes a
+        second or two. Empty memory costs nothing. The caller's random state does not change.
         """
         contexts: list[Any] = super().get_init_context(*args, **kwargs)  # type: ignore[misc]
         kept = [context for context in contexts if context != torch.device("meta")]

@@ -17,6 +17,21 @@ def add_device(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--device", default=AUTO, metavar="NAME", help=DEVICE_HELP)
 
 
+def check_training_device(name: str) -> str:
+    """Return the name of a device for a training: a kind, without a number.
+
+    Raises:
+        ValueError: It is none of ``DEVICES``.
+    """
+    if ":" in check_device_name(name):
+        kind, _, number = name.partition(":")
+        raise ValueError(
+            f"a training takes {kind!r}, not {name!r}: choose one GPU by"
+            f" CUDA_VISIBLE_DEVICES={number}"
+        )
+    return name
+
+
 def check_device_name(name: str) -> str:
     """Return the name of a device.
 

@@ -6,13 +6,13 @@ what `almtok tts` has to do before its first sound. While transformers is import
 
 - packages that it can do without look as if they were not installed,
 - torch looks like one of its builds without `torch.distributed`,
-- of its folder of models, whose 2,000 files it reads twice to know what is in them, it sees those
-  that are named here; it looks for others when it is asked for a name of theirs,
-- two modules of torch are stand-ins: their decorators leave functions as they are, and their
-  classes have no instances.
+- it lists only the models in `MODELS`, instead of reading its 2,000 model files twice; other models
+  are listed when one of their names is asked for,
+- three modules of torch are replaced by stand-ins: their decorators return functions unchanged, and
+  their classes have no instances.
 
-Then all is as before, so that whoever needs the real modules later can import them. transformers
-itself goes on without them: for a process that does nothing but run one model (`__main__.py`).
+Afterwards everything is put back, and the real modules can be imported. transformers itself keeps
+the stand-ins, so this is only for a process that runs one model and ends (`__main__.py`).
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ _WRAPPED = "torch._dynamo._trace_wrapped_higher_order_op"
 
 
 def import_transformers() -> bool:
-    """Import what our models need of it, nothing heavy; False if that has not been done.
+    """Import the parts of transformers that our models need.
 
-    It is not done where transformers is already imported. Where a version of it does not stand
-    this, it is imported as ever by those who need it.
+    Returns:
+        False if nothing was imported: transformers was there already, or this version of it fails
+        with the stand-ins. The ordinary import then happens wherever it is needed.
     """
     if "transformers" in sys.modules:
         return False
@@ -55,7 +56,7 @@ def import_transformers() -> bool:
             try:
                 for name in WANTED:
                     import_module(name)
-            except Exception:  # whatever: without us it may go well
+            except Exception:  # of any kind: the ordinary import may work
                 for name in [name for name in sys.modules if name.split(".")[0] == "transformers"]:
                     del sys.modules[name]
                 return False
@@ -64,7 +65,7 @@ def import_transformers() -> bool:
 
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
-    """No search for garbage: imports make little, and each search looks at all that they made."""
+    """Pause garbage collection: imports create many objects and almost no garbage."""
     gc.disable()
     try:
         yield
@@ -75,7 +76,7 @@ def _no_collection() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _stand_ins(torch: Any) -> Iterator[None]:
-    """The modules of this file's first words, for as long as this lasts."""
+    """Replace the modules that are named above, inside the block."""
     modules: dict[str, ModuleType | None] = dict.fromkeys(OPTIONAL)  # None: cannot be imported
     modules["torch._dynamo"] = _Decorators("torch._dynamo")
     modules[_WRAPPED] = wrapped = ModuleType(_WRAPPED)
@@ -95,7 +96,7 @@ def _stand_ins(torch: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _few_models() -> Iterator[None]:
-    """What transformers scans of its models is `MODELS`, for as long as this lasts."""
+    """Let transformers list only `MODELS`, inside the block."""
     finder = _ScannerFinder()
     sys.meta_path.insert(0, finder)
     try:
@@ -105,7 +106,7 @@ def _few_models() -> Iterator[None]:
 
 
 class _ScannerFinder(MetaPathFinder):
-    """Answers for the module that scans, with its own loader, and a word after it."""
+    """Finds the module of transformers that lists models, and loads it with `_ScannerLoader`."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -118,10 +119,10 @@ class _ScannerFinder(MetaPathFinder):
 
 
 class _ScannerLoader(SourceFileLoader):
-    """Scans few models first, and all when a name is asked for that is not among theirs."""
+    """Loads that module, then makes it list few models first and all of them on demand."""
 
     def exec_module(self, module: Any) -> None:
-        """Run the module, then put our function before its own."""
+        """Run the module, then replace its function that lists files."""
         super().exec_module(module)
         scan, lazy = module.create_import_structure_from_path, module._LazyModule
         models = Path(self.path).parent.parent / "models"
@@ -146,7 +147,7 @@ class _ScannerLoader(SourceFileLoader):
 
 
 def _home_of(name: str, structure: Mapping[Any, Any], place: str = "") -> str | None:
-    """The module that has a name, in what was scanned: folders of `{needs: {module: names}}`."""
+    """The module that defines a name, by a listing of `{requirements: {module: names}}`."""
     for key, value in structure.items():
         if isinstance(key, frozenset):
             found = next((module for module, names in value.items() if name in names), None)
@@ -158,7 +159,7 @@ def _home_of(name: str, structure: Mapping[Any, Any], place: str = "") -> str | 
 
 
 class _Decorators(ModuleType):
-    """Whose functions are decorators that do nothing."""
+    """A module whose functions are decorators that do nothing."""
 
     __path__: list[str] = []
 
@@ -169,7 +170,7 @@ class _Decorators(ModuleType):
 
 
 class _Classes(ModuleType):
-    """Whose names are classes that nothing is an instance of."""
+    """A module whose names are classes without instances."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

@@ -11,9 +11,9 @@
 
 A CPU has bfloat16 natively if it multiplies bfloat16 matrices in hardware (x86: AVX512_BF16 or
 AMX_BF16; ARM: the `bf16` feature). Elsewhere PyTorch emulates it, about 20 to 80 times slower than
-float32. Codes of the codec are always computed in float32, whatever is chosen here.
+float32. Outside of training, codes of the codec are always computed in float32.
 
-An explicit choice is obeyed; if it is emulated on the device, one line of the log says so.
+An explicit choice is obeyed. If it is emulated on the device, a warning of one line says so.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from __future__ import annotations
 import logging
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,20 +66,35 @@ class Runtime:
 
 
 def choose_runtime(device: str = AUTO, precision: str = AUTO) -> Runtime:
-    """Choose the device and precision of a training, and prepare the device for it.
+    """Choose the device and precision of a training.
 
     Args:
-        device: One of ``DEVICES``; ``cuda:1`` names one of several.
+        device: One of ``DEVICES``.
         precision: One of ``PRECISIONS``.
 
     Raises:
         ValueError: The device does not exist here, or a name is unknown.
     """
     found = find_device(device)
-    runtime = Runtime(found, choose_precision(precision, found))
-    if found.type == "cuda" and native_bfloat16(found):
-        torch.set_float32_matmul_precision("high")  # TF32: products of training, never of codes
-    return runtime
+    return Runtime(found, choose_precision(precision, found))
+
+
+@contextmanager
+def training_products(device: torch.device) -> Iterator[None]:
+    """Multiply float32 matrices in TF32 inside the block, on a GPU that has it.
+
+    The setting is global in PyTorch, so it is put back: outside of training, codes and scores are
+    computed in full float32.
+    """
+    if device.type != "cuda" or not native_bfloat16(device):
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def find_device(asked: str | torch.device = AUTO) -> torch.device:
@@ -186,7 +203,11 @@ def native_bfloat16(device: torch.device | str = "cpu") -> bool:
     return True  # ARM: oneDNN has asked for the `bf16` feature
 
 
-_WITHOUT_BFLOAT16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")
+# Values of ONEDNN_MAX_CPU_ISA below AVX512_CORE_BF16.
+_WITHOUT_BFLOAT16 = (
+    *("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2"),
+    *("AVX512_CORE", "AVX512_CORE_VNNI"),
+)
 
 
 def use_available_cores() -> None:
@@ -205,9 +226,8 @@ def use_available_cores() -> None:
 def choose_workers(device: torch.device, precision: str) -> int:
     """Return how many processes load the data of a training.
 
-    One, whose batches are made while the model works. Not on two cores in native bfloat16: there
-    both are busy with the model, and a step of the demo takes 0.31 s instead of 0.27 s. In fp32 on
-    two cores it takes as long with a worker as without.
+    One process makes batches while the model computes. On two cores in native bfloat16 there is
+    none: the model uses both cores, and a worker delays every step (docs/machines.md).
     """
     return int(device.type != "cpu" or precision == "fp32" or available_cores() > 2)
 

@@ -61,7 +61,7 @@ class Stage:
         return any(self.command[: len(words)] == words for words in DEVICE_COMMANDS)
 
     def on(self, device: str) -> Stage:
-        """The same stage on a device; a device of its own configuration stays."""
+        """Return this stage on a device. A device in its configuration takes precedence."""
         if self.config is not None and getattr(self.config, "device", None) == AUTO:
             config: Any = self.config
             return dataclasses.replace(self, config=dataclasses.replace(config, device=device))
@@ -90,7 +90,7 @@ class Stage:
         return Path(words[words.index("--out") + 1]) if "--out" in words[:-1] else None
 
     def facts(self) -> dict[str, Any]:
-        """What decides its outcome; on which device is no part of it."""
+        """What decides its outcome. The device is left out: a run may go on on another one."""
         config = None if self.config is None else self.config.to_dict()
         facts = {"program": self.program, "command": list(self.command), "config": config}
         return dict(json.loads(json.dumps(facts)))

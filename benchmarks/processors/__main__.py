@@ -2,9 +2,9 @@
 
     python -m benchmarks.processors --before ../almtok-of-before --out table.md
 
-A plainer processor is this one without some of its instructions: PyTorch, oneDNN and MKL are told
-so by environment variables. Trainings of the demo are tried for some seconds each (`almtok run mini
---plan`) and counted with all their steps; commands are run as they are, after one that warms up.
+The plainer processor is this one with fewer instructions, by environment variables of PyTorch,
+oneDNN and MKL. Each training of the demo is probed for some seconds (`almtok run mini --plan`) and
+scaled to all its steps. Each command is run several times after a warm-up.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ...core.choices import check_device_name
+from ...core.choices import check_training_device
 from .run_config import RunConfig, option
 
 STAGES = ("1", "2", "adapt")
@@ -179,7 +179,7 @@ class CodecTrainConfig(RunConfig):
                 raise ValueError(
                     f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}"
                 )
-        check_device_name(self.device)
+        check_training_device(self.device)
         for name in ("steps", "batch_size", "accumulate", "keep", "max_skips", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

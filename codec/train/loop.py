@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ...core.runtime import training_products
 from ..model import ALMTokenizer
 from ..quiet import no_inner_bars
 from ..start import start_coders, start_patches, start_quantizer
@@ -70,9 +71,10 @@ def train_codec(config: CodecTrainConfig) -> TrainResult:
         claim(run, config)
         state = build_state(config)
         micro_batch_size(config, state.accelerator.num_processes)
-        _begin(state, run)
-        fingerprint = state.model.fingerprint
-        result = _run(state, run)
+        with training_products(state.device):
+            _begin(state, run)
+            fingerprint = state.model.fingerprint
+            result = _run(state, run)
     if config.stage == "adapt" and state.model.fingerprint != fingerprint:
         raise AssertionError("adaptation changed the meaning of the codes")
     return result

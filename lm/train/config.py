@@ -9,7 +9,7 @@ import dataclasses
 from typing import Any, ClassVar
 
 from ...codec.train.run_config import RunConfig, option
-from ...core.choices import PRECISIONS, check_device_name
+from ...core.choices import PRECISIONS, check_training_device
 
 SCHEDULES = ("cosine", "constant")
 
@@ -165,9 +165,9 @@ class LMTrainingConfig(RunConfig):
                 raise ValueError(
                     f"{name} must be one of {', '.join(known)}; came {getattr(self, name)!r}"
                 )
-        if self.device is None:  # configurations of before 0.2
+        if self.device is None:  # files written when None was the default
             object.__setattr__(self, "device", "auto")
-        check_device_name(self.device)
+        check_training_device(self.device)
         self._check_numbers()
         self._check_together()
 

@@ -24,7 +24,7 @@ from ...codec.model import ALMTokenizer
 from ...codec.train.checkpoint import Checkpoint, newest_checkpoint, read_checkpoint
 from ...codec.train.lock import alone_in
 from ...codec.train.run_folder import claim
-from ...core.runtime import choose_workers, slow_fused_attention
+from ...core.runtime import choose_workers, slow_fused_attention, training_products
 from ..lora import LoraSettings, add_lora, merge_adapter, save_adapter
 from ..model import AudioLM
 from ..processor import AudioLMProcessor
@@ -72,7 +72,7 @@ def train_lm(config: LMTrainingConfig, find_task: FindTask) -> LMTrainResult:
         workers = choose_workers(args.device, precision_of(args))
         config = dataclasses.replace(config, num_workers=workers)
     choices, info = choose(config, find_task), read_info(config)
-    with alone_in(run), _quiet():
+    with alone_in(run), _quiet(), training_products(args.device):
         claim(run, config, write=args.process_index == 0)
         names = [choice.task.name for choice in choices]
         start = build_start(config, info, names, lambda: training_texts(config, choices))

@@ -92,7 +92,7 @@ REFERENCE = Pace(
 
 
 def measured(path: Path) -> Pace:
-    """This machine, as `main` wrote it."""
+    """Return the pace of this machine from the file that `main` wrote."""
     known = json.loads(path.read_text(encoding="utf-8"))
     return REFERENCE.on(known["seconds_per_step"], known["seconds_per_batch"])
 

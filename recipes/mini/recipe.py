@@ -7,7 +7,6 @@ The codec of these minutes shows both stages of training, but keeps too few word
 learn them. So the language model learns the codes of the codec that comes with almtok.
 """
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,12 +157,14 @@ def stages(o: Options) -> list[Stage]:
         ),
         *_codec_stages(o),
         *_language_stages(o),
-        dataclasses.replace(
-            _made(
-                o, "judged", "what others say of its sounds and of the new voice", "judging", *run
-            ),
-            program_takes_device=True,
-        ),
+        _made(
+            o,
+            "judged",
+            "what others say of its sounds and of the new voice",
+            "judging",
+            *run,
+            takes_device=True,
+        ),  # fmt: skip
         _made(o, "report", "one page with players", "report", *run, suffix=".html"),
     ]
 
@@ -236,10 +237,19 @@ def _corpus(o: Options, name: str, what: str, kind: str, minutes: float) -> Stag
     return _made(o, name, what, "corpus", *words)
 
 
-def _made(o: Options, name: str, what: str, program: str, *words: str, suffix: str = "") -> Stage:
+def _made(
+    o: Options, name: str, what: str, program: str, *words: str,
+    suffix: str = "", takes_device: bool = False,
+) -> Stage:  # fmt: skip
     command = (*words, "--out", str(Path(o.out, f"{name}{suffix}")))
     program = f"almtok.recipes.mini.{program}:main"
-    return Stage(name=name, what=what, program=program, command=command)
+    return Stage(
+        name=name,
+        what=what,
+        program=program,
+        program_takes_device=takes_device,
+        command=command,
+    )
 
 
 def _training(

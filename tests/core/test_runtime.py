@@ -7,9 +7,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from almtok.codec.train.config import CodecTrainConfig
 from almtok.core import runtime
-from almtok.core.choices import check_device_name
+from almtok.core.choices import check_device_name, check_training_device
 from almtok.core.runtime import choose_dtype, choose_precision, choose_runtime, find_device
+from almtok.lm.train.config import LMTrainingConfig
 
 
 @pytest.fixture
@@ -56,10 +58,11 @@ def test_auto_on_a_cpu(cpu, native, precision) -> None:
 def test_tf32_is_for_trainings_on_gpus_that_have_it(gpu, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr(torch, "set_float32_matmul_precision", asked.append)
-    gpu("cuda", (7, 5))
-    assert choose_runtime().needs_loss_scale and asked == []
-    gpu("cuda", (8, 6))
-    assert choose_runtime().precision == "bf16" and asked == ["high"]
+    with runtime.training_products(gpu("cuda", (7, 5))):
+        assert choose_runtime().needs_loss_scale and asked == []
+    with runtime.training_products(gpu("cuda", (8, 6))):
+        assert choose_runtime().precision == "bf16" and asked == ["high"]
+    assert asked == ["high", torch.get_float32_matmul_precision()]
 
 
 def test_autocast_is_off_in_fp32_whatever_is_asked(cpu) -> None:
@@ -94,6 +97,14 @@ def test_processes_of_one_machine_have_a_gpu_each(gpu, monkeypatch: pytest.Monke
 def test_a_device_that_is_not_there_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"'cuda' is not available here: .*--device auto takes"):
         find_device("cuda")
+
+
+def test_a_training_takes_no_number_of_a_gpu() -> None:
+    """Accelerate would take the first one."""
+    assert check_training_device("cuda") == "cuda"
+    for make in (CodecTrainConfig, LMTrainingConfig):
+        with pytest.raises(ValueError, match="'cuda', not 'cuda:1': .*CUDA_VISIBLE_DEVICES=1"):
+            make(device="cuda:1")
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "auto:1", "cuda:"])
