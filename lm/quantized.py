@@ -147,7 +147,7 @@ def _check_place(model: nn.Module, kind: str) -> None:
         if isinstance(module, nn.Linear) and module.weight.device.type != "cpu":
             raise ValueError(
                 f"{kind} weights are for a CPU; these are on {module.weight.device}: use bfloat16 "
-                f"there"
+                f"there, or device cpu"
             )
 
 

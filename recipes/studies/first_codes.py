@@ -1,7 +1,6 @@
 r"""What the first code of a frame says: of which phone it is, and how many entries are in use.
 
-    python -c "from almtok.core.choices import add_device
-from almtok.recipes.studies.first_codes import main; main()" \
+    python -c "from almtok.recipes.studies.first_codes import main; main()" \
         runs/studies/whole/model runs/studies/no-prior/model --data speech=voices/ --out priors.md
 
 Phones are those of pocketsphinx, aligned to the texts. A table from code to phone is made of half
