@@ -1,7 +1,9 @@
 """What every test needs before torch is loaded, and the folder of the checkout."""
 
+import getpass
 import os
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -10,6 +12,11 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # No test may reach for the hub; without this a mistyped name costs minutes of retries.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# torch.compile keeps its kernels by what was compiled, not for which instructions: a kernel of
+# AVX-512 found by a run as AVX2 writes past its arrays.
+if _CAPABILITY := os.environ.get("ATEN_CPU_CAPABILITY"):
+    _KERNELS = Path(tempfile.gettempdir()) / f"torchinductor_{getpass.getuser()}_{_CAPABILITY}"
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_KERNELS))
 
 import pytest  # noqa: E402
 
