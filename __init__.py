@@ -3,9 +3,10 @@
 Importing this package is cheap: torch and transformers load with the first name that needs them.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .codec import _torchaudio_guard
+from .core import torchaudio_guard
 
 if TYPE_CHECKING:
     from .codec import ALMTokenizer, ALMTokenizerConfig, AudioTokens, shipped
@@ -23,12 +24,16 @@ __all__ = [
     "shipped",
 ]
 
+_SUBPACKAGES = ("codec", "core", "lm", "recipes", "tasks")
+
 # Before anything can import torchaudio or transformers: see the guard's own words.
-_torchaudio_guard.install()
+torchaudio_guard.install()
 
 
 def __getattr__(name: str) -> Any:
-    """Hand on a public name of a floor when it is first asked for (PEP 562)."""
+    """Import a subpackage, or a public name of one, when it is first asked for (PEP 562)."""
+    if name in _SUBPACKAGES:
+        return import_module(f".{name}", __name__)
     if name.startswith("_") or name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from . import codec, lm

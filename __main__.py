@@ -11,17 +11,17 @@ from typing import Any
 
 from . import __version__
 from .codec import cli as codec
-from .codec import doctor, sharpen_cli
+from .codec import doctor, postfilter_cli
 from .codec.evaluation import cli as codec_evaluation
-from .codec.phones import cli as codec_phones
+from .codec.phonemes import cli as codec_phones
 from .codec.priors import cli as codec_priors
 from .codec.train import cli as codec_train
 from .core import lean
 from .lm import export_cli as lm_export
 from .lm.data import cli as lm_data
 from .lm.data import prepare_cli
-from .lm.train import blend_cli as lm_blend
 from .lm.train import cli as lm_train
+from .lm.train import interpolation_cli as lm_blend
 from .recipes import cli as recipes
 from .recipes import compare_cli
 from .recipes.mini import cli as demo
@@ -70,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     codec.register(commands)
     codec_priors.register(commands)
     codec_phones.register(commands)
-    sharpen_cli.register(commands)
+    postfilter_cli.register(commands)
     prepare_cli.register(commands)
     lm_data.register(commands)
     tasks.register(commands)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from almtok.codec.files import write_json, write_text
+from almtok.core.files import write_json, write_text
 
 Cell = dict[str, Any]
 ToMarkdown = Callable[[list[Cell], dict[str, Any]], str]

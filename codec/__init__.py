@@ -6,7 +6,7 @@ queries [B,Q,D] -quantize-> codes [B,K,Q]`` and back by the mirror of it; README
 
 from typing import TYPE_CHECKING
 
-from .lazy import lazy_names
+from ..core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from .checkpoints import shipped

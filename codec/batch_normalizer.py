@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .processes import sum_with_gradient
+from ..core.distributed import all_sum_with_gradient
 
 
 class BatchNormalizer(nn.Module):
@@ -44,7 +44,7 @@ class BatchNormalizer(nn.Module):
     def _of_batch(self, x: Tensor) -> tuple[Tensor, Tensor]:
         flat = x.flatten(0, -2)  # [N, D]
         count = flat.new_full((1,), float(len(flat)))
-        sums = sum_with_gradient(torch.cat([count, flat.sum(dim=0), flat.square().sum(dim=0)]))
+        sums = all_sum_with_gradient(torch.cat([count, flat.sum(dim=0), flat.square().sum(dim=0)]))
         mean, square = (sums[1:] / sums[0]).chunk(2)
         variance = (square - mean.square()).clamp_min(0)
         with torch.no_grad():

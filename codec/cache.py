@@ -25,7 +25,7 @@ class _Room:
 
 
 @dataclass(frozen=True)
-class LayerCache:
+class AttentionCache:
     """Keys and values of one layer, and how many positions of the stream came before the next."""
 
     position: int = 0
@@ -43,7 +43,7 @@ class LayerCache:
         """Values `[B, H, P, E]`."""
         return None if self.room is None else self.room.tensor[1, :, :, self.start : self.end]
 
-    def extend(self, k: Tensor, v: Tensor, past: int) -> tuple[Tensor, Tensor, LayerCache]:
+    def extend(self, k: Tensor, v: Tensor, past: int) -> tuple[Tensor, Tensor, AttentionCache]:
         """Append `[B, H, L, E]`.
 
         Returns:
@@ -57,12 +57,12 @@ class LayerCache:
             kept = min(past, k.shape[2])
             first = k.shape[2] - kept
             tail = _Room(torch.stack([k[:, :, first:], v[:, :, first:]]), kept)
-            return k, v, LayerCache(position, tail, 0, kept)
+            return k, v, AttentionCache(position, tail, 0, kept)
         room, start, end = self._room_for(k, past)
         stop = room.used = end + k.shape[2]
         room.tensor[0, :, :, end:stop] = k
         room.tensor[1, :, :, end:stop] = v
-        after = LayerCache(position, room, max(start, stop - past), stop)
+        after = AttentionCache(position, room, max(start, stop - past), stop)
         return room.tensor[0, :, :, start:stop], room.tensor[1, :, :, start:stop], after
 
     def _room_for(self, k: Tensor, past: int) -> tuple[_Room, int, int]:

@@ -17,7 +17,7 @@ def check_waveform(
     if sampling_rate is not None and sampling_rate != expected_rate:
         raise ValueError(
             f"audio at {sampling_rate} Hz came, the codec expects {expected_rate} Hz: "
-            f"resample it first (almtok.codec.audio.resample)"
+            f"resample it first (almtok.core.audio.resample)"
         )
     if not isinstance(wav, Tensor):
         raise ValueError(f"a waveform tensor [B, 1, S] is expected, came {type(wav).__name__}")

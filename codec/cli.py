@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.choices import add_device
-from .search_config import SearchConfig
+from .refine_config import RefineConfig
 
 if TYPE_CHECKING:
     from .config import ALMTokenizerConfig
     from .model import ALMTokenizer
-    from .search import CodeSearch
+    from .refine import CodeRefiner
 
 PRESET_NAMES = ("tiny", "mini", "base", "paper")
 
@@ -94,9 +94,9 @@ def add_search(parser: argparse.ArgumentParser, what: str) -> None:
         "--search",
         type=int,
         nargs="?",
-        const=SearchConfig.steps,
+        const=RefineConfig.steps,
         metavar="STEPS",
-        help=f"{what} ({SearchConfig.steps} steps unless given, some seconds for each second of"
+        help=f"{what} ({RefineConfig.steps} steps unless given, some seconds for each second of"
         " audio); not for data of language models",
     )
 
@@ -115,7 +115,7 @@ def encode(options: argparse.Namespace) -> int:
     """Run ``almtok encode``."""
     from tqdm import tqdm
 
-    from .audio import AUDIO_SUFFIXES
+    from ..core.audio import AUDIO_SUFFIXES
 
     files = _collect(options.files, AUDIO_SUFFIXES)
     model = _load(options)
@@ -135,7 +135,7 @@ def decode(options: argparse.Namespace) -> int:
     """Run ``almtok decode``."""
     from tqdm import tqdm
 
-    from .audio import write_audio
+    from ..core.audio import write_audio
     from .tokens import AudioTokens
 
     files = _collect(options.files, (".safetensors",))
@@ -185,21 +185,21 @@ def _config(codec: str) -> "ALMTokenizerConfig":
 
 
 def _load(options: argparse.Namespace) -> "ALMTokenizer":
+    from ..core.progress import no_inner_bars
     from ..core.runtime import find_device
     from .model import ALMTokenizer
-    from .quiet import no_inner_bars
 
     with no_inner_bars():  # a second's loading needs none; the files have their own
         codec = ALMTokenizer.from_pretrained(_place(options)).eval()
     return codec.to(find_device(options.device))
 
 
-def _search(options: argparse.Namespace, model: "ALMTokenizer") -> "CodeSearch | None":
+def _search(options: argparse.Namespace, model: "ALMTokenizer") -> "CodeRefiner | None":
     if options.search is None:
         return None
-    from .search import CodeSearch
+    from .refine import CodeRefiner
 
-    return CodeSearch.of(_place(options), model, SearchConfig(steps=options.search))
+    return CodeRefiner.of(_place(options), model, RefineConfig(steps=options.search))
 
 
 def _place(options: argparse.Namespace) -> str:

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .derived import Derived
-from .linear import linear
-from .processes import gather, sum_
+from ..core.derived import Derived
+from ..core.distributed import all_gather, all_sum
+from ..core.linear import linear
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,10 @@ class Codebook(nn.Module):
         size = self.entries.shape[0]
         hits = torch.bincount(codes, minlength=size).to(self.count.dtype)
         if self.frozen:
-            self.count.lerp_(sum_(hits), 1 - self.decay)
+            self.count.lerp_(all_sum(hits), 1 - self.decay)
             return
         sums = torch.zeros_like(self.total).index_add_(0, codes, x.float())
-        joint = sum_(torch.cat([hits[:, None], sums], dim=1))
+        joint = all_sum(torch.cat([hits[:, None], sums], dim=1))
         self.count.lerp_(joint[:, 0], 1 - self.decay)
         self.total.lerp_(joint[:, 1:], 1 - self.decay)
         self._revive(x)
@@ -179,7 +179,7 @@ class Codebook(nn.Module):
         dead = self.count < self.dead_code_ratio * average
         if not bool(dead.any()):
             return
-        pool = gather(x.float())
+        pool = all_gather(x.float())
         picked = pool[torch.randint(len(pool), (int(dead.sum()),), device=pool.device)]
         self.count[dead] = average
         self.total[dead] = picked * average

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .derived import Derived
-from .linear import can_pack, linear, pack, packed_linear
+from ..core.derived import Derived
+from ..core.linear import can_pack, linear, pack, packed_linear
 
 
 class CausalConv(nn.Module):

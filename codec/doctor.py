@@ -103,7 +103,7 @@ def _audio() -> Iterator[Finding]:
     import numpy as np
     import soundfile
 
-    from .audio import read_audio, write_audio
+    from ..core.audio import read_audio, write_audio
 
     yield Finding("audio", "libsndfile", soundfile.__libsndfile_version__)
     wav = (0.1 * np.sin(2 * np.pi * 220 * np.arange(24_000) / 24_000)).astype(np.float32)
@@ -241,9 +241,9 @@ def _checkpoint() -> Iterator[Finding]:
     """What comes with almtok: one second through it and back, and how long that takes."""
     import torch
 
+    from ..core.progress import no_inner_bars
     from .checkpoints import shipped
     from .model import ALMTokenizer
-    from .quiet import no_inner_bars
 
     with no_inner_bars():
         codec = ALMTokenizer.from_pretrained(shipped() / "codec").eval()

@@ -27,7 +27,7 @@ _PARTS = ("patchify.", "encoder.", "quantizer.")
 _STATISTICS = (".count", ".total", ".initialised", ".num_speech", ".updates")
 
 
-def meaningful(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def code_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Keep the weights that make codes or give them a vector, by name in sorted order.
 
     The decoder half may be adapted without changing what codes mean, and the counters of the
@@ -41,7 +41,7 @@ def meaningful(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def fingerprint(config: ALMTokenizerConfig, weights: Mapping[str, Tensor]) -> str:
-    """Hash what :func:`meaningful` kept, and the configuration around it: 16 hex digits.
+    """Hash what :func:`code_weights` kept, and the configuration around it: 16 hex digits.
 
     Weights enter rounded to bfloat16, so a checkpoint means the same in any precision.
     """

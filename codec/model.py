@@ -21,18 +21,18 @@ from transformers import AutoConfig, AutoModel
 from transformers.modeling_utils import PreTrainedAudioTokenizerBase
 from transformers.utils import ModelOutput
 
-from .audio import read_audio
+from ..core.audio import read_audio
+from ..core.derived import state_of
+from ..core.loading import LoadsAllWeights
 from .checks import check_codes, check_waveform, lengths_of, refuse_other_weights
 from .codebook import Codebook
+from .coders import QueryDecoder, QueryEncoder
 from .config import ALMTokenizerConfig
 from .conv import CausalConv
-from .derived import state_of
-from .fingerprint import fingerprint, meaningful
-from .loading import ReadWhole
+from .fingerprint import code_weights, fingerprint
 from .patchify import build_patchify, build_unpatchify
 from .quantizer import ResidualQuantizer
 from .queries import num_queries
-from .query_coder import QueryDecoder, QueryEncoder
 from .streaming import StepState, StreamDecoder, StreamEncoder
 from .tokens import AudioTokens
 from .transformer import Transformer
@@ -67,7 +67,7 @@ class ALMTokenizerOutput(ModelOutput):
     audio_values: Tensor = None  # type: ignore[assignment]  # [B, 1, S] float32
 
 
-class ALMTokenizer(ReadWhole, PreTrainedAudioTokenizerBase):
+class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
     """The codec of "ALMTokenizer" (ICML 2025), with the contract of the Hugging Face codecs.
 
     Example:
@@ -307,7 +307,7 @@ class ALMTokenizer(ReadWhole, PreTrainedAudioTokenizerBase):
         The decoder and UnPatchify do not enter: a decoder adapted with frozen codes keeps the
         fingerprint. Weights enter rounded to bfloat16, so the stored precision does not matter.
         """
-        weights = meaningful(self.state_dict())
+        weights = code_weights(self.state_dict())
         key = state_of(tuple(weights.values()))
         if self._fingerprint is None or self._fingerprint[0] != key:
             self._fingerprint = (key, fingerprint(self.config, weights))

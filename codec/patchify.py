@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..core.linear import Linear
 from .batch_normalizer import BatchNormalizer
 from .config import ALMTokenizerConfig
 from .conv import CausalConv, Chain, Downsample, Elu, ResidualUnit, Upsample
-from .harmonic import HarmonicUnpatchify
-from .linear import Linear
 from .streaming_module import StreamingModule
 from .transformer import Transformer
+from .vocoder import HarmonicVocoder
 
 # Numbers in the widest features of one piece: while nothing is trained, convolutions take a signal
 # piece by piece, so that what passes between their layers stays in the processor's cache.
@@ -33,7 +33,7 @@ def build_patchify(config: ALMTokenizerConfig) -> StreamingModule:
 def build_unpatchify(config: ALMTokenizerConfig) -> StreamingModule:
     """Return the UnPatchify module that the config names."""
     if config.unpatchify == "harmonic":
-        return HarmonicUnpatchify(config)
+        return HarmonicVocoder(config)
     return ConvUnpatchify(config) if config.patchify == "conv" else LinearUnpatchify(config)
 
 

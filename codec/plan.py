@@ -11,8 +11,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..core.linear import unpacked
 from .config import ALMTokenizerConfig
-from .linear import unpacked
 from .model import ALMTokenizer
 from .quantizer import ResidualQuantizer
 

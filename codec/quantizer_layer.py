@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..core.derived import Derived
+from ..core.distributed import all_gather
+from ..core.linear import Linear
 from .codebook import Codebook, nearest, principal_axes, search_bias
 from .config import ALMTokenizerConfig
-from .derived import Derived
-from .linear import Linear
-from .processes import gather
 
 # Rounds of assignment and least squares that place the map of a frozen codebook.
 _PLACEMENT_ROUNDS = 20
@@ -55,7 +55,7 @@ class QuantizerLayer(nn.Module):
 
     def _start_once(self, residual: Tensor) -> None:
         if self.training and not self.codebook.initialised:
-            self.start(gather(residual.detach()))
+            self.start(all_gather(residual.detach()))
 
 
 class FrozenLayer(QuantizerLayer):

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..core.linear import Linear
 from .attention import Reach, Rotation, rotary_table, windowed_attention
-from .cache import LayerCache
-from .linear import Linear
+from .cache import AttentionCache
 
 Mode = Literal["block_causal", "causal", "full"]
 
@@ -30,8 +30,8 @@ class Attention(nn.Module):
         self.out = Linear(width, width, bias=False)
 
     def step(
-        self, x: Tensor, reach: Reach, rotation: Rotation, cache: LayerCache | None
-    ) -> tuple[Tensor, LayerCache | None]:
+        self, x: Tensor, reach: Reach, rotation: Rotation, cache: AttentionCache | None
+    ) -> tuple[Tensor, AttentionCache | None]:
         """Attend over the cache and x, `[B, L, D]`; returns the output and the next cache.
 
         Without a cache, x is a whole signal and nothing is kept.
@@ -60,8 +60,8 @@ class Layer(nn.Module):
         self.ffn_scale = nn.Parameter(torch.full((width,), layer_scale))
 
     def step(
-        self, x: Tensor, reach: Reach, rotation: Rotation, cache: LayerCache | None
-    ) -> tuple[Tensor, LayerCache | None]:
+        self, x: Tensor, reach: Reach, rotation: Rotation, cache: AttentionCache | None
+    ) -> tuple[Tensor, AttentionCache | None]:
         """Map `[B, L, D]` to `[B, L, D]`."""
         y, cache = self.attention.step(self.attention_norm(x), reach, rotation, cache)
         x = torch.addcmul(x, self.attention_scale, y)
@@ -116,8 +116,8 @@ class Transformer(nn.Module):
         return self.norm(x)
 
     def step(
-        self, x: Tensor, block_size: int, state: list[LayerCache] | None
-    ) -> tuple[Tensor, list[LayerCache]]:
+        self, x: Tensor, block_size: int, state: list[AttentionCache] | None
+    ) -> tuple[Tensor, list[AttentionCache]]:
         """Map the next positions of a stream, whole blocks; returns the output and the state.
 
         Raises:
@@ -128,12 +128,12 @@ class Transformer(nn.Module):
             if state is not None:
                 raise ValueError("attention mode 'full' sees the future and cannot stream")
             return self.forward(x, block_size), []
-        before = [LayerCache()] * len(self.layers) if state is None else state
+        before = [AttentionCache()] * len(self.layers) if state is None else state
         rotation = self._rotation(x, before[0].position if before else 0)
         after = []
         for layer, cache in zip(self.layers, before, strict=True):
             x, kept = layer.step(x, reach, rotation, cache)
-            after.append(cast("LayerCache", kept))
+            after.append(cast("AttentionCache", kept))
         return self.norm(x), after
 
     def _rotation(self, x: Tensor, start: int) -> Rotation:

@@ -6,7 +6,7 @@ the codes of a frame, laid out by a pattern.
 
 from typing import TYPE_CHECKING
 
-from ..codec.lazy import lazy_names
+from ..core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from .config import AudioLMConfig

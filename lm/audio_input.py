@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..codec.audio import as_waveform, read_audio, resample, to_mono
 from ..codec.config import ALMTokenizerConfig
-from ..codec.data.levels import bring_to, measure_levels
 from ..codec.model import ALMTokenizer
 from ..codec.tokens import AudioTokens
+from ..core.audio import as_waveform, read_audio, resample, to_mono
+from ..core.data.loudness import measure_levels, normalize_loudness
 from .config import AudioLMConfig
 
 PAPER_WINDOW = 6  # frames per query where neither the caller nor a codec says it (paper.md 2.1)
@@ -171,7 +171,7 @@ class AudioInput:
         if wanted is None or not samples.any():
             return wav
         active = measure_levels(samples, self.codec.sample_rate).active_dbfs
-        return torch.from_numpy(bring_to(wanted, samples, active))
+        return torch.from_numpy(normalize_loudness(wanted, samples, active))
 
     def _check_tokens(self, tokens: AudioTokens, frames_per_query: int) -> None:
         expected = self.fingerprint

@@ -27,7 +27,7 @@ TRANSCRIBING = "asr"  # the task whose text says what is heard, in its order
 _DEVICES = ("cpu", "cuda")  # that know CTC; for others, such as MPS, the CPU does it
 
 
-def listening_loss(
+def ctc_loss(
     hidden: Tensor,
     input_ids: Tensor,
     labels: Tensor,
@@ -46,9 +46,9 @@ def listening_loss(
     Raises:
         ValueError: the backbone has no pad token of its own.
     """
-    blank = blank_of(config)
+    blank = blank_id(config)
     told = labels[..., 0] != IGNORED  # [B, L]
-    heard = heard_rows(input_ids, labels, config)
+    heard = audio_positions(input_ids, labels, config)
     zero = hidden.new_zeros((), dtype=torch.float32)
     numbers = heard.any(dim=1).nonzero()[:, 0].tolist()
     if not numbers:
@@ -68,7 +68,7 @@ def listening_loss(
     return StreamLoss(total.sum(), count, count.new_zeros(()))
 
 
-def heard_rows(input_ids: Tensor, labels: Tensor, config: AudioLMConfig) -> Tensor:
+def audio_positions(input_ids: Tensor, labels: Tensor, config: AudioLMConfig) -> Tensor:
     """Rows `[B, L]` of the audio that a transcript is asked of.
 
     Args:
@@ -84,7 +84,7 @@ def heard_rows(input_ids: Tensor, labels: Tensor, config: AudioLMConfig) -> Tens
     return heard & asked[:, None]
 
 
-def blank_of(config: AudioLMConfig) -> int:
+def blank_id(config: AudioLMConfig) -> int:
     """The id that spells nothing: the backbone's pad token.
 
     Raises:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..codec.linear import Linear
+from ..core.linear import Linear
 from .config import AudioLMConfig
 from .heads import AudioHeads, Choose
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..codec.linear import Linear
+from ..core.linear import Linear
 from .config import AudioLMConfig
 from .vocabulary import Vocabulary
 

@@ -25,7 +25,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ..codec.train.checkpoint import CheckpointError
+from ..core.training.checkpoint import CheckpointError
 from .layouts import unknown
 from .low_rank import add_low_rank, low_rank_parameters, merge_low_rank
 from .model import AudioLM

@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ..codec.derived import Derived
+from ..core.derived import Derived
 
 
 class LowRank(nn.Module):

@@ -19,17 +19,17 @@ from transformers.cache_utils import Cache
 from transformers.utils import ModelOutput
 
 from ..codec.checks import refuse_other_weights
-from ..codec.loading import ReadWhole
-from .cache import CACHE_ARGUMENT
+from ..core.loading import LoadsAllWeights
 from .config import AudioLMConfig
-from .ctc import listening_loss
+from .ctc import ctc_loss
 from .depth import DepthHeads
-from .distill import Teacher
 from .embedding import RowEmbedding
+from .generation.cache import CACHE_ARGUMENT
 from .heads import AudioHeads, LinearHeads
 from .loss import combine, flat_streams, stream_loss
+from .prefix_lm_mask import check_prefix_lm, prefix_lm_mask
 from .sequences import IGNORED
-from .sight import check_sight, sight
+from .train.distillation import DistillationTeacher
 
 
 @dataclass
@@ -48,7 +48,7 @@ class AudioLMOutput(ModelOutput):
     cache: Cache | None = None
 
 
-class AudioLM(ReadWhole, PreTrainedModel):
+class AudioLM(LoadsAllWeights, PreTrainedModel):
     """A language model over text and the codes of one codec."""
 
     config: AudioLMConfig
@@ -61,7 +61,7 @@ class AudioLM(ReadWhole, PreTrainedModel):
 
     def __init__(self, config: AudioLMConfig):
         super().__init__(config)
-        check_sight(config)
+        check_prefix_lm(config)
         self.backbone = AutoModelForCausalLM.from_config(config.backbone)
         self.embedding = RowEmbedding(config)
         heads = DepthHeads if config.pattern == "depth" else LinearHeads
@@ -114,7 +114,7 @@ class AudioLM(ReadWhole, PreTrainedModel):
         """
         return self.backbone.get_decoder()(
             inputs_embeds=self.embed(input_ids),
-            attention_mask=sight(input_ids, attention_mask, self.config, cache),
+            attention_mask=prefix_lm_mask(input_ids, attention_mask, self.config, cache),
             position_ids=position_ids,
             use_cache=use_cache,
             **{CACHE_ARGUMENT: cache},
@@ -143,7 +143,7 @@ class AudioLM(ReadWhole, PreTrainedModel):
         cache: Cache | None = None,
         use_cache: bool = False,
         num_items_in_batch: Tensor | int | None = None,
-        teacher: Teacher | None = None,
+        teacher: DistillationTeacher | None = None,
     ) -> AudioLMOutput:
         """Read rows; return the loss of labels, or the logits of every next row.
 
@@ -181,7 +181,7 @@ class AudioLM(ReadWhole, PreTrainedModel):
         parts = {name: stream_loss(*pair) for name, pair in pairs.items()}
         heard = None
         if self.config.ctc_weight > 0:
-            heard = listening_loss(hidden, input_ids, labels, self.config, self.text_logits)
+            heard = ctc_loss(hidden, input_ids, labels, self.config, self.text_logits)
         if lesson is not None:
             parts = {name: part + lesson.parts[name] for name, part in parts.items()}
             heard = None if heard is None else heard + lesson.heard
@@ -194,8 +194,8 @@ class AudioLM(ReadWhole, PreTrainedModel):
         )
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
-        """Go on from prompts; see :func:`almtok.lm.generate.generate`."""
-        from .generate import generate
+        """Go on from prompts; see :func:`almtok.lm.generation.generate.generate`."""
+        from .generation.generate import generate
 
         return generate(self, *args, **kwargs)
 

@@ -21,15 +21,15 @@ from transformers import AutoProcessor
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
-from ..codec.audio import write_audio
 from ..codec.model import ALMTokenizer
 from ..codec.tokens import AudioTokens
+from ..core.audio import write_audio
 from .audio_input import AudioInput
 from .chat import Conversation, Part, as_string, is_batch, read_parts, task_of
-from .composer import Composer, Reading, naming
 from .config import AudioLMConfig
-from .generation import GeneratedRow
+from .generation.output import GeneratedRow
 from .processor_files import read_processor, write_codec, write_processor
+from .prompt_builder import PromptBuilder, PromptOptions, error_context
 from .sequences import IGNORED, Example, build_sequence, collate
 from .sequences import Sequence as Rows
 from .text.encoder import TextEncoder, TextForm
@@ -84,7 +84,7 @@ class AudioLMProcessor(ProcessorMixin):
             TextEncoder(tokenizer, text_form, language),
             AudioInput(config, audio_tokenizer),
         )
-        self.composer = Composer(config, texts, audio)
+        self.composer = PromptBuilder(config, texts, audio)
 
     # ------------------------------------------------------------------ to the model
 
@@ -128,7 +128,7 @@ class AudioLMProcessor(ProcessorMixin):
         """
         if return_tensors != "pt":
             raise ValueError(f"return_tensors must be 'pt'; came {return_tensors!r}")
-        reading = Reading(
+        reading = PromptOptions(
             frames_per_query=frames_per_query, sampling_rate=sampling_rate, language=language
         )
         rows = _rows({"task": task, "target": target, "text": text, "audio": audio, **slots})
@@ -189,7 +189,7 @@ class AudioLMProcessor(ProcessorMixin):
         if not tokenize:
             shown = [as_string(talk, name) for talk, name in zip(before, names, strict=True)]
             return shown if several else shown[0]
-        reading = Reading(
+        reading = PromptOptions(
             frames_per_query=frames_per_query, sampling_rate=sampling_rate, language=language
         )
         compose = self.composer.talk_example if output_labels else self.composer.talk_prompt
@@ -392,7 +392,7 @@ def _each(make: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
     """Make something of every item; an error says of which."""
     made = []
     for number, item in enumerate(items):
-        with naming(f"row {number}"):
+        with error_context(f"row {number}"):
             made.append(make(item))
     return made
 

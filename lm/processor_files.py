@@ -11,8 +11,8 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 
-from ..codec.files import replaced_folder, write_json
 from ..codec.model import ALMTokenizer
+from ..core.files import replaced_folder, write_json
 from .config import AudioLMConfig
 
 NAME = "processor_config.json"

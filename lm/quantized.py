@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.runtime import native_bfloat16
-from .joined import Joint, groups
+from .fused_linear import LinearGroup, linear_groups
 
 KINDS = ("int8", "int4")
 
@@ -78,7 +78,7 @@ class QuantizedLinear(nn.Module):
 class QuantizedPart(nn.Module):
     """One of several maps of the same input, which are computed as one."""
 
-    def __init__(self, plain: nn.Linear, number: int, joint: Joint, whole: QuantizedLinear):
+    def __init__(self, plain: nn.Linear, number: int, joint: LinearGroup, whole: QuantizedLinear):
         super().__init__()
         self.in_features, self.out_features = plain.in_features, plain.out_features
         self.num_bytes = whole.num_bytes * plain.out_features // whole.out_features
@@ -153,7 +153,7 @@ def _check_place(model: nn.Module, kind: str) -> None:
 
 def _quantize_groups(model: nn.Module, make: type[QuantizedLinear]) -> None:
     """Maps of the same input get one matrix: rounded by outputs, so it is that of each."""
-    for module, names in list(groups(model)):
+    for module, names in list(linear_groups(model)):
         maps = [getattr(module, name) for name in names]
         whole = nn.Linear(maps[0].in_features, 1, bias=maps[0].bias is not None)
         whole.weight = nn.Parameter(torch.cat([one.weight.detach() for one in maps]))
@@ -162,6 +162,6 @@ def _quantize_groups(model: nn.Module, make: type[QuantizedLinear]) -> None:
         whole.out_features = len(whole.weight)
         if not make.can_take(whole):
             continue
-        joint, packed = Joint([one.out_features for one in maps]), make(whole)
+        joint, packed = LinearGroup([one.out_features for one in maps]), make(whole)
         for number, (name, one) in enumerate(zip(names, maps, strict=True)):
             setattr(module, name, QuantizedPart(one, number, joint, packed))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .evaluation import evaluating
+from .inference import evaluating
 from .model import AudioLM
 from .sequences import IGNORED, Sequence, collate
 

@@ -14,9 +14,9 @@ from types import ModuleType
 from typing import Any
 
 from almtok.codec.train.cli import add_flag
-from almtok.codec.train.run_config import RunConfig
+from almtok.core.training.config import RunConfig
 
-from .story import RecipeOptions, Stage, Story, run_story
+from .run import RecipeOptions, RecipeRun, Stage, run_recipe
 
 HERE = Path(__file__).parent
 
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     if given.dry_run:
         print("\n".join(story.told(stages)))
         return 0
-    return run_story(story, given.first, given.last, given.again)
+    return run_recipe(story, given.first, given.last, given.again)
 
 
 def recipe_names() -> list[str]:
@@ -101,7 +101,7 @@ def load_recipe(name: str) -> ModuleType:
     return module
 
 
-def parse(name: str, words: Sequence[str]) -> tuple[argparse.Namespace, Story]:
+def parse(name: str, words: Sequence[str]) -> tuple[argparse.Namespace, RecipeRun]:
     """What the command line asks of a recipe.
 
     Raises:
@@ -121,7 +121,7 @@ def parse(name: str, words: Sequence[str]) -> tuple[argparse.Namespace, Story]:
     stages = tuple(module.stages(options))
     changes = _changes(stages, rest, flags)
     changed = tuple(_changed(stage, changes.get(stage.name, {})) for stage in stages)
-    return given, Story(short, options, changed)
+    return given, RecipeRun(short, options, changed)
 
 
 def _parser(module: ModuleType, name: str) -> argparse.ArgumentParser:

@@ -45,7 +45,7 @@ def references() -> list[str]:
 
 def run(options: argparse.Namespace) -> int:
     """Run ``almtok compare``; 1 if a loss lies outside."""
-    from almtok.codec.files import write_json
+    from almtok.core.files import write_json
 
     from .curves import compare, read_curves, verdict_table
 

@@ -6,9 +6,9 @@ corpus on disk goes the same way: give its folder as a source (docs/data.md).
 
 from dataclasses import dataclass
 
-from almtok.codec.train.run_config import option
+from almtok.core.training.config import option
 
-from .story import RecipeOptions
+from .run import RecipeOptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from almtok.codec.checkpoints import shipped
-from almtok.codec.train.run_config import option
+from almtok.core.training.config import option
 from almtok.lm.train import config as train
 
 from .corpora import CorpusOptions
-from .story import RecipeOptions, Stage
+from .run import RecipeOptions, Stage
 
 LOUDNESS = "-20"  # dBFS: corpora differ in level by 10 dB, and a model takes it for the speaker's
 

@@ -22,21 +22,21 @@ from typing import Any
 
 import numpy as np
 
-from almtok.codec.audio import write_audio
 from almtok.codec.config import ALMTokenizerConfig
-from almtok.codec.data.sources import Entry
-from almtok.codec.files import write_json
 from almtok.codec.model import ALMTokenizer
 from almtok.codec.train.config import CodecTrainConfig
-from almtok.codec.train.run_config import RunConfig
+from almtok.core.audio import write_audio
+from almtok.core.data.sources import Entry
+from almtok.core.files import write_json
+from almtok.core.training.config import RunConfig
 from almtok.lm.config import AudioLMConfig
 from almtok.lm.data.encoder import Encoded
 from almtok.lm.data.recordings import Recording
 from almtok.lm.data.shards import ShardInfo, write_shard
 from almtok.lm.train.config import LMTrainingConfig
-from almtok.lm.train.start import model_folder
+from almtok.lm.train.initial_model import model_folder
 
-from .story import Stage, Story
+from .run import RecipeRun, Stage
 
 # Steps that warm the caches up are not counted.
 _WARM_UP = 2
@@ -72,7 +72,7 @@ class StageCost:
 
 
 def plan(
-    story: Story, stages: Sequence[Stage], seconds: float = 20.0
+    story: RecipeRun, stages: Sequence[Stage], seconds: float = 20.0
 ) -> dict[str, StageCost | str]:
     """Cost of every training stage by its name, or why it could not be measured."""
     found: dict[str, StageCost | str] = {}
@@ -87,7 +87,7 @@ def plan(
     return found
 
 
-def _measure(story: Story, stage: Stage, folder: Path, seconds: float) -> StageCost:
+def _measure(story: RecipeRun, stage: Stage, folder: Path, seconds: float) -> StageCost:
     assert stage.config is not None
     out = folder / "run"
     if isinstance(stage.config, CodecTrainConfig):
@@ -143,7 +143,7 @@ def _codec_probe(config: CodecTrainConfig, folder: Path) -> CodecTrainConfig:
     return dataclasses.replace(config, **changes)
 
 
-def _lm_probe(config: LMTrainingConfig, story: Story, folder: Path) -> LMTrainingConfig:
+def _lm_probe(config: LMTrainingConfig, story: RecipeRun, folder: Path) -> LMTrainingConfig:
     """The training on random codes: from the model that it goes on from, or one of its sizes."""
     base = config.init_from
     known = None
@@ -174,7 +174,7 @@ def _lm_probe(config: LMTrainingConfig, story: Story, folder: Path) -> LMTrainin
     return dataclasses.replace(config, **probe, init_from=str(folder / "base"), codec=None)
 
 
-def _first(config: LMTrainingConfig, story: Story) -> LMTrainingConfig:
+def _first(config: LMTrainingConfig, story: RecipeRun) -> LMTrainingConfig:
     """The training of the same recipe with which the model of this one begins."""
     while config.init_from is not None:
         before = [one.config for one in story.stages if isinstance(one.config, LMTrainingConfig)]
@@ -258,7 +258,7 @@ def _step_seconds(metrics: Path, config: RunConfig) -> list[float]:
     return times[_WARM_UP:] or times[-1:]
 
 
-def plan_table(story: Story, costs: dict[str, StageCost | str]) -> str:
+def plan_table(story: RecipeRun, costs: dict[str, StageCost | str]) -> str:
     """For people."""
     lines = [
         f"{'stage':16} {'parameters':>11} {'steps':>8} {'s/step':>8} {'hours':>8} {'memory':>9}"

@@ -20,8 +20,8 @@ from contextlib import contextmanager, suppress
 _LOADED = (
     "almtok.codec.train.loop",
     "almtok.lm.train.run",
-    "almtok.tasks.speaking",
-    "almtok.tasks.evaluate",
+    "almtok.tasks.commands.speak",
+    "almtok.tasks.commands.evaluate",
 )
 
 

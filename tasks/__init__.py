@@ -1,30 +1,38 @@
 """Tasks of the language model: speak, transcribe, make sound and music, describe, go on.
 
-``base`` says what a task is, one small file each says which there are; ``Speaker``,
-``Transcriber`` and ``Maker`` do them for people.
+``base`` says what a task is, one small file each says which there are; ``TextToSpeech``,
+``SpeechRecognizer`` and ``AudioGenerator`` do them for people.
 """
 
 from typing import TYPE_CHECKING
 
-from ..codec.lazy import lazy_names
+from ..core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from .base import Task, get_task, register_task
-    from .bundle import Bundle
-    from .maker import Maker
-    from .speaker import Speaker
-    from .transcriber import Transcriber
+    from .pipelines.audio_generation import AudioGenerator
+    from .pipelines.base import AudioLMPipeline
+    from .pipelines.speech_recognition import SpeechRecognizer
+    from .pipelines.text_to_speech import TextToSpeech
 
-__all__ = ["Bundle", "Maker", "Speaker", "Task", "Transcriber", "get_task", "register_task"]
+__all__ = [
+    "AudioLMPipeline",
+    "AudioGenerator",
+    "TextToSpeech",
+    "Task",
+    "SpeechRecognizer",
+    "get_task",
+    "register_task",
+]
 
 # These load torch, pyarrow or transformers.
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         ".base": ("Task", "get_task", "register_task"),
-        ".bundle": ("Bundle",),
-        ".maker": ("Maker",),
-        ".speaker": ("Speaker",),
-        ".transcriber": ("Transcriber",),
+        ".pipelines.base": ("AudioLMPipeline",),
+        ".pipelines.audio_generation": ("AudioGenerator",),
+        ".pipelines.text_to_speech": ("TextToSpeech",),
+        ".pipelines.speech_recognition": ("SpeechRecognizer",),
     },
 )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .base import Task, register_task
-from .scores import word_scores
+from .evaluation.scores import word_scores
 
 
 class ASR(Task):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .base import Task, register_task
-from .caption_scores import caption_scores
+from .evaluation.caption_scores import caption_scores
 
 
 class AudioCaption(Task):

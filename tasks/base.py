@@ -20,12 +20,12 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..lm.data.rows import TokenRow
+from ..lm.generation.sampling import AUDIO_SAMPLING, TEXT_SAMPLING, SamplingConfig
 from ..lm.layouts import Slot, TaskLayout, task_layout, unknown
-from ..lm.sampling import AUDIO_SAMPLING, TEXT_SAMPLING, SamplingConfig
 from ..lm.sequences import AudioSegment, Example, Segment, TextSegment
 from ..lm.text.encoder import TextEncoder
 from ..lm.text.normalize import languages
-from .pace import USUAL, Pace, frames
+from .duration import USUAL, SpeakingRate, frames
 
 # Frames of 1/75 s at w = 6, the paper's rate: where nobody says another.
 PAPER_FRAME_RATE = 12.5
@@ -67,7 +67,7 @@ class Task(ABC):
     beams: ClassVar[int] = 1  # texts searched at once, by models trained with CTC of this task
     lm_weight: ClassVar[float] = 0.0  # of beams, see BeamSettings
     views: ClassVar[int] = 1  # of the audio, for beams, see BeamSettings
-    pace: ClassVar[Pace] = USUAL
+    pace: ClassVar[SpeakingRate] = USUAL
     max_seconds: ClassVar[float] = 30.0  # of audio, where no text says how long
     max_text: ClassVar[int] = 128  # ids, where no audio says how long
     draws: ClassVar[bool] = False  # whether an example depends on `row.draw`
@@ -150,7 +150,7 @@ class Task(ABC):
         """Scores of texts: what was written, or what a judge heard in the audio that was made.
 
         Returns:
-            By name an interval (`tasks/intervals.py`); none by default.
+            By name an interval (`core/metrics/intervals.py`); none by default.
         """
         return {}
 

@@ -13,7 +13,7 @@ from typing import Any
 from ..codec.checkpoints import DEFAULT
 from ..codec.cli import add_search
 from ..core.choices import AUTO, DTYPES, add_device
-from .controls import Controls
+from .pipelines.options import GenerationOptions
 
 CHECKPOINT = "folder with lm/ and codec/, or a run folder (default: what comes with almtok)"
 TTS = """\
@@ -166,7 +166,7 @@ def register_words(what: Any) -> None:
 
 def run_words(options: argparse.Namespace) -> int:
     """Run ``almtok evaluate words``."""
-    from .words import evaluate_words
+    from .evaluation.words import evaluate_words
 
     return evaluate_words(options)
 
@@ -313,9 +313,9 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
     add("--batch-size", type=int, default=8, metavar="B", help="at once (default 8)")
 
 
-def controls_of(options: argparse.Namespace) -> Controls:
+def controls_of(options: argparse.Namespace) -> GenerationOptions:
     """The sampling options of a command line."""
-    return Controls(
+    return GenerationOptions(
         temperature=options.temperature,
         top_k=options.top_k,
         top_p=options.top_p,
@@ -330,48 +330,48 @@ def controls_of(options: argparse.Namespace) -> Controls:
         best_of=getattr(options, "best_of", 1),
         batch_size=options.batch_size,
         compile=options.compile,
-        max_chars=getattr(options, "max_chars", Controls.max_chars),
-        check_by=getattr(options, "check_by", Controls.check_by),
+        max_chars=getattr(options, "max_chars", GenerationOptions.max_chars),
+        check_by=getattr(options, "check_by", GenerationOptions.check_by),
     )
 
 
 def run_tts(options: argparse.Namespace) -> int:
     """Run ``almtok tts``."""
-    from .speaking import speak
+    from .commands.speak import speak
 
     return speak(options, controls_of(options))
 
 
 def run_make(options: argparse.Namespace) -> int:
     """Run ``almtok sound`` and ``almtok music``."""
-    from .making import make
+    from .commands.generate import make
 
     return make(options, controls_of(options))
 
 
 def run_continue(options: argparse.Namespace) -> int:
     """Run ``almtok continue``."""
-    from .making import go_on
+    from .commands.generate import go_on
 
     return go_on(options, controls_of(options))
 
 
 def run_asr(options: argparse.Namespace) -> int:
     """Run ``almtok asr``."""
-    from .listening import transcribe
+    from .commands.transcribe import transcribe
 
     return transcribe(options, controls_of(options))
 
 
 def run_caption(options: argparse.Namespace) -> int:
     """Run ``almtok caption``."""
-    from .listening import caption
+    from .commands.transcribe import caption
 
     return caption(options, controls_of(options))
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
     """Run ``almtok evaluate lm``."""
-    from .evaluate import evaluate
+    from .commands.evaluate import run_evaluation
 
-    return evaluate(options, controls_of(options))
+    return run_evaluation(options, controls_of(options))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..lm.sampling import SamplingConfig
+from ..lm.generation.sampling import SamplingConfig
 from .base import Task, register_task
 
 

@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from ..lm.data.rows import TokenRow
-from ..lm.sampling import SamplingConfig
+from ..lm.generation.sampling import SamplingConfig
 from .base import Task, register_task
-from .scores import word_scores
+from .evaluation.scores import word_scores
 
 
 class TTS(Task):

@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from almtok.codec.audio import read_audio
 from almtok.codec.checkpoints import shipped
 from almtok.codec.tokens import AudioTokens
-from almtok.tasks import Bundle, Transcriber
+from almtok.core.audio import read_audio
+from almtok.tasks import AudioLMPipeline, SpeechRecognizer
 
 TESTS = Path(__file__).parent
 
@@ -43,7 +43,7 @@ class Made:
         return cls(capability=capability, text=text, **load_file(folder / "made"))
 
 
-def make(bundle: Bundle, codes: Tensor | None = None) -> Made:
+def make(bundle: AudioLMPipeline, codes: Tensor | None = None) -> Made:
     """Encode, decode and transcribe; decode other codes than those found, if they are given."""
     codec = bundle.codec
     wav = torch.as_tensor(read_audio(TESTS / "codec/fixtures/kathleen_a0119.flac", 24_000))
@@ -54,10 +54,10 @@ def make(bundle: Bundle, codes: Tensor | None = None) -> Made:
     found = codec.encode(wav[None, None]).audio_codes[0]
     heard = codec.decode((found if codes is None else codes)[None]).audio_values[0, 0]
     line = AudioTokens.load(TESTS / "tasks/fixtures/hello.safetensors")
-    text = Transcriber(bundle).transcribe(line).text
+    text = SpeechRecognizer(bundle).transcribe(line).text
     return Made(torch.backends.cpu.get_cpu_capability(), queries[0], found, heard, text)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    make(Bundle.from_pretrained(shipped())).save(Path(sys.argv[1]))
+    make(AudioLMPipeline.from_pretrained(shipped())).save(Path(sys.argv[1]))

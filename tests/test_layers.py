@@ -21,7 +21,7 @@ def name_of(file: Path) -> str:
 
 
 def package_of(file: Path) -> tuple[str, ...]:
-    """The package whose relative imports the file's are: ("codec", "data") for codec/data/x.py."""
+    """The package whose relative imports the file's are: ("codec", "data") for core/data/x.py."""
     return file.relative_to(ROOT).parts[:-1]
 
 

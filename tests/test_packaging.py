@@ -34,7 +34,7 @@ def declared(*names: str) -> set[str]:
 def imported() -> set[str]:
     """Distributions that the library imports, wherever in a file it does."""
     files = [*ROOT.glob("*.py")]
-    for floor in ("codec", "lm", "tasks", "recipes"):
+    for floor in ("core", "codec", "lm", "tasks", "recipes"):
         files += (ROOT / floor).rglob("*.py")
     found = set()
     for node in (node for file in files for node in ast.walk(ast.parse(file.read_text()))):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from almtok.codec.checkpoints import shipped
 from almtok.codec.quantizer import ResidualQuantizer
-from almtok.tasks import Bundle
+from almtok.tasks import AudioLMPipeline
 
 from .pace import patience
 from .plain_processor import TESTS, Made, make
@@ -29,12 +29,12 @@ PLAINER = {
 
 
 @pytest.fixture(scope="module")
-def bundle() -> Bundle:
-    return Bundle.from_pretrained(shipped())
+def bundle() -> AudioLMPipeline:
+    return AudioLMPipeline.from_pretrained(shipped())
 
 
 @pytest.fixture(scope="module")
-def here(bundle: Bundle) -> Made:
+def here(bundle: AudioLMPipeline) -> Made:
     return make(bundle)
 
 

@@ -18,7 +18,7 @@ import pytest
 import soundfile
 
 from almtok.__main__ import build_parser, main
-from almtok.codec.phones import Listener, ListenerConfig
+from almtok.codec.phonemes import PhonemeClassifier, PhonemeClassifierConfig
 from almtok.recipes import cli as recipes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,7 +83,7 @@ def reader_folder(tmp_path_factory) -> Path:
         soundfile.write(folder / f"{name}.wav", tone, 24_000)
     for name in ("a", "b"):
         (folder / f"voices/{name}.txt").write_text(f"words of recording {name}")
-    Listener(ListenerConfig(width=16)).save(folder / "listener.safetensors")
+    PhonemeClassifier(PhonemeClassifierConfig(width=16)).save(folder / "listener.safetensors")
     return folder
 
 

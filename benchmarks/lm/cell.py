@@ -34,7 +34,7 @@ def run(cell: dict[str, Any]) -> dict[str, Any]:
 def _lm(cell: dict[str, Any]) -> dict[str, Any]:
     import torch
 
-    from almtok.codec.linear import unpacked
+    from almtok.core.linear import unpacked
 
     from .models import build, floats_of
 
@@ -106,7 +106,7 @@ def _kernels(cell: dict[str, Any]) -> dict[str, Any]:
     import torch
     from torch import nn
 
-    from almtok.codec.linear import Linear, unpacked
+    from almtok.core.linear import Linear, unpacked
     from almtok.lm.int4 import Int4Linear
     from almtok.lm.int8 import Int8Linear
 

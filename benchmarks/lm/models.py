@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import almtok  # noqa: F401  (installs the torchaudio guard before transformers is loaded)
-from almtok.lm.cache import CACHE_ARGUMENT
+from almtok.lm.generation.cache import CACHE_ARGUMENT
 from almtok.lm.quantized import KINDS, QuantizedLinear, QuantizedPart, between, quantize
 
 from .systems import BACKBONES, SYSTEMS, TOY_HEADS
@@ -119,7 +119,7 @@ class _Generation:
     """`lm.generate`, one step at a time, begun anew whenever it is complete."""
 
     def __init__(self, lm: Any, option: str, batch: int, prompt: int, frames: int):
-        from almtok.lm.evaluation import evaluation
+        from almtok.lm.inference import evaluation
         from almtok.lm.sequences import TextSegment, build_prompt
 
         self.lm, self.option, self.frames = lm, option, frames
@@ -133,7 +133,7 @@ class _Generation:
 
     def prefill(self) -> None:
         """Read the prompt and write the first row."""
-        from almtok.lm.generate import prepare
+        from almtok.lm.generation.generate import prepare
 
         self.decoding = prepare(
             self.lm,

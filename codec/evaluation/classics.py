@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from .coder import Coded, Coder, CoderUnavailable, Waveform, fit_length
+from .coder import CodecResult, CodecUnavailable, EvaluatedCodec, Waveform, fit_length
 
 # kbit/s by mode name of c2enc.
 CODEC2_MODES = {
@@ -41,7 +41,7 @@ _OPUS_RATE = 16_000
 def _need(*programs: str, package: str) -> None:
     absent = [program for program in programs if shutil.which(program) is None]
     if absent:
-        raise CoderUnavailable(
+        raise CodecUnavailable(
             f"{' and '.join(absent)} not found: install the package {package}"
             f" (Debian, Ubuntu: apt-get install {package}; macOS: brew install {package})"
         )
@@ -60,7 +60,7 @@ def _run(*command: str | Path) -> float:
     return seconds
 
 
-class Codec2(Coder):
+class Codec2(EvaluatedCodec):
     """Codec2 of D. Rowe through ``c2enc`` and ``c2dec``, 8 kHz, delay compensated."""
 
     external = True
@@ -75,7 +75,7 @@ class Codec2(Coder):
         self.kbps = CODEC2_MODES[mode]
         self.delay = CODEC2_DELAY_MS.get(mode, CODEC2_DELAY_MS_DEFAULT) * _CODEC2_RATE // 1000
 
-    def code(self, wav: Waveform) -> Coded:
+    def code(self, wav: Waveform) -> CodecResult:
         """Encode and decode one clip [S] at 8 kHz; times include starting the two programs."""
         tail = np.zeros(CODEC2_TAIL_MS * _CODEC2_RATE // 1000, dtype=np.float32)
         padded = np.clip(np.concatenate([wav, tail]), -1.0, 1.0)
@@ -85,7 +85,7 @@ class Codec2(Coder):
             encode = _run("c2enc", self.mode, raw, bits)
             decode = _run("c2dec", self.mode, bits, out)
             decoded = np.fromfile(out, "<i2").astype(np.float32) / 32768.0
-        return Coded(
+        return CodecResult(
             wav=fit_length(decoded, wav.size, delay=self.delay),
             codes=None,
             bits=round(self.kbps * 1000 * wav.size / _CODEC2_RATE),
@@ -94,7 +94,7 @@ class Codec2(Coder):
         )
 
 
-class Opus(Coder):
+class Opus(EvaluatedCodec):
     """Opus through ``opusenc`` and ``opusdec``, constant rate, 16 kHz; it removes its delay."""
 
     external = True
@@ -107,7 +107,7 @@ class Opus(Coder):
         self.sample_rate = _OPUS_RATE
         self.kbps = kbps
 
-    def code(self, wav: Waveform) -> Coded:
+    def code(self, wav: Waveform) -> CodecResult:
         """Encode and decode one clip [S] at 16 kHz; times include starting the two programs."""
         with tempfile.TemporaryDirectory() as folder:
             source, bits, out = (Path(folder) / name for name in ("in.wav", "bits.opus", "out.wav"))
@@ -116,7 +116,7 @@ class Opus(Coder):
             encode = _run("opusenc", "--quiet", *rate, source, bits)
             decode = _run("opusdec", "--quiet", "--rate", str(_OPUS_RATE), bits, out)
             decoded, _ = soundfile.read(out, dtype="float32", always_2d=True)
-        return Coded(
+        return CodecResult(
             wav=fit_length(decoded[:, 0], wav.size),
             codes=None,
             bits=round(self.kbps * 1000 * wav.size / _OPUS_RATE),
@@ -125,7 +125,7 @@ class Opus(Coder):
         )
 
 
-def classic_coder(name: str) -> Coder:
+def load_classic_codec(name: str) -> EvaluatedCodec:
     """``codec2-450``, ``codec2-700C``, ``codec2-1300``, ``opus-6k`` and the like.
 
     Raises:

@@ -12,7 +12,7 @@ from ...core.choices import add_device
 from ..cli import add_search, named_by_search, searches_of
 
 if TYPE_CHECKING:
-    from .coder import Coder
+    from .coder import EvaluatedCodec
     from .harness import EvaluationClip
     from .results import ClipResult
     from .table import Evaluation
@@ -87,8 +87,8 @@ def evaluate(options: argparse.Namespace) -> int:
         raise ValueError(f"--out is a folder that gets table.md and table.json, got {options.out}")
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"--limit must be at least 1, got {options.limit}")
+    from ...core.metrics.audio import require_packages
     from .harness import evaluation_clips, evaluation_corpus
-    from .metrics import require_packages
     from .table import summarise, to_markdown
 
     wanted = _wanted(options)
@@ -141,21 +141,21 @@ def _run_all(
     wanted: dict[str, _Wanted],
     clips: list[EvaluationClip],
     data: str,
-) -> tuple[dict[str, tuple[Coder, list[ClipResult]]], dict[str, str]]:
-    from .coder import CoderUnavailable
-    from .harness import evaluate_coder
+) -> tuple[dict[str, tuple[EvaluatedCodec, list[ClipResult]]], dict[str, str]]:
+    from .coder import CodecUnavailable
+    from .harness import evaluate_codec
 
     kept = _kept(clips, options.keep_audio)
-    results: dict[str, tuple[Coder, list[ClipResult]]] = {}
+    results: dict[str, tuple[EvaluatedCodec, list[ClipResult]]] = {}
     not_run: dict[str, str] = {}
     for name, one in wanted.items():
         try:
             coder = _make(name, one, options.device)
-        except CoderUnavailable as error:
+        except CodecUnavailable as error:
             print(f"almtok: {name} is not run: {error}", file=sys.stderr)
             not_run[name] = str(error)
             continue
-        rows = evaluate_coder(
+        rows = evaluate_codec(
             coder,
             clips,
             options.out,
@@ -170,12 +170,12 @@ def _run_all(
     return results, not_run
 
 
-def _make(name: str, wanted: _Wanted, device: str) -> Coder:
-    from .peers import make_coder, our_coder
+def _make(name: str, wanted: _Wanted, device: str) -> EvaluatedCodec:
+    from .peers import load_almtok_codec, load_codec
 
     if not wanted.text.startswith("almtok="):
-        return make_coder(wanted.text, device=device)
-    return our_coder(
+        return load_codec(wanted.text, device=device)
+    return load_almtok_codec(
         wanted.text.removeprefix("almtok="),
         name=name,
         frames_per_query=wanted.frames_per_query,
@@ -205,9 +205,9 @@ def _kept(clips: list[EvaluationClip], count: int) -> set[str]:
 
 
 def _keep_originals(out: Path, clips: list[EvaluationClip], kept: set[str]) -> None:
-    from ..audio import write_audio
+    from ...core.audio import write_audio
+    from ...core.metrics.audio import SCORE_RATE
     from .harness import safe_name
-    from .metrics import SCORE_RATE
 
     for clip in clips:
         path = out / "audio" / "original" / f"{safe_name(clip.id)}.flac"
@@ -218,7 +218,7 @@ def _keep_originals(out: Path, clips: list[EvaluationClip], kept: set[str]) -> N
 def _write(
     options: argparse.Namespace, table: Evaluation, markdown: str, clips: list[EvaluationClip]
 ) -> None:
-    from ..files import write_json, write_text
+    from ...core.files import write_json, write_text
 
     write_text(options.out / "table.md", markdown)
     write_json(options.out / "table.json", table.to_dict())

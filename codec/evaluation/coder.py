@@ -14,12 +14,12 @@ import numpy.typing as npt
 Waveform = npt.NDArray[np.float32]
 
 
-class CoderUnavailable(OSError):
+class CodecUnavailable(OSError):
     """A coder cannot be used here; the message says what is missing and how to get it."""
 
 
 @dataclass(frozen=True)
-class Coded:
+class CodecResult:
     """One clip after a coder."""
 
     wav: Waveform  # [S], as long as the input and aligned with it
@@ -29,7 +29,7 @@ class Coded:
     decode_seconds: float
 
 
-class Coder(ABC):
+class EvaluatedCodec(ABC):
     """A codec under evaluation.
 
     Attributes:
@@ -49,7 +49,7 @@ class Coder(ABC):
     external: bool = False
 
     @abstractmethod
-    def code(self, wav: Waveform) -> Coded:
+    def code(self, wav: Waveform) -> CodecResult:
         """Encode and decode one clip [S] at ``sample_rate``."""
 
     def release(self) -> None:  # noqa: B027  (most coders hold nothing)

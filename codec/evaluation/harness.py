@@ -18,13 +18,13 @@ import soxr
 import torch
 from tqdm import tqdm
 
+from ...core.audio import write_audio
 from ...core.choices import AUTO
+from ...core.data import AudioCorpus, DataConfig
+from ...core.metrics.audio import DOMAINS, SCORE_RATE, score_clip
 from ...core.runtime import find_device
-from ..audio import write_audio
-from ..data import AudioCorpus, DataConfig
-from .coder import Coded, Coder, Waveform, fit_length
+from .coder import CodecResult, EvaluatedCodec, Waveform, fit_length
 from .memory import PeakMemory
-from .metrics import DOMAINS, SCORE_RATE, score_clip
 from .results import ClipResult, ResultStore, pack_codes
 
 # Raise when scores change their meaning, so that old results are not mixed with new ones.
@@ -78,7 +78,7 @@ def evaluation_clips(
     return clips
 
 
-def _through(coder: Coder, wav: Waveform) -> tuple[Waveform, Coded]:
+def _through(coder: EvaluatedCodec, wav: Waveform) -> tuple[Waveform, CodecResult]:
     """Code a clip [S] at 24 kHz; return its reconstruction [S] at 24 kHz and the coder's answer."""
     given = wav
     if coder.sample_rate != SCORE_RATE:
@@ -93,7 +93,7 @@ def _through(coder: Coder, wav: Waveform) -> tuple[Waveform, Coded]:
 
 
 def evaluate_clip(
-    coder: Coder, clip: EvaluationClip, memory: PeakMemory, audio: Path | None = None
+    coder: EvaluatedCodec, clip: EvaluationClip, memory: PeakMemory, audio: Path | None = None
 ) -> ClipResult:
     """Code and score one clip; what goes wrong becomes the result's ``error``.
 
@@ -129,8 +129,8 @@ def evaluate_clip(
     )
 
 
-def evaluate_coder(
-    coder: Coder,
+def evaluate_codec(
+    coder: EvaluatedCodec,
     clips: Sequence[EvaluationClip],
     out: str | Path,
     *,

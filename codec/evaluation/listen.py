@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ..audio import read_audio, write_audio
-from .figures import code_map_png, loudest_band, spectrogram_png
+from ...core.audio import read_audio, write_audio
+from ...core.metrics.audio import METRICS, SCORE_RATE
+from ...core.report.figures import code_map_png, loudest_band, spectrogram_png
 from .harness import EvaluationClip, safe_name
-from .metrics import METRICS, SCORE_RATE
 from .results import ClipResult, read_results, unpack_codes
 from .table import Evaluation
 

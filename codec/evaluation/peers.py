@@ -17,14 +17,14 @@ import numpy.typing as npt
 import torch
 
 from ...core.choices import AUTO
+from ...core.progress import no_inner_bars
 from ...core.runtime import find_device
 from ..config import PRESETS, ALMTokenizerConfig
 from ..model import ALMTokenizer
-from ..quiet import no_inner_bars
-from ..search import CodeSearch
-from ..search_config import SearchConfig
-from .classics import classic_coder
-from .coder import Coded, Coder, CoderUnavailable, Waveform, fit_length
+from ..refine import CodeRefiner
+from ..refine_config import RefineConfig
+from .classics import load_classic_codec
+from .coder import CodecResult, CodecUnavailable, EvaluatedCodec, Waveform, fit_length
 
 # Short name -> checkpoint on the Hugging Face hub.
 HUB_CODECS = {
@@ -71,7 +71,7 @@ def _timed(function: Callable[[], Any], device: torch.device) -> tuple[Any, floa
     return result, time.perf_counter() - start
 
 
-class OurCoder(Coder):
+class AlmtokCodec(EvaluatedCodec):
     """An `ALMTokenizer` under evaluation."""
 
     def __init__(
@@ -80,7 +80,7 @@ class OurCoder(Coder):
         *,
         name: str = "almtok",
         frames_per_query: int | None = None,
-        search: CodeSearch | None = None,
+        search: CodeRefiner | None = None,
         device: str | torch.device = AUTO,
     ) -> None:
         self.device = find_device(device)
@@ -95,7 +95,7 @@ class OurCoder(Coder):
         self.kbps = config.bits_per_second(self.frames_per_query) / 1000.0
 
     @torch.inference_mode()
-    def code(self, wav: Waveform) -> Coded:
+    def code(self, wav: Waveform) -> CodecResult:
         """Encode and decode one clip [S] at the model's rate."""
         x = torch.from_numpy(wav).to(self.device)[None, None]  # [1, 1, S]
         w = self.frames_per_query
@@ -108,7 +108,7 @@ class OurCoder(Coder):
             self.device,
         )  # [1, 1, S]
         array = codes[0].cpu().numpy()
-        return Coded(
+        return CodecResult(
             wav=fit_length(decoded[0, 0].float().cpu().numpy(), wav.size),
             codes=array,
             bits=math.ceil(array.size * math.log2(self.codebook_size or 1)),
@@ -127,7 +127,7 @@ class OurCoder(Coder):
         return super().settings() | extra | searched
 
 
-class TransformersCoder(Coder):
+class TransformersCodec(EvaluatedCodec):
     """A codec of the transformers library: EnCodec, DAC, Mimi or X-Codec.
 
     Args:
@@ -160,7 +160,7 @@ class TransformersCoder(Coder):
             with no_inner_bars():
                 self.model: Any = AutoModel.from_pretrained(checkpoint)
         except OSError as error:
-            raise CoderUnavailable(
+            raise CodecUnavailable(
                 f"{checkpoint} is neither a folder nor reachable on the hub: "
                 f"{str(error).splitlines()[0]}"
             ) from error
@@ -220,7 +220,7 @@ class TransformersCoder(Coder):
         return self.model.decode(codes).audio_values
 
     @torch.inference_mode()
-    def code(self, wav: Waveform) -> Coded:
+    def code(self, wav: Waveform) -> CodecResult:
         """Encode and decode one clip [S] at the codec's rate, padded to whole frames inside."""
         frames = max(math.ceil(wav.size / self.hop), _SHORTEST_FRAMES)
         padded = fit_length(wav, frames * self.hop)
@@ -232,7 +232,7 @@ class TransformersCoder(Coder):
             codes.reshape(-1, *codes.shape[-2:])[0].to(torch.int64).cpu().numpy()
         )
         kept = array[:, : math.ceil(wav.size / self.hop)]
-        return Coded(
+        return CodecResult(
             wav=fit_length(decoded.reshape(-1).float().cpu().numpy(), wav.size),
             codes=kept,
             bits=math.ceil(kept.size * math.log2(self.codebook_size or 1)),
@@ -249,7 +249,7 @@ class TransformersCoder(Coder):
         return super().settings() | {"checkpoint": self.checkpoint, "codebooks": self.codebooks}
 
 
-def our_coder(
+def load_almtok_codec(
     checkpoint: str,
     *,
     name: str = "almtok",
@@ -257,14 +257,14 @@ def our_coder(
     search_steps: int | None = None,
     device: str | torch.device = AUTO,
     seed: int = 0,
-) -> OurCoder:
+) -> AlmtokCodec:
     """A checkpoint folder, a hub id, or a preset with seeded random weights (for cost only).
 
     Args:
         checkpoint: which one.
         name: in tables.
         frames_per_query: w, the codec's own by default.
-        search_steps: improve the encoder's codes by so many steps (codec/search.py); None: do not.
+        search_steps: improve the encoder's codes by so many steps (codec/refine.py); None: do not.
         device: to run on.
         seed: of random weights.
     """
@@ -277,15 +277,15 @@ def our_coder(
             model = ALMTokenizer.from_pretrained(checkpoint)
     search, model = None, model.to(find_device(device))
     if search_steps is not None:
-        config = SearchConfig(steps=search_steps)
+        config = RefineConfig(steps=search_steps)
         known = checkpoint not in PRESETS
-        search = CodeSearch.of(checkpoint, model, config) if known else CodeSearch(model, config)
-    return OurCoder(
+        search = CodeRefiner.of(checkpoint, model, config) if known else CodeRefiner(model, config)
+    return AlmtokCodec(
         model, name=name, frames_per_query=frames_per_query, search=search, device=device
     )
 
 
-def make_coder(text: str, *, device: str | torch.device = AUTO) -> Coder:
+def load_codec(text: str, *, device: str | torch.device = AUTO) -> EvaluatedCodec:
     """The coder that a name stands for.
 
     Args:
@@ -300,14 +300,14 @@ def make_coder(text: str, *, device: str | torch.device = AUTO) -> Coder:
     if peer.kind == "almtok":
         if peer.checkpoint is None or peer.kbps is not None:
             raise ValueError(f"expected almtok=CHECKPOINT, got {text!r}")
-        return our_coder(peer.checkpoint, device=device)
+        return load_almtok_codec(peer.checkpoint, device=device)
     if peer.kind in HUB_CODECS or peer.kind == "hf":
         checkpoint = peer.checkpoint or HUB_CODECS.get(peer.kind)
         if checkpoint is None:
             raise ValueError(f"expected hf=FOLDER_OR_HUB_ID, got {text!r}")
-        return TransformersCoder(checkpoint, kbps=peer.kbps, device=device)
+        return TransformersCodec(checkpoint, kbps=peer.kbps, device=device)
     if peer.kind.startswith(("codec2-", "opus-")) and peer.checkpoint is None:
-        return classic_coder(text)
+        return load_classic_codec(text)
     raise ValueError(
         f"unknown coder {text!r}: expected almtok=..., {', '.join(HUB_CODECS)}, hf=..., "
         "codec2-MODE or opus-KBPSk"

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from ..files import write_text
-from .curves import Curves, find_metrics, read_curves
-from .figures import Bar, curve_chart, interval_chart
+from ...core.files import write_text
+from ...core.metrics.audio import DOMAINS, METRICS
+from ...core.report.curves import Curves, find_metrics, read_curves
+from ...core.report.figures import Bar, curve_chart, interval_chart
+from ...core.report.page import html_table, page, section
 from .harness import EvaluationClip
 from .listen import Sample, coder_name, is_ours, listen, samples_from_folder
-from .metrics import DOMAINS, METRICS
-from .page import html_table, page, section
-from .table import CoderRow, Evaluation, metric_head
+from .table import CodecRow, Evaluation, metric_head
 
 # What is worth a chart; the table has everything.
 _CHARTED = ("pesq_wb", "stoi", "mel", "mel_4k", "stft", "f0_cents")
@@ -285,7 +285,7 @@ def _left_out(evaluation: Evaluation) -> str:
     return "<ul>" + "".join(f"<li>{line}</li>" for line in lines) + "</ul>" if lines else ""
 
 
-def _missing(coder: CoderRow) -> list[str]:
+def _missing(coder: CodecRow) -> list[str]:
     return [
         f"no {escape(METRICS[metric].label)} for {escape(coder.name)} on {count} clips of"
         f" {domain}: {escape(reason)}"

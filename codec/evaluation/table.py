@@ -6,10 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .bootstrap import Interval, PairedDifference, bootstrap_interval, paired_difference
-from .coder import Coder
+from ...core.metrics.audio import DOMAINS, METRICS
+from ...core.metrics.bootstrap import (
+    Interval,
+    PairedDifference,
+    bootstrap_interval,
+    paired_difference,
+)
+from .coder import EvaluatedCodec
 from .codes import CodeStatistics, code_statistics
-from .metrics import DOMAINS, METRICS
 from .results import ClipResult, unpack_codes
 
 
@@ -23,7 +28,7 @@ class DomainRow:
 
 
 @dataclass(frozen=True)
-class CoderRow:
+class CodecRow:
     """One coder on everything."""
 
     name: str
@@ -43,7 +48,7 @@ class CoderRow:
 class Evaluation:
     """All coders on the same clips."""
 
-    coders: tuple[CoderRow, ...]
+    coders: tuple[CodecRow, ...]
     reference: str | None  # name of the coder that the differences are taken to
     domains: dict[str, int]  # domain -> clips
     not_run: dict[str, str]  # coder name -> why
@@ -53,7 +58,7 @@ class Evaluation:
         return asdict(self)
 
 
-def _codes(coder: Coder, results: Sequence[ClipResult]) -> CodeStatistics | None:
+def _codes(coder: EvaluatedCodec, results: Sequence[ClipResult]) -> CodeStatistics | None:
     packed = [result.codes for result in results if result.codes is not None]
     if not packed or coder.codebook_size is None or coder.frame_rate is None:
         return None
@@ -90,11 +95,11 @@ def _domain_row(
 
 
 def _coder_row(
-    coder: Coder,
+    coder: EvaluatedCodec,
     results: Sequence[ClipResult],
     reference: Sequence[ClipResult] | None,
     seed: int,
-) -> CoderRow:
+) -> CodecRow:
     good = [result for result in results if result.error is None]
     seconds = sum(result.seconds for result in good)
     peaks = [result.peak_mb for result in good if result.peak_mb is not None]
@@ -102,7 +107,7 @@ def _coder_row(
     def of(domain: str, rows: Sequence[ClipResult]) -> list[ClipResult]:
         return [row for row in rows if row.domain == domain and row.error is None]
 
-    return CoderRow(
+    return CodecRow(
         name=coder.name,
         kbps=coder.kbps,
         kbps_measured=sum(r.bits for r in good) / seconds / 1000.0 if seconds else 0.0,
@@ -124,7 +129,7 @@ def _coder_row(
 
 
 def summarise(
-    results: Sequence[tuple[Coder, Sequence[ClipResult]]],
+    results: Sequence[tuple[EvaluatedCodec, Sequence[ClipResult]]],
     *,
     reference: str | None = None,
     not_run: Mapping[str, str] | None = None,

@@ -5,7 +5,7 @@ Offline, before any training. ``build`` runs the whole path; ``prior`` is the fi
 
 from typing import TYPE_CHECKING
 
-from ..lazy import lazy_names
+from ...core.lazy import lazy_names
 from .config import PriorConfig, TeacherSpec
 
 if TYPE_CHECKING:

@@ -163,7 +163,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("name the audio with --data and the file with --out, or use --describe")
     names = PriorConfig.__dataclass_fields__
     config = PriorConfig(**{k: v for k, v in vars(options).items() if k in names})
-    from ..data import AudioCorpus, DataConfig
+    from ...core.data import AudioCorpus, DataConfig
     from .build import build_prior
 
     corpus = AudioCorpus.scan(options.data, DataConfig(), options.cache)

@@ -17,7 +17,7 @@ HALF_DOMAINS = {"speech": ("speech",), "sound": ("sound", "music")}
 
 
 class Clip(Protocol):
-    """What is asked of a clip; ``almtok.codec.data.Clip`` answers it."""
+    """What is asked of a clip; ``almtok.core.data.Clip`` answers it."""
 
     @property
     def id(self) -> str:
@@ -33,7 +33,7 @@ class Clip(Protocol):
 
 
 class Corpus(Protocol):
-    """What is asked of a corpus; ``almtok.codec.data.AudioCorpus`` answers it."""
+    """What is asked of a corpus; ``almtok.core.data.AudioCorpus`` answers it."""
 
     @property
     def sample_rate(self) -> int:

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from ...core.choices import AUTO
 from ...core.runtime import find_device
-from ..phones.listener import Listener
+from ..phonemes.classifier import PhonemeClassifier
 from .teacher import Teacher
 
 
-class ListenerTeacher(Teacher):
+class PhonemeTeacher(Teacher):
     """States of a trained listener (not the paper's: paper.md 3, D), for the speech half.
 
     It is made of recordings and their texts alone (`almtok listener`), without a download.
@@ -30,7 +30,7 @@ class ListenerTeacher(Teacher):
 
     def __init__(self, path: str | os.PathLike[str], *, device: str | torch.device = AUTO) -> None:
         self._device = find_device(device)
-        self._listener = Listener.load(path).to(self._device)
+        self._listener = PhonemeClassifier.load(path).to(self._device)
         config = self._listener.config
         # Another listener gives other features: its file is in the name.
         self.name = f"listener:{hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]}"

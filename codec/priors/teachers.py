@@ -22,9 +22,9 @@ def make_teacher(half: str, config: PriorConfig, *, device: str | torch.device =
     if spec.kind == "spectral":
         return SpectralTeacher(flavour=spec.source or half, dim=config.spectral_width)
     if spec.kind == "listener":
-        from .listening import ListenerTeacher
+        from .listening import PhonemeTeacher
 
-        return ListenerTeacher(spec.source, device=device)
+        return PhonemeTeacher(spec.source, device=device)
     # Four seconds of importing transformers that the spectral teacher can do without.
     from .pretrained import BEATsTeacher, TransformersTeacher
 

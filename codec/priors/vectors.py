@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from ..audio import resample
+from ...core.audio import resample
 from .corpus import Corpus, Piece, ReadingPlan, thin_frames
 from .files import write_aside
 from .teacher import Teacher

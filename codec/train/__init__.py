@@ -7,11 +7,11 @@ losses and gradients, ``update`` one optimiser step, ``checkpoint`` what survive
 
 from typing import TYPE_CHECKING
 
-from ..lazy import lazy_names
+from ...core.lazy import lazy_names
 from .config import CodecTrainConfig, adapt, stage1, stage2
 
 if TYPE_CHECKING:
-    from .checkpoint import CheckpointError
+    from ...core.training.checkpoint import CheckpointError
     from .loop import TrainingStopped, TrainResult, train_codec
 
 __all__ = [
@@ -29,7 +29,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        ".checkpoint": ("CheckpointError",),
+        "...core.training.checkpoint": ("CheckpointError",),
         ".loop": ("TrainResult", "TrainingStopped", "train_codec"),
     },
 )

@@ -10,7 +10,7 @@ _SMOOTHING = 0.9
 
 
 @dataclass(kw_only=True)
-class Alarms:
+class TrainingAlarms:
     """Watches codebook usage and the discriminators' loss.
 
     An alarm rings when its condition begins and is silent until the condition has ended.

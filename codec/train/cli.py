@@ -8,8 +8,8 @@ import types
 import typing
 from typing import Any
 
+from ...core.training.config import read_json_object
 from .config import STAGES, CodecTrainConfig
-from .run_config import read_json_object
 
 EPILOG = """\
 examples:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ...core.choices import check_training_device
-from .run_config import RunConfig, option
+from ...core.training.config import RunConfig, option
 
 STAGES = ("1", "2", "adapt")
 # With "-all", convolutions too.

@@ -17,28 +17,28 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ...core.progress import no_inner_bars
 from ...core.runtime import training_products
-from ..model import ALMTokenizer
-from ..quiet import no_inner_bars
-from ..start import start_coders, start_patches, start_quantizer
-from .begin import CARD, read_source, start_from, take_heads, take_named_heads
-from .checkpoint import (
+from ...core.training.checkpoint import (
     CheckpointError,
     find_source,
     newest_checkpoint,
     read_checkpoint,
     write_checkpoint,
 )
+from ...core.training.config import read_json_object
+from ...core.training.interrupt import Interrupt
+from ...core.training.run_folder import init_run_dir
+from ...core.training.run_lock import lock_run_dir
+from ...core.training.seeding import draw_int
+from ..initialization import initialize_coders, initialize_patchify, initialize_quantizer
+from ..model import ALMTokenizer
+from .batches import starting_batches, training_batches, validation_batches
 from .config import CodecTrainConfig
-from .draws import draw_int
-from .interrupt import Interrupt
-from .loading import starting_batches, training_batches, validation_batches
-from .lock import alone_in
 from .monitor import Monitor
-from .run_config import read_json_object
-from .run_folder import claim
+from .resume import CARD, read_source, start_from, take_heads, take_named_heads
 from .state import TrainState, build_state
-from .update import Wishes, micro_batch_size, optimizer_step
+from .update import StepRequests, micro_batch_size, optimizer_step
 from .validation import Validation, validate
 
 
@@ -67,8 +67,8 @@ def train_codec(config: CodecTrainConfig) -> TrainResult:
         TrainingStopped: Too many bad steps in a row.
     """
     run = Path(config.out)
-    with alone_in(run):
-        claim(run, config)
+    with lock_run_dir(run):
+        init_run_dir(run, config)
         state = build_state(config)
         micro_batch_size(config, state.accelerator.num_processes)
         with training_products(state.device):
@@ -100,8 +100,8 @@ def _run(state: TrainState, run: Path) -> TrainResult:
             if _quantizes_now(state):
                 # About four queries for each entry; k-means gains little from more.
                 seconds = 4 * codec.codebook_size / codec.query_rate()
-                _place(state, start_quantizer, seconds)
-            report = optimizer_step(state, crops, Wishes(interrupt.signal is not None, due))
+                _place(state, initialize_quantizer, seconds)
+            report = optimizer_step(state, crops, StepRequests(interrupt.signal is not None, due))
             monitor.after_step(report, crops)
             if state.skipped_in_a_row >= config.max_skips:
                 raise TrainingStopped(
@@ -201,15 +201,15 @@ def _begin(state: TrainState, run: Path) -> None:
         if kept and state.accelerator.is_main_process:
             print(f"{config.prior} is the prior of {config.init_from}: codebooks stay", flush=True)
     if config.init_from is None:
-        _place(state, start_patches, seconds=60.0)
+        _place(state, initialize_patchify, seconds=60.0)
     if config.stage == "2" and from_stage == "1":
-        _place(state, start_coders, seconds=600.0)
+        _place(state, initialize_coders, seconds=600.0)
 
 
 def _place(
     state: TrainState, start: Callable[[ALMTokenizer, Iterable[Tensor]], None], seconds: float
 ) -> None:
-    """Place new parts of the codec by so much training data (see codec/start.py)."""
+    """Place new parts of the codec by so much training data (see codec/initialization.py)."""
     codec = state.model.config
     torch.manual_seed(draw_int(state.config.seed, "start"))
     batches = starting_batches(

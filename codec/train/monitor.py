@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..data import SegmentBatch
-from ..objectives.spectrum import mel_magnitude
-from .alarms import Alarms
-from .run_folder import open_board, open_metrics
+from ...core.data import SegmentBatch
+from ...core.training.run_folder import open_board, open_metrics
+from ..losses.spectrum import mel_magnitude
+from .alarms import TrainingAlarms
 from .state import TrainState
 from .update import StepReport
 from .validation import Validation
@@ -36,7 +36,7 @@ class Monitor:
         self.state = state
         self.run = run
         self.config = state.config
-        self.alarms = Alarms(config=state.config)
+        self.alarms = TrainingAlarms(config=state.config)
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         self._since = time.monotonic()

@@ -12,9 +12,14 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ...core.runtime import Runtime, choose_runtime
+from ...core.training import optimizer as optim
+from ...core.training.checkpoint import Checkpoint, restore, tensors_of
+from ...core.training.config import read_json_object
+from ...core.training.ema import WeightAverage
+from ...core.training.loss_scale import LossScale
+from ...core.training.seeding import draw_int
 from ..config import ALMTokenizerConfig
-from ..model import ALMTokenizer
-from ..objectives import (
+from ..losses import (
     AutoregressiveDepth,
     AutoregressiveDepthConfig,
     Balancer,
@@ -26,18 +31,13 @@ from ..objectives import (
     MelLoss,
     MelLossConfig,
     PitchLoss,
-    QueryPhones,
+    QueryPhonemes,
+    QuerySpectrum,
     WaveformLoss,
-    WindowSpectrum,
 )
-from ..phones import Listener
-from . import optimizer as optim
-from .checkpoint import Checkpoint, restore, tensors_of
+from ..model import ALMTokenizer
+from ..phonemes import PhonemeClassifier
 from .config import CodecTrainConfig
-from .draws import draw_int
-from .ema import WeightAverage
-from .loss_scale import LossScale
-from .run_config import read_json_object
 
 Config = TypeVar("Config")
 
@@ -60,12 +60,12 @@ class TrainState:
     mel_loss: MelLoss
     loudness_loss: LoudnessLoss | None
     pitch_loss: PitchLoss | None  # of UnPatchify by rule
-    listener: Listener | None  # of the losses of words
+    listener: PhonemeClassifier | None  # of the losses of words
     masked: MaskedFrames | None
     autoregressive: AutoregressiveDepth | None
-    spectrum: WindowSpectrum | None
-    phones: QueryPhones | None
-    first_phones: QueryPhones | None  # of the first codebook alone
+    spectrum: QuerySpectrum | None
+    phones: QueryPhonemes | None
+    first_phones: QueryPhonemes | None  # of the first codebook alone
     discriminators: MelDiscriminators | None
     balancer: Balancer | None
     generator_parameters: dict[str, nn.Parameter]  # everything the generator's optimiser moves
@@ -265,7 +265,7 @@ def make(kind: type[Config], values: Mapping[str, Any], **defaults: Any) -> Conf
 
 
 def _make_objectives(
-    config: CodecTrainConfig, model: ALMTokenizerConfig, listener: Listener | None
+    config: CodecTrainConfig, model: ALMTokenizerConfig, listener: PhonemeClassifier | None
 ) -> dict[str, Any]:
     """The losses with weights of their own, by their name in `TrainState`; None where unused."""
     weights, width = config.direct_weights, model.hidden_size
@@ -277,12 +277,12 @@ def _make_objectives(
             config=make(AutoregressiveDepthConfig, config.autoregressive),
         )
     if "spectrum" in weights:
-        spectrum = WindowSpectrum(width, sample_rate=model.sample_rate, hop_length=model.hop_length)
-    phones: dict[str, QueryPhones | None] = dict.fromkeys(("phones", "first_phones"))
+        spectrum = QuerySpectrum(width, sample_rate=model.sample_rate, hop_length=model.hop_length)
+    phones: dict[str, QueryPhonemes | None] = dict.fromkeys(("phones", "first_phones"))
     for name in phones:  # in this order: modules draw their weights one after another
         if name in weights:
             assert listener is not None
-            phones[name] = QueryPhones(width, listener.num_phones)
+            phones[name] = QueryPhonemes(width, listener.num_phones)
     return {
         "masked": _make_masked(config, model) if "masked" in weights else None,
         "autoregressive": autoregressive,
@@ -293,12 +293,12 @@ def _make_objectives(
 
 def _load_listener(
     config: CodecTrainConfig, model: ALMTokenizerConfig, device: torch.device
-) -> Listener | None:
+) -> PhonemeClassifier | None:
     """The listener, where a loss asks for it."""
     asked = {"phones", "first_phones", "recognition"}
     if config.listener is None or not asked & {*config.direct_weights, *config.balanced_weights}:
         return None
-    listener = Listener.load(config.listener).to(device)
+    listener = PhonemeClassifier.load(config.listener).to(device)
     theirs, ours = listener.config, (model.sample_rate, model.hop_length)
     if (theirs.sample_rate, theirs.hop_length) != ours:
         raise ValueError(

@@ -3,7 +3,7 @@
 Letters: B batch, S samples, T frames, Q queries, D width, w frames per query.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import cast
@@ -11,17 +11,45 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ..harmonic import HarmonicUnpatchify
-from ..model import ALMTokenizer
-from ..objectives import (
+from ...core.training.seeding import draw_int, draw_unit, lr_scale
+from ..losses import (
     discriminator_loss,
     feature_matching_loss,
     generator_adversarial_loss,
     recognition_loss,
 )
-from ..objectives.adversarial import AdversarialKind
-from .draws import StepDraw
+from ..losses.adversarial import AdversarialKind
+from ..model import ALMTokenizer
+from ..vocoder import HarmonicVocoder
+from .config import CodecTrainConfig
 from .state import TrainState
+
+
+@dataclass(frozen=True)
+class StepDraw:
+    """What is decided once per optimiser step."""
+
+    frames_per_query: int
+    update_discriminators: bool
+    lr_scale: float  # share of the peak learning rate
+
+
+def draw_step(config: CodecTrainConfig, step: int, window_range: Sequence[int]) -> StepDraw:
+    """The draw of step ``step``: w uniform in the range (paper.md 2.1), and the rest.
+
+    Args:
+        config: The run's configuration.
+        step: Number of the optimiser step, from 0.
+        window_range: Smallest and largest frames per query, both included.
+    """
+    low, high = window_range
+    window = low + draw_int(config.seed, "window", step) % (high - low + 1)
+    chance = draw_unit(config.seed, "discriminator", step)
+    return StepDraw(
+        frames_per_query=window,
+        update_discriminators=chance < config.discriminator_probability,
+        lr_scale=lr_scale(config, step),
+    )
 
 
 @dataclass(frozen=True)
@@ -151,7 +179,7 @@ def _tokenise(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> 
 def _speak(state: TrainState, frames: Tensor, wav: Tensor, direct: dict[str, Tensor]) -> Tensor:
     """Waveform ``[B, 1, S]`` of decoded frames; adds the loss of the pitch that they name."""
     unpatchify = state.model.unpatchify
-    if not isinstance(unpatchify, HarmonicUnpatchify):
+    if not isinstance(unpatchify, HarmonicVocoder):
         with state.convolutions():
             return unpatchify(frames).float()
     said = unpatchify.describe(frames)

@@ -11,19 +11,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..data import SegmentBatch
-from . import optimizer as optim
+from ...core.data import SegmentBatch
+from ...core.training import optimizer as optim
+from ...core.training.seeding import draw_int
 from .config import CodecTrainConfig
-from .draws import StepDraw, draw_int, draw_step
 from .state import TrainState
-from .step import micro_step
+from .step import StepDraw, draw_step, micro_step
 
 # A gradient norm's running average forgets over about this many steps.
 _NORM_MEMORY = 100
 
 
 @dataclass(frozen=True)
-class Wishes:
+class StepRequests:
     """What this process, or after a step any process, wants done when the step is over."""
 
     stop: bool = False
@@ -39,11 +39,11 @@ class StepReport:
     losses: dict[str, Tensor]  # scalars, mean over this process's micro-batches
     norms: dict[str, float]  # gradient norms before clipping, over all processes
     problem: str | None  # why the step was skipped
-    wishes: Wishes  # of all processes together
+    wishes: StepRequests  # of all processes together
 
 
 def optimizer_step(
-    state: TrainState, batches: Sequence[SegmentBatch], wishes: Wishes
+    state: TrainState, batches: Sequence[SegmentBatch], wishes: StepRequests
 ) -> StepReport:
     """Run the next step on its micro-batches and move on, or skip it.
 
@@ -80,7 +80,7 @@ def optimizer_step(
     if state.loss_scale is not None and not broken:
         state.loss_scale.update(norms["generator"])
     state.step += 1
-    return StepReport(step, draw, losses, norms, problem, Wishes(stop, save))
+    return StepReport(step, draw, losses, norms, problem, StepRequests(stop, save))
 
 
 def _gradients(

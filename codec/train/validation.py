@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..data import SegmentBatch
+from ...core.data import SegmentBatch
 from ..model import ALMTokenizer
 from .state import TrainState
 from .step import whole_windows

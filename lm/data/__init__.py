@@ -6,7 +6,7 @@
 
 from typing import TYPE_CHECKING
 
-from ...codec.lazy import lazy_names
+from ...core.lazy import lazy_names
 from .config import TokenizeConfig
 
 if TYPE_CHECKING:

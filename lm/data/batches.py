@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..config import AudioLMConfig
-from ..noise import with_noise
 from ..patterns import layout
 from ..sequences import Example, Segment, TextSegment, build_sequence, collate
 from ..sequences import Sequence as RowSequence
 from ..vocabulary import Vocabulary
 from .mixing import Sample
+from .noise import with_noise
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...codec.audio import AudioError, Waveform, read_audio, resample, speed_of
-from ...codec.data.levels import bring_to, measure_levels
-from ...codec.data.reader import EntryReader
-from ...codec.data.report import Skipped
+from ...core.audio import AudioError, Waveform, read_audio, resample, speed_of
+from ...core.data.loudness import measure_levels, normalize_loudness
+from ...core.data.reader import EntryReader
+from ...core.data.skipped import Skipped
 from .config import TokenizeConfig
 from .recordings import Recording
 
@@ -123,7 +123,7 @@ def _check(
         detail = f"loudest 50 ms at {levels.loudest_dbfs:.0f} dBFS, at least {config.silence_dbfs}"
         return reject("silent", detail)
     if config.loudness_dbfs is not None:
-        wav = bring_to(config.loudness_dbfs, wav, levels.active_dbfs)
+        wav = normalize_loudness(config.loudness_dbfs, wav, levels.active_dbfs)
     return Clip(place, recording, wav)
 
 

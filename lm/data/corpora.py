@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...codec.audio import AUDIO_SUFFIXES
-from ...codec.data.sources import Entry, Source, normal_split
+from ...core.audio import AUDIO_SUFFIXES
+from ...core.data.sources import Entry, Source, normal_split
 from .recordings import Recording
 
 # Beside a.wav; the first that exists. LibriTTS has .normalized.txt beside .original.txt.

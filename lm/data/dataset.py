@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from ...codec.data.sources import normal_split
+from ...core.data.sources import normal_split
 from .rows import Pick, TokenRow
 from .shards import ShardCodes, ShardInfo, read_codes, read_info, read_labels
 

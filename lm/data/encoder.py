@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...codec.search import CodeSearch
-from ...codec.search_config import BY_SPECTRA
+from ...codec.refine import CodeRefiner
+from ...codec.refine_config import BY_SPECTRA
 from .clips import Clip
 from .recordings import Recording
 
@@ -53,11 +53,11 @@ def encode_clips(
     for batch in _batches([clip for clip in clips if len(clip.wav) > most], batch_samples):
         yield _encode(codec, batch, frames_per_query, passes)
     if short:
-        search = CodeSearch(codec, BY_SPECTRA)
+        search = CodeRefiner(codec, BY_SPECTRA)
         yield from ([_search(search, clip, frames_per_query)] for clip in short)
 
 
-def _search(search: CodeSearch, clip: Clip, frames_per_query: int) -> Encoded:
+def _search(search: CodeRefiner, clip: Clip, frames_per_query: int) -> Encoded:
     wav = torch.from_numpy(clip.wav)[None, None].to(search.model.device)
     codes = search.encode(wav, frames_per_query).audio_codes[0].cpu().numpy().astype(np.uint16)
     return Encoded(clip.place, clip.recording, len(clip.wav), np.ascontiguousarray(codes))

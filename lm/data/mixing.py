@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from ...codec.data.pools import random
+from ...core.data.pools import random
 from ..sequences import Example
 from .dataset import TokenDataset
 from .passages import Passages

@@ -71,7 +71,7 @@ class Passages:
         return None
 
 
-def unheard(task: str, row: TokenRow, texts: TextEncoder) -> Example:
+def overlaps_none(task: str, row: TokenRow, texts: TextEncoder) -> Example:
     """The example of a passage: a transcript alone.
 
     Raises:

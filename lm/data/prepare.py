@@ -20,10 +20,10 @@ from typing import Any, Literal
 import numpy as np
 from tqdm import tqdm
 
-from ...codec.audio import write_audio
-from ...codec.data.report import Skipped
-from ...codec.data.shards import locked
-from ...codec.files import write_json, write_text
+from ...core.audio import write_audio
+from ...core.data.shards import locked
+from ...core.data.skipped import Skipped
+from ...core.files import write_json, write_text
 from .clips import Clip, ahead
 from .config import TokenizeConfig
 from .findings import DescribedRow, Findings, find, listing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...codec.data.sources import Entry
+from ...core.data.sources import Entry
 
 
 @dataclass(frozen=True, slots=True)

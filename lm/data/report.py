@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ...codec.data.report import Skipped
-from ...codec.files import write_json
+from ...core.data.skipped import Skipped
+from ...core.files import write_json
 from .findings import DescribedRow, Findings, Share, find, listing
 from .shards import ShardCodes, ShardInfo, read_codes, read_info, read_labels
 

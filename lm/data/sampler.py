@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from ...codec.data.pools import random
+from ...core.data.pools import random
 from .rows import Pick
 
 logger = logging.getLogger(__name__)

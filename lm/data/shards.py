@@ -22,7 +22,7 @@ import pyarrow
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from ...codec.data.report import Skipped
+from ...core.data.skipped import Skipped
 from .encoder import Encoded
 
 FORMAT = "almtok-token-shard-1"

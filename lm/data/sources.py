@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ...codec.data.sources import (
+from ...core.data.sources import (
     DEFAULT_DOMAIN,
     MANIFEST_SUFFIXES,
     Entry,

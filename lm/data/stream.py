@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from ...codec.data.pools import random
+from ...core.data.pools import random
 from .dataset import EmptySelection, Folders, TokenDataset, read_infos, shard_paths
 from .rows import TokenRow
 from .sampler import cut

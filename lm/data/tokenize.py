@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from ...codec.data.report import Skipped
-from ...codec.data.shards import locked
+from ...core.data.shards import locked
+from ...core.data.skipped import Skipped
 from .clips import Clip, ahead
 from .config import TokenizeConfig
 from .encoder import Encoded, encode_clips

@@ -7,7 +7,7 @@
 
 from typing import TYPE_CHECKING
 
-from ...codec.lazy import lazy_names
+from ...core.lazy import lazy_names
 from .config import LMTrainingConfig, finetune, pretrain
 
 if TYPE_CHECKING:

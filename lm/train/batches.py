@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ...codec.data.pools import random
+from ...core.data.pools import random
 from ..data.rows import Pick
 from ..data.sampler import LengthBucketSampler
 from ..sequences import Example

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...codec.checkpoints import DEFAULT
 from ...codec.train.cli import add_flag
-from ...codec.train.run_config import read_json_object
+from ...core.training.config import read_json_object
 from .config import LMTrainingConfig, finetune, pretrain
 
 TRAIN = """\

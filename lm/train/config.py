@@ -8,8 +8,8 @@ below, with the help text that stands beside each.
 import dataclasses
 from typing import Any, ClassVar
 
-from ...codec.train.run_config import RunConfig, option
 from ...core.choices import PRECISIONS, check_training_device
+from ...core.training.config import RunConfig, option
 
 SCHEDULES = ("cosine", "constant")
 

@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 from torch.utils.data import Dataset
 
-from ...codec.train.draws import draw_unit
+from ...core.training.seeding import draw_unit
 from ..config import AudioLMConfig
 from ..data.batches import Collator, SequenceLength
 from ..data.dataset import EmptySelection, TokenDataset, read_infos, shard_paths
 from ..data.mixing import MixedDataset, Sample, TaskSource
-from ..data.passages import Passages, unheard
+from ..data.passages import Passages, overlaps_none
 from ..data.rows import TokenRow
 from ..data.shards import ShardInfo
 from ..data.stream import StreamLoader, TokenStream
@@ -281,7 +281,7 @@ def _passages(
     return TaskSource(
         dataset=passages,
         task=names[0],
-        to_example=functools.partial(unheard, names[0]),
+        to_example=functools.partial(overlaps_none, names[0]),
         weight=weight,
         unheard=True,
     )

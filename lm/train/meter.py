@@ -18,7 +18,7 @@ from ..sequences import IGNORED
 
 
 @dataclass(frozen=True)
-class Reading:
+class MeterReading:
     """Means over all targets that were met."""
 
     loss: float  # weighted over the streams, as it is trained
@@ -74,7 +74,7 @@ class Meter:
         self._sums += other._sums
         self._heard += other._heard
 
-    def read(self, add_up: Callable[[Tensor], Tensor]) -> Reading:
+    def read(self, add_up: Callable[[Tensor], Tensor]) -> MeterReading:
         """Say the means.
 
         Args:
@@ -87,7 +87,7 @@ class Meter:
         heard, spelled = add_up(self._heard).tolist()
         whole = float((self._weights * total).sum()) + self._ctc_weight * heard
         ctc = {"ctc": heard / spelled} if spelled else {}
-        return Reading(
+        return MeterReading(
             loss=whole / max(1.0, targets),
             losses={self._names[n]: float(total[n] / count[n]) for n in known} | ctc,
             accuracies={self._names[n]: float(hits[n] / count[n]) for n in known},

@@ -16,10 +16,10 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
-from ...codec.train.run_folder import open_board, open_metrics
+from ...core.training.run_folder import open_board, open_metrics
 from .config import LMTrainingConfig
-from .meter import Reading
-from .validation import Heard, code_map, waveform
+from .meter import MeterReading
+from .validation import ValidationSample, code_map, waveform
 
 
 class Monitor:
@@ -54,7 +54,7 @@ class Monitor:
         self._bar.update(1)
 
     def log(
-        self, step: int, reading: Reading, *, lr: float, gradient_norm: float, skipped: int
+        self, step: int, reading: MeterReading, *, lr: float, gradient_norm: float, skipped: int
     ) -> None:
         """Write what was learned since the last line."""
         now = time.monotonic()
@@ -78,7 +78,7 @@ class Monitor:
         self._bar.set_postfix(loss=f"{reading.loss:.3f}", targets=f"{rate:.0f}/s", refresh=False)
 
     def validated(
-        self, step: int, readings: Mapping[str, Reading], samples: Sequence[Heard]
+        self, step: int, readings: Mapping[str, MeterReading], samples: Sequence[ValidationSample]
     ) -> None:
         """Write a validation to all places."""
         record = {task: reading.record() for task, reading in readings.items()}
@@ -111,7 +111,7 @@ class Monitor:
         if self._board is not None:
             self._board.close()
 
-    def _scalars(self, prefix: str, reading: Reading, step: int) -> None:
+    def _scalars(self, prefix: str, reading: MeterReading, step: int) -> None:
         if self._board is None:
             return
         self._board.add_scalar(f"{prefix}loss", reading.loss, step)
@@ -119,7 +119,7 @@ class Monitor:
             for name, value in values.items():
                 self._board.add_scalar(f"{prefix}{kind}/{name}", value, step)
 
-    def _show(self, heard: Heard, step: int) -> None:
+    def _show(self, heard: ValidationSample, step: int) -> None:
         """A sample; the originals only once."""
         if self._board is None:
             return

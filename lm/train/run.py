@@ -21,21 +21,21 @@ from transformers import TrainingArguments
 from transformers.utils import logging as transformers_logging
 
 from ...codec.model import ALMTokenizer
-from ...codec.train.checkpoint import Checkpoint, newest_checkpoint, read_checkpoint
-from ...codec.train.lock import alone_in
-from ...codec.train.run_folder import claim
 from ...core.runtime import choose_workers, slow_fused_attention, training_products
+from ...core.training.checkpoint import Checkpoint, newest_checkpoint, read_checkpoint
+from ...core.training.run_folder import init_run_dir
+from ...core.training.run_lock import lock_run_dir
 from ..lora import LoraSettings, add_lora, merge_adapter, save_adapter
 from ..model import AudioLM
 from ..processor import AudioLMProcessor
 from ..text.encoder import TextEncoder
-from . import saved
+from . import checkpoint
 from .config import LMTrainingConfig
 from .corpus import FindTask, choose, held_out, read_info, training_batches, training_texts
-from .leaks import warn_of_leaks
+from .initial_model import InitialModel, build_initial_model, build_teacher
 from .monitor import Monitor
 from .sharding import is_sharded, shard, whole
-from .start import Start, build_start, build_teacher
+from .split_leaks import warn_of_leaks
 from .trainer import AudioLMTrainer, precision_of, training_arguments
 from .validation import Validator
 
@@ -72,10 +72,10 @@ def train_lm(config: LMTrainingConfig, find_task: FindTask) -> LMTrainResult:
         workers = choose_workers(args.device, precision_of(args))
         config = dataclasses.replace(config, num_workers=workers)
     choices, info = choose(config, find_task), read_info(config)
-    with alone_in(run), _quiet(), training_products(args.device):
-        claim(run, config, write=args.process_index == 0)
+    with lock_run_dir(run), _quiet(), training_products(args.device):
+        init_run_dir(run, config, write=args.process_index == 0)
         names = [choice.task.name for choice in choices]
-        start = build_start(config, info, names, lambda: training_texts(config, choices))
+        start = build_initial_model(config, info, names, lambda: training_texts(config, choices))
         lm = start.lm.to(args.device)
         if config.lora_rank:
             _keep_base(start, config, args.process_index)
@@ -122,11 +122,11 @@ def _run(trainer: AudioLMTrainer, texts: TextEncoder, start: Checkpoint | None) 
 
     trainer.export = export
     if start is not None:
-        place = saved.own_place(start.state["data"], args.process_index, args.world_size)
+        place = checkpoint.own_place(start.state["data"], args.process_index, args.world_size)
         trainer.batches.load_state_dict(place)
     if step >= config.steps:
         assert start is not None
-        saved.restore_weights(lm, start.tensors["model"])
+        checkpoint.restore_weights(lm, start.tensors["model"])
     else:
         with _monitor(trainer, step), trainer.interrupt:
             trainer.train()
@@ -211,7 +211,7 @@ def _write(
     processor.save_pretrained(folder, include_codec=codec)
 
 
-def _keep_base(start: Start, config: LMTrainingConfig, rank: int) -> None:
+def _keep_base(start: InitialModel, config: LMTrainingConfig, rank: int) -> None:
     """Save what an adapter on a text model stands on: its audio parts exist nowhere else."""
     place = Path(config.out) / "base"
     if config.backbone is not None and not place.exists():

@@ -17,17 +17,17 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from ...codec.train.checkpoint import Checkpoint, write_checkpoint
-from ...codec.train.draws import draw_int, lr_scale
-from ...codec.train.interrupt import Interrupt
-from ...codec.train.optimizer import make_adamw, make_muon
 from ...core.runtime import choose_runtime
-from ..distill import Teacher
+from ...core.training.checkpoint import Checkpoint, write_checkpoint
+from ...core.training.interrupt import Interrupt
+from ...core.training.optimizer import make_adamw, make_muon
+from ...core.training.seeding import draw_int, lr_scale
 from ..model import AudioLM
-from . import saved
+from . import checkpoint
 from .batches import Batch, Batches
 from .config import LMTrainingConfig
-from .meter import Meter, Reading
+from .distillation import DistillationTeacher
+from .meter import Meter, MeterReading
 from .monitor import Monitor
 from .schedule import Clock, is_due
 from .sharding import is_sharded
@@ -94,7 +94,7 @@ class AudioLMTrainer(Trainer):
         args: TrainingArguments | None = None,
         validator: Validator | None = None,
         start: Checkpoint | None = None,
-        teacher: Teacher | None = None,
+        teacher: DistillationTeacher | None = None,
     ) -> None:
         """Put a run together.
 
@@ -121,7 +121,7 @@ class AudioLMTrainer(Trainer):
         self.monitor: Monitor | None = None
         self.export: Callable[[], object] | None = None  # called after each checkpoint, by all
         self.last_saved = start.step if start is not None else -1
-        self.reading: Reading | None = None  # of the last log line
+        self.reading: MeterReading | None = None  # of the last log line
         self._meter = Meter(lm.config, self.args.device)
         self._step_meter = Meter(lm.config, self.args.device)
         self._micro = 0  # micro-batches that this process has begun in this step
@@ -178,7 +178,7 @@ class AudioLMTrainer(Trainer):
                     f"{self.config.max_skips} steps in a row were skipped, the last (step"
                     f" {self.state.global_step}) because its gradient is {float(norm)};"
                     f" losses of its micro-batches: {', '.join(f'{x:.4g}' for x in losses)}. Lower"
-                    f" the learning rate or look at the data; {saved.where(self.run)}"
+                    f" the learning rate or look at the data; {checkpoint.where(self.run)}"
                 )
         self._step_meter.clear()
         self._losses.clear()
@@ -199,7 +199,7 @@ class AudioLMTrainer(Trainer):
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW over what requires a gradient, or Muon for the matrices inside the layers."""
         if self.optimizer is None:
-            config, names = self.config, saved.trained(self.model)
+            config, names = self.config, checkpoint.trained(self.model)
             adamw: dict[str, Any] = {
                 "lr": config.lr, "betas": config.betas, "weight_decay": config.weight_decay,
             }  # fmt: skip
@@ -233,7 +233,7 @@ class AudioLMTrainer(Trainer):
     def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
         prepared = super()._prepare_for_training(*args, **kwargs)
         if self.start is not None:
-            saved.restore(self.model, self.optimizer, self.start)
+            checkpoint.restore(self.model, self.optimizer, self.start)
             self.skipped = self.start.state["skipped"]
             self.skipped_in_a_row = self.start.state["skipped_in_a_row"]
             scaler, scale = self.accelerator.scaler, self.start.state.get("loss_scale")
@@ -284,8 +284,8 @@ class AudioLMTrainer(Trainer):
     def save(self) -> None:
         """Write the checkpoint of the present step; all processes must come here together."""
         step = self.state.global_step
-        tensors = saved.tensors(self.model, self.optimizer)
-        places = saved.gather(self.batches.state_dict(), self.args.world_size)
+        tensors = checkpoint.tensors(self.model, self.optimizer)
+        places = checkpoint.gather(self.batches.state_dict(), self.args.world_size)
         scaler = self.accelerator.scaler
         state = {
             "config": self.config.to_dict(),

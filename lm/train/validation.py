@@ -15,16 +15,16 @@ from ..data.batches import Collator
 from ..data.mixing import Sample
 from ..data.rows import Pick
 from ..data.sampler import LengthBucketSampler
-from ..evaluation import evaluating
+from ..inference import evaluating
 from ..model import AudioLM
 from ..sequences import AudioSegment, Example, TextSegment, build_prompt
-from .meter import Meter, Reading
+from .meter import Meter, MeterReading
 
 _LONGER = 2.0  # a sample may become so much longer than the original before it is cut
 
 
 @dataclass(frozen=True)
-class Heard:
+class ValidationSample:
     """A held-out row and what the model made of its conditions."""
 
     task: str
@@ -69,7 +69,7 @@ class Validator:
     @torch.no_grad()
     def judge(
         self, lm: AudioLM, device: torch.device, add_up: Callable[[Tensor], Tensor]
-    ) -> dict[str, Reading]:
+    ) -> dict[str, MeterReading]:
         """Losses and accuracies by task.
 
         Args:
@@ -88,7 +88,7 @@ class Validator:
                 readings[task] = meter.read(add_up)
         return readings
 
-    def generate(self, lm: AudioLM) -> list[Heard]:
+    def generate(self, lm: AudioLM) -> list[ValidationSample]:
         """Generate a few rows of each task, the same ones every time, with the same seeds."""
         heard = []
         for task, dataset in self._tasks.items():
@@ -110,7 +110,7 @@ class Validator:
         return [(batches[min(n, last)], float(n <= last)) for n in numbers]
 
     @torch.no_grad()
-    def _one(self, lm: AudioLM, task: str, number: int, example: Example) -> Heard:
+    def _one(self, lm: AudioLM, task: str, number: int, example: Example) -> ValidationSample:
         *conditions, target = example.segments
         prefix = None
         if isinstance(target, AudioSegment) and not conditions:  # something must be given
@@ -129,10 +129,12 @@ class Validator:
         limits = {"max_frames": most, "max_text_tokens": most}
         row = lm.generate(prompt[None].to(lm.device), seed=number, eos_id=self._eos, **limits)[0]
         if isinstance(target, TextSegment):
-            return Heard(
+            return ValidationSample(
                 task, number, self._text(target.ids), self._text(row.ids), example.frames_per_query
             )
-        return Heard(task, number, target.codes, row.codes.cpu(), example.frames_per_query)
+        return ValidationSample(
+            task, number, target.codes, row.codes.cpu(), example.frames_per_query
+        )
 
     def _text(self, ids: Any) -> str:
         ids = [int(i) for i in ids if int(i) != self._eos]

@@ -5,11 +5,11 @@ Values are ours (D; paper.md 8 gives none), for one GPU; never run to its end by
 
 from dataclasses import dataclass
 
-from almtok.codec.train.run_config import option
+from almtok.core.training.config import option
 from almtok.lm.train.config import LMTrainingConfig
 
 from ..language import LMRecipeOptions, lm_config, lm_stages
-from ..story import Stage
+from ..run import Stage
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from almtok.codec.train import config as train
-from almtok.codec.train.run_config import option
+from almtok.core.training.config import option
 
 from ..corpora import CorpusOptions
-from ..story import Stage
+from ..run import Stage
 
 # Losses of UnPatchify by rule.
 _BY_RULE: dict[str, Any] = {

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from almtok.codec.checkpoints import DEFAULT
-from almtok.codec.train.run_config import option
+from almtok.core.training.config import option
 from almtok.lm.train import config as train
 
-from ..story import RecipeOptions, Stage
+from ..run import RecipeOptions, Stage
 
 
 def voice(

@@ -21,17 +21,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from almtok.codec.audio import read_audio, write_audio
-from almtok.codec.data.reader import EntryReader
-from almtok.codec.evaluation.pitch import pitch_curve
-from almtok.codec.files import write_json, write_text
-from almtok.lm.composer import Reading
+from almtok.core.audio import read_audio, write_audio
+from almtok.core.data.reader import EntryReader
+from almtok.core.files import write_json, write_text
+from almtok.core.metrics.pitch import pitch_curve
 from almtok.lm.data import TokenDataset, TokenizeConfig, tokenize_corpus
 from almtok.lm.data.sources import list_recordings
+from almtok.lm.prompt_builder import PromptOptions
 from almtok.lm.score import score
 from almtok.lm.sequences import build_sequence
 from almtok.lm.train.run import train_lm
-from almtok.tasks import Bundle, Speaker, get_task
+from almtok.tasks import AudioLMPipeline, TextToSpeech, get_task
 
 from . import recipe
 
@@ -51,7 +51,7 @@ class Fold:
 
 def study(options: argparse.Namespace) -> Iterator[Fold]:
     """Every fold of every speaker."""
-    base = Bundle.from_pretrained(options.base)
+    base = AudioLMPipeline.from_pretrained(options.base)
     for speaker, rows in _recordings(options.voice, Path(options.out)).items():
         if len(rows) < 2:
             continue
@@ -83,7 +83,7 @@ def _recordings(sources: Sequence[str], out: Path) -> dict[str, list[dict[str, s
     return speakers
 
 
-def _tokenize(base: Bundle, rows: Sequence[dict[str, str]], place: Path) -> None:
+def _tokenize(base: AudioLMPipeline, rows: Sequence[dict[str, str]], place: Path) -> None:
     """To codes, at the level that the base learned from."""
     manifest = place.with_suffix(".jsonl")
     write_text(manifest, "".join(json.dumps({**row, "split": "train"}) + "\n" for row in rows))
@@ -98,7 +98,7 @@ def _fold(
         [str(place / "tokens")], [], options.base, str(place), steps=options.steps,
         validate_every=0, progress=False, tensorboard=False,
     )  # fmt: skip
-    bundle = Bundle.from_pretrained(options.base)
+    bundle = AudioLMPipeline.from_pretrained(options.base)
     before, pitch_before = nats_per_code(bundle, place / "held-out"), _pitch(bundle, options.text)
     train_lm(config, get_task)
     bundle.load_adapter(place / "adapter-run")
@@ -114,22 +114,22 @@ def _fold(
     )
 
 
-def nats_per_code(bundle: Bundle, tokens: Path) -> tuple[float, ...]:
+def nats_per_code(bundle: AudioLMPipeline, tokens: Path) -> tuple[float, ...]:
     """Nats per code of each layer, over all recordings of a folder."""
     dataset, lm, sequences, frames = TokenDataset(tokens), bundle.lm.config, [], 0
     for number in range(len(dataset)):
         row = dataset[number]
         given = {"text": row.text}
-        example = bundle.processor.composer.example("tts", given, row.tokens, Reading())
+        example = bundle.processor.composer.example("tts", given, row.tokens, PromptOptions())
         sequences.append(build_sequence(example, lm, eos_id=bundle.texts.eos_id))
         frames += row.codes.shape[-1]
     found = score(bundle.lm, sequences)
     return tuple(-sum(layer) / frames for layer in zip(*(one.audio for one in found), strict=True))
 
 
-def _pitch(bundle: Bundle, texts: Sequence[str]) -> float:
+def _pitch(bundle: AudioLMPipeline, texts: Sequence[str]) -> float:
     """Hz, median over what the model says."""
-    speeches = Speaker(bundle).speak_all(list(texts), carry=False)
+    speeches = TextToSpeech(bundle).speak_all(list(texts), carry=False)
     return statistics.median(median_pitch(np.asarray(speech.wav)) for speech in speeches)
 
 

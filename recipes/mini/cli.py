@@ -61,7 +61,7 @@ def register(commands: Any) -> None:
 
 def demo(options: argparse.Namespace) -> int:
     """Run ``almtok demo``: the steps that are asked for, in their order."""
-    from ..story import Diary, Story, run_story, say
+    from ..run import RecipeRun, RunState, run_recipe, say
     from . import recipe
 
     pace, scale = _pace(options), options.scale
@@ -70,14 +70,14 @@ def demo(options: argparse.Namespace) -> int:
     asked = recipe.Options(
         out=str(options.out), seed=options.seed, scale=scale, device=options.device
     )
-    story = Story("mini", asked, tuple(recipe.stages(asked)))
-    diary = Diary(story)
+    story = RecipeRun("mini", asked, tuple(recipe.stages(asked)))
+    diary = RunState(story)
     done = [one.name for one in story.stages if diary.finished(one) or one.name not in options.only]
     if len(done) < len(STEPS):
         minutes = pace.seconds(scale, done) / 60
         say(f"about {max(1, round(minutes))} minutes on this machine (--scale {scale:g})")
     for step in STEPS:
-        if step in options.only and (status := run_story(story, step, step)):
+        if step in options.only and (status := run_recipe(story, step, step)):
             return status
     return 0
 

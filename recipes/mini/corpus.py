@@ -16,8 +16,8 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from almtok.codec.audio import Waveform, write_audio
-from almtok.codec.files import write_json, write_text
+from almtok.core.audio import Waveform, write_audio
+from almtok.core.files import write_json, write_text
 
 from .phrases import FEW, SPLITS, WHOLE, Phrases
 from .signals import faded

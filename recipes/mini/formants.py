@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from almtok.codec.audio import Waveform
+from almtok.core.audio import Waveform
 
 from .signals import Floats, band_noise
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from almtok.codec.audio import Waveform, read_audio
-from almtok.codec.files import write_json
+from almtok.core.audio import Waveform, read_audio
 from almtok.core.choices import add_device
-from almtok.tasks import Bundle, Speaker
-from almtok.tasks.classes import SoundClassifier
-from almtok.tasks.inputs import safe_name
+from almtok.core.files import write_json
+from almtok.tasks import AudioLMPipeline, TextToSpeech
+from almtok.tasks.commands.inputs import safe_name
+from almtok.tasks.evaluation.classifier import SoundClassifier
 
 from ..lora_voice.study import median_pitch, nats_per_code
 from .sounds import kind_of
@@ -48,7 +48,7 @@ class NewVoice:
     texts: tuple[str, ...]  # said as OUT/before-N.flac and OUT/after-N.flac
 
 
-def name_sounds(run: Path, bundle: Bundle) -> Iterator[NamedSound]:
+def name_sounds(run: Path, bundle: AudioLMPipeline) -> Iterator[NamedSound]:
     """Every test sound that the scores know."""
     rows = [row for row in rows_of(run / "lessons") if row["domain"] == "sound"]
     known = ((row["wav"](), RATE, kind_of(row["text"])) for row in rows if row["split"] == "train")
@@ -62,7 +62,7 @@ def name_sounds(run: Path, bundle: Bundle) -> Iterator[NamedSound]:
         yield NamedSound(row["id"], kind_of(row["text"]), *(judge.name(one, RATE) for one in heard))
 
 
-def learn_voice(run: Path, bundle: Bundle, out: Path) -> NewVoice:
+def learn_voice(run: Path, bundle: AudioLMPipeline, out: Path) -> NewVoice:
     """Say some sentences without and with the adapter."""
     rows = [row for row in rows_of(run / "voice") if row["split"] == "test"]
     texts = [row["text"] for row in rows[:SAID]]
@@ -71,7 +71,7 @@ def learn_voice(run: Path, bundle: Bundle, out: Path) -> NewVoice:
     for when in ("before", "after"):
         if when == "after":
             bundle.load_adapter(run / "adapter-run")
-        speeches = Speaker(bundle).speak_all(texts, carry=False)
+        speeches = TextToSpeech(bundle).speak_all(texts, carry=False)
         for number, speech in enumerate(speeches):
             speech.save(out / f"{when}-{number}.flac")
         found[when] = nats_per_code(bundle, held_out)
@@ -103,7 +103,7 @@ def main(given: Sequence[str] | None = None) -> None:
     add_device(parser)
     o = parser.parse_args(given)
     o.out.mkdir(parents=True, exist_ok=True)
-    bundle = Bundle.from_pretrained(o.run / "lm", device=o.device)
+    bundle = AudioLMPipeline.from_pretrained(o.run / "lm", device=o.device)
     sounds = [asdict(one) for one in name_sounds(o.run, bundle)]
     voice = asdict(learn_voice(o.run, bundle, o.out))
     write_json(o.out / "judged.json", {"sounds": sounds, "voice": voice})

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from almtok.codec.files import replaced_folder
+from almtok.core.files import replaced_folder
 
 
 def keep(model: Path, out: Path) -> None:

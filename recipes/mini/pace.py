@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from almtok.codec.files import write_json
 from almtok.core.choices import AUTO, add_device
+from almtok.core.files import write_json
 
 # Stages that take as long as they have steps, and those whose corpora shrink with the steps.
 TRAINED = ("stage1", "stage2", "lm", "adapter")
@@ -99,8 +99,8 @@ def measured(path: Path) -> Pace:
 
 def measure(device: str = AUTO) -> dict[str, Any]:
     """Train a language model of the demo's sizes for some steps on random codes."""
-    from almtok.codec.train.optimizer import make_muon
     from almtok.core.runtime import choose_runtime, slow_fused_attention
+    from almtok.core.training.optimizer import make_muon
     from almtok.lm.config import AudioLMConfig
     from almtok.lm.model import AudioLM
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from almtok.codec.train import config as train
-from almtok.codec.train.run_config import RunConfig, option
+from almtok.core.training.config import RunConfig, option
 from almtok.lm.train import config as lm_train
 
 from ..language import codec_or_shipped, tokenize
 from ..lora_voice.recipe import voice as adapter
-from ..story import RecipeOptions, Stage
+from ..run import RecipeOptions, Stage
 
 CORPUS_MINUTES = 8.0
 PRESET = "tiny"

@@ -9,14 +9,14 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from almtok.codec.audio import read_audio
-from almtok.codec.evaluation.curves import read_curves
-from almtok.codec.evaluation.figures import curve_chart, spectrogram_png
 from almtok.codec.evaluation.listen import player
-from almtok.codec.evaluation.page import html_table, page, section
-from almtok.codec.files import write_text
-from almtok.tasks.diff import word_diff
-from almtok.tasks.inputs import safe_name
+from almtok.core.audio import read_audio
+from almtok.core.files import write_text
+from almtok.core.report.curves import read_curves
+from almtok.core.report.figures import curve_chart, spectrogram_png
+from almtok.core.report.page import html_table, page, section
+from almtok.tasks.commands.inputs import safe_name
+from almtok.tasks.evaluation.diff import word_diff
 
 from .judging import RATE, rows_of
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from almtok.codec.audio import Waveform, resample
+from almtok.core.audio import Waveform, resample
 from almtok.lm.text.espeak import load_espeak
 
 from .formants import speak_formants

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from almtok.codec.files import write_text
+from almtok.core.files import write_text
 from almtok.lm.data.sources import list_recordings
 from almtok.lm.text.normalize import clean, plain
 from almtok.lm.text.sentences import split_sentences

@@ -21,10 +21,10 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from almtok.codec.audio import Waveform, read_audio, resample
-from almtok.codec.data.reader import EntryReader
-from almtok.codec.files import write_text
-from almtok.codec.phones.aligner import Aligner, Word
+from almtok.codec.phonemes.aligner import Aligner, Word
+from almtok.core.audio import Waveform, read_audio, resample
+from almtok.core.data.reader import EntryReader
+from almtok.core.files import write_text
 from almtok.lm.data.recordings import Recording
 from almtok.lm.data.sources import list_recordings
 

@@ -5,7 +5,8 @@
 
 Held-out corpora have few single words and few long texts. So recordings are used whole, cut at
 their words into shorter ones (cutting.py), and joined by one speaker into longer ones; of each
-length that the table of failures has (tasks/failures.py), an equal share is drawn from a seed.
+length that the table of failures has (tasks/evaluation/failures.py), an equal
+share is drawn from a seed.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from almtok.codec.audio import Waveform, read_audio
-from almtok.codec.data.reader import EntryReader
-from almtok.codec.files import write_text
-from almtok.codec.phones.aligner import Aligner
+from almtok.codec.phonemes.aligner import Aligner
+from almtok.core.audio import Waveform, read_audio
+from almtok.core.data.reader import EntryReader
+from almtok.core.files import write_text
 from almtok.lm.data.sources import list_recordings
 from almtok.lm.text.normalize import plain
-from almtok.tasks.failures import LENGTHS
+from almtok.tasks.evaluation.failures import LENGTHS
 
 from .cutting import RATE, faded, piece_of
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from almtok.codec.data.sources import list_entries
+from almtok.core.data.sources import list_entries
 from almtok.lm.data.dataset import TokenDataset
 
-from .telling import Told, command_line, write_told
+from .telling import AugmentedCorpus, command_line, write_augmented
 
 
 def name_sounds(sources: Sequence[str], tokens: Path, out: Path) -> int:
@@ -40,8 +40,8 @@ def name_sounds(sources: Sequence[str], tokens: Path, out: Path) -> int:
             f"none of the {len(rows)} rows of {tokens} is of a recording with a class: the sources"
             f" have {len(labels)} such recordings, as column 'label' or 'class'"
         )
-    told = [Told(row, "named", _sentence(labels[row.id])) for row in named]
-    return write_told(told, tokens, out, plan="named")
+    told = [AugmentedCorpus(row, "named", _sentence(labels[row.id])) for row in named]
+    return write_augmented(told, tokens, out, plan="named")
 
 
 def _sentence(label: str) -> str:

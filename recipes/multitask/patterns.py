@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from almtok.codec.files import write_json, write_text
+from almtok.core.files import write_json, write_text
 
 from . import recipe
 

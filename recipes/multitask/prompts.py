@@ -5,8 +5,8 @@ r"""Prompts in words that captions need not have, and how often what is made of 
 
 Captions of a test set are written like those that a model has learned by heart. People ask in words
 of their own: these are ours, for kinds of sounds that many corpora have. Two classifiers of
-recordings name what is made (`tasks/classes.py`); prompts of a class that they do not know are left
-out.
+recordings name what is made (`tasks/evaluation/classifier.py`); prompts of a class that
+they do not know are left out.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import numpy as np
 from tqdm import tqdm
 
 from almtok.codec.checkpoints import shipped
-from almtok.codec.evaluation.bootstrap import Interval, bootstrap_interval
-from almtok.codec.files import write_json, write_text
-from almtok.tasks import Bundle, Maker
-from almtok.tasks.classes import SoundClassifier
-from almtok.tasks.evaluate import classifiers_of
-from almtok.tasks.intervals import shown
+from almtok.core.files import write_json, write_text
+from almtok.core.metrics.bootstrap import Interval, bootstrap_interval
+from almtok.core.metrics.intervals import shown
+from almtok.tasks import AudioGenerator, AudioLMPipeline
+from almtok.tasks.commands.evaluate import classifiers_of
+from almtok.tasks.evaluation.classifier import SoundClassifier
 
 PROMPTS = {
     "rain": ("It is raining hard.", "Rain on a roof.", "A rainy afternoon."),
@@ -80,7 +80,7 @@ class Asked:
 
 
 def ask(
-    maker: Maker,
+    maker: AudioGenerator,
     judges: Mapping[str, SoundClassifier],
     prompts: Mapping[str, Sequence[str]],
     *,
@@ -159,9 +159,9 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=4, help="sounds of each prompt (default: 4)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    bundle = Bundle.from_pretrained(options.checkpoint)
+    bundle = AudioLMPipeline.from_pretrained(options.checkpoint)
     judges = classifiers_of(options.classes, bundle)
-    asked = ask(Maker(bundle), judges, PROMPTS, draws=options.draws, seed=options.seed)
+    asked = ask(AudioGenerator(bundle), judges, PROMPTS, draws=options.draws, seed=options.seed)
     write_json(options.out / "told.json", {"asked": [asdict(one) for one in asked]})
     write_text(options.out / "told.md", to_markdown(asked))
     print(to_markdown(asked))

@@ -24,7 +24,7 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from almtok.codec.files import write_text
+from almtok.core.files import write_text
 from almtok.lm.data.sources import list_recordings
 
 from ..mini.voices import VOICES, Speak, Voice, find_speaker

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from almtok.codec.train.run_config import option
+from almtok.core.training.config import option
 from almtok.lm.train import config as train
 
 from ..corpora import CorpusOptions
 from ..language import codec_or_shipped, tokenize
 from ..mini import recipe as demo
-from ..story import Stage
+from ..run import Stage
 
 TASKS = ("tts", "asr", "text_to_audio", "text_to_music", "audio_caption", "music_caption")
 

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from almtok.codec.data.sources import list_entries
+from almtok.core.data.sources import list_entries
 from almtok.lm.data.dataset import TokenDataset
 from almtok.lm.data.rows import TokenRow
 
-from .telling import Told, command_line, write_told
+from .telling import AugmentedCorpus, command_line, write_augmented
 
 _SMALL = frozenset("a an the of on in at to by with from and or is are being its it".split())
 _BEFORE = (
@@ -86,14 +86,14 @@ def retell_sounds(
     rows: list[TokenRow] = [dataset[n] for n in range(len(dataset))]
     rng = np.random.default_rng(seed)
     told = [
-        Told(row, f"retold{time}", retell(row.text, labels.get(row.id, ""), rng))
+        AugmentedCorpus(row, f"retold{time}", retell(row.text, labels.get(row.id, ""), rng))
         for time in range(times)
         for row in rows
         if row.text.strip(" .")
     ]
     if not told:
         raise ValueError(f"none of the {len(rows)} rows of {tokens} has a caption to retell")
-    return write_told(told, tokens, out, plan="retold")
+    return write_augmented(told, tokens, out, plan="retold")
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from almtok.codec.data.sources import Entry
+from almtok.core.data.sources import Entry
 from almtok.lm.data.encoder import Encoded
 from almtok.lm.data.recordings import Recording
 from almtok.lm.data.rows import TokenRow
@@ -18,7 +18,7 @@ from almtok.lm.data.shards import read_info, shard_path, write_shard
 
 
 @dataclass(frozen=True)
-class Told:
+class AugmentedCorpus:
     """A row and its other text."""
 
     row: TokenRow
@@ -26,7 +26,7 @@ class Told:
     text: str
 
 
-def write_told(told: Sequence[Told], tokens: Path, out: Path, *, plan: str) -> int:
+def write_augmented(told: Sequence[AugmentedCorpus], tokens: Path, out: Path, *, plan: str) -> int:
     """Write rows of a folder of tokens once more, with other texts, as one shard.
 
     Args:
@@ -59,7 +59,7 @@ def command_line(doc: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def _encoded(place: int, told: Told) -> Encoded:
+def _encoded(place: int, told: AugmentedCorpus) -> Encoded:
     row = told.row
     entry = Entry(id=f"{told.how}_{row.id}", path=row.id, domain=row.domain, text=told.text)
     codes = np.ascontiguousarray(row.codes.numpy().astype(np.uint16))

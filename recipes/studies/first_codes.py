@@ -23,14 +23,14 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from almtok.codec.audio import AudioError, read_audio
-from almtok.codec.data.reader import EntryReader
-from almtok.codec.data.sources import list_entries
-from almtok.codec.files import write_text
-from almtok.codec.phones.aligner import Aligner
-from almtok.codec.phones.config import PHONES, SILENCE
-from almtok.codec.phones.labels import frame_labels
+from almtok.codec.phonemes.aligner import Aligner
+from almtok.codec.phonemes.config import PHONES, SILENCE
+from almtok.codec.phonemes.labels import frame_labels
+from almtok.core.audio import AudioError, read_audio
 from almtok.core.choices import add_device
+from almtok.core.data.reader import EntryReader
+from almtok.core.data.sources import list_entries
+from almtok.core.files import write_text
 
 Pairs = list[tuple[int, int]]  # first code of a column, phone of most of its frames
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from almtok.codec.files import write_text
+from almtok.core.files import write_text
 
 
 def last_validation(run: Path) -> dict[str, Any]:

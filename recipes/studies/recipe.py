@@ -15,13 +15,13 @@ from typing import Any
 
 from almtok.codec.config import ALMTokenizerConfig
 from almtok.codec.train.config import CodecTrainConfig
-from almtok.codec.train.run_config import option
+from almtok.core.training.config import option
 from almtok.lm.train import config as lm_train
 
 from ..codec import recipe as codec
 from ..corpora import CorpusOptions
 from ..language import tokenize
-from ..story import Stage
+from ..run import Stage
 
 STUDIES = ("ablations", "rates", "tokens", "priors")
 # paper.md 6: what is taken away, in fields of stage 2.

@@ -6,7 +6,7 @@
 import pytest
 import torch
 
-from almtok.codec.objectives import (
+from almtok.codec.losses import (
     AutoregressiveDepth,
     AutoregressiveDepthConfig,
     MaskedFrames,

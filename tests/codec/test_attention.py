@@ -85,7 +85,7 @@ def test_cost_is_linear_in_length():
     # Twice the length costs about twice the FLOPs (counted, not timed): no square term.
     from torch.utils.flop_counter import FlopCounterMode
 
-    from almtok.codec.linear import unpacked
+    from almtok.core.linear import unpacked
 
     net = Transformer(width=16, num_layers=2, num_heads=2, ffn_size=32, window=24).eval()
 

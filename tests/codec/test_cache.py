@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from almtok.codec.cache import LayerCache
+from almtok.codec.cache import AttentionCache
 from almtok.codec.transformer import Transformer
 
 BLOCK = 3
@@ -67,7 +67,7 @@ def test_a_week_into_a_stream_nothing_has_changed():
     net = toy()
     x = torch.randn(1, 30 * BLOCK, 16)
     near, _ = run(net, x, [1])
-    far, _ = run(net, x, [1], [LayerCache(position=50_000_001)] * 2)
+    far, _ = run(net, x, [1], [AttentionCache(position=50_000_001)] * 2)
     torch.testing.assert_close(far, near, atol=1e-5, rtol=0)
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from almtok.codec.evaluation.memory import PeakMemory
-from almtok.codec.evaluation.peers import OurCoder
+from almtok.codec.evaluation.peers import AlmtokCodec
+from almtok.codec.initialization import initialize_coders, initialize_patchify, initialize_quantizer
 from almtok.codec.priors.config import KMeansConfig
 from almtok.codec.priors.kmeans import TensorVectors, kmeans
-from almtok.codec.start import start_coders, start_patches, start_quantizer
 
 from ..pretend_device import pretend_device
 from .toy import noise, toy_codec
@@ -61,9 +61,9 @@ def test_an_untrained_codec_is_placed(device, unpatchify):
         codec = copy.deepcopy(toy_codec(unpatchify=unpatchify)).to(place)
         torch.manual_seed(1)
         with torch.no_grad():
-            start_patches(codec, [w.to(place) for w in wavs])
-            start_coders(codec, [w.to(place) for w in wavs])
-            start_quantizer(codec, [w.to(place) for w in wavs])
+            initialize_patchify(codec, [w.to(place) for w in wavs])
+            initialize_coders(codec, [w.to(place) for w in wavs])
+            initialize_quantizer(codec, [w.to(place) for w in wavs])
         codecs.append(codec)
     here, there = codecs
     assert there.quantizer.started
@@ -99,8 +99,8 @@ def test_kmeans(device, tmp_path):
 
 def test_it_is_evaluated(device):
     wav, memory = noise(1, 9_000)[0, 0].numpy(), PeakMemory(device)
-    here = OurCoder(toy_codec()).code(wav)
+    here = AlmtokCodec(toy_codec()).code(wav)
     memory.start()
-    there = OurCoder(toy_codec(), device=device).code(wav)
+    there = AlmtokCodec(toy_codec(), device=device).code(wav)
     assert memory.megabytes() > 0 and there.encode_seconds > 0
     assert (here.codes == there.codes).all()

@@ -132,7 +132,7 @@ def test_a_finished_stream_says_so():
 
 
 def test_packed_weights_change_nothing():
-    from almtok.codec.linear import unpacked
+    from almtok.core.linear import unpacked
 
     codec = toy_codec()
     wav = noise(1, 24_000)

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from almtok.__main__ import main
-from almtok.codec.audio import read_audio
 from almtok.codec.checkpoints import shipped
-from almtok.codec.evaluation.metrics import score_clip
-from almtok.codec.evaluation.pitch import pitch_curve
 from almtok.codec.model import ALMTokenizer
-from almtok.codec.search import CodeSearch
-from almtok.codec.search_config import SearchConfig
+from almtok.codec.refine import CodeRefiner
+from almtok.codec.refine_config import RefineConfig
 from almtok.codec.tokens import AudioTokens
+from almtok.core.audio import read_audio
+from almtok.core.metrics.audio import score_clip
+from almtok.core.metrics.pitch import pitch_curve
 
 RATE = 24_000
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -62,7 +62,7 @@ def test_its_voice_keeps_the_pitch_and_the_level(codec, voice):
 
 
 def test_a_search_finds_better_codes(codec, voice):
-    search = CodeSearch.of(MINI / "codec", codec, SearchConfig(steps=8))
+    search = CodeRefiner.of(MINI / "codec", codec, RefineConfig(steps=8))
     assert search.listener is not None
     found = search.encode(voice[None, None])
     assert found.after < 0.93 * found.before

@@ -183,7 +183,7 @@ def test_peers_run_too(monkeypatch):
 def test_bfloat16_is_packed_where_the_processor_knows_it():
     import torch
 
-    from almtok.codec.linear import can_pack
+    from almtok.core.linear import can_pack
 
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         pytest.skip("this processor has no bfloat16")

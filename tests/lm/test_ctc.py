@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from almtok.lm.ctc import listening_loss
+from almtok.lm.ctc import ctc_loss
 from almtok.lm.sequences import build_sequence, collate
 
 from .toy import EOS, PATTERNS, toy_example, toy_lm
@@ -23,7 +23,7 @@ def with_pad(**changes):
 @torch.no_grad()
 def heard(lm, batch):
     hidden = lm.advance(batch["input_ids"], batch["attention_mask"])
-    return listening_loss(hidden, batch["input_ids"], batch["labels"], lm.config, lm.text_logits)
+    return ctc_loss(hidden, batch["input_ids"], batch["labels"], lm.config, lm.text_logits)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)

@@ -8,8 +8,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from almtok.lm.export import PlainIds, export_plain, to_plain
+from almtok.lm.generation.sampling import SamplingConfig
 from almtok.lm.model import AudioLM
-from almtok.lm.sampling import SamplingConfig
 from almtok.lm.sequences import build_prompt, build_sequence, collate
 
 from .toy import EOS, toy_config, toy_example, toy_lm

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from almtok.codec.train.checkpoint import CheckpointError
+from almtok.core.training.checkpoint import CheckpointError
+from almtok.lm.generation.sampling import SamplingConfig
 from almtok.lm.lora import (
     LoraSettings,
     adapter_names,
@@ -21,7 +22,6 @@ from almtok.lm.lora import (
     using_adapter,
 )
 from almtok.lm.model import AudioLM
-from almtok.lm.sampling import SamplingConfig
 from almtok.lm.sequences import build_prompt, build_sequence, collate
 
 from .toy import EOS, PATTERNS, toy_example, toy_lm

@@ -10,10 +10,10 @@ import torch
 from transformers import AutoProcessor
 from transformers.processing_utils import ProcessorMixin
 
-from almtok.codec.audio import read_audio, write_audio
 from almtok.codec.tokens import AudioTokens
+from almtok.core.audio import read_audio, write_audio
 from almtok.lm.config import AudioLMConfig
-from almtok.lm.generation import GeneratedRow
+from almtok.lm.generation.output import GeneratedRow
 from almtok.lm.layouts import Slot, TaskLayout, layout_names, register_layout, task_layout
 from almtok.lm.model import AudioLM
 from almtok.lm.processor import AudioLMProcessor

@@ -3,11 +3,11 @@
 import pytest
 
 from almtok.__main__ import main
-from almtok.codec.audio import read_audio
 from almtok.codec.config import ALMTokenizerConfig
-from almtok.codec.data.reader import EntryReader
-from almtok.codec.data.sources import list_entries, parse_source
 from almtok.codec.model import ALMTokenizer
+from almtok.core.audio import read_audio
+from almtok.core.data.reader import EntryReader
+from almtok.core.data.sources import list_entries, parse_source
 from almtok.recipes.corpora import CORPORA, corpora
 
 PARTS = ("train", "valid", "test")

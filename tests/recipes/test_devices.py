@@ -7,7 +7,7 @@ import pytest
 
 from almtok.__main__ import build_parser
 from almtok.recipes import cli
-from almtok.recipes.story import DEVICE_COMMANDS
+from almtok.recipes.run import DEVICE_COMMANDS
 
 
 def leaves(

@@ -10,11 +10,11 @@ import pytest
 
 from almtok.__main__ import main
 from almtok.codec.checkpoints import DEFAULT
-from almtok.codec.files import write_json
+from almtok.core.files import write_json
 from almtok.lm.train.config import LMTrainingConfig
 from almtok.recipes import cli, planning
 from almtok.recipes.planning import StageCost, plan, plan_table
-from almtok.recipes.story import Stage
+from almtok.recipes.run import Stage
 
 SOURCES = ["--train", "speech=a/", "--valid", "speech=b/", "--test", "speech=c/"]
 TINY = {

@@ -33,8 +33,8 @@ CONFIGS = {
 @pytest.mark.parametrize("name", CONFIGS)
 def test_recipes_make_valid_configs(name):
     from almtok.codec.config import ALMTokenizerConfig
-    from almtok.codec.data import DataConfig
-    from almtok.codec.objectives import AutoregressiveDepthConfig, MelLossConfig
+    from almtok.codec.losses import AutoregressiveDepthConfig, MelLossConfig
+    from almtok.core.data import DataConfig
 
     config = CONFIGS[name]()
     assert isinstance(config, CodecTrainConfig)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from almtok.__main__ import main
-from almtok.codec.phones.config import SILENCE
+from almtok.codec.phonemes.config import SILENCE
 from almtok.recipes import cli
 from almtok.recipes.studies import first_codes, layers, recipe
 

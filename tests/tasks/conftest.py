@@ -5,28 +5,28 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from almtok.codec.audio import read_audio, write_audio
-from almtok.lm.composer import Reading
+from almtok.core.audio import read_audio, write_audio
 from almtok.lm.config import AudioLMConfig
 from almtok.lm.model import AudioLM
 from almtok.lm.processor import AudioLMProcessor
+from almtok.lm.prompt_builder import PromptOptions
 from almtok.lm.sequences import build_sequence, collate
 from almtok.lm.text.tokenizer import train_tokenizer
-from almtok.tasks.bundle import Bundle
-from almtok.tasks.controls import Controls
+from almtok.tasks.pipelines.base import AudioLMPipeline
+from almtok.tasks.pipelines.options import GenerationOptions
 
 from ..codec.toy import noise, toy_codec
 
 LINES = ("the cat sat on the mat", "hello there doctor lee")
 SOUND, RAIN = "a dog barks", "rain falls"
-GREEDY = Controls(temperature=0.0, guidance_scale=1.0)
+GREEDY = GenerationOptions(temperature=0.0, guidance_scale=1.0)
 
 
 @dataclass(frozen=True)
 class Learned:
     """The model, and what it knows."""
 
-    bundle: Bundle
+    bundle: AudioLMPipeline
     tokens: dict  # text -> AudioTokens that it says it with
     folder: str
 
@@ -41,7 +41,7 @@ def learned(tmp_path_factory):
         train_tokenizer([*LINES, SOUND, RAIN] * 4, vocab_size=320), _config(codec), codec
     )
     torch.manual_seed(0)
-    bundle = Bundle(AudioLM(processor.config), processor)
+    bundle = AudioLMPipeline(AudioLM(processor.config), processor)
     waves = {
         text: 0.5 * noise(1, 15_360 + 1920 * i, seed=i)[0, 0]
         for i, text in enumerate((*LINES, SOUND, RAIN))
@@ -69,7 +69,7 @@ def _examples(processor, tokens, folder):
     """Examples, and those of texts again without their audio: what is likely by itself."""
 
     def example(task, target, **fields):
-        return processor.composer.example(task, fields, target, Reading())
+        return processor.composer.example(task, fields, target, PromptOptions())
 
     made = []
     codec = processor.audio_tokenizer

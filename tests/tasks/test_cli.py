@@ -10,10 +10,10 @@ import pytest
 import soundfile
 
 from almtok.__main__ import main
-from almtok.codec.audio import write_audio
-from almtok.tasks import speaker as speaker_module
-from almtok.tasks.journal import Journal
-from almtok.tasks.outputs import wav_header
+from almtok.core.audio import write_audio
+from almtok.core.results_log import ResultsLog
+from almtok.tasks.commands.outputs import wav_header
+from almtok.tasks.pipelines import text_to_speech as speaker_module
 
 from .conftest import LINES, SOUND
 
@@ -60,7 +60,7 @@ def test_a_batch_goes_on_where_it_was_stopped(almtok, tmp_path, monkeypatch):
     out = tmp_path / "wavs"
     arguments = ("--batch", batch, "--out", out, "--batch-size", "1", *EXACT)
     calls = []
-    speak_all = speaker_module.Speaker.speak_all
+    speak_all = speaker_module.TextToSpeech.speak_all
 
     def killed(self, texts, **options):
         calls.append(texts)
@@ -68,7 +68,7 @@ def test_a_batch_goes_on_where_it_was_stopped(almtok, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return speak_all(self, texts, **options)
 
-    monkeypatch.setattr(speaker_module.Speaker, "speak_all", killed)
+    monkeypatch.setattr(speaker_module.TextToSpeech, "speak_all", killed)
     almtok("tts", *arguments, status=130)
     assert [path.name for path in out.glob("*.wav")] == ["0001.wav"]
     first = (out / "0001.wav").stat().st_mtime_ns
@@ -220,16 +220,16 @@ def test_no_checkpoint_is_named(capsys, tmp_path):
 
 
 def test_a_journal_forgets_a_line_that_was_cut_off(tmp_path):
-    journal = Journal(tmp_path / "j.jsonl")
+    journal = ResultsLog(tmp_path / "j.jsonl")
     journal.add("a", "key", {"seconds": 1})
     with open(tmp_path / "j.jsonl", "a") as file:
         file.write('{"id": "b", "ke')
-    again = Journal(tmp_path / "j.jsonl")
+    again = ResultsLog(tmp_path / "j.jsonl")
     assert list(again.entries) == ["a"]
     again.add("c", "key", {"error": "why"})
-    last = Journal(tmp_path / "j.jsonl")
+    last = ResultsLog(tmp_path / "j.jsonl")
     assert last.get("a", "key")["seconds"] == 1
     assert last.get("a", "other") is None and last.get("c", "key") is None
     (tmp_path / "k.jsonl").write_text("hello\n")
     with pytest.raises(ValueError, match="no line of a journal"):
-        Journal(tmp_path / "k.jsonl")
+        ResultsLog(tmp_path / "k.jsonl")

@@ -9,12 +9,12 @@ import torch
 
 from almtok.codec.checkpoints import DEFAULT, shipped
 from almtok.codec.tokens import AudioTokens
-from almtok.lm.composer import Reading
 from almtok.lm.lora import base_fingerprint
+from almtok.lm.prompt_builder import PromptOptions
 from almtok.lm.score import score
 from almtok.lm.sequences import build_sequence
 from almtok.lm.train.cli import resolve_finetune
-from almtok.tasks import Bundle, Speaker, Transcriber
+from almtok.tasks import AudioLMPipeline, SpeechRecognizer, TextToSpeech
 
 FIXTURE = Path(__file__).parent / "fixtures" / "hello.safetensors"
 
@@ -25,8 +25,8 @@ def card():
 
 
 @pytest.fixture(scope="module")
-def bundle() -> Bundle:
-    return Bundle.from_pretrained(shipped())
+def bundle() -> AudioLMPipeline:
+    return AudioLMPipeline.from_pretrained(shipped())
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_the_folder_fits_into_git(bundle, card):
 
 def test_its_own_words_are_as_likely_as_they_were(bundle, card, said):
     example = bundle.processor.composer.example(
-        "tts", {"text": card["text_of_the_test"]}, said, Reading()
+        "tts", {"text": card["text_of_the_test"]}, said, PromptOptions()
     )
     sequence = build_sequence(example, bundle.lm.config, eos_id=bundle.texts.eos_id)
     found = score(bundle.lm, [sequence])[0]
@@ -67,9 +67,9 @@ def test_its_own_words_are_as_likely_as_they_were(bundle, card, said):
 
 
 def test_it_speaks_and_hears_itself(bundle, card, said):
-    speech = Speaker(bundle).speak(card["text_of_the_test"], seed=0)
+    speech = TextToSpeech(bundle).speak(card["text_of_the_test"], seed=0)
     assert speech.finish == "end" and 0.5 < speech.duration < 6
-    assert Transcriber(bundle).transcribe(said).text == card["transcript_of_the_test"]
+    assert SpeechRecognizer(bundle).transcribe(said).text == card["transcript_of_the_test"]
     assert torch.isfinite(bundle.decode(said)).all()
 
 

@@ -14,7 +14,7 @@ from almtok.lm.processor import AudioLMProcessor
 from almtok.lm.sequences import AudioSegment, TextSegment, build_sequence
 from almtok.lm.text.encoder import TextEncoder
 from almtok.tasks import base
-from almtok.tasks.bundle import Bundle
+from almtok.tasks.pipelines.base import AudioLMPipeline
 
 from ..lm.toy import EOS, toy_codes, toy_config
 
@@ -188,7 +188,7 @@ def _save_untrained(learned, tasks):
     config = AudioLMConfig(**{**_fields(lm.config), "tasks": tasks})
     processor = learned.bundle.processor
     other = AudioLMProcessor(processor.tokenizer, config, processor.audio_tokenizer)
-    Bundle(AudioLM(config), other).save_pretrained("runs/mine")
+    AudioLMPipeline(AudioLM(config), other).save_pretrained("runs/mine")
 
 
 def _fields(config):

@@ -5,7 +5,7 @@ import almtok  # noqa: F401, I001
 import numpy as np
 import pytest
 
-from almtok.codec.evaluation.coder import Coded, Coder
+from almtok.codec.evaluation.coder import CodecResult, EvaluatedCodec
 from almtok.codec.evaluation.harness import EvaluationClip
 
 RATE = 24_000
@@ -23,7 +23,7 @@ def make_voice(seconds=1.5, hz=140.0, rate=RATE, seed=0):
     return (0.1 * wave * syllables + 0.0005 * rng.standard_normal(t.size)).astype(np.float32)
 
 
-class NoisyCoder(Coder):
+class NoisyCoder(EvaluatedCodec):
     """Adds noise; fails on clips longer than it likes."""
 
     frame_rate = 50.0
@@ -41,7 +41,7 @@ class NoisyCoder(Coder):
         rng = np.random.default_rng(wav.size)
         noise = self.level * rng.standard_normal(wav.size).astype(np.float32)
         codes = rng.integers(0, 16, (2, max(1, wav.size // 480)))
-        return Coded(wav + noise, codes, codes.size * 4, 0.01, 0.02)
+        return CodecResult(wav + noise, codes, codes.size * 4, 0.01, 0.02)
 
 
 @pytest.fixture

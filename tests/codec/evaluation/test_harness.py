@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from almtok.codec.evaluation import harness, table
-from almtok.codec.evaluation.coder import Coded
+from almtok.codec.evaluation.coder import CodecResult
 from almtok.codec.evaluation.results import ClipResult, ResultStore, pack_codes, unpack_codes
 
 from ...pace import wait_until
@@ -21,7 +21,7 @@ pytest.importorskip("pesq")
 
 
 def run(coder, clips, out, **options):
-    return harness.evaluate_coder(coder, clips, out, progress=False, **options)
+    return harness.evaluate_codec(coder, clips, out, progress=False, **options)
 
 
 def test_speech_scores_only_where_speech(clips, tmp_path):
@@ -81,18 +81,18 @@ def test_failures_are_counted_and_listed(clips, tmp_path):
 def test_wrong_lengths_and_nan_are_failures(clips, tmp_path):
     class Short(NoisyCoder):
         def code(self, wav):
-            return Coded(wav[:-1], None, 1, 0.0, 0.0)
+            return CodecResult(wav[:-1], None, 1, 0.0, 0.0)
 
     class Broken(NoisyCoder):
         def code(self, wav):
-            return Coded(np.full_like(wav, np.nan), None, 1, 0.0, 0.0)
+            return CodecResult(np.full_like(wav, np.nan), None, 1, 0.0, 0.0)
 
     assert "(23999,)" in run(Short("short"), clips[:1], tmp_path)[0].error
     assert "not finite" in run(Broken("broken"), clips[:1], tmp_path)[0].error
 
 
 def test_other_rates_and_kept_audio(clips, tmp_path):
-    from almtok.codec.audio import read_audio
+    from almtok.core.audio import read_audio
 
     result = run(NoisyCoder(level=0.0, sample_rate=16_000), clips[:2], tmp_path,
                  keep_audio={"speech/0"})  # fmt: skip

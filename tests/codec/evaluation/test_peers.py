@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from almtok.codec.evaluation import classics, peers
-from almtok.codec.evaluation.coder import CoderUnavailable, fit_length
-from almtok.codec.evaluation.metrics import stoi
+from almtok.codec.evaluation.coder import CodecUnavailable, fit_length
+from almtok.core.metrics.audio import stoi
 
 from .conftest import make_voice
 
@@ -62,7 +62,7 @@ def folders(tmp_path_factory):
     [("encodec", 0.75, 2), ("dac", 1.125, 3), ("mimi", 0.125, 2), ("xcodec", 0.5, 1)],
 )
 def test_hugging_face_codecs_run_at_a_chosen_rate(folders, kind, kbps, books):
-    coder = peers.make_coder(f"{kind}={folders / kind}@{kbps}")
+    coder = peers.load_codec(f"{kind}={folders / kind}@{kbps}")
     assert coder.kbps == pytest.approx(kbps) and coder.codebooks == books
     for samples in (1, 1000, 24_001):
         coded = coder.code(make_voice(2.0)[:samples])
@@ -72,10 +72,10 @@ def test_hugging_face_codecs_run_at_a_chosen_rate(folders, kind, kbps, books):
 
 
 def test_all_codebooks_by_default_and_rates_that_do_not_exist(folders):
-    assert peers.make_coder(f"hf={folders / 'dac'}").codebooks == 4
-    assert peers.make_coder(f"encodec={folders / 'encodec'}").kbps == pytest.approx(1.5)
+    assert peers.load_codec(f"hf={folders / 'dac'}").codebooks == 4
+    assert peers.load_codec(f"encodec={folders / 'encodec'}").kbps == pytest.approx(1.5)
     with pytest.raises(ValueError, match=r"rates 0.375, 0.75, 1.5 kbit/s, not 6"):
-        peers.make_coder(f"encodec={folders / 'encodec'}@6")
+        peers.load_codec(f"encodec={folders / 'encodec'}@6")
 
 
 def test_same_answer_as_the_model_itself(folders):
@@ -87,7 +87,7 @@ def test_same_answer_as_the_model_itself(folders):
         with torch.no_grad():
             x = torch.from_numpy(wav)[None, None]
             expected = model(x, **extra).audio_values.reshape(-1).numpy()
-        coded = peers.make_coder(f"{kind}={folders / kind}").code(wav)
+        coded = peers.load_codec(f"{kind}={folders / kind}").code(wav)
         n = min(expected.size, wav.size) - 1920  # the last frame is padded differently
         assert np.allclose(coded.wav[:n], expected[:n], atol=1e-4), kind
 
@@ -100,26 +100,26 @@ def test_names():
             peers.parse_peer(text)
     for text in ("lyra", "almtok", "hf", "opus-fast", "codec2-9000"):
         with pytest.raises(ValueError, match="expected|Codec2 mode"):
-            peers.make_coder(text)
+            peers.load_codec(text)
 
 
 def test_a_folder_without_a_codec_says_so(tmp_path):
-    with pytest.raises(CoderUnavailable, match="neither a folder nor reachable"):
-        peers.make_coder(f"hf={tmp_path / 'nothing'}")
+    with pytest.raises(CodecUnavailable, match="neither a folder nor reachable"):
+        peers.load_codec(f"hf={tmp_path / 'nothing'}")
 
 
 def test_missing_programs_say_what_to_install(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(CoderUnavailable, match="apt-get install codec2"):
-        classics.classic_coder("codec2-700C")
-    with pytest.raises(CoderUnavailable, match="apt-get install opus-tools"):
-        classics.classic_coder("opus-6k")
+    with pytest.raises(CodecUnavailable, match="apt-get install codec2"):
+        classics.load_classic_codec("codec2-700C")
+    with pytest.raises(CodecUnavailable, match="apt-get install opus-tools"):
+        classics.load_classic_codec("opus-6k")
 
 
 @pytest.mark.skipif(shutil.which("c2enc") is None, reason="codec2 is not installed")
 @pytest.mark.parametrize("mode", ["450", "700C", "1300", "2400"])
 def test_codec2_is_aligned(mode):
-    coder = peers.make_coder(f"codec2-{mode}")
+    coder = peers.load_codec(f"codec2-{mode}")
     wav = make_voice(2.0, rate=8_000)
     coded = coder.code(wav)
     assert coded.wav.shape == wav.shape and coded.bits == coder.kbps * 2000
@@ -135,23 +135,23 @@ def test_codec2_is_aligned(mode):
 
 @pytest.mark.skipif(shutil.which("opusenc") is None, reason="opus-tools is not installed")
 def test_opus_is_aligned():
-    coder = peers.make_coder("opus-24k")
+    coder = peers.load_codec("opus-24k")
     wav = make_voice(2.0, rate=16_000)
     coded = coder.code(wav)
     assert coded.wav.shape == wav.shape and coder.external
     assert stoi(wav, coded.wav, 16_000) > 0.9
     with pytest.raises(ValueError, match="6 to 256"):
-        peers.make_coder("opus-3k")
+        peers.load_codec("opus-3k")
 
 
 def test_our_codec(tmp_path):
-    coder = peers.our_coder("tiny", frames_per_query=3)
+    coder = peers.load_almtok_codec("tiny", frames_per_query=3)
     assert coder.frame_rate == 25.0
     coded = coder.code(make_voice(1.0)[:23_000])
     assert coded.wav.shape == (23_000,)
     assert coded.codes.shape == (coder.model.config.num_codebooks, 24)
     coder.model.save_pretrained(tmp_path)
-    again = peers.make_coder(f"almtok={tmp_path}")
+    again = peers.load_codec(f"almtok={tmp_path}")
     assert again.frame_rate == 12.5 and again.name == "almtok"
     assert again.settings()["fingerprint"] == coder.settings()["fingerprint"]
 

@@ -9,8 +9,9 @@ import re
 import numpy as np
 import pytest
 
-from almtok.codec.audio import read_audio
-from almtok.codec.evaluation import curves, figures, harness, listen, report, table
+from almtok.codec.evaluation import harness, listen, report, table
+from almtok.core.audio import read_audio
+from almtok.core.report import curves, figures
 
 from .conftest import RATE, NoisyCoder, make_voice
 
@@ -55,7 +56,7 @@ def evaluated(clips, tmp_path):
     kept = {"speech/0", "music/1"}
     ours, peer = NoisyCoder("almtok", 0.001), NoisyCoder("<b>peer", 0.05, longest=1.5)
     rows = [
-        (coder, harness.evaluate_coder(coder, clips, tmp_path, keep_audio=kept, progress=False))
+        (coder, harness.evaluate_codec(coder, clips, tmp_path, keep_audio=kept, progress=False))
         for coder in (ours, peer)
     ]
     _keep_originals(tmp_path, clips, kept)

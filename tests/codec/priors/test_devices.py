@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 
-from almtok.codec.phones import Listener, ListenerConfig
+from almtok.codec.phonemes import PhonemeClassifier, PhonemeClassifierConfig
 from almtok.codec.priors import PriorConfig, build_prior
-from almtok.codec.priors.listening import ListenerTeacher
+from almtok.codec.priors.listening import PhonemeTeacher
 from almtok.codec.priors.pretrained import TransformersTeacher
 
 from ...pretend_device import pretend_device
@@ -53,10 +53,11 @@ def test_beats_listens(device, small_model, small):
 
 
 def test_a_listener_listens(device, tmp_path):
-    Listener(ListenerConfig(width=16, num_bands=16)).save(tmp_path / "listener.safetensors")
+    PhonemeClassifier(PhonemeClassifierConfig(width=16, num_bands=16)).save(
+        tmp_path / "listener.safetensors"
+    )
     here, there = (
-        ListenerTeacher(tmp_path / "listener.safetensors", device=place)
-        for place in ("cpu", device)
+        PhonemeTeacher(tmp_path / "listener.safetensors", device=place) for place in ("cpu", device)
     )
     wavs = [0.1 * noise(24_000), noise(9_000, 1)]
     for one, other in zip(here.features_batch(wavs), there.features_batch(wavs), strict=True):

@@ -6,7 +6,7 @@ import soundfile
 import torch
 
 from almtok.__main__ import main
-from almtok.codec.phones import Listener, ListenerConfig
+from almtok.codec.phonemes import PhonemeClassifier, PhonemeClassifierConfig
 from almtok.codec.priors import load_prior
 from almtok.codec.priors.config import PriorConfig, TeacherSpec
 from almtok.codec.priors.teachers import make_teacher
@@ -16,7 +16,7 @@ from almtok.codec.priors.teachers import make_teacher
 def listener(tmp_path_factory):
     torch.manual_seed(0)
     place = tmp_path_factory.mktemp("listener") / "listener.safetensors"
-    Listener(ListenerConfig(width=32, num_bands=24)).save(place)
+    PhonemeClassifier(PhonemeClassifierConfig(width=32, num_bands=24)).save(place)
     return place
 
 
@@ -28,7 +28,7 @@ def test_states_are_what_phones_are_named_by(listener):
     for one, together in zip(alone, teacher.features_batch(wavs), strict=True):
         assert torch.equal(one, together)
     assert [tuple(one.shape) for one in alone] == [(9, 32), (30, 32)]
-    model = Listener.load(listener)
+    model = PhonemeClassifier.load(listener)
     logits = model.leave[1](alone[1].T[None]).transpose(1, 2)
     torch.testing.assert_close(logits.log_softmax(-1), model.hear(wavs[1][None, None]))
 

@@ -13,8 +13,8 @@ import pytest
 import soundfile
 import torch
 
-from almtok.codec.data import SegmentBatch
 from almtok.codec.train.config import CodecTrainConfig, for_stage
+from almtok.core.data import SegmentBatch
 
 from ...pace import patience
 

@@ -1,6 +1,6 @@
 """Alarms ring when something goes wrong, once, and fall silent with it."""
 
-from almtok.codec.train.alarms import Alarms
+from almtok.codec.train.alarms import TrainingAlarms
 from almtok.codec.train.config import stage1
 
 HEALTHY = {"usage": 0.9, "perplexity": 500.0}
@@ -8,7 +8,7 @@ DEAD = {"usage": 0.01, "perplexity": 1.5}
 
 
 def test_a_collapsed_codebook_is_named_once() -> None:
-    alarms = Alarms(config=stage1(alarm_after=10, alarm_usage=0.05))
+    alarms = TrainingAlarms(config=stage1(alarm_after=10, alarm_usage=0.05))
     assert alarms.check(5, {}, [HEALTHY, DEAD]) == []  # too early to tell
     (message,) = alarms.check(20, {}, [HEALTHY, DEAD])
     assert message.startswith("codebook 2 collapses: 1.0% of its entries are used")
@@ -18,7 +18,9 @@ def test_a_collapsed_codebook_is_named_once() -> None:
 
 
 def test_winning_discriminators_ring_after_a_while() -> None:
-    alarms = Alarms(config=stage1(alarm_after=10, adversarial_start=100, alarm_discriminator=0.1))
+    alarms = TrainingAlarms(
+        config=stage1(alarm_after=10, adversarial_start=100, alarm_discriminator=0.1)
+    )
     assert alarms.check(105, {"discriminator": 0.01}, []) == []  # they have only just begun
     (message,) = alarms.check(120, {"discriminator": 0.01}, [])
     assert "the discriminators dominate: their loss averages 0.010" in message

@@ -7,14 +7,14 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from almtok.codec.initialization import initialize_coders, initialize_patchify, initialize_quantizer
 from almtok.codec.model import ALMTokenizer
-from almtok.codec.phones import Listener, ListenerConfig
-from almtok.codec.start import start_coders, start_patches, start_quantizer
+from almtok.codec.phonemes import PhonemeClassifier, PhonemeClassifierConfig
 from almtok.codec.train import train_codec
-from almtok.codec.train.checkpoint import read_checkpoint, write_checkpoint
 from almtok.codec.train.config import CodecTrainConfig
 from almtok.codec.train.state import TrainState, build_state
-from almtok.codec.train.update import Wishes, optimizer_step
+from almtok.codec.train.update import StepRequests, optimizer_step
+from almtok.core.training.checkpoint import read_checkpoint, write_checkpoint
 
 from ...pretend_device import pretend_device
 from .conftest import HOP, MODEL
@@ -48,7 +48,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
 @pytest.fixture
 def listener(tmp_path: Path) -> str:
     file = tmp_path / "listener.safetensors"
-    Listener(ListenerConfig(width=16, num_bands=16)).save(file)
+    PhonemeClassifier(PhonemeClassifierConfig(width=16, num_bands=16)).save(file)
     return str(file)
 
 
@@ -58,10 +58,10 @@ def started(config: CodecTrainConfig) -> TrainState:
     wavs = [0.1 * torch.randn(8, 1, 48 * HOP).to(state.device)]
     state.model.eval()
     if config.stage == "1":
-        start_patches(state.model, wavs)
+        initialize_patchify(state.model, wavs)
     else:
-        start_coders(state.model, wavs)
-        start_quantizer(state.model, wavs)
+        initialize_coders(state.model, wavs)
+        initialize_quantizer(state.model, wavs)
     state.train_mode()
     return state
 
@@ -77,7 +77,7 @@ def test_every_loss_and_optimiser_takes_steps(
     assert {p.device for p in state.generator_parameters.values()} == {device}
     batches = [toy_batch(2, 1), toy_batch(2, 2)]
     for _ in range(3):
-        report = optimizer_step(state, batches, Wishes())
+        report = optimizer_step(state, batches, StepRequests())
         assert report.problem is None
     assert all(loss.device == device for loss in report.losses.values())
     asked = set(config.direct_weights) | set(config.balanced_weights)
@@ -88,11 +88,11 @@ def test_every_loss_and_optimiser_takes_steps(
 def test_a_checkpoint_goes_on_there(toy_config, toy_batch, device, tmp_path):
     config = toy_config("2", muon_lr=1e-3)
     state = started(config)
-    optimizer_step(state, [toy_batch()], Wishes())
+    optimizer_step(state, [toy_batch()], StepRequests())
     write_checkpoint(tmp_path / "run", 1, state.tensors(), state.counters(), 2)
     again = build_state(config)
     again.load(read_checkpoint(tmp_path / "run/checkpoints/step-00000001"))
-    reports = [optimizer_step(one, [toy_batch(4, 1)], Wishes()) for one in (state, again)]
+    reports = [optimizer_step(one, [toy_batch(4, 1)], StepRequests()) for one in (state, again)]
     assert reports[0].norms == reports[1].norms
     with again.averaged() as model, torch.no_grad():
         assert model(toy_batch().wav.to(device)).audio_values.device == device

@@ -9,12 +9,12 @@ import pytest
 import soundfile
 import torch
 
-from almtok.codec.audio import read_audio
+from almtok.codec.losses import MelLoss
 from almtok.codec.model import ALMTokenizer
-from almtok.codec.objectives import MelLoss
 from almtok.codec.train import train_codec
 from almtok.codec.train.config import CodecTrainConfig
 from almtok.codec.train.state import model_config_of
+from almtok.core.audio import read_audio
 
 RATE = 24_000
 

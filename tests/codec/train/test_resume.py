@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from almtok.codec.phones import Listener, ListenerConfig
+from almtok.codec.phonemes import PhonemeClassifier, PhonemeClassifierConfig
 
 from ...pace import wait_until
 
@@ -40,7 +40,7 @@ def run_values(toy_values: dict[str, Any], folder: Path) -> list[dict[str, Any]]
     second["dataset"] = {**common.get("dataset", {}), "vary": 0.1}
     second["listener"] = str(folder / "listener.safetensors")
     torch.manual_seed(0)
-    Listener(ListenerConfig(width=16, num_bands=16)).save(second["listener"])
+    PhonemeClassifier(PhonemeClassifierConfig(width=16, num_bands=16)).save(second["listener"])
     second["muon_lr"] = 1e-3  # and both kinds of optimiser state must survive
     return [first, second]
 

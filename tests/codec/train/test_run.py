@@ -14,14 +14,15 @@ import pytest
 import soundfile
 import torch
 
-from almtok.codec.data import AudioCorpus
 from almtok.codec.model import ALMTokenizer
 from almtok.codec.priors import random_prior
-from almtok.codec.train import CheckpointError, TrainingStopped, checkpoint, loop, train_codec
-from almtok.codec.train.checkpoint import newest_checkpoint, read_checkpoint
+from almtok.codec.train import CheckpointError, TrainingStopped, loop, train_codec
 from almtok.codec.train.config import CodecTrainConfig
-from almtok.codec.train.run_folder import METRICS
 from almtok.codec.train.update import optimizer_step
+from almtok.core.data import AudioCorpus
+from almtok.core.training import checkpoint
+from almtok.core.training.checkpoint import newest_checkpoint, read_checkpoint
+from almtok.core.training.run_folder import METRICS
 
 Make = Callable[..., CodecTrainConfig]
 

@@ -7,16 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from almtok.codec.data import SegmentBatch
-from almtok.codec.phones import Listener, ListenerConfig
-from almtok.codec.start import start_coders, start_quantizer
+from almtok.codec.initialization import initialize_coders, initialize_quantizer
+from almtok.codec.phonemes import PhonemeClassifier, PhonemeClassifierConfig
 from almtok.codec.train.config import CodecTrainConfig
-from almtok.codec.train.draws import draw_step
-from almtok.codec.train.optimizer import gradient_norm, make_adamw
 from almtok.codec.train.state import TrainState
 from almtok.codec.train.state import build_state as build_bare_state
-from almtok.codec.train.step import micro_step, whole_windows
-from almtok.codec.train.update import Wishes, micro_batch_size, optimizer_step
+from almtok.codec.train.step import draw_step, micro_step, whole_windows
+from almtok.codec.train.update import StepRequests, micro_batch_size, optimizer_step
+from almtok.core.data import SegmentBatch
+from almtok.core.training.optimizer import gradient_norm, make_adamw
 
 Make = Callable[..., CodecTrainConfig]
 Batch = Callable[..., SegmentBatch]
@@ -28,8 +27,8 @@ def build_state(config: CodecTrainConfig) -> TrainState:
     if config.stage != "1":
         wavs = [0.1 * torch.randn(8, 1, 48 * 320, generator=torch.Generator().manual_seed(9))]
         state.model.eval()
-        start_coders(state.model, wavs)
-        start_quantizer(state.model, wavs)
+        initialize_coders(state.model, wavs)
+        initialize_quantizer(state.model, wavs)
         state.train_mode()
     return state
 
@@ -56,7 +55,7 @@ def parts(names: set[str]) -> set[str]:
 
 def run(state: TrainState, *batches: SegmentBatch, steps: int = 1) -> None:
     for _ in range(steps):
-        optimizer_step(state, batches, Wishes())
+        optimizer_step(state, batches, StepRequests())
 
 
 @pytest.mark.parametrize(
@@ -171,7 +170,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(
     for accumulate, batches in ((1, [whole]), (2, halves)):
         state = build_state(toy_config("1", accumulate=accumulate, balancer=False))
         assert micro_batch_size(state.config, 1) == 4 // accumulate
-        report = optimizer_step(state, batches, Wishes())
+        report = optimizer_step(state, batches, StepRequests())
         norms.append((report.norms["generator"], float(report.losses["mel"])))
     assert norms[0] == pytest.approx(norms[1], rel=1e-5)
 
@@ -186,7 +185,7 @@ def test_a_poisoned_batch_leaves_no_trace(
     before = snapshot(state)
     bad = toy_batch(seed=1)
     bad.wav[2, 0, 100] = poison
-    report = optimizer_step(state, [bad], Wishes())
+    report = optimizer_step(state, [bad], StepRequests())
     assert report.problem == "the audio is not finite"
     assert changed(before, snapshot(state)) == set()
     assert (state.step, state.skipped, state.skipped_in_a_row) == (4, 1, 1)
@@ -204,7 +203,7 @@ def test_nan_and_exploding_gradients_are_skipped(
     weight = next(p for n, p in state.generator_parameters.items() if "unpatchify" in n)
     for value, words in ((float("nan"), "gradient is nan"), (1e9, "gradient exploded: norm")):
         hook = weight.register_hook(lambda gradient, value=value: gradient * 0 + value)
-        report = optimizer_step(state, [toy_batch(seed=2)], Wishes())
+        report = optimizer_step(state, [toy_batch(seed=2)], StepRequests())
         hook.remove()
         assert words in str(report.problem)
         assert changed(before, snapshot(state)) == set()
@@ -216,7 +215,7 @@ def test_autocast_leaves_losses_and_codebooks_in_float32(
 ) -> None:
     for precision in ("bf16", "bf16-all"):
         state = build_state(toy_config("2", precision=precision))
-        report = optimizer_step(state, [toy_batch()], Wishes())
+        report = optimizer_step(state, [toy_batch()], StepRequests())
         assert report.problem is None
         assert {loss.dtype for loss in report.losses.values()} == {torch.float32}
         assert {b.dtype for b in state.model.quantizer.buffers() if b.is_floating_point()} == {
@@ -249,7 +248,7 @@ def test_norms_biases_and_tokens_do_not_decay(toy_config: Make) -> None:
 
 def test_an_optimiser_step_is_seen_by_caches_of_weights() -> None:
     """Fused AdamW leaves version counters alone; packed linears would keep the old weights."""
-    from almtok.codec.train.optimizer import mark_changed
+    from almtok.core.training.optimizer import mark_changed
 
     parameter = torch.nn.Parameter(torch.ones(2, 2))
     optimizer = make_adamw({"a": parameter}, lr=0.1, betas=(0.9, 0.9), weight_decay=0)
@@ -265,7 +264,7 @@ def test_words_are_heard_in_one_precision_and_only_where_a_loss_asks(
     stage: str, toy_config: Make, toy_batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, init = tmp_path / "listener.safetensors", tmp_path / "codec"
-    Listener(ListenerConfig(width=16, num_bands=16)).save(file)
+    PhonemeClassifier(PhonemeClassifierConfig(width=16, num_bands=16)).save(file)
     build_state(toy_config("2")).model.save_pretrained(init)
     given = {"listener": str(file), "init_from": str(init), "precision": "bf16-all"}
     assert build_state(toy_config(stage, **given)).listener is None
@@ -292,7 +291,7 @@ def test_loudness_is_asked_where_codes_are_decoded(
     given = {"init_from": str(init)} if stage != "1" else {}
     assert build_state(toy_config(stage, **given)).loudness_loss is None
     state = build_state(toy_config(stage, **given, weight_loudness=1.0))
-    losses = optimizer_step(state, [toy_batch()], Wishes()).losses
+    losses = optimizer_step(state, [toy_batch()], StepRequests()).losses
     assert ("loudness" in losses) == (stage != "1")
     if stage != "1":
         assert 0 < losses["loudness"] < 7

@@ -22,8 +22,9 @@ from typing import Any
 import torch
 
 import almtok  # noqa: F401  (the torchaudio guard)
-from almtok.codec.train import checkpoint, loop, train_codec, update
+from almtok.codec.train import loop, train_codec, update
 from almtok.codec.train.config import CodecTrainConfig
+from almtok.core.training import checkpoint
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ import soundfile
 import torch
 
 from almtok.codec.config import ALMTokenizerConfig
-from almtok.codec.data.sources import Entry
 from almtok.codec.model import ALMTokenizer
+from almtok.core.data.sources import Entry
 from almtok.lm.data import TokenizeConfig
 from almtok.lm.data.encoder import Encoded
 from almtok.lm.data.recordings import Recording

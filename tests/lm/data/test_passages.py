@@ -6,7 +6,7 @@ import pytest
 
 from almtok.lm.config import AudioLMConfig
 from almtok.lm.data import Collator, MixedDataset, SequenceLength, TaskSource, TokenDataset
-from almtok.lm.data.passages import Passages, unheard
+from almtok.lm.data.passages import Passages, overlaps_none
 from almtok.lm.data.rows import Pick
 from almtok.lm.sequences import Example, TextSegment
 from almtok.lm.vocabulary import Vocabulary
@@ -47,7 +47,10 @@ def test_lines_become_transcripts_that_nothing_is_heard_of(passages):
         "one line", "another", "...", "the third",
     ]  # fmt: skip
     source = TaskSource(
-        dataset=passages, task="asr", to_example=lambda r, t: unheard("asr", r, t), unheard=True
+        dataset=passages,
+        task="asr",
+        to_example=lambda r, t: overlaps_none("asr", r, t),
+        unheard=True,
     )
     mixture = MixedDataset([source], Letters(), SequenceLength(CONFIG))
     lengths = mixture.lengths(0)
@@ -69,7 +72,7 @@ def test_they_are_mixed_with_recordings(rows, passages):
     alone = TaskSource(
         dataset=passages,
         task="asr",
-        to_example=lambda r, t: unheard("asr", r, t),
+        to_example=lambda r, t: overlaps_none("asr", r, t),
         weight=5.0,
         unheard=True,
     )

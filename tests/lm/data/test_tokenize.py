@@ -11,9 +11,9 @@ import pytest
 import soundfile
 import torch
 
-from almtok.codec.audio import read_audio
-from almtok.codec.search import CodeSearch
-from almtok.codec.search_config import BY_SPECTRA
+from almtok.codec.refine import CodeRefiner
+from almtok.codec.refine_config import BY_SPECTRA
+from almtok.core.audio import read_audio
 from almtok.lm.audio_input import AudioInput
 from almtok.lm.config import AudioLMConfig
 from almtok.lm.data import TokenDataset, TokenizeConfig, tokenize_corpus
@@ -212,7 +212,7 @@ def test_short_recordings_are_searched_for_and_long_ones_are_not(
     quick = dataclasses.replace(BY_SPECTRA, steps=3)
     monkeypatch.setattr("almtok.lm.data.encoder.BY_SPECTRA", quick)
     run(codec, str(corpus), tmp_path, replaced(config, search_seconds=most))
-    search, rows = CodeSearch(codec, quick), TokenDataset(tmp_path)
+    search, rows = CodeRefiner(codec, quick), TokenDataset(tmp_path)
     plain = {row.id: codec.tokenize(corpus / f"{row.id[1:]}.wav").codes for row in rows}
     others = {row.id for row in rows if not torch.equal(row.codes, plain[row.id])}
     assert others and others <= {row.id for row in rows if row.duration <= most} != set(plain)

@@ -4,10 +4,10 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-import almtok.lm.cache as cache_module
-from almtok.lm.cache import RowCache, attends_fully, new_cache
+import almtok.lm.generation.cache as cache_module
+from almtok.lm.generation.cache import RowCache, attends_fully, new_cache
+from almtok.lm.generation.sampling import GREEDY, SamplingConfig
 from almtok.lm.quantized import quantize
-from almtok.lm.sampling import GREEDY, SamplingConfig
 
 from ..toy import EOS, toy_config, toy_lm
 from .conftest import EXAMPLES, learn

@@ -5,12 +5,12 @@ import copy
 import pytest
 import torch
 
-from almtok.lm.beam import BeamSettings
-from almtok.lm.guards import Guards
-from almtok.lm.sampling import SamplingConfig
+from almtok.lm.generation.beam_search import BeamSettings
+from almtok.lm.generation.sampling import SamplingConfig
+from almtok.lm.generation.stopping_criteria import RepetitionLimits
+from almtok.lm.generation.streaming import stream
 from almtok.lm.score import score
 from almtok.lm.sequences import build_sequence
-from almtok.lm.streaming import stream
 
 from ...codec.toy import toy_codec
 from ...pretend_device import pretend_device
@@ -51,7 +51,7 @@ def same(here, there):
         {},
         {"cache": "dynamic", "min_frames": [1, 5, 2, 3]},
         {"guidance_scale": 2.0},
-        {"guards": Guards(audio_limit=2, audio_period=1, text_limit=2, text_period=2)},
+        {"guards": RepetitionLimits(audio_limit=2, audio_period=1, text_limit=2, text_period=2)},
     ],
 )
 def test_every_pattern_writes(device, pattern, options):

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from almtok.lm.evaluation import RowNorm, evaluating, evaluation
+from almtok.lm.fused_linear import FusedLinear, fuse_linears, linear_groups, unfuse_linears
+from almtok.lm.generation.sampling import GREEDY
+from almtok.lm.inference import RowNorm, evaluating, evaluation
 from almtok.lm.int8 import Int8Linear
-from almtok.lm.joined import JoinedLinear, groups, join, separate
 from almtok.lm.lora import LoraSettings, add_lora
 from almtok.lm.quantized import quantize
-from almtok.lm.sampling import GREEDY
 
 from ..toy import EOS, toy_config, toy_lm
 from .conftest import EXAMPLES, Learned
@@ -44,14 +44,14 @@ def assert_close(a, b, tolerance=1e-6):
 def test_joined_maps_are_the_maps(bias, shape):
     one, x = Attention(bias), torch.randn(*shape, 24)
     plain = one(x)
-    joined = join(one)
-    assert {type(m) for m in joined} == {JoinedLinear} and one.o_proj not in joined
+    joined = fuse_linears(one)
+    assert {type(m) for m in joined} == {FusedLinear} and one.o_proj not in joined
     assert_close(one(x), plain)
     assert_close([one.k_proj(x), one.q_proj(x)], [plain[1], plain[0]])  # in any order
     assert_close([one.v_proj(2 * x)], [one.v_proj(x + x)])
     one.k_proj.weight.mul_(2.0)  # a weight that changes is seen
     two = copy.deepcopy(one)
-    separate(joined)
+    unfuse_linears(joined)
     for map_ in joined:
         map_.__class__ = nn.Linear
     assert_close(one(x), two(x))
@@ -60,7 +60,7 @@ def test_joined_maps_are_the_maps(bias, shape):
 
 def test_joined_maps_train_as_themselves():
     one, x = Attention(True), torch.randn(3, 24)
-    joined = join(one)
+    joined = fuse_linears(one)
     sum(y.square().sum() for y in one(x)).backward()
     assert all(m.weight.grad.abs().sum() > 0 for m in joined)
 
@@ -68,11 +68,11 @@ def test_joined_maps_train_as_themselves():
 def test_maps_that_differ_or_are_wrapped_are_left_alone():
     one = Attention(True)
     one.k_proj = nn.Linear(24, 8, bias=False)
-    assert not list(groups(one))
+    assert not list(linear_groups(one))
     lm = toy_lm()
-    assert list(groups(lm.backbone))
+    assert list(linear_groups(lm.backbone))
     add_lora(lm, LoraSettings(rank=2, targets=("q_proj",)))
-    assert {names for _, names in groups(lm)} == {("gate_proj", "up_proj"), ("0", "1")}
+    assert {names for _, names in linear_groups(lm)} == {("gate_proj", "up_proj"), ("0", "1")}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -99,7 +99,7 @@ def test_afterwards_everything_is_as_before():
     before = lm(x).text_logits
     with evaluating(lm):
         inside = {type(m) for m in lm.modules()}
-        assert {JoinedLinear, RowNorm} <= inside and nn.Linear not in inside
+        assert {FusedLinear, RowNorm} <= inside and nn.Linear not in inside
         assert not any(kind.__name__.startswith("Llama") and "Norm" in kind.__name__
                        for kind in inside)  # fmt: skip
         torch.testing.assert_close(lm(x).text_logits, before, atol=1e-5, rtol=1e-5)
@@ -111,7 +111,7 @@ def test_the_last_of_several_at_work_switches_back():
     kinds = [type(m) for m in lm.modules()]
     first, second = evaluation(lm), evaluation(lm)
     first()  # began first, and ends first
-    assert {JoinedLinear, RowNorm} <= {type(m) for m in lm.modules()} and not lm.training
+    assert {FusedLinear, RowNorm} <= {type(m) for m in lm.modules()} and not lm.training
     lm(torch.randint(0, 5, (1, 4, 4)))
     second()
     assert [type(m) for m in lm.modules()] == kinds and lm.training

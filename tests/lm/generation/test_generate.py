@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from almtok.lm import sampling
-from almtok.lm.generate import generate
+from almtok.lm.generation import sampling
+from almtok.lm.generation.generate import generate
+from almtok.lm.generation.prompts import read_prompts, without_condition
+from almtok.lm.generation.sampling import GREEDY, SamplingConfig
 from almtok.lm.model import AudioLM
 from almtok.lm.patterns import layout
-from almtok.lm.prompts import read_prompts, without_condition
-from almtok.lm.sampling import GREEDY, SamplingConfig
 from almtok.lm.score import score
 from almtok.lm.sequences import AudioSegment, Sequence, build_prompt, collate, text_rows
 

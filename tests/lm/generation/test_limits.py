@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from almtok.lm.guards import Guards
-from almtok.lm.sampling import GREEDY, SamplingConfig
+from almtok.lm.generation.sampling import GREEDY, SamplingConfig
+from almtok.lm.generation.stopping_criteria import RepetitionLimits
 from almtok.lm.sequences import Sequence, build_prompt, collate
 
 from ..toy import EOS, PATTERNS, toy_codes, toy_example, toy_lm
@@ -90,7 +90,7 @@ def test_going_round_in_circles_is_seen(pattern):
     with torch.no_grad():
         for head in lm.heads.out:
             head.weight.zero_()
-    guards = Guards(audio_limit=10, audio_period=3)
+    guards = RepetitionLimits(audio_limit=10, audio_period=3)
     out = lm.generate(_prompt(lm)[None], audio_sampling=GREEDY, guards=guards)[0]
     assert out.finish == "repetition" and not out.ended
     # One frame to be repeated, ten repetitions; delayed codebooks need K - 1 rows to agree.
@@ -103,7 +103,7 @@ def test_a_text_that_goes_round_in_circles_is_seen(depth):
     lm = toy_lm()
     lm.text_logits = lambda hidden: torch.zeros(len(hidden), 60)  # id 0 for ever
     rows = depth.prompt(ASR)
-    out = lm.generate(rows[None], eos_id=EOS, guards=Guards(text_limit=6))[0]
+    out = lm.generate(rows[None], eos_id=EOS, guards=RepetitionLimits(text_limit=6))[0]
     assert out.finish == "repetition" and out.ids.tolist() == [0] * 7
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from almtok.lm.generation.sampling import GREEDY
 from almtok.lm.int4 import Int4Linear
 from almtok.lm.int8 import Int8Linear
 from almtok.lm.lora import (
@@ -16,7 +17,6 @@ from almtok.lm.lora import (
     use_adapter,
 )
 from almtok.lm.quantized import KINDS, is_quantized, quantize
-from almtok.lm.sampling import GREEDY
 
 from ..toy import EOS, PATTERNS, toy_lm
 from .conftest import EXAMPLES, learn

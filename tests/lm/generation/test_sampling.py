@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from almtok.lm.sampling import GREEDY, RowNoise, SamplingConfig, choose, guide, per_stream
+from almtok.lm.generation.sampling import (
+    GREEDY,
+    RowNoise,
+    SamplingConfig,
+    choose,
+    guide,
+    per_stream,
+)
 
 
 def draws(logits, config, count=20_000, seed=0, seen=None):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from almtok.lm.sampling import GREEDY, SamplingConfig
-from almtok.lm.streaming import stream
+from almtok.lm.generation.sampling import GREEDY, SamplingConfig
+from almtok.lm.generation.streaming import stream
 
 from ...codec.toy import toy_codec
 from ..toy import EOS, toy_lm

@@ -10,10 +10,10 @@ import torch
 from accelerate import Accelerator
 from transformers import TrainingArguments
 
-from almtok.codec.train.checkpoint import newest_checkpoint, read_checkpoint
-from almtok.lm.distill import Teacher
+from almtok.core.training.checkpoint import newest_checkpoint, read_checkpoint
 from almtok.lm.lora import LoraSettings, add_lora
 from almtok.lm.train import LMTrainingConfig
+from almtok.lm.train.distillation import DistillationTeacher
 from almtok.lm.train.run import train_lm
 from almtok.lm.train.trainer import AudioLMTrainer
 from almtok.tasks.base import get_task
@@ -61,7 +61,7 @@ def test_every_pattern_learns_what_it_learns_on_the_cpu(device, pattern, changes
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_a_teacher_and_an_adapter(device, pattern, tmp_path):
     lm = listening(pattern)
-    teacher = Teacher(copy.deepcopy(lm).to(device), ["tts", "asr"])
+    teacher = DistillationTeacher(copy.deepcopy(lm).to(device), ["tts", "asr"])
     add_lora(lm, LoraSettings(rank=2))
     trainer = train(lm, tmp_path / "run", teacher=teacher)
     assert trainer.skipped == 0 and trainer.reading.targets > 0

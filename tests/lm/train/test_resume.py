@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from almtok.codec.train.checkpoint import CheckpointError
+from almtok.core.training.checkpoint import CheckpointError
 from almtok.lm.train import LMTrainingConfig
 from almtok.lm.train.run import train_lm
 from almtok.tasks.base import get_task

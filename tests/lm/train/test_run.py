@@ -26,8 +26,8 @@ from almtok.lm.train.corpus import (
     training_batches,
     training_texts,
 )
+from almtok.lm.train.initial_model import build_initial_model
 from almtok.lm.train.run import train_lm
-from almtok.lm.train.start import build_start
 from almtok.tasks.base import get_task
 
 from .conftest import TOY_MODEL, _maker
@@ -150,7 +150,7 @@ def test_from_a_pretrained_text_model(tokens: Path, toy_config: Any, tmp_path: P
     tokenizer.save_pretrained(folder)
     model = {name: value for name, value in TOY_MODEL.items() if name != "backbone"}
     settings = toy_config(backbone=str(folder), model=model, steps=1, lora_rank=2)
-    start = build_start(settings, read_info(settings), ["tts", "my_task"], list)
+    start = build_initial_model(settings, read_info(settings), ["tts", "my_task"], list)
     assert start.lm.config.tasks[-1] == "my_task"
     for name, value in text.state_dict().items():
         assert torch.equal(start.lm.backbone.state_dict()[name], value), name
@@ -163,7 +163,7 @@ def test_temperature_and_weights_share_the_rows(toy_config: Any) -> None:
     settings = toy_config(tasks=["tts=3", "asr"], temperature=1.0)
     choices = choose(settings, get_task)
     assert [(c.task.name, c.weight) for c in choices] == [("tts", 3.0), ("asr", 1.0)]
-    start = build_start(settings, read_info(settings), ["tts"], lambda: ["row"] * 3)
+    start = build_initial_model(settings, read_info(settings), ["tts"], lambda: ["row"] * 3)
     batches = training_batches(settings, choices, start.lm.config, start.texts)
     assert batches._dataset.counts == {"tts": 30, "asr": 10}  # type: ignore[attr-defined]
     judged = held_out(settings, choices, start.lm.config, start.texts)
@@ -176,7 +176,7 @@ def test_texts_of_no_recording_have_the_share_that_is_asked_for(
     (tmp_path / "books.txt").write_text("a line\nanother line\n")
     settings = toy_config(tasks=["tts", "asr"], texts=[str(tmp_path / "books.txt")], text_share=0.5)
     choices = choose(settings, get_task)
-    start = build_start(settings, read_info(settings), ["tts", "asr"], lambda: ["row"] * 3)
+    start = build_initial_model(settings, read_info(settings), ["tts", "asr"], lambda: ["row"] * 3)
     batches = training_batches(settings, choices, start.lm.config, start.texts)
     assert batches._dataset.counts == {"tts": 11, "asr": 10 + 21}  # type: ignore[attr-defined]
     only_speech = toy_config(tasks=["tts"], texts=settings.texts)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import Trainer, TrainingArguments
 
-from almtok.codec.train.draws import lr_scale
+from almtok.core.training.seeding import lr_scale
 from almtok.lm.data.batches import Collator, SequenceLength
 from almtok.lm.lora import LoraSettings, add_lora
 from almtok.lm.sequences import IGNORED, Example, build_sequence, collate

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 import almtok  # noqa: F401  (the torchaudio guard)
-from almtok.codec.train import checkpoint
+from almtok.core.training import checkpoint
 from almtok.lm.train import LMTrainingConfig
 from almtok.lm.train.run import train_lm
 from almtok.lm.train.trainer import AudioLMTrainer

@@ -10,8 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from almtok.codec.audio import read_audio
-from almtok.codec.data import AudioCorpus, DataConfig
+from almtok.core.audio import read_audio
+from almtok.core.data import AudioCorpus, DataConfig
 from almtok.lm.text.espeak import load_espeak
 from almtok.recipes.mini import corpus as mini
 from almtok.recipes.mini import voices

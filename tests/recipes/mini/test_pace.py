@@ -49,9 +49,7 @@ def test_the_demo_says_its_time_and_takes_the_minutes(tmp_path: Path, monkeypatc
     }
     (tmp_path / "pace.json").write_text(json.dumps(measured))
     asked = []
-    monkeypatch.setattr(
-        "almtok.recipes.story.run_story", lambda story, *_: asked.append(story) or 0
-    )
+    monkeypatch.setattr("almtok.recipes.run.run_recipe", lambda story, *_: asked.append(story) or 0)
     plain = ["demo", "--out", str(tmp_path)]
     options = build_parser().parse_args([*plain, "--minutes", "45"])
     assert cli.demo(options) == 0

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from almtok.codec.audio import read_audio
-from almtok.codec.phones.aligner import Word
+from almtok.codec.phonemes.aligner import Word
+from almtok.core.audio import read_audio
 from almtok.recipes.mini.voices import VOICES, find_speaker
 from almtok.recipes.multitask import cutting
 

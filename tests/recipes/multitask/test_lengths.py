@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from almtok.codec.audio import read_audio
+from almtok.core.audio import read_audio
 from almtok.recipes.mini.voices import VOICES, find_speaker
 from almtok.recipes.multitask import lengths
 from almtok.recipes.multitask.lengths import Spoken

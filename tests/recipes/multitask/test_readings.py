@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from almtok.codec.data.sources import list_entries
+from almtok.core.data.sources import list_entries
 from almtok.recipes.multitask import readings
 
 TEXTS = ["one two three four", "the cat sat on the mat", "it rains"]

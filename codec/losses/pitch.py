@@ -1,0 +1,87 @@
+"""Pitch loss (`pitch` in configs and logs): decoded frames name the pitch of the voice (ours, D).
+
+Letters: `B` batch, `S` samples, `T` frames, `P` pitches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...core.metrics.yin import find_periods
+from ..vocoder import HIGHEST_HZ, LOWEST_HZ, SMOOTHED, place_of
+
+# At half the sample rate YIN costs half, and its lags still lie closer than the pitches.
+_DECIMATION = 2
+_WINDOW_SECONDS = 0.027
+_THRESHOLD = 0.2
+_SILENCE_RMS = 1e-3
+# Spread of a target over the table of pitches, in cents.
+_SPREAD = 25.0
+
+
+@dataclass(frozen=True)
+class Voicing:
+    """The pitch of a recording at its frames."""
+
+    hz: Tensor  # [B, T]
+    voiced: Tensor  # [B, T] bool: where the pitch is to be trusted
+
+
+class PitchLoss(nn.Module):
+    """Cross-entropy of the pitch that frames name, where the recording has one.
+
+    A frame's target is the pitch a little after its end: the average over :data:`SMOOTHED` frames
+    then names the pitch at its end, which is where the glide of the frame arrives.
+
+    Args:
+        sample_rate: in Hz.
+        hop_length: samples of a frame.
+    """
+
+    def __init__(self, sample_rate: int, hop_length: int):
+        super().__init__()
+        self.sample_rate, self.hop_length = sample_rate, hop_length
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Compare `[B, T, P]` with the waveforms `[B, 1, S]`; zero where nobody has a pitch."""
+        if logits.shape[1] * self.hop_length != target.shape[-1]:
+            raise ValueError(
+                f"{logits.shape[1]} frames of {self.hop_length} samples came for a waveform of "
+                f"{target.shape[-1]} samples"
+            )
+        return self.compare(logits, self.listen(target))
+
+    def compare(self, logits: Tensor, heard: Voicing) -> Tensor:
+        """The same for a pitch `[B, T]` that was tracked before."""
+        count = logits.shape[-1]
+        octaves = torch.log2(torch.tensor(HIGHEST_HZ / LOWEST_HZ, device=logits.device))
+        cents = 1200 * octaves / (count - 1)
+        places = torch.arange(count, device=logits.device)
+        away = (places - place_of(heard.hz, count)[..., None]) * cents  # [B, T, P]
+        wanted = torch.softmax(-0.5 * (away / _SPREAD).square(), dim=-1)
+        entropy = -(wanted * F.log_softmax(logits.float(), dim=-1)).sum(dim=-1)  # [B, T]
+        return (entropy * heard.voiced).mean()
+
+    @torch.no_grad()
+    def listen(self, wav: Tensor) -> Voicing:
+        """Track the pitch of `[B, 1, S]`, for each frame as the loss wants it."""
+        rate = self.sample_rate // _DECIMATION
+        hop = self.hop_length // _DECIMATION
+        shortest, longest = int(rate / HIGHEST_HZ), int(rate / LOWEST_HZ) + 1
+        size = int(_WINDOW_SECONDS * rate) + longest
+        low = F.avg_pool1d(wav.float(), _DECIMATION)[:, 0]  # [B, S / 2]
+        ahead = hop * (1 + (SMOOTHED - 1) // 2)  # from the begin of a frame to its target
+        low = F.pad(low, (size // 2 - ahead, size - size // 2 + ahead))
+        frames = low.unfold(1, size, hop)[:, : wav.shape[-1] // self.hop_length]  # [B, T, n]
+        batch, count = frames.shape[:2]
+        flat = frames.flatten(0, 1)
+        flat = flat - flat.mean(dim=1, keepdim=True)
+        found = find_periods(flat, shortest, longest, _THRESHOLD)
+        hz = rate / found.samples
+        voiced = (found.depth < _THRESHOLD) & (flat.square().mean(dim=1).sqrt() > _SILENCE_RMS)
+        voiced &= (hz >= LOWEST_HZ) & (hz <= HIGHEST_HZ)
+        return Voicing(hz.view(batch, count), voiced.view(batch, count))

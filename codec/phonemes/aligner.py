@@ -1,0 +1,128 @@
+"""When each word and each phone of a known text is spoken in its recording.
+
+By pocketsphinx (`pip install almtok[eval]`): English, words of CMU's dictionary.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...core.audio import Waveform, resample
+
+_RATE, _FRAMES_PER_SECOND = 16_000, 100
+
+
+@dataclass(frozen=True)
+class Word:
+    """Where a word is."""
+
+    text: str
+    start: float  # seconds
+    end: float
+    room: tuple[float, float]  # seconds of silence before and after
+
+
+@dataclass(frozen=True)
+class Phone:
+    """Where a phone is."""
+
+    name: str  # as in CMU's dictionary, or SIL
+    start: float  # seconds
+    end: float
+
+
+class Aligner:
+    """Finds the words and phones of a text in its recording."""
+
+    def __init__(self) -> None:
+        try:
+            from pocketsphinx import Decoder
+        except ImportError as error:
+            raise ImportError("alignment needs pocketsphinx: pip install pocketsphinx") from error
+        self._decoder = Decoder(samprate=_RATE, loglevel="FATAL")
+
+    def words(self, wav: Waveform, sample_rate: int, text: str) -> list[Word]:
+        """Every word of the text with its place in samples `[S]`, [] if it cannot be told.
+
+        A text with figures or a word that the dictionary lacks has no alignment.
+        """
+        words = self._known_words(text)
+        if not words or not self._pass(_pcm(wav, sample_rate), words):
+            return []
+        return self._found(words)
+
+    def phones(self, wav: Waveform, sample_rate: int, text: str) -> list[Phone]:
+        """Every phone of the text with its place in samples `[S]`, [] if it cannot be told."""
+        words, pcm = self._known_words(text), _pcm(wav, sample_rate)
+        if not words or not self._pass(pcm, words) or not self._found(words):
+            return []
+        self._decoder.set_alignment()
+        if not self._decode(pcm):
+            return []
+        return [
+            Phone(phone.name, phone.start / 100, (phone.start + phone.duration) / 100)
+            for word in self._decoder.get_alignment() or ()
+            for phone in word
+        ]
+
+    def _known_words(self, text: str) -> list[str]:
+        words = re.sub(r"[^a-z' ]+", " ", text.lower()).split()
+        known = all(self._decoder.lookup_word(word) is not None for word in words)
+        return words if known and not re.search(r"\d", text) else []
+
+    def _pass(self, pcm: bytes, words: Sequence[str]) -> bool:
+        self._decoder.set_align_text(" ".join(words))
+        return self._decode(pcm)
+
+    def _decode(self, pcm: bytes) -> bool:
+        """Whether the recording could be brought together with the text."""
+        # It goes on with the noise and the means of what it heard before.
+        self._decoder.reinit_feat()
+        self._decoder.start_utt()
+        self._decoder.process_raw(pcm, full_utt=True)
+        try:
+            self._decoder.end_utt()
+        except RuntimeError:  # the end of the text was not reached
+            return False
+        return True
+
+    def _found(self, words: Sequence[str]) -> list[Word]:
+        segments = [
+            (re.sub(r"\(\d+\)$", "", found.word), found.start_frame, found.end_frame + 1)
+            for found in self._decoder.seg() or ()
+        ]
+        placed = with_room(segments)
+        return placed if [word.text for word in placed] == list(words) else []
+
+
+def _pcm(wav: Waveform, sample_rate: int) -> bytes:
+    samples = np.clip(resample(wav, sample_rate, _RATE), -1, 1)
+    return bytes((samples * 32767).astype("<i2").tobytes())
+
+
+def with_room(segments: Sequence[tuple[str, int, int]]) -> list[Word]:
+    """Words of an aligner's segments; fillers ("<sil>", "[NOISE]") become the room beside them.
+
+    Args:
+        segments: word, first frame, frame after the last.
+    """
+
+    def silent(place: int) -> float:
+        if not 0 <= place < len(segments) or segments[place][0][0] not in "<[":
+            return 0.0
+        return (segments[place][2] - segments[place][1]) / _FRAMES_PER_SECOND
+
+    return [
+        Word(
+            word,
+            start / _FRAMES_PER_SECOND,
+            end / _FRAMES_PER_SECOND,
+            (silent(place - 1), silent(place + 1)),
+        )
+        for place, (word, start, end) in enumerate(segments)
+        if word[0] not in "<["
+    ]

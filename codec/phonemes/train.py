@@ -1,0 +1,109 @@
+"""Training of a listener: minutes on a CPU.
+
+Letters: `B` batch, `T` frames, `M` mel bands.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from .classifier import PhonemeClassifier
+from .config import SILENCE, PhonemeClassifierConfig, PhonemeTrainingConfig
+from .labels import LabelledFrames
+
+_NEPERS_PER_DB = math.log(10) / 20
+Clips = Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class PhonemeScores:
+    """How well a listener names the phones of clips that it has not seen."""
+
+    accuracy: float  # share of frames
+    spoken_accuracy: float  # of those that are no silence
+    clips: int
+
+
+def train_phoneme_classifier(
+    frames: LabelledFrames,
+    config: PhonemeClassifierConfig,
+    training: PhonemeTrainingConfig,
+    *,
+    progress: bool = True,
+) -> tuple[PhonemeClassifier, PhonemeScores]:
+    """Train on all clips but a held-out share, and judge on that."""
+    torch.manual_seed(training.seed)
+    rng = np.random.default_rng(training.seed)
+    speech = [clip for clip in frames.clips(speech=True) if clip[1] > clip[0]]
+    other = [clip for clip in frames.clips(speech=False) if clip[1] > clip[0]]
+    order = rng.permutation(len(speech))
+    held = max(1, round(training.held_out_share * len(speech)))
+    held_out = [speech[place] for place in order[:held]]
+    learned = [speech[place] for place in order[held:]] or held_out
+    listener = PhonemeClassifier(config)
+    optimizer = torch.optim.AdamW(listener.parameters(), training.lr, weight_decay=0.02)
+    bar = tqdm(range(training.steps), desc="listener", unit="step", disable=not progress)
+    for step in bar:
+        for group in optimizer.param_groups:
+            group["lr"] = training.lr * _rate(step, training.steps)
+        features, labels = _batch(frames, learned, other, training, rng)
+        loss = F.cross_entropy(
+            listener(features).flatten(0, 1), labels.flatten(), label_smoothing=0.05
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(listener.parameters(), 1.0)
+        optimizer.step()
+        if step % 20 == 0:
+            bar.set_postfix(loss=f"{float(loss.detach()):.3f}")
+    return listener.eval(), evaluate_phonemes(listener, frames, held_out)
+
+
+def _rate(step: int, steps: int) -> float:
+    warm = min(1.0, (step + 1) / max(1, steps // 20))
+    return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+
+def _batch(
+    frames: LabelledFrames,
+    speech: Clips,
+    other: Clips,
+    training: PhonemeTrainingConfig,
+    rng: np.random.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Segments `[B, T, M]` and their labels `[B, T]`; what a clip lacks in length has no label."""
+    count = training.segment_frames
+    features = np.full((training.batch_size, count, frames.features.shape[1]), -9.0, np.float32)
+    labels = np.full((training.batch_size, count), -100, np.int64)
+    for row in range(training.batch_size):
+        pool = other if other and rng.random() < training.other_share else speech
+        start, end = pool[int(rng.integers(len(pool)))]
+        first = start + int(rng.integers(max(1, end - start - count + 1)))
+        length = min(count, end - first)
+        features[row, :length] = frames.features[first : first + length]
+        labels[row, :length] = frames.labels[first : first + length]
+    gain = rng.uniform(-1, 1, (training.batch_size, 1, 1)) * training.gain_db * _NEPERS_PER_DB
+    return torch.from_numpy((features + gain).astype(np.float32)), torch.from_numpy(labels)
+
+
+@torch.no_grad()
+def evaluate_phonemes(
+    listener: PhonemeClassifier, frames: LabelledFrames, clips: Clips
+) -> PhonemeScores:
+    """Share of frames whose phone is named."""
+    right = spoken_right = total = spoken = 0
+    for start, end in clips:
+        features = torch.from_numpy(frames.features[start:end].astype(np.float32))
+        fits = listener(features[None])[0].argmax(dim=-1).numpy() == frames.labels[start:end]
+        voice = frames.labels[start:end] != SILENCE
+        right, total = right + int(fits.sum()), total + len(fits)
+        spoken_right, spoken = spoken_right + int(fits[voice].sum()), spoken + int(voice.sum())
+    return PhonemeScores(right / max(1, total), spoken_right / max(1, spoken), len(clips))

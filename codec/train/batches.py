@@ -1,0 +1,148 @@
+"""Crops for every step: which ones is a function of the step's number alone."""
+
+import math
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ...core.data import AudioCorpus, CropDataset, DataConfig, SegmentBatch, collate
+from ...core.training.seeding import draw_int
+from .config import CodecTrainConfig
+from .state import make
+from .update import micro_batch_size
+
+
+def training_batches(
+    config: CodecTrainConfig,
+    accelerator: Accelerator,
+    sample_rate: int,
+    hop_length: int,
+    start: int,
+) -> Iterator[list[SegmentBatch]]:
+    """This process's micro-batches of each step, from step ``start`` to the last.
+
+    Crop ``i`` of step ``n`` is number ``n * batch_size + i`` of the data set, whoever loads it: so
+    neither the number of processes nor a restart changes what a step is trained on.
+    """
+    corpus, data = _training_corpus(config, accelerator, sample_rate, hop_length)
+    if accelerator.is_main_process:
+        print(f"training data: {corpus.summary()}", flush=True)
+    loader = DataLoader(
+        CropDataset(corpus, data, seed=config.seed),
+        batch_sampler=_Numbers(config, accelerator, start),
+        collate_fn=collate,
+        num_workers=config.num_workers,
+        prefetch_factor=2 * config.accumulate if config.num_workers else None,
+        pin_memory=accelerator.device.type == "cuda",
+        worker_init_fn=_leave_signals_to_the_parent,
+    )
+    batches = iter(loader)
+    for _ in range(start, config.steps):
+        yield [next(batches) for _ in range(config.accumulate)]
+
+
+def starting_batches(
+    config: CodecTrainConfig,
+    accelerator: Accelerator,
+    sample_rate: int,
+    hop_length: int,
+    num_seconds: float,
+    size: int = 16,
+) -> Iterator[Tensor]:
+    """Training crops ``[B, 1, S]`` of this length in all, the same in every process.
+
+    They are drawn by another seed than the steps', so that the first steps bring something new.
+    """
+    corpus, data = _training_corpus(config, accelerator, sample_rate, hop_length)
+    dataset = CropDataset(corpus, data, seed=draw_int(config.seed, "start"))
+    count = math.ceil(num_seconds / config.segment_seconds)
+    for first in range(0, count, size):
+        crops = [dataset[n] for n in range(first, min(first + size, count))]
+        # A broken sample must not spoil the start; the step that meets it is skipped and listed.
+        wav = torch.nan_to_num(collate(crops).wav, nan=0.0, posinf=0.0, neginf=0.0)
+        yield wav.to(accelerator.device)
+
+
+def _training_corpus(
+    config: CodecTrainConfig, accelerator: Accelerator, sample_rate: int, hop_length: int
+) -> tuple[AudioCorpus, DataConfig]:
+    data = make(
+        DataConfig,
+        config.dataset,
+        sample_rate=sample_rate,
+        segment_seconds=config.segment_seconds,
+        segment_multiple=hop_length,
+    )
+    with accelerator.main_process_first():  # the others find the cache of the first
+        corpus = AudioCorpus.scan(
+            config.data,
+            data,
+            _cache(config),
+            progress=config.progress and accelerator.is_main_process,
+        )
+    return corpus, data
+
+
+def validation_batches(
+    config: CodecTrainConfig, sample_rate: int, hop_length: int, size: int = 8
+) -> list[SegmentBatch]:
+    """The same held-out crops at every validation, at their own speed; [] without sources."""
+    if not config.validation_data:
+        return []
+    data = make(
+        DataConfig,
+        config.dataset,
+        sample_rate=sample_rate,
+        segment_seconds=config.segment_seconds,
+        segment_multiple=hop_length,
+    )
+    corpus = AudioCorpus.scan(
+        config.validation_data, data, _cache(config), progress=config.progress
+    )
+    # Each domain is heard equally often, however few its minutes are.
+    equal = dict.fromkeys(corpus.domains, 1.0)
+    data = replace(data, gain_db=(0.0, 0.0), vary=0.0, domain_weights=equal)
+    # The crops of a validation are not drawn by the training seed, so that runs compare.
+    dataset = CropDataset(corpus, data, seed=1)
+    numbers = range(config.validation_clips)
+    return [
+        collate([dataset[n] for n in numbers[first : first + size]])
+        for first in range(0, len(numbers), size)
+    ]
+
+
+class _Numbers:
+    """A batch sampler without state: lists of data set numbers, one list per micro-batch."""
+
+    def __init__(self, config: CodecTrainConfig, accelerator: Accelerator, start: int) -> None:
+        self.config = config
+        self.start = start
+        self.rank = accelerator.process_index
+        self.processes = accelerator.num_processes
+        self.size = micro_batch_size(config, self.processes)
+
+    def __len__(self) -> int:
+        return (self.config.steps - self.start) * self.config.accumulate
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in range(self.start, self.config.steps):
+            for micro in range(self.config.accumulate):
+                part = micro * self.processes + self.rank
+                first = step * self.config.batch_size + part * self.size
+                yield list(range(first, first + self.size))
+
+
+def _cache(config: CodecTrainConfig) -> Path:
+    return Path(config.cache_dir) if config.cache_dir else Path(config.out) / "cache"
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """Ctrl-C reaches the whole process group; only the parent must act on it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

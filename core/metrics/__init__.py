@@ -1,0 +1,1 @@
+"""almtok.core.metrics."""

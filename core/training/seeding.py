@@ -1,0 +1,39 @@
+"""Everything random about a step, as pure functions of the seed and the step's number.
+
+Because nothing here has a memory, a run that goes on from step ``n`` draws what the uninterrupted
+run drew from ``n`` on: exact resume needs no generator states. All processes draw the same.
+"""
+
+import hashlib
+import math
+
+from .config import RunConfig
+
+
+def draw_int(seed: int, purpose: str, *counters: int) -> int:
+    """A uniform 63-bit integer that depends on the arguments only.
+
+    Example:
+        >>> draw_int(0, "window", 5) == draw_int(0, "window", 5)
+        True
+    """
+    key = "/".join([str(seed), purpose, *map(str, counters)]).encode()
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") >> 1
+
+
+def draw_unit(seed: int, purpose: str, *counters: int) -> float:
+    """A uniform number in [0, 1) that depends on the arguments only."""
+    return draw_int(seed, purpose, *counters) / 2**63
+
+
+def lr_scale(config: RunConfig, step: int) -> float:
+    """Learning rate of a step (0-based) as a share of the peak: warm-up, then the schedule."""
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    if config.schedule == "constant":
+        return 1.0
+    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    progress = min(1.0, progress)
+    if config.schedule == "exponential":
+        return float(config.lr_floor**progress)
+    return config.lr_floor + (1 - config.lr_floor) * 0.5 * (1 + math.cos(math.pi * progress))

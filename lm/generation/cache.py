@@ -1,0 +1,158 @@
+"""What the backbone remembers of the rows so far: memory that is written in place.
+
+transformers' dynamic cache copies all of itself at every step, and its static one makes every step
+attend over the whole memory. Here a step writes one row, and attends over what is written; only a
+compiled step, whose shapes may not change, sees the memory whole (behind a mask).
+
+Letters: `B` batch, `H` key-value heads, `P` places, `E` head width.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import LlamaModel
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
+
+from ..config import AudioLMConfig
+
+# What a backbone calls its cache: renamed in transformers 5.24.
+CACHE_ARGUMENT = (
+    "cache" if "cache" in inspect.signature(LlamaModel.forward).parameters else "past_key_values"
+)
+_FIRST_ROOM = 256  # places beyond the prompt, before the memory first grows
+
+
+class RowCacheLayer(CacheLayerMixin):
+    """Keys and values of one layer."""
+
+    is_sliding = False
+
+    def __init__(self, max_length: int, whole: bool):
+        super().__init__()
+        self.max_length = max_length
+        self.whole = whole
+        self.used = 0
+        self.place: Tensor | None = None  # [1] int64, where a compiled step writes
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Make the memory, in the shape of the first keys and values."""
+        first = self.max_length if self.whole else key_states.shape[2] + _FIRST_ROOM
+        self.keys = self._room(key_states, min(first, self.max_length))
+        self.values = self._room(value_states, min(first, self.max_length))
+        self.is_initialized = True
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Write `[B, H, L, E]`; return what attention is to see, `[B, H, P, E]`."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        assert self.keys is not None and self.values is not None
+        if self.place is not None:
+            self.keys.index_copy_(2, self.place, key_states)
+            self.values.index_copy_(2, self.place, value_states)
+            return self.keys, self.values
+        start, self.used = self.used, self.used + key_states.shape[2]
+        if self.used > self.keys.shape[2]:
+            self._grow()
+        self.keys[:, :, start : self.used] = key_states
+        self.values[:, :, start : self.used] = value_states
+        return self.keys[:, :, : self.used], self.values[:, :, : self.used]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Length and offset of the keys that the next rows will see."""
+        return self.used + query_length, 0
+
+    def get_seq_length(self) -> int:
+        """Places written."""
+        return self.used
+
+    def get_max_length(self) -> int:
+        """Places that there can be."""
+        return self.max_length
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Go on with these batch rows only."""
+        if self.keys is not None and self.values is not None:
+            self.keys, self.values = self.keys[indices], self.values[indices]
+
+    def reorder_since(self, indices: Tensor, since: int) -> None:
+        """Go on with these batch rows, as many as there are, which differ only after a place."""
+        if self.keys is not None and self.values is not None:
+            for memory in (self.keys, self.values):
+                written = memory[:, :, since : self.used]
+                written.copy_(written[indices])
+
+    def _grow(self) -> None:
+        """Double the memory."""
+        assert self.keys is not None and self.values is not None
+        places = min(max(2 * self.keys.shape[2], self.used), self.max_length)
+        if self.used > places:
+            raise ValueError(f"the cache holds {self.max_length} rows; came row {self.used}")
+        for name in ("keys", "values"):
+            old = getattr(self, name)
+            new = self._room(old, places)
+            new[:, :, : old.shape[2]] = old
+            setattr(self, name, new)
+
+    @staticmethod
+    def _room(like: Tensor, places: int) -> Tensor:
+        # Zeros: what a mask hides is still multiplied, by nought, and must be a number.
+        return like.new_zeros(like.shape[0], like.shape[1], places, like.shape[3])
+
+
+class RowCache(Cache):
+    """Memory for at most `max_length` rows of a batch."""
+
+    def __init__(self, num_layers: int, max_length: int, *, whole: bool = False):
+        self.max_length = max_length
+        self.whole = whole
+        layers = [RowCacheLayer(max_length, whole) for _ in range(num_layers)]
+        super().__init__(layers=layers)  # type: ignore[arg-type]
+
+    def fix_shapes(self, device: torch.device) -> Tensor:
+        """From now on show the whole memory; returns the `[1]` place where steps write."""
+        place = torch.tensor([self.get_seq_length()], device=device)
+        for layer in self.layers:
+            layer.place = place  # type: ignore[union-attr]
+        return place
+
+
+def new_cache(config: AudioLMConfig, kind: str, max_length: int, *, whole: bool = False) -> Cache:
+    """A cache for generation.
+
+    Args:
+        config: of the model.
+        kind: "static" (memory written in place) or "dynamic" (transformers' own).
+        max_length: most rows that will come.
+        whole: keep one shape from the first step on, for a compiled step.
+
+    Raises:
+        ValueError: for another kind; for "static" with a backbone that attends through windows.
+    """
+    if kind == "dynamic" and not whole:
+        return DynamicCache(config=config.backbone)
+    if kind != "static":
+        raise ValueError(
+            f"cache must be 'static' or 'dynamic' (and 'static' when compiled); came {kind!r}"
+        )
+    text = config.backbone.get_text_config()  # type: ignore[union-attr]
+    return RowCache(text.num_hidden_layers, max_length, whole=whole)
+
+
+def attends_fully(config: AudioLMConfig) -> bool:
+    """Whether every layer of the backbone sees all rows, which the static cache relies on."""
+    text = config.backbone.get_text_config()  # type: ignore[union-attr]
+    kinds = getattr(text, "layer_types", None) or ["full_attention"]
+    return set(kinds) == {"full_attention"}
+
+
+def shares_keys(config: AudioLMConfig) -> bool:
+    """Whether several query heads of the backbone look at the same keys."""
+    text = config.backbone.get_text_config()  # type: ignore[union-attr]
+    heads = text.num_attention_heads
+    return bool((getattr(text, "num_key_value_heads", None) or heads) < heads)

@@ -1,0 +1,104 @@
+"""What a checkpoint of the language model holds, and how it comes back: tensors by name, no pickle.
+
+Parameters that are not trained are not saved: the base of an adapter is where it was.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...core.training.checkpoint import Checkpoint, CheckpointError, newest_checkpoint
+from ...core.training.optimizer import flatten_state
+from .sharding import copy_whole, like, whole
+
+
+def trained(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters that are trained, by name."""
+    return {name: p for name, p in module.named_parameters() if p.requires_grad}
+
+
+def tensors(module: nn.Module, optimizer: Any) -> dict[str, dict[str, Tensor]]:
+    """All that training changes; where weights are divided, every process must ask for it."""
+    names = trained(module)
+    moments = flatten_state(getattr(optimizer, "optimizer", optimizer), names)
+    return {
+        "model": {name: whole(p) for name, p in names.items()},
+        "optimizer": {name: whole(value) for name, value in moments.items()},
+    }
+
+
+def restore(module: nn.Module, optimizer: Any, checkpoint: Checkpoint) -> None:
+    """Put back what :func:`tensors` took.
+
+    Raises:
+        CheckpointError: names or shapes are others.
+    """
+    names = trained(module)
+    restore_weights(module, checkpoint.tensors["model"])
+    inner = getattr(optimizer, "optimizer", optimizer)  # accelerate wraps it
+    inner.state.clear()
+    for key, value in checkpoint.tensors.get("optimizer", {}).items():
+        name, _, entry = key.rpartition(".")
+        if name not in names:
+            raise CheckpointError(f"the checkpoint has an optimiser state of unknown {name}")
+        parameter = names[name]
+        own = value.clone() if entry == "step" else like(parameter, value)
+        if entry == "step" and parameter.device.type != "cpu":  # fused AdamW counts on the device
+            own = own.to(parameter.device)
+        inner.state[parameter][entry] = own
+
+
+def restore_weights(module: nn.Module, values: dict[str, Tensor]) -> None:
+    """Copy trained parameters back.
+
+    Raises:
+        CheckpointError: names or shapes are others.
+    """
+    names = trained(module)
+    if names.keys() != values.keys():
+        odd = sorted(names.keys() ^ values.keys())
+        raise CheckpointError(f"names differ from the checkpoint: {', '.join(odd[:5])}")
+    for name, parameter in names.items():
+        if parameter.shape != values[name].shape:
+            raise CheckpointError(
+                f"{name} has shape {list(values[name].shape)} in the checkpoint, expected"
+                f" {list(parameter.shape)}"
+            )
+        copy_whole(parameter, values[name])
+
+
+def gather(state: dict[str, Any], world: int) -> list[dict[str, Any]]:
+    """The states of all processes, in their order."""
+    if world == 1:
+        return [state]
+    states: list[Any] = [None] * world
+    torch.distributed.all_gather_object(states, state)
+    return states
+
+
+def own_place(places: list[dict[str, Any]], rank: int, world: int) -> dict[str, Any]:
+    """Where the data of this process was.
+
+    Raises:
+        ValueError: each process had data of its own (a stream), and they were more or fewer.
+    """
+    if all(place == places[0] for place in places):
+        return places[0]
+    if len(places) != world:
+        raise ValueError(
+            f"a stream goes on exactly with as many processes as before: {len(places)} then,"
+            f" {world} now"
+        )
+    return places[rank]
+
+
+def where(run: Path) -> str:
+    """What is left of a run, for a message."""
+    newest = newest_checkpoint(run)
+    if newest is None:
+        return "no checkpoint was written yet"
+    return f"the newest checkpoint is {newest}; the same command goes on from it"

@@ -1,0 +1,51 @@
+"""``almtok blend``: a language model between two."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+DESCRIPTION = """\
+Write a language model whose weights lie between those of two.
+
+A model that was trained further on little data gains and forgets; part of the way back to where it
+began is often better than both ends. Which share is best, a held-out set says ('evaluate lm').
+"""
+
+EPILOG = """\
+example:
+  almtok train lm --init-from runs/mine --data more-tokens/ --out runs/further
+  almtok blend runs/further runs/mine --share 0.7 --out runs/between
+"""
+
+
+def register(commands: Any) -> None:
+    """Add ``blend`` to the sub-parsers of ``almtok``."""
+    parser = commands.add_parser(
+        "blend",
+        help="a language model between two",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("model", metavar="DIR", help="run folder or saved model; its texts and settings stay")
+    add("other", metavar="OTHER", help="the model that it began from, or another of its kind")
+    add("--share", type=float, default=0.7, metavar="S", help="of DIR (default: %(default)s)")
+    add("--out", required=True, type=Path, metavar="DIR", help="folder to make")
+    add("--overwrite", action="store_true", help="replace a folder that is there")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run ``almtok blend``."""
+    from transformers.utils import logging
+
+    from .interpolation import interpolate_models
+
+    logging.disable_progress_bar()
+    o = options
+    place = interpolate_models(o.model, o.other, o.out, o.share, overwrite=o.overwrite)
+    print(f"blended model: {place / 'model'}")
+    return 0

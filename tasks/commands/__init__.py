@@ -1,0 +1,1 @@
+"""almtok.tasks.commands."""

@@ -1,0 +1,131 @@
+"""``almtok sound``, ``music`` and ``continue``, once their options are read."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from tqdm import tqdm
+
+from ...core.results_log import key_of, stamp
+from ..pipelines.audio_generation import AudioGenerator
+from ..pipelines.options import GenerationOptions
+from ..pipelines.outputs import Sound
+from .inputs import AudioItem, TextItem, audio_items, load_audio, text_items
+from .outputs import AudioPlace, print_json, say
+from .speak import load_bundle, model_stamp
+
+_TASKS = {"sound": "text_to_audio", "music": "text_to_music"}
+
+
+def make(options: argparse.Namespace, controls: GenerationOptions) -> int:
+    """Make a sound, or music, of every description; 1 if one could not be made."""
+    items = text_items(options.texts, options.batch, seed=options.seed)
+    task = _TASKS[options.command]
+
+    def sounds(maker: AudioGenerator, batch: list[TextItem]) -> list[Sound]:
+        rows = [{"text": item.text} for item in batch]
+        seeds = [item.seed for item in batch]
+        return maker.make(task, rows, seconds=options.seconds, seeds=seeds)
+
+    return _run(items, sounds, options, controls, controls.batch_size)
+
+
+def go_on(options: argparse.Namespace, controls: GenerationOptions) -> int:
+    """Go on with every audio; 1 if one could not be."""
+    items = audio_items(options.files)
+
+    def sounds(maker: AudioGenerator, batch: list[AudioItem]) -> list[Sound]:
+        return [
+            maker.go_on(load_audio(item), seconds=options.seconds, seed=options.seed)
+            for item in batch
+        ]
+
+    return _run(items, sounds, options, controls, 1)
+
+
+def _run(
+    items: list[Any],
+    sounds: Callable[[AudioGenerator, list[Any]], list[Sound]],
+    options: argparse.Namespace,
+    controls: GenerationOptions,
+    size: int,
+) -> int:
+    place = AudioPlace(options.out, len(items), options.format)
+    keys = _keys(items, options, controls)
+    waiting = [item for item in items if not place.done(keys[item.id], item.id)]
+    if len(waiting) < len(items):
+        say(f"{len(items) - len(waiting)} of {len(items)} are done already")
+    if not waiting:
+        return 0
+    maker = AudioGenerator(load_bundle(options), controls)
+    failed = 0
+    with tqdm(total=len(waiting), desc=options.command, disable=len(items) == 1) as bar:
+        for first in range(0, len(waiting), size):
+            batch = waiting[first : first + size]
+            for item, result in _each(maker, batch, sounds, single=len(items) == 1):
+                if isinstance(result, Sound):
+                    _finish(item, result, keys[item.id], place, options)
+                else:
+                    failed += 1
+                    say(f"{item.id}: {result}")
+                    place.note(item.id, keys[item.id], {"error": str(result)})
+            bar.update(len(batch))
+    return 1 if failed else 0
+
+
+def _each(
+    maker: AudioGenerator,
+    batch: list[Any],
+    sounds: Callable[[AudioGenerator, list[Any]], list[Sound]],
+    *,
+    single: bool,
+) -> list[tuple[Any, Sound | ValueError]]:
+    """Results of a batch; where one cannot be made, the others still are."""
+    try:
+        return list(zip(batch, sounds(maker, batch), strict=True))
+    except ValueError as error:
+        if single:
+            raise
+        if len(batch) == 1:
+            return [(batch[0], error)]
+    return [pair for item in batch for pair in _each(maker, [item], sounds, single=False)]
+
+
+def _finish(
+    item: Any, sound: Sound, key: str, place: AudioPlace, options: argparse.Namespace
+) -> None:
+    where = place.write(item.id, sound)
+    entry = {
+        "id": item.id,
+        "file": where,
+        "text": getattr(item, "text", None),
+        "seconds": round(sound.duration, 3),
+        "rtf": round(sound.rtf, 4),
+        "finish": sound.finish,
+    }
+    place.note(item.id, key, entry)
+    if options.json:
+        print_json(entry)
+    end = "" if sound.finish == "end" else f", stopped by {sound.finish}"
+    say(f"{where}: {sound.duration:.2f} s, RTF {sound.rtf:.2f}{end}")
+
+
+def _keys(
+    items: list[Any], options: argparse.Namespace, controls: GenerationOptions
+) -> dict[str, str]:
+    sampling = {**dataclasses.asdict(controls), "batch_size": None}
+    facts = (model_stamp(options), options.command, sampling, options.seconds, options.format)
+    keys = {}
+    for item in items:
+        if isinstance(item, TextItem):
+            own: Any = (item.text, item.seed)
+        else:
+            own = (
+                key_of(item.source.hex()) if isinstance(item.source, bytes) else stamp(item.source)
+            )
+            own = (own, options.seed)
+        keys[item.id] = key_of(facts, item.id, own)
+    return keys

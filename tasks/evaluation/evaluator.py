@@ -1,0 +1,295 @@
+"""From the facts of clips to figures with intervals, and to tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from ...core.metrics.intervals import Interval, bootstrap_interval, shown
+from ...core.report.page import html_table, page, section
+from .caption_scores import caption_scores
+from .failures import KINDS, FailureRow, Utterance, failure_table, rate_ratio
+from .scores import error_rate
+
+Facts = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured figure."""
+
+    task: str
+    name: str
+    value: Interval
+    percent: bool  # how to show it
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class TaskEvaluation:
+    """All figures of a language model on one test set."""
+
+    figures: tuple[Figure, ...]
+    failures: tuple[FailureRow, ...]  # of TTS, by the length of the text
+    # What the same judge finds wrong with the recordings, as they are and through the codec.
+    failing_recordings: Mapping[str, tuple[FailureRow, ...]]
+    heard_by: str  # who heard the failures
+    not_measured: Mapping[str, str]  # clip -> why
+    settings: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "settings": dict(self.settings),
+            "figures": [asdict(figure) for figure in self.figures],
+            "failures": [asdict(row) for row in self.failures],
+            "failing_recordings": {
+                name: [asdict(row) for row in rows]
+                for name, rows in self.failing_recordings.items()
+            },
+            "failures_heard_by": self.heard_by,
+            "not_measured": dict(self.not_measured),
+        }
+
+
+def evaluate_facts(facts: Sequence[Facts], settings: Mapping[str, Any]) -> TaskEvaluation:
+    """Make figures of the facts of clips.
+
+    Raises:
+        ValueError: if no clip could be measured.
+    """
+    good = [one for one in facts if "error" not in one]
+    bad = {one["id"]: one["error"] for one in facts if "error" in one}
+    if not good:
+        raise ValueError(f"none of {len(facts)} clips could be measured: {next(iter(bad.items()))}")
+    speech = [one for one in good if one["domain"] == "speech"]
+    judge = str(settings.get("recogniser", "none"))
+    judged = bool(speech) and "judge_tts" in speech[0]
+    figures = _speech_figures(speech, judge)
+    for domain, make, tell in (
+        ("sound", "text_to_audio", "audio_caption"),
+        ("music", "text_to_music", "music_caption"),
+    ):
+        figures += _sound_figures([one for one in good if one["domain"] == domain], make, tell)
+    heard = "judge_tts" if judged else "tts_own"
+    failures = failure_table(_utterance(one, heard) for one in speech) if speech else []
+    recordings = {
+        name: tuple(failure_table(_recorded(one, column) for one in speech))
+        for name, column in _RECORDINGS.items()
+        if judged
+    }
+    judge = judge if judged else "its own ASR"
+    return TaskEvaluation(tuple(figures), tuple(failures), recordings, judge, bad, settings)
+
+
+def to_markdown(evaluation: TaskEvaluation) -> str:
+    """Tables with intervals, in Markdown."""
+    lines = [
+        "Means with 95 % bootstrap intervals over clips.",
+        "",
+        "| task | figure | value | n | |",
+        "| --- | --- | --- | --- | --- |",
+        *(f"| {' | '.join(row)} |" for row in _rows(evaluation)),
+    ]
+    if evaluation.failures:
+        lines += [
+            "",
+            f"TTS failures by length of the text, heard by {evaluation.heard_by} (%).",
+            "",
+            f"| {' | '.join(_failure_head(evaluation))} |",
+            "|" + " --- |" * len(_failure_head(evaluation)),
+            *(f"| {' | '.join(row)} |" for row in _failure_rows(evaluation)),
+        ]
+    if evaluation.not_measured:
+        lines += ["", f"Not measured: {len(evaluation.not_measured)} clips."]
+        lines += [f"* {name}: {why}" for name, why in sorted(evaluation.not_measured.items())]
+    return "\n".join(lines) + "\n"
+
+
+def to_html(evaluation: TaskEvaluation, facts: Sequence[Facts], title: str) -> str:
+    """One page with the tables and what was heard of every clip."""
+    tables = html_table(
+        ("task", "figure", "value", "n", ""),
+        [[escape(cell) for cell in row] for row in _rows(evaluation)],
+    )
+    failures = html_table(
+        _failure_head(evaluation),
+        [[escape(cell) for cell in row] for row in _failure_rows(evaluation)],
+    )
+    names = (
+        "text",
+        "asr",
+        "tts_own",
+        "judge_original",
+        "judge_tts",
+        "caption",
+        "made_class",
+        "label",
+        "named_recording",
+        "named_made",
+    )
+    used = [name for name in names if any(name in one for one in facts)]
+    clips = html_table(
+        ("clip", *used),
+        [
+            [escape(str(cell)) for cell in (one["id"], *(one.get(n, "") for n in used))]
+            for one in facts
+        ],
+    )
+    heard = escape(evaluation.heard_by)
+    body = "".join(
+        (
+            f"<h1>{escape(title)}</h1>",
+            section("figures", "Figures", tables),
+            section(
+                "failures", f"TTS failures by length of the text, heard by {heard} (%)",
+                failures if evaluation.failures else "",
+            ),
+            section("clips", "Clips", clips),
+        )
+    )  # fmt: skip
+    return page(title, body)
+
+
+def _speech_figures(speech: Sequence[Facts], judge: str) -> list[Figure]:
+    if not speech:
+        return []
+    figures = _rates(speech, "asr", "asr", "own ASR on recordings")
+    figures += _rates(speech, "tts", "tts_own", "own ASR on its own speech")
+    if "judge_tts" in speech[0]:
+        for column, words in (
+            ("judge_original", "on recordings"),
+            ("judge_codec", "on recordings through the codec"),
+            ("judge_tts", "on speech that was made"),
+        ):
+            figures += _rates(speech, "tts", column, f"{judge} {words}")
+    tempo = [rate_ratio(_utterance(one, "tts_own")) for one in speech]
+    figures.append(_mean("tts", "tempo, by the recording's", tempo))
+    figures.append(_mean("tts", "RTF", [one["tts_rtf"] for one in speech]))
+    figures.append(_mean("asr", "RTF", [one["asr_rtf"] for one in speech]))
+    return figures
+
+
+def _rates(facts: Sequence[Facts], task: str, column: str, words: str) -> list[Figure]:
+    references = [one["text"] for one in facts]
+    heard = [one[column] for one in facts]
+    return [
+        Figure(task, f"WER, {words} (%)", error_rate(references, heard), True),
+        Figure(task, f"CER, {words} (%)", error_rate(references, heard, characters=True), True),
+    ]
+
+
+def _sound_figures(facts: Sequence[Facts], make: str, tell: str) -> list[Figure]:
+    if not facts:
+        return []
+    figures = []
+    captions = caption_scores([one["caption"] for one in facts], [one["text"] for one in facts])
+    for name, value in captions.items():
+        figures.append(Figure(tell, f"{name}, against the caption", value, False))
+    for what, task, words in (
+        ("original", tell, "recordings"),
+        ("made", make, "what was made of the caption"),
+    ):
+        ranked = [one for one in facts if f"{what}_rank" in one]
+        if not ranked:
+            continue
+        note = f"chance {100 / ranked[0]['classes']:.1f} of {ranked[0]['classes']} captions"
+        for name, fits in _RANKS.items():
+            hits = [float(fits(one[f"{what}_rank"])) for one in ranked]
+            figures.append(
+                Figure(task, f"{name}, {words} (%)", bootstrap_interval(hits), True, note)
+            )
+    figures += _named_figures([one for one in facts if "label" in one], make)
+    if any("made_rtf" in one for one in facts):
+        figures.append(_mean(make, "RTF", [one["made_rtf"] for one in facts if "made_rtf" in one]))
+    return figures
+
+
+def _named_figures(facts: Sequence[Facts], make: str) -> list[Figure]:
+    """How often classifiers that learned from recordings call sounds by their class."""
+    figures = []
+    for key, judge in (
+        ("named", "a classifier of recordings"),
+        ("coded", "one that heard them through the codec too"),
+    ):
+        for what, words in (
+            ("recording", "recordings"),
+            ("codec", "recordings through the codec"),
+            ("made", "what was made of the caption"),
+        ):
+            known = [one for one in facts if f"{key}_{what}" in one]
+            if known:
+                right = [_share(one[f"{key}_{what}"], one["label"]) for one in known]
+                name = f"called by its class by {judge}, {words} (%)"
+                note = f"{known[0]['classes_known']} classes"
+                figures.append(Figure(make, name, bootstrap_interval(right), True, note))
+    return figures
+
+
+def _share(names: str | list[str], label: str) -> float:
+    """How often a class is named: of one sound, or of several that were made of a caption."""
+    each = [names] if isinstance(names, str) else names
+    return float(np.mean([name == label for name in each]))
+
+
+_RANKS: dict[str, Callable[[int], bool]] = {
+    "caption found first": lambda rank: rank == 1,
+    "caption among the first five": lambda rank: rank <= 5,
+}
+
+
+def _mean(task: str, name: str, values: Sequence[float]) -> Figure:
+    finite = [value for value in values if np.isfinite(value)]
+    return Figure(task, name, bootstrap_interval(finite or [0.0]), False)
+
+
+def _utterance(facts: Facts, heard: str) -> Utterance:
+    return Utterance(
+        text=facts["text"],
+        heard=facts[heard],
+        seconds=facts["tts_seconds"],
+        ended=facts["tts_finish"] == "end",
+        reference_seconds=facts["seconds"],
+    )
+
+
+def _recorded(facts: Facts, heard: str) -> Utterance:
+    """The recording itself, judged as if it had been made."""
+    seconds = facts["seconds"]
+    return Utterance(
+        text=facts["text"],
+        heard=facts[heard],
+        seconds=seconds,
+        ended=True,
+        reference_seconds=seconds,
+    )
+
+
+_RECORDINGS = {"recordings": "judge_original", "through the codec": "judge_codec"}
+
+
+def _failure_head(evaluation: TaskEvaluation) -> list[str]:
+    return ["words", "failed", "n", *KINDS, *evaluation.failing_recordings]
+
+
+def _rows(evaluation: TaskEvaluation) -> list[list[str]]:
+    return [
+        [f.task, f.name, shown(f.value, percent=f.percent), str(f.value.n), f.note]
+        for f in evaluation.figures
+    ]
+
+
+def _failure_rows(evaluation: TaskEvaluation) -> list[list[str]]:
+    rows = []
+    for number, row in enumerate(evaluation.failures):
+        least, most = row.words
+        words = "all" if (least, most) == (1, 10**9) else f"{least}-{most}"
+        words = f"{least}+" if most == 10**9 and least > 1 else words
+        kinds = [f"{100 * row.by_kind[kind]:.1f}" for kind in KINDS]
+        beside = [shown(others[number].rate) for others in evaluation.failing_recordings.values()]
+        rows.append([words, shown(row.rate), str(row.rate.n), *kinds, *beside])
+    return rows

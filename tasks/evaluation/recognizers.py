@@ -1,0 +1,131 @@
+"""Judges of speech that are not ours: what they hear is a fact about the sound alone.
+
+A weak judge is still a fair one if its error rate on people's recordings stands beside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ...core.audio import resample
+from ...core.results_log import ResultsLog
+
+NAMES = ("pocketsphinx",)
+_RATE = 16_000  # Hz of its acoustic model
+_PEAK = 0.7  # levels differ between corpora; recognisers expect about this
+
+
+class Recognizer(Protocol):
+    """Writes down what is said in a waveform."""
+
+    name: str
+
+    def hear(self, wav: Any, sample_rate: int) -> str:
+        """The words in samples `[S]`, lower-case; "" for silence."""
+
+
+class PocketSphinx:
+    """CMU PocketSphinx with the US English model that its package brings; needs no download."""
+
+    def __init__(self, grammar: str | os.PathLike[str] | None = None) -> None:
+        """Load it.
+
+        Args:
+            grammar: a file in JSGF: only its sentences are heard (default: free English).
+
+        Raises:
+            ModuleNotFoundError: the package is missing.
+            ValueError: the grammar cannot be read.
+        """
+        try:
+            from pocketsphinx import Decoder
+        except ImportError as error:
+            raise ModuleNotFoundError(
+                "the independent recogniser is not installed: pip install pocketsphinx, or give "
+                "--recogniser none",
+                name="almtok.pocketsphinx",
+            ) from error
+        self.name = "pocketsphinx"
+        given = {}
+        if grammar is not None:
+            content = _read(grammar)
+            self.name += f" with a grammar ({hashlib.sha256(content).hexdigest()[:8]})"
+            given = {"jsgf": os.fspath(grammar)}
+        try:
+            self._decoder = Decoder(samprate=_RATE, loglevel="FATAL", **given)
+        except RuntimeError as error:
+            if grammar is None:
+                raise
+            raise ValueError(
+                f"{grammar} is no grammar in JSGF whose words pocketsphinx knows ({error})"
+            ) from error
+
+    def hear(self, wav: Any, sample_rate: int) -> str:
+        """The words in samples `[S]`."""
+        samples = resample(np.asarray(wav, np.float32).ravel(), sample_rate, _RATE)
+        peak = float(np.abs(samples).max(initial=0.0))
+        if not peak:
+            return ""
+        pcm = np.round(samples * (_PEAK / peak) * 32767).astype("<i2")
+        # It goes on with the noise and the means of what it heard before.
+        self._decoder.reinit_feat()
+        self._decoder.start_utt()
+        self._decoder.process_raw(pcm.tobytes(), full_utt=True)
+        self._decoder.end_utt()
+        found = self._decoder.hyp()
+        # Fillers are in brackets, second pronunciations numbered: "[NOISE]", "the(2)".
+        words = "" if found is None else re.sub(r"\[.*?\]|<.*?>|\(\d+\)", " ", found.hypstr)
+        return " ".join(words.split())
+
+
+class CachedRecognizer:
+    """A judge that is asked once for each waveform, in all evaluations that share its folder.
+
+    The recordings of a test set are the same for every model, and judges are slow.
+    """
+
+    def __init__(self, judge: Recognizer, folder: str | os.PathLike[str]) -> None:
+        self.name = judge.name
+        self._judge = judge
+        file = "_".join(re.findall(r"\w+", judge.name))
+        self._journal = ResultsLog(Path(folder) / f"heard_{file}.jsonl")
+
+    def hear(self, wav: Any, sample_rate: int) -> str:
+        """The words in samples `[S]`."""
+        samples = np.ascontiguousarray(wav, np.float32)
+        name = hashlib.sha256(samples.tobytes()).hexdigest()[:20]
+        known = self._journal.get(name, str(sample_rate))
+        if known is None:
+            heard = self._judge.hear(samples, sample_rate)
+            self._journal.add(name, str(sample_rate), {"heard": heard})
+            return heard
+        return str(known["heard"])
+
+
+def _read(grammar: str | os.PathLike[str]) -> bytes:
+    try:
+        return Path(grammar).read_bytes()
+    except OSError as error:
+        raise ValueError(f"the grammar cannot be read: {error}") from error
+
+
+def load_recognizer(name: str, grammar: str | os.PathLike[str] | None = None) -> Recognizer | None:
+    """A judge by its name; None for "none".
+
+    Raises:
+        ValueError: if there is none of that name, or nobody is there to follow a grammar.
+        ModuleNotFoundError: if it is not installed.
+    """
+    if name == "none":
+        if grammar is not None:
+            raise ValueError(f"a grammar ({grammar}) needs a recogniser; came 'none'")
+        return None
+    if name not in NAMES:
+        raise ValueError(f"unknown recogniser {name!r}; there are {', '.join(NAMES)} and none")
+    return PocketSphinx(grammar)

@@ -1,0 +1,134 @@
+"""Word and character error rates, by jiwer over the Whisper normaliser, with intervals.
+
+Both are pinned judges: figures of other toolkits compare only with the same normaliser.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...core.metrics.intervals import Interval, rate_interval
+
+Normalise = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class TextErrors:
+    """Errors in one text."""
+
+    substitutions: int
+    deletions: int
+    insertions: int
+    size: int  # words or characters of the reference
+
+    @property
+    def errors(self) -> int:
+        """Of all kinds."""
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
+    def rate(self) -> float:
+        """Errors per word or character wanted."""
+        return self.errors / max(1, self.size)
+
+
+@functools.cache
+def whisper_normaliser(language: str = "en") -> Normalise:
+    """The text normaliser of Whisper, as transformers has it.
+
+    Args:
+        language: "en" for the English one (numbers, contractions), else the one for all scripts.
+
+    Raises:
+        ModuleNotFoundError: if this transformers has none.
+    """
+    try:
+        from transformers.models.whisper import english_normalizer
+    except ImportError as error:
+        raise ModuleNotFoundError(
+            "the Whisper normaliser is part of transformers; this installation has none",
+            name="transformers",
+        ) from error
+    # The table of British spellings is a file of a checkpoint, so it is not at hand offline.
+    if language.split("-")[0] == "en":
+        return english_normalizer.EnglishTextNormalizer({})
+    return english_normalizer.BasicTextNormalizer()
+
+
+def text_errors(
+    reference: str,
+    hypothesis: str,
+    *,
+    characters: bool = False,
+    normalise: Normalise | None = None,
+) -> TextErrors:
+    """Errors of a text against its reference.
+
+    Args:
+        reference: what should be there.
+        hypothesis: what is there.
+        characters: count characters instead of words.
+        normalise: what is done to both first; by default Whisper's English normaliser.
+
+    Raises:
+        ModuleNotFoundError: without jiwer (the extra `eval`).
+    """
+    jiwer = _jiwer()
+    normalise = normalise or whisper_normaliser()
+    wanted, came = normalise(reference).strip(), normalise(hypothesis).strip()
+    if not wanted:  # jiwer refuses an empty reference: all that came is too much
+        return TextErrors(0, 0, len(came) if characters else len(came.split()), 0)
+    process = jiwer.process_characters if characters else jiwer.process_words
+    found = process(wanted, came)
+    return TextErrors(
+        found.substitutions,
+        found.deletions,
+        found.insertions,
+        found.hits + found.substitutions + found.deletions,
+    )
+
+
+def error_rate(
+    references: Sequence[str],
+    hypotheses: Sequence[str],
+    *,
+    characters: bool = False,
+    normalise: Normalise | None = None,
+    seed: int = 0,
+) -> Interval:
+    """WER, or CER, of a corpus with its interval.
+
+    Raises:
+        ValueError: for lists of two lengths, no texts, or references without a word.
+    """
+    if len(references) != len(hypotheses):
+        raise ValueError(f"{len(references)} references and {len(hypotheses)} hypotheses came")
+    counts = [
+        text_errors(reference, hypothesis, characters=characters, normalise=normalise)
+        for reference, hypothesis in zip(references, hypotheses, strict=True)
+    ]
+    return rate_interval(
+        [count.errors for count in counts], [count.size for count in counts], seed=seed
+    )
+
+
+def word_scores(outputs: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+    """`wer` and `cer` of outputs, as intervals."""
+    return {
+        "wer": error_rate(references, outputs),
+        "cer": error_rate(references, outputs, characters=True),
+    }
+
+
+def _jiwer() -> Any:
+    try:
+        import jiwer
+    except ImportError as error:
+        raise ModuleNotFoundError(
+            "word error rates are counted by jiwer, which is not installed (the extra 'eval')",
+            name="jiwer",
+        ) from error
+    return jiwer

@@ -1,0 +1,129 @@
+"""``almtok evaluate words``: how many words a recogniser still hears after a codec.
+
+STOI and PESQ can be fair where words are lost. A recogniser's own errors on the recordings stand
+beside; what counts is the difference, paired on the same clips.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soxr
+from tqdm import tqdm
+
+from ...codec.checkpoints import shipped
+from ...codec.cli import named_by_search, searches_of
+from ...codec.evaluation.coder import CodecUnavailable, EvaluatedCodec
+from ...codec.evaluation.peers import load_almtok_codec, load_codec
+from ...core.audio import read_audio
+from ...core.data.reader import EntryReader
+from ...core.files import write_json, write_text
+from ...core.metrics.audio import SCORE_RATE
+from ...core.metrics.intervals import Interval, rate_interval, shown
+from ..commands.outputs import say
+from .measure import Clip, clips_of
+from .recognizers import CachedRecognizer, Recognizer, load_recognizer
+from .scores import text_errors
+
+ORIGINAL = "the recordings"
+
+
+@dataclass(frozen=True)
+class CodecWordErrors:
+    """Word errors of one coder."""
+
+    coder: str
+    kbps: float
+    wer: Interval
+    lost: Interval | None  # WER minus that of the recordings, on the same clips; None for those
+
+
+def measure(
+    clips: Sequence[Clip], coders: Sequence[EvaluatedCodec], recogniser: Recognizer
+) -> tuple[list[CodecWordErrors], list[dict[str, Any]]]:
+    """Hear every clip, and every clip through every coder; rows of the table, and all texts."""
+    reader, facts = EntryReader(), []
+    for clip in tqdm(clips, desc="listen", unit="clip"):
+        one = clip.recording
+        content = reader.open(one.entry)
+        wav = read_audio(content, SCORE_RATE, start=one.start, seconds=one.seconds)
+        heard = {ORIGINAL: recogniser.hear(wav, SCORE_RATE)}
+        for coder in coders:
+            # Heard at the coder's own rate: by way of 24 kHz, Codec2 loses some points more.
+            given = soxr.resample(wav, SCORE_RATE, coder.sample_rate).astype(np.float32)
+            again = coder.code(np.ascontiguousarray(given)).wav
+            heard[coder.name] = recogniser.hear(again, coder.sample_rate)
+        facts.append({"id": clip.id, "text": clip.text, "heard": heard})
+    names = {ORIGINAL: 0.0, **{coder.name: coder.kbps for coder in coders}}
+    return [_row(name, kbps, facts) for name, kbps in names.items()], facts
+
+
+def _row(name: str, kbps: float, facts: Sequence[dict[str, Any]]) -> CodecWordErrors:
+    mine = [text_errors(fact["text"], fact["heard"][name]) for fact in facts]
+    plain = [text_errors(fact["text"], fact["heard"][ORIGINAL]) for fact in facts]
+    sizes = [count.size for count in mine]
+    more = [one.errors - two.errors for one, two in zip(mine, plain, strict=True)]
+    return CodecWordErrors(
+        coder=name,
+        kbps=kbps,
+        wer=rate_interval([count.errors for count in mine], sizes),
+        lost=None if name == ORIGINAL else rate_interval(more, sizes),
+    )
+
+
+def to_markdown(rows: Sequence[CodecWordErrors], judge: str) -> str:
+    """A table with intervals."""
+    lines = [
+        f"Words that {judge} gets wrong, %, on {rows[0].wer.n} clips; 95 % bootstrap intervals.",
+        "",
+        "| | kbit/s | WER | more than on the recordings |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        rate = "" if row.lost is None else f"{row.kbps:.4g}"
+        lost = "" if row.lost is None else shown(row.lost)
+        lines.append(f"| {row.coder} | {rate} | {shown(row.wer)} | {lost} |")
+    return "\n".join(lines) + "\n"
+
+
+def evaluate_words(options: argparse.Namespace) -> int:
+    """Measure, and write words.md and words.json; 1 if a peer could not be run."""
+    recogniser = load_recognizer(options.recogniser)
+    if recogniser is None:
+        raise ValueError("words are counted by a recogniser: --recogniser pocketsphinx")
+    found = [clip for clip in clips_of(options.data) if clip.domain == "speech"]
+    clips = found[: options.limit]
+    if not clips:
+        raise ValueError(f"no speech with a text in {', '.join(options.data)}")
+    checkpoints = options.checkpoint or [str(shipped() / "codec")]
+    names = ["almtok"] if len(checkpoints) == 1 else [f"almtok {Path(c)}" for c in checkpoints]
+    coders: list[EvaluatedCodec] = [
+        load_almtok_codec(
+            place,
+            name=named_by_search(name, steps),
+            search_steps=steps,
+            device=options.device,
+        )
+        for place, name in zip(checkpoints, names, strict=True)
+        for steps in searches_of(options)
+    ]
+    missing = 0
+    for peer in options.peers:
+        try:
+            coders.append(load_codec(peer, device=options.device))
+        except CodecUnavailable as error:
+            say(f"almtok: {peer} is not run: {error}")
+            missing += 1
+    judge = CachedRecognizer(recogniser, options.out)
+    rows, facts = measure(clips, coders, judge)
+    table = to_markdown(rows, recogniser.name)
+    write_json(options.out / "words.json", {"rows": [asdict(row) for row in rows], "clips": facts})
+    write_text(options.out / "words.md", table)
+    print(table)
+    say(f"words.md and words.json, with what was heard, are in {options.out}")
+    return 1 if missing else 0

@@ -1,0 +1,157 @@
+"""Checkpoints are complete or not there, and nothing that fails damages an older one."""
+
+import errno
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from almtok.core.training import checkpoint
+from almtok.core.training.checkpoint import (
+    CheckpointError,
+    complete_checkpoints,
+    find_source,
+    newest_checkpoint,
+    read_checkpoint,
+    restore,
+    tensors_of,
+    write_checkpoint,
+)
+
+TENSORS = {
+    "model": {"a": torch.arange(6.0).reshape(2, 3), "flag": torch.tensor(True)},
+    "balancer": {"mel": torch.tensor([0.1, 2.0], dtype=torch.float64)},
+}
+
+
+def test_tensors_and_state_come_back_bit_for_bit(tmp_path: Path) -> None:
+    shared = TENSORS["model"]["a"]
+    tensors = {**TENSORS, "empty": {}, "average": {"a": shared.T, "again": shared}}
+    place = write_checkpoint(tmp_path, 7, tensors, {"usual": 0.1 + 0.2}, keep=2)
+    found = read_checkpoint(place)
+    assert found.step == 7
+    assert found.state["usual"] == 0.1 + 0.2
+    assert found.tensors.keys() == {"model", "balancer", "average"}
+    for stem, group in found.tensors.items():
+        for name, value in group.items():
+            assert value.dtype == tensors[stem][name].dtype
+            assert torch.equal(value, tensors[stem][name])
+
+
+def test_only_the_newest_are_kept(tmp_path: Path) -> None:
+    for step in (1, 2, 10, 9):
+        write_checkpoint(tmp_path, step, TENSORS, {}, keep=2)
+    assert [path.name for path in complete_checkpoints(tmp_path)] == [
+        "step-00000009",
+        "step-00000010",
+    ]
+
+
+def test_an_incomplete_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    for step in (1, 2, 3, 4):
+        write_checkpoint(tmp_path, step, TENSORS, {}, keep=9)
+    folder = tmp_path / "checkpoints"
+    (folder / "step-00000004" / "state.json").unlink()
+    whole = (folder / "step-00000003" / "model.safetensors").read_bytes()
+    (folder / "step-00000003" / "model.safetensors").write_bytes(whole[:-1])
+    (folder / "step-00000009.tmp").mkdir()
+    assert newest_checkpoint(tmp_path) == folder / "step-00000002"
+    with pytest.raises(CheckpointError, match="not a complete checkpoint"):
+        read_checkpoint(folder / "step-00000003")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_said_clearly_and_leaves_the_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    old = write_checkpoint(tmp_path, 1, TENSORS, {}, keep=1)
+    inner = checkpoint.save_file
+
+    def save_file(tensors: Any, path: Path) -> None:
+        inner(tensors, path)
+        if path.stem == "balancer":
+            raise error
+
+    monkeypatch.setattr(checkpoint, "save_file", save_file)
+    with pytest.raises(CheckpointError, match="disk full while saving step 2") as caught:
+        write_checkpoint(tmp_path, 2, TENSORS, {}, keep=1)
+    assert str(old) in str(caught.value)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [old.name]
+    assert read_checkpoint(old).step == 1
+
+
+def test_what_a_crash_left_is_removed_by_the_next_save(tmp_path: Path) -> None:
+    rubbish = tmp_path / "checkpoints" / ".tmp-step-00000005-123"
+    rubbish.mkdir(parents=True)
+    write_checkpoint(tmp_path, 6, TENSORS, {}, keep=1)
+    assert not rubbish.exists()
+
+
+def test_a_checkpoint_of_another_version_is_named(tmp_path: Path) -> None:
+    place = write_checkpoint(tmp_path, 6, TENSORS, {}, keep=1)
+    state = json.loads((place / "state.json").read_text())
+    (place / "state.json").write_text(json.dumps({**state, "format": 99}))
+    with pytest.raises(CheckpointError, match="has checkpoint format 99, this version reads"):
+        read_checkpoint(place)
+    assert json.loads((place / "state.json").read_text())["format"] == 99, "it is left alone"
+
+
+def test_a_missing_source_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no weights to start from.*is missing"):
+        find_source(tmp_path / "nothing")
+    with pytest.raises(CheckpointError, match="holds none"):
+        find_source(tmp_path)
+
+
+def test_a_source_may_be_a_run_a_checkpoint_or_a_model(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    place = write_checkpoint(run, 3, TENSORS, {}, keep=1)
+    assert find_source(run) == find_source(place) == place
+    model = run / "model"
+    model.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (model / name).touch()
+    assert find_source(model) == model
+    shutil.rmtree(run / "checkpoints")
+    assert find_source(run) == model
+
+
+def test_buffers_that_a_state_dict_omits_are_kept_too() -> None:
+    def make() -> nn.Module:
+        module = nn.Linear(2, 2)
+        module.register_buffer("hidden", torch.rand(3), persistent=False)
+        return module
+
+    first, second = make(), make()
+    restore(second, {k: v.clone() for k, v in tensors_of(first).items()}, "toy")
+    assert torch.equal(first.hidden, second.hidden)  # type: ignore[arg-type]
+    assert torch.equal(first.weight, second.weight)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda values: values.pop("bias"), "names differ from the checkpoint: bias"),
+        (lambda values: values.update(bias=torch.ones(5)), r"\[5\] in the checkpoint, expected"),
+    ],
+)
+def test_tensors_of_another_network_are_refused(
+    change: Callable[[dict[str, Any]], Any], words: str
+) -> None:
+    module = nn.Linear(2, 2)
+    values = dict(tensors_of(module))
+    change(values)
+    with pytest.raises(CheckpointError, match=words):
+        restore(module, values, "toy")

@@ -1,0 +1,205 @@
+"""`almtok run`: stages in order, options by name, and nothing of another run is overwritten."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from almtok.__main__ import main
+from almtok.codec.train import CodecTrainConfig
+from almtok.recipes import cli, run
+
+from ..pace import wait_until
+
+RECIPE = '''
+"""A recipe of a test."""
+from dataclasses import dataclass
+from almtok.codec.train import config as train
+from almtok.core.training.config import option
+from almtok.recipes.run import RecipeOptions, Stage
+
+@dataclass(frozen=True, kw_only=True)
+class Options(RecipeOptions):
+    word: str = option("hello", "what is said")
+
+def stages(o):
+    return [
+        Stage(name="first", what="a word", program="words:say", command=(o.out, "first", o.word)),
+        Stage(name="second", what="more", program="words:say", command=(o.out, "second", o.word)),
+    ]
+'''
+WORDS = """
+import os, pathlib, sys, time
+def say():
+    out, name, word = sys.argv[1:]
+    log = pathlib.Path(out, "log")
+    log.write_text((log.read_text() if log.exists() else "") + name + word + "\\n")
+    if word == "fail":
+        sys.exit(3)
+    if word == "wait" and name == "first" and not os.environ.get("HURRY"):
+        time.sleep(3600)
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    """A recipe in a file; its programs note that they ran."""
+    (tmp_path / "words.py").write_text(WORDS)
+    (tmp_path / "mine.py").write_text(RECIPE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # of a process that a test starts
+    monkeypatch.syspath_prepend(tmp_path)  # of forks of this one
+    return str(tmp_path / "mine.py")
+
+
+def test_stages_run_in_order_and_once(recipe, tmp_path, capfd):
+    out = tmp_path / "out"
+    assert main(["run", recipe, "--out", str(out)]) == 0
+    assert main(["run", recipe, "--out", str(out)]) == 0
+    assert (out / "log").read_text().split() == ["firsthello", "secondhello"]
+    assert "done before" in capfd.readouterr().out
+    told = json.loads((out / "story.json").read_text())
+    assert told["options"] == {"out": str(out), "device": "auto", "word": "hello"}
+    assert all(stage["finished"] for stage in told["stages"].values())
+
+
+def test_some_stages_alone_and_one_anew(recipe, tmp_path, capfd):
+    out = tmp_path / "out"
+    assert main(["run", recipe, "--out", str(out), "--from", "second"]) == 0
+    assert "first has not been done" in capfd.readouterr().out
+    assert main(["run", recipe, "--out", str(out), "--again", "second"]) == 0
+    assert (out / "log").read_text().split() == ["secondhello", "firsthello", "secondhello"]
+
+
+def test_what_a_stage_made_before_is_kept_when_it_is_done_anew(tmp_path, capsys):
+    config = CodecTrainConfig.from_dict({"data": ["a"], "out": str(tmp_path / "stage1")})
+    stage = run.Stage(name="stage1", what="", command=("train", "codec"), config=config)
+    other = run.Stage(name="x", what="", command=("plan", "--out", str(tmp_path / "x.md")))
+    told = run.RecipeRun("r", run.RecipeOptions(out=str(tmp_path)), (stage, other))
+    for content in ("one", "two"):
+        (tmp_path / "stage1").mkdir()
+        (tmp_path / "stage1/model").write_text(content)
+        (tmp_path / "x.md").write_text(content)
+        diary = run.RunState(told)
+        diary.forget(stage)
+        diary.forget(other)
+    assert (tmp_path / "stage1.before-1/model").read_text() == "one"
+    assert (tmp_path / "stage1.before-2/model").read_text() == "two"
+    assert (tmp_path / "x.md.before-2").read_text() == "two"
+    assert not (tmp_path / "stage1").exists()
+
+
+def test_a_stage_whose_product_is_gone_is_done_again(tmp_path):
+    stage = run.Stage(name="x", what="", command=("plan", "--out", str(tmp_path / "x.md")))
+    told = run.RecipeRun("r", run.RecipeOptions(out=str(tmp_path)), (stage,))
+    (tmp_path / "x.md").write_text("one")
+    run.RunState(told).end(stage, 1.0)
+    assert run.RunState(told).finished(stage)
+    (tmp_path / "x.md").unlink()
+    assert not run.RunState(told).finished(stage)
+
+
+def test_another_run_in_the_same_folder_is_refused(recipe, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["run", recipe, "--out", str(out)]) == 0
+    assert main(["run", recipe, "--out", str(out), "--word", "other"]) == 1
+    error = capsys.readouterr().err
+    assert "first was begun" in error and "hello" in error and "other" in error
+    assert (out / "log").read_text().split() == ["firsthello", "secondhello"]
+    other = tmp_path / "theirs.py"
+    other.write_text(RECIPE)
+    assert main(["run", str(other), "--out", str(out)]) == 1
+    assert "holds a run of recipe mine" in capsys.readouterr().err
+
+
+def test_a_stage_that_fails_ends_the_run_with_its_status(recipe, tmp_path):
+    out = tmp_path / "out"
+    assert main(["run", recipe, "--out", str(out), "--word", "fail"]) == 3
+    assert (out / "log").read_text().split() == ["firstfail"]
+    assert main(["run", recipe, "--out", str(out), "--word", "fail"]) == 3  # tried again
+    assert (out / "log").read_text().split() == ["firstfail", "firstfail"]
+
+
+def test_a_killed_run_goes_on_with_the_stage_that_was_killed(recipe, tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "almtok", "run", recipe, "--out", str(out), "--word", "wait"]
+    process = subprocess.Popen(command, start_new_session=True)
+    wait_until((out / "log").exists)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    told = json.loads((out / "story.json").read_text())
+    assert not told["stages"]["first"]["finished"]
+    subprocess.run(command, check=True, env={**os.environ, "HURRY": "1"})
+    assert (out / "log").read_text().split() == ["firstwait", "firstwait", "secondwait"]
+
+
+def test_dry_run_tells_and_does_nothing(recipe, tmp_path, capsys):
+    assert main(["run", recipe, "--out", str(tmp_path / "out"), "--dry-run"]) == 0
+    assert "# first: a word" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["mime"], "unknown recipe 'mime'"),
+        (["multitas"], "did you mean multitask?"),
+        (["nowhere.py"], "there is no such file"),
+        (["codec", "--trian", "a"], "did you mean --train?"),
+        (["codec", "--train", "a"], "--valid is missing"),
+        (["codec", "--stage2.stepz", "4"], "--train is missing"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(words, message, capsys):
+    assert main(["run", *words]) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+SOURCES = ["--train", "speech=a/", "--valid", "speech=b/", "--test", "speech=c/"]
+
+
+def test_fields_of_a_stage_are_options(capsys):
+    _, told = cli.parse("codec", [*SOURCES, "--stage2.steps", "7", "--stage1.lr", "0.5"])
+    configs = {stage.name: stage.config for stage in told.stages if stage.config is not None}
+    assert configs["stage2"].steps == 7 and configs["stage1"].lr == 0.5
+    assert main(["run", "codec", *SOURCES, "--stage2.stepz", "7"]) == 1
+    assert "did you mean --stage2.steps?" in capsys.readouterr().err
+    assert main(["run", "codec", *SOURCES, "--from", "stage3"]) == 1
+    assert "did you mean 'stage2'?" in capsys.readouterr().err
+    assert main(["run", "codec", *SOURCES, "--from", "scores", "--to", "prior"]) == 1
+    assert "comes after" in capsys.readouterr().err
+
+
+def test_how_a_training_is_watched_may_change_in_a_begun_folder(tmp_path):
+    def stage(**changes):
+        config = CodecTrainConfig.from_dict({"data": ["a"], "out": "x", **changes})
+        return run.Stage(name="stage1", what="", command=("train", "codec"), config=config)
+
+    begun = stage().facts()
+    assert stage(log_every=3).difference(begun) == ""
+    assert "batch_size" in stage(batch_size=3).difference(begun)
+
+
+def test_a_file_without_a_story_is_no_recipe(tmp_path, capsys):
+    (tmp_path / "empty.py").write_text("x = 1\n")
+    assert main(["run", str(tmp_path / "empty.py")]) == 1
+    assert "has no Options" in capsys.readouterr().err
+
+
+def test_recipes_are_listed(capsys):
+    assert main(["run"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in ("codec", "multitask", "lora_voice"))
+
+
+def test_a_run_of_another_version_is_said_and_goes_on(recipe, tmp_path, capfd):
+    out = tmp_path / "out"
+    assert main(["run", recipe, "--out", str(out), "--to", "first"]) == 0
+    diary = json.loads((out / "story.json").read_text())
+    (out / "story.json").write_text(json.dumps({**diary, "version": "0.0.7"}))
+    assert main(["run", recipe, "--out", str(out)]) == 0
+    assert "was begun by almtok 0.0.7" in capfd.readouterr().out
+    assert (out / "log").read_text().split() == ["firsthello", "secondhello"]
