@@ -1,6 +1,6 @@
 """ALMTokenizerConfig: every number of the codec, and the rates that follow from them.
 
-Each value that the paper does not state carries the grade of its source in `paper.md`:
+Each value that the paper does not state carries the grade of its source in `docs/paper.md`:
 A confirmed, B one reader of the paper, C inferred, D our default. Nothing graded C or D may be
 presented as the paper's.
 """
@@ -90,10 +90,10 @@ class ALMTokenizerConfig(PreTrainedConfig):
     num_pitches: int = 192  # D, ours: 22 cents apart
     harmonic_bands: int = 80  # D, ours
 
-    # Query encoder and decoder (paper.md 2.1, 2.2)
+    # Query encoder and decoder (paper.md 2.1 and 2.2)
     hidden_size: int = 512  # C: width of frames and queries
-    encoder_hidden_size: int | None = None  # C: defaults to hidden_size; [UNOFF0] had 256
-    decoder_hidden_size: int | None = None  # C: defaults to hidden_size; [UNOFF0] had 512
+    encoder_hidden_size: int | None = None  # C: defaults to hidden_size
+    decoder_hidden_size: int | None = None  # C: defaults to hidden_size
     encoder_layers: int = 24  # C
     decoder_layers: int = 24  # C
     num_attention_heads: int = 8  # D
@@ -106,7 +106,7 @@ class ALMTokenizerConfig(PreTrainedConfig):
     layer_scale: float = 0.01
     initializer_range: float = 0.02  # D
 
-    # Quantizer (paper.md 3, 4)
+    # Quantizer (paper.md 3 and 4)
     num_codebooks: int = 3  # A
     codebook_size: int = 2048  # A
     codebook_dim: int = 256  # B-; where it equals hidden_size, codes live among the queries

@@ -120,7 +120,7 @@ class FrozenLayer(QuantizerLayer):
         """Place the map by vectors `[N, D]`: k-means whose centroids stay a map of the entries.
 
         The first map takes axis i of the entries to axis i of the vectors, with its variance
-        (without it most frozen entries are never the nearest one, paper.md 3, warning). Then
+        (without it most frozen entries are never the nearest one, paper.md 3). Then
         assignment and least squares in turn, each of which can only lower the error.
         """
         # Least squares on the CPU in float64, which not every device has: once, and well-rounded.

@@ -1,6 +1,6 @@
 """Losses of words (ours, D): `phones`, which queries tell, and `recognition`, of what is decoded.
 
-The paper's codes get their meaning from frozen teachers (wav2vec 2.0, BEATs; paper.md 4.3) and many
+The paper's codes get their meaning from frozen teachers (wav2vec 2.0, BEATs; paper.md 3) and many
 GPU days. A small codec trained on spectra alone spends its bits on what is loud: through `mini` of
 412 bit/s a recogniser lost most words, and a probe named 49 % of the phones by its codes where 74 %
 can be named by the spectrum. `phones` asks for them where the bits are spent; `recognition` asks

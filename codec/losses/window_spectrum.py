@@ -1,6 +1,6 @@
 """Each query says the spectrum of its window, by a linear map that is dropped after training.
 
-Ours (D; paper.md 5 has no such term). Without it the queries of a small, short training stay
+Ours (D; paper.md 5.1 has no such term). Without it the queries of a small, short training stay
 nearly flat: after 950 steps of `mini` 63 % of their variance lay along one axis, loudness, and
 eight axes held all of it, so that the decoder lost nothing when two of three codebooks were
 taken away. A waveform loss tells the encoder what is missing only through a decoder that has not

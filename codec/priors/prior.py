@@ -131,7 +131,7 @@ def load_prior(path: str | Path) -> Prior:
 def random_prior(
     *, seed: int, codebook_size: int = 2048, dim: int = 768, num_speech: int | None = None
 ) -> Prior:
-    """Return frozen random entries, scaled as real ones (paper.md 12, decision 4)."""
+    """Return frozen random entries, scaled as real ones (paper.md 3, D)."""
     num_speech = codebook_size // 2 if num_speech is None else num_speech
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randn(codebook_size, dim, generator=generator)

@@ -246,13 +246,13 @@ class CodecTrainConfig(RunConfig):
 
 
 def stage1(**changes: Any) -> CodecTrainConfig:
-    """Autoencoder without quantiser, with masked frame prediction (paper.md 5.2, 1)."""
+    """Autoencoder without quantiser, with masked frame prediction (paper.md 5.2, stage 1)."""
     # The waveform counts as much as its spectrum: without a quantiser it can be had exactly.
     return CodecTrainConfig(**{"stage": "1", "weight_time": 1.0, **changes})
 
 
 def stage2(**changes: Any) -> CodecTrainConfig:
-    """Everything but patchify, with the quantiser and all losses (paper.md 5.2, 2).
+    """Everything but patchify, with the quantiser and all losses (paper.md 5.2, stage 2).
 
     ``init_from`` names the stage-1 run.
     """

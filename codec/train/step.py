@@ -272,7 +272,7 @@ def _sometimes_raw(share: float, quantized: Tensor, queries: Tensor, seeds: Tens
 
 
 def _frame_encoder(model: ALMTokenizer, window: int) -> Callable[[Tensor], Tensor]:
-    """The query encoder's Transformer on frames alone: no query tokens in the MAE pass (5.1)."""
+    """The query encoder's Transformer on frames alone: no query tokens in MAE (paper.md 5.1)."""
     return lambda frames: model.encoder.encode_frames(frames, window)
 
 

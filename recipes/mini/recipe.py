@@ -53,12 +53,12 @@ def prior(out: str | Path) -> list[str]:
 
 
 def stage1(out: str | Path, **changes: Any) -> train.CodecTrainConfig:
-    """Waveform to frames and back, no codes yet (paper.md 5.2, 1)."""
+    """Waveform to frames and back, no codes yet (paper.md 5.2, stage 1)."""
     return train.stage1(**{**_common(out, "stage1", STAGE1_STEPS), **changes})
 
 
 def stage2(out: str | Path, **changes: Any) -> train.CodecTrainConfig:
-    """Queries and codebooks on the frames of stage 1 (paper.md 5.2, 2)."""
+    """Queries and codebooks on the frames of stage 1 (paper.md 5.2, stage 2)."""
     steps = changes.get("steps", STAGE2_STEPS)
     special = {
         "init_from": str(Path(out, "stage1")),

@@ -24,7 +24,7 @@ from ..language import tokenize
 from ..run import Stage
 
 STUDIES = ("ablations", "rates", "tokens", "priors")
-# paper.md 6: what is taken away, in fields of stage 2.
+# paper.md 7.2: what is taken away, in fields of stage 2.
 ABLATIONS: dict[str, dict[str, Any]] = {
     "whole": {},
     "no-masked": {"weight_masked": 0.0},

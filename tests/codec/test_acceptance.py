@@ -1,4 +1,4 @@
-"""Defects of other implementations as tests: paper.md 10.1, 1-8, and window 0 of 2.2.
+"""Defects 1 to 8 of paper.md 10.1 as tests, and window 0 of paper.md 2.2.
 
 2 (MAE leak), 6 (AR copy) and 7 (detached adversarial loss) are tested at their objectives too.
 """

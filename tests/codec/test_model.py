@@ -34,7 +34,7 @@ def test_save_and_load_is_bit_exact(tmp_path, kind):
     wav = noise(2, 20_000)
     out, out2 = codec(wav), again(wav)
     assert torch.equal(out.audio_codes, out2.audio_codes)
-    assert torch.equal(out.audio_values, out2.audio_values)  # paper.md 10.1, 8
+    assert torch.equal(out.audio_values, out2.audio_values)  # paper.md 10.1, defect 8
     assert codec.fingerprint == again.fingerprint
 
 

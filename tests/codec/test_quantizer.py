@@ -53,7 +53,7 @@ def test_each_layer_leaves_less_over():
 
 
 def test_straight_through_gradient_reaches_the_queries():
-    # paper.md 10.1, 5
+    # paper.md 10.1, defect 5
     net = quantizer().train()
     x = queries().requires_grad_()
     net(x).quantized.square().sum().backward()

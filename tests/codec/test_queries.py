@@ -26,7 +26,7 @@ def test_layout_is_the_papers(w):
 
 @pytest.mark.parametrize("w", [1, 2, 6])
 def test_retrieval_returns_the_queries_and_never_a_frame(w):
-    # paper.md 10.1, 3: frames filled with -1, queries with their number
+    # paper.md 10.1, defect 3: frames filled with -1, queries with their number
     count = 5
     sequence = torch.full((2, count * (w + 1), 1), -1.0)
     for i in range(count):

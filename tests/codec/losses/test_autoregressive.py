@@ -1,4 +1,4 @@
-"""Depth AR: acceptance test 6 of paper.md 10.1 and the scale pitfall of 5.1."""
+"""Depth AR: defect 6 of paper.md 10.1 and the scale pitfall of paper.md 5.1."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""MAE: acceptance tests 2 and 9 of paper.md 10.1, masks as functions of seeds alone."""
+"""MAE: defects 2 and 9 of paper.md 10.1, masks as functions of seeds alone."""
 
 import pytest
 import torch
