@@ -29,18 +29,17 @@ from .tasks import cli as tasks
 
 EXAMPLES = """\
 examples:
-  almtok demo                                      a tiny codec, trained and judged in minutes
-  almtok run                                       recipes from the corpus to the scores
-  almtok doctor                                    is this machine in order?
-  almtok plan                                      size, cost and bit rate of every preset
-  almtok prior --data speech=voices/ sound=noises/ --out prior.safetensors
-  almtok train codec --help                        train on your own folder of audio
-  almtok encode talk.wav --checkpoint runs/mine/model --out tokens/
-  almtok decode tokens/talk.safetensors --checkpoint runs/mine/model --out wavs/
-  almtok tokenize speech=voices/ --checkpoint runs/mine/model --out tokens/
-  almtok evaluate codec --checkpoint runs/mine/model --data speech=voices/ --out scores/
-  almtok tts "Good morning!" --checkpoint runs/mine --out morning.wav --check
-  almtok asr morning.wav --checkpoint runs/mine
+  almtok tts "Good morning!" --out morning.wav     speak with the model that comes with almtok
+  almtok asr morning.wav                           transcribe
+  almtok demo                                      train a tiny codec and language model in minutes
+  almtok run                                       list recipes, from the corpus to the scores
+  almtok doctor                                    check this machine and installation
+  almtok encode talk.wav --out tokens/
+  almtok decode tokens/talk.safetensors --out wavs/
+  almtok codec prior --data speech=voices/ sound=noises/ --out prior.safetensors
+  almtok codec train --help                        train a codec on your own audio
+  almtok lm tokenize speech=voices/ --out tokens/
+  almtok lm finetune --data tokens/ --tasks tts --out runs/voice
 
 'almtok COMMAND --help' explains one command.
 """
@@ -63,32 +62,43 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(lean=False)  # see core/lean.py
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    demo.register(commands)
+    tasks.register(commands)
+    codec.register(commands)
     recipes.register(commands)
+    demo.register(commands)
     compare_cli.register(commands)
     doctor.register(commands)
-    codec.register(commands)
+    _register_codec(_group(commands, "codec", "train, evaluate and inspect codecs"))
+    _register_lm(
+        _group(commands, "lm", "prepare data for language models; train, evaluate, export")
+    )
+    return parser
+
+
+def _group(commands: Any, name: str, line: str) -> Any:
+    """Add a command that has commands of its own."""
+    group = commands.add_parser(name, help=line, description=f"{line[0].upper()}{line[1:]}.")
+    return group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+
+def _register_codec(commands: Any) -> None:
+    codec_train.register(commands)
     codec_priors.register(commands)
     codec_phones.register(commands)
     postfilter_cli.register(commands)
+    codec_evaluation.register(commands)
+    tasks.register_words(commands)
+    codec.register_plan(commands)
+
+
+def _register_lm(commands: Any) -> None:
     prepare_cli.register(commands)
     lm_data.register(commands)
-    tasks.register(commands)
-    train = commands.add_parser("train", help="train a model", description="Train a model.")
-    trained = train.add_subparsers(title="what", metavar="WHAT", required=True)
-    codec_train.register(trained)
-    lm_train.register(trained, _find_task)
+    lm_train.register(commands, _find_task)
     lm_train.register_finetune(commands, _find_task)
+    tasks.register_evaluate(commands)
     lm_blend.register(commands)
     lm_export.register(commands)
-    evaluate = commands.add_parser(
-        "evaluate", help="judge a model", description="Judge a model on a dataset."
-    )
-    judged = evaluate.add_subparsers(title="what", metavar="WHAT", required=True)
-    codec_evaluation.register(judged)
-    tasks.register_evaluate(judged)
-    tasks.register_words(judged)
-    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -21,16 +21,15 @@ PRESET_NAMES = ("tiny", "mini", "base", "paper")
 
 
 def register(commands: Any) -> None:
-    """Add the codec's commands to the sub-parsers of ``almtok``."""
+    """Add ``encode`` and ``decode`` to the sub-parsers of ``almtok``."""
     _register_encode(commands)
     _register_decode(commands)
-    _register_plan(commands)
 
 
 def _register_encode(commands: Any) -> None:
     parser = commands.add_parser(
         "encode",
-        help="audio files to token files",
+        help="encode audio files to token files",
         description="Encode audio files; one token file (.safetensors) for each.",
         epilog="example: almtok encode talk.wav music/ --checkpoint runs/mine/model --out tokens/",
     )
@@ -50,7 +49,7 @@ def _register_encode(commands: Any) -> None:
 def _register_decode(commands: Any) -> None:
     parser = commands.add_parser(
         "decode",
-        help="token files to audio files",
+        help="decode token files to audio files",
         description="Decode token files written by 'almtok encode' with the same codec.",
         epilog="example: almtok decode tokens/ --checkpoint runs/mine/model --out wavs/",
     )
@@ -61,12 +60,13 @@ def _register_decode(commands: Any) -> None:
     parser.set_defaults(run=decode, lean=True)
 
 
-def _register_plan(commands: Any) -> None:
+def register_plan(commands: Any) -> None:
+    """Add ``plan`` to the sub-parsers of ``almtok codec``."""
     parser = commands.add_parser(
         "plan",
-        help="size, cost and bit rate of a codec",
+        help="print size, cost and bit rate of codec presets",
         description="Parameters of each part, FLOPs per second of audio, tokens/s and bit rate.",
-        epilog="example: almtok plan base --frames-per-query 3 6 10",
+        epilog="example: almtok codec plan base --frames-per-query 3 6 10",
     )
     parser.add_argument(
         "codecs",
@@ -150,7 +150,7 @@ def decode(options: argparse.Namespace) -> int:
 
 
 def plan(options: argparse.Namespace) -> int:
-    """Run ``almtok plan``."""
+    """Run ``almtok codec plan``."""
     from dataclasses import asdict
 
     from .plan import format_plans, make_plan

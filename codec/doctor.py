@@ -297,7 +297,7 @@ def register(commands: Any) -> None:
     """Add ``doctor`` to the sub-parsers of ``almtok``."""
     parser = commands.add_parser(
         "doctor",
-        help="what this machine has, and what is wrong with it",
+        help="check the machine and the installation",
         description="Look at packages, audio, devices, the quantizer on each, the disk and extras.",
         epilog="The exit status is 1 if something is bad. example: almtok doctor --disk /data",
     )

@@ -1,4 +1,4 @@
-"""``almtok sharpen``: a codec whose decoded spectra stand out more."""
+"""``almtok codec postfilter``: a codec whose decoded spectra stand out more."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ held-out recordings say ('evaluate words', 'evaluate codec'). For codecs with Un
 
 EPILOG = """\
 example:
-  almtok sharpen runs/mine/stage2/model --amount 0.4 --out runs/mine/sharper
+  almtok codec postfilter runs/mine/stage2/model --amount 0.4 --out runs/mine/sharper
 """
 
 
 def register(commands: Any) -> None:
-    """Add ``sharpen`` to the sub-parsers of ``almtok``."""
+    """Add ``postfilter`` to the sub-parsers of ``almtok codec``."""
     parser = commands.add_parser(
-        "sharpen",
-        help="a codec with sharper spectra, same codes",
+        "postfilter",
+        help="add a spectral postfilter to a codec (same codes, sharper spectra)",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -41,7 +41,7 @@ def register(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run ``almtok sharpen``."""
+    """Run ``almtok codec postfilter``."""
     from ..core.progress import no_inner_bars
     from .postfilter import fit_postfilter
 

@@ -59,7 +59,7 @@ class CodeRefiner:
     Args:
         model: The codec, in evaluation mode; it is only read.
         config: Steps and weights.
-        listener: What names phones, so that words count; made by ``almtok listener``.
+        listener: What names phones, so that words count; made by ``almtok codec phonemes``.
 
     Raises:
         ValueError: the listener hears another sample rate, or frames of another length.
@@ -84,7 +84,7 @@ class CodeRefiner:
             if theirs != (rate, hop):
                 raise ValueError(
                     f"the listener hears {theirs[0]} Hz in frames of {theirs[1]} samples, the codec"
-                    f" has {rate} Hz and {hop}: make another by 'almtok listener'"
+                    f" has {rate} Hz and {hop}: make another by 'almtok codec phonemes'"
                 )
         self._mel = MelLoss(MelLossConfig(sample_rate=rate, windows=_WINDOWS, mels=_MELS))
         self._pitch = PitchLoss(rate, hop)

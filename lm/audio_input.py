@@ -166,7 +166,7 @@ class AudioInput:
         return torch.from_numpy(resample(mono, sampling_rate or rate, rate))
 
     def _levelled(self, wav: Tensor) -> Tensor:
-        """At the level that the model was trained at, as `almtok tokenize --loudness` does it."""
+        """Normalize the loudness to that of the training data (`almtok lm tokenize --loudness`)."""
         wanted, samples = self.config.loudness_dbfs, wav.numpy()
         if wanted is None or not samples.any():
             return wav

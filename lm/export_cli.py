@@ -1,4 +1,4 @@
-"""``almtok export``: a `flat` language model as a plain checkpoint."""
+"""``almtok lm export``: a `flat` language model as a plain checkpoint."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ is what. Any engine that serves the backbone's architecture can then generate au
 
 EPILOG = """\
 example:
-  almtok train lm --model '{"pattern": "flat"}' --data tokens/ --out runs/flat
-  almtok export --checkpoint runs/flat --out plain/
+  almtok lm train --model '{"pattern": "flat"}' --data tokens/ --out runs/flat
+  almtok lm export --checkpoint runs/flat --out plain/
   >>> AutoModelForCausalLM.from_pretrained("plain/").generate(ids)
 """
 
 
 def register(commands: Any) -> None:
-    """Add ``export`` to the sub-parsers of ``almtok``."""
+    """Add ``export`` to the sub-parsers of ``almtok lm``."""
     parser = commands.add_parser(
         "export",
-        help="a flat language model to a plain one",
+        help="export a language model of pattern flat as a plain Llama/Qwen checkpoint",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -39,7 +39,7 @@ def register(commands: Any) -> None:
 
 
 def export(options: argparse.Namespace) -> int:
-    """Run ``almtok export``."""
+    """Run ``almtok lm export``."""
     from transformers.utils import logging
 
     from .export import export_plain

@@ -43,7 +43,7 @@ def register(commands: Any) -> None:
     """Add ``run`` to the sub-parsers of ``almtok``."""
     parser = commands.add_parser(
         "run",
-        help="run a recipe from its first stage to its last",
+        help="run a recipe, stage by stage; lists the recipes without a name",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -26,7 +26,7 @@ def register(commands: Any) -> None:
     """Add ``compare`` to the sub-parsers of ``almtok``."""
     parser = commands.add_parser(
         "compare",
-        help="is my loss normal? a run beside a recipe or another run",
+        help="compare the loss curves of a run with those of a recipe or another run",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -157,7 +157,7 @@ _ABOVE = {
     "commitment": "queries run away from their codes: a learning rate that is too high",
     "masked": "the masked frames are not learned: weight_masked is too low for this corpus",
     "adversarial": "discriminators win: later adversarial_start or a lower discriminator_lr",
-    "text": "texts are not learned: transcripts that do not fit their audio (almtok tokenize"
+    "text": "texts are not learned: transcripts that do not fit their audio (almtok lm tokenize"
     " --report lists them), or codes that lost the words",
     "ctc": "sound and letters are not aligned: begin with short pieces (recipes/multitask)",
     "audio": "codes are harder than the reference's: noisy recordings, mixed levels (--loudness),"

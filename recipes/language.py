@@ -38,7 +38,7 @@ def tokenize(
     o: RecipeOptions, name: str, what: str, sources: Sequence[str], codec: str, *options: str
 ) -> Stage:
     """Everything to codes, once, at one level."""
-    words = ("tokenize", *sources, "--checkpoint", codec, "--loudness", LOUDNESS, *options)
+    words = ("lm", "tokenize", *sources, "--checkpoint", codec, "--loudness", LOUDNESS, *options)
     return Stage(name=name, what=what, command=(*words, "--out", str(Path(o.out, name))))
 
 
@@ -71,12 +71,12 @@ def lm_stages(o: LMRecipeOptions, config: train.LMTrainingConfig, *judge: str) -
     codec = codec_or_shipped(o.codec)
     place = Path(o.out)
     scores = (
-        *("evaluate", "lm", "--checkpoint", str(place / "lm"), "--data", *o.sources("test")),
+        *("lm", "evaluate", "--checkpoint", str(place / "lm"), "--data", *o.sources("test")),
         *("--limit", str(o.limit), *judge, "--html", "--out", str(place / "scores")),
     )
     return [
         tokenize(o, "tokens", "the corpus to codes, once", o.sources("train"), codec),
         tokenize(o, "held-out", "held-out recordings to codes", o.sources("valid"), codec),
-        Stage(name="lm", what="the training", command=("train", "lm"), config=config),
+        Stage(name="lm", what="the training", command=("lm", "train"), config=config),
         Stage(name="scores", what="what it makes of recordings and texts", command=scores),
     ]

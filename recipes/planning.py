@@ -187,7 +187,7 @@ def _first(config: LMTrainingConfig, story: RecipeRun) -> LMTrainingConfig:
 
 def _train_base(config: LMTrainingConfig, folder: Path) -> None:
     write_json(folder / "base.json", config.to_dict())
-    words = [sys.executable, "-m", "almtok", "train", "lm", "--config", str(folder / "base.json")]
+    words = [sys.executable, "-m", "almtok", "lm", "train", "--config", str(folder / "base.json")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ValueError(f"no model to adapt: {done.stderr.strip().splitlines()[-1:]}")

@@ -43,7 +43,7 @@ def ship(
     Args:
         out: the folder.
         codec: folder of a trained codec; None leaves what is there.
-        listener: file of 'almtok listener', for searches with this codec (codec/refine.py).
+        listener: file of 'almtok codec phonemes', for searches with this codec (codec/refine.py).
         lm: run folder of a language model on the codes of that codec; None leaves what is there.
         adapters: folders of adapters of that model, by the task that each is for.
 

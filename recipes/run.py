@@ -26,9 +26,9 @@ from .stage_process import run_process
 
 # Commands that take `--device`.
 DEVICE_COMMANDS = (
-    *(("encode",), ("decode",), ("prior",), ("tokenize",)),
+    *(("encode",), ("decode",), ("codec", "prior"), ("lm", "tokenize")),
     *(("tts",), ("asr",), ("sound",), ("music",), ("caption",), ("continue",)),
-    *(("evaluate", "codec"), ("evaluate", "lm"), ("evaluate", "words")),
+    *(("codec", "evaluate"), ("lm", "evaluate"), ("codec", "word-errors")),
 )
 
 

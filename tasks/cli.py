@@ -58,8 +58,8 @@ examples:
 """
 EVALUATE = """\
 examples:
-  almtok evaluate lm --checkpoint runs/mine --data speech=voices/ sound=noises/ --out scores/
-  almtok evaluate lm --checkpoint runs/mine --data speech=test.parquet --limit 50 --check \\
+  almtok lm evaluate --checkpoint runs/mine --data speech=voices/ sound=noises/ --out scores/
+  almtok lm evaluate --checkpoint runs/mine --data speech=test.parquet --limit 50 --check \\
       --recogniser none --out scores/
 
 Speech is transcribed (WER, CER) and said again from its text; what was said is heard by the model's
@@ -68,7 +68,7 @@ recordings, and on the recordings through the codec, stands beside. Failures (no
 skipped or repeated words, silence, tempo) are counted by the length of the text. Sound and music
 are described and made of their descriptions, and looked for among all of them by likelihood.
 
-Sources are as for 'almtok tokenize'; of a source with a test split only that is used. A stopped
+Sources are as for 'almtok lm tokenize'; of a source with a test split only that is used. A stopped
 evaluation goes on when the same command is given again.
 """
 
@@ -82,7 +82,8 @@ def register(commands: Any) -> None:
         ("music", "a slow piano waltz", "waltz", "music"),
     ):
         parser = _parser(
-            commands, command, f"a description to {what}", f"Make {what} of a description.",
+            commands, command, f"generate {what} from a description",
+            f"Generate {what} from a description.",
             SOUND.format(command=command, prompt=prompt, file=file), run_make,
         )  # fmt: skip
         parser.add_argument("texts", nargs="*", metavar="PROMPT", help="descriptions, or -")
@@ -92,14 +93,14 @@ def register(commands: Any) -> None:
         _add_best_of(parser)
         _add_sampling(parser)
     parser = _parser(
-        commands, "caption", "audio to a description", "Describe sounds, or music.", CAPTION,
+        commands, "caption", "describe sounds or music", "Describe sounds or music.", CAPTION,
         run_caption,
     )  # fmt: skip
     _add_files(parser)
     parser.add_argument("--music", action="store_true", help="these are music")
     _add_sampling(parser)
     parser = _parser(
-        commands, "continue", "audio that goes on", "Go on with audio, in its manner.", CONTINUE,
+        commands, "continue", "continue audio", "Generate audio that continues a recording.", CONTINUE,
         run_continue,
     )  # fmt: skip
     parser.add_argument("files", nargs="+", metavar="FILE", help="audio, folders of it, or -")
@@ -109,9 +110,9 @@ def register(commands: Any) -> None:
 
 
 def register_evaluate(what: Any) -> None:
-    """Add ``lm`` to the sub-parsers of ``almtok evaluate``."""
+    """Add ``evaluate`` to the sub-parsers of ``almtok lm``."""
     parser = _parser(
-        what, "lm", "every task, measured on a test set",
+        what, "evaluate", "measure a language model on a test set, task by task",
         "Measure a language model: ASR, TTS, sound, music, captions, with intervals.",
         EVALUATE, run_evaluate,
     )  # fmt: skip
@@ -145,19 +146,19 @@ def register_evaluate(what: Any) -> None:
 
 
 def register_words(what: Any) -> None:
-    """Add ``words`` to the sub-parsers of ``almtok evaluate``."""
+    """Add ``word-errors`` to the sub-parsers of ``almtok codec``."""
     parser = what.add_parser(
-        "words",
-        help="words that a recogniser still hears after codecs",
+        "word-errors",
+        help="word errors of a recognizer on recordings and on codec reconstructions",
         description="Word errors of a recogniser on recordings, and on them through codecs.",
-        epilog="example: almtok evaluate words --data speech=voices/ --peers opus-6k --out words/",
+        epilog="example: almtok codec word-errors --data speech=voices/ --peers opus-6k --out out/",
     )
     add = parser.add_argument
     _add_data(parser)
     add("--out", type=Path, required=True, help="folder for words.md and words.json")
     add("--checkpoint", action="append", metavar="DIR", help="codec (default: almtok's own)")
     add_search(parser, "hear every codec with searched codes too")
-    add("--peers", nargs="+", default=[], metavar="CODER", help="as for 'evaluate codec'")
+    add("--peers", nargs="+", default=[], metavar="CODER", help="as for 'codec evaluate'")
     add("--recogniser", default="pocketsphinx", metavar="NAME", help="default: %(default)s")
     add("--limit", type=int, metavar="N", help="at most N clips, of every source in turn")
     add_device(parser)
@@ -165,7 +166,7 @@ def register_words(what: Any) -> None:
 
 
 def run_words(options: argparse.Namespace) -> int:
-    """Run ``almtok evaluate words``."""
+    """Run ``almtok codec word-errors``."""
     from .evaluation.words import evaluate_words
 
     return evaluate_words(options)
@@ -216,7 +217,7 @@ def _register_tts(commands: Any) -> None:
 
 def _register_asr(commands: Any) -> None:
     parser = _parser(
-        commands, "asr", "speech to text", "Write down what is said in audio of any length.", ASR,
+        commands, "asr", "transcribe speech", "Write down what is said in audio of any length.", ASR,
         run_asr,
     )  # fmt: skip
     _add_files(parser)
@@ -242,7 +243,7 @@ def _parser(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--checkpoint", default=str(DEFAULT), metavar="DIR", help=CHECKPOINT)
-    parser.add_argument("--adapter", metavar="DIR", help="of 'almtok finetune', for this model")
+    parser.add_argument("--adapter", metavar="DIR", help="of 'almtok lm finetune', for this model")
     add_device(parser)
     parser.add_argument(
         "--dtype",
@@ -371,7 +372,7 @@ def run_caption(options: argparse.Namespace) -> int:
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
-    """Run ``almtok evaluate lm``."""
+    """Run ``almtok lm evaluate``."""
     from .commands.evaluate import run_evaluation
 
     return run_evaluation(options, controls_of(options))

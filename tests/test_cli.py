@@ -15,13 +15,15 @@ COMMANDS = [
     ["demo"],
     ["encode"],
     ["decode"],
-    ["plan"],
-    ["prior"],
-    ["tokenize"],
-    ["train"],
-    ["train", "codec"],
-    ["evaluate"],
-    ["evaluate", "codec"],
+    ["codec"],
+    ["codec", "plan"],
+    ["codec", "prior"],
+    ["codec", "train"],
+    ["codec", "evaluate"],
+    ["lm"],
+    ["lm", "tokenize"],
+    ["lm", "train"],
+    ["lm", "finetune"],
 ]
 
 
@@ -65,7 +67,7 @@ def test_every_command_explains_itself(command, capsys):
     assert not stop.value.code
     output = capsys.readouterr().out
     assert output.startswith("usage: almtok")
-    assert "example" in output or command in (["train"], ["evaluate"])
+    assert "example" in output or command in (["codec"], ["lm"])
 
 
 def test_help_loads_nothing_but_our_own_and_so_answers_at_once(quiet_environment, tmp_path):
@@ -97,7 +99,7 @@ def test_version(almtok):
 
 
 def test_no_command_and_unknown_commands_are_usage_errors(almtok):
-    for arguments in ([], ["fly"], ["train", "fly"], ["plan", "--fly"]):
+    for arguments in ([], ["fly"], ["codec", "fly"], ["codec", "plan", "--fly"]):
         result = almtok(*arguments)
         assert result.returncode == 2
         assert "usage: almtok" in result.stderr
@@ -105,13 +107,13 @@ def test_no_command_and_unknown_commands_are_usage_errors(almtok):
 
 
 def test_a_mistake_is_one_line_and_a_traceback_only_when_asked(almtok, here):
-    result = here("plan", "huge")
+    result = here("codec", "plan", "huge")
     assert result.returncode == 1
     assert result.stderr.splitlines() == [
         "almtok: error: 'huge' is neither a preset (tiny, mini, base, paper)"
         " nor a checkpoint folder (what a recipe costs: almtok run huge --plan)"
     ]
-    asked = almtok("plan", "huge", "--traceback")
+    asked = almtok("codec", "plan", "huge", "--traceback")
     assert asked.returncode == 1
     assert "Traceback" in asked.stderr
     assert "ValueError" in asked.stderr
@@ -124,7 +126,7 @@ def test_a_missing_file_is_named(almtok):
 
 
 def test_plan_prints_every_preset(here):
-    output = here("plan", check=True).stdout
+    output = here("codec", "plan", check=True).stdout
     rows = {line.split()[0]: line for line in output.splitlines() if line.strip()}
     assert {"tiny", "mini", "base", "paper"} <= set(rows)
     assert "0.4125" in rows["mini"]
@@ -134,7 +136,9 @@ def test_plan_prints_every_preset(here):
 def test_plan_as_json_agrees_with_the_model(here):
     from almtok import ALMTokenizer, ALMTokenizerConfig
 
-    rows = json.loads(here("plan", "tiny", "--frames-per-query", "3", "6", "--json").stdout)
+    rows = json.loads(
+        here("codec", "plan", "tiny", "--frames-per-query", "3", "6", "--json").stdout
+    )
     assert [row["query_rate"] for row in rows] == [25.0, 12.5]
     model = ALMTokenizer(ALMTokenizerConfig.preset("tiny"))
     weights = sum(parameter.numel() for parameter in model.parameters())

@@ -26,16 +26,16 @@ TINY = (
 )
 COMMANDS = {
     "tokenize": (
-        *("tokenize", "manifest.jsonl", "--checkpoint", "codec", "--rows-per-shard", "2"),
+        *("lm", "tokenize", "manifest.jsonl", "--checkpoint", "codec", "--rows-per-shard", "2"),
         *("--no-progress", "--out"),
     ),
     "codec": (
-        *("train", "codec", "--stage", "1", *TINY, "--data", "manifest.jsonl"),
+        *("codec", "train", "--stage", "1", *TINY, "--data", "manifest.jsonl"),
         *("--batch-size", "2", "--segment-seconds", "0.5", "--num-workers", "0"),
         *("--adversarial-start", "-1", "--validate-every", "0", "--out"),
     ),
     "lm": (
-        *("train", "lm", *TINY, "--data", "tokens", "--batch-positions", "64", "--accumulate", "2"),
+        *("lm", "train", *TINY, "--data", "tokens", "--batch-positions", "64", "--accumulate", "2"),
         *("--validate-every", "0", "--samples", "0", "--out"),
     ),
 }

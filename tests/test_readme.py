@@ -30,11 +30,11 @@ PAGES = sorted(
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Flags that make a command of the documentation small; a flag given twice counts the last time.
 SMALLER = {
-    "train codec": "--preset tiny --steps 2 --batch-size 2 --segment-seconds 0.5 --num-workers 0"
+    "codec train": "--preset tiny --steps 2 --batch-size 2 --segment-seconds 0.5 --num-workers 0"
     " --validate-every 0 --no-tensorboard --no-progress",
-    "prior --data": "--codebook-size 256 --spectral-width 128",
-    "evaluate codec": "--limit 1",
-    "finetune --data": "--steps 2 --warmup-steps 1 --no-tensorboard --no-progress --device cpu",
+    "codec prior --data": "--codebook-size 256 --spectral-width 128",
+    "codec evaluate": "--limit 1",
+    "lm finetune --data": "--steps 2 --warmup-steps 1 --no-tensorboard --no-progress --device cpu",
 }
 # What has been run: a command that a second page repeats says nothing new.
 DONE: list[list[str]] = []
@@ -42,9 +42,9 @@ DONE: list[list[str]] = []
 # in tests/lm and tests/tasks.
 LONG = ("docs/lm_training.md", "docs/lora.md", "docs/tasks.md")
 # Of the README these are run too, with the models that come with almtok.
-SPOKEN = ("tts", "asr", "sound", "caption", "finetune")
-# And wherever they stand; `almtok plan` is run by tests/test_cli.py.
-RUN = ("encode", "decode", "prepare", "tokenize", "--version")
+SPOKEN = ("tts", "asr", "sound", "caption", "lm finetune")
+# And wherever they stand; `almtok codec plan` is run by tests/test_cli.py.
+RUN = ("encode", "decode", "lm prepare", "lm tokenize", "--version")
 
 
 def name_of(page: Path) -> str:
@@ -53,6 +53,11 @@ def name_of(page: Path) -> str:
 
 def blocks(page: Path, *languages: str) -> list[str]:
     return [code for language, code in BLOCK.findall(page.read_text()) if language in languages]
+
+
+def command_of(words: list[str]) -> str:
+    """``tts``, or ``lm finetune`` for commands of a group."""
+    return " ".join(words[: 2 if words[0] in ("codec", "lm") else 1])
 
 
 def almtok_lines(page: Path) -> list[list[str]]:
@@ -91,7 +96,7 @@ def test_snippets_are_found():
     """The tests below would pass if none were."""
     readme = ROOT / "README.md"
     assert len(blocks(readme, "python")) == readme.read_text().count("```python") > 2
-    assert {"tts", "asr", "encode", "finetune"} <= {words[0] for words in almtok_lines(readme)}
+    assert {"tts", "asr", "encode", "lm finetune"} <= set(map(command_of, almtok_lines(readme)))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -138,10 +143,10 @@ def test_commands_run(page, reader_folder, monkeypatch, capfd):
 def runnable(words: list[str], page: Path) -> list[str] | None:
     """A command of a page with what makes it small, or None for those that are not run."""
     extra = [flags for start, flags in SMALLER.items() if " ".join(words).startswith(start)]
-    if words[0] in SPOKEN:
+    if command_of(words) in SPOKEN:
         run = name_of(page) == "README.md"
     else:
-        run = bool(extra) or words[0] in RUN or words == ["run"] or "--dry-run" in words
+        run = bool(extra) or command_of(words) in RUN or words == ["run"] or "--dry-run" in words
     if not run or "--peers" in words:  # peers need the hub
         return None
     if "--search" in words:

@@ -108,8 +108,8 @@ def test_a_version_that_does_not_stand_it_is_imported_as_ever(child):
         (["tts", "book.txt", "--out", "a.wav"], True),
         (["encode", "gone.wav", "--out", "a"], True),
         (["tts", "book.txt", "--out", "a.wav", "--compile"], False),
-        (["plan", "no-such-preset"], False),
-        (["evaluate", "lm", "--data", "gone", "--out", "a"], False),
+        (["codec", "plan", "no-such-preset"], False),
+        (["lm", "evaluate", "--data", "gone", "--out", "a"], False),
     ],
 )
 def test_only_a_shell_s_command_that_runs_a_model_is_lean(

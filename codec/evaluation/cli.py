@@ -1,4 +1,4 @@
-"""``almtok evaluate codec``; torch is loaded only when it runs."""
+"""``almtok codec evaluate``; torch is loaded only when it runs."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ coders: encodec, dac, mimi, xcodec (Hugging Face), any of them with @KBPS or =FO
         codec2-450, codec2-700C, codec2-1300, codec2-2400, opus-6k (installed programs)
 
 examples:
-  almtok evaluate codec --checkpoint runs/mine/codec --data speech=voices/ --out runs/mine/scores
-  almtok evaluate codec --checkpoint runs/mine/codec --data test.parquet --limit 50 \\
+  almtok codec evaluate --checkpoint runs/mine/codec --data speech=voices/ --out runs/mine/scores
+  almtok codec evaluate --checkpoint runs/mine/codec --data test.parquet --limit 50 \\
       --peers encodec@1.5 mimi@0.55 codec2-700C opus-6k --reference codec2-700C --out scores
 
 The same command continues an evaluation that was stopped.
@@ -31,10 +31,10 @@ The same command continues an evaluation that was stopped.
 
 
 def register(commands: Any) -> None:
-    """Add ``codec`` to the sub-parsers of ``almtok evaluate``."""
+    """Add ``evaluate`` to the sub-parsers of ``almtok codec``."""
     parser = commands.add_parser(
-        "codec",
-        help="scores, rate and cost of codecs on the same clips",
+        "evaluate",
+        help="measure codecs: quality, rate and speed on the same clips",
         description="Reconstruct clips with a codec and its peers and score them.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -80,7 +80,7 @@ def register(commands: Any) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    """Run ``almtok evaluate codec``; 1 when a coder could not be run or no clip was scored."""
+    """Run ``almtok codec evaluate``; 1 when a coder could not be run or no clip was scored."""
     if not options.checkpoint and not options.peers:
         raise ValueError("nothing to evaluate: give --checkpoint or --peers")
     if options.out.suffix in (".md", ".json", ".html"):

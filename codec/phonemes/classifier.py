@@ -96,7 +96,9 @@ class PhonemeClassifier(nn.Module):
         """
         tensors, about = load_tensors(Path(path))
         if about.get("kind") != _KIND or about.get("phones") != list(PHONES):
-            raise ValueError(f"{path} is no listener of this almtok: make one by 'almtok listener'")
+            raise ValueError(
+                f"{path} is no listener of this almtok: make one by 'almtok codec phonemes'"
+            )
         values = about["config"]
         values["dilations"] = tuple(values["dilations"])
         listener = cls(PhonemeClassifierConfig(**values))

@@ -1,4 +1,4 @@
-"""``almtok listener``; nothing heavy is imported until it runs."""
+"""``almtok codec phonemes``; nothing heavy is imported until it runs."""
 
 import argparse
 from pathlib import Path
@@ -10,17 +10,17 @@ Train a listener: a small network that names the phones of speech, for the codec
 Recordings with English texts are aligned by pocketsphinx; sounds and music teach it what is no
 speech. Minutes on a CPU. The codec's training then asks of every column of codes which phones its
 window has, and of the decoder to pronounce them, so that words survive:
-almtok train codec --listener FILE --weight-phones 2 --weight-recognition 1
+almtok codec train --listener FILE --weight-phones 2 --weight-recognition 1
 """
 
 
 def register(commands: Any) -> None:
-    """Add ``listener`` to the sub-parsers of ``almtok``."""
+    """Add ``phonemes`` to the sub-parsers of ``almtok codec``."""
     parser = commands.add_parser(
-        "listener",
-        help="train what names phones, for codecs that keep words",
+        "phonemes",
+        help="train a phoneme classifier for the phoneme losses of a codec",
         description=DESCRIPTION,
-        epilog="example: almtok listener --data speech=voices/manifest.jsonl sound=noises/"
+        epilog="example: almtok codec phonemes --data speech=voices/manifest.jsonl sound=noises/"
         " --out listener.safetensors",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -43,7 +43,7 @@ def register(commands: Any) -> None:
 
 
 def listener(options: argparse.Namespace) -> int:
-    """Run ``almtok listener``."""
+    """Run ``almtok codec phonemes``."""
     from .config import PhonemeClassifierConfig, PhonemeTrainingConfig
     from .labels import label_frames
     from .train import train_phoneme_classifier

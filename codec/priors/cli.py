@@ -1,4 +1,4 @@
-"""``almtok prior``: make or read the file of a semantic prior."""
+"""``almtok codec prior``: make or read the file of a semantic prior."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Make the semantic prior: the first codebook of the codec, which is never trained
 
 Half of its entries are cluster centres of a speech teacher's features, half of a sound teacher's
 (the paper: wav2vec 2.0 and BEATs). Features are computed over your audio, clustered by k-means,
-scaled, and written to one file that 'almtok train codec --prior FILE' reads. Needed once.
+scaled, and written to one file that 'almtok codec train --prior FILE' reads. Needed once.
 A stopped run goes on when the same command is given again.
 """
 
@@ -27,19 +27,19 @@ teachers:
   beats:FILE            an official BEATs checkpoint (.pt) or a safetensors copy of one
 
 examples:
-  almtok prior --data speech=voices/ sound=noises/ music=songs/ --out prior.safetensors
-  almtok prior --teacher-speech wav2vec2 --teacher-sound beats:BEATs_iter3.pt \\
+  almtok codec prior --data speech=voices/ sound=noises/ music=songs/ --out prior.safetensors
+  almtok codec prior --teacher-speech wav2vec2 --teacher-sound beats:BEATs_iter3.pt \\
       --data speech=hf:openslr/librispeech_asr:train --data sound=audioset/ --out prior.safetensors
-  almtok prior --describe prior.safetensors
+  almtok codec prior --describe prior.safetensors
 """
 
 
 def register(commands: Any) -> None:
-    """Add ``prior`` to the sub-parsers of ``almtok``."""
+    """Add ``prior`` to the sub-parsers of ``almtok codec``."""
     defaults = PriorConfig()
     parser = commands.add_parser(
         "prior",
-        help="make the first codebook from teachers",
+        help="cluster teacher features to the semantic prior (the first codebook)",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

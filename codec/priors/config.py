@@ -39,7 +39,7 @@ class TeacherSpec:
         if kind == "beats" and not source:
             raise ValueError("BEATs has no hub id: name the file, as in beats:BEATs_iter3.pt")
         if kind == "listener" and not source:
-            raise ValueError("name the file that 'almtok listener' wrote: listener:FILE")
+            raise ValueError("name the file that 'almtok codec phonemes' wrote: listener:FILE")
         if kind == "spectral" and source not in ("", "speech", "sound"):
             raise ValueError(f"spectral comes as spectral:speech or spectral:sound, got {text!r}")
         return cls(kind=kind, source=source or DEFAULT_CHECKPOINTS.get(kind, ""))

@@ -18,10 +18,10 @@ from .teacher import Teacher
 class PhonemeTeacher(Teacher):
     """States of a trained listener (not the paper's: paper.md 3, D), for the speech half.
 
-    It is made of recordings and their texts alone (`almtok listener`), without a download.
+    It is made of recordings and their texts alone (`almtok codec phonemes`), without a download.
 
     Args:
-        path: What `almtok listener` wrote.
+        path: What `almtok codec phonemes` wrote.
         device: where it runs; "auto" is an accelerator if there is one.
 
     Raises:

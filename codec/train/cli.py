@@ -1,4 +1,4 @@
-"""``almtok train codec``: one flag per field of the training configuration."""
+"""``almtok codec train``: one flag per field of the training configuration."""
 
 import argparse
 import dataclasses
@@ -13,21 +13,21 @@ from .config import STAGES, CodecTrainConfig
 
 EPILOG = """\
 examples:
-  almtok train codec --stage 1 --data speech=voices/ sound=noises/ --out runs/mine/stage1
-  almtok train codec --stage 2 --data speech=voices/ sound=noises/ --out runs/mine/stage2 \\
+  almtok codec train --stage 1 --data speech=voices/ sound=noises/ --out runs/mine/stage1
+  almtok codec train --stage 2 --data speech=voices/ sound=noises/ --out runs/mine/stage2 \\
       --init-from runs/mine/stage1 --prior prior.safetensors
-  almtok train codec --stage adapt --init-from runs/mine/stage2 --data newvoice/ --out runs/mine/new
-  torchrun --nproc-per-node 8 -m almtok train codec ...       several processes, same result
+  almtok codec train --stage adapt --init-from runs/mine/stage2 --data newvoice/ --out runs/mine/new
+  torchrun --nproc-per-node 8 -m almtok codec train ...       several processes, same result
 
 The same command goes on where it was stopped. Defaults shown are those of stage 1.
 """
 
 
 def register(commands: Any) -> None:
-    """Add ``codec`` to the sub-parsers of ``almtok train``."""
+    """Add ``train`` to the sub-parsers of ``almtok codec``."""
     parser = commands.add_parser(
-        "codec",
-        help="train the codec, stage by stage",
+        "train",
+        help="train a codec (stage 1, stage 2, decoder adaptation)",
         description="Train ALMTokenizer from audio files.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -40,7 +40,7 @@ def register(commands: Any) -> None:
 
 
 def train(options: argparse.Namespace) -> int:
-    """Run ``almtok train codec``; 130 or 143 after a signal, as shells say it."""
+    """Run ``almtok codec train``; 130 or 143 after a signal, as shells say it."""
     config = resolve(options)
     from accelerate import PartialState
 

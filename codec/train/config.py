@@ -1,7 +1,7 @@
 """The configuration of one training run, as plain data (no torch is imported here).
 
 A stage is a config: :func:`stage1`, :func:`stage2` and :func:`adapt` give the defaults of the
-three kinds of run, and every keyword changes one field. ``almtok train codec`` makes its flags from
+three kinds of run, and every keyword changes one field. ``almtok codec train`` makes its flags from
 the fields below, with the help text that stands beside each.
 """
 
@@ -55,7 +55,7 @@ class CodecTrainConfig(RunConfig):
     freeze_patchify: bool = option(True, "stage 2: keep patchify as stage 1 left it (paper.md 5.2)")
     prior: str | None = option(None, "prior.safetensors for the first codebook (stage 2)")
     listener: str | None = option(
-        None, "file of 'almtok listener', for the weights phones, first_phones, recognition"
+        None, "file of 'almtok codec phonemes', for the weights phones, first_phones, recognition"
     )
 
     # Data.
@@ -197,7 +197,9 @@ class CodecTrainConfig(RunConfig):
                 raise ValueError(f"{name} must be within 0..1, got {getattr(self, name)}")
         for name in ("weight_phones", "weight_first_phones", "weight_recognition"):
             if getattr(self, name) > 0 and self.listener is None:
-                raise ValueError(f"{name} needs listener, a file that 'almtok listener' wrote")
+                raise ValueError(
+                    f"{name} needs listener, a file that 'almtok codec phonemes' wrote"
+                )
         if self.replace_codebooks and (self.stage != "2" or self.init_from is None):
             raise ValueError("replace_codebooks belongs to stage 2 with init_from, a trained codec")
         if self.heads_from is not None and self.init_from is None:

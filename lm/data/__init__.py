@@ -1,4 +1,4 @@
-"""Corpora as shards of tokens: made once by ``almtok tokenize``, read by every training.
+"""Corpora as shards of tokens: made once by ``almtok lm tokenize``, read by every training.
 
 ``tokenize`` writes shards, ``dataset`` reads them, ``mixing`` makes samples of tasks from them,
 ``sampler`` batches by length, ``stream`` does both for corpora that no list holds.

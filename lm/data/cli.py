@@ -1,4 +1,4 @@
-"""``almtok tokenize``: a corpus to Parquet shards of codes, once, for every later training."""
+"""``almtok lm tokenize``: a corpus to Parquet shards of codes, once, for every later training."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ sources, written [DOMAIN=]LOCATION[:SPLIT]:
 EPILOG = f"""\
 {SOURCES}
 examples:
-  almtok tokenize speech=voices/ --checkpoint runs/mine/codec --out tokens/
-  almtok tokenize speech=LJSpeech-1.1/ sound=noises/ --checkpoint runs/mine/codec --out tokens/
-  torchrun --nproc-per-node 8 -m almtok tokenize ...        several processes, same result
-  almtok tokenize --report --out tokens/                    describe what is there
+  almtok lm tokenize speech=voices/ --checkpoint runs/mine/codec --out tokens/
+  almtok lm tokenize speech=LJSpeech-1.1/ sound=noises/ --checkpoint runs/mine/codec --out tokens/
+  torchrun --nproc-per-node 8 -m almtok lm tokenize ...        several processes, same result
+  almtok lm tokenize --report --out tokens/                    describe what is there
 """
 
 
 def register(commands: Any) -> None:
-    """Add ``tokenize`` to the sub-parsers of ``almtok``."""
+    """Add ``tokenize`` to the sub-parsers of ``almtok lm``."""
     defaults = TokenizeConfig()
     parser = commands.add_parser(
         "tokenize",
-        help="a corpus to shards of tokens",
+        help="encode a corpus to shards of tokens",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -102,7 +102,7 @@ def _add_options(parser: argparse.ArgumentParser, defaults: TokenizeConfig) -> N
 
 
 def tokenize(options: argparse.Namespace) -> int:
-    """Run ``almtok tokenize``."""
+    """Run ``almtok lm tokenize``."""
     if options.report:
         from .report import inspect_tokens
 

@@ -179,7 +179,9 @@ def shard_paths(folders: Folders) -> list[Path]:
     for folder in map(Path, given):
         inside = sorted(folder.glob("*.parquet")) if folder.is_dir() else [folder]
         if not inside:
-            raise ValueError(f"{folder} holds no token shards (*.parquet): run 'almtok tokenize'")
+            raise ValueError(
+                f"{folder} holds no token shards (*.parquet): run 'almtok lm tokenize'"
+            )
         paths += inside
     if not paths:
         raise ValueError("no folder of tokens was given, expected at least one")

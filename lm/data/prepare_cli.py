@@ -1,4 +1,4 @@
-"""``almtok prepare``; nothing heavy is imported until it runs."""
+"""``almtok lm prepare``; nothing heavy is imported until it runs."""
 
 import argparse
 import dataclasses
@@ -20,17 +20,17 @@ same command is given again.
 EPILOG = f"""\
 {SOURCES}
 examples:
-  almtok prepare speech=voices/ --out prepared/
-  almtok prepare speech=kaldi/data/train sound=noises/ --out prepared/ --test-share 0.05
-  almtok prepare speech=voices/ --out prepared/ --audio as-is --strict      only look, for a CI
+  almtok lm prepare speech=voices/ --out prepared/
+  almtok lm prepare speech=kaldi/data/train sound=noises/ --out prepared/ --test-share 0.05
+  almtok lm prepare speech=voices/ --out prepared/ --audio as-is --strict      only look, for a CI
 """
 
 
 def register(commands: Any) -> None:
-    """Add ``prepare`` to the sub-parsers of ``almtok``."""
+    """Add ``prepare`` to the sub-parsers of ``almtok lm``."""
     parser = commands.add_parser(
         "prepare",
-        help="check and convert a corpus of your own",
+        help="check a corpus and convert it to audio files and a manifest",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -61,7 +61,7 @@ def register(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run ``almtok prepare``."""
+    """Run ``almtok lm prepare``."""
     from .prepare import MANIFEST, PrepareConfig, prepare
 
     names = [field.name for field in dataclasses.fields(PrepareConfig)]

@@ -81,7 +81,7 @@ def inspect_tokens(folder: str | os.PathLike[str]) -> TokenReport:
     paths = sorted(folder.glob("*.parquet"))
     if not paths:
         raise ValueError(
-            f"{folder} holds no token shards (*.parquet); make some by almtok tokenize"
+            f"{folder} holds no token shards (*.parquet); make some by almtok lm tokenize"
         )
     rows: list[DescribedRow] = []
     rates: set[int] = set()

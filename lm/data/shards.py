@@ -140,7 +140,7 @@ def read_info(path: Path) -> ShardInfo:
     """What a shard says of itself; only its footer is read.
 
     Raises:
-        ShardError: The file is damaged, or was not written by ``almtok tokenize``.
+        ShardError: The file is damaged, or was not written by ``almtok lm tokenize``.
     """
     with _reading(path):
         metadata = pyarrow.parquet.read_schema(path, memory_map=True).metadata or {}

@@ -1,4 +1,4 @@
-"""``almtok train lm`` and ``almtok finetune``: one flag per field of the training configuration."""
+"""``almtok lm train`` and ``lm finetune``: one flag per field of the training configuration."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ folders of tokens by their domain: speech for tts and asr, sound for text_to_aud
 
 TRAIN_EXAMPLES = """\
 examples:
-  almtok tokenize speech=voices/ --checkpoint runs/mine/codec --out tokens/
-  almtok train lm --data tokens/ --tasks tts asr --out runs/mine/lm
-  almtok train lm --data tokens/ --tasks tts=2 asr text_to_audio --temperature 3 --out runs/all
-  almtok train lm --data tokens/ --backbone Qwen/Qwen3-0.6B --precision bf16 --out runs/qwen
-  torchrun --nproc-per-node 8 -m almtok train lm --accumulate 8 ...   8 processes, same result
+  almtok lm tokenize speech=voices/ --checkpoint runs/mine/codec --out tokens/
+  almtok lm train --data tokens/ --tasks tts asr --out runs/mine/lm
+  almtok lm train --data tokens/ --tasks tts=2 asr text_to_audio --temperature 3 --out runs/all
+  almtok lm train --data tokens/ --backbone Qwen/Qwen3-0.6B --precision bf16 --out runs/qwen
+  torchrun --nproc-per-node 8 -m almtok lm train --accumulate 8 ...   8 processes, same result
 
 The same command goes on where it was stopped, however it was stopped. OUT/model is the model with
 its processor; OUT/metrics.jsonl and OUT/tensorboard show how it went.
@@ -49,9 +49,9 @@ heads of its own), which is saved alone: OUT/adapter. --full trains all weights 
 
 FINETUNE_EXAMPLES = """\
 examples:
-  almtok finetune --data tokens_of_a_voice/ --tasks tts --out runs/voice
-  almtok finetune --base runs/mine/lm --data tokens/ --lora-rank 4 --no-lora-audio --out runs/small
-  almtok finetune --base runs/mine/lm --data tokens/ --full --out runs/domain
+  almtok lm finetune --data tokens_of_a_voice/ --tasks tts --out runs/voice
+  almtok lm finetune --base runs/mine/lm --data tokens/ --lora-rank 4 --out runs/small
+  almtok lm finetune --base runs/mine/lm --data tokens/ --full --out runs/domain
 
 Use it:
   >>> lm = AudioLM.from_pretrained("runs/mine/lm/model")
@@ -63,16 +63,20 @@ FindTask = Callable[[str], Any]
 
 
 def register(commands: Any, find_task: FindTask) -> None:
-    """Add ``lm`` to the sub-parsers of ``almtok train``."""
-    parser = _parser(commands, "lm", "train the language model", TRAIN, TRAIN_EXAMPLES)
+    """Add ``train`` to the sub-parsers of ``almtok lm``."""
+    parser = _parser(commands, "train", "train a language model on tokens", TRAIN, TRAIN_EXAMPLES)
     _add_flags(parser, pretrain())
     parser.set_defaults(run=lambda options: train(resolve(options), find_task))
 
 
 def register_finetune(commands: Any, find_task: FindTask) -> None:
-    """Add ``finetune`` to the sub-parsers of ``almtok``."""
+    """Add ``finetune`` to the sub-parsers of ``almtok lm``."""
     parser = _parser(
-        commands, "finetune", "adapt a trained language model", FINETUNE, FINETUNE_EXAMPLES
+        commands,
+        "finetune",
+        "fine-tune a language model, with LoRA by default",
+        FINETUNE,
+        FINETUNE_EXAMPLES,
     )
     parser.add_argument(
         "--base",
@@ -115,7 +119,7 @@ def resolve(options: argparse.Namespace) -> LMTrainingConfig:
 
 
 def resolve_finetune(options: argparse.Namespace) -> LMTrainingConfig:
-    """The same for ``almtok finetune``.
+    """The same for ``almtok lm finetune``.
 
     Raises:
         ValueError: --full came with a rank.
@@ -136,7 +140,9 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
     values = read_json_object(options.config) if options.config else {}
     values = {**values, **given}
     if not values.get("data"):
-        raise ValueError("no tokens to learn from: give --data a folder that almtok tokenize made")
+        raise ValueError(
+            "no tokens to learn from: give --data a folder that almtok lm tokenize made"
+        )
     return values
 
 

@@ -1,7 +1,7 @@
 """The configuration of one training run of the language model, as plain data (no torch here).
 
 :func:`pretrain` and :func:`finetune` give the defaults of the two kinds of run, and every keyword
-changes one field. ``almtok train lm`` and ``almtok finetune`` make their flags from the fields
+changes one field. ``almtok lm train`` and ``almtok lm finetune`` make their flags from the fields
 below, with the help text that stands beside each.
 """
 
@@ -71,7 +71,7 @@ class LMTrainingConfig(RunConfig):
     merge: bool = option(False, "at the end of a LoRA run, write the merged model too (OUT/model)")
 
     # Data.
-    data: list[str] = option([], "folders of tokens, made by 'almtok tokenize'")
+    data: list[str] = option([], "folders of tokens, made by 'almtok lm tokenize'")
     validation_data: list[str] = option(
         [], "held-out folders of tokens (default: the rows of split 'valid' in --data)"
     )

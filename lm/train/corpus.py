@@ -117,7 +117,9 @@ def read_info(config: LMTrainingConfig) -> ShardInfo:
         ValueError: no tokens, or of several codecs.
     """
     if not config.data:
-        raise ValueError("no tokens to learn from: give --data a folder that almtok tokenize made")
+        raise ValueError(
+            "no tokens to learn from: give --data a folder that almtok lm tokenize made"
+        )
     return read_infos(shard_paths([*config.data, *config.validation_data]), None)[0]
 
 

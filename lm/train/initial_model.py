@@ -219,7 +219,7 @@ def _meet_codec(lm: AudioLM, config: LMTrainingConfig, source: str, info: ShardI
     if known.codec_fingerprint is not None and known.loudness_dbfs != info.loudness_dbfs:
         raise ValueError(
             f"{source} learned from recordings at {_level(known.loudness_dbfs)}, these tokens are"
-            f" at {_level(info.loudness_dbfs)}: see 'almtok tokenize --loudness'"
+            f" at {_level(info.loudness_dbfs)}: see 'almtok lm tokenize --loudness'"
         )
     known.codec_fingerprint = info.fingerprint
     known.loudness_dbfs = info.loudness_dbfs

@@ -1,4 +1,4 @@
-"""``almtok blend``: a language model between two."""
+"""``almtok lm interpolate``: a language model between two."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ began is often better than both ends. Which share is best, a held-out set says (
 
 EPILOG = """\
 example:
-  almtok train lm --init-from runs/mine --data more-tokens/ --out runs/further
-  almtok blend runs/further runs/mine --share 0.7 --out runs/between
+  almtok lm train --init-from runs/mine --data more-tokens/ --out runs/further
+  almtok lm interpolate runs/further runs/mine --share 0.7 --out runs/between
 """
 
 
 def register(commands: Any) -> None:
-    """Add ``blend`` to the sub-parsers of ``almtok``."""
+    """Add ``interpolate`` to the sub-parsers of ``almtok lm``."""
     parser = commands.add_parser(
-        "blend",
-        help="a language model between two",
+        "interpolate",
+        help="interpolate the weights of two language models",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -39,7 +39,7 @@ def register(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run ``almtok blend``."""
+    """Run ``almtok lm interpolate``."""
     from transformers.utils import logging
 
     from .interpolation import interpolate_models

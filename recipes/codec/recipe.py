@@ -191,7 +191,7 @@ def listener_stage(train_on: Sequence[str], out: str) -> Stage:
     return Stage(
         name="listener",
         what="a small recogniser of phones",
-        command=("listener", "--data", *train_on, "--out", out),
+        command=("codec", "phonemes", "--data", *train_on, "--out", out),
     )
 
 
@@ -200,7 +200,7 @@ def _prior_stage(o: Options, out: str) -> Stage:
         name="prior",
         what="the first codebook",
         command=(
-            *("prior", "--data", *o.sources("train")),
+            *("codec", "prior", "--data", *o.sources("train")),
             *("--teacher-speech", o.teacher_speech, "--teacher-sound", o.teacher_sound),
             *("--cache", str(Path(o.out) / "cache"), "--out", out),
         ),
@@ -211,7 +211,7 @@ def _sharper_stage(codec: str, out: str) -> Stage:
     return Stage(
         name="sharper",
         what="decoded spectra stand out more; codes stay as they are",
-        command=("sharpen", codec, "--amount", "0.4", "--overwrite", "--out", out),
+        command=("codec", "postfilter", codec, "--amount", "0.4", "--overwrite", "--out", out),
     )
 
 
@@ -245,7 +245,7 @@ def stages(o: Options) -> list[Stage]:
         *([listener_stage(o.sources("train"), listener)] if o.words else []),
         *([] if parts["stage2"].prior is None else [_prior_stage(o, parts["stage2"].prior)]),
         *(
-            Stage(name=name, what=tell[name], command=("train", "codec"), config=config)
+            Stage(name=name, what=tell[name], command=("codec", "train"), config=config)
             for name, config in parts.items()
         ),
         *final,
@@ -253,7 +253,7 @@ def stages(o: Options) -> list[Stage]:
             name="scores",
             what="held-out recordings, there and back, beside what a telephone would use",
             command=(
-                *("evaluate", "codec", "--checkpoint", str(judged)),
+                *("codec", "evaluate", "--checkpoint", str(judged)),
                 *(*data, "--report", "--out", str(place / "scores"), "--peers"),
                 *("codec2-450", "codec2-700C", "codec2-1300", "codec2-2400", "opus-6k"),
             ),

@@ -73,17 +73,20 @@ def stages(o: Options) -> list[Stage]:
         Stage(
             name="tokens",
             what="the voice to codes",
-            command=("tokenize", *o.voice, *how, "--out", tokens),
+            command=("lm", "tokenize", *o.voice, *how, "--out", tokens),
         ),
         Stage(
             name="held-out",
             what="its other recordings to codes",
-            command=("tokenize", *(o.other or o.voice), *how, "--out", held_out),
+            command=("lm", "tokenize", *(o.other or o.voice), *how, "--out", held_out),
         ),
         Stage(
             name="adapter",
             what="a LoRA adapter and tables of codes for the voice",
-            command=("finetune",),
+            command=(
+                "lm",
+                "finetune",
+            ),
             config=voice([tokens], [held_out], o.base, o.out),
         ),
         speak("before"),

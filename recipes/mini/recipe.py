@@ -43,7 +43,7 @@ def source(out: str | Path, split: str) -> str:
 
 
 def prior(out: str | Path) -> list[str]:
-    """Arguments of ``almtok prior``: a small first codebook from spectra, no download."""
+    """Arguments of ``almtok codec prior``: a small first codebook from spectra, no download."""
     return [
         *("--data", source(out, "train")),
         *("--teacher-speech", "spectral", "--teacher-sound", "spectral"),
@@ -174,7 +174,7 @@ def _codec_stages(o: Options) -> list[Stage]:
     out = Path(o.out)
     return [
         _corpus(o, "corpus", "speech, sounds and tunes, made here", "codec", CORPUS_MINUTES),
-        Stage(name="prior", what="the first codebook", command=("prior", *prior(out))),
+        Stage(name="prior", what="the first codebook", command=("codec", "prior", *prior(out))),
         _training(o, "stage1", "waveform to frames and back", stage1, STAGE1_STEPS),
         _training(o, "stage2", "frames to queries, queries to codes", stage2, STAGE2_STEPS),
         Stage(
@@ -187,7 +187,7 @@ def _codec_stages(o: Options) -> list[Stage]:
             name="there-and-back",
             what="held-out clips through it, and through the codec that comes with almtok",
             command=(
-                *("evaluate", "codec", "--checkpoint", str(out / "codec")),
+                *("codec", "evaluate", "--checkpoint", str(out / "codec")),
                 *("--checkpoint", codec_or_shipped("")),
                 *("--data", source(out, "test"), "--limit", "6", "--report"),
                 *("--out", str(out / "there-and-back")),
@@ -216,7 +216,7 @@ def _language_stages(o: Options) -> list[Stage]:
             name="scores",
             what="what it hears, says and makes of clips that it has not seen",
             command=(
-                *("evaluate", "lm", "--checkpoint", str(out / "lm")),
+                *("lm", "evaluate", "--checkpoint", str(out / "lm")),
                 *("--data", f"{out / 'lessons' / 'manifest.jsonl'}:test"),
                 *("--grammar", str(out / "lessons" / "grammar.jsgf")),
                 *("--limit", "27", "--keep-audio", "27"),
@@ -255,7 +255,7 @@ def _made(
 def _training(
     o: Options, name: str, what: str, make: Callable[..., RunConfig], steps: int
 ) -> Stage:
-    command = {"adapter": ("finetune",), "lm": ("train", "lm")}.get(name, ("train", "codec"))
+    command = {"adapter": ("lm", "finetune"), "lm": ("lm", "train")}.get(name, ("codec", "train"))
     config = make(o.out, steps=max(2, round(steps * o.scale)))
     return Stage(name=name, what=what, command=command, config=config)
 

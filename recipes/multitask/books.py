@@ -2,7 +2,7 @@ r"""Books -> passages to learn texts from, none of which a test could have told.
 
     python -c "from almtok.recipes.multitask.books import main; main()" BOOK.txt ... \
         --held-out speech=test/ --out texts.txt
-    almtok train lm --texts texts.txt --text-share 0.25 ...
+    almtok lm train --texts texts.txt --text-share 0.25 ...
 
 A passage is a sentence or a part of one, in lower-case words, as long as what is transcribed at
 once. Left out is what has digits or letters that English has not (the model would not see how they

@@ -1,7 +1,7 @@
 """Texts of 1 to 40 words with recordings of them, as many of each length: where does speech fail?
 
     python -c "from almtok.recipes.multitask.lengths import main; main()" SRC --out DIR
-    almtok evaluate lm --data DIR/manifest.jsonl --out scores
+    almtok lm evaluate --data DIR/manifest.jsonl --out scores
 
 Held-out corpora have few single words and few long texts. So recordings are used whole, cut at
 their words into shorter ones (cutting.py), and joined by one speaker into longer ones; of each

@@ -76,9 +76,9 @@ def _outcome(name: str, options: argparse.Namespace) -> Outcome:
         batch_positions=round(options.positions * _LONGER.get(name, 1.0)),
     )  # fmt: skip
     write_json(place / "lm.json", config.to_dict())
-    training = _almtok(place / "training.json", "train", "lm", "--config", str(place / "lm.json"))
+    training = _almtok(place / "training.json", "lm", "train", "--config", str(place / "lm.json"))
     judged = _almtok(
-        place / "judged.json", "evaluate", "lm", "--checkpoint", str(place / "lm"),
+        place / "judged.json", "lm", "evaluate", "--checkpoint", str(place / "lm"),
         "--data", *options.test, "--domains", "speech", *_judge(options),
         "--limit", str(options.limit), "--keep-audio", "1", "--out", str(place / "scores"),
     )  # fmt: skip

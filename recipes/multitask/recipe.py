@@ -220,16 +220,16 @@ def stages(o: Options) -> list[Stage]:
                  *listened, options=("--vary", "0.12"))] if listened else []),
         codes("held-out", "held-out recordings to codes", *o.sources("valid")),
         Stage(name="listening", what="words: which sound belongs to which letters",
-              command=("train", "lm"),
+              command=("lm", "train"),
               config=listening(pieces, held_out, o.out, codec, **known)),
-        Stage(name="lm", what="all tasks, on recordings and readings", command=("train", "lm"),
+        Stage(name="lm", what="all tasks, on recordings and readings", command=("lm", "train"),
               config=mini([place("tokens"), *noises, *pieces, *variants], held_out, o.out, codec,
                           **known)),
-        *([Stage(name="sounds", what="sounds, while all else stays", command=("train", "lm"),
+        *([Stage(name="sounds", what="sounds, while all else stays", command=("lm", "train"),
                  config=sounds([place("tokens"), *searched, *variants], held_out, o.out, codec))]
           if heard else []),
         Stage(name="scores", what="what it hears, says and makes",
-              command=("evaluate", "lm", "--checkpoint", last, "--data", *o.sources("test"),
+              command=("lm", "evaluate", "--checkpoint", last, "--data", *o.sources("test"),
                        "--voices", "--html", "--out", place("scores"))),
     ]  # fmt: skip
 

@@ -98,7 +98,7 @@ def stages(o: Options) -> list[Stage]:
     place = Path(o.out)
     shape = ALMTokenizerConfig.preset(o.size)
     prior = (
-        *("prior", "--data", *o.sources("train"), "--cache", str(place / "cache")),
+        *("codec", "prior", "--data", *o.sources("train"), "--cache", str(place / "cache")),
         *("--codebook-size", str(shape.codebook_size), "--spectral-width", str(shape.prior_dim)),
     )
     first = stage1(o)
@@ -109,12 +109,12 @@ def stages(o: Options) -> list[Stage]:
             command=(*prior, "--out", str(place / "prior.safetensors")),
         ),
         *(_listener_stages(o, prior) if "priors" in o.study else ()),
-        Stage(name="stage1", what="waveform to frames", command=("train", "codec"), config=first),
+        Stage(name="stage1", what="waveform to frames", command=("codec", "train"), config=first),
     ]
     changes = {**ABLATIONS, "listener-prior": {"prior": str(place / "listener-prior.safetensors")}}
     for name in names:
         config = variant(o, name, **changes[name])
-        found.append(Stage(name=name, what=_what(name), command=("train", "codec"), config=config))
+        found.append(Stage(name=name, what=_what(name), command=("codec", "train"), config=config))
     if "ablations" in o.study:
         found.append(_scores(o, "scores", list(ABLATIONS), RATES[-1:]))
     if "rates" in o.study:
@@ -154,7 +154,7 @@ def _scores(o: Options, name: str, variants: Sequence[str], rates: Sequence[int]
         word for one in variants for word in ("--checkpoint", str(Path(o.out, one, "model")))
     ]
     how = ("--frames-per-query", *map(str, rates), "--limit", "50")
-    command = ("evaluate", "codec", *checkpoints, *data, *how, "--out", str(Path(o.out, name)))
+    command = ("codec", "evaluate", *checkpoints, *data, *how, "--out", str(Path(o.out, name)))
     return Stage(name=name, what="the same clips through each of them", command=command)
 
 
@@ -166,7 +166,7 @@ def _token_stages(o: Options, name: str) -> list[Stage]:
         Stage(
             name=f"{name}-lm",
             what="a language model of these codes",
-            command=("train", "lm"),
+            command=("lm", "train"),
             config=language_model(o, name),
         ),
     ]

@@ -1,4 +1,4 @@
-"""``almtok evaluate lm``, once its options are read."""
+"""``almtok lm evaluate``, once its options are read."""
 
 from __future__ import annotations
 

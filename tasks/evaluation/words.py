@@ -1,4 +1,4 @@
-"""``almtok evaluate words``: how many words a recogniser still hears after a codec.
+"""``almtok codec word-errors``: how many words a recogniser still hears after a codec.
 
 STOI and PESQ can be fair where words are lost. A recogniser's own errors on the recordings stand
 beside; what counts is the difference, paired on the same clips.

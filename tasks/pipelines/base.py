@@ -94,7 +94,7 @@ class AudioLMPipeline:
         if place is None:
             raise ValueError(
                 f"no checkpoint of a language model in {folder}: expected lm/config.json (and "
-                f"codec/config.json), or the run folder of 'almtok train lm'"
+                f"codec/config.json), or the run folder of 'almtok lm train'"
             )
         codecs = [root / name for name in ("codec", "codec/model")]
         codec = next((one for one in codecs if (one / "config.json").is_file()), None)
@@ -113,7 +113,7 @@ class AudioLMPipeline:
         return bundle
 
     def load_adapter(self, folder: str | os.PathLike[str], name: str = "default") -> None:
-        """Put an adapter of 'almtok finetune' onto the model and use it.
+        """Put an adapter of 'almtok lm finetune' onto the model and use it.
 
         Several can be loaded under names of their own and switched by `almtok.lm.lora.use_adapter`.
 

@@ -1,4 +1,4 @@
-"""`almtok sharpen`: other spectra, the same codes."""
+"""`almtok codec postfilter`: other spectra, the same codes."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ def test_only_spectra_change_and_files_beside_stay(tmp_path, capsys):
     codec = toy_codec(unpatchify="harmonic").half()
     codec.save_pretrained(tmp_path / "codec")
     (tmp_path / "codec" / "listener.safetensors").write_bytes(b"listener")
-    words = ["sharpen", str(tmp_path / "codec"), "--out", str(tmp_path / "sharper")]
+    words = ["codec", "postfilter", str(tmp_path / "codec"), "--out", str(tmp_path / "sharper")]
     assert main([*words, "--amount", "0.4"]) == 0
     assert "spectra sharpened by 0.4" in capsys.readouterr().out
     before, after = (load_file(tmp_path / x / "model.safetensors") for x in ("codec", "sharper"))
@@ -43,12 +43,14 @@ def test_only_spectra_change_and_files_beside_stay(tmp_path, capsys):
 )
 def test_what_cannot_be_sharpened_is_one_clear_error(tmp_path, capsys, unpatchify, amount, message):
     toy_codec(unpatchify=unpatchify).save_pretrained(tmp_path / "codec")
-    words = ["sharpen", str(tmp_path / "codec"), "--out", str(tmp_path / "out")]
+    words = ["codec", "postfilter", str(tmp_path / "codec"), "--out", str(tmp_path / "out")]
     assert main([*words, "--amount", amount]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path, capsys):
-    assert main(["sharpen", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 1
+    assert (
+        main(["codec", "postfilter", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 1
+    )
     assert f"there is no folder {tmp_path / 'none'}" in capsys.readouterr().err

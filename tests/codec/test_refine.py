@@ -121,6 +121,6 @@ def test_the_commands(tmp_path, capsys):
     assert tokens.fingerprint == codec.fingerprint
     assert main(["decode", str(tmp_path / "a.safetensors"), *said]) == 0
     assert CodeRefiner.of(place, ALMTokenizer.from_pretrained(place)).listener is not None
-    scores = ["evaluate", "codec", "--data", f"speech={tmp_path / 'a.wav'}", "--search", "2"]
+    scores = ["codec", "evaluate", "--data", f"speech={tmp_path / 'a.wav'}", "--search", "2"]
     assert main([*scores, "--checkpoint", str(place), "--out", str(tmp_path / "scores")]) == 0
     assert "almtok search 2" in capsys.readouterr().out

@@ -23,7 +23,7 @@ def leaves(
 
 def test_the_commands_with_a_device_are_known() -> None:
     # Trainings have it in their configuration; `demo` is a recipe itself.
-    others = {("demo",), ("train", "codec"), ("train", "lm"), ("finetune",)}
+    others = {("demo",), ("codec", "train"), ("lm", "train"), ("lm", "finetune")}
     found = {
         words for words, parser in leaves(build_parser()) if "--device" in parser.format_help()
     }

@@ -44,7 +44,7 @@ def here(monkeypatch):
         return 1000.0, "ended"
 
     def base(config: LMTrainingConfig, folder: Path) -> None:
-        train(["train", "lm"], config.to_dict(), folder / "base.json")
+        train(["lm", "train"], config.to_dict(), folder / "base.json")
 
     monkeypatch.setattr(planning, "_run", probe)
     monkeypatch.setattr(planning, "_train_base", base)
@@ -106,5 +106,5 @@ def test_the_table_says_what_was_not_measured():
 
 
 def test_the_codec_s_plan_points_to_it(capsys):
-    assert main(["plan", "multitask"]) == 1
+    assert main(["codec", "plan", "multitask"]) == 1
     assert "almtok run multitask --plan" in capsys.readouterr().err

@@ -64,7 +64,7 @@ def test_with_words_the_first_codebook_of_mini_is_free_in_every_stage_that_has_i
 def test_the_codec_that_is_judged_is_the_last_one_that_was_made():
     _, mini = cli.parse("codec", SOURCES)
     *_, adapted, sharper, scores = mini.stages
-    assert sharper.command[1] == f"{adapted.config.out}/model"
+    assert sharper.command[2] == f"{adapted.config.out}/model"
     assert scores.command[scores.command.index("--checkpoint") + 1] == str(sharper.makes)
     _, full = cli.parse("codec", [*SOURCES, "--size", "base"])
     *_, trained, scores = full.stages

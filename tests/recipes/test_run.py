@@ -75,8 +75,8 @@ def test_some_stages_alone_and_one_anew(recipe, tmp_path, capfd):
 
 def test_what_a_stage_made_before_is_kept_when_it_is_done_anew(tmp_path, capsys):
     config = CodecTrainConfig.from_dict({"data": ["a"], "out": str(tmp_path / "stage1")})
-    stage = run.Stage(name="stage1", what="", command=("train", "codec"), config=config)
-    other = run.Stage(name="x", what="", command=("plan", "--out", str(tmp_path / "x.md")))
+    stage = run.Stage(name="stage1", what="", command=("codec", "train"), config=config)
+    other = run.Stage(name="x", what="", command=("codec", "plan", "--out", str(tmp_path / "x.md")))
     told = run.RecipeRun("r", run.RecipeOptions(out=str(tmp_path)), (stage, other))
     for content in ("one", "two"):
         (tmp_path / "stage1").mkdir()
@@ -92,7 +92,7 @@ def test_what_a_stage_made_before_is_kept_when_it_is_done_anew(tmp_path, capsys)
 
 
 def test_a_stage_whose_product_is_gone_is_done_again(tmp_path):
-    stage = run.Stage(name="x", what="", command=("plan", "--out", str(tmp_path / "x.md")))
+    stage = run.Stage(name="x", what="", command=("codec", "plan", "--out", str(tmp_path / "x.md")))
     told = run.RecipeRun("r", run.RecipeOptions(out=str(tmp_path)), (stage,))
     (tmp_path / "x.md").write_text("one")
     run.RunState(told).end(stage, 1.0)
@@ -126,7 +126,7 @@ def test_a_killed_run_goes_on_with_the_stage_that_was_killed(recipe, tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "almtok", "run", recipe, "--out", str(out), "--word", "wait"]
     process = subprocess.Popen(command, start_new_session=True)
-    wait_until((out / "log").exists)
+    wait_until(lambda: (out / "log").exists() and (out / "log").read_text())
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     told = json.loads((out / "story.json").read_text())
@@ -176,7 +176,7 @@ def test_fields_of_a_stage_are_options(capsys):
 def test_how_a_training_is_watched_may_change_in_a_begun_folder(tmp_path):
     def stage(**changes):
         config = CodecTrainConfig.from_dict({"data": ["a"], "out": "x", **changes})
-        return run.Stage(name="stage1", what="", command=("train", "codec"), config=config)
+        return run.Stage(name="stage1", what="", command=("codec", "train"), config=config)
 
     begun = stage().facts()
     assert stage(log_every=3).difference(begun) == ""

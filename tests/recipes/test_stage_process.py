@@ -31,7 +31,7 @@ def test_it_ends_with_the_status_of_its_command():
     assert run("print(1)") == 0
     assert run("1 / 0") == 1
     assert run("import os; os.kill(os.getpid(), 9)") == -9
-    assert run_process(["almtok", "plan", "nonsense"]) == 1
+    assert run_process(["almtok", "codec", "plan", "nonsense"]) == 1
 
 
 def test_it_has_its_own_words_and_the_folder_of_now(tmp_path, monkeypatch):
@@ -45,7 +45,7 @@ def test_a_new_python_does_the_same(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run("import sys; open(sys.argv[1], 'w').write(sys.argv[0])", "here") == 0
     assert (tmp_path / "here").read_text() == "-c"
-    assert run_process(["almtok", "plan", "nonsense"]) == 1
+    assert run_process(["almtok", "codec", "plan", "nonsense"]) == 1
 
 
 @pytest.mark.skipif(not FORKS, reason="this system does not fork")

@@ -1,4 +1,4 @@
-"""``almtok evaluate codec`` from the first flag to the table."""
+"""``almtok codec evaluate`` from the first flag to the table."""
 
 import argparse
 import json

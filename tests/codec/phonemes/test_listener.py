@@ -117,7 +117,7 @@ def test_recordings_become_labelled_frames(corpus, caplog):
 
 def test_the_command_trains_and_says_how_well(corpus, tmp_path, capsys):
     out = tmp_path / "listener.safetensors"
-    assert main(["listener", "--data", corpus, "--out", str(out), "--steps", "2"]) == 0
+    assert main(["codec", "phonemes", "--data", corpus, "--out", str(out), "--steps", "2"]) == 0
     assert "held-out clips" in capsys.readouterr().out
     assert PhonemeClassifier.load(out).num_phones == len(PHONES)
 
@@ -138,5 +138,5 @@ def test_labels_are_kept_and_made_again_for_other_recordings(corpus, tmp_path, m
 
 def test_no_speech_with_texts_is_one_error(tmp_path, capsys):
     soundfile.write(tmp_path / "a.wav", np.zeros(2400, np.float32), 24_000)
-    assert main(["listener", "--data", str(tmp_path), "--out", str(tmp_path / "x")]) == 1
+    assert main(["codec", "phonemes", "--data", str(tmp_path), "--out", str(tmp_path / "x")]) == 1
     assert "no speech with texts" in capsys.readouterr().err

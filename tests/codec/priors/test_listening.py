@@ -52,7 +52,16 @@ def test_a_prior_of_it_beside_spectra(listener, tmp_path):
                 tmp_path / domain / f"{n}.wav", 0.1 * rng.standard_normal(48_000), 24_000
             )
     sources = [f"{domain}={tmp_path / domain}" for domain in ("speech", "sound")]
-    common = ["prior", "--data", *sources, "--codebook-size", "32", "--spectral-width", "16"]
+    common = [
+        "codec",
+        "prior",
+        "--data",
+        *sources,
+        "--codebook-size",
+        "32",
+        "--spectral-width",
+        "16",
+    ]
     words = [*common, "--teacher-speech", f"listener:{listener}"]
     assert main([*words, "--out", str(tmp_path / "a.safetensors")]) == 1  # of two widths
     out = tmp_path / "prior.safetensors"

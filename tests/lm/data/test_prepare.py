@@ -1,4 +1,4 @@
-"""`almtok prepare`: what becomes of a corpus, what is said of it, and that its source stays."""
+"""`almtok lm prepare`: what becomes of a corpus, what is said of it, and that its source stays."""
 
 import errno
 import json
@@ -84,7 +84,7 @@ def test_what_deserves_a_look_is_said(make, tmp_path, capsys):
     loud = np.clip(3 * np.sin(np.arange(24_000) / 30), -1, 1)
     soundfile.write(folder / "06.wav", loud, 24_000)
     out = tmp_path / "out"
-    words = ["prepare", f"speech={folder}", "--out", str(out), "--no-progress"]
+    words = ["lm", "prepare", f"speech={folder}", "--out", str(out), "--no-progress"]
     assert main([*words, "--strict"]) == 1
     said = capsys.readouterr().out
     for part in (
@@ -150,7 +150,7 @@ def test_a_full_disk_loses_nothing_and_the_same_call_goes_on(
         write(path, wav, rate)
 
     monkeypatch.setattr(module, "write_audio", write_two)
-    words = ["prepare", f"speech={corpora['lj']}", "--out", str(out), "--no-progress"]
+    words = ["lm", "prepare", f"speech={corpora['lj']}", "--out", str(out), "--no-progress"]
     assert main(words) == 1
     assert "No space left" in capsys.readouterr().err
     assert not (out / "manifest.jsonl").exists()
@@ -169,20 +169,20 @@ def test_a_full_disk_loses_nothing_and_the_same_call_goes_on(
 def test_another_corpus_in_the_same_folder_is_refused(corpora, tmp_path, capsys):
     out = tmp_path / "out"
     words = ["--out", str(out), "--no-progress"]
-    assert main(["prepare", f"speech={corpora['lj']}", *words]) == 0
+    assert main(["lm", "prepare", f"speech={corpora['lj']}", *words]) == 0
     before = tree(out)
-    assert main(["prepare", f"speech={corpora['beside']}", *words]) == 1
+    assert main(["lm", "prepare", f"speech={corpora['beside']}", *words]) == 1
     assert "another corpus" in capsys.readouterr().err
-    assert main(["prepare", f"speech={corpora['lj']}", *words, "--min-seconds", "0.6"]) == 1
+    assert main(["lm", "prepare", f"speech={corpora['lj']}", *words, "--min-seconds", "0.6"]) == 1
     assert tree(out) == before
-    assert main(["prepare", f"speech={corpora['beside']}", *words, "--overwrite"]) == 0
+    assert main(["lm", "prepare", f"speech={corpora['beside']}", *words, "--overwrite"]) == 0
 
 
 def test_a_folder_that_is_no_folder_of_ours_is_left_alone(corpora, tmp_path, capsys):
     source = tmp_path / "out"
     source.mkdir()
     (source / "manifest.jsonl").write_text("theirs")
-    words = ["prepare", f"speech={corpora['lj']}", "--out", str(source), "--no-progress"]
+    words = ["lm", "prepare", f"speech={corpora['lj']}", "--out", str(source), "--no-progress"]
     assert main(words) == 1
     assert "not ours" in capsys.readouterr().err
     assert (source / "manifest.jsonl").read_text() == "theirs"
@@ -200,7 +200,7 @@ def test_nothing_to_prepare_is_one_line(build, message, tmp_path, capsys):
     folder = tmp_path / "in"
     folder.mkdir()
     build(folder)
-    words = ["prepare", f"speech={folder}", "--out", str(tmp_path / "out"), "--no-progress"]
+    words = ["lm", "prepare", f"speech={folder}", "--out", str(tmp_path / "out"), "--no-progress"]
     assert main(words) == 1
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1

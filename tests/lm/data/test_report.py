@@ -42,14 +42,14 @@ def test_what_deserves_a_look_is_found(make, tmp_path):
 
 def test_command_describes_a_folder(make, tmp_path, capsys):
     make.shards(tmp_path, [dict(text="one"), dict(text="two")])
-    assert main(["tokenize", "--report", "--out", str(tmp_path)]) == 0
+    assert main(["lm", "tokenize", "--report", "--out", str(tmp_path)]) == 0
     assert "2 rows" in capsys.readouterr().out
 
 
 def test_command_says_what_is_missing(make, tmp_path, capsys):
-    assert main(["tokenize", "--out", str(tmp_path)]) == 1
+    assert main(["lm", "tokenize", "--out", str(tmp_path)]) == 1
     assert "at least one source (or --report)" in capsys.readouterr().err
-    assert main(["tokenize", "--report", "--out", str(tmp_path)]) == 1
+    assert main(["lm", "tokenize", "--report", "--out", str(tmp_path)]) == 1
     assert "holds no token shards" in capsys.readouterr().err
 
 

@@ -94,7 +94,7 @@ def test_killed_and_started_again_leaves_the_same_files(
 def test_two_processes_leave_the_files_of_one(tokens, corpus, checkpoint, tmp_path):
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     words = [
-        *("-m", "almtok", "tokenize", str(corpus), "--checkpoint", str(checkpoint)),
+        *("-m", "almtok", "lm", "tokenize", str(corpus), "--checkpoint", str(checkpoint)),
         *("--out", str(tmp_path), "--rows-per-shard", "3", "--batch-seconds", "3"),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}

@@ -29,7 +29,14 @@ def test_the_command_writes_a_model_with_the_files_of_the_first(tmp_path, capsys
     toy_lm(1, bidirectional_conditions=True).save_pretrained(tmp_path / "run" / "model")
     (tmp_path / "run" / "model" / "tokenizer.json").write_text("{}")
     toy_lm(2).save_pretrained(tmp_path / "old")
-    words = ["blend", str(tmp_path / "run"), str(tmp_path / "old"), "--out", str(tmp_path / "new")]
+    words = [
+        "lm",
+        "interpolate",
+        str(tmp_path / "run"),
+        str(tmp_path / "old"),
+        "--out",
+        str(tmp_path / "new"),
+    ]
     assert main([*words, "--share", "0.5"]) == 0
     made = AudioLM.from_pretrained(tmp_path / "new" / "model")
     assert made.config.bidirectional_conditions

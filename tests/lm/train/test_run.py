@@ -48,7 +48,7 @@ def codec(tmp_path_factory: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def base(codec: Path, tmp_path_factory: Any) -> Path:
-    """A run of `almtok train lm`, with samples that are heard."""
+    """A run of `almtok lm train`, with samples that are heard."""
     folder: Path = tmp_path_factory.mktemp("base")
     rows = [
         dict(frames=4, text=f"row {n % 3}", speaker="s", split="valid" if n % 4 == 3 else "train")
@@ -59,7 +59,7 @@ def base(codec: Path, tmp_path_factory: Any) -> Path:
     flags = ["--steps", "2", "--log-every", "1", "--batch-positions", "64", "--samples", "1",
              "--warmup-steps", "0", "--no-progress", "--device", "cpu"]  # fmt: skip
     status = main(
-        ["train", "lm", "--data", str(folder / "tokens"), "--tasks", "tts=2", "asr",
+        ["lm", "train", "--data", str(folder / "tokens"), "--tasks", "tts=2", "asr",
          "continuation", "--preset", "tiny", "--model", json.dumps(TOY_MODEL), "--codec",
          str(codec), "--out", str(folder / "run"), *flags]
     )  # fmt: skip
@@ -98,7 +98,8 @@ def test_samples_are_heard_and_seen_in_tensorboard(base: Path) -> None:
 def test_finetune(base: Path, tmp_path: Path, full: bool) -> None:
     run = tmp_path / "run"
     status = main(
-        ["finetune", "--base", str(base / "run"), "--data", str(base / "tokens"), "--tasks", "tts",
+        ["lm", "finetune", "--base", str(base / "run"),
+         "--data", str(base / "tokens"), "--tasks", "tts",
          "--steps", "2", "--warmup-steps", "0", "--no-progress", "--no-tensorboard", "--device",
          "cpu", "--samples", "0", "--out", str(run), *(["--full"] if full else ["--merge"])]
     )  # fmt: skip
@@ -121,7 +122,8 @@ def test_tasks_that_stay_are_learned_from_the_model_before(
     def losses(*flags: str, status: int = 0) -> dict[str, float]:
         run = tmp_path / f"run{len(flags)}"
         came = main(
-            ["finetune", "--base", str(base / "run"), "--full", "--data", str(base / "tokens"),
+            ["lm", "finetune", "--base", str(base / "run"),
+             "--full", "--data", str(base / "tokens"),
              "--tasks", "tts", "asr", "--steps", "1", "--log-every", "1", "--no-progress",
              "--no-tensorboard", "--device", "cpu", "--samples", "0", "--out", str(run), *flags]
         )  # fmt: skip

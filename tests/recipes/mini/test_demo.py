@@ -30,7 +30,7 @@ def test_the_prior_fits_the_preset():
 
     preset = ALMTokenizerConfig.preset(recipe.PRESET)
     assert (preset.codebook_size, preset.prior_dim) == (recipe.CODEBOOK_SIZE, recipe.PRIOR_DIM)
-    options = build_parser().parse_args(["prior", *recipe.prior("runs/x")])
+    options = build_parser().parse_args(["codec", "prior", *recipe.prior("runs/x")])
     assert (options.codebook_size, options.spectral_width) == (256, 128)
     assert str(options.out) == recipe.stage2("runs/x").prior
 
@@ -75,6 +75,6 @@ def test_the_demo_runs_from_nothing_to_a_report_and_again(quiet_environment, tmp
     assert (out / "stage2" / "metrics.jsonl").read_bytes() == before, "nothing is trained twice"
 
     config = resolve(
-        build_parser().parse_args(["train", "codec", "--config", str(out / "stage1.json")])
+        build_parser().parse_args(["codec", "train", "--config", str(out / "stage1.json")])
     )
     assert dataclasses.replace(config, steps=recipe.STAGE1_STEPS) == recipe.stage1("runs/demo")

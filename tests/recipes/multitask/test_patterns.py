@@ -23,7 +23,7 @@ def test_one_pattern_from_a_clip_to_a_row(tmp_path, monkeypatch, capsys):
     ]
     (tmp_path / "clips.jsonl").write_text("\n".join(lines) + "\n")
     source, tokens = f"speech={tmp_path / 'clips.jsonl'}", str(tmp_path / "tokens")
-    assert almtok(["tokenize", source, "--out", tokens, "--loudness", "-20"]) == 0
+    assert almtok(["lm", "tokenize", source, "--out", tokens, "--loudness", "-20"]) == 0
     monkeypatch.setattr(patterns, "PATTERNS", ("parallel",))
     ended = []
     # In this process: what a real one costs is the next test.

@@ -80,7 +80,7 @@ def test_evaluate_lm_measures_goes_on_and_reports(learned, corpus, tmp_path, cap
     monkeypatch.setattr(Measurer, "_measure", spy)
     out = tmp_path / "scores"
     arguments = [
-        "evaluate", "lm", "--checkpoint", learned.folder, "--data", *corpus, "--out", str(out),
+        "lm", "evaluate", "--checkpoint", learned.folder, "--data", *corpus, "--out", str(out),
         "--temperature", "0", "--guidance", "1", "--html", "--check", "2", "--batch-size", "2",
     ]  # fmt: skip
     assert main(arguments) == 130
@@ -114,7 +114,7 @@ def test_evaluate_lm_measures_goes_on_and_reports(learned, corpus, tmp_path, cap
 def test_a_clip_is_measured_the_same_alone_and_in_a_batch(learned, corpus, tmp_path):
     def facts(name, size):
         arguments = [*("--batch-size", size), *("--temperature", "0"), *("--recogniser", "none")]
-        main(["evaluate", "lm", "--checkpoint", learned.folder, "--data", *corpus,
+        main(["lm", "evaluate", "--checkpoint", learned.folder, "--data", *corpus,
               "--out", str(tmp_path / name), *arguments])  # fmt: skip
         lines = (tmp_path / name / "clips.jsonl").read_text().splitlines()
         found = sorted((json.loads(line) for line in lines), key=lambda one: one["id"])
@@ -153,7 +153,7 @@ def test_sounds_are_named_by_a_classifier_of_recordings(learned, corpus, tmp_pat
     ]  # fmt: skip
     (noises / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     arguments = [
-        *("evaluate", "lm", "--checkpoint", learned.folder, "--data", str(noises / "m.jsonl")),
+        *("lm", "evaluate", "--checkpoint", learned.folder, "--data", str(noises / "m.jsonl")),
         *("--temperature", "0", "--draws", "3", "--out", str(tmp_path / "out")),
         *("--classes", known),
         str(tmp_path / "few" / "manifest.jsonl"),
@@ -315,7 +315,7 @@ def test_the_voice_of_a_clip_is_the_speakers_next_one():
 
 
 def test_wrong_questions_are_one_line(learned, corpus, tmp_path, capsys):
-    common = ["evaluate", "lm", "--checkpoint", learned.folder, "--out", str(tmp_path / "o")]
+    common = ["lm", "evaluate", "--checkpoint", learned.folder, "--out", str(tmp_path / "o")]
     assert main([*common, "--data", corpus[0], "--limit", "0"]) == 1
     assert "--limit must be at least 1" in capsys.readouterr().err
     assert main([*common, "--data", corpus[0], "--domains", "music"]) == 1

@@ -55,7 +55,7 @@ def test_the_difference_is_paired_with_the_recordings(source):
 def test_the_command_says_what_was_heard(source, tmp_path, capsys):
     pytest.importorskip("pocketsphinx")
     ALMTokenizer(ALMTokenizerConfig.preset("tiny")).save_pretrained(tmp_path / "codec")
-    words = ["evaluate", "words", "--data", source, "--checkpoint", str(tmp_path / "codec")]
+    words = ["codec", "word-errors", "--data", source, "--checkpoint", str(tmp_path / "codec")]
     assert main([*words, "--limit", "2", "--out", str(tmp_path / "out")]) == 0
     assert "| almtok |" in capsys.readouterr().out
     told = json.loads((tmp_path / "out/words.json").read_text())
