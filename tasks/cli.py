@@ -100,8 +100,8 @@ def register(commands: Any) -> None:
     parser.add_argument("--music", action="store_true", help="these are music")
     _add_sampling(parser)
     parser = _parser(
-        commands, "continue", "continue audio", "Generate audio that continues a recording.", CONTINUE,
-        run_continue,
+        commands, "continue", "continue audio", "Generate audio that continues a recording.",
+        CONTINUE, run_continue,
     )  # fmt: skip
     parser.add_argument("files", nargs="+", metavar="FILE", help="audio, folders of it, or -")
     _add_audio_out(parser)
@@ -217,8 +217,7 @@ def _register_tts(commands: Any) -> None:
 
 def _register_asr(commands: Any) -> None:
     parser = _parser(
-        commands, "asr", "transcribe speech", "Write down what is said in audio of any length.", ASR,
-        run_asr,
+        commands, "asr", "transcribe speech", "Transcribe recordings of any length.", ASR, run_asr,
     )  # fmt: skip
     _add_files(parser)
     parser.add_argument("--window", type=float, default=20.0, metavar="S", help="seconds at once")
