@@ -3,7 +3,7 @@
 A code is a vector of the codec. A table of random rows has to find out from each code's own
 occurrences what it sounds like, and of 3 x 2048 codes most occur seldom; beginning at the codec's
 vectors, what is learned of one code holds for its neighbours at once. Ours (D), measured in
-recipes/multitask/README.md.
+docs/lab/language_model.md.
 
 Letters: `K` codebooks, `C` codebook size, `E` width of the codec's vectors, `W` width of a table.
 """

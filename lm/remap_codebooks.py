@@ -3,7 +3,7 @@
 A better codec makes other codes, and a language model of the old ones would have to start over,
 though it knows how to read and to listen. The same recordings in old and in new codes say which
 codes took the place of which: then only the tables and heads of codes have to change, and they
-change to what the model already understands. Ours (D), measured in recipes/multitask/README.md.
+change to what the model already understands. Ours (D), measured in docs/lab/language_model.md.
 
 Letters: `N` frames, `K` codebooks, `C` codebook size, `W` width of a table.
 """

@@ -1,4 +1,4 @@
-"""``almtok run``: a recipe from its first stage to its last; nothing heavy is imported here."""
+"""``almtok run``: run a recipe. Heavy modules are imported when it runs only."""
 
 from __future__ import annotations
 
@@ -59,30 +59,30 @@ def run(options: argparse.Namespace) -> int:
         for name in recipe_names():
             print(f"{name:16} {_first_line(load_recipe(name))}")
         return 0
-    given, story = parse(options.recipe, options.rest)
-    stages = story.between(given.first, given.last)
+    given, recipe_run = parse(options.recipe, options.rest)
+    stages = recipe_run.between(given.first, given.last)
     if given.plan:
         from .planning import plan, plan_table
 
-        print(plan_table(story, plan(story, stages, given.probe_seconds)))
+        print(plan_table(recipe_run, plan(recipe_run, stages, given.probe_seconds)))
         return 0
     if given.dry_run:
-        print("\n".join(story.told(stages)))
+        print("\n".join(recipe_run.as_shell(stages)))
         return 0
-    return run_recipe(story, given.first, given.last, given.again)
+    return run_recipe(recipe_run, given.first, given.last, given.again)
 
 
 def recipe_names() -> list[str]:
-    """Folders of this package with a story."""
+    """Return the names of the recipes: folders of this package whose recipe.py has stages."""
     files = sorted(HERE.glob("*/recipe.py"))
     return [file.parent.name for file in files if "def stages(" in file.read_text("utf-8")]
 
 
 def load_recipe(name: str) -> ModuleType:
-    """The module of a recipe, by its name or its file.
+    """Import the module of a recipe, by its name or its file.
 
     Raises:
-        ValueError: there is none, with the nearest name; or the file has no story.
+        ValueError: there is no such recipe, or the file defines no `Options` or `stages`.
     """
     if name.endswith(".py"):
         if not Path(name).is_file():
@@ -102,10 +102,10 @@ def load_recipe(name: str) -> ModuleType:
 
 
 def parse(name: str, words: Sequence[str]) -> tuple[argparse.Namespace, RecipeRun]:
-    """What the command line asks of a recipe.
+    """Parse the command line of a recipe.
 
     Raises:
-        ValueError: an option that neither the recipe nor a stage of it has.
+        ValueError: neither the recipe nor one of its stages has such an option.
     """
     module = load_recipe(name)
     short = Path(name).stem
@@ -114,7 +114,7 @@ def parse(name: str, words: Sequence[str]) -> tuple[argparse.Namespace, RecipeRu
     names = [field.name for field in dataclasses.fields(module.Options)]
     flags = [f"--{key.replace('_', '-')}" for key in names]
     for word in rest:
-        if word.startswith("-") and "." not in word:  # before the stages ask for what is missing
+        if word.startswith("-") and "." not in word:  # before a missing source is reported
             raise ValueError(f"unknown option {word}{_nearest(word, flags)}")
     asked = {key: value for key, value in vars(given).items() if key in names}
     options: RecipeOptions = module.Options(**{"out": f"runs/{short}", **asked})
@@ -152,7 +152,7 @@ def _parser(module: ModuleType, name: str) -> argparse.ArgumentParser:
 def _changes(
     stages: Sequence[Stage], words: Sequence[str], known: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """Fields of stages that the rest of the command line names."""
+    """Parse ``--STAGE.FIELD VALUE``: new values by stage and field."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     flags = list(known)
     for stage in stages:

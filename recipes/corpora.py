@@ -1,7 +1,7 @@
 """Public corpora as sources of almtok: hub ids that need no loading script, splits, licences.
 
-Ids and columns are from dataset cards and from code that uses them; none was downloaded here. A
-corpus on disk goes the same way: give its folder as a source (docs/data.md).
+Ids and columns are taken from dataset cards; none of the corpora was downloaded here. For a corpus
+on disk, give its folder as a source (docs/data.md).
 """
 
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from .run import RecipeOptions
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """One corpus, divided."""
+    """Sources of a corpus by part, its size and its licence."""
 
     train: tuple[str, ...]  # sources
     valid: tuple[str, ...]
     test: tuple[str, ...]
-    hours: float  # of training, about
+    hours: float  # of the training part, about
     licence: str
     note: str = ""
 
@@ -32,7 +32,7 @@ def _corpus(
     licence: str,
     note: str = "",
 ) -> Corpus:
-    """A corpus whose train, valid and test are splits of one dataset of the hub."""
+    """Return a corpus whose parts are splits of one dataset of the hub."""
     train, valid, test = ((f"{domain}=hf:{name}:{split}",) for split in splits)
     return Corpus(train=train, valid=valid, test=test, hours=hours, licence=licence, note=note)
 
@@ -148,18 +148,18 @@ CORPORA = {
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusOptions(RecipeOptions):
-    """Which audio: public corpora, or sources of one's own."""
+    """Audio of a recipe: public corpora, or your own sources."""
 
     corpus: list[str] = option([], "public corpora by name, from the hub (recipes/corpora.py)")
-    train: list[str] = option([], "sources of your own to learn from, instead: speech=DIR ...")
-    valid: list[str] = option([], "held-out sources, for losses while it trains")
-    test: list[str] = option([], "sources to judge it on")
+    train: list[str] = option([], "your own training sources instead: speech=DIR ...")
+    valid: list[str] = option([], "held-out sources, for the validation losses")
+    test: list[str] = option([], "test sources")
 
     def sources(self, part: str) -> list[str]:
-        """Sources of a part (train, valid, test): one's own if there are any, else the corpora's.
+        """Return the sources of a part (train, valid, test): your own if given, else the corpora's.
 
         Raises:
-            ValueError: there are neither.
+            ValueError: there are no sources for the part.
         """
         mine: list[str] = getattr(self, part)
         if self.train and not mine:
@@ -170,7 +170,7 @@ class CorpusOptions(RecipeOptions):
 
 
 def corpora(names: list[str], part: str) -> list[str]:
-    """Sources of one part (train, valid, test) of several corpora.
+    """Return the sources of one part (train, valid, test) of several corpora.
 
     Raises:
         ValueError: there is no corpus of that name.

@@ -1,8 +1,8 @@
-"""Loss curves of a run, and whether they lie where those of another run lay.
+"""Loss curves of a run, and a comparison with the curves of a reference run.
 
-A curve is a few points along the run, each the mean and the spread of the losses around it; it is
-small enough to be kept beside a recipe. Runs of different length are compared at the same share of
-their steps, because their learning rates are.
+A curve has 20 points along the run, each the mean and the standard deviation of the losses around
+it; it is small enough to be stored with a recipe. Runs of different length are compared at the same
+fraction of their steps, because their learning rate schedules agree there.
 """
 
 from __future__ import annotations
@@ -17,36 +17,36 @@ from typing import Any
 import numpy as np
 
 POINTS = 20
-# A band is this much wider than its spread, and never narrower than this share of its mean.
+# Half the width of a band: standard deviations, and at least this fraction of the mean.
 _SPREADS, _LEAST = 3.0, 0.08
 
 
 @dataclass(frozen=True)
 class Point:
-    """One place along a run."""
+    """A point of a curve."""
 
-    share: float  # of the steps, 0 to 1
+    share: float  # fraction of the steps, 0 to 1
     mean: float
-    spread: float  # standard deviation around it
+    spread: float  # standard deviation
 
     @property
     def band(self) -> tuple[float, float]:
-        """Where another run of the same kind may lie."""
+        """Lowest and highest loss that counts as normal."""
         half = max(_SPREADS * self.spread, _LEAST * abs(self.mean))
         return self.mean - half, self.mean + half
 
 
 @dataclass(frozen=True)
 class Curves:
-    """All losses of a run, by name."""
+    """Curves of all losses of a run, by name."""
 
-    what: str  # run or recipe, for people
-    steps: int  # that the run was to have
-    done: float  # share of them that it has had
+    what: str  # run folder or recipe
+    steps: int  # planned steps
+    done: float  # fraction of them that is done
     losses: dict[str, list[Point]]
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the curves for JSON, rounded to four digits."""
         points = {
             name: [[round(value, 4) for value in (p.share, p.mean, p.spread)] for p in found]
             for name, found in self.losses.items()
@@ -56,31 +56,31 @@ class Curves:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One loss beside its reference, at the last place that both have."""
+    """One loss and the band of its reference, at the last point that both have."""
 
     name: str
     share: float
     value: float
     low: float
     high: float
-    cause: str  # the likeliest, if it lies outside
+    cause: str  # the most likely one, if the loss lies outside the band
 
     @property
     def inside(self) -> bool:
-        """Whether it lies in the band."""
+        """Whether the loss lies in the band."""
         return self.low <= self.value <= self.high
 
 
 def read_curves(place: Path) -> Curves:
-    """Curves of a run folder, or of a file that :func:`Curves.to_dict` became.
+    """Read the curves of a run folder, or of a JSON file with :meth:`Curves.to_dict`.
 
     Raises:
-        ValueError: it is neither, or the run has no losses yet.
+        ValueError: `place` is neither, or the run has no losses yet.
     """
     if place.suffix == ".json" and place.is_file():
-        told = json.loads(place.read_text(encoding="utf-8"))
-        losses = {n: [Point(*point) for point in found] for n, found in told["losses"].items()}
-        return Curves(told["what"], told["steps"], told["done"], losses)
+        known = json.loads(place.read_text(encoding="utf-8"))
+        losses = {n: [Point(*point) for point in found] for n, found in known["losses"].items()}
+        return Curves(known["what"], known["steps"], known["done"], losses)
     if not (place / "metrics.jsonl").is_file():
         raise ValueError(f"{place} is no run folder: it has no metrics.jsonl")
     lines = [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
@@ -107,10 +107,10 @@ def _points(lines: Sequence[dict[str, Any]], name: str, steps: int) -> list[Poin
 
 
 def compare(run: Curves, reference: Curves) -> list[Verdict]:
-    """Every loss that both have, at the last place that both have.
+    """Compare every loss that both have, at the last point that both have.
 
     Raises:
-        ValueError: they have no loss in common.
+        ValueError: the runs have no loss in common.
     """
     verdicts = []
     for name, points in reference.losses.items():
@@ -118,7 +118,7 @@ def compare(run: Curves, reference: Curves) -> list[Verdict]:
         mine = [point for point in run.losses.get(name, []) if point.share in known]
         if not mine:
             continue
-        # The last place of a run that goes on is half full: it would look too high.
+        # The last point of an unfinished run covers few steps and would be too high.
         last = mine[-2] if run.done < 1 and len(mine) > 1 else mine[-1]
         low, high = known[last.share].band
         verdict = Verdict(name, last.share, last.mean, low, high, "")
@@ -136,7 +136,7 @@ def compare(run: Curves, reference: Curves) -> list[Verdict]:
 
 
 def _cause(name: str, above: bool) -> str:
-    """What most often lies behind it."""
+    """Return the most frequent cause."""
     if not above:
         return _BELOW
     for begin, cause in _ABOVE.items():
@@ -147,9 +147,9 @@ def _cause(name: str, above: bool) -> str:
 
 _BELOW = (
     "lower than the reference: an easier or smaller corpus, or one that is learned by heart"
-    " (look at the held-out losses)"
+    " (check the validation losses)"
 )
-# By the beginning of a loss's name.
+# By prefix of the name of the loss.
 _ABOVE = {
     "mel": "the output is not near yet: too high a learning rate, clips of silence, or codebooks"
     " that collapsed (perplexity in metrics.jsonl)",
@@ -167,7 +167,7 @@ _ABOVE = {
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> str:
-    """Markdown."""
+    """Return a Markdown table."""
     lines = ["| loss | at | here | reference | |", "| --- | ---: | ---: | --- | --- |"]
     for one in verdicts:
         said = "as expected" if one.inside else f"**{one.cause}**"

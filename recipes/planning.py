@@ -1,7 +1,7 @@
-"""What the trainings of a recipe cost on this machine: each is run for some seconds and scaled up.
+"""Estimate the cost of a recipe's trainings on this machine, from some seconds of each.
 
-The probe is the training command itself, on noise and random codes of the lengths that the stage
-asks for, so that nothing has to be downloaded or trained before.
+A probe is the training command itself on noise or random codes of the lengths that the stage has,
+so that nothing has to be downloaded or trained before.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _QUIET: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class StageCost:
-    """One training of a recipe, as this machine would do it."""
+    """Estimated cost of one training on this machine."""
 
     stage: str
     steps: int
@@ -67,33 +67,39 @@ class StageCost:
 
     @property
     def hours(self) -> float:
-        """Of all steps."""
+        """Duration of all steps."""
         return self.steps * self.seconds_per_step / 3600
 
 
 def plan(
-    story: RecipeRun, stages: Sequence[Stage], seconds: float = 20.0
+    run: RecipeRun, stages: Sequence[Stage], seconds: float = 20.0
 ) -> dict[str, StageCost | str]:
-    """Cost of every training stage by its name, or why it could not be measured."""
+    """Return the cost of every training stage by name, or why it could not be measured.
+
+    Args:
+        run: the recipe with its options.
+        stages: stages to measure; those without a training are skipped.
+        seconds: duration of each probe after its first step.
+    """
     found: dict[str, StageCost | str] = {}
     for stage in stages:
         if stage.config is None:
             continue
         with tempfile.TemporaryDirectory(prefix="almtok-plan-") as folder:
             try:
-                found[stage.name] = _measure(story, stage, Path(folder), seconds)
+                found[stage.name] = _measure(run, stage, Path(folder), seconds)
             except ValueError as error:
                 found[stage.name] = str(error)
     return found
 
 
-def _measure(story: RecipeRun, stage: Stage, folder: Path, seconds: float) -> StageCost:
+def _measure(run: RecipeRun, stage: Stage, folder: Path, seconds: float) -> StageCost:
     assert stage.config is not None
     out = folder / "run"
     if isinstance(stage.config, CodecTrainConfig):
         config: RunConfig = _codec_probe(stage.config, folder)
     elif isinstance(stage.config, LMTrainingConfig):
-        config = _lm_probe(stage.config, story, folder)
+        config = _lm_probe(stage.config, run, folder)
     else:
         raise ValueError(f"{type(stage.config).__name__} cannot be probed")
     config = type(config).from_dict({**config.to_dict(), "out": str(out), **_QUIET})
@@ -115,7 +121,7 @@ def _measure(story: RecipeRun, stage: Stage, folder: Path, seconds: float) -> St
 
 
 def _codec_probe(config: CodecTrainConfig, folder: Path) -> CodecTrainConfig:
-    """The training on noise, from a model of its sizes with random weights."""
+    """Return the training on noise, from a model of the same size with random weights."""
     rng = np.random.default_rng(0)
     lines = []
     for number in range(max(12, config.batch_size)):
@@ -143,8 +149,8 @@ def _codec_probe(config: CodecTrainConfig, folder: Path) -> CodecTrainConfig:
     return dataclasses.replace(config, **changes)
 
 
-def _lm_probe(config: LMTrainingConfig, story: RecipeRun, folder: Path) -> LMTrainingConfig:
-    """The training on random codes: from the model that it goes on from, or one of its sizes."""
+def _lm_probe(config: LMTrainingConfig, run: RecipeRun, folder: Path) -> LMTrainingConfig:
+    """Return the training on random codes, from its initial model or one of the same size."""
     base = config.init_from
     known = None
     if base is not None and Path(base).exists():
@@ -162,25 +168,25 @@ def _lm_probe(config: LMTrainingConfig, story: RecipeRun, folder: Path) -> LMTra
         if known is None and config.backbone is None:
             model = {**model, "codebook_size": _CODES}
         return dataclasses.replace(config, **probe, model=model, codec=None)
-    sizes = _first(config, story)
+    sizes = _first(config, run)
     model = sizes.model if sizes.backbone else {**sizes.model, "codebook_size": _CODES}
     begin: dict[str, Any] = {"preset": sizes.preset, "model": model, "backbone": sizes.backbone}
     if not config.lora_rank:
         return dataclasses.replace(config, **probe, **begin, init_from=None, codec=None)
-    # LoRA needs something to adapt: one step of what comes before it.
+    # LoRA needs a model to adapt: one step of the training before it.
     quiet = {**_QUIET, "steps": 1, "out": str(folder / "base"), "init_from": None, "codec": None}
     first = dataclasses.replace(sizes, **{**probe, **begin, **quiet})
     _train_base(first, folder)
     return dataclasses.replace(config, **probe, init_from=str(folder / "base"), codec=None)
 
 
-def _first(config: LMTrainingConfig, story: RecipeRun) -> LMTrainingConfig:
-    """The training of the same recipe with which the model of this one begins."""
+def _first(config: LMTrainingConfig, run: RecipeRun) -> LMTrainingConfig:
+    """Return the first training of the recipe whose model this one continues."""
     while config.init_from is not None:
-        before = [one.config for one in story.stages if isinstance(one.config, LMTrainingConfig)]
+        before = [one.config for one in run.stages if isinstance(one.config, LMTrainingConfig)]
         earlier = [one for one in before if one.out == config.init_from]
         if not earlier:
-            raise ValueError(f"goes on from {config.init_from}, whose sizes are not known here")
+            raise ValueError(f"starts from {config.init_from}, whose size is not known here")
         config = earlier[0]
     return config
 
@@ -194,7 +200,7 @@ def _train_base(config: LMTrainingConfig, folder: Path) -> None:
 
 
 def _write_tokens(config: LMTrainingConfig, folder: Path, known: AudioLMConfig | None) -> Path:
-    """Random codes of one to eight seconds, in every domain that the tasks may ask for."""
+    """Write random codes of one to eight seconds, in all domains."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     longest = min(8.0, config.max_seconds or 8.0)
@@ -218,7 +224,7 @@ def _write_tokens(config: LMTrainingConfig, folder: Path, known: AudioLMConfig |
 
 
 def _run(stage: Stage, folder: Path, out: Path, seconds: float) -> tuple[float, str]:
-    """Train for so many seconds after the first step, then interrupt; megabytes, and last words."""
+    """Train for `seconds` after the first step; return the peak memory in MB and the last line."""
     words = [sys.executable, "-m", "almtok", *stage.command, "--config", str(folder / "probe.json")]
     log = folder / "log"
     actions = [
@@ -245,7 +251,7 @@ def _run(stage: Stage, folder: Path, out: Path, seconds: float) -> tuple[float, 
 
 
 def _step_seconds(metrics: Path, config: RunConfig) -> list[float]:
-    """Seconds of each step after the first ones, by the throughput that is logged."""
+    """Return the seconds of each step after the warm-up, from the logged throughput."""
     if not metrics.exists():
         return []
     lines = [json.loads(line) for line in metrics.read_text().splitlines()]
@@ -258,8 +264,8 @@ def _step_seconds(metrics: Path, config: RunConfig) -> list[float]:
     return times[_WARM_UP:] or times[-1:]
 
 
-def plan_table(story: RecipeRun, costs: dict[str, StageCost | str]) -> str:
-    """For people."""
+def plan_table(run: RecipeRun, costs: dict[str, StageCost | str]) -> str:
+    """Return the costs as a table of text."""
     lines = [
         f"{'stage':16} {'parameters':>11} {'steps':>8} {'s/step':>8} {'hours':>8} {'memory':>9}"
         f" {'checkpoint':>11}"
@@ -274,7 +280,7 @@ def plan_table(story: RecipeRun, costs: dict[str, StageCost | str]) -> str:
             f"{name:16} {cost.parameters:9.1f} M {cost.steps:8d} {cost.seconds_per_step:8.2f}"
             f" {cost.hours:8.2f} {cost.memory_mb:6.0f} MB {cost.checkpoint_mb:8.0f} MB"
         )
-    others = [stage.name for stage in story.stages if stage.config is None]
+    others = [stage.name for stage in run.stages if stage.config is None]
     lines.append(f"all trainings: {total:.2f} h on this machine, by a probe of each")
     if others:
         lines.append(f"not in it, because they depend on the audio: {', '.join(others)}")

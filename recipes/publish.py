@@ -1,17 +1,17 @@
-r"""What comes with almtok, from what was trained: half precision, nothing that only training needs.
+r"""Write a checkpoint for distribution: half precision, without what only training needs.
 
     python -c "from almtok.recipes.publish import main; main()" \
         --codec RUN/model --lm RUN --out checkpoints/mini
 
-Rounding changes what codes mean a little, and with it the codec's fingerprint: ship the codec
-first, then train the language model on what is shipped. The card and the credits are written by
-people; they stay.
+Rounding changes the codes slightly and with them the codec's fingerprint: publish the codec first,
+then train the language model on the published codec. Card and credits are written by hand.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,10 +27,10 @@ from almtok.lm.processor_files import NAME
 from almtok.tasks import AudioLMPipeline, get_task
 from almtok.tasks.pipelines.adapters import FOLDER as ADAPTERS
 
-SUMS = ".codebook.total"  # of training; entries and counts say them again
+_SUMS = ".codebook.total"  # used in training only, and computed from entries and counts
 
 
-def ship(
+def publish(
     out: Path,
     *,
     codec: Path | None = None,
@@ -38,17 +38,17 @@ def ship(
     lm: Path | None = None,
     adapters: Mapping[str, Path] | None = None,
 ) -> int:
-    """Write `out/codec`, `out/lm` and `out/adapters`, each aside and then renamed.
+    """Write `out/codec`, `out/lm` and `out/adapters`; each folder is replaced as a whole.
 
     Args:
         out: the folder.
-        codec: folder of a trained codec; None leaves what is there.
-        listener: file of 'almtok codec phonemes', for searches with this codec (codec/refine.py).
-        lm: run folder of a language model on the codes of that codec; None leaves what is there.
-        adapters: folders of adapters of that model, by the task that each is for.
+        codec: folder of a trained codec; None keeps the present one.
+        listener: phoneme classifier of 'almtok codec phonemes', for searches with this codec.
+        lm: run folder of a language model on the codes of that codec; None keeps the present one.
+        adapters: folders of adapters of that model, by the name of their task.
 
     Returns:
-        Bytes of the whole folder.
+        Size of the whole folder in bytes.
 
     Raises:
         ValueError: the language model was trained on the codes of another codec, or an adapter
@@ -56,46 +56,46 @@ def ship(
     """
     if codec is not None:
         model = ALMTokenizer.from_pretrained(str(codec), dtype=torch.float16)
-        # Codebooks are float32 whatever the rest is; what is shipped is read back into float32.
+        # Codebooks are float32 in any model; they are stored in half precision all the same.
         state = {
             name: value.half() if value.is_floating_point() else value
             for name, value in model.state_dict().items()
-            if not name.endswith(SUMS)
+            if not name.endswith(_SUMS)
         }
         with replaced_folder(out / "codec") as place:
             model.save_pretrained(place, state_dict=state)
     if listener is not None:
         PhonemeClassifier.load(listener).half().save(out / "codec" / LISTENER_NAME)
     if lm is not None:
-        bundle = AudioLMPipeline.from_pretrained(lm, dtype="float16")
-        made_for = ALMTokenizer.from_pretrained(str(out / "codec")).fingerprint
-        if bundle.lm.config.codec_fingerprint != made_for:
-            raise ValueError(
-                f"{lm} was trained on codec {bundle.lm.config.codec_fingerprint}; "
-                f"{out / 'codec'} is {made_for}"
-            )
-        with replaced_folder(out / "lm") as place:
-            bundle.lm.save_pretrained(place)
-            bundle.processor.save_pretrained(place, include_codec=False)
-            _forget_places(place / NAME)
+        _publish_lm(out, lm)
     for task, folder in (adapters or {}).items():
-        lm_there = AudioLM.from_pretrained(out / "lm", dtype=torch.float32)
-        adapted = load_adapter(lm_there, folder).half()
+        base = AudioLM.from_pretrained(out / "lm", dtype=torch.float32)
+        adapted = load_adapter(base, folder).half()
         with replaced_folder(out / ADAPTERS / get_task(task).name) as place:
             save_adapter(adapted, place)
     return sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
 
 
-def _forget_places(file: Path) -> None:
-    """Nobody else has the folders of this training; the codec lies beside the model."""
-    said = json.loads(file.read_text(encoding="utf-8"))
-    said["codec"] = None
-    said["lm"].pop("_name_or_path", None)
-    write_json(file, said)
+def _publish_lm(out: Path, lm: Path) -> None:
+    bundle = AudioLMPipeline.from_pretrained(lm, dtype="float16")
+    fingerprint = ALMTokenizer.from_pretrained(str(out / "codec")).fingerprint
+    if bundle.lm.config.codec_fingerprint != fingerprint:
+        raise ValueError(
+            f"{lm} was trained on codec {bundle.lm.config.codec_fingerprint}; "
+            f"{out / 'codec'} is {fingerprint}"
+        )
+    with replaced_folder(out / "lm") as place:
+        bundle.lm.save_pretrained(place)
+        bundle.processor.save_pretrained(place, include_codec=False)
+        # Paths of this machine; the codec lies beside the model.
+        facts = json.loads((place / NAME).read_text(encoding="utf-8"))
+        facts["codec"] = None
+        facts["lm"].pop("_name_or_path", None)
+        write_json(place / NAME, facts)
 
 
 def main(given: Sequence[str] | None = None) -> None:
-    """Write a checkpoint as the command line asks."""
+    """Run :func:`publish` from the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -109,5 +109,15 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     o = parser.parse_args(given)
     adapters = {task: Path(folder) for task, folder in o.adapter}
-    size = ship(o.out, codec=o.codec, listener=o.listener, lm=o.lm, adapters=adapters)
+    size = publish(o.out, codec=o.codec, listener=o.listener, lm=o.lm, adapters=adapters)
     print(f"{o.out}: {size / 1e6:.1f} MB")
+
+
+def copy_model(given: Sequence[str] | None = None) -> None:
+    """Copy the model of a run to another folder, from the command line."""
+    parser = argparse.ArgumentParser(description="Copy the model of a run to another folder.")
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    o = parser.parse_args(given)
+    with replaced_folder(o.out) as place:
+        shutil.copytree(o.model, place, dirs_exist_ok=True)

@@ -1,8 +1,8 @@
-"""A recipe's story: stages in order, each a command in a process of its own, and what is done.
+"""Recipe runs: stages in order, each a command in its own process, and which of them are done.
 
-Every command is printed before it runs and can be run alone. ``OUT/story.json`` keeps which stages
-are done and with what, so that the same call goes on, and another one is refused instead of mixing
-two runs in one folder.
+Every command is printed before it runs and can be run alone. ``OUT/story.json`` records the
+finished stages and their commands and configurations, so that the same call resumes the run and
+another one is refused instead of mixing two runs in one folder.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from almtok.core.training.config import RunConfig, option
 
 from .stage_process import run_process
 
-# Commands that take `--device`.
+# Commands with an option `--device`.
 DEVICE_COMMANDS = (
     *(("encode",), ("decode",), ("codec", "prior"), ("lm", "tokenize")),
     *(("tts",), ("asr",), ("sound",), ("music",), ("caption",), ("continue",)),
@@ -34,9 +34,9 @@ DEVICE_COMMANDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeOptions:
-    """What a recipe may be asked; each recipe adds its own fields with :func:`option`."""
+    """Options of every recipe; each recipe adds its own fields with :func:`option`."""
 
-    out: str = option("", "folder of everything that is made (default: runs/RECIPE)")
+    out: str = option("", "output folder (default: runs/RECIPE)")
     device: str = option(AUTO, f"of every stage: {DEVICE_HELP}")
 
 
@@ -45,74 +45,108 @@ class Stage:
     """One step of a recipe."""
 
     name: str
-    what: str  # one line for people
-    command: tuple[str, ...]  # words after `almtok`, or after the program below
-    # Written to OUT/NAME.json and handed over as `--config`.
+    what: str  # one line that is printed
+    command: tuple[str, ...]  # arguments of `almtok`, or of the program below
+    # Written to OUT/NAME.json and passed as `--config`.
     config: RunConfig | None = None
-    program: str = "almtok"  # or "package.module:function", a function of the command line
-    program_takes_device: bool = False  # of another program: whether it has an option `--device`
+    program: str = "almtok"  # or "package.module:function", a function that reads sys.argv
+    program_takes_device: bool = False  # of another program: whether it has `--device`
     device: str = AUTO
 
     @property
     def takes_device(self) -> bool:
-        """Whether its command has an option `--device`."""
+        """Whether the command has an option `--device`."""
         if self.program != "almtok":
             return self.program_takes_device
         return any(self.command[: len(words)] == words for words in DEVICE_COMMANDS)
 
     def on(self, device: str) -> Stage:
-        """Return this stage on a device. A device in its configuration takes precedence."""
+        """Return this stage for a device. A device in its configuration takes precedence."""
         if self.config is not None and getattr(self.config, "device", None) == AUTO:
             config: Any = self.config
             return dataclasses.replace(self, config=dataclasses.replace(config, device=device))
         return dataclasses.replace(self, device=device) if self.takes_device else self
 
     def words(self, out: Path) -> list[str]:
-        """The command as a shell would have it."""
+        """Return the command line as a list of words."""
         start = ["almtok"]
         if self.program != "almtok":
             module, function = self.program.split(":")
             start = ["python", "-c", f"from {module} import {function}; {function}()"]
-        given = [] if self.config is None else ["--config", str(self.config_file(out))]
-        placed = [] if self.device == AUTO else ["--device", self.device]
-        return [*start, *self.command, *given, *placed]
+        config = [] if self.config is None else ["--config", str(self.config_file(out))]
+        device = [] if self.device == AUTO else ["--device", self.device]
+        return [*start, *self.command, *config, *device]
 
     def config_file(self, out: Path) -> Path:
-        """Where its configuration is written."""
+        """Return the path of its configuration."""
         return out / f"{self.name}.json"
 
     @property
-    def makes(self) -> Path | None:
-        """The file or folder that it makes, if it says so."""
+    def output(self) -> Path | None:
+        """The file or folder that the stage writes; None if its command has no ``--out``."""
         if self.config is not None:
             return Path(str(self.config.to_dict()["out"]))
         words = list(self.command)
         return Path(words[words.index("--out") + 1]) if "--out" in words[:-1] else None
 
-    def facts(self) -> dict[str, Any]:
-        """What decides its outcome. The device is left out: a run may go on on another one."""
-        config = None if self.config is None else self.config.to_dict()
-        facts = {"program": self.program, "command": list(self.command), "config": config}
-        return dict(json.loads(json.dumps(facts)))
+    def record(self) -> dict[str, Any]:
+        """Return what determines the result, for JSON.
 
-    def difference(self, facts: dict[str, Any]) -> str:
-        """What this stage would do otherwise than the one of those facts; "" if nothing."""
-        mine = self.facts()
-        if (mine["program"], mine["command"]) != (facts["program"], facts["command"]):
-            return f"{shlex.join(facts['command'])} -> {shlex.join(mine['command'])}"
-        if self.config is None or facts["config"] is None:
-            return "" if mine["config"] == facts["config"] else "another configuration"
+        The device is left out, because a run may be resumed on another one.
+        """
+        config = None if self.config is None else self.config.to_dict()
+        record = {"program": self.program, "command": list(self.command), "config": config}
+        return dict(json.loads(json.dumps(record)))
+
+    def difference(self, record: dict[str, Any]) -> str:
+        """Describe how this stage differs from a recorded one; "" if it does not."""
+        mine = self.record()
+        if (mine["program"], mine["command"]) != _present_names(record):
+            return f"{shlex.join(record['command'])} -> {shlex.join(mine['command'])}"
+        if self.config is None or record["config"] is None:
+            return "" if mine["config"] == record["config"] else "another configuration"
         known = {field.name for field in dataclasses.fields(self.config)}
-        before = {name: value for name, value in facts["config"].items() if name in known}
+        before = {name: value for name, value in record["config"].items() if name in known}
         return "; ".join(type(self.config).from_dict(before).differences(self.config))
+
+
+# Former names of programs and commands, which older run folders record.
+_MOVED_PROGRAMS = {
+    "almtok.recipes.mini.keep:main": "almtok.recipes.publish:copy_model",
+    "almtok.recipes.multitask.books:main": "almtok.recipes.transforms.passages:main",
+    "almtok.recipes.multitask.cutting:main": "almtok.recipes.transforms.cut_words:main",
+    "almtok.recipes.multitask.naming:main": "almtok.recipes.transforms.captions:main_class_names",
+    "almtok.recipes.multitask.readings:main": "almtok.recipes.transforms.synthesize:main",
+    "almtok.recipes.multitask.retelling:main": "almtok.recipes.transforms.captions:main_rephrased",
+}
+_MOVED_COMMANDS = {
+    ("train", "codec"): ["codec", "train"],
+    ("evaluate", "codec"): ["codec", "evaluate"],
+    ("prior",): ["codec", "prior"],
+    ("listener",): ["codec", "phonemes"],
+    ("sharpen",): ["codec", "postfilter"],
+    ("train", "lm"): ["lm", "train"],
+    ("evaluate", "lm"): ["lm", "evaluate"],
+    ("tokenize",): ["lm", "tokenize"],
+    ("finetune",): ["lm", "finetune"],
+}
+
+
+def _present_names(record: dict[str, Any]) -> tuple[str, list[str]]:
+    """Program and command of a recorded stage, under their present names."""
+    program, command = record["program"], list(record["command"])
+    for words, present in _MOVED_COMMANDS.items():
+        if program == "almtok" and tuple(command[: len(words)]) == words:
+            return program, [*present, *command[len(words) :]]
+    return _MOVED_PROGRAMS.get(program, program), command
 
 
 @dataclass(frozen=True)
 class RecipeRun:
-    """The stages of one recipe with the options of one run, on the device that these name.
+    """The stages of a recipe with the options of one run.
 
     Raises:
-        ValueError: there is no device of that name.
+        ValueError: the options name an unknown device.
     """
 
     recipe: str
@@ -127,14 +161,14 @@ class RecipeRun:
 
     @property
     def out(self) -> Path:
-        """Its folder."""
+        """The output folder."""
         return Path(self.options.out)
 
     def between(self, first: str | None, last: str | None) -> tuple[Stage, ...]:
-        """The stages from one to another, both included.
+        """Return the stages from `first` to `last`, both included.
 
         Raises:
-            ValueError: there is no such stage, or they are the wrong way round.
+            ValueError: there is no such stage, or `last` comes before `first`.
         """
         names = [stage.name for stage in self.stages]
         start = 0 if first is None else self._place(first, names)
@@ -152,123 +186,137 @@ class RecipeRun:
             )
         return names.index(name)
 
-    def told(self, stages: Sequence[Stage]) -> Iterator[str]:
-        """The story as a shell script, for ``--dry-run``."""
+    def as_shell(self, stages: Sequence[Stage]) -> Iterator[str]:
+        """Yield the lines of a shell script that runs the stages, for ``--dry-run``."""
         for stage in stages:
             yield f"# {stage.name}: {stage.what}"
             if stage.config is not None:
-                yield f"#   {stage.config_file(self.out)}: {_what_is_set(stage.config)}"
+                yield f"#   {stage.config_file(self.out)}: {_non_defaults(stage.config)}"
             yield shlex.join(stage.words(self.out))
 
 
-def _what_is_set(config: RunConfig) -> str:
-    """Fields that are not at their defaults."""
-    values, plain = config.to_dict(), type(config).from_dict({}).to_dict()
-    changed = {name: value for name, value in values.items() if value != plain[name]}
+def _non_defaults(config: RunConfig) -> str:
+    """Fields that differ from their defaults, as JSON."""
+    values, defaults = config.to_dict(), type(config).from_dict({}).to_dict()
+    changed = {name: value for name, value in values.items() if value != defaults[name]}
     return json.dumps(changed, ensure_ascii=False)
 
 
 class RunState:
-    """What was done in a folder, and with what."""
+    """Which stages of a run folder are done, with which commands and configurations.
 
-    def __init__(self, story: RecipeRun) -> None:
-        self._story = story
-        self._path = story.out / "story.json"
+    Raises:
+        ValueError: the folder holds a run of another recipe.
+    """
+
+    def __init__(self, run: RecipeRun) -> None:
+        self._run = run
+        self._path = run.out / "story.json"
         self._done: dict[str, dict[str, Any]] = {}
-        if self._path.exists():
-            known = json.loads(self._path.read_text(encoding="utf-8"))
-            if known["recipe"] != story.recipe:
-                raise ValueError(
-                    f"{story.out} holds a run of recipe {known['recipe']}, asked for "
-                    f"{story.recipe}; choose another --out"
-                )
-            if known["version"] != __version__:
-                say(
-                    f"note: {story.out} was begun by almtok {known['version']}, this is "
-                    f"{__version__}: trainings go on only from checkpoints that it can read"
-                )
-            self._done = known["stages"]
+        if not self._path.exists():
+            return
+        known = json.loads(self._path.read_text(encoding="utf-8"))
+        if known["recipe"] != run.recipe:
+            raise ValueError(
+                f"{run.out} holds a run of recipe {known['recipe']}, asked for "
+                f"{run.recipe}; choose another --out"
+            )
+        if known["version"] != __version__:
+            announce(
+                f"note: {run.out} was begun by almtok {known['version']}, this is "
+                f"{__version__}: trainings resume only from checkpoints that it can read"
+            )
+        self._done = known["stages"]
 
-    def refuse_another(self, stages: Sequence[Stage]) -> None:
-        """Refuse stages that were begun here with something else."""
+    def check(self, stages: Sequence[Stage]) -> None:
+        """Raise a ValueError if a stage was begun in this folder with other values."""
         for stage in stages:
             before = self._done.get(stage.name)
             if before is not None and (difference := stage.difference(before)):
                 raise ValueError(
-                    f"stage {stage.name} was begun in {self._story.out} with other values "
+                    f"stage {stage.name} was begun in {self._run.out} with other values "
                     f"({difference}); choose another --out, or --again {stage.name} to do it anew"
                 )
 
     def forget(self, stage: Stage) -> None:
-        """Do a stage anew: what it made is kept beside, under another name."""
+        """Mark a stage as not done; its output is kept under another name."""
         self._done.pop(stage.name, None)
-        made = stage.makes
-        if made is None or not made.exists() or made == self._story.out:
+        output = stage.output
+        if output is None or not output.exists() or output == self._run.out:
             return
         number = 1
-        while (aside := made.with_name(f"{made.name}.before-{number}")).exists():
+        while (aside := output.with_name(f"{output.name}.before-{number}")).exists():
             number += 1
-        made.rename(aside)
-        say(f"what {stage.name} made before: {aside}")
+        output.rename(aside)
+        announce(f"previous output of {stage.name}: {aside}")
 
     def finished(self, stage: Stage) -> bool:
-        """Whether it is done, and what it made is still there."""
-        there = stage.makes is None or stage.makes.exists()
-        return there and bool(self._done.get(stage.name, {}).get("finished"))
+        """Whether the stage is done and its output still exists."""
+        exists = stage.output is None or stage.output.exists()
+        return exists and bool(self._done.get(stage.name, {}).get("finished"))
 
     def begin(self, stage: Stage) -> None:
-        """Note what is about to run."""
-        self._note(stage, finished=False, seconds=None)
+        """Record that a stage starts."""
+        self._record(stage, finished=False, seconds=None)
 
     def end(self, stage: Stage, seconds: float) -> None:
-        """Note that it is done."""
-        self._note(stage, finished=True, seconds=round(seconds, 1))
+        """Record that a stage is done."""
+        self._record(stage, finished=True, seconds=round(seconds, 1))
 
-    def _note(self, stage: Stage, **facts: Any) -> None:
-        self._done[stage.name] = {**stage.facts(), **facts}
+    def _record(self, stage: Stage, **facts: Any) -> None:
+        self._done[stage.name] = {**stage.record(), **facts}
         write_json(
             self._path,
             {
-                "recipe": self._story.recipe,
+                "recipe": self._run.recipe,
                 "version": __version__,
-                "options": dataclasses.asdict(self._story.options),
+                "options": dataclasses.asdict(self._run.options),
                 "stages": self._done,
             },
         )
 
 
 def run_recipe(
-    story: RecipeRun, first: str | None = None, last: str | None = None, again: Sequence[str] = ()
+    run: RecipeRun, first: str | None = None, last: str | None = None, again: Sequence[str] = ()
 ) -> int:
-    """Run the stages that are not done; the status of the first that fails, or 0.
+    """Run the stages that are not done.
+
+    Args:
+        run: the recipe with its options.
+        first: begin with this stage.
+        last: end with this stage.
+        again: stages that are done anew.
+
+    Returns:
+        Exit status of the first stage that fails, or 0.
 
     Raises:
         ValueError: the folder holds another run, or a stage is unknown.
     """
-    stages = story.between(first, last)
-    diary = RunState(story)
+    stages = run.between(first, last)
+    state = RunState(run)
     for name in again:
-        diary.forget(*story.between(name, name))
-    diary.refuse_another(stages)
-    for before in story.stages[: story.stages.index(stages[0])]:
-        if not diary.finished(before):
-            say(f"note: stage {before.name} has not been done in {story.out}")
+        state.forget(*run.between(name, name))
+    state.check(stages)
+    for before in run.stages[: run.stages.index(stages[0])]:
+        if not state.finished(before):
+            announce(f"note: stage {before.name} has not been done in {run.out}")
     for stage in stages:
-        if diary.finished(stage):
-            say(f"{stage.name}: done before (almtok run {story.recipe} --again {stage.name})")
+        if state.finished(stage):
+            announce(f"{stage.name}: done before (almtok run {run.recipe} --again {stage.name})")
             continue
         if stage.config is not None:
-            write_json(stage.config_file(story.out), stage.config.to_dict())
-        diary.begin(stage)
-        say(f"{stage.name}: {stage.what}\n    {shlex.join(stage.words(story.out))}")
+            write_json(stage.config_file(run.out), stage.config.to_dict())
+        state.begin(stage)
+        announce(f"{stage.name}: {stage.what}\n    {shlex.join(stage.words(run.out))}")
         start = time.monotonic()
-        if status := run_process(stage.words(story.out)):
-            say(f"{stage.name} did not finish; the same command goes on from here")
+        if status := run_process(stage.words(run.out)):
+            announce(f"{stage.name} did not finish; the same command resumes it")
             return status
-        diary.end(stage, time.monotonic() - start)
+        state.end(stage, time.monotonic() - start)
     return 0
 
 
-def say(text: str) -> None:
-    """A line of the story."""
+def announce(text: str) -> None:
+    """Print a line about the run."""
     print(f"\n=== {text}", flush=True)

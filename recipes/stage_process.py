@@ -1,8 +1,8 @@
-"""A stage's process: one of its own, but born with the libraries loaded.
+"""Run a stage in its own process, with the libraries already loaded.
 
-Loading torch and transformers takes four seconds, more than many a stage needs for its work. A
-server that loaded them once and does nothing else is forked for each stage (`multiprocessing`'s
-own); where there is no fork, each stage is a new Python.
+Importing torch and transformers takes four seconds, longer than many stages. `multiprocessing`'s
+fork server imports them once and is forked for every stage; on systems without fork every stage
+starts a new Python.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-# What most stages need. They start no threads and open no device while they are loaded.
+# Imported by the fork server. Their import starts no thread and opens no device.
 _LOADED = (
     "almtok.codec.train.loop",
     "almtok.lm.train.run",
@@ -26,17 +26,17 @@ _LOADED = (
 
 
 def run_process(words: Sequence[str]) -> int:
-    """Run a command `almtok ...` or `python -c ...` in a process of its own, by this very Python.
+    """Run a command `almtok ...` or `python -c ...` in its own process, with this Python.
 
-    Ctrl-C reaches that process too, and a SIGTERM is passed on: it saves and ends, and is waited
-    for.
+    Ctrl-C reaches that process too, and SIGTERM is forwarded; a training then saves and ends, and
+    this function waits for it.
 
     Returns:
-        Its exit status; the negative number of the signal that ended it.
+        Exit status, or the negative number of the signal that ended the process.
     """
     forks = "forkserver" in multiprocessing.get_all_start_methods()
-    number, wait = (_fork if forks else _new)(words)
-    with _passing_on(number):
+    pid, wait = (_fork if forks else _spawn)(words)
+    with _forward_sigterm(pid):
         while True:
             try:
                 return wait()
@@ -44,15 +44,15 @@ def run_process(words: Sequence[str]) -> int:
                 continue
 
 
-def _new(words: Sequence[str]) -> tuple[int, Callable[[], int]]:
-    """A new Python: its number, and what waits for it."""
+def _spawn(words: Sequence[str]) -> tuple[int, Callable[[], int]]:
+    """Start a new Python; return its process id and a function that waits for it."""
     start = ["-m", "almtok"] if words[0] == "almtok" else []
     process = subprocess.Popen([sys.executable, *start, *words[1:]])
     return process.pid, process.wait
 
 
 def _fork(words: Sequence[str]) -> tuple[int, Callable[[], int]]:
-    """A fork of the server: its number, and what waits for it."""
+    """Fork the server; return the process id and a function that waits for it."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(_LOADED))
     sys.stdout.flush()
@@ -69,17 +69,17 @@ def _fork(words: Sequence[str]) -> tuple[int, Callable[[], int]]:
 
 
 @contextmanager
-def _passing_on(number: int) -> Iterator[None]:
-    """Meanwhile hand SIGTERM on to a process, so that none is left alone."""
+def _forward_sigterm(pid: int) -> Iterator[None]:
+    """Forward SIGTERM to a process while the context is open."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread hears signals
+        yield  # only the main thread receives signals
         return
 
-    def hand_on(signum: int, _frame: object) -> None:
+    def forward(signum: int, _frame: object) -> None:
         with suppress(ProcessLookupError):
-            os.kill(number, signum)
+            os.kill(pid, signum)
 
-    before = signal.signal(signal.SIGTERM, hand_on)
+    before = signal.signal(signal.SIGTERM, forward)
     try:
         yield
     finally:
@@ -87,7 +87,7 @@ def _passing_on(number: int) -> Iterator[None]:
 
 
 def _run(words: list[str], folder: str) -> None:
-    """What the fork does; ends it with the command's exit status."""
+    """Run the command in the fork and exit with its status."""
     os.chdir(folder)
     if words[0] == "almtok":
         from almtok.__main__ import main

@@ -24,7 +24,7 @@ from almtok.recipes import cli as recipes
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
     page
-    for pattern in ("*.md", "codec/*.md", "recipes/*/*.md", "docs/*.md")
+    for pattern in ("*.md", "codec/*.md", "recipes/*/*.md", "docs/*.md", "docs/*/*.md")
     for page in ROOT.glob(pattern)
 )
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)

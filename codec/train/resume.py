@@ -76,7 +76,7 @@ def take_heads(state: TrainState, checkpoint: Checkpoint | None) -> list[str]:
     """Go on with the heads of losses (phones, spectrum, ...) that the checkpoint has, if they fit.
 
     A trained codec taught by heads that know nothing forgets: they pull at random until they have
-    learned what they are for. (Measured: recipes/codec, "Heads go on".)
+    learned what they are for. (Measured: docs/lab/codec.md.)
 
     Returns:
         Names of the losses whose heads were taken.

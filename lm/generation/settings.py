@@ -32,7 +32,7 @@ class BeamSettings:
 
     beams: int = 8
     # Of the score: CTC's share, the rest is the backbone's; and what every id adds, because longer
-    # texts are less likely. Chosen on validation clips (recipes/multitask).
+    # texts are less likely. Chosen on validation clips (docs/lab/language_model.md).
     ctc_share: float = 0.5
     length_bonus: float | None = None  # by default 0.5, and 2.5 for every 1 of lm_weight
     # Added to the score: so many times the log-probability of the text for the same model when it

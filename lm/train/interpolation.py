@@ -2,7 +2,7 @@
 
 A trained model that goes on learning finds weights from which a straight line leads back to where
 it began, and along it what was learned in both places adds up, while what only one of them knows by
-heart does not ("model soups"; Wortsman et al. 2022). Measured in recipes/multitask/README.md.
+heart does not ("model soups"; Wortsman et al. 2022). Measured in docs/lab/language_model.md.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Speech recognition: LibriSpeech, Common Voice.
 
 From scratch with a SentencePiece tokenizer trained on the texts, or --backbone for a pretrained
-text model with LoRA. Values are ours (D; paper.md 8 gives none), for one GPU; never run to its end
-by us.
+text model with LoRA. Values are ours (D; paper.md 8 gives none), for one GPU, and were not run
+here.
 """
 
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from almtok.core.training.config import option
 from almtok.lm.train.config import LMTrainingConfig
 
-from ..language import LMRecipeOptions, lm_config, lm_stages
+from ..language_model import LMRecipeOptions, lm_config, lm_stages
 from ..run import Stage
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(LMRecipeOptions):
-    """LibriSpeech unless something else is asked for."""
+    """LibriSpeech by default."""
 
     corpus: list[str] = option(["librispeech"], "public corpora by name: librispeech, commonvoice")
 
 
 def lm(o: Options) -> LMTrainingConfig:
-    """Transcripts are few ids beside many codes: they count double, and CTC aligns them."""
+    """Text counts double beside the many codes, and a CTC loss aligns both."""
     return lm_config(
         o,
         tasks=["asr"],
@@ -33,5 +33,5 @@ def lm(o: Options) -> LMTrainingConfig:
 
 
 def stages(o: Options) -> list[Stage]:
-    """Codes, the training, word error rates."""
+    """Return the stages: encode, train, evaluate the WER."""
     return lm_stages(o, lm(o), "--recogniser", "none")

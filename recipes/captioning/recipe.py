@@ -1,6 +1,6 @@
-"""Descriptions of sounds and music: AudioCaps, Clotho, MusicCaps.
+"""Captioning of sounds and music: AudioCaps, Clotho, MusicCaps.
 
-Values are ours (D; paper.md 8 gives none), for one GPU; never run to its end by us.
+Values are ours (D; paper.md 8 gives none), for one GPU, and were not run here.
 """
 
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from almtok.core.training.config import option
 from almtok.lm.train.config import LMTrainingConfig
 
-from ..language import LMRecipeOptions, lm_config, lm_stages
+from ..language_model import LMRecipeOptions, lm_config, lm_stages
 from ..run import Stage
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(LMRecipeOptions):
-    """Three corpora unless something else is asked for."""
+    """AudioCaps, Clotho and MusicCaps by default."""
 
     corpus: list[str] = option(
         ["audiocaps", "clotho", "musiccaps"], "public corpora by name: audiocaps, clotho, musiccaps"
@@ -22,10 +22,10 @@ class Options(LMRecipeOptions):
 
 
 def lm(o: Options) -> LMTrainingConfig:
-    """Texts alone are learned."""
+    """Return the training; its loss has text targets only."""
     return lm_config(o, tasks=["audio_caption", "music_caption"], steps=50_000)
 
 
 def stages(o: Options) -> list[Stage]:
-    """Codes, the training, scores of captions."""
+    """Return the stages: encode, train, evaluate captions."""
     return lm_stages(o, lm(o), "--domains", "sound", "music", "--recogniser", "none")

@@ -1,7 +1,7 @@
 """The codec on real audio: `mini` for hours of CPU, `base` and `paper` for GPUs.
 
-Functions return configurations; the loop is the library's. Values that the paper does not give are
-ours (paper.md 5.4, D); those of `mini` are chosen for a small budget, and say why.
+Values that the paper does not give are ours (paper.md 5.4, D); those of `mini` are chosen for a
+small budget.
 """
 
 from collections.abc import Sequence
@@ -120,8 +120,8 @@ def words_of(listener: str) -> dict[str, Any]:
     return {"listener": listener, **weights}
 
 
-# A first codebook that follows the queries instead of the prior: the listener teaches it to name
-# phones, and a frozen one left it half of the distortion (README.md).
+# A trainable first codebook that the phoneme classifier teaches to name phones; the frozen one of a
+# prior caused half of the distortion (docs/lab/codec.md).
 _FREE: dict[str, Any] = {
     "prior": None,
     "model": {"frames_per_query_range": [4, 8], "prior_codebooks": "none"},
@@ -172,13 +172,13 @@ def _full(
 
 @dataclass(frozen=True, kw_only=True)
 class Options(CorpusOptions):
-    """Where the audio is, as sources of almtok (docs/data.md); texts are not needed."""
+    """Audio sources (docs/data.md); texts are needed for --words only."""
 
     size: str = option("mini", "mini: hours of CPU; base, paper: every loss of the paper, a GPU")
     words: bool = option(
         False,
-        "ask the codes for phones: needs speech with English texts, as manifests or Parquet; of"
-        " mini, the first codebook then has no prior",
+        "train codes to keep phones: needs speech with English texts, as manifests or Parquet; the"
+        " first codebook of mini then has no prior",
     )
     teacher_speech: str = option(
         "spectral", "of the first codebook: spectral, wav2vec2 (a download), or a transformers id"
@@ -186,11 +186,11 @@ class Options(CorpusOptions):
     teacher_sound: str = option("spectral", "of the first codebook: spectral, or beats:FILE")
 
 
-def listener_stage(train_on: Sequence[str], out: str) -> Stage:
-    """The network that names phones, which words and priors are learned from."""
+def _listener_stage(train_on: Sequence[str], out: str) -> Stage:
+    """Train the phoneme classifier that --words needs."""
     return Stage(
         name="listener",
-        what="a small recogniser of phones",
+        what="train a phoneme classifier",
         command=("codec", "phonemes", "--data", *train_on, "--out", out),
     )
 
@@ -198,7 +198,7 @@ def listener_stage(train_on: Sequence[str], out: str) -> Stage:
 def _prior_stage(o: Options, out: str) -> Stage:
     return Stage(
         name="prior",
-        what="the first codebook",
+        what="cluster teacher features for the first codebook",
         command=(
             *("codec", "prior", "--data", *o.sources("train")),
             *("--teacher-speech", o.teacher_speech, "--teacher-sound", o.teacher_sound),
@@ -210,13 +210,13 @@ def _prior_stage(o: Options, out: str) -> Stage:
 def _sharper_stage(codec: str, out: str) -> Stage:
     return Stage(
         name="sharper",
-        what="decoded spectra stand out more; codes stay as they are",
+        what="sharpen decoded spectra; codes do not change",
         command=("codec", "postfilter", codec, "--amount", "0.4", "--overwrite", "--out", out),
     )
 
 
 def stages(o: Options) -> list[Stage]:
-    """The first codebook, both stages of training, what is made of them, the scores."""
+    """Return all stages, from the first codebook to the evaluation."""
     given, place = (o.sources("train"), o.sources("valid"), o.out), Path(o.out)
     listener = str(place / "listener.safetensors")
     words = words_of(listener) if o.words else {}
@@ -232,26 +232,26 @@ def stages(o: Options) -> list[Stage]:
             "stage1": full_stage1(*given, o.size),
             "stage2": full_stage2(*given, o.size, **words),
         }
-    tell = {
-        "stage1": "waveform to frames and back, no codes yet",
-        "stage2": "frames to queries, queries to codes",
-        "adapt": "the decoder side alone; codes stay as they are",
+    what = {
+        "stage1": "train waveform to frames and back, without codes",
+        "stage2": "train frames to queries and codes",
+        "adapt": "train the decoder side alone; codes do not change",
     }
     data = [word for source in o.sources("test") for word in ("--data", source)]
     trained = f"{list(parts.values())[-1].out}/model"
     final = [] if o.size != "mini" else [_sharper_stage(trained, str(place / "codec"))]
-    judged = final[0].makes if final else trained
+    judged = final[0].output if final else trained
     return [
-        *([listener_stage(o.sources("train"), listener)] if o.words else []),
+        *([_listener_stage(o.sources("train"), listener)] if o.words else []),
         *([] if parts["stage2"].prior is None else [_prior_stage(o, parts["stage2"].prior)]),
         *(
-            Stage(name=name, what=tell[name], command=("codec", "train"), config=config)
+            Stage(name=name, what=what[name], command=("codec", "train"), config=config)
             for name, config in parts.items()
         ),
         *final,
         Stage(
             name="scores",
-            what="held-out recordings, there and back, beside what a telephone would use",
+            what="evaluate on the test set, beside Codec2 and Opus",
             command=(
                 *("codec", "evaluate", "--checkpoint", str(judged)),
                 *(*data, "--report", "--out", str(place / "scores"), "--peers"),

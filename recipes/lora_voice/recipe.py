@@ -1,7 +1,6 @@
-"""LoRA of a trained language model to one voice: a rank and a rate for 10 to 300 recordings.
+"""Fine-tune a trained language model to one voice by LoRA, from 10 to 300 recordings.
 
-Functions return configurations; the loop is the library's. Values are ours (D), tried on small
-models only (README).
+Values are ours (D) and were tried on small models only (README).
 """
 
 from collections.abc import Sequence
@@ -19,9 +18,10 @@ from ..run import RecipeOptions, Stage
 def voice(
     tokens: Sequence[str], held_out: Sequence[str], base: str, out: str, **changes: Any
 ) -> train.LMTrainingConfig:
-    """An adapter for a minute of speech or more: few steps, so that reading is not unlearned.
+    """Return the training of an adapter, for a minute of speech or more.
 
-    A rate of 3e-4, usual for LoRA of large models, left a small one's voice where it was.
+    Few steps, so that the model still reads other texts. With the learning rate 3e-4, usual for
+    LoRA of large models, the voice of a small model did not change.
     """
     ours = {
         "init_from": base,
@@ -43,19 +43,21 @@ def voice(
 
 @dataclass(frozen=True, kw_only=True)
 class Options(RecipeOptions):
-    """Whose voice, and which model learns it."""
+    """The voice and the model."""
 
     base: str = option(
         str(DEFAULT), "language model with its codec: run folder, or a folder of lm/ and codec/"
     )
     voice: list[str] = option([], "recordings with texts, such as speech=me/")
     other: list[str] = option([], "held-out recordings of the voice (default: the same)")
-    loudness: float = option(-20.0, "dBFS of the base's training")
-    text: str = option("Not at this particular case, Tom.", "said before and after")
+    loudness: float = option(-20.0, "loudness that the base was trained at, dBFS")
+    text: str = option(
+        "Not at this particular case, Tom.", "sentence that is synthesized before and after"
+    )
 
 
 def stages(o: Options) -> list[Stage]:
-    """Recordings to codes, the adapter, the same sentence before and after."""
+    """Encode the recordings, train the adapter, synthesize a sentence before and after."""
     if not o.voice:
         raise ValueError("--voice is missing: recordings with texts, such as speech=me/")
     tokens, held_out, adapter = (
@@ -67,26 +69,23 @@ def stages(o: Options) -> list[Stage]:
 
     def speak(name: str, *more: str) -> Stage:
         words = ("tts", o.text, "--checkpoint", o.base, *more, "--out", f"{o.out}/{name}.wav")
-        return Stage(name=name, what=f"the sentence {name} it", command=words)
+        return Stage(name=name, what=f"the sentence {name} fine-tuning", command=words)
 
     return [
         Stage(
             name="tokens",
-            what="the voice to codes",
+            what="encode the recordings",
             command=("lm", "tokenize", *o.voice, *how, "--out", tokens),
         ),
         Stage(
             name="held-out",
-            what="its other recordings to codes",
+            what="encode held-out recordings",
             command=("lm", "tokenize", *(o.other or o.voice), *how, "--out", held_out),
         ),
         Stage(
             name="adapter",
-            what="a LoRA adapter and tables of codes for the voice",
-            command=(
-                "lm",
-                "finetune",
-            ),
+            what="train a LoRA adapter and code embeddings for the voice",
+            command=("lm", "finetune"),
             config=voice([tokens], [held_out], o.base, o.out),
         ),
         speak("before"),

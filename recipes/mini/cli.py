@@ -60,8 +60,8 @@ def register(commands: Any) -> None:
 
 
 def demo(options: argparse.Namespace) -> int:
-    """Run ``almtok demo``: the steps that are asked for, in their order."""
-    from ..run import RecipeRun, RunState, run_recipe, say
+    """Run ``almtok demo``: the chosen steps in their order."""
+    from ..run import RecipeRun, RunState, announce, run_recipe
     from . import recipe
 
     pace, scale = _pace(options), options.scale
@@ -70,20 +70,20 @@ def demo(options: argparse.Namespace) -> int:
     asked = recipe.Options(
         out=str(options.out), seed=options.seed, scale=scale, device=options.device
     )
-    story = RecipeRun("mini", asked, tuple(recipe.stages(asked)))
-    diary = RunState(story)
-    done = [one.name for one in story.stages if diary.finished(one) or one.name not in options.only]
+    run = RecipeRun("mini", asked, tuple(recipe.stages(asked)))
+    state = RunState(run)
+    done = [one.name for one in run.stages if state.finished(one) or one.name not in options.only]
     if len(done) < len(STEPS):
         minutes = pace.seconds(scale, done) / 60
-        say(f"about {max(1, round(minutes))} minutes on this machine (--scale {scale:g})")
+        announce(f"about {max(1, round(minutes))} minutes on this machine (--scale {scale:g})")
     for step in STEPS:
-        if step in options.only and (status := run_recipe(story, step, step)):
+        if step in options.only and (status := run_recipe(run, step, step)):
             return status
     return 0
 
 
 def _pace(options: argparse.Namespace) -> Pace:
-    """How fast this machine is; measured once for a folder, in a process of its own."""
+    """Return the pace of this machine, measured once per folder in a separate process."""
     from ..stage_process import run_process
 
     place = options.out / "pace.json"

@@ -1,4 +1,4 @@
-"""What a classifier makes of the demo's sounds, and the demo's model of one more voice."""
+"""Evaluate the demo: its sounds by a classifier, its model before and after LoRA to a voice."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ import numpy as np
 from almtok.core.audio import Waveform, read_audio
 from almtok.core.choices import add_device
 from almtok.core.files import write_json
+from almtok.core.metrics.pitch import pitch_curve
+from almtok.lm.data import TokenDataset
+from almtok.lm.prompt_builder import PromptOptions
+from almtok.lm.score import score
+from almtok.lm.sequences import build_sequence
 from almtok.tasks import AudioLMPipeline, TextToSpeech
 from almtok.tasks.commands.inputs import safe_name
 from almtok.tasks.evaluation.classifier import SoundClassifier
 
-from ..lora_voice.study import median_pitch, nats_per_code
 from .sounds import kind_of
 
 RATE = 24_000
@@ -27,7 +31,7 @@ SAID = 3  # sentences of the new voice
 
 @dataclass(frozen=True)
 class NamedSound:
-    """What a classifier of clips from the corpus calls a held-out sound, and one that was made."""
+    """Classes that a classifier assigns to a held-out sound and to a generated one."""
 
     id: str
     kind: str
@@ -38,18 +42,18 @@ class NamedSound:
 
 @dataclass(frozen=True)
 class NewVoice:
-    """The model before and after it learned one more voice."""
+    """The model before and after LoRA to a new voice."""
 
-    before: tuple[float, ...]  # nats per code, by layer, of sentences that it has not seen
+    before: tuple[float, ...]  # nats per code, by layer, of held-out sentences
     after: tuple[float, ...]
     pitch: float  # Hz, median of the voice
-    pitch_before: float  # of what is said
+    pitch_before: float  # of generated speech
     pitch_after: float
-    texts: tuple[str, ...]  # said as OUT/before-N.flac and OUT/after-N.flac
+    texts: tuple[str, ...]  # synthesized as OUT/before-N.flac and OUT/after-N.flac
 
 
 def name_sounds(run: Path, bundle: AudioLMPipeline) -> Iterator[NamedSound]:
-    """Every test sound that the scores know."""
+    """Yield every test sound for which the evaluation generated one."""
     rows = [row for row in rows_of(run / "lessons") if row["domain"] == "sound"]
     known = ((row["wav"](), RATE, kind_of(row["text"])) for row in rows if row["split"] == "train")
     judge = SoundClassifier.fit(known)
@@ -63,7 +67,7 @@ def name_sounds(run: Path, bundle: AudioLMPipeline) -> Iterator[NamedSound]:
 
 
 def learn_voice(run: Path, bundle: AudioLMPipeline, out: Path) -> NewVoice:
-    """Say some sentences without and with the adapter."""
+    """Synthesize some sentences without and with the adapter."""
     rows = [row for row in rows_of(run / "voice") if row["split"] == "test"]
     texts = [row["text"] for row in rows[:SAID]]
     held_out = run / "voice-held-out"
@@ -80,8 +84,27 @@ def learn_voice(run: Path, bundle: AudioLMPipeline, out: Path) -> NewVoice:
     return NewVoice(**found, pitch=pitch, texts=tuple(texts))
 
 
+def nats_per_code(bundle: AudioLMPipeline, tokens: Path) -> tuple[float, ...]:
+    """Return the nats per code of each layer, over all recordings of a folder of token shards."""
+    dataset, lm, sequences, frames = TokenDataset(tokens), bundle.lm.config, [], 0
+    for number in range(len(dataset)):
+        row = dataset[number]
+        given = {"text": row.text}
+        example = bundle.processor.composer.example("tts", given, row.tokens, PromptOptions())
+        sequences.append(build_sequence(example, lm, eos_id=bundle.texts.eos_id))
+        frames += row.codes.shape[-1]
+    found = score(bundle.lm, sequences)
+    return tuple(-sum(layer) / frames for layer in zip(*(one.audio for one in found), strict=True))
+
+
+def median_pitch(wav: Any) -> float:
+    """Return the median pitch in Hz of samples `[S]` at 24 kHz; 0 if nothing is voiced."""
+    curve = pitch_curve(wav, 24_000)
+    return float(np.median(curve.hz[curve.voiced])) if curve.voiced.any() else 0.0
+
+
 def rows_of(folder: Path) -> list[dict[str, Any]]:
-    """Rows of a corpus; `row["wav"]()` reads its samples."""
+    """Return the rows of a corpus; `row["wav"]()` reads the samples `[S]`."""
     lines = (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
 
@@ -96,9 +119,9 @@ def _middle(wavs: Sequence[Waveform]) -> float:
 
 
 def main(given: Sequence[str] | None = None) -> None:
-    """Judge a run of the demo."""
+    """Evaluate a run of the demo from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", type=Path, required=True, help="folder of the demo")
+    parser.add_argument("--run", type=Path, required=True, help="run folder of the demo")
     parser.add_argument("--out", type=Path, required=True)
     add_device(parser)
     o = parser.parse_args(given)

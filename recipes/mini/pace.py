@@ -1,8 +1,8 @@
-"""How long the demo takes on this machine, by some steps of its language model.
+"""Estimate how long the demo takes on this machine, from some steps of its language model.
 
-The stages of one complete demo were timed on one machine, and so were these steps and the making of
-their batches. Elsewhere every stage is taken to be slower by the mean of the two ratios: about half
-of the time goes into matrix products, the other half into Python and small operations.
+On a reference machine a complete demo was timed by stage, as were these steps and the collation of
+their batches. On another machine every stage is scaled by the mean of the two ratios, because about
+half of the time is spent on matrix products, the other half on Python and small operations.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from almtok.core.choices import AUTO, add_device
 from almtok.core.files import write_json
 
-# Stages that take as long as they have steps, and those whose corpora shrink with the steps.
+# Stages whose duration is proportional to --scale, and those whose corpora shrink with it.
 TRAINED = ("stage1", "stage2", "lm", "adapter")
 SHRINKING = ("corpus", "prior", "lessons", "tokens", "voice", "voice-tokens", "voice-held-out")
 SMALLEST, LARGEST = 0.02, 50.0  # times the steps of the recipe
@@ -30,25 +30,25 @@ _EOS = 2
 
 @dataclass(frozen=True)
 class Pace:
-    """One machine."""
+    """Speed of a machine."""
 
-    seconds_per_step: float  # of training, as it is measured here
-    seconds_per_batch: float  # of making the batches of these steps
-    stages: dict[str, float]  # seconds of each stage of a demo, with the steps of the recipe
+    seconds_per_step: float  # of training
+    seconds_per_batch: float  # of collation
+    stages: dict[str, float]  # seconds of each stage of the demo at --scale 1
 
     def on(self, seconds_per_step: float, seconds_per_batch: float) -> Pace:
-        """What it would be on a machine that needs so many seconds."""
+        """Return the pace of a machine with these timings."""
         ratio = seconds_per_step / self.seconds_per_step
         ratio = (ratio + seconds_per_batch / self.seconds_per_batch) / 2
         stages = {name: ratio * seconds for name, seconds in self.stages.items()}
         return Pace(seconds_per_step, seconds_per_batch, stages)
 
     def seconds(self, scale: float = 1.0, without: Collection[str] = ()) -> float:
-        """Seconds of a demo with so many times the steps.
+        """Return the duration of the demo in seconds.
 
         Args:
             scale: as `almtok demo --scale`.
-            without: stages that are done.
+            without: stages that are done already.
         """
         total = 0.0
         for name, seconds in self.stages.items():
@@ -60,10 +60,10 @@ class Pace:
         return total
 
     def scale_for(self, minutes: float) -> float:
-        """The `--scale` with which a demo takes so many minutes, two digits of it.
+        """Return the `--scale`, to two digits, with which the demo takes `minutes`.
 
         Raises:
-            ValueError: even the smallest one takes longer.
+            ValueError: the demo takes longer even with the smallest scale.
         """
         if self.seconds(SMALLEST) > 60 * minutes:
             least = self.seconds(SMALLEST) / 60
@@ -92,13 +92,13 @@ REFERENCE = Pace(
 
 
 def measured(path: Path) -> Pace:
-    """Return the pace of this machine from the file that `main` wrote."""
+    """Read the pace of this machine from the file that :func:`main` wrote."""
     known = json.loads(path.read_text(encoding="utf-8"))
     return REFERENCE.on(known["seconds_per_step"], known["seconds_per_batch"])
 
 
 def measure(device: str = AUTO) -> dict[str, Any]:
-    """Train a language model of the demo's sizes for some steps on random codes."""
+    """Time some training steps of the demo's language model on random codes."""
     from almtok.core.runtime import choose_runtime, slow_fused_attention
     from almtok.core.training.optimizer import make_muon
     from almtok.lm.config import AudioLMConfig
@@ -140,7 +140,7 @@ def measure(device: str = AUTO) -> dict[str, Any]:
 
 
 def _batch(config: Any) -> dict[str, Any]:
-    """Random sentences, as many to be spoken as to be transcribed."""
+    """Return a batch of random sentences, half TTS and half ASR."""
     import torch
 
     from almtok.lm.sequences import AudioSegment, Example, TextSegment, build_sequence, collate
@@ -153,7 +153,7 @@ def _batch(config: Any) -> dict[str, Any]:
 
 
 def main(given: Sequence[str] | None = None) -> None:
-    """Measure this machine and write it down."""
+    """Measure this machine and write the result, from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     add_device(parser)

@@ -1,10 +1,10 @@
-"""From nothing to a codec and a language model that speaks, in minutes of CPU.
+"""The demo: a tiny codec and a small language model from scratch, in minutes of CPU.
 
-Every number of `make demo`. It is data; the loops live in the library. A variant calls one of these
-and changes fields: ``stage1("runs/long", steps=20_000)``.
+All numbers of `make demo`. Functions return configurations, and a variant changes fields:
+``stage1("runs/long", steps=20_000)``.
 
-The codec of these minutes shows both stages of training, but keeps too few words for anyone to
-learn them. So the language model learns the codes of the codec that comes with almtok.
+The tiny codec shows both training stages, but its codes are not intelligible. The language model
+is therefore trained on the codes of the codec that comes with almtok.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from almtok.codec.train import config as train
 from almtok.core.training.config import RunConfig, option
 from almtok.lm.train import config as lm_train
 
-from ..language import codec_or_shipped, tokenize
+from ..language_model import codec_or_shipped, tokenize
 from ..lora_voice.recipe import voice as adapter
 from ..run import RecipeOptions, Stage
 
@@ -29,8 +29,8 @@ STAGE1_STEPS, STAGE2_STEPS = 130, 130
 LANGUAGE_MINUTES, VOICE_MINUTES = 120.0, 3.0
 LM_STEPS, ADAPTER_STEPS = 850, 80
 HELLO = "the happy dog walked near the river"
-# What to say is the hardest to learn, then what was said. A task comes as often as its weight times
-# its clips, and there are 14 times as many of speech as of sounds.
+# TTS is the hardest task, then ASR. A task is drawn in proportion to its weight times its number of
+# clips, and there are 14 times as many clips of speech as of sounds.
 TASKS = (
     *("tts=4", "asr=2.5", "text_to_audio=2.5", "text_to_music=2.5"),
     *("audio_caption=3", "music_caption=3"),
@@ -81,8 +81,8 @@ def stage2(out: str | Path, **changes: Any) -> train.CodecTrainConfig:
 def lm(out: str | Path, codec: str, **changes: Any) -> lm_train.LMTrainingConfig:
     """Six tasks on 93 words of one voice, 16 kinds of sound, 8 instruments.
 
-    Of steps of 2,048 positions it learns more than of half as long ones in the same time: Muon
-    costs as much for either (README.md).
+    A step of Muon costs the same for 1,024 and for 2,048 positions, and in the same time the larger
+    batch learns more (docs/lab/demo.md).
     """
     ours: dict[str, Any] = {
         "preset": "mini",
@@ -127,7 +127,7 @@ def lm(out: str | Path, codec: str, **changes: Any) -> lm_train.LMTrainingConfig
 
 
 def voice(out: str | Path, **changes: Any) -> lm_train.LMTrainingConfig:
-    """LoRA to a voice that the model has not heard, of two minutes of it."""
+    """LoRA to a new voice, from two minutes of it."""
     tokens, held_out = str(Path(out, "voice-tokens")), str(Path(out, "voice-held-out"))
     ours = {"steps": ADAPTER_STEPS}
     return adapter([tokens], [held_out], str(Path(out, "lm")), str(out), **{**ours, **changes})
@@ -135,11 +135,13 @@ def voice(out: str | Path, **changes: Any) -> lm_train.LMTrainingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Options(RecipeOptions):
-    """How long, and which corpus."""
+    """Size and seed of the demo."""
 
-    seed: int = option(0, "of the corpora")
-    scale: float = option(1.0, "times the training steps of the recipe")
-    codec: str = option("", "whose codes are learned (default: the codec that comes with almtok)")
+    seed: int = option(0, "seed of the corpora")
+    scale: float = option(1.0, "factor of all training steps")
+    codec: str = option(
+        "", "codec of the language model (default: the codec that comes with almtok)"
+    )
 
     def __post_init__(self) -> None:
         if self.scale <= 0:
@@ -147,12 +149,12 @@ class Options(RecipeOptions):
 
 
 def stages(o: Options) -> list[Stage]:
-    """From nothing to a report."""
+    """Return all stages, from the corpus to the report."""
     run = ("--run", o.out)
     return [
         Stage(
             name="hello",
-            what="the models that come with almtok say something",
+            what="synthesize a sentence with the models that come with almtok",
             command=("tts", HELLO, "--check", "6", "--out", str(Path(o.out, "hello.wav"))),
         ),
         *_codec_stages(o),
@@ -160,32 +162,43 @@ def stages(o: Options) -> list[Stage]:
         _made(
             o,
             "judged",
-            "what others say of its sounds and of the new voice",
+            "classify the sounds, compare the model before and after LoRA",
             "judging",
             *run,
             takes_device=True,
         ),  # fmt: skip
-        _made(o, "report", "one page with players", "report", *run, suffix=".html"),
+        _made(
+            o,
+            "report",
+            "write a page with audio players and scores",
+            "report",
+            *run,
+            suffix=".html",
+        ),
     ]
 
 
 def _codec_stages(o: Options) -> list[Stage]:
-    """A corpus, the first codebook, both stages, clips there and back."""
+    """Corpus, semantic prior, both stages of training, reconstruction of test clips."""
     out = Path(o.out)
     return [
-        _corpus(o, "corpus", "speech, sounds and tunes, made here", "codec", CORPUS_MINUTES),
-        Stage(name="prior", what="the first codebook", command=("codec", "prior", *prior(out))),
-        _training(o, "stage1", "waveform to frames and back", stage1, STAGE1_STEPS),
-        _training(o, "stage2", "frames to queries, queries to codes", stage2, STAGE2_STEPS),
+        _corpus(o, "corpus", "generate speech, sounds and tunes", "codec", CORPUS_MINUTES),
+        Stage(
+            name="prior",
+            what="cluster spectra",
+            command=("codec", "prior", *prior(out)),
+        ),
+        _training(o, "stage1", "train waveform to frames and back", stage1, STAGE1_STEPS),
+        _training(o, "stage2", "train frames to queries and codes", stage2, STAGE2_STEPS),
         Stage(
             name="codec",
-            what="the trained codec under a name of its own",
-            program="almtok.recipes.mini.keep:main",
+            what="copy the trained codec to OUT/codec",
+            program="almtok.recipes.publish:copy_model",
             command=(str(out / "stage2" / "model"), "--out", str(out / "codec")),
         ),
         Stage(
             name="there-and-back",
-            what="held-out clips through it, and through the codec that comes with almtok",
+            what="reconstruct test clips, also with the codec that comes with almtok",
             command=(
                 *("codec", "evaluate", "--checkpoint", str(out / "codec")),
                 *("--checkpoint", codec_or_shipped("")),
@@ -197,7 +210,7 @@ def _codec_stages(o: Options) -> list[Stage]:
 
 
 def _language_stages(o: Options) -> list[Stage]:
-    """Words and sentences to codes, six tasks, a new voice."""
+    """Corpus for the language model, training, evaluation, LoRA to a new voice."""
     out, codec = Path(o.out), codec_or_shipped(o.codec)
 
     def codes(name: str, what: str, folder: str, *splits: str) -> Stage:
@@ -208,13 +221,13 @@ def _language_stages(o: Options) -> list[Stage]:
         return lm(folder, codec, **changes)
 
     return [
-        _corpus(o, "lessons", "words and sentences of one voice, sounds, tunes", "language",
+        _corpus(o, "lessons", "generate speech, sounds and tunes", "language",
                 LANGUAGE_MINUTES),
-        codes("tokens", "all of it to codes", "lessons", "train", "validation"),
-        _training(o, "lm", "six tasks on the codes", language_model, LM_STEPS),
+        codes("tokens", "encode all of it", "lessons", "train", "validation"),
+        _training(o, "lm", "train six tasks on the codes", language_model, LM_STEPS),
         Stage(
             name="scores",
-            what="what it hears, says and makes of clips that it has not seen",
+            what="evaluate all tasks on test clips",
             command=(
                 *("lm", "evaluate", "--checkpoint", str(out / "lm")),
                 *("--data", f"{out / 'lessons' / 'manifest.jsonl'}:test"),
@@ -223,10 +236,10 @@ def _language_stages(o: Options) -> list[Stage]:
                 *("--out", str(out / "scores")),
             ),
         ),
-        _corpus(o, "voice", "two minutes of somebody else", "voice", VOICE_MINUTES),
-        codes("voice-tokens", "the new voice to codes", "voice", "train"),
-        codes("voice-held-out", "other sentences of it", "voice", "test"),
-        _training(o, "adapter", "LoRA to the new voice", voice, ADAPTER_STEPS),
+        _corpus(o, "voice", "generate two minutes of another voice", "voice", VOICE_MINUTES),
+        codes("voice-tokens", "encode the new voice", "voice", "train"),
+        codes("voice-held-out", "encode held-out sentences of it", "voice", "test"),
+        _training(o, "adapter", "train a LoRA adapter for the new voice", voice, ADAPTER_STEPS),
     ]  # fmt: skip
 
 

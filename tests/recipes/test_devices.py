@@ -41,24 +41,24 @@ def test_the_commands_with_a_device_are_known() -> None:
 )
 def test_every_stage_with_a_model_gets_it(recipe: str, words: list[str]) -> None:
     _, plain = cli.parse(recipe, words)
-    _, story = cli.parse(recipe, [*words, "--device", "cuda"])
+    _, placed_run = cli.parse(recipe, [*words, "--device", "cuda"])
     placed = 0
-    for before, stage in zip(plain.stages, story.stages, strict=True):
+    for before, stage in zip(plain.stages, placed_run.stages, strict=True):
         if stage.config is not None:
             assert stage.config.device == "cuda"  # type: ignore[attr-defined]
         elif stage.takes_device:
-            assert stage.words(story.out)[-2:] == ["--device", "cuda"]
+            assert stage.words(placed_run.out)[-2:] == ["--device", "cuda"]
             if stage.program == "almtok":
-                build_parser().parse_args(stage.words(story.out)[1:])
+                build_parser().parse_args(stage.words(placed_run.out)[1:])
         placed += stage.config is not None or stage.takes_device
         # The run of a folder goes on on another device.
-        assert stage.difference(before.facts()) == ""
+        assert stage.difference(before.record()) == ""
     assert placed >= 3
 
 
 def test_a_stage_s_own_device_stays() -> None:
-    _, story = cli.parse("mini", ["--device", "cuda", "--lm.device", "cpu"])
-    devices = {stage.name: stage.config.device for stage in story.stages if stage.config}  # type: ignore[attr-defined]
+    _, placed_run = cli.parse("mini", ["--device", "cuda", "--lm.device", "cpu"])
+    devices = {stage.name: stage.config.device for stage in placed_run.stages if stage.config}  # type: ignore[attr-defined]
     assert devices["lm"] == "cpu" and devices["stage1"] == "cuda"
 
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from almtok.codec.model import ALMTokenizer
-from almtok.recipes.publish import ship
+from almtok.recipes.publish import publish
 from almtok.tasks import AudioLMPipeline
 from almtok.tasks.pipelines.options import GenerationOptions
 
@@ -22,7 +22,7 @@ GREEDY = GenerationOptions(temperature=0.0, guidance_scale=1.0)
 def test_a_shipped_model_says_what_the_trained_one_says(learned, tmp_path):  # noqa: F811
     (tmp_path / "card.json").write_text("{}")
     shutil.copytree(f"{learned.folder}/codec", tmp_path / "codec")
-    ship(tmp_path, lm=learned.folder)
+    publish(tmp_path, lm=learned.folder)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["card.json", "codec", "lm"]
     trained, half = (
         (Path(folder) / "lm/model.safetensors").stat().st_size
@@ -43,7 +43,7 @@ def test_sums_of_the_codebooks_are_made_again(tmp_path):
             layer.codebook.count.uniform_(0.1, 3.0)
             layer.codebook.restore_total()
     codec.save_pretrained(tmp_path / "trained")
-    ship(tmp_path / "shipped", codec=tmp_path / "trained")
+    publish(tmp_path / "shipped", codec=tmp_path / "trained")
     again = ALMTokenizer.from_pretrained(tmp_path / "shipped" / "codec").eval()
     stored = load_file(tmp_path / "shipped" / "codec" / "model.safetensors")
     assert torch.float32 not in {value.dtype for value in stored.values()}
@@ -54,7 +54,7 @@ def test_sums_of_the_codebooks_are_made_again(tmp_path):
     assert again(wav).audio_values.isfinite().all()
     same = again.encode(wav).audio_codes == codec.encode(wav).audio_codes
     assert same.float().mean() > 0.8  # rounding moves a few
-    ship(tmp_path / "twice", codec=tmp_path / "shipped" / "codec")
+    publish(tmp_path / "twice", codec=tmp_path / "shipped" / "codec")
     twice = ALMTokenizer.from_pretrained(tmp_path / "twice" / "codec")
     assert twice.fingerprint == again.fingerprint
 
@@ -62,6 +62,6 @@ def test_sums_of_the_codebooks_are_made_again(tmp_path):
 def test_a_model_of_another_codec_is_refused(learned, tmp_path):  # noqa: F811
     toy_codec(seed=3).save_pretrained(tmp_path / "other")
     with pytest.raises(ValueError, match="was trained on codec"):
-        ship(tmp_path / "out", codec=tmp_path / "other", lm=learned.folder)
+        publish(tmp_path / "out", codec=tmp_path / "other", lm=learned.folder)
     assert not (tmp_path / "out" / "lm").exists()
     assert json.loads((tmp_path / "out" / "codec" / "config.json").read_text())

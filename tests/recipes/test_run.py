@@ -1,5 +1,6 @@
 """`almtok run`: stages in order, options by name, and nothing of another run is overwritten."""
 
+import importlib
 import json
 import os
 import signal
@@ -77,14 +78,14 @@ def test_what_a_stage_made_before_is_kept_when_it_is_done_anew(tmp_path, capsys)
     config = CodecTrainConfig.from_dict({"data": ["a"], "out": str(tmp_path / "stage1")})
     stage = run.Stage(name="stage1", what="", command=("codec", "train"), config=config)
     other = run.Stage(name="x", what="", command=("codec", "plan", "--out", str(tmp_path / "x.md")))
-    told = run.RecipeRun("r", run.RecipeOptions(out=str(tmp_path)), (stage, other))
+    recipe_run = run.RecipeRun("r", run.RecipeOptions(out=str(tmp_path)), (stage, other))
     for content in ("one", "two"):
         (tmp_path / "stage1").mkdir()
         (tmp_path / "stage1/model").write_text(content)
         (tmp_path / "x.md").write_text(content)
-        diary = run.RunState(told)
-        diary.forget(stage)
-        diary.forget(other)
+        state = run.RunState(recipe_run)
+        state.forget(stage)
+        state.forget(other)
     assert (tmp_path / "stage1.before-1/model").read_text() == "one"
     assert (tmp_path / "stage1.before-2/model").read_text() == "two"
     assert (tmp_path / "x.md.before-2").read_text() == "two"
@@ -93,12 +94,12 @@ def test_what_a_stage_made_before_is_kept_when_it_is_done_anew(tmp_path, capsys)
 
 def test_a_stage_whose_product_is_gone_is_done_again(tmp_path):
     stage = run.Stage(name="x", what="", command=("codec", "plan", "--out", str(tmp_path / "x.md")))
-    told = run.RecipeRun("r", run.RecipeOptions(out=str(tmp_path)), (stage,))
+    recipe_run = run.RecipeRun("r", run.RecipeOptions(out=str(tmp_path)), (stage,))
     (tmp_path / "x.md").write_text("one")
-    run.RunState(told).end(stage, 1.0)
-    assert run.RunState(told).finished(stage)
+    run.RunState(recipe_run).end(stage, 1.0)
+    assert run.RunState(recipe_run).finished(stage)
     (tmp_path / "x.md").unlink()
-    assert not run.RunState(told).finished(stage)
+    assert not run.RunState(recipe_run).finished(stage)
 
 
 def test_another_run_in_the_same_folder_is_refused(recipe, tmp_path, capsys):
@@ -178,12 +179,12 @@ def test_how_a_training_is_watched_may_change_in_a_begun_folder(tmp_path):
         config = CodecTrainConfig.from_dict({"data": ["a"], "out": "x", **changes})
         return run.Stage(name="stage1", what="", command=("codec", "train"), config=config)
 
-    begun = stage().facts()
+    begun = stage().record()
     assert stage(log_every=3).difference(begun) == ""
     assert "batch_size" in stage(batch_size=3).difference(begun)
 
 
-def test_a_file_without_a_story_is_no_recipe(tmp_path, capsys):
+def test_a_file_without_stages_is_no_recipe(tmp_path, capsys):
     (tmp_path / "empty.py").write_text("x = 1\n")
     assert main(["run", str(tmp_path / "empty.py")]) == 1
     assert "has no Options" in capsys.readouterr().err
@@ -198,8 +199,26 @@ def test_recipes_are_listed(capsys):
 def test_a_run_of_another_version_is_said_and_goes_on(recipe, tmp_path, capfd):
     out = tmp_path / "out"
     assert main(["run", recipe, "--out", str(out), "--to", "first"]) == 0
-    diary = json.loads((out / "story.json").read_text())
-    (out / "story.json").write_text(json.dumps({**diary, "version": "0.0.7"}))
+    state = json.loads((out / "story.json").read_text())
+    (out / "story.json").write_text(json.dumps({**state, "version": "0.0.7"}))
     assert main(["run", recipe, "--out", str(out)]) == 0
     assert "was begun by almtok 0.0.7" in capfd.readouterr().out
     assert (out / "log").read_text().split() == ["firsthello", "secondhello"]
+
+
+def test_a_folder_that_records_former_names_is_resumed(tmp_path):
+    program = "almtok.recipes.transforms.cut_words:main"
+    stage = run.Stage(name="cuts", what="", program=program, command=("speech=a", "--out", "x"))
+    record = {**stage.record(), "program": "almtok.recipes.multitask.cutting:main"}
+    assert stage.difference(record) == ""
+    assert stage.difference({**record, "program": "almtok.recipes.multitask.books:main"})
+    training = run.Stage(name="lm", what="", command=("lm", "train", "--steps", "2"))
+    old = {**training.record(), "command": ["train", "lm", "--steps", "2"]}
+    assert training.difference(old) == ""
+    assert training.difference({**old, "command": ["train", "codec", "--steps", "2"]})
+
+
+@pytest.mark.parametrize("program", run._MOVED_PROGRAMS.values())
+def test_programs_that_moved_exist(program):
+    module, function = program.split(":")
+    assert callable(getattr(importlib.import_module(module), function))

@@ -21,7 +21,7 @@ def run(code, *words):
     return run_process(["python", "-c", code, *words])
 
 
-def test_what_is_loaded_before_exists():
+def test_preloaded_modules_exist():
     for name in stage_process._LOADED:  # the server passes over what it does not find
         assert importlib.util.find_spec(name) is not None, name
 

@@ -8,7 +8,7 @@ import torch
 
 from almtok.lm.lora import LoraSettings, add_lora, save_adapter
 from almtok.lm.model import AudioLM
-from almtok.recipes.publish import ship
+from almtok.recipes.publish import publish
 from almtok.tasks.evaluation.likelihood import likelihoods
 from almtok.tasks.pipelines.base import AudioLMPipeline
 from almtok.tasks.pipelines.options import GenerationOptions
@@ -23,7 +23,7 @@ def adapter(learned, tmp_path_factory):
     """An adapter that changes much, of the model as it is shipped."""
     place = tmp_path_factory.mktemp("shipped")
     shutil.copytree(f"{learned.folder}/codec", place / "codec")
-    ship(place, lm=Path(learned.folder))
+    publish(place, lm=Path(learned.folder))
     lm = AudioLM.from_pretrained(place / "lm", dtype=torch.float32)
     lm = add_lora(lm, LoraSettings(rank=2, audio=False))
     torch.manual_seed(1)
@@ -36,7 +36,7 @@ def adapter(learned, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(adapter):
-    ship(adapter.parent, adapters={"text_to_audio": adapter})
+    publish(adapter.parent, adapters={"text_to_audio": adapter})
     return adapter.parent
 
 
@@ -64,7 +64,7 @@ def test_every_precision_has_it(folder, dtype):
 
 def test_streams_and_likelihoods_have_it_too(folder, adapter, learned, tmp_path):
     """Whoever runs a task runs it with its adapter, also a bundle that was saved again."""
-    ship(folder, adapters={"tts": adapter, "audio_caption": adapter})
+    publish(folder, adapters={"tts": adapter, "audio_caption": adapter})
     try:
         AudioLMPipeline.from_pretrained(folder).save_pretrained(tmp_path / "again")
     finally:

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from almtok.recipes.multitask.books import main, passages
+from almtok.recipes.transforms.passages import extract_passages, main
 
 BOOK = """Call me Ishmael. Some years ago\u2014never mind how long
 precisely\u2014having little or no money in my purse, I thought I would sail about a little!
@@ -14,7 +14,7 @@ Na\u00efve readers are left out."""
 
 
 def test_sentences_become_passages_of_words():
-    made = passages([BOOK], [], most=9)
+    made = extract_passages([BOOK], [], most=9)
     assert made.lines[:4] == (
         "call me ishmael",
         "some years ago never mind how long precisely having",
@@ -28,7 +28,7 @@ def test_sentences_become_passages_of_words():
 
 def test_what_a_test_has_is_left_out():
     held = ["Ago: never mind how long, he said.", "call me, Ishmael"]
-    made = passages([BOOK], held, most=9)
+    made = extract_passages([BOOK], held, most=9)
     assert made.held_out == 2
     assert not any("never mind" in line or "ishmael" in line for line in made.lines)
     assert "i would sail about a little" in made.lines
@@ -37,12 +37,12 @@ def test_what_a_test_has_is_left_out():
 def test_the_command(tmp_path, monkeypatch, capsys):
     (tmp_path / "book.txt").write_text(BOOK, encoding="utf-8")
     out = tmp_path / "texts.txt"
-    monkeypatch.setattr(sys, "argv", ["books", str(tmp_path / "book.txt"), "--out", str(out)])
+    monkeypatch.setattr(sys, "argv", ["passages", str(tmp_path / "book.txt"), "--out", str(out)])
     main()
     assert "passages" in capsys.readouterr().out
     assert out.read_text().splitlines()[0] == "call me ishmael"
     (tmp_path / "empty.txt").write_text("1 2 3")
-    monkeypatch.setattr(sys, "argv", ["books", str(tmp_path / "empty.txt"), "--out", str(out)])
+    monkeypatch.setattr(sys, "argv", ["passages", str(tmp_path / "empty.txt"), "--out", str(out)])
     with pytest.raises(SystemExit):
         main()
     assert "expected English text" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What recipes of language models have in common: options, and stages from sources to scores."""
+"""Options and stages that recipes of language models share."""
 
 from __future__ import annotations
 
@@ -14,36 +14,43 @@ from almtok.lm.train import config as train
 from .corpora import CorpusOptions
 from .run import RecipeOptions, Stage
 
-LOUDNESS = "-20"  # dBFS: corpora differ in level by 10 dB, and a model takes it for the speaker's
+LOUDNESS = (
+    "-20"  # dBFS; corpora differ in level by 10 dB, and a model would learn it as the speaker's
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LMRecipeOptions(CorpusOptions):
-    """Which audio, which codec, which model."""
+    """Audio, codec and model of a recipe."""
 
     codec: str = option("", "codec folder or hub id (default: the codec that comes with almtok)")
     backbone: str = option(
-        "", "pretrained text model (hub id or folder): LoRA, and tables of codes"
+        "", "pretrained text model (hub id or folder), adapted by LoRA and new code embeddings"
     )
-    size: str = option("small", "without a backbone: tiny, mini or small, with a tokenizer trained")
-    limit: int = option(500, "clips to judge on, at most")
+    size: str = option("small", "without a backbone: tiny, mini or small, with its own tokenizer")
+    limit: int = option(500, "test clips, at most")
 
 
 def codec_or_shipped(codec: str) -> str:
-    """The codec that is asked for, or the one that comes with almtok."""
+    """Return the codec of the options, by default the one that comes with almtok."""
     return codec or str(shipped() / "codec")
 
 
 def tokenize(
     o: RecipeOptions, name: str, what: str, sources: Sequence[str], codec: str, *options: str
 ) -> Stage:
-    """Everything to codes, once, at one level."""
+    """Return the stage that encodes sources into ``OUT/NAME`` at one loudness."""
     words = ("lm", "tokenize", *sources, "--checkpoint", codec, "--loudness", LOUDNESS, *options)
     return Stage(name=name, what=what, command=(*words, "--out", str(Path(o.out, name))))
 
 
 def lm_config(o: LMRecipeOptions, **ours: Any) -> train.LMTrainingConfig:
-    """A training on one GPU; never run to its end by us."""
+    """Return a training for one GPU. It was never run to its end.
+
+    Args:
+        o: options of the recipe.
+        ours: fields that the recipe changes.
+    """
     model: dict[str, Any] = {"preset": o.size}
     if o.backbone:
         model = {"backbone": o.backbone, "lora_rank": 32, "lora_audio": True, "merge": True}
@@ -67,7 +74,13 @@ def lm_config(o: LMRecipeOptions, **ours: Any) -> train.LMTrainingConfig:
 
 
 def lm_stages(o: LMRecipeOptions, config: train.LMTrainingConfig, *judge: str) -> list[Stage]:
-    """Sources to codes, the training, the scores."""
+    """Return the stages: encode the sources, train, evaluate.
+
+    Args:
+        o: options of the recipe.
+        config: the training.
+        judge: further options of ``almtok lm evaluate``.
+    """
     codec = codec_or_shipped(o.codec)
     place = Path(o.out)
     scores = (
@@ -75,8 +88,8 @@ def lm_stages(o: LMRecipeOptions, config: train.LMTrainingConfig, *judge: str) -
         *("--limit", str(o.limit), *judge, "--html", "--out", str(place / "scores")),
     )
     return [
-        tokenize(o, "tokens", "the corpus to codes, once", o.sources("train"), codec),
-        tokenize(o, "held-out", "held-out recordings to codes", o.sources("valid"), codec),
-        Stage(name="lm", what="the training", command=("lm", "train"), config=config),
-        Stage(name="scores", what="what it makes of recordings and texts", command=scores),
+        tokenize(o, "tokens", "encode the corpus", o.sources("train"), codec),
+        tokenize(o, "held-out", "encode held-out recordings", o.sources("valid"), codec),
+        Stage(name="lm", what="train the language model", command=("lm", "train"), config=config),
+        Stage(name="scores", what="evaluate on the test set", command=scores),
     ]

@@ -8,15 +8,15 @@ import pytest
 import soundfile
 
 from almtok.core.data.sources import list_entries
-from almtok.recipes.multitask import readings
+from almtok.recipes.transforms import synthesize
 
 TEXTS = ["one two three four", "the cat sat on the mat", "it rains"]
 
 
 def test_readings_are_a_function_of_the_seed():
-    first = list(readings.readings(TEXTS, 10, 3))
-    assert first == list(readings.readings(TEXTS, 10, 3))
-    assert first != list(readings.readings(TEXTS, 10, 4))
+    first = list(synthesize.draw_readings(TEXTS, 10, 3))
+    assert first == list(synthesize.draw_readings(TEXTS, 10, 3))
+    assert first != list(synthesize.draw_readings(TEXTS, 10, 4))
     assert len({reading.id for reading in first}) == 10
     assert [reading.text for reading in first[::2]] != [reading.text for reading in first[1::2]]
     assert {reading.text for reading in first[::2]} == set(TEXTS)
@@ -33,7 +33,7 @@ def spoken(monkeypatch):
         asked.append(text)
         return np.sin(np.arange(rate // 2) / 20).astype(np.float32) * 0.1
 
-    monkeypatch.setattr(readings, "find_speaker", lambda: ("hum", speak))
+    monkeypatch.setattr(synthesize, "find_speaker", lambda: ("hum", speak))
     return asked
 
 
@@ -50,10 +50,10 @@ def corpus(tmp_path):
 
 def test_a_second_making_makes_what_is_missing(spoken, corpus, tmp_path):
     out = tmp_path / "readings"
-    manifest = readings.make([corpus], out, 6, 0)
+    manifest = synthesize.synthesize([corpus], out, count=6, seed=0)
     assert len(spoken) == 6
     (out / "audio/reading-000002.ogg").unlink()
-    assert readings.make([corpus], out, 6, 0) == manifest
+    assert synthesize.synthesize([corpus], out, count=6, seed=0) == manifest
     assert len(spoken) == 7
     rows = list_entries([f"{manifest}:train"])
     assert len(rows) == 6
@@ -63,23 +63,23 @@ def test_a_second_making_makes_what_is_missing(spoken, corpus, tmp_path):
 def test_a_corpus_without_texts_is_refused(spoken, tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(2400, np.float32), 24_000)
     with pytest.raises(ValueError, match="no text in"):
-        readings.make([str(tmp_path)], tmp_path / "out", 2, 0)
+        synthesize.synthesize([str(tmp_path)], tmp_path / "out", count=2, seed=0)
 
 
 def test_several_processes_write_the_same_rows_and_seeds_do_not_collide(corpus, tmp_path):
-    one = readings.make([corpus], tmp_path / "one", 4, 0, words=2)
-    two = readings.make([corpus], tmp_path / "two", 4, 0, words=2, workers=2)
+    one = synthesize.synthesize([corpus], tmp_path / "one", count=4, seed=0, words=2)
+    two = synthesize.synthesize([corpus], tmp_path / "two", count=4, seed=0, words=2, workers=2)
     assert one.read_text() == two.read_text()
     assert len(list((tmp_path / "two/audio").iterdir())) == 4
-    other = readings.make([corpus], tmp_path / "two", 4, 5, words=2)
+    other = synthesize.synthesize([corpus], tmp_path / "two", count=4, seed=5, words=2)
     ids = [json.loads(line)["id"] for line in other.read_text().splitlines()]
     assert not set(ids) & {json.loads(line)["id"] for line in one.read_text().splitlines()}
 
 
 def test_frequent_words_are_a_function_of_the_seed():
     pytest.importorskip("wordfreq")
-    drawn = readings.words_by_frequency(200, 3, 7)
-    assert drawn == readings.words_by_frequency(200, 3, 7)
+    drawn = synthesize.draw_frequent_words(200, 3, 7)
+    assert drawn == synthesize.draw_frequent_words(200, 3, 7)
     assert {len(text.split()) for text in drawn} == {1, 2, 3}
     assert all(text.replace(" ", "").isalpha() for text in drawn)
 
@@ -87,11 +87,11 @@ def test_frequent_words_are_a_function_of_the_seed():
 def test_frequent_words_say_what_they_need(monkeypatch):
     monkeypatch.setitem(sys.modules, "wordfreq", None)
     with pytest.raises(ImportError, match="pip install wordfreq"):
-        readings.words_by_frequency(1, 1, 0)
+        synthesize.draw_frequent_words(1, 1, 0)
 
 
 def test_texts_beside_the_audio_are_read_too(spoken, tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(2400, np.float32), 24_000)
     (tmp_path / "a.txt").write_text("from a file")
-    readings.make([f"speech={tmp_path}"], tmp_path / "out", 1, 0)
+    synthesize.synthesize([f"speech={tmp_path}"], tmp_path / "out", count=1, seed=0)
     assert spoken == ["from a file"]

@@ -9,14 +9,14 @@ import soundfile
 from almtok.codec.phonemes.aligner import Word
 from almtok.core.audio import read_audio
 from almtok.recipes.mini.voices import VOICES, find_speaker
-from almtok.recipes.multitask import cutting
+from almtok.recipes.transforms import cut_words
 
 WORDS = [Word(f"w{n}", n * 0.5, n * 0.5 + 0.4, (0.1, 0.02)) for n in range(7)]
 
 
 def test_pieces_follow_the_words_and_are_a_function_of_the_seed():
-    made = list(cutting.pieces(WORDS, 3, 4.0, np.random.default_rng(1)))
-    assert made == list(cutting.pieces(WORDS, 3, 4.0, np.random.default_rng(1)))
+    made = list(cut_words.draw_pieces(WORDS, 3, 4.0, np.random.default_rng(1)))
+    assert made == list(cut_words.draw_pieces(WORDS, 3, 4.0, np.random.default_rng(1)))
     assert sum(len(piece.text.split()) for piece in made) >= 28
     assert {len(piece.text.split()) for piece in made} == {1, 2, 3}
     for piece in made:
@@ -27,7 +27,7 @@ def test_pieces_follow_the_words_and_are_a_function_of_the_seed():
 
 
 def test_no_words_make_no_pieces():
-    assert not list(cutting.pieces([], 3, 2.0, np.random.default_rng(0)))
+    assert not list(cut_words.draw_pieces([], 3, 2.0, np.random.default_rng(0)))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def corpus(tmp_path_factory):
 
 
 def test_recordings_are_cut_where_their_words_are(corpus, tmp_path, capsys):
-    manifest = cutting.cut([corpus], tmp_path / "cut", words=2, coverage=3.0)
+    manifest = cut_words.cut_recordings([corpus], tmp_path / "cut", words=2, coverage=3.0)
     rows = [json.loads(line) for line in manifest.read_text().splitlines()]
     assert "1 of 3 recordings left out" in capsys.readouterr().out
     assert {row["speaker"] for row in rows} == {"evan"}
@@ -69,14 +69,16 @@ def test_recordings_are_cut_where_their_words_are(corpus, tmp_path, capsys):
     victim = tmp_path / "cut" / rows[0]["audio"]
     content = victim.read_bytes()
     victim.unlink()
-    cutting.cut([corpus], tmp_path / "cut", words=2, coverage=3.0, workers=2)
+    cut_words.cut_recordings([corpus], tmp_path / "cut", words=2, coverage=3.0, workers=2)
     assert manifest.read_bytes() == before
     assert victim.read_bytes() == content
 
 
 def test_varied_pieces_are_faster_or_slower_and_nobody_s(corpus, tmp_path):
-    plain = cutting.cut([corpus], tmp_path / "plain", words=1, coverage=4.0)
-    varied = cutting.cut([corpus], tmp_path / "varied", words=1, coverage=4.0, vary=0.25, seed=1)
+    plain = cut_words.cut_recordings([corpus], tmp_path / "plain", words=1, coverage=4.0)
+    varied = cut_words.cut_recordings(
+        [corpus], tmp_path / "varied", words=1, coverage=4.0, vary=0.25, seed=1
+    )
     rows = [json.loads(line) for line in varied.read_text().splitlines()]
     assert {row["speaker"] for row in rows} == {""}
     before = {row["text"]: row for row in map(json.loads, plain.read_text().splitlines())}
@@ -95,4 +97,4 @@ def test_texts_that_cannot_be_aligned_are_one_error(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(24_000, np.float32), 24_000)
     (tmp_path / "a.txt").write_text("zqxw")
     with pytest.raises(ValueError, match="none of 1 recordings"):
-        cutting.cut([f"speech={tmp_path}"], tmp_path / "out")
+        cut_words.cut_recordings([f"speech={tmp_path}"], tmp_path / "out")
