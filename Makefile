@@ -4,6 +4,7 @@
 #   make test    every test
 #   make test-plain   what numbers come out of, as on plainer processors than this one
 #   make lint    ruff and mypy
+#   make docs    the documentation as a site, in build/site
 # A machine without a GPU saves 4 GB by taking PyTorch's CPU build:
 #   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
@@ -38,7 +39,7 @@ NUMBERS := $(addprefix tests/,codec/priors/test_fbank.py codec/priors/test_beats
 	lm/generation/test_quantized.py tasks/test_shipped.py)
 WAYS := $(addprefix tests/,codec/test_parity.py codec/test_cache.py lm/generation/test_generate.py)
 
-.PHONY: demo test test-plain lint format clean
+.PHONY: demo test test-plain lint format docs clean
 
 demo: $(STAMP)
 	$(BIN)/python -m almtok demo --out runs/demo
@@ -60,6 +61,22 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# From the files that git knows: links lead from docs/ to recipes/ and the root. mkdocstrings reads
+# the sources without importing them, so that neither torch nor almtok is needed.
+DOCS_VENV ?= build/docs-venv
+docs: $(DOCS_VENV)/installed
+	rm -rf build/docs && mkdir -p build/docs/pages build/docs/package/almtok
+	git ls-files -- '*.md' docs recipes LICENSE core/runtime.py checkpoints/mini/card.json \
+		| tar cf - -T - | tar xf - -C build/docs/pages
+	git ls-files -- '*.py' ':!tests' ':!benchmarks' | tar cf - -T - | tar xf - -C build/docs/package/almtok
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
+
+$(DOCS_VENV)/installed: setup.cfg
+	test -x $(DOCS_VENV)/bin/python || $(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -m pip install $$($(DOCS_VENV)/bin/python -c "import configparser as c; p = c.ConfigParser(); \
+		p.read('setup.cfg'); print(*p['options.extras_require']['docs'].replace(' ', '').split())")
+	touch $@
 
 # torch first and by its exact version: where a CPU build is offered, pip prefers it. Byte code is
 # made of what is imported, when it is: of all packages it took 47 seconds.
