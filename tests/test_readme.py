@@ -167,6 +167,16 @@ def test_links_inside_the_repository_lead_somewhere(page):
             assert (page.parent / target).exists(), f"{name_of(page)} links to {target}"
 
 
+def test_the_site_has_every_page_of_the_documentation():
+    named = set(re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+    assert all((ROOT / page).exists() for page in named)
+    pages = [*ROOT.glob("docs/**/*.md"), *ROOT.glob("recipes/*/README.md")]
+    assert {name_of(page) for page in pages} <= named
+    index = (ROOT / "docs/index.md").read_text()
+    for page in ROOT.glob("docs/**/*.md"):
+        assert page.name == "index.md" or f"({page.relative_to(ROOT / 'docs')})" in index
+
+
 def test_the_tree_of_the_readme_is_the_tree_on_disk():
     """Every folder with code under codec/ is named in the tree."""
     text = (ROOT / "README.md").read_text()

@@ -1,8 +1,8 @@
-"""Corpora made on the spot: spoken sentences, sound events and tunes, each with its text.
+"""Generate corpora of spoken sentences, sound events and tunes, each with its text.
 
-Nothing is downloaded and nothing is under anyone's licence. The same seed gives the same bytes.
-There are three kinds: `codec` has many voices, `language` has fewer and their words one by one, and
-`voice` is one more person, whom neither has heard.
+Nothing is downloaded, and the audio is under no licence. The same seed gives the same bytes. There
+are three kinds: `codec` has many voices, `language` has one voice and single words too, and `voice`
+is a voice that the others do not have.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from .tunes import make_tune
 from .voices import VOICES, Speak, Voice, find_speaker
 
 DOMAINS = ("speech", "sound", "music")
-# Raised when other bytes come out for the same seed.
+# Increased when the same seed gives other bytes.
 _VERSION = 2
 
 
@@ -36,26 +36,26 @@ class Part:
 
     domain: str
     split: str
-    share: float  # of the whole
+    share: float  # of the duration of the corpus
     voices: tuple[Voice, ...] = VOICES
     phrases: Phrases = WHOLE
     words: bool = False  # one to three words instead of sentences
-    plain: bool = False  # tunes of few words
+    plain: bool = False  # tunes with short captions
 
     @property
     def name(self) -> str:
-        """Its clips are called so."""
+        """Prefix of the names of its clips."""
         return f"{'words' if self.words else self.domain}-{self.split}"
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Of its draws, beside the corpus's own."""
+        """Seeds of its random choices, in addition to the seed of the corpus."""
         place = DOMAINS.index(self.domain), SPLITS.index(self.split)
         return (*place, 1 << 20) if self.words else place
 
 
 def _parts(kind: str) -> list[Part]:
-    """What a corpus of this kind consists of.
+    """Return the parts of a corpus of this kind.
 
     Raises:
         ValueError: there is no such kind.
@@ -72,8 +72,8 @@ def _parts(kind: str) -> list[Part]:
     voices: tuple[Voice, ...] = VOICES
     phrases, words = WHOLE, []
     if kind == "language":
-        # Fewer words, by one voice, come more often, and so do the words of plain tunes; of sounds,
-        # each kind comes twice in a test.
+        # A small vocabulary and one voice, so that each word is frequent; the test part has two
+        # sounds of each kind.
         voices, phrases = LANGUAGE_VOICES, FEW
         words = [Part("speech", "train", 0.4, voices, phrases, words=True)]
         shares = {"speech": 0.39, "sound": 0.14, "music": 0.07}
@@ -90,19 +90,19 @@ def _parts(kind: str) -> list[Part]:
 
 
 KINDS = ("codec", "language", "voice")
-# Of the eight, the one whose recordings the independent recogniser understands best. Two had been
-# learned less well from as many minutes: what is scarce is how often each word is heard.
+# The voice with the lowest WER of pocketsphinx. From the same minutes of two voices the model
+# learned less, because each word of a voice was rarer (docs/lab/demo.md).
 LANGUAGE_VOICES = tuple(voice for voice in VOICES if voice.name == "evan")
 (NEW_VOICE,) = (voice for voice in VOICES if voice.name == "clara")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the manifest."""
+    """A row of the manifest."""
 
     id: str
     audio: str  # path, relative to the manifest
-    text: str  # the sentence, or a caption of what is heard
+    text: str  # the sentence, or a caption
     speaker: str
     language: str
     domain: str

@@ -58,7 +58,7 @@ _BREAK = "a pause"
 
 
 def spell(text: str) -> list[str]:
-    """Letters and pairs of letters that have a sound of their own; ``_BREAK`` between words.
+    """Split a text into letters and pairs of letters with a sound; ``_BREAK`` between words.
 
     Example:
         >>> spell("the ship")

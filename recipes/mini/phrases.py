@@ -1,4 +1,4 @@
-"""English sentences from a small vocabulary, in three parts that share none."""
+"""English sentences from a small vocabulary, in three disjoint parts."""
 
 import hashlib
 import string
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 SPLITS = ("train", "validation", "test")
-# Of 10 sentences, by their hash: which part one belongs to does not depend on any seed.
+# Of 10 sentences, by their hash: the part of a sentence does not depend on a seed.
 _TENTHS = ("train",) * 8 + ("validation", "test")
 
 _WORDS = {
@@ -46,20 +46,20 @@ _PATTERNS = (
 
 @dataclass(frozen=True)
 class Phrases:
-    """A small language: kinds of words, and patterns that they stand in."""
+    """A small language: word classes, and sentence patterns of them."""
 
     words: Mapping[str, Sequence[str]]  # kind -> words
     patterns: Sequence[str]  # with kinds in braces
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
-        """Every word of every sentence."""
+        """All words of the sentences."""
         kinds = {kind for pattern in self.patterns for kind in _kinds(pattern)}
         fixed = {word for pattern in self.patterns for word in pattern.split() if "{" not in word}
         return tuple(sorted(fixed | {word for kind in kinds for word in self.words[kind]}))
 
     def grammar(self) -> str:
-        """All sentences in JSGF (Java Speech Grammar Format): for a recogniser of these alone."""
+        """Return a grammar of all sentences in JSGF (Java Speech Grammar Format)."""
         rules = [f"<{kind}> = {' | '.join(words)};" for kind, words in self.words.items()]
         said = (pattern.replace("{", "<").replace("}", ">") for pattern in self.patterns)
         patterns = " | ".join(f"({pattern})" for pattern in said)
@@ -67,7 +67,7 @@ class Phrases:
         return "\n".join(["#JSGF V1.0;", "grammar mini;", *rules, last, ""])
 
     def sentences(self, split: str, rng: np.random.Generator) -> Iterator[str]:
-        """Sentences of one part without end, none twice.
+        """Yield sentences of one part endlessly, none twice.
 
         Example:
             >>> next(WHOLE.sentences("train", np.random.default_rng(0)))  # doctest: +SKIP
@@ -81,7 +81,7 @@ class Phrases:
                 yield text
 
     def word_groups(self, rng: np.random.Generator) -> Iterator[str]:
-        """One to three words in any order without end: no sentence, and of no part.
+        """Yield groups of one to three words in any order, endlessly; they belong to no part.
 
         Example:
             >>> next(WHOLE.word_groups(np.random.default_rng(0)))  # doctest: +SKIP
@@ -103,14 +103,14 @@ class Phrases:
 
 
 WHOLE = Phrases(_WORDS, _PATTERNS)
-# What can be learned in minutes: five words of each kind, seven numbers, no questions, no calls.
+# Learnable in minutes: five words of each class, seven numbers, no questions, no commands.
 FEW = Phrases(
     {kind: words[: 7 if kind == "number" else 5] for kind, words in _WORDS.items()}, _PATTERNS[:8]
 )
 
 
 def split_of(text: str) -> str:
-    """The part that a sentence belongs to."""
+    """Return the part that a sentence belongs to."""
     return _TENTHS[hashlib.sha256(text.encode()).digest()[0] % len(_TENTHS)]
 
 

@@ -46,7 +46,7 @@ def harmonics(pitch: Floats, levels: list[float], sample_rate: int) -> Floats:
 
 
 def place(target: Floats, sound: Floats, begin: float, sample_rate: int, gain: float = 1.0) -> None:
-    """Add a sound to a longer one at a time in seconds; what sticks out is cut."""
+    """Add a sound to a longer one at a time in seconds; the end is cut off."""
     first = round(begin * sample_rate)
     part = sound[: max(0, len(target) - first)]
     target[first : first + len(part)] += gain * part

@@ -1,4 +1,4 @@
-"""Sound events with captions that say what is heard: 16 kinds, each with its own variations."""
+"""Synthetic sound events with captions: 16 kinds, each with variations."""
 
 from collections.abc import Callable
 
@@ -227,7 +227,7 @@ SOUNDS: dict[str, Callable[[np.random.Generator, int], Made]] = {
     "thunder": _thunder, "alarm": _alarm, "waves": _waves, "clapping": _clapping, "phone": _phone,
 }  # fmt: skip
 
-# A word of every caption of a kind, and of no other kind's.
+# A word that all captions of a kind have, and no others.
 _TELLING = {
     "rain": "rain", "wind": "wind", "bell": "bell", "dog": "dog", "engine": "engine",
     "clock": "clock", "siren": "siren", "knocks": "knock", "walks": "steps", "runs": "steps",
@@ -237,5 +237,5 @@ _TELLING = {
 
 
 def kind_of(caption: str) -> str:
-    """The kind of sound that a caption of :func:`make_sound` tells of; "" for other texts."""
+    """Return the kind of sound of a caption of :func:`make_sound`; "" for other texts."""
     return next((_TELLING[word] for word in caption.split() if word in _TELLING), "")

@@ -1,4 +1,4 @@
-"""Short tunes with captions: an instrument, a scale, a tempo, with chords or drums beneath."""
+"""Short tunes with captions: an instrument, a scale, a tempo, optionally with chords or drums."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ _SCALES = {
 _KEYS = ("C", "D", "E", "F", "G", "A")
 _SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9}
 _TEMPOS = {"slow": 80.0, "medium": 112.0, "fast": 152.0}  # beats per minute
-_PLAIN = ("slow", "fast")  # the two ends
+_PLAIN = ("slow", "fast")  # for plain captions
 # Lengths in beats of one bar of four.
 _RHYTHMS = {
     "steady": (1, 1, 1, 1),

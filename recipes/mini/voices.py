@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Voice:
-    """One speaker."""
+    """Parameters of a speaker."""
 
     name: str
     language: str  # as in BCP 47
@@ -46,7 +46,7 @@ Speak = Callable[[str, Voice, int], Waveform]  # text, voice, sample rate -> [S]
 
 
 def find_speaker() -> tuple[str, Speak]:
-    """The synthesiser's name and function; the log says why the better one is missing."""
+    """Return the name and function of the synthesiser; a fallback is logged with its reason."""
     try:
         return "espeak-ng", _Espeak().speak
     except (ImportError, OSError, RuntimeError) as error:
