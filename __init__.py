@@ -38,7 +38,11 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from . import codec, lm
 
-    return getattr(lm if name in lm.__all__ else codec, name)
+    if name not in lm.__all__:
+        return getattr(codec, name)
+    from . import tasks  # noqa: F401  (it registers the tasks that AudioLMProcessor looks up)
+
+    return getattr(lm, name)
 
 
 def __dir__() -> list[str]:

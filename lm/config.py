@@ -14,8 +14,9 @@ from ..codec.config import refuse_unknown
 
 Pattern = Literal["depth", "delay", "parallel", "flat"]
 
-# The tasks that ship with almtok, in the order of their control tokens. Append, never reorder:
-# checkpoints refer to them by place.
+# Control tokens of tasks by place, in a model that is made without another list. The order belongs
+# to the format of checkpoints: do not change it. A new task needs no entry: a model that is trained
+# on it takes a spare token, and its config lists the name.
 TASKS = (
     "tts",
     "asr",
@@ -25,7 +26,7 @@ TASKS = (
     "music_caption",
     "continuation",
 )
-# Control tokens that no task has taken yet: a new task needs no new table (and no new checkpoint).
+# Control tokens for further tasks, so that the embedding table keeps its size.
 NUM_SPARE_TASKS = 9
 # Rates are control tokens too: one for each window length w up to this (12.5 Hz is w = 6).
 MAX_FRAMES_PER_QUERY = 16
@@ -91,7 +92,7 @@ class AudioLMConfig(PreTrainedConfig):
     ctc_weight: float = 0.0  # D: of spelling a transcript by the audio's own rows, see ctc.py
     condition_dropout: float = 0.1  # D: share of examples trained without condition, for guidance
 
-    # What the control tokens mean: names by place, and the codec that the codes belong to
+    # Names of the tasks by control token, and the fingerprint of the codec
     tasks: list[str] | tuple[str, ...] = TASKS
     codec_fingerprint: str | None = None
     # Level (RMS of active frames, dBFS) of the recordings that it learned from: what it is given

@@ -1,14 +1,14 @@
-"""What each task is made of: its conditions, their order, and its target.
+"""Layouts: the conditions of a task, their order in the sequence, and the target.
 
-A task is a prompt, not a model (paper.md 8: a paired example is conditions, then target; one model
-serves all). This table is data: no torch, no tokenizer. A new task is one `register_layout`.
+A task is a prompt, not a model: a training example is its conditions followed by its target, and
+one model serves all tasks (docs/paper.md, section 8). Layouts are plain data without torch or a
+tokenizer. They are registered by the tasks themselves (`almtok.tasks`): this package knows none.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,34 +21,50 @@ _RESERVED = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Slot:
-    """One field of a task: the name by which callers and corpora hand it over, and its kind."""
+    """One field of a task.
+
+    Attributes:
+        name: key of the field in calls and rows, a Python identifier.
+        kind: "text" or "audio".
+        required: whether the field must be given.
+        spoken: the text is a transcript: it is normalised ("Dr. 5" -> "doctor five").
+        said: the text is to be spoken by the model: a phoneme model gets its phonemes.
+        voice: the audio is a voice reference: silence and very short audio are refused.
+        needs: name of the slot that must be given too, as the audio of a transcript.
+    """
 
     name: str
     kind: Kind
     required: bool = True
-    # Words that are heard in the audio: they are written out ("Dr. 5" -> "doctor five") first.
     spoken: bool = False
-    # Words that the model is to say: where it reads phones, these are pronounced for it.
     said: bool = False
-    # Audio that shows how somebody sounds: silence and snippets are refused.
     voice: bool = False
-    # Another slot without which this one says nothing: a transcript needs its audio.
     needs: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskLayout:
-    """Conditions in the order of the sequence, then the target.
+    """The sequence of a task: its conditions in order, then its target.
+
+    Attributes:
+        name: of the task, a Python identifier.
+        conditions: what is given.
+        target: what is generated.
+        prefix: audio with which an audio target begins; generation continues it.
+
+    Raises:
+        ValueError: for names that are reserved, used twice or no identifiers, a `needs` of a slot
+            that does not exist, a prefix of text, or a layout without a required slot.
 
     Example:
-        >>> task_layout("asr").names
+        >>> audio, text = Slot(name="audio", kind="audio"), Slot(name="text", kind="text")
+        >>> TaskLayout(name="transcribe", conditions=(audio,), target=text).names
         ('audio',)
     """
 
     name: str
     conditions: tuple[Slot, ...]
     target: Slot
-    # Audio with which an audio target begins: generation goes on from there.
     prefix: Slot | None = None
 
     def __post_init__(self) -> None:
@@ -66,14 +82,14 @@ class TaskLayout:
         if self.prefix is not None and {self.prefix.kind, self.target.kind} != {"audio"}:
             raise ValueError(
                 f"task {self.name!r}: a {self.prefix.kind} prefix of a {self.target.kind} target; "
-                f"only audio can begin, and only an audio target"
+                f"prefix and target must be audio"
             )
         if not any(slot.required for slot in self.slots):
             raise ValueError(f"task {self.name!r} needs at least one required condition or prefix")
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        """Everything that is given to make the target: the conditions, then the prefix."""
+        """Everything that can be given: the conditions, then the prefix."""
         return self.conditions + (() if self.prefix is None else (self.prefix,))
 
     @property
@@ -85,7 +101,7 @@ class TaskLayout:
         """The condition or prefix of that name.
 
         Raises:
-            ValueError: if the task has none, with the names that it has.
+            ValueError: if there is none; the message lists the names.
         """
         for slot in self.slots:
             if slot.name == name:
@@ -94,71 +110,56 @@ class TaskLayout:
 
 
 _LAYOUTS: dict[str, TaskLayout] = {}
+_PROVIDERS: list[Callable[[], object]] = []
 
 
 def register_layout(layout: TaskLayout) -> TaskLayout:
-    """Make a task known by its name; registering the same layout again changes nothing.
+    """Register a layout under its name; repeating a registration has no effect.
 
     Raises:
-        ValueError: if another layout has that name.
+        ValueError: if another layout has the name.
     """
     known = _LAYOUTS.setdefault(layout.name, layout)
     if known != layout:
         raise ValueError(f"task {layout.name!r} is registered with another layout: {known}")
-    return layout
+    return known
+
+
+def add_provider(provider: Callable[[], object]) -> None:
+    """Add a function that registers layouts. It is called once, at the first look-up.
+
+    `almtok.tasks` adds the import of its task files, which load torch.
+    """
+    _PROVIDERS.append(provider)
 
 
 def task_layout(name: str) -> TaskLayout:
     """The layout of a task.
 
     Raises:
-        ValueError: if no task has that name, with the nearest that there is.
+        ValueError: if no task has that name; the message suggests the nearest one.
     """
-    if name in _LAYOUTS:
+    if name in _LAYOUTS or name in layout_names():
         return _LAYOUTS[name]
+    if not _LAYOUTS:
+        raise ValueError(
+            f"unknown task {name!r}: no task is registered; 'import almtok.tasks' registers those "
+            f"of almtok"
+        )
     raise ValueError(unknown("task", name, _LAYOUTS))
 
 
 def layout_names() -> tuple[str, ...]:
-    """Names of all known tasks, in the order of their registration."""
+    """Names of all tasks, in the order of their registration."""
+    for provider in tuple(_PROVIDERS):
+        provider()
+        _PROVIDERS.remove(provider)
     return tuple(_LAYOUTS)
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """Words for an unknown name: the nearest one that exists, and all of them."""
+    """An error message for an unknown name: the nearest known name, and all of them."""
     names = list(known)
     near = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"unknown {what} {name!r}: {hint}known are {', '.join(names)}"
-
-
-_SPEECH = Slot(name="text", kind="text", spoken=True)
-_SAID = Slot(name="text", kind="text", spoken=True, said=True)
-_PROMPT = Slot(name="text", kind="text")
-_AUDIO = Slot(name="audio", kind="audio")
-
-register_layout(
-    TaskLayout(
-        name="tts",
-        # The reference goes first, transcript before sound, as every (text, audio) pair does.
-        conditions=(
-            dataclasses.replace(_SAID, name="voice_text", required=False, needs="voice"),
-            Slot(name="voice", kind="audio", required=False, voice=True),
-            _SAID,
-        ),
-        target=_AUDIO,
-    )
-)
-register_layout(TaskLayout(name="asr", conditions=(_AUDIO,), target=_SPEECH))
-register_layout(TaskLayout(name="text_to_audio", conditions=(_PROMPT,), target=_AUDIO))
-register_layout(TaskLayout(name="text_to_music", conditions=(_PROMPT,), target=_AUDIO))
-register_layout(TaskLayout(name="audio_caption", conditions=(_AUDIO,), target=_PROMPT))
-register_layout(TaskLayout(name="music_caption", conditions=(_AUDIO,), target=_PROMPT))
-register_layout(
-    TaskLayout(
-        name="continuation",
-        conditions=(),
-        target=Slot(name="target", kind="audio"),
-        prefix=_AUDIO,
-    )
-)

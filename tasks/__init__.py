@@ -1,12 +1,14 @@
-"""Tasks of the language model: speak, transcribe, make sound and music, describe, go on.
+"""Tasks of the language model: speech synthesis and recognition, sound, music, captions.
 
-``base`` says what a task is, one small file each says which there are; ``TextToSpeech``,
-``SpeechRecognizer`` and ``AudioGenerator`` do them for people.
+``base`` defines what a task is, ``builtin`` holds the tasks, ``pipelines`` runs them. Importing
+this package is cheap; the tasks are imported when one is first looked up.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ..core.lazy import lazy_names
+from ..lm.layouts import add_provider
 
 if TYPE_CHECKING:
     from .base import Task, get_task, register_task
@@ -36,3 +38,5 @@ __getattr__, __dir__ = lazy_names(
         ".pipelines.speech_recognition": ("SpeechRecognizer",),
     },
 )
+
+add_provider(lambda: import_module(".base", __name__).import_builtin_tasks())

@@ -1,49 +1,40 @@
-"""A task: which columns of a corpus make an example, how to sample its target, how it is scored.
+"""What a task is: its layout, the columns of a corpus that it uses, sampling defaults and scores.
 
-The order of a sequence is the layout's (`lm/layouts.py`); a task adds what is not about sequences.
-One task is one file; whoever adds a file adds a task: see `docs/tasks.md`.
+A task is one file that subclasses :class:`Task` and registers it with :func:`register_task`; see
+"Add a task" in `docs/extending.md`. Those of almtok are in `tasks/builtin`.
 
-Letters: `K` codebooks, `Q` frames of codes, `w` frames per query.
+Shapes: `K` codebooks, `Q` frames of codes, `w` frames per query.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import pkgutil
 import sys
 from abc import ABC
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
 
 from ..lm.data.rows import TokenRow
 from ..lm.generation.sampling import AUDIO_SAMPLING, TEXT_SAMPLING, SamplingConfig
-from ..lm.layouts import Slot, TaskLayout, task_layout, unknown
+from ..lm.layouts import Slot, TaskLayout, register_layout, unknown
 from ..lm.sequences import AudioSegment, Example, Segment, TextSegment
 from ..lm.text.encoder import TextEncoder
 from ..lm.text.normalize import languages
 from .duration import USUAL, SpeakingRate, frames
 
-# Frames of 1/75 s at w = 6, the paper's rate: where nobody says another.
-PAPER_FRAME_RATE = 12.5
-_MOST_TEXT_PER_SECOND = 25.0  # ids: no reader says more letters
-SHIPPED = (
-    "tts",
-    "asr",
-    "text_to_audio",
-    "text_to_music",
-    "audio_caption",
-    "music_caption",
-    "continuation",
-)
+PAPER_FRAME_RATE = 12.5  # Hz: 75 / w with w = 6, as in the paper
+_MAX_TEXT_PER_SECOND = 25.0  # text ids per second of audio; read speech has fewer letters
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How long a target may be; arguments of `AudioLM.generate`."""
+    """Bounds of the length of a target; arguments of `AudioLM.generate`."""
 
     min_frames: int = 1
     max_frames: int = 750
@@ -54,51 +45,69 @@ class Limits:
 class Task(ABC):
     """A task of the language model.
 
-    A subclass names its layout, and overrides what is not like the rest. All its methods are pure:
-    one instance serves everybody.
+    A subclass sets `layout` and overrides what differs from the defaults. Methods have no side
+    effects: one instance is shared.
+
+    Attributes:
+        layout: name, conditions and target.
+        domains: domains of the rows to train on; empty: all.
+        audio_sampling: sampling of the first codebook, and of the others unless `detail_sampling`.
+        detail_sampling: sampling of codebooks 2 and up.
+        text_sampling: sampling of a text target.
+        guidance_scale: strength of classifier-free guidance; 1 is off.
+        beams: beams of the search for a text, if the model was trained with CTC; 1 is off.
+        lm_weight: weight of the text prior in beam search (`BeamSettings.lm_weight`).
+        views: shifted encodings of the audio that beam search combines (`BeamSettings.views`).
+        pace: speaking rate, which bounds the length of speech.
+        max_seconds: longest audio target where no text bounds it.
+        max_text: longest text target in ids where no audio bounds it.
+        draws: whether an example depends on `row.draw`.
     """
 
-    name: ClassVar[str]
-    domains: ClassVar[tuple[str, ...]] = ()  # rows that it learns from; empty: all
+    layout: ClassVar[TaskLayout]
+    domains: ClassVar[tuple[str, ...]] = ()
     audio_sampling: ClassVar[SamplingConfig] = AUDIO_SAMPLING
-    detail_sampling: ClassVar[SamplingConfig | None] = None  # of codebooks 2.., if it is another
+    detail_sampling: ClassVar[SamplingConfig | None] = None
     text_sampling: ClassVar[SamplingConfig] = TEXT_SAMPLING
     guidance_scale: ClassVar[float] = 1.0
-    beams: ClassVar[int] = 1  # texts searched at once, by models trained with CTC of this task
-    lm_weight: ClassVar[float] = 0.0  # of beams, see BeamSettings
-    views: ClassVar[int] = 1  # of the audio, for beams, see BeamSettings
+    beams: ClassVar[int] = 1
+    lm_weight: ClassVar[float] = 0.0
+    views: ClassVar[int] = 1
     pace: ClassVar[SpeakingRate] = USUAL
-    max_seconds: ClassVar[float] = 30.0  # of audio, where no text says how long
-    max_text: ClassVar[int] = 128  # ids, where no audio says how long
-    draws: ClassVar[bool] = False  # whether an example depends on `row.draw`
+    max_seconds: ClassVar[float] = 30.0
+    max_text: ClassVar[int] = 128
+    draws: ClassVar[bool] = False
 
     @property
-    def layout(self) -> TaskLayout:
-        """Conditions and target, by name."""
-        return task_layout(self.name)
+    def name(self) -> str:
+        """Name of the task, as in its layout."""
+        return self.layout.name
 
     def fields(self, row: TokenRow) -> Mapping[str, str | Tensor]:
-        """What a row has for the conditions: texts, and codes `[K, Q]`, by slot.
+        """The conditions of a row by slot: texts, and codes `[K, Q]`.
 
-        By default the columns `text` and the codes as `audio`.
+        By default a slot `text` is the row's text and a slot `audio` its codes.
+
+        Raises:
+            ValueError: if the row does not fit the task.
         """
         columns: dict[str, str | Tensor] = {"text": row.text, "audio": row.codes}
         return {slot.name: columns[slot.name] for slot in self.layout.conditions}
 
     def target(self, row: TokenRow) -> str | Tensor:
-        """What is to be learned: by default the row's text, or its codes."""
+        """The target of a row: by default its text or its codes `[K, Q]`."""
         return row.text if self.layout.target.kind == "text" else row.codes
 
     def to_example(self, row: TokenRow, tokenizer: Any) -> Example:
-        """Make an example of a row.
+        """Make a training example of a row.
 
         Args:
-            row: of any corpus of the one schema.
-            tokenizer: of the backbone, or better a :class:`TextEncoder`, which also knows the form
-                of texts.
+            row: a row of a token corpus.
+            tokenizer: tokenizer of the backbone, or a :class:`TextEncoder`, which also knows the
+                text form of the model.
 
         Raises:
-            ValueError: if the row is none of this task's; mixtures leave it out and count it.
+            ValueError: if the row does not fit the task; mixtures skip and count such rows.
         """
         if self.domains and row.domain and row.domain not in self.domains:
             raise ValueError(
@@ -119,7 +128,7 @@ class Task(ABC):
         return Example(self.name, (*segments, goal), row.frames_per_query)
 
     def sampling(self, num_codebooks: int) -> tuple[SamplingConfig, ...]:
-        """Sampling of each codebook."""
+        """Sampling configuration of each codebook."""
         rest = self.detail_sampling or self.audio_sampling
         return (self.audio_sampling, *(rest,) * (num_codebooks - 1))
 
@@ -130,15 +139,15 @@ class Task(ABC):
         frame_rate: float = PAPER_FRAME_RATE,
         seconds: float | None = None,
     ) -> Limits:
-        """Bounds of the target.
+        """Bounds of the target's length.
 
         Args:
-            text: that is to be said, in its spoken form.
-            frame_rate: frames of codes per second, 75 / w.
-            seconds: of the audio that is given, or of that which is wanted.
+            text: normalised text of a speech target.
+            frame_rate: frames of codes per second (Hz), 75 / w.
+            seconds: duration of the audio condition, or the longest audio target.
         """
         if self.layout.target.kind == "text":
-            most = self.max_text if seconds is None else 16 + seconds * _MOST_TEXT_PER_SECOND
+            most = self.max_text if seconds is None else 16 + seconds * _MAX_TEXT_PER_SECOND
             return Limits(max_text_tokens=round(most))
         spoken = [slot for slot in self.layout.conditions if slot.spoken and slot.required]
         if spoken and text:
@@ -147,33 +156,55 @@ class Task(ABC):
         return Limits(max_frames=frames(seconds or self.max_seconds, frame_rate))
 
     def score(self, outputs: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
-        """Scores of texts: what was written, or what a judge heard in the audio that was made.
+        """Score generated texts, or transcripts of generated audio, against references.
 
         Returns:
-            By name an interval (`core/metrics/intervals.py`); none by default.
+            Intervals (`core/metrics/intervals.py`) by name of the metric; empty by default.
         """
         return {}
 
 
 _TASKS: dict[str, Task] = {}
+_BUILTIN = f"{__package__}.builtin"
+TaskOrClass = TypeVar("TaskOrClass", bound=Task | type[Task])
 
 
-def register_task(task: Task) -> Task:
-    """Make a task known by its name; the newest registration of a name counts."""
-    task_layout(task.name)  # unknown layouts are an error here, not in the middle of a training
-    _TASKS[task.name] = task
+def register_task(task: TaskOrClass) -> TaskOrClass:
+    """Register a task, and its layout, under its name; also a class decorator.
+
+    Another task of the same name and layout is replaced.
+
+    Returns:
+        The argument.
+
+    Raises:
+        ValueError: if a task of the name has another layout.
+    """
+    instance = task() if isinstance(task, type) else task
+    if not type(instance).__module__.startswith(_BUILTIN):
+        import_builtin_tasks()  # so that a later import of these cannot replace this task
+    register_layout(instance.layout)
+    _TASKS[instance.name] = instance
     return task
 
 
+def import_builtin_tasks() -> None:
+    """Import every module of `tasks/builtin`; each registers a task."""
+    for module in pkgutil.iter_modules(importlib.import_module(_BUILTIN).__path__):
+        importlib.import_module(f"{_BUILTIN}.{module.name}")
+
+
 def get_task(name: str) -> Task:
-    """A task by its name, by the module that registers it, or by that module's file.
+    """Look up a task by name, or by the module or file that registers it.
 
     Args:
         name: "tts", "my_package.voice_conversion" or "voice_conversion.py".
 
     Raises:
-        ValueError: if there is none, or the module registers none, with what there is.
+        ValueError: if there is no such task, or the module does not register exactly one.
+        FileNotFoundError: if the file does not exist.
     """
+    import_builtin_tasks()
     if name in _TASKS:
         return _TASKS[name]
     if name.endswith(".py"):
@@ -182,16 +213,13 @@ def get_task(name: str) -> Task:
         before = set(_TASKS)
         importlib.import_module(name)
         return _only_new(name, before, name.rpartition(".")[2])
-    if importlib.util.find_spec(f"{__package__}.{name}") is not None and name.isidentifier():
-        importlib.import_module(f"{__package__}.{name}")
-    if name not in _TASKS:
-        raise ValueError(unknown("task", name, task_names()))
-    return _TASKS[name]
+    raise ValueError(unknown("task", name, task_names()))
 
 
 def task_names() -> tuple[str, ...]:
-    """Names of all tasks: those that ship, then those that were registered."""
-    return (*SHIPPED, *(name for name in _TASKS if name not in SHIPPED))
+    """Names of all registered tasks."""
+    import_builtin_tasks()
+    return tuple(_TASKS)
 
 
 def _task_of_file(path: Path) -> Task:
@@ -203,7 +231,7 @@ def _task_of_file(path: Path) -> Task:
         spec = importlib.util.spec_from_file_location(module_name, path)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module  # dataclasses look their module up while it is made
+        sys.modules[module_name] = module  # dataclasses look up their module while it is executed
         try:
             spec.loader.exec_module(module)
         except BaseException:
@@ -226,7 +254,7 @@ def _segment(slot: Slot, value: str | Tensor, row: TokenRow, texts: TextEncoder)
         return AudioSegment(value)
     if not isinstance(value, str):
         raise ValueError(f"{row.id}: {slot.name} must be a text; came {type(value).__name__}")
-    # A language without normaliser is still worth learning from: its text stays as written.
+    # In training, text of a language without a normaliser stays as it is written.
     code = row.language.lower().replace("_", "-")
     known = not code or code in languages() or code.split("-")[0] in languages()
     spoken = slot.spoken and known

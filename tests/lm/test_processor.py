@@ -3,6 +3,8 @@
 
 import logging
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import torch
 from transformers import AutoProcessor
 from transformers.processing_utils import ProcessorMixin
 
+import almtok.tasks  # noqa: F401  (registers the tasks)
 from almtok.codec.tokens import AudioTokens
 from almtok.core.audio import read_audio, write_audio
 from almtok.lm.config import AudioLMConfig
@@ -501,6 +504,21 @@ def test_the_layouts_that_ship_are_the_tasks_of_the_config():
     assert set(AudioLMConfig.preset("tiny").tasks) <= set(layout_names())
 
 
+@pytest.mark.parametrize("lines, known", [
+    ("import almtok.lm.processor", False),
+    ("import almtok.lm.processor, almtok.tasks", True),
+    ("from almtok import AudioLMProcessor", True),
+])  # fmt: skip
+def test_tasks_are_registered_by_the_package_of_tasks(lines, known, quiet_environment, tmp_path):
+    code = f"{lines}\nfrom almtok.lm import layouts\nprint(layouts.task_layout('asr').names)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                            env=quiet_environment, cwd=tmp_path)  # fmt: skip
+    if known:
+        assert result.stdout == "('audio',)\n", result.stderr
+    else:
+        assert "unknown task 'asr': no task is registered; 'import almtok.tasks'" in result.stderr
+
+
 def test_a_new_task_is_one_layout(tokenizer, config, codec, tokens):
     made = TaskLayout(
         name="voice_conversion",
@@ -513,6 +531,7 @@ def test_a_new_task_is_one_layout(tokenizer, config, codec, tokens):
     processor = AudioLMProcessor(tokenizer, AudioLMConfig(**values), codec)
     rows = processor(task="voice_conversion", voice=tokens, audio=tokens)["input_ids"][0]
     assert len(rows) == 2 + 2 * 15 + 1
+    assert "tts" in layout_names()
     with pytest.raises(ValueError, match="registered with another layout"):
         register_layout(TaskLayout(name="tts", conditions=(Slot(name="a", kind="text"),),
                                    target=Slot(name="b", kind="audio")))  # fmt: skip

@@ -9,6 +9,7 @@ import torch
 
 from almtok.lm.config import TASKS, AudioLMConfig
 from almtok.lm.data.rows import TokenRow
+from almtok.lm.layouts import TaskLayout
 from almtok.lm.model import AudioLM
 from almtok.lm.processor import AudioLMProcessor
 from almtok.lm.sequences import AudioSegment, TextSegment, build_sequence
@@ -50,8 +51,9 @@ DOMAINS = {
 
 
 def test_the_tasks_that_ship_are_those_of_the_model():
-    assert base.SHIPPED == TASKS
-    assert base.task_names()[: len(TASKS)] == TASKS
+    assert set(TASKS) <= set(base.task_names())
+    folder = Path(base.__file__).parent / "builtin"
+    assert {file.stem for file in folder.glob("[a-z]*.py")} == set(TASKS)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -152,6 +154,25 @@ def test_the_guides_task_is_added_by_its_file(voice_conversion):
     config = toy_config(tasks=[*TASKS, task.name])
     assert len(build_sequence(example, config, eos_id=EOS)) > 27
     assert torch.is_tensor(voice)
+
+
+def test_a_task_is_replaced_by_one_of_the_same_layout_and_no_other():
+    known = base.get_task("tts")
+
+    class Slow(type(known)):
+        max_seconds = 99.0
+
+    try:
+        assert base.register_task(Slow) is Slow
+        assert base.get_task("tts").max_seconds == 99.0
+        Slow.layout = TaskLayout(
+            name="tts", conditions=known.layout.conditions[-1:], target=known.layout.target
+        )
+        with pytest.raises(ValueError, match="registered with another layout"):
+            base.register_task(Slow)
+    finally:
+        base.register_task(known)
+    assert base.get_task("tts") is known
 
 
 def test_a_file_without_a_task_is_refused(tmp_path):
