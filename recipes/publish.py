@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -21,11 +21,8 @@ from almtok.codec.model import ALMTokenizer
 from almtok.codec.phonemes import PhonemeClassifier
 from almtok.codec.refine import LISTENER_NAME
 from almtok.core.files import replaced_folder, write_json
-from almtok.lm.lora import load_adapter, save_adapter
-from almtok.lm.model import AudioLM
 from almtok.lm.processor_files import NAME
-from almtok.tasks import AudioLMPipeline, get_task
-from almtok.tasks.pipelines.adapters import FOLDER as ADAPTERS
+from almtok.tasks import AudioLMPipeline
 
 _SUMS = ".codebook.total"  # used in training only, and computed from entries and counts
 
@@ -36,23 +33,20 @@ def publish(
     codec: Path | None = None,
     listener: Path | None = None,
     lm: Path | None = None,
-    adapters: Mapping[str, Path] | None = None,
 ) -> int:
-    """Write `out/codec`, `out/lm` and `out/adapters`; each folder is replaced as a whole.
+    """Write `out/codec` and `out/lm`; each folder is replaced as a whole.
 
     Args:
         out: the folder.
         codec: folder of a trained codec; None keeps the present one.
         listener: phoneme classifier of 'almtok codec phonemes', for searches with this codec.
         lm: run folder of a language model on the codes of that codec; None keeps the present one.
-        adapters: folders of adapters of that model, by the name of their task.
 
     Returns:
         Size of the whole folder in bytes.
 
     Raises:
-        ValueError: the language model was trained on the codes of another codec, or an adapter
-            for another model.
+        ValueError: the language model was trained on the codes of another codec.
     """
     if codec is not None:
         model = ALMTokenizer.from_pretrained(str(codec), dtype=torch.float16)
@@ -68,11 +62,6 @@ def publish(
         PhonemeClassifier.load(listener).half().save(out / "codec" / LISTENER_NAME)
     if lm is not None:
         _publish_lm(out, lm)
-    for task, folder in (adapters or {}).items():
-        base = AudioLM.from_pretrained(out / "lm", dtype=torch.float32)
-        adapted = load_adapter(base, folder).half()
-        with replaced_folder(out / ADAPTERS / get_task(task).name) as place:
-            save_adapter(adapted, place)
     return sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
 
 
@@ -102,14 +91,9 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--codec", type=Path, metavar="DIR", help="a trained codec")
     parser.add_argument("--listener", type=Path, metavar="FILE", help="for searches with it")
     parser.add_argument("--lm", type=Path, metavar="RUN", help="a language model on its codes")
-    parser.add_argument(
-        "--adapter", nargs=2, action="append", default=[], metavar=("TASK", "DIR"),
-        help="an adapter of that model, for one task",
-    )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     o = parser.parse_args(given)
-    adapters = {task: Path(folder) for task, folder in o.adapter}
-    size = publish(o.out, codec=o.codec, listener=o.listener, lm=o.lm, adapters=adapters)
+    size = publish(o.out, codec=o.codec, listener=o.listener, lm=o.lm)
     print(f"{o.out}: {size / 1e6:.1f} MB")
 
 

@@ -43,4 +43,4 @@ def likelihoods(
         )
         for tokens, text in zip(audio, texts, strict=True)
     ]
-    return score(bundle.lm_for(task), sequences, batch_size=batch_size)
+    return score(bundle.lm, sequences, batch_size=batch_size)

@@ -2,7 +2,6 @@
 
     FOLDER/lm/      config.json, model.safetensors, the tokenizer, processor_config.json
     FOLDER/codec/   config.json, model.safetensors
-    FOLDER/adapters/TASK/   an adapter for one task, where there are any (experts.py)
 
 Letters: `K` codebooks, `Q` frames of codes, `w` frames per query.
 """
@@ -35,7 +34,6 @@ from ...lm.sequences import Sequence as Rows
 from ...lm.text.encoder import TextEncoder
 from ...lm.vocabulary import Vocabulary
 from ..base import Limits, Task, get_task
-from .adapters import Experts
 from .beams import beam_settings, guidance_scale, in_views, num_views
 from .options import DEFAULT, GenerationOptions
 
@@ -61,7 +59,6 @@ class AudioLMPipeline:
 
     lm: AudioLM
     processor: AudioLMProcessor
-    experts: Experts | None = None
 
     @classmethod
     def from_pretrained(
@@ -77,8 +74,7 @@ class AudioLMPipeline:
         Args:
             folder: with `lm/` and `codec/`, the run folder of a training, or that of the language
                 model itself.
-            adapter: folder of an adapter of this model, for all tasks; those beside the model are
-                not used then.
+            adapter: folder of an adapter of this model.
             device: "auto" (an accelerator if there is one), "cpu", "cuda", "mps".
             dtype: of the language model's weights: "auto" (core/runtime.py), "float32",
                 "bfloat16", "float16", or on a CPU "int8" or "int4"; with these no adapter can be
@@ -86,9 +82,15 @@ class AudioLMPipeline:
                 in bfloat16 where that is native), but codes in float32.
 
         Raises:
-            ValueError: if there is no checkpoint, with what was looked for, or no such device.
+            ValueError: if there is no checkpoint or no such device, or if the folder holds adapters
+                of single tasks (`adapters/TASK/`).
         """
         root = Path(folder)
+        if any(root.glob("adapters/*/adapter.json")):
+            raise ValueError(
+                f"{root / 'adapters'} holds adapters of single tasks, which are not supported: "
+                f"move them out of the folder and load the one that you need (--adapter, adapter=)"
+            )
         places = [root / name for name in ("lm", "lm/model", "model", ".")]
         place = next((one for one in places if (one / "config.json").is_file()), None)
         if place is None:
@@ -106,8 +108,6 @@ class AudioLMPipeline:
         bundle = cls(lm, processor)
         if adapter is not None:
             bundle.load_adapter(adapter)
-        else:
-            bundle.experts = Experts.beside(root, place, device=where, dtype=floats, kind=dtype)
         if dtype in KINDS:
             quantize(lm, *spare_modules(lm), kind=dtype)
         return bundle
@@ -124,19 +124,12 @@ class AudioLMPipeline:
 
         load_adapter(self.lm, folder, name)
 
-    def lm_for(self, task: str) -> AudioLM:
-        """The model that runs a task: the one of all tasks, or its expert."""
-        expert = None if self.experts is None else self.experts.find(task)
-        return self.lm if expert is None else expert
-
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write the folder: `lm/` with the processor, `codec/` and the experts' adapters."""
+        """Write the folder: `lm/` with the processor, `codec/`."""
         place = Path(folder)
         self.lm.save_pretrained(place / "lm")
         self.processor.save_pretrained(place / "lm", include_codec=False)
         self.processor.audio_tokenizer.save_pretrained(place / "codec")
-        if self.experts is not None:
-            self.experts.save_adapters(place)
 
     # ------------------------------------------------------------------ running tasks
 
@@ -311,7 +304,7 @@ class AudioLMPipeline:
     ) -> list[TaskOutput]:
         start = time.perf_counter()
         arguments = self.prompt(task, rows, seconds=seconds, controls=controls)
-        generation = self.lm_for(task.name).generate(**arguments, seeds=list(seeds))
+        generation = self.lm.generate(**arguments, seeds=list(seeds))
         share = (time.perf_counter() - start) / len(rows)
         return [
             self.made(row, share, new_only=fields.get(BEGIN) is not None)

@@ -149,7 +149,7 @@ class TextToSpeech:
             arguments = self.bundle.prompt("tts", [fields], controls=self.controls)
             seeds = [_seed(work.seed, place, 0)]
             chunks = stream(
-                self.bundle.lm_for("tts"), self.bundle.codec, **arguments, seeds=seeds,
+                self.bundle.lm, self.bundle.codec, **arguments, seeds=seeds,
                 chunk_frames=chunk_frames,
             )  # fmt: skip
             known = 0 if fields.get(BEGIN) is None else fields[BEGIN].codes.shape[1]

@@ -142,6 +142,14 @@ def test_a_folder_without_checkpoint_is_named(tmp_path):
         AudioLMPipeline.from_pretrained(tmp_path)
 
 
+def test_a_folder_with_adapters_of_single_tasks_is_refused(learned, tmp_path):
+    shutil.copytree(learned.folder, tmp_path / "copy")
+    (tmp_path / "copy/adapters/tts").mkdir(parents=True)
+    (tmp_path / "copy/adapters/tts/adapter.json").write_text("{}")
+    with pytest.raises(ValueError, match="adapters of single tasks, which are not supported"):
+        AudioLMPipeline.from_pretrained(tmp_path / "copy")
+
+
 def test_transcripts_are_searched_by_beams_where_the_model_can(learned, monkeypatch):
     def beams(task, **controls):
         row = {"audio": learned.tokens[LINES[0]]} if task == "asr" else {"text": SOUND}
