@@ -12,17 +12,19 @@ from ..lm.layouts import add_provider
 
 if TYPE_CHECKING:
     from .base import Task, get_task, register_task
+    from .pipelines.audio_captioning import AudioCaptioner
     from .pipelines.audio_generation import AudioGenerator
     from .pipelines.base import AudioLMPipeline
     from .pipelines.speech_recognition import SpeechRecognizer
     from .pipelines.text_to_speech import TextToSpeech
 
 __all__ = [
-    "AudioLMPipeline",
+    "AudioCaptioner",
     "AudioGenerator",
-    "TextToSpeech",
-    "Task",
+    "AudioLMPipeline",
     "SpeechRecognizer",
+    "Task",
+    "TextToSpeech",
     "get_task",
     "register_task",
 ]
@@ -33,6 +35,7 @@ __getattr__, __dir__ = lazy_names(
     {
         ".base": ("Task", "get_task", "register_task"),
         ".pipelines.base": ("AudioLMPipeline",),
+        ".pipelines.audio_captioning": ("AudioCaptioner",),
         ".pipelines.audio_generation": ("AudioGenerator",),
         ".pipelines.text_to_speech": ("TextToSpeech",),
         ".pipelines.speech_recognition": ("SpeechRecognizer",),

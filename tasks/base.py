@@ -14,7 +14,7 @@ import pkgutil
 import sys
 from abc import ABC
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -40,6 +40,11 @@ class Limits:
     max_frames: int = 750
     min_text_tokens: int = 0
     max_text_tokens: int = 512
+
+    def within(self, frames: int) -> Limits:
+        """The same bounds for at most this many frames."""
+        least, most = min(self.min_frames, frames), min(self.max_frames, frames)
+        return replace(self, min_frames=least, max_frames=most)
 
 
 class Task(ABC):

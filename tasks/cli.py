@@ -165,11 +165,11 @@ def register_words(what: Any) -> None:
     parser.set_defaults(run=run_words)
 
 
-def run_words(options: argparse.Namespace) -> int:
+def run_words(args: argparse.Namespace) -> int:
     """Run ``almtok codec word-errors``."""
     from .evaluation.words import evaluate_words
 
-    return evaluate_words(options)
+    return evaluate_words(args)
 
 
 def _register_tts(commands: Any) -> None:
@@ -313,65 +313,65 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
     add("--batch-size", type=int, default=8, metavar="B", help="at once (default 8)")
 
 
-def controls_of(options: argparse.Namespace) -> GenerationOptions:
+def generation_options(args: argparse.Namespace) -> GenerationOptions:
     """The sampling options of a command line."""
     return GenerationOptions(
-        temperature=options.temperature,
-        top_k=options.top_k,
-        top_p=options.top_p,
-        repetition_penalty=options.repetition_penalty,
-        guidance_scale=options.guidance,
-        max_seconds=options.max_seconds,
-        frames_per_query=options.frames_per_query,
-        language=getattr(options, "language", None),
-        beams=getattr(options, "beams", None),
-        lm_weight=getattr(options, "lm_weight", None),
-        views=getattr(options, "views", None),
-        best_of=getattr(options, "best_of", 1),
-        batch_size=options.batch_size,
-        compile=options.compile,
-        max_chars=getattr(options, "max_chars", GenerationOptions.max_chars),
-        check_by=getattr(options, "check_by", GenerationOptions.check_by),
+        temperature=args.temperature,
+        top_k=args.top_k,
+        top_p=args.top_p,
+        repetition_penalty=args.repetition_penalty,
+        guidance_scale=args.guidance,
+        max_seconds=args.max_seconds,
+        frames_per_query=args.frames_per_query,
+        language=getattr(args, "language", None),
+        beams=getattr(args, "beams", None),
+        lm_weight=getattr(args, "lm_weight", None),
+        views=getattr(args, "views", None),
+        best_of=getattr(args, "best_of", 1),
+        batch_size=args.batch_size,
+        compile=args.compile,
+        max_chars=getattr(args, "max_chars", GenerationOptions.max_chars),
+        check_by=getattr(args, "check_by", GenerationOptions.check_by),
     )
 
 
-def run_tts(options: argparse.Namespace) -> int:
+def run_tts(args: argparse.Namespace) -> int:
     """Run ``almtok tts``."""
     from .commands.speak import speak
 
-    return speak(options, controls_of(options))
+    return speak(args, generation_options(args))
 
 
-def run_make(options: argparse.Namespace) -> int:
+def run_make(args: argparse.Namespace) -> int:
     """Run ``almtok sound`` and ``almtok music``."""
     from .commands.generate import make
 
-    return make(options, controls_of(options))
+    return make(args, generation_options(args))
 
 
-def run_continue(options: argparse.Namespace) -> int:
+def run_continue(args: argparse.Namespace) -> int:
     """Run ``almtok continue``."""
-    from .commands.generate import go_on
+    from .commands.generate import continue_audio
 
-    return go_on(options, controls_of(options))
+    return continue_audio(args, generation_options(args))
 
 
-def run_asr(options: argparse.Namespace) -> int:
+def run_asr(args: argparse.Namespace) -> int:
     """Run ``almtok asr``."""
     from .commands.transcribe import transcribe
 
-    return transcribe(options, controls_of(options))
+    return transcribe(args, generation_options(args))
 
 
-def run_caption(options: argparse.Namespace) -> int:
+def run_caption(args: argparse.Namespace) -> int:
     """Run ``almtok caption``."""
     from .commands.transcribe import caption
 
-    return caption(options, controls_of(options))
+    return caption(args, generation_options(args))
 
 
-def run_evaluate(options: argparse.Namespace) -> int:
+def run_evaluate(args: argparse.Namespace) -> int:
     """Run ``almtok lm evaluate``."""
     from .commands.evaluate import run_evaluation
 
-    return run_evaluation(options, controls_of(options))
+    return run_evaluation(args, generation_options(args))

@@ -17,68 +17,68 @@ from ..evaluation.scores import text_errors
 from ..pipelines.base import AudioLMPipeline
 from ..pipelines.options import GenerationOptions
 from .outputs import say
-from .speak import load_bundle, model_stamp
+from .speak import load_pipeline, model_stamp
 
 
-def run_evaluation(options: argparse.Namespace, controls: GenerationOptions) -> int:
+def run_evaluation(args: argparse.Namespace, options: GenerationOptions) -> int:
     """Measure, and write table.md, table.json and, if asked for, report.html."""
-    if options.limit is not None and options.limit < 1:
-        raise ValueError(f"--limit must be at least 1; came {options.limit}")
-    clips = clips_of(options.data, limit=options.limit)
-    if options.domains:
-        clips = [clip for clip in clips if clip.domain in options.domains]
+    if args.limit is not None and args.limit < 1:
+        raise ValueError(f"--limit must be at least 1; came {args.limit}")
+    clips = clips_of(args.data, limit=args.limit)
+    if args.domains:
+        clips = [clip for clip in clips if clip.domain in args.domains]
         if not clips:
-            raise ValueError(f"no clip of {', '.join(options.domains)} has a text")
+            raise ValueError(f"no clip of {', '.join(args.domains)} has a text")
     speech = any(clip.domain == "speech" for clip in clips)
     if speech:
         text_errors("a", "a")  # what is missing is said now, not after an hour
-    recogniser = load_recognizer(options.recogniser, options.grammar) if speech else None
+    recogniser = load_recognizer(args.recogniser, args.grammar) if speech else None
     if recogniser is not None:
-        recogniser = CachedRecognizer(recogniser, options.cache or options.out)
+        recogniser = CachedRecognizer(recogniser, args.cache or args.out)
     config = MeasureConfig(
-        seed=options.seed,
-        check=options.check is not None,
-        tries=options.check or 1,
-        keep_audio=options.keep_audio,
-        make=not options.no_make,
-        draws=options.draws,
-        voices=options.voices,
+        seed=args.seed,
+        check=args.check is not None,
+        tries=args.check or 1,
+        keep_audio=args.keep_audio,
+        make=not args.no_make,
+        draws=args.draws,
+        voices=args.voices,
     )
-    bundle = load_bundle(options)
+    pipeline = load_pipeline(args)
     measurer = Measurer(
-        bundle, options.out, config, controls=controls, recogniser=recogniser,
-        classifiers=classifiers_of(options.classes, bundle), model=model_stamp(options),
+        pipeline, args.out, config, options=options, recogniser=recogniser,
+        classifiers=classifiers_of(args.classes, pipeline), model=model_stamp(args),
     )  # fmt: skip
     facts = measurer.run(clips)
     settings = {
-        "checkpoint": str(options.checkpoint),
-        "data": list(options.data),
+        "checkpoint": str(args.checkpoint),
+        "data": list(args.data),
         "recogniser": "none" if recogniser is None else recogniser.name,
-        "classes": list(options.classes),
+        "classes": list(args.classes),
         **dataclasses.asdict(config),
-        "sampling": dataclasses.asdict(controls),
+        "sampling": dataclasses.asdict(options),
     }
     table = evaluate_facts(facts, settings)
     markdown = to_markdown(table)
-    write_json(options.out / "table.json", table.to_dict())
-    write_text(options.out / "table.md", markdown)
+    write_json(args.out / "table.json", table.to_dict())
+    write_text(args.out / "table.md", markdown)
     print(markdown)
-    say(f"table.md, table.json and clips.jsonl are in {options.out}")
-    if options.html:
-        page = to_html(table, facts, f"Language model {options.checkpoint}")
-        write_text(options.out / "report.html", page)
-        say(f"open {options.out / 'report.html'} in a browser")
+    say(f"table.md, table.json and clips.jsonl are in {args.out}")
+    if args.html:
+        page = to_html(table, facts, f"Language model {args.checkpoint}")
+        write_text(args.out / "report.html", page)
+        say(f"open {args.out / 'report.html'} in a browser")
     return 1 if table.not_measured else 0
 
 
-def classifiers_of(sources: Sequence[str], bundle: AudioLMPipeline) -> dict[str, SoundClassifier]:
+def classifiers_of(sources: Sequence[str], pipeline: AudioLMPipeline) -> dict[str, SoundClassifier]:
     """`named`, that knows recordings, and `coded`, that heard each through the codec too."""
     if not sources:
         return {}
 
     def through(wav: Any) -> Any:
-        tokens = bundle.tokens({"array": wav, "sampling_rate": RATE})
-        return resample(bundle.decode(tokens).numpy(), bundle.sample_rate, RATE)
+        tokens = pipeline.tokens({"array": wav, "sampling_rate": RATE})
+        return resample(pipeline.decode(tokens).numpy(), pipeline.sample_rate, RATE)
 
     named, coded = SoundClassifier.pair_of_sources(sources, through)
     return {"named": named, "coded": coded}

@@ -15,52 +15,51 @@ from ...core.results_log import key_of, stamp
 from ..pipelines.base import AudioLMPipeline
 from ..pipelines.options import GenerationOptions
 from ..pipelines.outputs import Speech
-from ..pipelines.text_to_speech import TextToSpeech
-from ..pipelines.voice import Voice
+from ..pipelines.text_to_speech import TextToSpeech, Voice
 from .inputs import AudioItem, TextItem, load_audio, text_items
 from .outputs import AudioPlace, pcm, print_json, say, wav_header
 
 
-def speak(options: argparse.Namespace, controls: GenerationOptions) -> int:
+def speak(args: argparse.Namespace, options: GenerationOptions) -> int:
     """Speak all that was given; 1 if something could not be spoken."""
     items = text_items(
-        options.texts,
-        options.batch,
-        seed=options.seed,
-        voice=options.voice,
-        voice_text=options.voice_text,
+        args.texts,
+        args.batch,
+        seed=args.seed,
+        voice=args.voice,
+        voice_text=args.voice_text,
     )
-    if options.check is not None and options.check < 1:
-        raise ValueError(f"--check takes a number of tries, at least 1; came {options.check}")
-    if options.stream:
-        return _stream(options, controls, items)
-    place = AudioPlace(options.out, len(items), options.format)
-    model = model_stamp(options)
-    keys = {item.id: _key(item, options, controls, model) for item in items}
+    if args.check is not None and args.check < 1:
+        raise ValueError(f"--check takes a number of tries, at least 1; came {args.check}")
+    if args.stream:
+        return _stream(args, options, items)
+    place = AudioPlace(args.out, len(items), args.format)
+    model = model_stamp(args)
+    keys = {item.id: _key(item, args, options, model) for item in items}
     waiting = [item for item in items if not place.done(keys[item.id], item.id)]
     if len(waiting) < len(items):
         say(f"{len(items) - len(waiting)} of {len(items)} are done already")
     if not waiting:
         return 0
-    bundle = load_bundle(options)
-    speaker = TextToSpeech(bundle, controls)
-    return _speak_all(speaker, waiting, keys, place, options, single=len(items) == 1)
+    pipeline = load_pipeline(args)
+    speaker = TextToSpeech(pipeline, options)
+    return _speak_all(speaker, waiting, keys, place, args, single=len(items) == 1)
 
 
-def load_bundle(options: argparse.Namespace) -> AudioLMPipeline:
+def load_pipeline(args: argparse.Namespace) -> AudioLMPipeline:
     """The checkpoint, without the bars of its loading."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     return AudioLMPipeline.from_pretrained(
-        options.checkpoint, adapter=options.adapter, device=options.device, dtype=options.dtype
+        args.checkpoint, adapter=args.adapter, device=args.device, dtype=args.dtype
     )
 
 
-def model_stamp(options: argparse.Namespace) -> str:
+def model_stamp(args: argparse.Namespace) -> str:
     """Changes when the checkpoint or the adapter does, or in what they are run."""
-    adapter = None if options.adapter is None else stamp(options.adapter)
-    return key_of(stamp(options.checkpoint), adapter, options.dtype)
+    adapter = None if args.adapter is None else stamp(args.adapter)
+    return key_of(stamp(args.checkpoint), adapter, args.dtype)
 
 
 def _speak_all(
@@ -68,20 +67,20 @@ def _speak_all(
     items: list[TextItem],
     keys: dict[str, str],
     place: AudioPlace,
-    options: argparse.Namespace,
+    args: argparse.Namespace,
     *,
     single: bool,
 ) -> int:
     failed = 0
     voices: dict[tuple[str, str | None], Voice] = {}
-    size = speaker.controls.batch_size
+    size = speaker.options.batch_size
     parts = tqdm(desc="speak", unit="part", disable=None if single else False, leave=False)
     with parts, tqdm(total=len(items), desc="texts", unit="text", disable=single) as bar:
         for first in range(0, len(items), size):
             ready: list[tuple[TextItem, Voice | None]] = []
             for item in items[first : first + size]:
                 try:
-                    voice = _voice(speaker, item, voices, options.voice_apart)
+                    voice = _voice(speaker, item, voices, args.voice_apart)
                     speaker.split(item.text, voice)
                     ready.append((item, voice))
                 except ValueError as error:
@@ -90,8 +89,8 @@ def _speak_all(
                     failed += 1
                     say(f"{item.id}: {error}")
                     place.note(item.id, keys[item.id], {"error": str(error)})
-            for item, speech in _spoken(speaker, ready, options, parts):
-                _finish(item, speech, keys[item.id], place, options)
+            for item, speech in _spoken(speaker, ready, args, parts):
+                _finish(item, speech, keys[item.id], place, args)
             bar.update(len(items[first : first + size]))
     return 1 if failed else 0
 
@@ -99,23 +98,23 @@ def _speak_all(
 def _spoken(
     speaker: TextToSpeech,
     ready: list[tuple[TextItem, Voice | None]],
-    options: argparse.Namespace,
+    args: argparse.Namespace,
     bar: Any,
 ) -> list[tuple[TextItem, Speech]]:
     speeches = speaker.speak_all(
         [item.text for item, _ in ready],
         voice=[voice for _, voice in ready],
         seeds=[item.seed for item, _ in ready],
-        check=options.check is not None,
-        tries=options.check or 1,
-        carry=not options.no_carry,
+        check=args.check is not None,
+        tries=args.check or 1,
+        carry=not args.no_carry,
         progress=bar.update,
     )
     return [(item, speech) for (item, _), speech in zip(ready, speeches, strict=True)]
 
 
 def _finish(
-    item: TextItem, speech: Speech, key: str, place: AudioPlace, options: argparse.Namespace
+    item: TextItem, speech: Speech, key: str, place: AudioPlace, args: argparse.Namespace
 ) -> None:
     where = place.write(item.id, speech)
     entry: dict[str, Any] = {
@@ -136,7 +135,7 @@ def _finish(
             "diff": str(speech.diff),
         }
     place.note(item.id, key, entry)
-    if options.json:
+    if args.json:
         print_json(entry)
     for problem in speech.problems:
         say(f"{item.id}: {problem}")
@@ -146,22 +145,22 @@ def _finish(
         say(f"  {speech.diff}")
 
 
-def _stream(options: argparse.Namespace, controls: GenerationOptions, items: list[TextItem]) -> int:
-    """Sound to standard output while it is made."""
-    if options.out is not None or options.check is not None:
+def _stream(args: argparse.Namespace, options: GenerationOptions, items: list[TextItem]) -> int:
+    """GeneratedAudio to standard output while it is made."""
+    if args.out is not None or args.check is not None:
         raise ValueError("--stream goes to standard output, unchecked: leave --out and --check out")
-    speaker = TextToSpeech(load_bundle(options), controls)
+    speaker = TextToSpeech(load_pipeline(args), options)
     voices: dict[tuple[str, str | None], Voice] = {}
-    out, rate = sys.stdout.buffer, speaker.bundle.sample_rate
+    out, rate = sys.stdout.buffer, speaker.pipeline.sample_rate
     for item in items:  # errors before the first sound
-        speaker.split(item.text, _voice(speaker, item, voices, options.voice_apart))
-    if options.stream == "wav":
+        speaker.split(item.text, _voice(speaker, item, voices, args.voice_apart))
+    if args.stream == "wav":
         out.write(wav_header(rate, None))
     for item in items:
         start, latency, samples = time.perf_counter(), None, 0
-        voice = _voice(speaker, item, voices, options.voice_apart)
+        voice = _voice(speaker, item, voices, args.voice_apart)
         for chunk in speaker.stream(
-            item.text, voice=voice, seed=item.seed, carry=not options.no_carry
+            item.text, voice=voice, seed=item.seed, carry=not args.no_carry
         ):
             out.write(pcm(chunk.waveform))
             out.flush()
@@ -192,15 +191,13 @@ def _voice(
     return known[name]
 
 
-def _key(
-    item: TextItem, options: argparse.Namespace, controls: GenerationOptions, model: str
-) -> str:
+def _key(item: TextItem, args: argparse.Namespace, options: GenerationOptions, model: str) -> str:
     """All that the sound depends on; not how many are made at once."""
-    sampling = {**dataclasses.asdict(controls), "batch_size": None}
+    sampling = {**dataclasses.asdict(options), "batch_size": None}
     try:
         voice = None if item.voice is None else stamp(item.voice)
     except OSError:
         voice = "missing"  # reported when it is to be read
     facts = dataclasses.asdict(item)
-    how = (options.check, options.no_carry, options.voice_apart, options.format)
+    how = (args.check, args.no_carry, args.voice_apart, args.format)
     return key_of(model, facts, voice, sampling, how)

@@ -13,53 +13,58 @@ from tqdm import tqdm
 
 from ...core.files import write_text
 from ...core.results_log import ResultsLog, key_of, stamp
+from ..pipelines.audio_captioning import AudioCaptioner
+from ..pipelines.base import AudioLMPipeline
 from ..pipelines.options import GenerationOptions
-from ..pipelines.speech_recognition import SpeechRecognizer, Transcript
+from ..pipelines.outputs import Transcript
+from ..pipelines.speech_recognition import SpeechRecognizer
 from .inputs import AudioItem, audio_items, load_audio
 from .outputs import JOURNAL, print_json, say
-from .speak import load_bundle, model_stamp
+from .speak import load_pipeline, model_stamp
 
-Hear = Callable[[SpeechRecognizer, AudioItem], Transcript]
+Hear = Callable[[AudioLMPipeline, AudioItem], Transcript]
 
 
-def transcribe(options: argparse.Namespace, controls: GenerationOptions) -> int:
+def transcribe(args: argparse.Namespace, options: GenerationOptions) -> int:
     """Write down every audio; 1 if one could not be."""
 
-    def hear(transcriber: SpeechRecognizer, item: AudioItem) -> Transcript:
-        return transcriber.transcribe(
+    def hear(pipeline: AudioLMPipeline, item: AudioItem) -> Transcript:
+        return SpeechRecognizer(pipeline, options).transcribe(
             load_audio(item),
-            window_seconds=options.window,
-            overlap_seconds=options.overlap,
-            seed=options.seed,
+            window_seconds=args.window,
+            overlap_seconds=args.overlap,
+            seed=args.seed,
         )
 
-    return _run(hear, options, controls, (options.window, options.overlap))
+    return _run(hear, args, options, (args.window, args.overlap))
 
 
-def caption(options: argparse.Namespace, controls: GenerationOptions) -> int:
+def caption(args: argparse.Namespace, options: GenerationOptions) -> int:
     """Describe every audio; 1 if one could not be."""
 
-    def hear(transcriber: SpeechRecognizer, item: AudioItem) -> Transcript:
-        return transcriber.describe(load_audio(item), music=options.music, seed=options.seed)
+    def hear(pipeline: AudioLMPipeline, item: AudioItem) -> Transcript:
+        return AudioCaptioner(pipeline, options).caption(
+            load_audio(item), music=args.music, seed=args.seed
+        )
 
-    return _run(hear, options, controls, (options.music,))
+    return _run(hear, args, options, (args.music,))
 
 
-def _run(hear: Hear, options: argparse.Namespace, controls: GenerationOptions, facts: Any) -> int:
-    items = audio_items(options.files)
-    journal = None if options.out is None else ResultsLog(options.out / JOURNAL)
-    keys = _keys(items, options, controls, facts) if journal is not None else {}
-    transcriber: SpeechRecognizer | None = None
+def _run(hear: Hear, args: argparse.Namespace, options: GenerationOptions, facts: Any) -> int:
+    items = audio_items(args.files)
+    journal = None if args.out is None else ResultsLog(args.out / JOURNAL)
+    keys = _keys(items, args, options, facts) if journal is not None else {}
+    pipeline: AudioLMPipeline | None = None
     failed = 0
     single = len(items) == 1
-    for item in tqdm(items, desc=options.command, unit="file", disable=None if single else False):
+    for item in tqdm(items, desc=args.command, unit="file", disable=None if single else False):
         done = journal is not None and journal.get(item.id, keys[item.id]) is not None
-        if done and _file(options, item).exists():
+        if done and _file(args, item).exists():
             continue
-        if transcriber is None:  # only now: nothing to load where all is done
-            transcriber = SpeechRecognizer(load_bundle(options), controls)
+        if pipeline is None:  # only now: nothing to load where all is done
+            pipeline = load_pipeline(args)
         try:
-            found = hear(transcriber, item)
+            found = hear(pipeline, item)
         except (ValueError, OSError) as error:
             if single:
                 raise
@@ -68,22 +73,20 @@ def _run(hear: Hear, options: argparse.Namespace, controls: GenerationOptions, f
             if journal is not None:
                 journal.add(item.id, keys[item.id], {"error": str(error)})
             continue
-        _finish(item, found, options, several=not single)
+        _finish(item, found, args, several=not single)
         if journal is not None:
             journal.add(item.id, keys[item.id], _entry(item, found))
     return 1 if failed else 0
 
 
-def _finish(
-    item: AudioItem, found: Transcript, options: argparse.Namespace, *, several: bool
-) -> None:
+def _finish(item: AudioItem, found: Transcript, args: argparse.Namespace, *, several: bool) -> None:
     for problem in found.problems:
         say(f"{item.id}: {problem}")
     entry = _entry(item, found)
-    if options.out is not None:
-        text = json.dumps(entry, ensure_ascii=False, indent=1) if options.json else found.text
-        write_text(_file(options, item), text + "\n")
-    elif options.json:
+    if args.out is not None:
+        text = json.dumps(entry, ensure_ascii=False, indent=1) if args.json else found.text
+        write_text(_file(args, item), text + "\n")
+    elif args.json:
         print_json(entry)
     else:
         print(f"{item.id}\t{found.text}" if several else found.text, flush=True)
@@ -106,16 +109,16 @@ def _entry(item: AudioItem, found: Transcript) -> dict[str, Any]:
     }
 
 
-def _file(options: argparse.Namespace, item: AudioItem) -> Path:
-    folder: Path = options.out
-    return folder / f"{item.id}.{'json' if options.json else 'txt'}"
+def _file(args: argparse.Namespace, item: AudioItem) -> Path:
+    folder: Path = args.out
+    return folder / f"{item.id}.{'json' if args.json else 'txt'}"
 
 
 def _keys(
-    items: list[AudioItem], options: argparse.Namespace, controls: GenerationOptions, facts: Any
+    items: list[AudioItem], args: argparse.Namespace, options: GenerationOptions, facts: Any
 ) -> dict[str, str]:
-    sampling = {**dataclasses.asdict(controls), "batch_size": None}
-    common = (model_stamp(options), options.command, sampling, facts, options.seed)
+    sampling = {**dataclasses.asdict(options), "batch_size": None}
+    common = (model_stamp(args), args.command, sampling, facts, args.seed)
     return {
         item.id: key_of(
             common,

@@ -12,7 +12,7 @@ from ..pipelines.base import AudioLMPipeline
 
 
 def likelihoods(
-    bundle: AudioLMPipeline,
+    pipeline: AudioLMPipeline,
     audio: Sequence[AudioTokens],
     texts: Sequence[str],
     task: str,
@@ -24,7 +24,7 @@ def likelihoods(
     """Score each text, given its audio.
 
     Args:
-        bundle: the model.
+        pipeline: the model.
         audio: one for each text.
         texts: targets.
         task: that turns audio into such texts.
@@ -33,14 +33,14 @@ def likelihoods(
         batch_size: at once.
     """
     reading = PromptOptions(language=language)
-    compose = bundle.processor.composer.example
+    compose = pipeline.processor.composer.example
     sequences = [
         build_sequence(
             compose(task, {"audio": tokens}, text, reading),
-            bundle.lm.config,
-            eos_id=bundle.texts.eos_id,
+            pipeline.lm.config,
+            eos_id=pipeline.text_encoder.eos_id,
             drop_condition=drop_condition,
         )
         for tokens, text in zip(audio, texts, strict=True)
     ]
-    return score(bundle.lm, sequences, batch_size=batch_size)
+    return score(pipeline.lm, sequences, batch_size=batch_size)

@@ -22,13 +22,13 @@ from ...core.results_log import ResultsLog, key_of
 from ...lm.data.recordings import Recording
 from ...lm.data.sources import list_recordings
 from ..commands.inputs import safe_name
+from ..pipelines.audio_captioning import AudioCaptioner
 from ..pipelines.audio_generation import AudioGenerator
 from ..pipelines.base import AudioLMPipeline
 from ..pipelines.options import DEFAULT, GenerationOptions
-from ..pipelines.outputs import Sound
+from ..pipelines.outputs import GeneratedAudio, Speech
 from ..pipelines.speech_recognition import SpeechRecognizer
-from ..pipelines.text_to_speech import Speech, TextToSpeech
-from ..pipelines.voice import Voice
+from ..pipelines.text_to_speech import TextToSpeech, Voice
 from .classifier import SoundClassifier
 from .recognizers import Recognizer
 from .retrieval import TextRetrieval
@@ -147,11 +147,11 @@ class Measurer:
 
     def __init__(
         self,
-        bundle: AudioLMPipeline,
+        pipeline: AudioLMPipeline,
         out: Path,
         config: MeasureConfig,
         *,
-        controls: GenerationOptions = DEFAULT,
+        options: GenerationOptions = DEFAULT,
         recogniser: Recognizer | None = None,
         classifiers: Mapping[str, SoundClassifier] | None = None,
         model: str = "",
@@ -161,21 +161,22 @@ class Measurer:
         What the classifier called `named` says of the sounds made of a clip is the fact
         `named_made`.
         """
-        self.bundle, self.out, self.config = bundle, out, config
+        self.pipeline, self.out, self.config = pipeline, out, config
         self.recogniser, self.classifiers = recogniser, dict(classifiers or {})
-        self.batch_size = controls.batch_size
-        self.speaker = TextToSpeech(bundle, controls)
+        self.batch_size = options.batch_size
+        self.speaker = TextToSpeech(pipeline, options)
         quiet = GenerationOptions(
-            batch_size=controls.batch_size,
-            beams=controls.beams,
-            lm_weight=controls.lm_weight,
-            views=controls.views,
+            batch_size=options.batch_size,
+            beams=options.beams,
+            lm_weight=options.lm_weight,
+            views=options.views,
         )
-        self.transcriber = SpeechRecognizer(bundle, quiet)
-        self.maker = AudioGenerator(bundle, controls)
+        self.recognizer = SpeechRecognizer(pipeline, quiet)
+        self.captioner = AudioCaptioner(pipeline, quiet)
+        self.generator = AudioGenerator(pipeline, options)
         self.journal = ResultsLog(out / "clips.jsonl")
         judge = recogniser.name if recogniser is not None else "none"
-        said = {**dataclasses.asdict(controls), "batch_size": None}  # which changes no result
+        said = {**dataclasses.asdict(options), "batch_size": None}  # which changes no result
         self._facts = (model, dataclasses.asdict(config), said, judge)
         self._reader = EntryReader()
 
@@ -215,7 +216,7 @@ class Measurer:
         for job in batch:
             try:
                 wav = self._wav(job.clip)
-                ready.append(_Ready(job, wav, self.bundle.tokens(wav)))
+                ready.append(_Ready(job, wav, self.pipeline.tokens(wav)))
             except ValueError as error:
                 facts[job.clip.id] = {"error": str(error)}
         facts |= self._found_of(ready)
@@ -244,12 +245,12 @@ class Measurer:
         recording = clip.recording
         content = self._reader.open(recording.entry)
         return read_audio(
-            content, self.bundle.sample_rate, start=recording.start, seconds=recording.seconds
+            content, self.pipeline.sample_rate, start=recording.start, seconds=recording.seconds
         )
 
     def _speech(self, batch: Sequence[_Ready]) -> list[dict[str, Any]]:
         clips = [one.job.clip for one in batch]
-        heard = self.transcriber.transcribe_all([one.wav for one in batch])
+        heard = self.recognizer.transcribe_all([one.wav for one in batch])
         spoken = self.speaker.speak_all(
             [clip.text for clip in clips],
             voice=[self._voice(one.job.reference) for one in batch],
@@ -257,7 +258,7 @@ class Measurer:
             check=self.config.check,
             tries=self.config.tries,
         )
-        again = self.transcriber.transcribe_all([speech.tokens for speech in spoken])
+        again = self.recognizer.transcribe_all([speech.tokens for speech in spoken])
         facts: list[dict[str, Any]] = []
         for one, asr, speech, own in zip(batch, heard, spoken, again, strict=True):
             facts.append({
@@ -283,18 +284,18 @@ class Measurer:
         """What another recogniser hears, if there is one."""
         if self.recogniser is None:
             return {}
-        rate = self.bundle.sample_rate
+        rate = self.pipeline.sample_rate
         return {
             "judge_original": self.recogniser.hear(one.wav, rate),
-            "judge_codec": self.recogniser.hear(self.bundle.decode(one.tokens), rate),
+            "judge_codec": self.recogniser.hear(self.pipeline.decode(one.tokens), rate),
             "judge_tts": self.recogniser.hear(speech.wav, rate),
         }
 
     def _sound(self, batch: Sequence[_Ready]) -> list[dict[str, Any]]:
         domain = batch[0].job.clip.domain
-        told = self.transcriber.describe_all([one.tokens for one in batch], music=domain == "music")
+        told = self.captioner.caption_all([one.tokens for one in batch], music=domain == "music")
         facts: list[dict[str, Any]] = [{"caption": caption.text} for caption in told]
-        room = [self.bundle.seconds_of_room(0.5, one.tokens.frames_per_query) for one in batch]
+        room = [self.pipeline.capacity_seconds(0.5, one.tokens.frames_per_query) for one in batch]
         for one, most, mine in zip(batch, room, facts, strict=True):
             if one.tokens.duration <= most:
                 mine |= self._found("original", one.job, one.tokens)
@@ -315,7 +316,9 @@ class Measurer:
                 sound.save(self.out / "audio" / f"{safe_name(one.job.clip.id)}.made.flac")
         return facts
 
-    def _made(self, batch: Sequence[_Ready], seconds: Sequence[float]) -> list[list[Sound]]:
+    def _made(
+        self, batch: Sequence[_Ready], seconds: Sequence[float]
+    ) -> list[list[GeneratedAudio]]:
         """Sounds of each description, at most so long: one, or `draws` where they are named."""
         clips = [one.job.clip for one in batch]
         counts = [self.config.draws if self._named_by(clip) else 1 for clip in clips]
@@ -327,7 +330,9 @@ class Measurer:
         ]
         texts, lengths, seeds = zip(*wanted, strict=True)
         rows = [{"text": text} for text in texts]
-        made = iter(self.maker.make(_MADE[clips[0].domain], rows, seconds=lengths, seeds=seeds))
+        made = iter(
+            self.generator.generate(_MADE[clips[0].domain], rows, seconds=lengths, seeds=seeds)
+        )
         return [list(itertools.islice(made, count)) for count in counts]
 
     def _found(self, what: str, job: _Job, tokens: AudioTokens) -> dict[str, Any]:
@@ -350,13 +355,13 @@ class Measurer:
         return [*(judge.stamp for judge in judges), label] if judges and known else []
 
     def _decoded(self, one: _Ready) -> Any:
-        return self.bundle.decode(one.tokens) if self._named_by(one.job.clip) else None
+        return self.pipeline.decode(one.tokens) if self._named_by(one.job.clip) else None
 
     def _named(self, job: _Job, **wavs: Any) -> dict[str, Any]:
         """What the classifiers call these `[S]`, beside the class of the clip."""
         if not self._named_by(job.clip):
             return {}
-        rate, label = self.bundle.sample_rate, job.clip.recording.entry.label
+        rate, label = self.pipeline.sample_rate, job.clip.recording.entry.label
         facts: dict[str, Any] = {"label": label}
         for key, judge in self.classifiers.items():
             facts["classes_known"] = len(judge.classes)
@@ -367,4 +372,4 @@ class Measurer:
         texts = list(dict.fromkeys(clip.text for clip in clips if clip.domain == domain))
         if len(texts) < 2:
             return None
-        return TextRetrieval(self.bundle, texts[:MOST_CLASSES], _TOLD[domain])
+        return TextRetrieval(self.pipeline, texts[:MOST_CLASSES], _TOLD[domain])

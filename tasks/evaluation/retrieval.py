@@ -37,12 +37,12 @@ class TextRetrieval:
     """Some texts, one of which goes with an audio."""
 
     def __init__(
-        self, bundle: AudioLMPipeline, texts: Sequence[str], task: str = "audio_caption"
+        self, pipeline: AudioLMPipeline, texts: Sequence[str], task: str = "audio_caption"
     ) -> None:
         """Score the texts without audio.
 
         Args:
-            bundle: the model; condition dropout has taught it what is likely without audio.
+            pipeline: the model; condition dropout has taught it what is likely without audio.
             texts: classes or captions, all different.
             task: that turns audio into such texts.
 
@@ -51,7 +51,7 @@ class TextRetrieval:
         """
         if len(set(texts)) < 2 or len(set(texts)) != len(texts):
             raise ValueError(f"expected at least two texts, all different; came {list(texts)}")
-        self.bundle, self.texts, self.task = bundle, list(texts), task
+        self.pipeline, self.texts, self.task = pipeline, list(texts), task
         self._free: npt.NDArray[np.float64] | None = None
 
     @property
@@ -67,7 +67,7 @@ class TextRetrieval:
 
     def _scores(self, audio: AudioTokens, *, drop_condition: bool) -> npt.NDArray[np.float64]:
         found = likelihoods(
-            self.bundle,
+            self.pipeline,
             [audio] * len(self.texts),
             self.texts,
             self.task,

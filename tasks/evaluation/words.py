@@ -91,39 +91,39 @@ def to_markdown(rows: Sequence[CodecWordErrors], judge: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def evaluate_words(options: argparse.Namespace) -> int:
+def evaluate_words(args: argparse.Namespace) -> int:
     """Measure, and write words.md and words.json; 1 if a peer could not be run."""
-    recogniser = load_recognizer(options.recogniser)
+    recogniser = load_recognizer(args.recogniser)
     if recogniser is None:
         raise ValueError("words are counted by a recogniser: --recogniser pocketsphinx")
-    found = [clip for clip in clips_of(options.data) if clip.domain == "speech"]
-    clips = found[: options.limit]
+    found = [clip for clip in clips_of(args.data) if clip.domain == "speech"]
+    clips = found[: args.limit]
     if not clips:
-        raise ValueError(f"no speech with a text in {', '.join(options.data)}")
-    checkpoints = options.checkpoint or [str(shipped() / "codec")]
+        raise ValueError(f"no speech with a text in {', '.join(args.data)}")
+    checkpoints = args.checkpoint or [str(shipped() / "codec")]
     names = ["almtok"] if len(checkpoints) == 1 else [f"almtok {Path(c)}" for c in checkpoints]
     coders: list[EvaluatedCodec] = [
         load_almtok_codec(
             place,
             name=named_by_search(name, steps),
             search_steps=steps,
-            device=options.device,
+            device=args.device,
         )
         for place, name in zip(checkpoints, names, strict=True)
-        for steps in searches_of(options)
+        for steps in searches_of(args)
     ]
     missing = 0
-    for peer in options.peers:
+    for peer in args.peers:
         try:
-            coders.append(load_codec(peer, device=options.device))
+            coders.append(load_codec(peer, device=args.device))
         except CodecUnavailable as error:
             say(f"almtok: {peer} is not run: {error}")
             missing += 1
-    judge = CachedRecognizer(recogniser, options.out)
+    judge = CachedRecognizer(recogniser, args.out)
     rows, facts = measure(clips, coders, judge)
     table = to_markdown(rows, recogniser.name)
-    write_json(options.out / "words.json", {"rows": [asdict(row) for row in rows], "clips": facts})
-    write_text(options.out / "words.md", table)
+    write_json(args.out / "words.json", {"rows": [asdict(row) for row in rows], "clips": facts})
+    write_text(args.out / "words.md", table)
     print(table)
-    say(f"words.md and words.json, with what was heard, are in {options.out}")
+    say(f"words.md and words.json, with what was heard, are in {args.out}")
     return 1 if missing else 0

@@ -1,1 +1,1 @@
-"""almtok.tasks.pipelines."""
+"""Pipelines: a loaded model applied to texts and audio of any length."""

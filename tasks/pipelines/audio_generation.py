@@ -1,124 +1,136 @@
-"""Maker: sound and music from descriptions, and audio that goes on."""
+"""AudioGenerator: sound and music from descriptions, and continuations of audio."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..evaluation.likelihood import likelihoods
-from .base import AudioLMPipeline, TaskOutput
-from .options import DEFAULT, GenerationOptions
-from .outputs import Sound
+from .base import TaskPipeline
+from .outputs import GeneratedAudio, TaskOutput
 
-# What hears whether a description fits what was made of it.
-_HEARS = {"text_to_audio": "audio_caption", "text_to_music": "music_caption"}
-_NEXT_SEED = 1_000_003  # from one candidate to the next: far from the seeds of other prompts
+# The caption task that ranks candidates of a generation task.
+_RANKED_BY = {"text_to_audio": "audio_caption", "text_to_music": "music_caption"}
+_SEED_STEP = 1_000_003  # between candidates of a prompt: far from the seeds of other prompts
 
 
 @dataclass(frozen=True)
-class AudioGenerator:
-    """Makes sound."""
+class AudioGenerator(TaskPipeline):
+    """Generates audio.
 
-    bundle: AudioLMPipeline
-    controls: GenerationOptions = DEFAULT
+    Example:
+        >>> generator = AudioGenerator.from_pretrained("checkpoints/mini")  # doctest: +SKIP
+        >>> generator.sound("a dog barks", seconds=3).save("dog.wav")  # doctest: +SKIP
+    """
 
-    @classmethod
-    def from_pretrained(cls, folder: str | os.PathLike[str], **options: Any) -> AudioGenerator:
-        """Load a bundle's folder; options as of :meth:`Bundle.from_pretrained`."""
-        return cls(AudioLMPipeline.from_pretrained(folder, **options))
-
-    def sound(self, prompt: str, *, seconds: float | None = None, seed: int = 0) -> Sound:
-        """A sound by its description.
+    def sound(self, prompt: str, *, seconds: float | None = None, seed: int = 0) -> GeneratedAudio:
+        """Generate a sound.
 
         Args:
-            prompt: "a dog barks twice".
-            seconds: at most; the model may end before.
-            seed: same seed, same sound.
+            prompt: a description, such as "a dog barks twice".
+            seconds: longest duration; the model may end earlier.
+            seed: of sampling.
         """
-        return self.make("text_to_audio", [{"text": prompt}], seconds=seconds, seeds=[seed])[0]
+        return self.generate("text_to_audio", [{"text": prompt}], seconds=seconds, seeds=[seed])[0]
 
-    def music(self, prompt: str, *, seconds: float | None = None, seed: int = 0) -> Sound:
-        """Music by its description; arguments as of :meth:`sound`."""
-        return self.make("text_to_music", [{"text": prompt}], seconds=seconds, seeds=[seed])[0]
+    def music(self, prompt: str, *, seconds: float | None = None, seed: int = 0) -> GeneratedAudio:
+        """Generate music; arguments as of :meth:`sound`."""
+        return self.generate("text_to_music", [{"text": prompt}], seconds=seconds, seeds=[seed])[0]
 
-    def go_on(self, audio: Any, *, seconds: float | None = None, seed: int = 0) -> Sound:
-        """An audio (file, samples, tokens) and how it goes on.
+    def continue_audio(
+        self, audio: Any, *, seconds: float | None = None, seed: int = 0
+    ) -> GeneratedAudio:
+        """Continue audio.
 
         Args:
-            audio: the beginning; it is part of the result, as the codec says it.
-            seconds: at most so much more.
-            seed: same seed, same sound.
+            audio: a path, samples or tokens; as decoded by the codec it begins the result.
+            seconds: longest continuation.
+            seed: of sampling.
+
+        Raises:
+            ValueError: if the audio cannot be used or is too long for the model.
         """
         start = time.perf_counter()
-        tokens = self.bundle.tokens(audio, controls=self.controls)
-        most = self.bundle.seconds_of_room(0.75, tokens.frames_per_query)
-        if tokens.duration > most:
+        tokens = self.pipeline.tokens(audio, options=self.options)
+        longest = self.pipeline.capacity_seconds(0.75, tokens.frames_per_query)
+        if tokens.duration > longest:
             raise ValueError(
-                f"the audio has {tokens.duration:.1f} s, and this model has room for {most:.1f} s "
-                f"to go on from: cut its beginning off"
+                f"the audio has {tokens.duration:.1f} s; this model can continue at most "
+                f"{longest:.1f} s: cut off its beginning"
             )
         encoding = time.perf_counter() - start
         rows = [{"audio": tokens}]
-        (sound,) = self.make("continuation", rows, seconds=seconds, seeds=[seed])
-        return Sound(
-            sound.wav, sound.sample_rate, sound.tokens, sound.finish, sound.seconds + encoding
-        )
+        (output,) = self.generate("continuation", rows, seconds=seconds, seeds=[seed])
+        return replace(output, seconds=output.seconds + encoding)
 
-    def make(
+    def generate(
         self,
         task: str,
         rows: Sequence[dict[str, Any]],
         *,
         seconds: float | Sequence[float | None] | None = None,
         seeds: Sequence[int] | None = None,
-    ) -> list[Sound]:
-        """Audio of any task, for many prompts; `seconds` for all, or one for each.
+    ) -> list[GeneratedAudio]:
+        """Generate audio with any task.
 
-        With `best_of` in the controls, sounds and music are made so often for each prompt, first
-        with its own seed, and the one is kept whose description the model finds likeliest.
+        With `options.best_of`, that many candidates are generated for each sound or music prompt,
+        the first with the prompt's own seed. The candidate is kept under which the description is
+        most likely according to the model's caption task.
+
+        Args:
+            task: name of a task with an audio target.
+            rows: conditions of each prompt, by slot.
+            seconds: longest duration, for all prompts or for each.
+            seeds: for each prompt; 0, 1, 2.. by default.
+
+        Raises:
+            ValueError: for fields that the task does not take or cannot use.
         """
         seeds = list(range(len(rows))) if seeds is None else list(seeds)
         lengths = list(seconds) if isinstance(seconds, Sequence) else [seconds] * len(rows)
-        many = self.controls.best_of if task in _HEARS else 1
-        made = self.bundle.run(
+        count = self.options.best_of if task in _RANKED_BY else 1
+        outputs = self.pipeline.run(
             task,
-            [row for row in rows for _ in range(many)],
-            seeds=[(seed + k * _NEXT_SEED) % 2**31 for seed in seeds for k in range(many)],
-            seconds=[length for length in lengths for _ in range(many)],
-            controls=self.controls,
+            [row for row in rows for _ in range(count)],
+            seeds=[(seed + k * _SEED_STEP) % 2**31 for seed in seeds for k in range(count)],
+            seconds=[length for length in lengths for _ in range(count)],
+            options=self.options,
         )
-        if many > 1:
-            texts = [row["text"] for row in rows]
-            made = self._best(made, texts, _HEARS[task])
-        return [self._sound(one) for one in made]
+        if count > 1:
+            outputs = self._best(outputs, [row["text"] for row in rows], _RANKED_BY[task])
+        return [self._decode(output) for output in outputs]
 
     def _best(
-        self, made: Sequence[TaskOutput], texts: Sequence[str], task: str
+        self, outputs: Sequence[TaskOutput], prompts: Sequence[str], caption_task: str
     ) -> list[TaskOutput]:
-        """Of the candidates for each text, one after another, the one that it describes best."""
+        """The best candidate of each prompt; candidates of a prompt follow one another."""
         start = time.perf_counter()
-        many = self.controls.best_of
-        tokens = [one.tokens for one in made if one.tokens is not None]
-        if self.controls.check_by == "sound":
-            tokens = [self.bundle.heard(one) for one in tokens]
-        wanted = [text for text in texts for _ in range(many)]
-        size = self.controls.batch_size
-        fits = likelihoods(self.bundle, tokens, wanted, task, batch_size=size)
-        hearing = (time.perf_counter() - start) / len(texts)
+        count = self.options.best_of
+        tokens = [output.audio_tokens for output in outputs]
+        if self.options.check_by == "sound":
+            tokens = [self.pipeline.reencode(candidate) for candidate in tokens]
+        scores = likelihoods(
+            self.pipeline,
+            tokens,
+            [prompt for prompt in prompts for _ in range(count)],
+            caption_task,
+            batch_size=self.options.batch_size,
+        )
+        scoring = (time.perf_counter() - start) / len(prompts)
         best = []
-        for first in range(0, len(made), many):
-            candidates = range(first, first + many)
-            chosen = max(candidates, key=lambda number: fits[number].log_probability)
-            seconds = hearing + sum(made[number].seconds for number in candidates)
-            best.append(replace(made[chosen], seconds=seconds))
+        for first in range(0, len(outputs), count):
+            candidates = range(first, first + count)
+            chosen = max(candidates, key=lambda number: scores[number].log_probability)
+            seconds = scoring + sum(outputs[number].seconds for number in candidates)
+            best.append(replace(outputs[chosen], seconds=seconds))
         return best
 
-    def _sound(self, made: TaskOutput) -> Sound:
-        assert made.tokens is not None  # audio of at least one frame
+    def _decode(self, output: TaskOutput) -> GeneratedAudio:
         start = time.perf_counter()
-        wav = self.bundle.decode(made.tokens)
-        seconds = made.seconds + time.perf_counter() - start
-        return Sound(wav, self.bundle.sample_rate, made.tokens, made.row.finish, seconds)
+        wav = self.pipeline.decode(output.audio_tokens)
+        seconds = output.seconds + time.perf_counter() - start
+        return GeneratedAudio(
+            wav, self.pipeline.sample_rate, output.audio_tokens, output.row.finish, seconds
+        )

@@ -1,4 +1,4 @@
-"""Sound that was made, with all that is known about how."""
+"""Results of the pipelines: generated audio and speech, transcripts."""
 
 from __future__ import annotations
 
@@ -11,18 +11,48 @@ from ...codec.tokens import AudioTokens
 from ...core.audio import write_audio
 from ...lm.generation.output import Finish, GeneratedRow
 from ..evaluation.diff import Diff
-from .self_check import SelfCheckResult
 
 
 @dataclass(frozen=True)
-class Sound:
-    """Audio of any task."""
+class TaskOutput:
+    """The target that a task generated.
 
-    wav: Tensor  # [S] float32
-    sample_rate: int  # Hz
+    Attributes:
+        row: the output of `AudioLM.generate`.
+        tokens: of an audio target, else None.
+        text: of a text target, else None.
+        seconds: compute time; of a batch, its share.
+    """
+
+    row: GeneratedRow
+    tokens: AudioTokens | None
+    text: str | None
+    seconds: float
+
+    @property
+    def audio_tokens(self) -> AudioTokens:
+        """Tokens of an audio target."""
+        assert self.tokens is not None  # every audio target has at least one frame
+        return self.tokens
+
+
+@dataclass(frozen=True)
+class GeneratedAudio:
+    """Audio that a pipeline generated.
+
+    Attributes:
+        wav: samples `[S]`, float32.
+        sample_rate: Hz.
+        tokens: the codes of the audio.
+        finish: why generation ended; "end" if the model ended it.
+        seconds: compute time.
+    """
+
+    wav: Tensor
+    sample_rate: int
     tokens: AudioTokens
-    finish: Finish  # why it ended; "end": by itself
-    seconds: float  # of computing
+    finish: Finish
+    seconds: float
 
     @property
     def duration(self) -> float:
@@ -31,47 +61,77 @@ class Sound:
 
     @property
     def rtf(self) -> float:
-        """Seconds of computing per second of audio."""
+        """Real-time factor: seconds of computing per second of audio."""
         return self.seconds / self.duration if self.wav.numel() else float("inf")
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it; the suffix (.wav .flac .ogg .opus .mp3) says how."""
+        """Write an audio file in the format of the suffix (.wav .flac .ogg .opus .mp3)."""
         write_audio(path, self.wav, self.sample_rate)
 
 
 @dataclass(frozen=True)
+class SelfCheckResult:
+    """The model's own transcript of speech, compared with the text.
+
+    Attributes:
+        transcript: what the model's ASR recognised.
+        diff: alignment of the text, in its spoken form, with the transcript.
+        confidence: geometric mean probability of the text's ids, given the audio.
+        finish: why the transcript ended.
+    """
+
+    transcript: str
+    diff: Diff
+    confidence: float
+    finish: Finish
+
+    @property
+    def correct(self) -> bool:
+        """Whether every word was recognised."""
+        return not self.diff.errors
+
+
+@dataclass(frozen=True)
 class SpokenPart:
-    """A sentence or so of a longer text."""
+    """One part of a longer text, about a sentence.
+
+    Attributes:
+        text: the part.
+        tokens: its audio.
+        row: the output of `AudioLM.generate`.
+        tries: attempts until this one, at least 1.
+        check: result of the self-check, None if there was none.
+    """
 
     text: str
     tokens: AudioTokens
     row: GeneratedRow
     tries: int
-    reread: SelfCheckResult | None  # where it was checked
+    check: SelfCheckResult | None
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is known to be wrong with it, in words."""
+        """Detected problems, as messages."""
         found = []
         if self.row.finish != "end":
             found.append(f"did not end by itself ({self.row.finish})")
         elif self.row.held_back:
-            found.append("wanted to end before its least length")
-        if self.reread is not None and not self.reread.good:
-            found.append(f"{self.reread.diff.errors} words are heard otherwise")
+            found.append("tried to end before its minimum length")
+        if self.check is not None and not self.check.correct:
+            found.append(f"{self.check.diff.errors} word errors in the self-check")
         return tuple(found)
 
 
 @dataclass(frozen=True)
-class Speech(Sound):
-    """A text as speech."""
+class Speech(GeneratedAudio):
+    """Speech of a text, and its parts in order."""
 
     text: str
     parts: tuple[SpokenPart, ...]
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is known to be wrong, by part."""
+        """Detected problems of all parts, as messages."""
         return tuple(
             f"part {number} ({part.text[:40]!r}): {problem}"
             for number, part in enumerate(self.parts, start=1)
@@ -80,12 +140,71 @@ class Speech(Sound):
 
     @property
     def confidence(self) -> float | None:
-        """Of the least certain part; None if it was not checked."""
-        known = [part.reread.confidence for part in self.parts if part.reread is not None]
-        return min(known, default=None)
+        """Lowest confidence of the parts; None without a self-check."""
+        return min((part.check.confidence for part in self.parts if part.check), default=None)
 
     @property
     def diff(self) -> Diff | None:
-        """Text against what was heard, word by word; None if it was not checked."""
-        known = [part.reread.diff.words for part in self.parts if part.reread is not None]
+        """Alignment of the text with its transcript; None without a self-check."""
+        known = [part.check.diff.words for part in self.parts if part.check is not None]
         return Diff(tuple(word for words in known for word in words)) if known else None
+
+
+@dataclass(frozen=True)
+class TranscriptWindow:
+    """A window of an audio and its text.
+
+    Attributes:
+        start: seconds.
+        stop: seconds.
+        text: of the window.
+        confidence: geometric mean probability of the text's ids.
+        finish: why the text ended; None if the window is silent and was skipped.
+    """
+
+    start: float
+    stop: float
+    text: str
+    confidence: float
+    finish: Finish | None
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """Text of an audio: a transcript, or a caption, which has one window.
+
+    Attributes:
+        text: the joined text of all windows.
+        windows: in order.
+        duration: seconds of audio.
+        seconds: compute time.
+    """
+
+    text: str
+    windows: tuple[TranscriptWindow, ...]
+    duration: float
+    seconds: float
+
+    @property
+    def rtf(self) -> float:
+        """Real-time factor: seconds of computing per second of audio."""
+        return self.seconds / self.duration
+
+    @property
+    def silent(self) -> bool:
+        """Whether all windows are silent."""
+        return all(window.finish is None for window in self.windows)
+
+    @property
+    def confidence(self) -> float:
+        """Lowest confidence of the windows that are not silent; 1 if all are."""
+        return min((w.confidence for w in self.windows if w.finish is not None), default=1.0)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Detected problems, as messages."""
+        return tuple(
+            f"{window.start:.1f} to {window.stop:.1f} s: the text did not end ({window.finish})"
+            for window in self.windows
+            if window.finish not in ("end", None)
+        )

@@ -1,63 +1,57 @@
-"""Self-check: the model listens to what it said, with its ASR task.
+"""Self-check of speech: the model transcribes what it said with its own ASR task.
 
-It hears the sound, as a listener would: codes that it reads well itself can sound otherwise.
-
-Two questions to the same model: what would you write down (the diff), and how likely is the text
-that was wanted (the confidence)?
+By default it transcribes the decoded waveform, encoded again, as a listener hears it: codes that
+the model transcribes correctly can still sound wrong.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ...codec.tokens import AudioTokens
-from ...lm.generation.output import Finish
-from ..evaluation.diff import Diff, word_diff
+from ..evaluation.diff import word_diff
 from ..evaluation.likelihood import likelihoods
 from .base import AudioLMPipeline
 from .options import DEFAULT, GenerationOptions
-
-
-@dataclass(frozen=True)
-class SelfCheckResult:
-    """What the model hears in speech that was to say a text."""
-
-    heard: str
-    diff: Diff  # of the text in its spoken form
-    confidence: float  # geometric mean probability of the text's ids, given what is heard
-    finish: Finish  # of the reading
-
-    @property
-    def good(self) -> bool:
-        """Whether every word was heard."""
-        return not self.diff.errors
+from .outputs import SelfCheckResult
 
 
 def self_check(
-    bundle: AudioLMPipeline,
+    pipeline: AudioLMPipeline,
     audio: Sequence[AudioTokens],
     texts: Sequence[str],
     *,
-    controls: GenerationOptions = DEFAULT,
+    options: GenerationOptions = DEFAULT,
 ) -> list[SelfCheckResult]:
-    """Listen to codes, each against the text that it was to say."""
-    if controls.check_by == "sound":
-        audio = [bundle.heard(tokens) for tokens in audio]
-    quiet = GenerationOptions(language=controls.language, batch_size=controls.batch_size)
-    made = bundle.run(
+    """Compare each audio with the text that it should say.
+
+    Args:
+        pipeline: a model that knows the task "asr".
+        audio: one for each text.
+        texts: what the audio should say.
+        options: of these `check_by`, `language` and `batch_size` are used.
+    """
+    if options.check_by == "sound":
+        audio = [pipeline.reencode(tokens) for tokens in audio]
+    outputs = pipeline.run(
         "asr",
         [{"audio": tokens} for tokens in audio],
         seconds=[tokens.duration for tokens in audio],
-        controls=quiet,
+        options=GenerationOptions(language=options.language, batch_size=options.batch_size),
     )
-    found = likelihoods(
-        bundle, audio, texts, "asr", language=controls.language, batch_size=controls.batch_size
+    spoken = [
+        pipeline.text_encoder.form_of(text, spoken=True, language=options.language)
+        for text in texts
+    ]
+    scores = likelihoods(
+        pipeline, audio, texts, "asr", language=options.language, batch_size=options.batch_size
     )
-    wanted = [bundle.texts.form_of(text, spoken=True, language=controls.language) for text in texts]
     return [
         SelfCheckResult(
-            one.text or "", word_diff(text, one.text or ""), sure.confidence, one.row.finish
+            output.text or "",
+            word_diff(text, output.text or ""),
+            score.confidence,
+            output.row.finish,
         )
-        for one, text, sure in zip(made, wanted, found, strict=True)
+        for output, text, score in zip(outputs, spoken, scores, strict=True)
     ]

@@ -1,13 +1,14 @@
-"""Transcriber: audio of any length to text; and audio to a description.
+"""SpeechRecognizer: transcripts of audio of any length.
 
-    audio -codec-> codes -windows that overlap-> texts -joined where they agree-> one text
+    audio -encode-> tokens -overlapping windows-> texts -joined where they agree-> transcript
 
-The audio is encoded once, or in a few views (lm/generation/beam_search.py); windows are
+An audio is encoded once, or in a few shifted encodings (lm/generation/beam_search.py); windows are
 cut from its codes.
 """
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
 import time
@@ -20,88 +21,29 @@ import numpy as np
 from ...codec.tokens import AudioTokens
 from ...core.audio import read_audio
 from ...lm.audio_input import SILENCE
-from ...lm.generation.output import Finish
-from ..merge import join_texts
-from .base import AudioLMPipeline
-from .beams import VIEWS
-from .options import DEFAULT, GenerationOptions
+from ...lm.text.normalize import plain
+from .arguments import SHIFTED
+from .base import AudioLMPipeline, TaskPipeline
+from .options import GenerationOptions
+from .outputs import TaskOutput, Transcript, TranscriptWindow
 
 WINDOW_SECONDS, OVERLAP_SECONDS = 20.0, 3.0
-_ROOM_SHARE = 0.5  # of the model's positions for a window; the rest is for its text
-_WORDS_PER_SECOND = 4.0  # that an overlap can hold, at a quick pace
+_WINDOW_SHARE = 0.5  # of the model's positions for a window; the rest is for its text
+_WORDS_PER_SECOND = 4.0  # upper bound of the words in an overlap: fast speech
 
 
 @dataclass(frozen=True)
-class Window:
-    """A part of an audio and what was heard in it."""
+class SpeechRecognizer(TaskPipeline):
+    """Transcribes speech.
 
-    start: float  # seconds
-    stop: float
-    text: str
-    confidence: float  # geometric mean probability of what was written
-    finish: Finish | None  # None: silent, nothing was asked
+    Example:
+        >>> recognizer = SpeechRecognizer.from_pretrained("checkpoints/mini")  # doctest: +SKIP
+        >>> recognizer.transcribe("talk.wav").text  # doctest: +SKIP
+    """
 
-
-@dataclass(frozen=True)
-class Transcript:
-    """An audio as text."""
-
-    text: str
-    windows: tuple[Window, ...]
-    duration: float  # seconds of audio
-    seconds: float  # of computing
-
-    @property
-    def rtf(self) -> float:
-        """Seconds of computing per second of audio."""
-        return self.seconds / self.duration
-
-    @property
-    def silent(self) -> bool:
-        """Whether there was nothing to hear."""
-        return all(window.finish is None for window in self.windows)
-
-    @property
-    def confidence(self) -> float:
-        """Of the least certain window that is not silent; 1 if all are."""
-        return min((w.confidence for w in self.windows if w.finish is not None), default=1.0)
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """What is known to be wrong."""
-        return tuple(
-            f"{window.start:.1f} to {window.stop:.1f} s: the text did not end ({window.finish})"
-            for window in self.windows
-            if window.finish not in ("end", None)
-        )
-
-
-@dataclass(frozen=True)
-class _Audio:
-    """An audio on its way."""
-
-    tokens: AudioTokens
-    others: tuple[AudioTokens, ...]  # the same in other views
-    spans: tuple[tuple[int, int], ...]  # frames of the windows
-    silent: tuple[bool, ...]  # of each window
-    seconds: float  # of computing
-
-
-@dataclass(frozen=True)
-class SpeechRecognizer:
-    """Writes down what it hears."""
-
-    bundle: AudioLMPipeline
-    controls: GenerationOptions = DEFAULT
-
-    @classmethod
-    def from_pretrained(cls, folder: str | os.PathLike[str], **options: Any) -> SpeechRecognizer:
-        """Load a bundle's folder; options as of :meth:`Bundle.from_pretrained`."""
-        return cls(AudioLMPipeline.from_pretrained(folder, **options))
-
-    def transcribe(self, audio: Any, **options: Any) -> Transcript:
+    def transcribe(self, audio: Any, **kwargs: Any) -> Transcript:
         """Transcribe one audio; see :meth:`transcribe_all`."""
-        return self.transcribe_all([audio], **options)[0]
+        return self.transcribe_all([audio], **kwargs)[0]
 
     def transcribe_all(
         self,
@@ -112,139 +54,205 @@ class SpeechRecognizer:
         seed: int = 0,
         progress: Callable[[int], Any] | None = None,
     ) -> list[Transcript]:
-        """Transcribe audio.
+        """Transcribe audio; silent windows are skipped.
 
         Args:
-            audio: files, samples or tokens, of any length.
-            window_seconds: heard at once; less if the model has no room for it.
-            overlap_seconds: that a window has in common with the next.
-            seed: of sampling, where the controls ask for any.
-            progress: told how many windows are done.
+            audio: paths, samples or tokens, of any length.
+            window_seconds: length of a window; shorter if the model has no room for it.
+            overlap_seconds: overlap of neighbouring windows.
+            seed: of sampling; the n-th window that is not silent has `seed + n`.
+            progress: called with the number of finished windows.
 
         Raises:
-            ValueError: for audio that cannot be used, and an overlap that is no part of a window.
+            ValueError: for audio that cannot be used, or an overlap not shorter than a window.
         """
         if not 0 <= overlap_seconds < window_seconds:
             raise ValueError(
                 f"expected 0 <= overlap_seconds < window_seconds; came {overlap_seconds} and "
                 f"{window_seconds}"
             )
-        ready = [self._prepare(one, window_seconds, overlap_seconds, "asr") for one in audio]
-        cuts = {
-            (number, place): self._cut(one, place)
-            for number, one in enumerate(ready)
-            for place in range(len(one.spans))
-            if not one.silent[place]
-        }
-        seeds = {where: seed + number for number, where in enumerate(cuts)}
-        heard: dict[tuple[int, int], Any] = {}
-        for count in sorted({len(views) for views in cuts.values()}):  # in a batch all have as many
-            places = [where for where, views in cuts.items() if len(views) == count]
-            made = self.bundle.run(
-                "asr",
-                [{"audio": cuts[where][0], VIEWS: cuts[where][1:]} for where in places],
-                seeds=[seeds[where] for where in places],
-                seconds=[cuts[where][0].duration for where in places],
-                controls=self.controls,
-                progress=_after(len(heard), progress),
+        encoded = [
+            encode_windows(
+                self.pipeline, item, "asr", window_seconds, overlap_seconds, self.options
             )
-            heard |= dict(zip(places, made, strict=True))
-        return [self._transcript(number, one, heard) for number, one in enumerate(ready)]
-
-    def describe(self, audio: Any, *, music: bool = False, seed: int = 0) -> Transcript:
-        """Describe a sound, or music, by what is heard in its beginning (at most one window)."""
-        return self.describe_all([audio], music=music, seed=seed)[0]
-
-    def describe_all(
-        self, audio: Sequence[Any], *, music: bool = False, seed: int = 0
-    ) -> list[Transcript]:
-        """The same for many, all with the same seed."""
-        task = "music_caption" if music else "audio_caption"
-        ready = [_only_first(self._prepare(one, WINDOW_SECONDS, 0.0, task)) for one in audio]
-        numbers = [number for number, one in enumerate(ready) if not one.silent[0]]
-        made = self.bundle.run(
-            task,
-            [{"audio": self.bundle.cut(ready[n].tokens, *ready[n].spans[0])} for n in numbers],
-            seeds=[seed] * len(numbers),
-            controls=self.controls,
-        )
-        heard = {(number, 0): one for number, one in zip(numbers, made, strict=True)}
-        return [self._transcript(number, one, heard) for number, one in enumerate(ready)]
-
-    # ------------------------------------------------------------------ inner works
-
-    def _prepare(
-        self, audio: Any, window_seconds: float, overlap_seconds: float, task: str
-    ) -> _Audio:
-        start = time.perf_counter()
-        wav = None
-        if isinstance(audio, str | os.PathLike | bytes):
-            wav = read_audio(audio, self.bundle.sample_rate)
-            audio = wav
-        tokens, *others = self.bundle.views(audio, task, controls=self.controls)
-        w = tokens.frames_per_query
-        rate = self.bundle.frame_rate(w)
-        most = min(window_seconds, self.bundle.seconds_of_room(_ROOM_SHARE, w))
-        window = max(1, int(most * rate))
-        overlap = min(int(overlap_seconds * rate), window // 2)
-        spans = _spans(tokens.codes.shape[1], window, overlap)
-        samples = self.bundle.codec.config.hop_length * w
-        silent = tuple(
-            wav is not None and _is_silent(wav[first * samples : last * samples])
-            for first, last in spans
-        )
-        return _Audio(tokens, tuple(others), spans, silent, time.perf_counter() - start)
-
-    def _cut(self, audio: _Audio, place: int) -> list[AudioTokens]:
-        """A window in all views; they may go on a little longer at the end."""
-        start, stop = audio.spans[place]
-        last = place == len(audio.spans) - 1
+            for item in audio
+        ]
+        cuts = {
+            (number, window): item.cut(self.pipeline, window)
+            for number, item in enumerate(encoded)
+            for window in range(len(item.spans))
+            if not item.silent[window]
+        }
+        outputs = self._run(cuts, seed, progress)
         return [
-            self.bundle.cut(audio.tokens, start, stop),
-            *(self.bundle.cut(one, start, stop + last) for one in audio.others),
+            item.transcript(
+                self.pipeline, [outputs.get((number, w)) for w in range(len(item.spans))]
+            )
+            for number, item in enumerate(encoded)
         ]
 
-    def _transcript(
-        self, number: int, audio: _Audio, heard: dict[tuple[int, int], Any]
+    def _run(
+        self,
+        cuts: dict[tuple[int, int], list[AudioTokens]],
+        seed: int,
+        progress: Callable[[int], Any] | None,
+    ) -> dict[tuple[int, int], TaskOutput]:
+        """Transcribe windows; those of a batch have the same number of encodings."""
+        seeds = {place: seed + number for number, place in enumerate(cuts)}
+        outputs: dict[tuple[int, int], TaskOutput] = {}
+        for count in sorted({len(encodings) for encodings in cuts.values()}):
+            places = [place for place, encodings in cuts.items() if len(encodings) == count]
+            found = self.pipeline.run(
+                "asr",
+                [{"audio": cuts[place][0], SHIFTED: cuts[place][1:]} for place in places],
+                seeds=[seeds[place] for place in places],
+                seconds=[cuts[place][0].duration for place in places],
+                options=self.options,
+                progress=_after(len(outputs), progress),
+            )
+            outputs |= dict(zip(places, found, strict=True))
+        return outputs
+
+
+@dataclass(frozen=True)
+class WindowedAudio:
+    """An encoded audio and its windows.
+
+    Attributes:
+        tokens: the audio.
+        shifted: its other encodings.
+        spans: first and last frame (exclusive) of each window.
+        silent: whether each window is silent; tokens are never taken for silent.
+        seconds: compute time.
+    """
+
+    tokens: AudioTokens
+    shifted: tuple[AudioTokens, ...]
+    spans: tuple[tuple[int, int], ...]
+    silent: tuple[bool, ...]
+    seconds: float
+
+    def first(self) -> WindowedAudio:
+        """The same audio with its first window only."""
+        return replace(self, spans=self.spans[:1], silent=self.silent[:1])
+
+    def cut(self, pipeline: AudioLMPipeline, window: int) -> list[AudioTokens]:
+        """A window in all encodings; shifted ones may have one more frame at the end."""
+        start, stop = self.spans[window]
+        last = window == len(self.spans) - 1
+        return [
+            pipeline.cut(self.tokens, start, stop),
+            *(pipeline.cut(encoding, start, stop + last) for encoding in self.shifted),
+        ]
+
+    def transcript(
+        self, pipeline: AudioLMPipeline, outputs: Sequence[TaskOutput | None]
     ) -> Transcript:
-        rate = self.bundle.frame_rate(audio.tokens.frames_per_query)
+        """Join the texts of the windows; None stands for a silent window."""
+        rate = pipeline.frame_rate(self.tokens.frames_per_query)
         windows = []
-        seconds, text, last = audio.seconds, "", 0
-        for place, (start, stop) in enumerate(audio.spans):
-            made = heard.get((number, place))
-            words = "" if made is None else made.text
-            seconds += 0.0 if made is None else made.seconds
-            overlap = math.ceil(max(0, last - start) / rate * _WORDS_PER_SECOND)
-            text, last = join_texts(text, words, most_overlap=overlap), stop
+        seconds, text, previous_stop = self.seconds, "", 0
+        for (start, stop), output in zip(self.spans, outputs, strict=True):
+            words = "" if output is None else output.text or ""
+            seconds += 0.0 if output is None else output.seconds
+            overlap = math.ceil(max(0, previous_stop - start) / rate * _WORDS_PER_SECOND)
+            text, previous_stop = join_texts(text, words, max_overlap=overlap), stop
             windows.append(
-                Window(
+                TranscriptWindow(
                     start / rate,
-                    min(stop / rate, audio.tokens.duration),
+                    min(stop / rate, self.tokens.duration),
                     words,
-                    1.0 if made is None else made.row.confidence,
-                    None if made is None else made.row.finish,
+                    1.0 if output is None else output.row.confidence,
+                    None if output is None else output.row.finish,
                 )
             )
-        return Transcript(text, tuple(windows), audio.tokens.duration, seconds)
+        return Transcript(text, tuple(windows), self.tokens.duration, seconds)
 
 
-def _only_first(audio: _Audio) -> _Audio:
-    return replace(audio, spans=audio.spans[:1], silent=audio.silent[:1])
+def encode_windows(
+    pipeline: AudioLMPipeline,
+    audio: Any,
+    task: str,
+    window_seconds: float,
+    overlap_seconds: float,
+    options: GenerationOptions,
+) -> WindowedAudio:
+    """Encode audio and lay overlapping windows over it.
+
+    Args:
+        pipeline: its codec encodes, its model limits the length of a window.
+        audio: a path, bytes, samples or tokens.
+        task: decides the number of encodings.
+        window_seconds: longest window.
+        overlap_seconds: of neighbouring windows, at most half a window.
+        options: of generation.
+
+    Raises:
+        ValueError: for audio that cannot be used.
+    """
+    start = time.perf_counter()
+    wav = None
+    if isinstance(audio, str | os.PathLike | bytes):
+        wav = read_audio(audio, pipeline.sample_rate)
+        audio = wav
+    tokens, *shifted = pipeline.shifted_encodings(audio, task, options=options)
+    w = tokens.frames_per_query
+    rate = pipeline.frame_rate(w)
+    longest = min(window_seconds, pipeline.capacity_seconds(_WINDOW_SHARE, w))
+    window = max(1, int(longest * rate))
+    overlap = min(int(overlap_seconds * rate), window // 2)
+    spans = window_spans(tokens.codes.shape[1], window, overlap)
+    samples = pipeline.codec.config.hop_length * w
+    silent = tuple(
+        wav is not None and _is_silent(wav[first * samples : last * samples])
+        for first, last in spans
+    )
+    return WindowedAudio(tokens, tuple(shifted), spans, silent, time.perf_counter() - start)
 
 
-def _after(done: int, progress: Callable[[int], Any] | None) -> Callable[[int], Any] | None:
-    """The same progress, with what was done before."""
-    return None if progress is None else lambda count: progress(done + count)
-
-
-def _is_silent(wav: np.ndarray[Any, Any]) -> bool:
-    return not wav.size or float(np.abs(wav).max()) < SILENCE
-
-
-def _spans(frames: int, window: int, overlap: int) -> tuple[tuple[int, int], ...]:
-    """Windows over so many frames, of about the same length, each with some of the one before."""
+def window_spans(frames: int, window: int, overlap: int) -> tuple[tuple[int, int], ...]:
+    """Windows of one length over `frames`, evenly spaced, overlapping by at least `overlap`."""
     if frames <= window:
         return ((0, frames),)
     count = math.ceil((frames - overlap) / (window - overlap))
     starts = np.linspace(0, frames - window, count).round().astype(int).tolist()
     return tuple((start, start + window) for start in starts)
+
+
+def join_texts(left: str, right: str, *, max_overlap: int) -> str:
+    """Join the transcripts of two overlapping windows.
+
+    They are joined at the longest run of words that the end of the left and the beginning of the
+    right one have in common. Before it the words of the left text are kept, after it those of the
+    right: words at the edge of a window, often cut, are dropped. Without a common word both texts
+    are kept whole, so that no word is lost.
+
+    Args:
+        left: transcript of the first window.
+        right: transcript of the second window.
+        max_overlap: number of words that the overlap can hold.
+
+    Example:
+        >>> join_texts("the cat sat on the ma", "sad on the mat and slept", max_overlap=4)
+        'the cat sat on the mat and slept'
+    """
+    first, second = left.split(), right.split()
+    if not first or not second or max_overlap < 1:
+        return " ".join(first + second)
+    begin = max(0, len(first) - max_overlap)
+    tail = [plain(word) for word in first[begin:]]
+    head = [plain(word) for word in second[:max_overlap]]
+    match = difflib.SequenceMatcher(None, tail, head, autojunk=False).find_longest_match()
+    if not match.size or not any(tail[match.a : match.a + match.size]):
+        return " ".join(first + second)
+    stop = begin + match.a + match.size
+    return " ".join(first[:stop] + second[match.b + match.size :])
+
+
+def _after(done: int, progress: Callable[[int], Any] | None) -> Callable[[int], Any] | None:
+    """The same callback, with `done` added to its number."""
+    return None if progress is None else lambda count: progress(done + count)
+
+
+def _is_silent(wav: np.ndarray[Any, Any]) -> bool:
+    return not wav.size or float(np.abs(wav).max()) < SILENCE

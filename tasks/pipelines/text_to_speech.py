@@ -1,14 +1,13 @@
-"""Speaker: texts of any length to speech, in one voice, checked if wanted.
+"""TextToSpeech: speech of texts of any length, in a given voice, with an optional self-check.
 
-    text -split-> parts -tts, each after the one before-> codes -[heard, again]-> waveform
+    text -split-> parts -generate, each after the previous one-> tokens -[self-check]-> waveform
 
-Several texts go through together: all their first parts in one batch, then all second ones.
+Several texts are processed together: their first parts in one batch, then their second parts.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,58 +16,98 @@ from typing import Any
 import numpy as np
 
 from ...codec.tokens import AudioTokens
+from ...core.audio import AudioError
 from ...lm.generation.output import Finish
 from ...lm.generation.streaming import AudioChunk, stream
 from ...lm.text.sentences import split_text
 from ..base import get_task
-from .base import BEGIN, BEGIN_TEXT, AudioLMPipeline, Fields, TaskOutput
-from .options import DEFAULT, GenerationOptions
-from .outputs import Speech, SpokenPart
-from .self_check import SelfCheckResult, self_check
-from .voice import Voice, load_voice
+from .arguments import PREFIX, PREFIX_TEXT, Fields
+from .base import TaskPipeline
+from .outputs import SelfCheckResult, Speech, SpokenPart, TaskOutput
+from .self_check import self_check
 
-TRIES = 3  # of a part that is checked
-_LEAST_CHARS = 20
-_ROOM_SHARE = 0.25  # of the model's positions for one part, and as much for what it goes on from
-_CONTEXT_SECONDS = 15.0  # that a part goes on from: models are trained on clips not much longer
+TRIES = 3  # attempts for a part with a self-check
+_MIN_CHARS = 20
+_PART_SHARE = 0.25  # of the model's positions for a part, and as much for its context
+_CONTEXT_SECONDS = 15.0  # longest context of a part: training clips are not much longer
+_MAX_VOICE_SECONDS = 30.0
+_VOICE_SHARE = 0.4  # of the model's positions for a voice reference
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A voice reference.
+
+    With a transcript it becomes the beginning of the speech, which the model continues. Without
+    one, or with `apart`, it is a condition of its own: for models that were trained with voices.
+
+    Attributes:
+        tokens: the reference recording.
+        text: its transcript.
+        apart: use it as a condition although it has a transcript.
+    """
+
+    tokens: AudioTokens
+    text: str | None = None
+    apart: bool = False
 
 
 @dataclass
-class _Work:
-    """A text on its way."""
+class _Job:
+    """A text and its finished parts."""
 
     text: str
     pieces: list[str]
     voice: Voice | None
     seed: int
-    parts: dict[int, SpokenPart] = field(default_factory=dict)  # by place
+    parts: dict[int, SpokenPart] = field(default_factory=dict)  # by number of the piece
     seconds: float = 0.0
 
-    def ready(self, carry: bool) -> list[tuple[_Work, int]]:
-        """Parts that can be said now: the next, or all where none goes on from another."""
-        left = [(self, place) for place in range(len(self.pieces)) if place not in self.parts]
+    def ready(self, carry: bool) -> list[tuple[_Job, int]]:
+        """Parts that can be generated now: the next one, or without `carry` all."""
+        left = [(self, number) for number in range(len(self.pieces)) if number not in self.parts]
         return left[:1] if carry else left
 
 
 @dataclass(frozen=True)
-class TextToSpeech:
-    """Speaks."""
+class TextToSpeech(TaskPipeline):
+    """Speaks texts.
 
-    bundle: AudioLMPipeline
-    controls: GenerationOptions = DEFAULT
-
-    @classmethod
-    def from_pretrained(cls, folder: str | os.PathLike[str], **options: Any) -> TextToSpeech:
-        """Load a bundle's folder; options as of :meth:`Bundle.from_pretrained`."""
-        return cls(AudioLMPipeline.from_pretrained(folder, **options))
+    Example:
+        >>> tts = TextToSpeech.from_pretrained("checkpoints/mini")  # doctest: +SKIP
+        >>> tts.speak("Good morning!", check=True).save("morning.wav")  # doctest: +SKIP
+    """
 
     def voice(self, audio: Any, text: str | None = None, *, apart: bool = False) -> Voice:
-        """A voice to speak in, of a short reference and its transcript; see :class:`Voice`."""
-        return load_voice(self.bundle, audio, text, apart=apart, controls=self.controls)
+        """Make a voice of a reference recording.
 
-    def speak(self, text: str, **options: Any) -> Speech:
+        Args:
+            audio: a path, samples or tokens; 3 to 10 s are good, at most 30 s are accepted.
+            text: transcript of the recording; makes the voice much closer.
+            apart: see :class:`Voice`.
+
+        Raises:
+            ValueError: for audio that is corrupt, silent, shorter than 0.3 s or too long, tokens of
+                another codec, or a text that cannot be spoken.
+        """
+        try:
+            tokens = self.pipeline.tokens(audio, options=self.options, voice=True)
+        except AudioError as error:
+            raise ValueError(f"the voice reference cannot be used: {error}") from error
+        room = self.pipeline.capacity_seconds(_VOICE_SHARE, tokens.frames_per_query)
+        longest = min(_MAX_VOICE_SECONDS, room)
+        if tokens.duration > longest:
+            raise ValueError(
+                f"the voice reference has {tokens.duration:.1f} s, at most {longest:.1f} s are "
+                f"expected: cut it"
+            )
+        if text is not None:  # raises here rather than in the middle of a batch
+            self.pipeline.text_encoder.form_of(text, spoken=True, language=self.options.language)
+        return Voice(tokens, text, apart)
+
+    def speak(self, text: str, **kwargs: Any) -> Speech:
         """Speak one text; see :meth:`speak_all`."""
-        return self.speak_all([text], **options)[0]
+        return self.speak_all([text], **kwargs)[0]
 
     def speak_all(
         self,
@@ -86,48 +125,50 @@ class TextToSpeech:
 
         Args:
             texts: of any length.
-            voice: one for all, or one for each; None leaves it to the model.
-            seed: text i has `seed + i`: the same seed says the same, alone or among others.
-            seeds: one for each text, instead.
-            check: read every part back, and speak it again where words are wrong.
-            tries: at most so many for each part, if checked.
-            carry: each part goes on from the codes and the text of the one before it (as far as
-                the model has room), so that the voice stays.
-            progress: told how many more parts are done.
+            voice: for all texts, or for each; with None the model chooses a voice.
+            seed: text i is sampled with `seed + i`; its result does not depend on other texts.
+            seeds: instead, a seed for each text.
+            check: transcribe every part with the model's ASR, and generate it again with another
+                seed while words are wrong.
+            tries: most attempts for each part with `check`.
+            carry: let each part continue the codes and text of the previous one, as far as the
+                model has room, so that the voice stays the same.
+            progress: called with the number of further finished parts.
 
         Raises:
-            ValueError: for an empty text, one of which nothing can be said, a voice of another
-                codec or rate.
+            ValueError: for a text that is empty or cannot be spoken, or a voice of another codec or
+                frame rate.
         """
         if tries < 1:
             raise ValueError(f"tries must be at least 1; came {tries}")
         voices = [voice] * len(texts) if isinstance(voice, Voice | None) else list(voice)
         seeds = [seed + number for number in range(len(texts))] if seeds is None else list(seeds)
-        work = [
-            _Work(text, self.split(text, one), one, number)
-            for text, one, number in zip(texts, voices, seeds, strict=True)
+        jobs = [
+            _Job(text, self.split(text, voice_), voice_, seed_)
+            for text, voice_, seed_ in zip(texts, voices, seeds, strict=True)
         ]
-        while items := [item for one in work for item in one.ready(carry)]:
-            self._say(items, carry, tries if check else 1, check)
+        while parts := [part for job in jobs for part in job.ready(carry)]:
+            self._generate(parts, carry, tries if check else 1, check)
             if progress is not None:
-                progress(len(items))
-        return [self._speech(one) for one in work]
+                progress(len(parts))
+        return [self._speech(job) for job in jobs]
 
     def split(self, text: str, voice: Voice | None = None) -> list[str]:
-        """The parts of a text that are spoken one by one.
+        """Split a text into the parts that are generated one by one.
 
         Raises:
-            ValueError: if nothing of the text can be said.
+            ValueError: if the text is empty or cannot be spoken.
         """
-        w = self.bundle.window(self.controls, voice.tokens if voice else None)
-        room = self.bundle.seconds_of_room(_ROOM_SHARE, w)
+        w = self.pipeline.frames_per_query(self.options, voice.tokens if voice else None)
+        room = self.pipeline.capacity_seconds(_PART_SHARE, w)
         chars = int(room / get_task("tts").pace.usual)
-        most = min(self.controls.max_chars, max(_LEAST_CHARS, chars))
-        pieces = split_text(text, max_chars=most, min_chars=min(30, most // 2))
-        if sayable := [piece for piece in pieces if self._sayable(piece)]:
-            return sayable
-        self.bundle.texts.form_of(text, spoken=True, language=self.controls.language)  # says why
-        raise ValueError(f"nothing of {text[:40]!r} can be said")
+        longest = min(self.options.max_chars, max(_MIN_CHARS, chars))
+        pieces = split_text(text, max_chars=longest, min_chars=min(30, longest // 2))
+        if speakable := [piece for piece in pieces if self._speakable(piece)]:
+            return speakable
+        # Raises an error that says why, for most texts.
+        self.pipeline.text_encoder.form_of(text, spoken=True, language=self.options.language)
+        raise ValueError(f"nothing of {text[:40]!r} can be spoken")
 
     def stream(
         self,
@@ -138,109 +179,122 @@ class TextToSpeech:
         carry: bool = True,
         chunk_frames: int = 1,
     ) -> Iterator[AudioChunk]:
-        """Speak one text and hand its sound out while it is made, part after part.
+        """Speak one text and yield its audio while it is generated.
 
-        Says what :meth:`speak` says with the same seed. A part is decoded after what it goes on
-        from, so its seam may sound a little different.
+        The codes are those of :meth:`speak` with the same seed. A part is decoded after its
+        context, so the waveform may differ slightly where parts meet.
+
+        Args:
+            text: of any length.
+            voice: with None the model chooses a voice.
+            seed: of sampling.
+            carry: as in :meth:`speak_all`.
+            chunk_frames: frames of codes in a chunk.
         """
-        work = _Work(text, self.split(text, voice), voice, seed)
-        for place, piece in enumerate(work.pieces):
-            fields = self._fields(work, place, carry)
-            arguments = self.bundle.prompt("tts", [fields], controls=self.controls)
-            seeds = [_seed(work.seed, place, 0)]
+        job = _Job(text, self.split(text, voice), voice, seed)
+        for number, piece in enumerate(job.pieces):
+            fields = self._fields(job, number, carry)
+            arguments = self.pipeline.prompt("tts", [fields], options=self.options)
             chunks = stream(
-                self.bundle.lm, self.bundle.codec, **arguments, seeds=seeds,
+                self.pipeline.lm,
+                self.pipeline.codec,
+                **arguments,
+                seeds=[_seed(job.seed, number, 0)],
                 chunk_frames=chunk_frames,
-            )  # fmt: skip
-            known = 0 if fields.get(BEGIN) is None else fields[BEGIN].codes.shape[1]
+            )
+            known = 0 if fields.get(PREFIX) is None else fields[PREFIX].codes.shape[1]
             for chunk in chunks:
-                chunk = _new_frames(chunk, known)
+                chunk = _without_prefix(chunk, known)
                 if chunk.result is not None:
-                    made = self.bundle.made(chunk.result, 0.0, new_only=bool(known))
-                    tokens = _tokens(made)
-                    work.parts[place] = SpokenPart(piece, tokens, made.row, 1, None)
+                    output = self.pipeline.to_output(chunk.result, 0.0, without_prefix=bool(known))
+                    job.parts[number] = SpokenPart(
+                        piece, output.audio_tokens, output.row, tries=1, check=None
+                    )
                 yield chunk
 
-    # ------------------------------------------------------------------ inner works
+    # ------------------------------------------------------------------ internals
 
-    def _sayable(self, piece: str) -> bool:
+    def _speakable(self, piece: str) -> bool:
+        encoder = self.pipeline.text_encoder
         try:
-            self.bundle.texts.ids(piece, spoken=True, said=True, language=self.controls.language)
+            encoder.ids(piece, spoken=True, said=True, language=self.options.language)
         except ValueError:
             return False
         return True
 
-    def _say(self, items: list[tuple[_Work, int]], carry: bool, tries: int, check: bool) -> None:
-        """Say parts of texts; again, while words are wrong and tries are left."""
-        waiting = items
+    def _generate(
+        self, parts: list[tuple[_Job, int]], carry: bool, tries: int, check: bool
+    ) -> None:
+        """Generate parts; again while the self-check finds errors and tries are left."""
+        waiting = parts
         for attempt in range(tries):
             start = time.perf_counter()
-            rows = [self._fields(work, place, carry) for work, place in waiting]
-            seeds = [_seed(work.seed, place, attempt) for work, place in waiting]
-            made = self.bundle.run("tts", rows, seeds=seeds, controls=self.controls)
-            heard = self._reread(waiting, made) if check else [None] * len(made)
+            outputs = self.pipeline.run(
+                "tts",
+                [self._fields(job, number, carry) for job, number in waiting],
+                seeds=[_seed(job.seed, number, attempt) for job, number in waiting],
+                options=self.options,
+            )
+            checks = self._check(waiting, outputs) if check else [None] * len(outputs)
             share = (time.perf_counter() - start) / len(waiting)
-            for (work, place), one, hearing in zip(waiting, made, heard, strict=True):
-                work.seconds += share
-                part = SpokenPart(work.pieces[place], _tokens(one), one.row, attempt + 1, hearing)
-                if place not in work.parts or _badness(part) < _badness(work.parts[place]):
-                    work.parts[place] = part
+            for (job, number), output, result in zip(waiting, outputs, checks, strict=True):
+                job.seconds += share
+                part = SpokenPart(
+                    job.pieces[number], output.audio_tokens, output.row, attempt + 1, result
+                )
+                if number not in job.parts or _badness(part) < _badness(job.parts[number]):
+                    job.parts[number] = part
             waiting = [
-                (work, place)
-                for work, place in waiting
-                if _badness(work.parts[place])[:2] != (False, 0)
+                (job, number)
+                for job, number in waiting
+                if _badness(job.parts[number])[:2] != (False, 0)
             ]
             if not waiting:
                 break
 
-    def _reread(
-        self, items: list[tuple[_Work, int]], made: list[TaskOutput]
+    def _check(
+        self, parts: list[tuple[_Job, int]], outputs: list[TaskOutput]
     ) -> Sequence[SelfCheckResult]:
-        texts = [work.pieces[place] for work, place in items]
-        return self_check(
-            self.bundle, [_tokens(one) for one in made], texts, controls=self.controls
-        )
+        audio = [output.audio_tokens for output in outputs]
+        texts = [job.pieces[number] for job, number in parts]
+        return self_check(self.pipeline, audio, texts, options=self.options)
 
-    def _fields(self, work: _Work, place: int, carry: bool) -> Fields:
-        """What a part goes on from: the voice, then the part before it.
+    def _fields(self, job: _Job, number: int, carry: bool) -> Fields:
+        """Conditions of a part: its text, the voice and the previous part.
 
-        It is given as the beginning of the very audio that is made, with its words before the new
-        ones: every model of this task can go on, also one that has never seen a voice prompt.
+        Voice and previous part are given as the prefix of the target, with their texts before the
+        new one: models that never saw a voice condition can continue, too.
         """
-        text, voice = work.pieces[place], work.voice
+        text, voice = job.pieces[number], job.voice
         if voice is not None and (voice.text is None or voice.apart):
             return {"voice_text": voice.text, "voice": voice.tokens, "text": text}
         context = [] if voice is None else [(voice.text, voice.tokens)]
-        if carry and place:
-            last = work.parts[place - 1]
-            most = min(
-                _CONTEXT_SECONDS,
-                self.bundle.seconds_of_room(_ROOM_SHARE, last.tokens.frames_per_query),
-            )
-            seconds = sum(tokens.duration for _, tokens in context) + last.tokens.duration
-            if seconds <= most:
-                context.append((last.text, last.tokens))
+        if carry and number:
+            previous = job.parts[number - 1]
+            room = self.pipeline.capacity_seconds(_PART_SHARE, previous.tokens.frames_per_query)
+            seconds = sum(tokens.duration for _, tokens in context) + previous.tokens.duration
+            if seconds <= min(_CONTEXT_SECONDS, room):
+                context.append((previous.text, previous.tokens))
         if not context:
             return {"text": text}
-        said = " ".join(words for words, _ in context if words is not None)
         return {
-            BEGIN: self.bundle.join([tokens for _, tokens in context]),
-            BEGIN_TEXT: said,
+            PREFIX: self.pipeline.join([tokens for _, tokens in context]),
+            PREFIX_TEXT: " ".join(words for words, _ in context if words is not None),
             "text": text,
         }
 
-    def _speech(self, work: _Work) -> Speech:
+    def _speech(self, job: _Job) -> Speech:
         start = time.perf_counter()
-        parts = tuple(part for _, part in sorted(work.parts.items()))
-        tokens = self.bundle.join([part.tokens for part in parts])
-        wav = self.bundle.decode(tokens)
-        seconds = work.seconds + time.perf_counter() - start
+        parts = tuple(part for _, part in sorted(job.parts.items()))
+        tokens = self.pipeline.join([part.tokens for part in parts])
+        wav = self.pipeline.decode(tokens)
+        seconds = job.seconds + time.perf_counter() - start
         finish: Finish = next((p.row.finish for p in parts if p.row.finish != "end"), "end")
-        return Speech(wav, self.bundle.sample_rate, tokens, finish, seconds, work.text, parts)
+        return Speech(wav, self.pipeline.sample_rate, tokens, finish, seconds, job.text, parts)
 
 
-def _new_frames(chunk: AudioChunk, known: int) -> AudioChunk:
-    """A chunk without frames that were given: patterns with delays say the last of them again."""
+def _without_prefix(chunk: AudioChunk, known: int) -> AudioChunk:
+    """Cut `known` given frames: patterns with delays emit the last of them again."""
     old = max(0, known - chunk.start)
     if not old or not chunk.codes.shape[1]:
         return chunk
@@ -255,19 +309,14 @@ def _new_frames(chunk: AudioChunk, known: int) -> AudioChunk:
 
 
 def _badness(part: SpokenPart) -> tuple[bool, int, float]:
-    """Less is better: whole, then with fewer wrong words, then more certain."""
-    heard = part.reread
-    errors = 0 if heard is None else heard.diff.errors
-    return part.row.finish != "end", errors, 0.0 if heard is None else -heard.confidence
-
-
-def _tokens(made: TaskOutput) -> AudioTokens:
-    assert made.tokens is not None  # at least one frame is asked for
-    return made.tokens
+    """Sort key, lower is better: unfinished, word errors, negative confidence."""
+    result = part.check
+    errors = 0 if result is None else result.diff.errors
+    return part.row.finish != "end", errors, 0.0 if result is None else -result.confidence
 
 
 def _seed(seed: int, part: int, attempt: int) -> int:
-    """The caller's seed for the first try of the first part; others follow from it."""
+    """The caller's seed for the first attempt of the first part, derived seeds for the others."""
     if not part and not attempt:
         return seed
     state = np.random.SeedSequence([seed % 2**63, part, attempt]).generate_state(2, np.uint32)

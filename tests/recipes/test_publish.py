@@ -32,7 +32,7 @@ def test_a_shipped_model_says_what_the_trained_one_says(learned, tmp_path):  # n
     shipped = AudioLMPipeline.from_pretrained(tmp_path)
     assert shipped.lm.dtype == torch.float32
     rows = [{"text": text} for text in learned.tokens]
-    before, after = (one.run("tts", rows, controls=GREEDY) for one in (learned.bundle, shipped))
+    before, after = (one.run("tts", rows, options=GREEDY) for one in (learned.pipeline, shipped))
     assert all(torch.equal(a.row.codes, b.row.codes) for a, b in zip(before, after, strict=True))
 
 

@@ -26,7 +26,7 @@ GREEDY = GenerationOptions(temperature=0.0, guidance_scale=1.0)
 class Learned:
     """The model, and what it knows."""
 
-    bundle: AudioLMPipeline
+    pipeline: AudioLMPipeline
     tokens: dict  # text -> AudioTokens that it says it with
     folder: str
 
@@ -41,16 +41,16 @@ def learned(tmp_path_factory):
         train_tokenizer([*LINES, SOUND, RAIN] * 4, vocab_size=320), _config(codec), codec
     )
     torch.manual_seed(0)
-    bundle = AudioLMPipeline(AudioLM(processor.config), processor)
+    pipeline = AudioLMPipeline(AudioLM(processor.config), processor)
     waves = {
         text: 0.5 * noise(1, 15_360 + 1920 * i, seed=i)[0, 0]
         for i, text in enumerate((*LINES, SOUND, RAIN))
     }
     tokens = {text: codec.tokenize(wav) for text, wav in waves.items()}
     examples = _examples(processor, tokens, folder)
-    _learn(bundle, examples)
-    bundle.save_pretrained(folder / "model")
-    return Learned(bundle, tokens, str(folder / "model"))
+    _learn(pipeline, examples)
+    pipeline.save_pretrained(folder / "model")
+    return Learned(pipeline, tokens, str(folder / "model"))
 
 
 def _config(codec):
@@ -91,23 +91,23 @@ def _examples(processor, tokens, folder):
     return made
 
 
-def _learn(bundle, examples, steps=160):
-    config = bundle.lm.config
+def _learn(pipeline, examples, steps=160):
+    config = pipeline.lm.config
     sequences = [
-        build_sequence(one, config, eos_id=bundle.texts.eos_id, drop_condition=drop)
+        build_sequence(one, config, eos_id=pipeline.text_encoder.eos_id, drop_condition=drop)
         for one, drop in examples
     ]
     batch = collate(sequences, config, "right")
-    optimizer = torch.optim.AdamW(bundle.lm.parameters(), lr=5e-3, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(pipeline.lm.parameters(), lr=5e-3, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, steps)
-    bundle.lm.train()
+    pipeline.lm.train()
     for _ in range(steps):
-        output = bundle.lm(**batch)
+        output = pipeline.lm(**batch)
         optimizer.zero_grad()
         output.loss.backward()
         optimizer.step()
         schedule.step()
-    bundle.lm.eval()
+    pipeline.lm.eval()
     # Texts without their audio are a guess between two: the rest is known by heart.
     losses = {name: round(loss.item(), 3) for name, loss in output.losses.items()}
     assert losses["audio_1"] < 0.02 and losses["text"] < 0.3, f"the toy has not learned: {losses}"

@@ -135,7 +135,7 @@ def test_sounds_are_made_described_and_gone_on_with(almtok, learned, tmp_path):
     assert soundfile.info(tmp_path / "dog.wav").duration > 0.5
     learned.tokens[SOUND].save(tmp_path / "dog.safetensors")
     assert almtok("caption", tmp_path / "dog.safetensors").out == SOUND + "\n"
-    learned.bundle.cut(learned.tokens[SOUND], 0, 4).save(tmp_path / "start.safetensors")
+    learned.pipeline.cut(learned.tokens[SOUND], 0, 4).save(tmp_path / "start.safetensors")
     almtok("continue", tmp_path / "start.safetensors", "--out", tmp_path / "go", *EXACT)
     assert soundfile.info(tmp_path / "go" / "start.wav").duration > 0.5
     again = almtok("continue", tmp_path / "start.safetensors", "--out", tmp_path / "go", *EXACT)
@@ -167,7 +167,7 @@ def test_help_teaches_and_imports_nothing_heavy(quiet_environment, tmp_path):
     code = (
         "import sys\n"
         "from almtok.__main__ import main\n"
-        "for words in ('tts', 'asr', 'sound', 'music', 'caption', 'continue', 'evaluate lm'):\n"
+        "for words in ('tts', 'asr', 'sound', 'music', 'caption', 'continue', 'lm evaluate'):\n"
         "    try: main([*words.split(), '--help'])\n"
         "    except SystemExit as stop: assert not stop.code\n"
         "heavy = {'torch', 'transformers', 'torchaudio', 'datasets', 'jiwer', 'soundfile'}\n"

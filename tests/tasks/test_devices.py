@@ -3,6 +3,7 @@
 import pytest
 
 from almtok.tasks.evaluation.likelihood import likelihoods
+from almtok.tasks.pipelines.audio_captioning import AudioCaptioner
 from almtok.tasks.pipelines.audio_generation import AudioGenerator
 from almtok.tasks.pipelines.base import AudioLMPipeline
 from almtok.tasks.pipelines.speech_recognition import SpeechRecognizer
@@ -13,26 +14,28 @@ from .conftest import GREEDY, LINES, SOUND
 
 
 @pytest.fixture(scope="module")
-def bundle(learned):
+def pipeline(learned):
     with pretend_device() as device:
         made = AudioLMPipeline.from_pretrained(learned.folder, device=device)
         assert made.lm.device == device
         yield made
 
 
-def test_a_line_is_spoken_checked_and_saved(bundle, learned, tmp_path):
-    speech = TextToSpeech(bundle, GREEDY).speak(LINES[0], check=True)
+def test_a_line_is_spoken_checked_and_saved(pipeline, learned, tmp_path):
+    speech = TextToSpeech(pipeline, GREEDY).speak(LINES[0], check=True)
     assert speech.tokens.codes.equal(learned.tokens[LINES[0]].codes)
     assert speech.diff.errors == 0 and speech.wav.device.type == "cpu"
-    bundle.save(speech.tokens, tmp_path / "line.wav")
-    assert SpeechRecognizer(bundle).transcribe(tmp_path / "line.wav").text == LINES[0]
+    pipeline.save(speech.tokens, tmp_path / "line.wav")
+    assert SpeechRecognizer(pipeline).transcribe(tmp_path / "line.wav").text == LINES[0]
 
 
-def test_sounds_are_made_described_and_compared(bundle, learned):
-    sound = AudioGenerator(bundle, GREEDY).sound(SOUND)
+def test_sounds_are_made_described_and_compared(pipeline, learned):
+    sound = AudioGenerator(pipeline, GREEDY).sound(SOUND)
     assert sound.tokens.codes.equal(learned.tokens[SOUND].codes)
-    assert SpeechRecognizer(bundle).describe(learned.tokens[SOUND]).text == SOUND
+    assert AudioCaptioner(pipeline).caption(learned.tokens[SOUND]).text == SOUND
     tokens, texts = [learned.tokens[SOUND]] * 2, [SOUND, LINES[0]]
-    here, there = (likelihoods(b, tokens, texts, "audio_caption") for b in (learned.bundle, bundle))
+    here, there = (
+        likelihoods(b, tokens, texts, "audio_caption") for b in (learned.pipeline, pipeline)
+    )
     for one, other in zip(here, there, strict=True):
         assert other.log_probability == pytest.approx(one.log_probability, rel=1e-4)

@@ -25,7 +25,7 @@ def card():
 
 
 @pytest.fixture(scope="module")
-def bundle() -> AudioLMPipeline:
+def pipeline() -> AudioLMPipeline:
     return AudioLMPipeline.from_pretrained(shipped())
 
 
@@ -35,9 +35,9 @@ def said() -> AudioTokens:
     return AudioTokens.load(FIXTURE)
 
 
-def test_it_is_the_model_of_its_card(bundle, card):
-    assert base_fingerprint(bundle.lm) == card["fingerprint"]
-    assert bundle.lm.config.codec_fingerprint == bundle.codec.fingerprint
+def test_it_is_the_model_of_its_card(pipeline, card):
+    assert base_fingerprint(pipeline.lm) == card["fingerprint"]
+    assert pipeline.lm.config.codec_fingerprint == pipeline.codec.fingerprint
 
 
 def test_no_file_names_a_folder_of_the_machine_that_made_it():
@@ -49,28 +49,28 @@ def test_no_file_names_a_folder_of_the_machine_that_made_it():
         ), file
 
 
-def test_the_folder_fits_into_git(bundle, card):
+def test_the_folder_fits_into_git(pipeline, card):
     size = sum(file.stat().st_size for file in shipped().rglob("*") if file.is_file())
     assert size <= 40e6
-    millions = sum(p.numel() for p in bundle.lm.parameters()) / 1e6
+    millions = sum(p.numel() for p in pipeline.lm.parameters()) / 1e6
     assert millions == pytest.approx(card["parameters_millions"], abs=0.05)
 
 
-def test_its_own_words_are_as_likely_as_they_were(bundle, card, said):
-    example = bundle.processor.composer.example(
+def test_its_own_words_are_as_likely_as_they_were(pipeline, card, said):
+    example = pipeline.processor.composer.example(
         "tts", {"text": card["text_of_the_test"]}, said, PromptOptions()
     )
-    sequence = build_sequence(example, bundle.lm.config, eos_id=bundle.texts.eos_id)
-    found = score(bundle.lm, [sequence])[0]
+    sequence = build_sequence(example, pipeline.lm.config, eos_id=pipeline.text_encoder.eos_id)
+    found = score(pipeline.lm, [sequence])[0]
     nats = [-layer / said.codes.shape[-1] for layer in found.audio]
     assert nats == pytest.approx(card["nats_per_code_of_the_test"], abs=0.02)
 
 
-def test_it_speaks_and_hears_itself(bundle, card, said):
-    speech = TextToSpeech(bundle).speak(card["text_of_the_test"], seed=0)
+def test_it_speaks_and_hears_itself(pipeline, card, said):
+    speech = TextToSpeech(pipeline).speak(card["text_of_the_test"], seed=0)
     assert speech.finish == "end" and 0.5 < speech.duration < 6
-    assert SpeechRecognizer(bundle).transcribe(said).text == card["transcript_of_the_test"]
-    assert torch.isfinite(bundle.decode(said)).all()
+    assert SpeechRecognizer(pipeline).transcribe(said).text == card["transcript_of_the_test"]
+    assert torch.isfinite(pipeline.decode(said)).all()
 
 
 def test_a_finetuning_begins_with_it():

@@ -187,7 +187,7 @@ def test_the_guide_runs_as_it_stands(learned, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first, second = list(learned.tokens)[:2]
     for name, text in (("ref", first), ("me", first), ("she", second)):
-        learned.bundle.save(learned.tokens[text], f"{name}.wav")
+        learned.pipeline.save(learned.tokens[text], f"{name}.wav")
     Path("checkpoints").mkdir()
     Path("checkpoints/mini").symlink_to(learned.folder)
     names = {}
@@ -205,9 +205,9 @@ def test_the_guide_runs_as_it_stands(learned, tmp_path, monkeypatch):
 
 def _save_untrained(learned, tasks):
     """A model that knows one task more, and has learned nothing."""
-    lm = learned.bundle.lm
+    lm = learned.pipeline.lm
     config = AudioLMConfig(**{**_fields(lm.config), "tasks": tasks})
-    processor = learned.bundle.processor
+    processor = learned.pipeline.processor
     other = AudioLMProcessor(processor.tokenizer, config, processor.audio_tokenizer)
     AudioLMPipeline(AudioLM(config), other).save_pretrained("runs/mine")
 

@@ -29,7 +29,7 @@ from almtok.tasks.evaluation.measure import (
 from almtok.tasks.evaluation.recognizers import CachedRecognizer, load_recognizer
 from almtok.tasks.evaluation.retrieval import TextRetrieval
 from almtok.tasks.pipelines.audio_generation import AudioGenerator
-from almtok.tasks.pipelines.outputs import Sound
+from almtok.tasks.pipelines.outputs import GeneratedAudio
 
 from ..conftest import LINES, RAIN, SOUND
 
@@ -52,7 +52,7 @@ def corpus(learned, tmp_path):
     for folder, texts in (("voices", LINES), ("noises", (SOUND, RAIN))):
         (tmp_path / folder).mkdir()
         for number, text in enumerate(texts):
-            learned.bundle.save(learned.tokens[text], tmp_path / folder / f"{number}.wav")
+            learned.pipeline.save(learned.tokens[text], tmp_path / folder / f"{number}.wav")
             (tmp_path / folder / f"{number}.txt").write_text(text)
     (tmp_path / "voices" / "9.wav").write_bytes(b"no sound")
     (tmp_path / "voices" / "9.txt").write_text("never heard")
@@ -182,15 +182,15 @@ def test_sounds_are_named_by_a_classifier_of_recordings(learned, corpus, tmp_pat
 def test_clips_of_one_description_are_made_of_it_one_by_one(learned, tmp_path, monkeypatch):
     wanted = []
 
-    def make(self, task, rows, *, seconds, seeds):
+    def generate(self, task, rows, *, seconds, seeds):
         wanted.extend(zip((row["text"] for row in rows), seeds, strict=True))
-        return [Sound(torch.zeros(240), 24_000, None, "end", 0.1) for _ in rows]
+        return [GeneratedAudio(torch.zeros(240), 24_000, None, "end", 0.1) for _ in rows]
 
-    monkeypatch.setattr(AudioGenerator, "make", make)
+    monkeypatch.setattr(AudioGenerator, "generate", generate)
     monkeypatch.setattr(Measurer, "_named_by", lambda self, clip: ["stamp", "dog"])
     clips = [Clip(name, "sound", "a dog", None) for name in ("one", "two")]
     batch = [_Ready(_Job(clip, "", None, None, False), None, None) for clip in clips]
-    measurer = Measurer(learned.bundle, tmp_path, MeasureConfig(draws=2))
+    measurer = Measurer(learned.pipeline, tmp_path, MeasureConfig(draws=2))
     assert [len(sounds) for sounds in measurer._made(batch, [1.0, 1.0])] == [2, 2]
     assert len(set(wanted)) == 4 and {text for text, _ in wanted} == {"a dog"}
     with pytest.raises(ValueError, match="draws must be at least 1; came 0"):
@@ -207,14 +207,14 @@ def test_a_share_of_the_draws_is_right():
 
 
 def test_the_right_text_is_found_by_its_likelihood(learned):
-    found = TextRetrieval(learned.bundle, [RAIN, SOUND])
+    found = TextRetrieval(learned.pipeline, [RAIN, SOUND])
     assert found.chance == 0.5
     for place, text in enumerate(found.texts):
         one = found.of(learned.tokens[text])
         assert one.best == place and one.rank(place) == 1 and one.rank(1 - place) == 2
     for texts in (["one"], ["a", "a"]):
         with pytest.raises(ValueError, match="at least two texts"):
-            TextRetrieval(learned.bundle, texts)
+            TextRetrieval(learned.pipeline, texts)
 
 
 def test_tables_of_facts_without_judge():

@@ -18,7 +18,7 @@ FIRST, SECOND = LINES
 
 @pytest.fixture(scope="module")
 def speaker(learned):
-    return TextToSpeech(learned.bundle, GREEDY)
+    return TextToSpeech(learned.pipeline, GREEDY)
 
 
 def test_a_line_is_spoken_exactly_and_ends_by_itself(speaker, learned):
@@ -32,21 +32,21 @@ def test_a_line_is_spoken_exactly_and_ends_by_itself(speaker, learned):
 
 def test_a_long_text_goes_on_from_the_part_before(speaker, learned, monkeypatch):
     seen = []
-    run = learned.bundle.__class__.run
+    run = learned.pipeline.__class__.run
 
     def spy(self, task, rows, **options):
         seen.append(rows)
         return run(self, task, rows, **options)
 
-    monkeypatch.setattr(learned.bundle.__class__, "run", spy)
+    monkeypatch.setattr(learned.pipeline.__class__, "run", spy)
     text = f"{FIRST.capitalize()}. {SECOND.capitalize()}."
-    short = TextToSpeech(learned.bundle, dataclasses.replace(GREEDY, max_chars=24))
+    short = TextToSpeech(learned.pipeline, dataclasses.replace(GREEDY, max_chars=24))
     speech = short.speak(text)
     assert len(speech.parts) == 2
     assert seen[0][0].keys() == {"text"}
     carried = seen[1][0]
-    assert (carried["begin_text"], carried["text"]) == tuple(part.text for part in speech.parts)
-    assert carried["begin"].codes.equal(speech.parts[0].tokens.codes)
+    assert (carried["prefix_text"], carried["text"]) == tuple(part.text for part in speech.parts)
+    assert carried["prefix"].codes.equal(speech.parts[0].tokens.codes)
     assert speech.tokens.codes.shape[1] == sum(p.tokens.codes.shape[1] for p in speech.parts)
     seen.clear()
     short.speak(text, carry=False)
@@ -54,7 +54,7 @@ def test_a_long_text_goes_on_from_the_part_before(speaker, learned, monkeypatch)
 
 
 def test_going_on_says_only_what_is_new(learned):
-    short = TextToSpeech(learned.bundle, dataclasses.replace(GREEDY, max_chars=24))
+    short = TextToSpeech(learned.pipeline, dataclasses.replace(GREEDY, max_chars=24))
     speech = short.speak(f"{FIRST} {SECOND}", check=True)
     assert [part.text for part in speech.parts] == list(LINES)
     for part in speech.parts:
@@ -74,7 +74,7 @@ def test_a_voice_is_gone_on_from_or_stands_apart(speaker, learned, apart):
 
 def test_the_same_seed_says_the_same_alone_or_among_others(learned):
     loose = TextToSpeech(
-        learned.bundle,
+        learned.pipeline,
         GenerationOptions(temperature=1.5, guidance_scale=1.0, top_k=0, top_p=1.0, max_seconds=1.0),
     )
     both = loose.speak_all([FIRST, SECOND], seed=5)
@@ -86,8 +86,8 @@ def test_the_same_seed_says_the_same_alone_or_among_others(learned):
 
 
 def test_wrong_words_are_spoken_again_and_the_best_is_kept(learned):
-    bundle = dataclasses.replace(learned.bundle)
-    run, asked = bundle.run, []
+    pipeline = dataclasses.replace(learned.pipeline)
+    run, asked = pipeline.run, []
 
     def deaf(task, given, **options):
         if task == "tts":  # whatever is asked, it says the first line
@@ -95,31 +95,31 @@ def test_wrong_words_are_spoken_again_and_the_best_is_kept(learned):
             given = [{"text": FIRST}] * len(given)
         return run(task, given, **options)
 
-    bundle.run = deaf
-    speech = TextToSpeech(bundle, GREEDY).speak(SECOND, check=True, tries=3, seed=4)
+    pipeline.run = deaf
+    speech = TextToSpeech(pipeline, GREEDY).speak(SECOND, check=True, tries=3, seed=4)
     (part,) = speech.parts
     assert len(asked) == 3 and asked[0] == [4] and len({seed for (seed,) in asked}) == 3
     assert part.tries == 1  # no later one was better
-    assert part.reread.diff.errors and speech.problems
+    assert part.check.diff.errors and speech.problems
     assert speech.confidence < 0.5 and "[" in str(speech.diff)
 
 
 def test_a_check_hears_the_sound_unless_codes_are_asked_for(learned, monkeypatch):
     asked = []
-    bundle = dataclasses.replace(learned.bundle)
-    run = bundle.run
+    pipeline = dataclasses.replace(learned.pipeline)
+    run = pipeline.run
 
     def spy(task, given, **options):
         asked.extend(row["audio"] for row in given if task == "asr")
         return run(task, given, **options)
 
-    bundle.run = spy
+    pipeline.run = spy
     for by in ("sound", "codes"):
-        speech = TextToSpeech(bundle, dataclasses.replace(GREEDY, check_by=by)).speak(
+        speech = TextToSpeech(pipeline, dataclasses.replace(GREEDY, check_by=by)).speak(
             FIRST, check=True
         )
         assert not speech.problems
-    again = bundle.codec.tokenize(speech.wav)
+    again = pipeline.codec.tokenize(speech.wav)
     assert asked[0].codes.equal(again.codes) and not asked[0].codes.equal(speech.tokens.codes)
     assert asked[1].codes.equal(speech.tokens.codes)
     with pytest.raises(ValueError, match="'sound' or 'codes'; came 'eyes'"):
@@ -128,13 +128,13 @@ def test_a_check_hears_the_sound_unless_codes_are_asked_for(learned, monkeypatch
 
 def test_a_good_candidate_ends_the_tries(learned, monkeypatch):
     rows = []
-    good = TextToSpeech(learned.bundle, GREEDY).speak(FIRST).parts[0]
-    bundle = dataclasses.replace(learned.bundle)
+    good = TextToSpeech(learned.pipeline, GREEDY).speak(FIRST).parts[0]
+    pipeline = dataclasses.replace(learned.pipeline)
     hot = TextToSpeech(
-        bundle,
+        pipeline,
         GenerationOptions(temperature=3.0, guidance_scale=1.0, top_k=0, top_p=1.0, max_seconds=1.2),
     )
-    run = bundle.run
+    run = pipeline.run
 
     def second_time_lucky(task, given, **options):
         made = run(task, given, **options)
@@ -144,13 +144,13 @@ def test_a_good_candidate_ends_the_tries(learned, monkeypatch):
                 made = [dataclasses.replace(made[0], row=good.row, tokens=good.tokens)]
         return made
 
-    bundle.run = second_time_lucky
+    pipeline.run = second_time_lucky
     speech = hot.speak(FIRST, check=True, tries=4)
     assert rows == [1, 1] and speech.parts[0].tries == 2 and not speech.problems
 
 
 def test_a_bound_that_was_met_is_reported(learned):
-    short = TextToSpeech(learned.bundle, dataclasses.replace(GREEDY, max_seconds=0.2))
+    short = TextToSpeech(learned.pipeline, dataclasses.replace(GREEDY, max_seconds=0.2))
     speech = short.speak(FIRST)
     assert speech.finish == "max_length"
     assert "did not end by itself (max_length)" in speech.problems[0]
@@ -166,15 +166,15 @@ def test_a_stream_says_what_speak_says(speaker):
 
 
 def test_only_models_that_can_go_without_condition_are_guided(learned, monkeypatch):
-    def scale(**controls):
-        return learned.bundle.prompt(
-            "tts", [{"text": LINES[0]}], controls=GenerationOptions(**controls)
+    def scale(**options):
+        return learned.pipeline.prompt(
+            "tts", [{"text": LINES[0]}], options=GenerationOptions(**options)
         )["guidance_scale"]
 
-    assert learned.bundle.lm.config.condition_dropout > 0
+    assert learned.pipeline.lm.config.condition_dropout > 0
     assert scale() == get_task("tts").guidance_scale > 1
     assert scale(guidance_scale=1.5) == 1.5
-    monkeypatch.setattr(learned.bundle.lm.config, "condition_dropout", 0.0)
+    monkeypatch.setattr(learned.pipeline.lm.config, "condition_dropout", 0.0)
     assert scale() == 1
     assert scale(guidance_scale=1.5) == 1.5
 
@@ -193,7 +193,7 @@ def test_ten_thousand_characters_become_parts_that_fit(learned):
     text = "The cat sat on the mat and said hello there. " * 225
     assert len(text) > 10_000
     speaker = TextToSpeech(
-        learned.bundle, dataclasses.replace(GREEDY, max_seconds=0.1, batch_size=32)
+        learned.pipeline, dataclasses.replace(GREEDY, max_seconds=0.1, batch_size=32)
     )
     pieces = speaker.split(text)
     assert " ".join(pieces).split() == text.split()
@@ -218,7 +218,7 @@ def test_references_that_show_no_voice_are_refused(speaker, tmp_path, wav, messa
 
 def test_corrupt_and_missing_references_are_named(speaker, tmp_path):
     (tmp_path / "ref.wav").write_bytes(b"RIFF not a sound")
-    with pytest.raises(ValueError, match="reference for the voice.*corrupt"):
+    with pytest.raises(ValueError, match="voice reference.*corrupt"):
         speaker.voice(tmp_path / "ref.wav")
     with pytest.raises(ValueError, match="missing"):
         speaker.voice(tmp_path / "none.wav")

@@ -1,0 +1,58 @@
+"""AudioCaptioner: descriptions of sound and music."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .base import TaskPipeline
+from .outputs import Transcript
+from .speech_recognition import WINDOW_SECONDS, WindowedAudio, encode_windows
+
+
+@dataclass(frozen=True)
+class AudioCaptioner(TaskPipeline):
+    """Describes audio.
+
+    Example:
+        >>> captioner = AudioCaptioner.from_pretrained("checkpoints/mini")  # doctest: +SKIP
+        >>> captioner.caption("bark.wav").text  # doctest: +SKIP
+    """
+
+    def caption(self, audio: Any, *, music: bool = False, seed: int = 0) -> Transcript:
+        """Describe one audio; see :meth:`caption_all`."""
+        return self.caption_all([audio], music=music, seed=seed)[0]
+
+    def caption_all(
+        self, audio: Sequence[Any], *, music: bool = False, seed: int = 0
+    ) -> list[Transcript]:
+        """Describe audio by its beginning, at most 20 s; the caption of silence is empty.
+
+        Args:
+            audio: paths, samples or tokens.
+            music: use the task "music_caption" instead of "audio_caption".
+            seed: of sampling, the same for all.
+
+        Raises:
+            ValueError: for audio that cannot be used.
+        """
+        task = "music_caption" if music else "audio_caption"
+        encoded = [self._first_window(item, task) for item in audio]
+        loud = [item for item in encoded if not item.silent[0]]
+        outputs = iter(
+            self.pipeline.run(
+                task,
+                [{"audio": self.pipeline.cut(item.tokens, *item.spans[0])} for item in loud],
+                seeds=[seed] * len(loud),
+                options=self.options,
+            )
+        )
+        return [
+            item.transcript(self.pipeline, [None if item.silent[0] else next(outputs)])
+            for item in encoded
+        ]
+
+    def _first_window(self, audio: Any, task: str) -> WindowedAudio:
+        windows = encode_windows(self.pipeline, audio, task, WINDOW_SECONDS, 0.0, self.options)
+        return windows.first()
