@@ -84,7 +84,7 @@ def register(commands: Any) -> None:
         parser = _parser(
             commands, command, f"generate {what} from a description",
             f"Generate {what} from a description.",
-            SOUND.format(command=command, prompt=prompt, file=file), run_make,
+            SOUND.format(command=command, prompt=prompt, file=file), run_generate,
         )  # fmt: skip
         parser.add_argument("texts", nargs="*", metavar="PROMPT", help="descriptions, or -")
         parser.add_argument("--batch", type=Path, metavar="FILE", help=".txt or .jsonl, see tts")
@@ -342,11 +342,11 @@ def run_tts(args: argparse.Namespace) -> int:
     return speak(args, generation_options(args))
 
 
-def run_make(args: argparse.Namespace) -> int:
+def run_generate(args: argparse.Namespace) -> int:
     """Run ``almtok sound`` and ``almtok music``."""
-    from .commands.generate import make
+    from .commands.generate import generate
 
-    return make(args, generation_options(args))
+    return generate(args, generation_options(args))
 
 
 def run_continue(args: argparse.Namespace) -> int:

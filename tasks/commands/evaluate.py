@@ -16,8 +16,8 @@ from ..evaluation.recognizers import CachedRecognizer, load_recognizer
 from ..evaluation.scores import text_errors
 from ..pipelines.base import AudioLMPipeline
 from ..pipelines.options import GenerationOptions
-from .outputs import say
-from .speak import load_pipeline, model_stamp
+from .batch import load_pipeline, model_stamp
+from .outputs import print_status
 
 
 def run_evaluation(args: argparse.Namespace, options: GenerationOptions) -> int:
@@ -63,11 +63,11 @@ def run_evaluation(args: argparse.Namespace, options: GenerationOptions) -> int:
     write_json(args.out / "table.json", table.to_dict())
     write_text(args.out / "table.md", markdown)
     print(markdown)
-    say(f"table.md, table.json and clips.jsonl are in {args.out}")
+    print_status(f"table.md, table.json and clips.jsonl are in {args.out}")
     if args.html:
         page = to_html(table, facts, f"Language model {args.checkpoint}")
         write_text(args.out / "report.html", page)
-        say(f"open {args.out / 'report.html'} in a browser")
+        print_status(f"open {args.out / 'report.html'} in a browser")
     return 1 if table.not_measured else 0
 
 

@@ -1,4 +1,4 @@
-"""What a command is given: texts, lines of a batch, audio files, standard input."""
+"""Inputs of a command: texts, batch files, audio files, standard input."""
 
 from __future__ import annotations
 
@@ -9,14 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core.results_log import key_of, stamp
+
 _FIELDS = frozenset({"id", "text", "voice", "voice_text", "seed"})
 
 
 @dataclass(frozen=True)
 class TextItem:
-    """One text to make audio of."""
+    """A text to speak, or a description.
 
-    id: str  # name of the file in a folder
+    Attributes:
+        id: name of the output file in a folder.
+        text: the text.
+        seed: of sampling.
+        voice: path of a voice reference.
+        voice_text: transcript of the voice reference.
+    """
+
+    id: str
     text: str
     seed: int
     voice: str | None = None
@@ -25,10 +35,22 @@ class TextItem:
 
 @dataclass(frozen=True)
 class AudioItem:
-    """One audio to listen to."""
+    """An audio file, or the bytes of one.
+
+    Attributes:
+        id: name of the output file in a folder.
+        source: a path or bytes.
+    """
 
     id: str
-    source: Any  # a path, or bytes
+    source: Path | bytes
+
+    @property
+    def stamp(self) -> str:
+        """Hash that changes when the file does."""
+        if isinstance(self.source, bytes):
+            return key_of(self.source.hex())
+        return stamp(self.source)
 
 
 def text_items(
@@ -39,15 +61,16 @@ def text_items(
     voice: str | None = None,
     voice_text: str | None = None,
 ) -> list[TextItem]:
-    """Items of a command line: texts, .txt files, `-`, or a batch; item i has `seed + i`.
+    """Items of texts, .txt files and `-`, or of a batch file; item i has `seed + i`.
 
     Raises:
-        ValueError: if there is nothing, both, or a line that is not understood.
+        ValueError: if neither or both are given, or a line of the batch is malformed.
+        FileNotFoundError: if a file is missing.
     """
     if bool(texts) == (batch is not None):
         raise ValueError("give texts (or - for standard input), or --batch FILE")
     if voice_text is not None and voice is None:
-        raise ValueError("--voice-text came without --voice, to which it belongs")
+        raise ValueError("--voice-text came without --voice")
     lines = _read_batch(batch) if batch is not None else [_given(text) for text in texts]
     width = max(4, len(str(len(lines))))
     items = []
@@ -62,16 +85,16 @@ def text_items(
                 voice_text=line.get("voice_text") if own is not None else voice_text,
             )
         )
-    _refuse_twins([item.id for item in items])
+    _refuse_duplicates([item.id for item in items])
     return items
 
 
 def audio_items(given: Sequence[str]) -> list[AudioItem]:
-    """Audio and token files, those inside folders, and `-`.
+    """Items of audio and token files, of all such files in folders, and of `-`.
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if a folder holds none, or two files have one name.
+        ValueError: if a folder holds none, or two files have the same name.
     """
     from ...core.audio import AUDIO_SUFFIXES
 
@@ -90,12 +113,12 @@ def audio_items(given: Sequence[str]) -> list[AudioItem]:
             items.append(AudioItem(path.stem, path))
         else:
             raise FileNotFoundError(2, "No such file or directory", str(path))
-    _refuse_twins([item.id for item in items])
+    _refuse_duplicates([item.id for item in items])
     return items
 
 
 def load_audio(item: AudioItem) -> Any:
-    """What a task takes: tokens of a token file, else the path or the bytes."""
+    """Input of a pipeline: the tokens of a token file, else the path or the bytes."""
     if isinstance(item.source, Path) and item.source.suffix.lower() == ".safetensors":
         from ...codec.tokens import AudioTokens
 
@@ -133,23 +156,25 @@ def _json_line(line: str, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise ValueError(f"{where} is no JSON: {error}") from error
+        raise ValueError(f"{where} is not JSON: {error}") from error
     if not isinstance(row, dict) or not isinstance(row.get("text"), str):
         raise ValueError(f'{where}: expected {{"text": "...", ...}}; came {line[:80]}')
-    if strange := sorted(set(row) - _FIELDS):
+    if unknown := sorted(set(row) - _FIELDS):
         raise ValueError(
-            f"{where}: unknown {', '.join(strange)}; known are {', '.join(sorted(_FIELDS))}"
+            f"{where}: unknown {', '.join(unknown)}; known are {', '.join(sorted(_FIELDS))}"
         )
     return row
 
 
 def safe_name(name: str) -> str:
-    """An id as a file name: no folders, nothing hidden."""
+    """Make an id a file name without folders that is not hidden."""
     safe = "".join(char if char.isalnum() or char in "._-+@" else "_" for char in name)
     return safe.lstrip(".")[:120] or "_"
 
 
-def _refuse_twins(names: Sequence[str]) -> None:
-    twins = sorted({name for name in names if names.count(name) > 1})
-    if twins:
-        raise ValueError(f"two inputs would both be written as {twins[0]!r}: give them other names")
+def _refuse_duplicates(names: Sequence[str]) -> None:
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise ValueError(
+            f"two inputs would both be written as {duplicates[0]!r}: give them other names"
+        )

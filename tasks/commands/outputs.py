@@ -1,10 +1,11 @@
-"""Where the results of a command go: files that appear whole, standard output, a journal."""
+"""Outputs of a command: files, standard output, and the log from which a batch is resumed."""
 
 from __future__ import annotations
 
 import json
 import struct
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,69 +14,104 @@ import numpy as np
 from tqdm import tqdm
 
 from ...core.audio import AUDIO_SUFFIXES
+from ...core.files import write_text
 from ...core.results_log import ResultsLog
 
-# Suffixes that say that --out is a file.
-_FILES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
-JOURNAL = "journal.jsonl"
+# Suffixes with which --out names a file and not a folder.
+_FILE_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
+LOG_NAME = "journal.jsonl"
 
 
-class AudioPlace:
+class Destination(ABC):
+    """Where the outputs of a command go; a folder has a log of what is finished."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.log = None if folder is None else ResultsLog(folder / LOG_NAME)
+
+    @abstractmethod
+    def file(self, name: str) -> Path:
+        """The file of an output."""
+
+    def finished(self, name: str, keys: Mapping[str, str]) -> bool:
+        """Whether the log has this output under its key, and its file exists."""
+        known = self.log is not None and self.log.get(name, keys[name]) is not None
+        return known and self.file(name).exists()
+
+    def add(self, name: str, keys: Mapping[str, str], entry: Mapping[str, Any]) -> None:
+        """Log an output, or an error."""
+        if self.log is not None:
+            self.log.add(name, keys[name], entry)
+
+
+class AudioDestination(Destination):
     """`--out` of audio: a file, a folder, or standard output."""
 
     def __init__(self, out: str | None, count: int, suffix: str) -> None:
-        """Understand `--out`.
+        """Interpret `--out`.
+
+        Args:
+            out: value of the option.
+            count: number of outputs.
+            suffix: format of files in a folder, such as "wav".
 
         Raises:
-            ValueError: if it is missing, no format that can be written, or one file for several
-                results.
+            ValueError: if it is missing, in a format that cannot be written, or a single file for
+                several outputs.
         """
         if out is None:
             raise ValueError("--out is missing: a file (.wav .flac .ogg), a folder, or -")
-        unwritten = AUDIO_SUFFIXES - _FILES
-        if Path(out).suffix.lower() in unwritten:
+        if Path(out).suffix.lower() in AUDIO_SUFFIXES - _FILE_SUFFIXES:
             raise ValueError(
-                f"--out {out}: this format is read, not written; write {', '.join(sorted(_FILES))}"
+                f"--out {out}: this format is read, not written; write "
+                f"{', '.join(sorted(_FILE_SUFFIXES))}"
             )
         self.stdout = out == "-"
         self.path = Path(out)
-        self.is_file = not self.stdout and self.path.suffix.lower() in _FILES
+        self.is_file = not self.stdout and self.path.suffix.lower() in _FILE_SUFFIXES
         self.suffix = suffix
         if count > 1 and (self.is_file or self.stdout):
             raise ValueError(
                 f"--out {out} is one file, and there are {count} results: give a folder"
             )
-        folder = not self.is_file and not self.stdout
-        self.journal = ResultsLog(self.path / JOURNAL) if folder else None
+        super().__init__(None if self.is_file or self.stdout else self.path)
 
     def file(self, name: str) -> Path:
-        """Where a result of this name goes."""
+        """The file of an output."""
         return self.path if self.is_file else self.path / f"{name}.{self.suffix}"
 
-    def write(self, name: str, sound: Any) -> str:
-        """Write a sound; return where it is."""
+    def write(self, name: str, audio: Any) -> str:
+        """Write a GeneratedAudio; return the path, or "-"."""
         if self.stdout:
-            sys.stdout.buffer.write(wav_header(sound.sample_rate, sound.wav.numel()))
-            sys.stdout.buffer.write(pcm(sound.wav))
+            sys.stdout.buffer.write(wav_header(audio.sample_rate, audio.wav.numel()))
+            sys.stdout.buffer.write(pcm(audio.wav))
             sys.stdout.buffer.flush()
             return "-"
         path = self.file(name)
-        sound.save(path)
+        audio.save(path)
         return str(path)
 
-    def done(self, key: str, name: str) -> bool:
-        """Whether this very result is there already."""
-        known = self.journal is not None and self.journal.get(name, key) is not None
-        return known and self.file(name).exists()
 
-    def note(self, name: str, key: str, entry: Mapping[str, Any]) -> None:
-        """Write down that a result is there, or why it is not."""
-        if self.journal is not None:
-            self.journal.add(name, key, entry)
+class TextDestination(Destination):
+    """`--out` of text: a folder with one .txt or .json for each input, or standard output."""
+
+    def __init__(self, folder: Path | None, *, as_json: bool) -> None:
+        super().__init__(folder)
+        self.folder, self.as_json = folder, as_json
+
+    def file(self, name: str) -> Path:
+        """The file of an output."""
+        assert self.folder is not None
+        return self.folder / f"{name}.{'json' if self.as_json else 'txt'}"
+
+    def write(self, name: str, text: str, entry: Mapping[str, Any]) -> None:
+        """Write a text, or its entry as JSON; nothing without a folder."""
+        if self.folder is not None:
+            shown = json.dumps(entry, ensure_ascii=False, indent=1) if self.as_json else text
+            write_text(self.file(name), shown + "\n")
 
 
 def wav_header(sample_rate: int, samples: int | None) -> bytes:
-    """Header of 16 bit mono; of a stream that has no known end, the largest length there is."""
+    """WAV header of 16-bit mono audio; with `samples` None the largest length, for streams."""
     size = 0xFFFFFFFF - 36 if samples is None else 2 * samples
     return (
         b"RIFF" + struct.pack("<I", 36 + size) + b"WAVEfmt "
@@ -85,16 +121,16 @@ def wav_header(sample_rate: int, samples: int | None) -> bytes:
 
 
 def pcm(wav: Any) -> bytes:
-    """Samples [-1, 1] as 16 bit little endian."""
+    """Samples in [-1, 1] as 16-bit little-endian PCM."""
     samples = np.clip(wav.detach().cpu().flatten().numpy(), -1.0, 1.0)
     return np.round(samples * 32767).astype("<i2").tobytes()
 
 
-def say(words: str) -> None:
-    """A line for people, on standard error: standard output is for results."""
-    tqdm.write(words, file=sys.stderr)  # not into the middle of a bar
+def print_status(line: str) -> None:
+    """Print a line on standard error, above a progress bar; standard output is for results."""
+    tqdm.write(line, file=sys.stderr)
 
 
 def print_json(entry: Mapping[str, Any]) -> None:
-    """A result as one line."""
+    """Print a result as one line of JSON."""
     print(json.dumps(entry, ensure_ascii=False), flush=True)

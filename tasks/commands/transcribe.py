@@ -1,129 +1,86 @@
-"""``almtok asr`` and ``caption``, once their options are read."""
+"""``almtok asr`` and ``caption``."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from tqdm import tqdm
-
-from ...core.files import write_text
-from ...core.results_log import ResultsLog, key_of, stamp
+from ...core.results_log import key_of
 from ..pipelines.audio_captioning import AudioCaptioner
-from ..pipelines.base import AudioLMPipeline
 from ..pipelines.options import GenerationOptions
 from ..pipelines.outputs import Transcript
 from ..pipelines.speech_recognition import SpeechRecognizer
+from .batch import BatchCommand
 from .inputs import AudioItem, audio_items, load_audio
-from .outputs import JOURNAL, print_json, say
-from .speak import load_pipeline, model_stamp
-
-Hear = Callable[[AudioLMPipeline, AudioItem], Transcript]
+from .outputs import TextDestination, print_status
 
 
 def transcribe(args: argparse.Namespace, options: GenerationOptions) -> int:
-    """Write down every audio; 1 if one could not be."""
-
-    def hear(pipeline: AudioLMPipeline, item: AudioItem) -> Transcript:
-        return SpeechRecognizer(pipeline, options).transcribe(
-            load_audio(item),
-            window_seconds=args.window,
-            overlap_seconds=args.overlap,
-            seed=args.seed,
-        )
-
-    return _run(hear, args, options, (args.window, args.overlap))
+    """Transcribe every audio; 1 if one failed."""
+    destination = TextDestination(args.out, as_json=args.json)
+    return _Transcripts(args, options, audio_items(args.files), destination).run()
 
 
 def caption(args: argparse.Namespace, options: GenerationOptions) -> int:
-    """Describe every audio; 1 if one could not be."""
+    """Describe every audio; 1 if one failed."""
+    destination = TextDestination(args.out, as_json=args.json)
+    return _Captions(args, options, audio_items(args.files), destination).run()
 
-    def hear(pipeline: AudioLMPipeline, item: AudioItem) -> Transcript:
-        return AudioCaptioner(pipeline, options).caption(
-            load_audio(item), music=args.music, seed=args.seed
+
+class _Transcripts(BatchCommand[AudioItem, Transcript]):
+    destination: TextDestination
+
+    def key(self, item: AudioItem, model: str, sampling: Mapping[str, Any]) -> str:
+        args = self.args
+        common = (model, args.command, sampling, self.settings(), args.seed)
+        return key_of(common, item.id, item.stamp)
+
+    def settings(self) -> tuple[Any, ...]:
+        """Options of this command on which outputs depend."""
+        return self.args.window, self.args.overlap
+
+    def process(self, items: list[AudioItem]) -> list[Transcript]:
+        window, overlap = self.settings()
+        return SpeechRecognizer(self.pipeline, self.options).transcribe_all(
+            [load_audio(item) for item in items],
+            window_seconds=window,
+            overlap_seconds=overlap,
+            seed=self.args.seed,
         )
 
-    return _run(hear, args, options, (args.music,))
+    def write(self, item: AudioItem, output: Transcript) -> dict[str, Any]:
+        entry = {
+            "id": item.id,
+            "text": output.text,
+            "seconds": round(output.duration, 3),
+            "rtf": round(output.rtf, 4),
+            "confidence": round(output.confidence, 4),
+            "silent": output.silent,
+            "windows": [
+                {"start": round(w.start, 2), "stop": round(w.stop, 2), "text": w.text}
+                for w in output.windows
+            ],
+        }
+        self.destination.write(item.id, output.text, entry)
+        return entry
+
+    def report(self, item: AudioItem, output: Transcript, entry: Mapping[str, Any]) -> None:
+        for problem in output.problems:
+            print_status(f"{item.id}: {problem}")
+        if self.args.out is None and self.args.json:
+            super().report(item, output, entry)
+        elif self.args.out is None:
+            print(output.text if self.single else f"{item.id}\t{output.text}", flush=True)
+        heard = "silence" if output.silent else f"confidence {output.confidence:.2f}"
+        print_status(f"{item.id}: {output.duration:.2f} s of audio, RTF {output.rtf:.2f}, {heard}")
 
 
-def _run(hear: Hear, args: argparse.Namespace, options: GenerationOptions, facts: Any) -> int:
-    items = audio_items(args.files)
-    journal = None if args.out is None else ResultsLog(args.out / JOURNAL)
-    keys = _keys(items, args, options, facts) if journal is not None else {}
-    pipeline: AudioLMPipeline | None = None
-    failed = 0
-    single = len(items) == 1
-    for item in tqdm(items, desc=args.command, unit="file", disable=None if single else False):
-        done = journal is not None and journal.get(item.id, keys[item.id]) is not None
-        if done and _file(args, item).exists():
-            continue
-        if pipeline is None:  # only now: nothing to load where all is done
-            pipeline = load_pipeline(args)
-        try:
-            found = hear(pipeline, item)
-        except (ValueError, OSError) as error:
-            if single:
-                raise
-            failed += 1
-            say(f"{item.id}: {error}")
-            if journal is not None:
-                journal.add(item.id, keys[item.id], {"error": str(error)})
-            continue
-        _finish(item, found, args, several=not single)
-        if journal is not None:
-            journal.add(item.id, keys[item.id], _entry(item, found))
-    return 1 if failed else 0
+class _Captions(_Transcripts):
+    def settings(self) -> tuple[Any, ...]:
+        return (self.args.music,)
 
-
-def _finish(item: AudioItem, found: Transcript, args: argparse.Namespace, *, several: bool) -> None:
-    for problem in found.problems:
-        say(f"{item.id}: {problem}")
-    entry = _entry(item, found)
-    if args.out is not None:
-        text = json.dumps(entry, ensure_ascii=False, indent=1) if args.json else found.text
-        write_text(_file(args, item), text + "\n")
-    elif args.json:
-        print_json(entry)
-    else:
-        print(f"{item.id}\t{found.text}" if several else found.text, flush=True)
-    heard = "silence" if found.silent else f"confidence {found.confidence:.2f}"
-    say(f"{item.id}: {found.duration:.2f} s of audio, RTF {found.rtf:.2f}, {heard}")
-
-
-def _entry(item: AudioItem, found: Transcript) -> dict[str, Any]:
-    return {
-        "id": item.id,
-        "text": found.text,
-        "seconds": round(found.duration, 3),
-        "rtf": round(found.rtf, 4),
-        "confidence": round(found.confidence, 4),
-        "silent": found.silent,
-        "windows": [
-            {"start": round(w.start, 2), "stop": round(w.stop, 2), "text": w.text}
-            for w in found.windows
-        ],
-    }
-
-
-def _file(args: argparse.Namespace, item: AudioItem) -> Path:
-    folder: Path = args.out
-    return folder / f"{item.id}.{'json' if args.json else 'txt'}"
-
-
-def _keys(
-    items: list[AudioItem], args: argparse.Namespace, options: GenerationOptions, facts: Any
-) -> dict[str, str]:
-    sampling = {**dataclasses.asdict(options), "batch_size": None}
-    common = (model_stamp(args), args.command, sampling, facts, args.seed)
-    return {
-        item.id: key_of(
-            common,
-            item.id,
-            key_of(item.source.hex()) if isinstance(item.source, bytes) else stamp(item.source),
+    def process(self, items: list[AudioItem]) -> list[Transcript]:
+        return AudioCaptioner(self.pipeline, self.options).caption_all(
+            [load_audio(item) for item in items], music=self.args.music, seed=self.args.seed
         )
-        for item in items
-    }

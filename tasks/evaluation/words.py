@@ -25,7 +25,7 @@ from ...core.data.reader import EntryReader
 from ...core.files import write_json, write_text
 from ...core.metrics.audio import SCORE_RATE
 from ...core.metrics.intervals import Interval, rate_interval, shown
-from ..commands.outputs import say
+from ..commands.outputs import print_status
 from .measure import Clip, clips_of
 from .recognizers import CachedRecognizer, Recognizer, load_recognizer
 from .scores import text_errors
@@ -117,7 +117,7 @@ def evaluate_words(args: argparse.Namespace) -> int:
         try:
             coders.append(load_codec(peer, device=args.device))
         except CodecUnavailable as error:
-            say(f"almtok: {peer} is not run: {error}")
+            print_status(f"almtok: {peer} is not run: {error}")
             missing += 1
     judge = CachedRecognizer(recogniser, args.out)
     rows, facts = measure(clips, coders, judge)
@@ -125,5 +125,5 @@ def evaluate_words(args: argparse.Namespace) -> int:
     write_json(args.out / "words.json", {"rows": [asdict(row) for row in rows], "clips": facts})
     write_text(args.out / "words.md", table)
     print(table)
-    say(f"words.md and words.json, with what was heard, are in {args.out}")
+    print_status(f"words.md and words.json, with what was heard, are in {args.out}")
     return 1 if missing else 0

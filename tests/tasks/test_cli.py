@@ -104,6 +104,20 @@ def test_one_bad_line_does_not_stop_a_batch(almtok, tmp_path):
     assert (tmp_path / "o" / "good.wav").exists()
 
 
+def test_prompts_of_a_bad_batch_are_tried_one_by_one(almtok, tmp_path):
+    batch = tmp_path / "prompts.jsonl"
+    rows = [{"id": "good", "text": SOUND}, {"id": "empty", "text": " "}]
+    batch.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "sounds"
+    result = almtok("sound", "--batch", batch, "--out", out, "--json", *EXACT, status=1)
+    assert [json.loads(line)["id"] for line in result.out.splitlines()] == ["good"]
+    assert "empty: " in result.err and (out / "good.wav").exists()
+    log = ResultsLog(out / "journal.jsonl")
+    assert list(log.entries) == ["good", "empty"] and "error" in log.entries["empty"]
+    again = almtok("sound", "--batch", batch, "--out", out, *EXACT, status=1)
+    assert "1 of 2 are done already" in again.err
+
+
 def test_a_voice_from_a_file(almtok, learned, tmp_path):
     learned.tokens[FIRST].save(tmp_path / "ref.safetensors")
     almtok(
@@ -193,7 +207,7 @@ def test_help_teaches_and_imports_nothing_heavy(quiet_environment, tmp_path):
         (["tts", "a", "--voice-text", "b", "--out", "a.wav"], "--voice-text came without"),
         (["tts", "a", "--check", "0", "--out", "a.wav"], "at least 1"),
         (["tts", "a", "--temperature", "-1", "--out", "a.wav"], "temperature"),
-        (["tts", "a", "--stream", "--check"], "--stream goes to standard output"),
+        (["tts", "a", "--stream", "--check"], "--stream writes to standard output"),
         (["tts", "a", "--frames-per-query", "99", "--out", "a.wav"], "frames_per_query"),
         (["asr", "gone.wav"], "no such file or folder: gone.wav"),
         (["asr", "still.wav", "--window", "2", "--overlap", "2"], "overlap_seconds"),
