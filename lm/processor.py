@@ -104,8 +104,8 @@ class AudioLMProcessor(ProcessorMixin):
         """Make a batch of prompts, or of training sequences if there are targets.
 
         Every field is one value or a list of B, None where a row has none; one value stands for
-        all rows. Which fields a task takes is in `lm/layouts.py`: tts takes text and, for a voice,
-        `voice=` with its transcript `voice_text=`; asr takes audio.
+        all rows. The layout of a task (`tasks/builtin`) names its fields: tts takes text and, for a
+        voice, `voice=` with its transcript `voice_text=`; asr takes audio.
 
         Args:
             text: what to say, or a description.

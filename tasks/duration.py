@@ -1,7 +1,7 @@
-"""How long a text takes to say: the bounds that generation is held to.
+"""Bounds of the duration of speech, from its text.
 
-Bounds are a net under the model's own end token, not ground truth: wide enough for slow learners
-and short words, narrow enough that a run-away costs seconds and not minutes.
+They catch speech that does not end, or ends too early. They are wide enough for slow speakers and
+short words, and narrow enough that a failure costs seconds and not minutes.
 """
 
 from __future__ import annotations
@@ -13,24 +13,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_WIDE_UNITS = 3.0  # a Chinese, Japanese or Korean sign is a syllable: about three letters
+_WIDE_UNITS = 3.0  # a Chinese, Japanese or Korean character is a syllable, about three letters
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpeakingRate:
-    """Seconds of speech for a unit of text (about a letter).
+    """Seconds of speech per unit of text, about a letter.
 
-    The defaults hold 99 % of 3392 recordings of read English by 210 speakers, children and
-    learners among them: 0.056 to 0.41 s a letter, 0.08 where practised readers read. A word that
-    stands alone takes longer than within a sentence, where "of" is over in 0.15 s: nobody, and no
-    recogniser, makes out so little of it.
+    The defaults cover 99 % of 3392 recordings of read English by 210 speakers, including children
+    and learners: 0.056 to 0.41 s per letter including pauses, 0.08 s for practised readers. The
+    minimum of 0.3 s is for words that stand alone: they take longer than within a sentence.
     """
 
     quickest: float = 0.03
     usual: float = 0.085
     slowest: float = 0.25
-    pause: float = 2.0  # seconds of silence that may come on top
-    shortest: float = 0.3  # seconds of any text, were it one letter
+    pause: float = 2.0  # seconds of silence in addition
+    shortest: float = 0.3  # seconds of any text
 
     def __post_init__(self) -> None:
         ordered = 0 < self.quickest <= self.usual <= self.slowest
@@ -41,14 +40,14 @@ class SpeakingRate:
 
     @classmethod
     def measured(cls, pairs: Iterable[tuple[str, float]], *, margin: float = 1.5) -> SpeakingRate:
-        """The pace of a corpus.
+        """The speaking rate of a corpus.
 
         Args:
-            pairs: text and seconds of each recording.
-            margin: factor by which the bounds are wider than 99 % of the recordings.
+            pairs: text and duration in seconds of each recording.
+            margin: factor by which the bounds exceed the range of 99 % of the recordings.
 
         Raises:
-            ValueError: if no recording has both.
+            ValueError: if no recording has a text and a duration.
         """
         rates = [seconds / units(text) for text, seconds in pairs if units(text) and seconds > 0]
         if not rates:
@@ -57,7 +56,7 @@ class SpeakingRate:
         return cls(quickest=low / margin, usual=float(middle), slowest=high * margin)
 
     def bounds(self, text: str) -> tuple[float, float]:
-        """Least and most seconds that the text may take."""
+        """Shortest and longest duration of the text in seconds."""
         count = units(text)
         return max(self.shortest, self.quickest * count), self.pause + self.slowest * count
 
@@ -66,7 +65,7 @@ USUAL = SpeakingRate()
 
 
 def units(text: str) -> float:
-    """The length of what is said: letters and digits, signs of syllables counted as three.
+    """Length of a text: letters and digits; syllabic characters count as three.
 
     Example:
         >>> units("Good morning!"), units("早上好")
@@ -82,5 +81,5 @@ def units(text: str) -> float:
 
 
 def frames(seconds: float, frame_rate: float) -> int:
-    """Whole frames of codes for so many seconds, never less than one."""
+    """Frames of codes that cover a duration in seconds, at least one."""
     return max(1, math.ceil(seconds * frame_rate))

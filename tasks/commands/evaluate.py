@@ -1,4 +1,4 @@
-"""``almtok lm evaluate``, once its options are read."""
+"""``almtok lm evaluate``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .outputs import print_status
 
 
 def run_evaluation(args: argparse.Namespace, options: GenerationOptions) -> int:
-    """Measure, and write table.md, table.json and, if asked for, report.html."""
+    """Evaluate, and write table.md, table.json and, with --html, report.html."""
     if args.limit is not None and args.limit < 1:
         raise ValueError(f"--limit must be at least 1; came {args.limit}")
     clips = clips_of(args.data, limit=args.limit)
@@ -31,7 +31,7 @@ def run_evaluation(args: argparse.Namespace, options: GenerationOptions) -> int:
             raise ValueError(f"no clip of {', '.join(args.domains)} has a text")
     speech = any(clip.domain == "speech" for clip in clips)
     if speech:
-        text_errors("a", "a")  # what is missing is said now, not after an hour
+        text_errors("a", "a")  # raises now, not after an hour, if jiwer is missing
     recogniser = load_recognizer(args.recogniser, args.grammar) if speech else None
     if recogniser is not None:
         recogniser = CachedRecognizer(recogniser, args.cache or args.out)
@@ -72,7 +72,7 @@ def run_evaluation(args: argparse.Namespace, options: GenerationOptions) -> int:
 
 
 def classifiers_of(sources: Sequence[str], pipeline: AudioLMPipeline) -> dict[str, SoundClassifier]:
-    """`named`, that knows recordings, and `coded`, that heard each through the codec too."""
+    """`named`, trained on recordings, and `coded`, trained on coded recordings too."""
     if not sources:
         return {}
 

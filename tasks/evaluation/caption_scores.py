@@ -1,9 +1,7 @@
-"""Captions against references: n-gram scores in the manner of BLEU and CIDEr, one per corpus.
+"""Scores of captions against one reference each: BLEU and CIDEr, simplified.
 
-Own small versions (no stemming, the tokens are plain words): they compare systems on one test set,
-not with published figures.
-
-Letters: `n` length of an n-gram.
+Without stemming and with plain words as tokens: they compare systems on one test set, but not with
+published figures.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ def caption_scores(outputs: Sequence[str], references: Sequence[str]) -> dict[st
     """`bleu` and `cider` of captions, as intervals of the captions' own scores.
 
     Raises:
-        ValueError: for lists of two lengths or no captions.
+        ValueError: for lists of different lengths, or without captions.
     """
     if len(outputs) != len(references) or not outputs:
         raise ValueError(f"{len(outputs)} captions and {len(references)} references came")
@@ -40,9 +38,9 @@ def caption_scores(outputs: Sequence[str], references: Sequence[str]) -> dict[st
 
 
 def bleu(output: str, reference: str) -> float:
-    """BLEU of one sentence, 0 to 1: smoothed n-gram precision, with a penalty for brevity.
+    """Sentence BLEU in [0, 1], with add-one smoothing for n > 1 (Lin and Och 2004).
 
-    Counts of n > 1 are smoothed by one (Lin and Och 2004), n no longer than the shorter text.
+    `n` is at most 4 and at most the length of the shorter text.
     """
     came, wanted = plain(output).split(), plain(reference).split()
     if not came or not wanted:
@@ -60,9 +58,9 @@ def bleu(output: str, reference: str) -> float:
 
 
 def cider(outputs: Sequence[str], references: Sequence[str]) -> list[float]:
-    """CIDEr of each caption (Vedantam et al. 2015): cosine of n-grams weighed by their rarity.
+    """CIDEr of each caption (Vedantam et al. 2015): cosine similarity of TF-IDF n-gram vectors.
 
-    Rarity is counted in the references given, so a corpus of one caption scores 0.
+    Document frequencies are counted in the given references, so a single caption scores 0.
     """
     came = [plain(output).split() for output in outputs]
     wanted = [plain(reference).split() for reference in references]

@@ -1,4 +1,4 @@
-"""Two texts, word by word: what was left out, put in, or said otherwise."""
+"""Word alignment of two texts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 from ...lm.text.normalize import plain
 
 Kind = Literal["same", "other", "missing", "extra"]
-# One error outweighs all the likenesses that a text can have; a likeness is worth one.
+# Costs: minimise errors first, then maximise the number of equal words.
 _ERROR = 1 << 32
 
 
@@ -24,22 +24,22 @@ class Word:
 
 @dataclass(frozen=True)
 class Diff:
-    """An alignment with the fewest errors."""
+    """An alignment with the fewest errors; `str` shows it in one line."""
 
     words: tuple[Word, ...]
 
     @property
     def errors(self) -> int:
-        """Words that are missing, extra or others."""
+        """Word errors: missing, extra and substituted words."""
         return sum(word.kind != "same" for word in self.words)
 
     @property
     def rate(self) -> float:
-        """Errors per word wanted (of at least one); 1.5 is possible."""
+        """Word errors per reference word (at least one); may exceed 1."""
         return self.errors / max(1, sum(word.kind != "extra" for word in self.words))
 
     def count(self, kind: Kind) -> int:
-        """Steps of one kind."""
+        """Number of steps of one kind."""
         return sum(word.kind == kind for word in self.words)
 
     def __str__(self) -> str:
@@ -53,7 +53,7 @@ class Diff:
 
 
 def word_diff(wanted: str, heard: str) -> Diff:
-    """Compare two texts as words, without case and punctuation.
+    """Align the words of two texts, ignoring case and punctuation.
 
     Example:
         >>> print(word_diff("The cat sat down.", "a cat sat sat"))
@@ -63,7 +63,7 @@ def word_diff(wanted: str, heard: str) -> Diff:
 
 
 def align(wanted: Sequence[str], heard: Sequence[str]) -> Diff:
-    """Align two lists of words: with the fewest errors, and among those the most words alike."""
+    """Align lists of words with the fewest errors, and among these the most equal words."""
     costs = _costs(wanted, heard)
     steps: list[Word] = []
     i, j = len(wanted), len(heard)
@@ -86,7 +86,7 @@ def _cost(word: str, other: str) -> int:
 
 
 def _costs(wanted: Sequence[str], heard: Sequence[str]) -> list[list[int]]:
-    """[i][j]: least cost between the first i words wanted and the first j heard."""
+    """`costs[i][j]`: minimal cost of aligning the first i and the first j words."""
     costs = [[j * _ERROR for j in range(len(heard) + 1)]]
     for i, word in enumerate(wanted, start=1):
         above, row = costs[-1], [i * _ERROR]

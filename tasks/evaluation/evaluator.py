@@ -1,4 +1,4 @@
-"""From the facts of clips to figures with intervals, and to tables for people."""
+"""Figures with intervals and tables, from the measurements of clips."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Facts = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured figure."""
+    """One figure."""
 
     task: str
     name: str
     value: Interval
-    percent: bool  # how to show it
+    percent: bool  # whether it is shown in percent
     note: str = ""
 
 
@@ -35,10 +35,10 @@ class TaskEvaluation:
 
     figures: tuple[Figure, ...]
     failures: tuple[FailureRow, ...]  # of TTS, by the length of the text
-    # What the same judge finds wrong with the recordings, as they are and through the codec.
+    # Failures that the same judge finds in the recordings, and in them through the codec.
     failing_recordings: Mapping[str, tuple[FailureRow, ...]]
-    heard_by: str  # who heard the failures
-    not_measured: Mapping[str, str]  # clip -> why
+    heard_by: str  # recogniser of the failures
+    not_measured: Mapping[str, str]  # error by clip
     settings: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class TaskEvaluation:
 
 
 def evaluate_facts(facts: Sequence[Facts], settings: Mapping[str, Any]) -> TaskEvaluation:
-    """Make figures of the facts of clips.
+    """Compute the figures of a test set.
 
     Raises:
         ValueError: if no clip could be measured.

@@ -1,7 +1,7 @@
-"""What goes wrong in speech beside single words: skips, repeats, no end, tempo; by text length.
+"""Failures of synthetic speech: no end, skipped or repeated words, silence, tempo; by text length.
 
-A mean WER hides the tail that users meet (peers' issue trackers are full of it), so each utterance
-is judged, and the share of bad ones is given for short and long texts.
+A mean WER hides rare but severe failures, so each utterance is classified, and failure rates are
+given by the length of the text.
 """
 
 from __future__ import annotations
@@ -15,41 +15,41 @@ from ..duration import USUAL, SpeakingRate, units
 from .diff import Diff, word_diff
 
 KINDS = ("no_stop", "early_stop", "skip", "repeat", "silent", "tempo")
-# Words of a text: very short ones are as hard as long ones.
+# Classes of text length, in words.
 LENGTHS = ((1, 3), (4, 8), (9, 16), (17, 40), (41, 10**9))
-# Words missing or extra in a row that are more than a recogniser's slip: three, or a third.
+# Missing or repeated words in a row that count as a failure: three, and a third of the text.
 _RUN, _SHARE = 3, 1 / 3
 _SLOWEST, _QUICKEST = 0.5, 2.0  # of the usual tempo
 
 
 @dataclass(frozen=True, kw_only=True)
 class Utterance:
-    """One synthesis and what was heard of it."""
+    """One utterance and its transcript."""
 
     text: str
     heard: str
     seconds: float
     ended: bool  # by the model's own end token
-    reference_seconds: float | None = None  # of a person's recording of the text
+    reference_seconds: float | None = None  # of a recording of the text
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is wrong with an utterance."""
+    """Failures of an utterance."""
 
-    kinds: tuple[str, ...]  # of KINDS; empty: nothing
+    kinds: tuple[str, ...]  # of KINDS; empty if there is none
     diff: Diff
-    rate_ratio: float  # tempo, by the reference's or the usual one
+    rate_ratio: float  # see rate_ratio
 
     @property
     def failed(self) -> bool:
-        """Whether anything is wrong."""
+        """Whether there is any failure."""
         return bool(self.kinds)
 
 
 @dataclass(frozen=True)
 class FailureRow:
-    """Share of bad utterances among texts of one length."""
+    """Failure rates of texts of one length class."""
 
     words: tuple[int, int]  # least and most
     rate: Interval
@@ -57,7 +57,7 @@ class FailureRow:
 
 
 def judge(utterance: Utterance, *, pace: SpeakingRate = USUAL) -> Verdict:
-    """Say what is wrong with an utterance."""
+    """Classify the failures of an utterance."""
     diff = word_diff(utterance.text, utterance.heard)
     wanted = max(1, len(plain(utterance.text).split()))
     run = max(_RUN, wanted * _SHARE) if wanted > _RUN else wanted
@@ -79,7 +79,7 @@ def judge(utterance: Utterance, *, pace: SpeakingRate = USUAL) -> Verdict:
 
 
 def rate_ratio(utterance: Utterance, pace: SpeakingRate = USUAL) -> float:
-    """Tempo of an utterance: 2 is twice as quick as the reference, or as is usual."""
+    """Tempo relative to the reference recording, or to the usual pace; 2 is twice as fast."""
     usual = utterance.reference_seconds or pace.usual * units(utterance.text)
     return usual / utterance.seconds if utterance.seconds > 0 else float("inf")
 
@@ -87,7 +87,7 @@ def rate_ratio(utterance: Utterance, pace: SpeakingRate = USUAL) -> float:
 def failure_table(
     utterances: Iterable[Utterance], *, pace: SpeakingRate = USUAL
 ) -> list[FailureRow]:
-    """Failure rates by text length, then of all; lengths without a text are left out."""
+    """Failure rates by text length, then of all texts; empty length classes are left out."""
     verdicts = [(len(plain(one.text).split()), judge(one, pace=pace)) for one in utterances]
     rows = []
     for least, most in (*LENGTHS, (1, 10**9)):
@@ -106,7 +106,7 @@ def _shares(verdicts: Sequence[Verdict]) -> dict[str, float]:
 
 
 def _longest(diff: Diff, kind: str) -> tuple[int, bool]:
-    """The longest run of one kind, and whether the text ends with it."""
+    """Length of the longest run of one kind, and whether the text ends with it."""
     best, run, place = 0, 0, -1
     for number, word in enumerate(diff.words):
         run = run + 1 if word.kind == kind else 0
@@ -116,7 +116,7 @@ def _longest(diff: Diff, kind: str) -> tuple[int, bool]:
 
 
 def _repeated(text: str) -> int:
-    """Words that belong to a phrase of one to four words said again at once."""
+    """Number of words in immediate repetitions of phrases of one to four words."""
     words = plain(text).split()
     again: set[int] = set()
     for size in range(1, 5):

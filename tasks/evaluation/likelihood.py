@@ -1,4 +1,4 @@
-"""How likely the model finds texts, given audio: what a self-check, a choice and a search ask."""
+"""Log-likelihoods of texts given audio."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def likelihoods(
     drop_condition: bool = False,
     batch_size: int = 8,
 ) -> list[Score]:
-    """Score each text, given its audio.
+    """Score each text given its audio.
 
     Args:
         pipeline: the model.
-        audio: one for each text.
+        audio: tokens, one for each text.
         texts: targets.
-        task: that turns audio into such texts.
-        language: of the texts; the processor's by default.
-        drop_condition: as if the audio were not known, which condition dropout has taught.
-        batch_size: at once.
+        task: a task from audio to text.
+        language: of the texts; the processor's default if None.
+        drop_condition: leave the audio out, for models trained with condition dropout.
+        batch_size: sequences per batch.
     """
     reading = PromptOptions(language=language)
     compose = pipeline.processor.composer.example

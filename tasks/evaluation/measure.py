@@ -1,6 +1,7 @@
-"""Every clip of a test set through the tasks: a line of facts for each, so a kill costs a batch.
+"""Measurements of all clips of a test set, logged per clip so that an evaluation can be resumed.
 
-Speech is transcribed and said; sound and music are described and made of their descriptions.
+Speech is transcribed, and generated from its text; sound and music are described, and generated
+from their captions.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ from .classifier import SoundClassifier
 from .recognizers import Recognizer
 from .retrieval import TextRetrieval
 
-MOST_CLASSES = 50  # descriptions among which a sound is looked for
-_MADE = {"sound": "text_to_audio", "music": "text_to_music"}
-_TOLD = {"sound": "audio_caption", "music": "music_caption"}
+MOST_CLASSES = 50  # captions to choose from in retrieval
+_GENERATED_BY = {"sound": "text_to_audio", "music": "text_to_music"}
+_DESCRIBED_BY = {"sound": "audio_caption", "music": "music_caption"}
 
 
 @dataclass(frozen=True)
@@ -50,15 +51,15 @@ class Clip:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureConfig:
-    """What is measured."""
+    """Settings of an evaluation."""
 
     seed: int = 0
-    check: bool = False  # say again what the self-check finds wrong
+    check: bool = False  # TTS with self-check
     tries: int = 3
-    keep_audio: int = 4  # of each domain
-    make: bool = True  # sound and music too: slow
-    draws: int = 4  # sounds made of each description for classifiers to name
-    voices: bool = False  # speak in the voice of another clip of the speaker
+    keep_audio: int = 4  # clips of each domain whose audio is kept
+    make: bool = True  # generate sound and music, which is slow
+    draws: int = 4  # sounds generated for each caption and classifier
+    voices: bool = False  # TTS in the voice of another clip of the speaker
 
     def __post_init__(self) -> None:
         if self.draws < 1:
@@ -66,9 +67,9 @@ class MeasureConfig:
 
 
 def clips_of(sources: Sequence[str], *, limit: int | None = None) -> list[Clip]:
-    """Clips that have a text, at most `limit` of each domain; of split `test` if there is any.
+    """Clips with a text, at most `limit` of each domain; of split `test` where a source has one.
 
-    The first ones are taken of every source in turn, so that a limit leaves no source out.
+    Clips are taken from all sources in turn, so that a limit leaves no source out.
 
     Raises:
         ValueError: if no clip has a text.
@@ -97,7 +98,7 @@ def clips_of(sources: Sequence[str], *, limit: int | None = None) -> list[Clip]:
 
 
 def _references(clips: Sequence[Clip]) -> dict[str, Clip]:
-    """For each clip the next one of its speaker; none where the speaker has no other."""
+    """The next clip of the same speaker, by id; speakers with one clip are left out."""
     of_speaker: dict[str, list[Clip]] = {}
     for clip in clips:
         if clip.domain == "speech" and clip.recording.entry.speaker:
@@ -112,18 +113,18 @@ def _references(clips: Sequence[Clip]) -> dict[str, Clip]:
 
 @dataclass(frozen=True)
 class _Job:
-    """A clip that is to be measured."""
+    """A clip to measure."""
 
     clip: Clip
-    key: str  # of all that its facts depend on
+    key: str  # hash of all that its measurements depend on
     retrieval: TextRetrieval | None
-    reference: Clip | None  # whose voice speaks
-    keep: bool  # what is made of it
+    reference: Clip | None  # voice of TTS
+    keep: bool  # whether to keep generated audio
 
 
 @dataclass(frozen=True)
 class _Ready:
-    """The same, with its audio."""
+    """A clip with its audio."""
 
     job: _Job
     wav: Any
@@ -143,7 +144,7 @@ def _batches(jobs: Sequence[_Job], size: int) -> Iterator[list[_Job]]:
 
 
 class Measurer:
-    """Measures clips; of a batch none depends on another."""
+    """Measures clips; a result does not depend on the other clips of its batch."""
 
     def __init__(
         self,
@@ -156,15 +157,22 @@ class Measurer:
         classifiers: Mapping[str, SoundClassifier] | None = None,
         model: str = "",
     ) -> None:
-        """Open the journal of the folder `out`; `model` names the checkpoint in it.
+        """Open the log of the folder.
 
-        What the classifier called `named` says of the sounds made of a clip is the fact
-        `named_made`.
+        Args:
+            pipeline: the model.
+            out: folder of `clips.jsonl` and of audio.
+            config: what to measure.
+            options: of generation.
+            recogniser: independent recogniser of speech.
+            classifiers: by name; the class that `NAME` gives a generated sound is the field
+                `NAME_made`.
+            model: hash of the checkpoint, for the log.
         """
         self.pipeline, self.out, self.config = pipeline, out, config
         self.recogniser, self.classifiers = recogniser, dict(classifiers or {})
         self.batch_size = options.batch_size
-        self.speaker = TextToSpeech(pipeline, options)
+        self.tts = TextToSpeech(pipeline, options)
         quiet = GenerationOptions(
             batch_size=options.batch_size,
             beams=options.beams,
@@ -174,29 +182,29 @@ class Measurer:
         self.recognizer = SpeechRecognizer(pipeline, quiet)
         self.captioner = AudioCaptioner(pipeline, quiet)
         self.generator = AudioGenerator(pipeline, options)
-        self.journal = ResultsLog(out / "clips.jsonl")
+        self.log = ResultsLog(out / "clips.jsonl")
         judge = recogniser.name if recogniser is not None else "none"
         said = {**dataclasses.asdict(options), "batch_size": None}  # which changes no result
         self._facts = (model, dataclasses.asdict(config), said, judge)
         self._reader = EntryReader()
 
     def run(self, clips: Sequence[Clip]) -> list[dict[str, Any]]:
-        """Facts of every clip; those that are known already are not measured again."""
+        """Measure all clips that are not in the log; return the measurements of all."""
         jobs = self._jobs(clips)
-        facts = {job.clip.id: self.journal.get(job.clip.id, job.key) for job in jobs}
+        facts = {job.clip.id: self.log.get(job.clip.id, job.key) for job in jobs}
         waiting = [job for job in jobs if facts[job.clip.id] is None]
         with tqdm(
             total=len(jobs), initial=len(jobs) - len(waiting), desc="measure", unit="clip"
         ) as bar:
             for batch in _batches(waiting, self.batch_size):
                 for job, found in zip(batch, self._measure(batch), strict=True):
-                    self.journal.add(job.clip.id, job.key, found)
+                    self.log.add(job.clip.id, job.key, found)
                     facts[job.clip.id] = found
                 bar.update(len(batch))
         return [found for found in facts.values() if found is not None]
 
     def _jobs(self, clips: Sequence[Clip]) -> list[_Job]:
-        retrievals = {domain: self._retrieval(clips, domain) for domain in _TOLD}
+        retrievals = {domain: self._retrieval(clips, domain) for domain in _DESCRIBED_BY}
         references = _references(clips) if self.config.voices else {}
         jobs, kept = [], dict[str, int]()
         for clip in clips:
@@ -210,7 +218,7 @@ class Measurer:
         return jobs
 
     def _measure(self, batch: Sequence[_Job]) -> list[dict[str, Any]]:
-        """Facts of clips of one domain; one that cannot be used is counted, not fatal."""
+        """Measurements of clips of one domain; those that cannot be used get an error."""
         facts: dict[str, dict[str, Any]] = {}
         ready = []
         for job in batch:
@@ -223,23 +231,23 @@ class Measurer:
         return [_known(job.clip) | facts[job.clip.id] for job in batch]
 
     def _found_of(self, ready: Sequence[_Ready]) -> dict[str, dict[str, Any]]:
-        """What the tasks find of clips, by id; those that no batch can have are tried alone."""
+        """Measurements by id; if the batch fails, clips are tried one by one."""
         if not ready:
             return {}
         domain = ready[0].job.clip.domain
-        measure = {"speech": self._speech, **dict.fromkeys(_TOLD, self._sound)}.get(domain)
+        measure = {"speech": self._speech, **dict.fromkeys(_DESCRIBED_BY, self._sound)}.get(domain)
         if measure is None:
             nothing = {"error": f"domain {domain!r} has no measure"}
-            return {one.job.clip.id: nothing for one in ready}
+            return {item.job.clip.id: nothing for item in ready}
         try:
             return {
-                one.job.clip.id: {"seconds": round(one.tokens.duration, 3)} | found
-                for one, found in zip(ready, measure(ready), strict=True)
+                item.job.clip.id: {"seconds": round(item.tokens.duration, 3)} | found
+                for item, found in zip(ready, measure(ready), strict=True)
             }
         except ValueError as error:
             if len(ready) == 1:
                 return {ready[0].job.clip.id: {"error": str(error)}}
-            return {name: found for one in ready for name, found in self._found_of([one]).items()}
+            return {name: found for item in ready for name, found in self._found_of([item]).items()}
 
     def _wav(self, clip: Clip) -> Any:
         recording = clip.recording
@@ -249,18 +257,18 @@ class Measurer:
         )
 
     def _speech(self, batch: Sequence[_Ready]) -> list[dict[str, Any]]:
-        clips = [one.job.clip for one in batch]
-        heard = self.recognizer.transcribe_all([one.wav for one in batch])
-        spoken = self.speaker.speak_all(
+        clips = [item.job.clip for item in batch]
+        transcripts = self.recognizer.transcribe_all([item.wav for item in batch])
+        speeches = self.tts.speak_all(
             [clip.text for clip in clips],
-            voice=[self._voice(one.job.reference) for one in batch],
+            voice=[self._voice(item.job.reference) for item in batch],
             seeds=[self.config.seed] * len(batch),
             check=self.config.check,
             tries=self.config.tries,
         )
-        again = self.recognizer.transcribe_all([speech.tokens for speech in spoken])
+        again = self.recognizer.transcribe_all([speech.tokens for speech in speeches])
         facts: list[dict[str, Any]] = []
-        for one, asr, speech, own in zip(batch, heard, spoken, again, strict=True):
+        for item, asr, speech, own in zip(batch, transcripts, speeches, again, strict=True):
             facts.append({
                 "asr": asr.text,
                 "asr_rtf": asr.rtf,
@@ -269,74 +277,76 @@ class Measurer:
                 "tts_rtf": speech.rtf,
                 "tts_own": own.text,
                 "tts_confidence": speech.confidence,
-                **self._judged(one, speech),
+                **self._judged(item, speech),
             })  # fmt: skip
-            if one.job.keep:
-                speech.save(self.out / "audio" / f"{safe_name(one.job.clip.id)}.tts.flac")
+            if item.job.keep:
+                speech.save(self.out / "audio" / f"{safe_name(item.job.clip.id)}.tts.flac")
         return facts
 
     def _voice(self, reference: Clip | None) -> Voice | None:
         if reference is None:
             return None
-        return self.speaker.voice(self._wav(reference), reference.text)
+        return self.tts.voice(self._wav(reference), reference.text)
 
-    def _judged(self, one: _Ready, speech: Speech) -> dict[str, str]:
-        """What another recogniser hears, if there is one."""
+    def _judged(self, item: _Ready, speech: Speech) -> dict[str, str]:
+        """Transcripts of the independent recogniser, if there is one."""
         if self.recogniser is None:
             return {}
         rate = self.pipeline.sample_rate
         return {
-            "judge_original": self.recogniser.hear(one.wav, rate),
-            "judge_codec": self.recogniser.hear(self.pipeline.decode(one.tokens), rate),
-            "judge_tts": self.recogniser.hear(speech.wav, rate),
+            "judge_original": self.recogniser.transcribe(item.wav, rate),
+            "judge_codec": self.recogniser.transcribe(self.pipeline.decode(item.tokens), rate),
+            "judge_tts": self.recogniser.transcribe(speech.wav, rate),
         }
 
     def _sound(self, batch: Sequence[_Ready]) -> list[dict[str, Any]]:
-        domain = batch[0].job.clip.domain
-        told = self.captioner.caption_all([one.tokens for one in batch], music=domain == "music")
-        facts: list[dict[str, Any]] = [{"caption": caption.text} for caption in told]
-        room = [self.pipeline.capacity_seconds(0.5, one.tokens.frames_per_query) for one in batch]
-        for one, most, mine in zip(batch, room, facts, strict=True):
-            if one.tokens.duration <= most:
-                mine |= self._found("original", one.job, one.tokens)
-            mine |= self._named(one.job, recording=one.wav, codec=self._decoded(one))
+        music = batch[0].job.clip.domain == "music"
+        captions = self.captioner.caption_all([item.tokens for item in batch], music=music)
+        facts: list[dict[str, Any]] = [{"caption": caption.text} for caption in captions]
+        longest = [
+            self.pipeline.capacity_seconds(0.5, item.tokens.frames_per_query) for item in batch
+        ]
+        for item, seconds, entry in zip(batch, longest, facts, strict=True):
+            if item.tokens.duration <= seconds:
+                entry |= self._found("original", item.job, item.tokens)
+            entry |= self._named(item.job, recording=item.wav, codec=self._decoded(item))
         if not self.config.make:
             return facts
-        lengths = [min(one.tokens.duration, most) for one, most in zip(batch, room, strict=True)]
-        for one, sounds, mine in zip(batch, self._made(batch, lengths), facts, strict=True):
-            sound = sounds[0]
-            mine |= {"made_seconds": round(sound.duration, 3), "made_rtf": sound.rtf}
-            mine |= self._found("made", one.job, sound.tokens)
-            named = [self._named(one.job, made=each.wav) for each in sounds]
-            # By each classifier, what it calls every draw.
-            mine |= named[0] | {
-                key: [facts[key] for facts in named] for key in named[0] if key.endswith("_made")
+        lengths = [min(i.tokens.duration, most) for i, most in zip(batch, longest, strict=True)]
+        generated = self._generate(batch, lengths)
+        for item, draws, entry in zip(batch, generated, facts, strict=True):
+            first = draws[0]
+            entry |= {"made_seconds": round(first.duration, 3), "made_rtf": first.rtf}
+            entry |= self._found("made", item.job, first.tokens)
+            named = [self._named(item.job, made=draw.wav) for draw in draws]
+            # For each classifier, the classes of all draws.
+            entry |= named[0] | {
+                key: [names[key] for names in named] for key in named[0] if key.endswith("_made")
             }
-            if one.job.keep:
-                sound.save(self.out / "audio" / f"{safe_name(one.job.clip.id)}.made.flac")
+            if item.job.keep:
+                first.save(self.out / "audio" / f"{safe_name(item.job.clip.id)}.made.flac")
         return facts
 
-    def _made(
+    def _generate(
         self, batch: Sequence[_Ready], seconds: Sequence[float]
     ) -> list[list[GeneratedAudio]]:
-        """Sounds of each description, at most so long: one, or `draws` where they are named."""
-        clips = [one.job.clip for one in batch]
+        """Generated sounds of each caption: one, or `draws` for the classifiers."""
+        clips = [item.job.clip for item in batch]
         counts = [self.config.draws if self._named_by(clip) else 1 for clip in clips]
-        wanted = [
-            # Clips may share a description, and are to be made of it one by one.
+        prompts = [
+            # Clips may share a caption, and need different seeds.
             (clip.text, most, (self.config.seed + zlib.crc32(clip.id.encode()) + draw) % 2**31)
             for clip, most, count in zip(clips, seconds, counts, strict=True)
             for draw in range(count)
         ]
-        texts, lengths, seeds = zip(*wanted, strict=True)
+        texts, lengths, seeds = zip(*prompts, strict=True)
         rows = [{"text": text} for text in texts]
-        made = iter(
-            self.generator.generate(_MADE[clips[0].domain], rows, seconds=lengths, seeds=seeds)
-        )
-        return [list(itertools.islice(made, count)) for count in counts]
+        task = _GENERATED_BY[clips[0].domain]
+        outputs = iter(self.generator.generate(task, rows, seconds=lengths, seeds=seeds))
+        return [list(itertools.islice(outputs, count)) for count in counts]
 
     def _found(self, what: str, job: _Job, tokens: AudioTokens) -> dict[str, Any]:
-        """Which of all descriptions fits best, and the place of its own."""
+        """The best caption by retrieval, and the rank of the right one."""
         retrieval, text = job.retrieval, job.clip.text
         if retrieval is None or text not in retrieval.texts:
             return {}
@@ -349,16 +359,16 @@ class Measurer:
         }
 
     def _named_by(self, clip: Clip) -> list[str]:
-        """Stamps of classifiers, if they know this clip's class: a bell in a tune is another."""
+        """Stamps of the classifiers and the label, if all know the class and domain of the clip."""
         judges, label = self.classifiers.values(), clip.recording.entry.label
         known = all(clip.domain in judge.domains and label in judge.classes for judge in judges)
         return [*(judge.stamp for judge in judges), label] if judges and known else []
 
-    def _decoded(self, one: _Ready) -> Any:
-        return self.pipeline.decode(one.tokens) if self._named_by(one.job.clip) else None
+    def _decoded(self, item: _Ready) -> Any:
+        return self.pipeline.decode(item.tokens) if self._named_by(item.job.clip) else None
 
     def _named(self, job: _Job, **wavs: Any) -> dict[str, Any]:
-        """What the classifiers call these `[S]`, beside the class of the clip."""
+        """Predicted classes of samples `[S]`, and the label of the clip."""
         if not self._named_by(job.clip):
             return {}
         rate, label = self.pipeline.sample_rate, job.clip.recording.entry.label
@@ -372,4 +382,4 @@ class Measurer:
         texts = list(dict.fromkeys(clip.text for clip in clips if clip.domain == domain))
         if len(texts) < 2:
             return None
-        return TextRetrieval(self.pipeline, texts[:MOST_CLASSES], _TOLD[domain])
+        return TextRetrieval(self.pipeline, texts[:MOST_CLASSES], _DESCRIBED_BY[domain])

@@ -1,6 +1,6 @@
-"""Judges of speech that are not ours: what they hear is a fact about the sound alone.
+"""Independent speech recognisers, to evaluate generated speech.
 
-A weak judge is still a fair one if its error rate on people's recordings stands beside.
+Always report their error rate on recordings too.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from ...core.results_log import ResultsLog
 
 NAMES = ("pocketsphinx",)
 _RATE = 16_000  # Hz of its acoustic model
-_PEAK = 0.7  # levels differ between corpora; recognisers expect about this
+_PEAK = 0.7  # peak level that audio is scaled to
 
 
 class Recognizer(Protocol):
-    """Writes down what is said in a waveform."""
+    """A speech recogniser."""
 
     name: str
 
-    def hear(self, wav: Any, sample_rate: int) -> str:
-        """The words in samples `[S]`, lower-case; "" for silence."""
+    def transcribe(self, wav: Any, sample_rate: int) -> str:
+        """Transcribe samples `[S]` to lower-case words; "" for silence."""
 
 
 class PocketSphinx:
-    """CMU PocketSphinx with the US English model that its package brings; needs no download."""
+    """CMU PocketSphinx with the US English model of its package; needs no download."""
 
     def __init__(self, grammar: str | os.PathLike[str] | None = None) -> None:
-        """Load it.
+        """Load the model.
 
         Args:
-            grammar: a file in JSGF: only its sentences are heard (default: free English).
+            grammar: JSGF file that restricts it to its sentences (default: free English).
 
         Raises:
-            ModuleNotFoundError: the package is missing.
-            ValueError: the grammar cannot be read.
+            ModuleNotFoundError: if the package is not installed.
+            ValueError: if the grammar cannot be read.
         """
         try:
             from pocketsphinx import Decoder
@@ -63,17 +63,17 @@ class PocketSphinx:
             if grammar is None:
                 raise
             raise ValueError(
-                f"{grammar} is no grammar in JSGF whose words pocketsphinx knows ({error})"
+                f"{grammar} is not a JSGF grammar of words that pocketsphinx knows ({error})"
             ) from error
 
-    def hear(self, wav: Any, sample_rate: int) -> str:
-        """The words in samples `[S]`."""
+    def transcribe(self, wav: Any, sample_rate: int) -> str:
+        """Transcribe samples `[S]`."""
         samples = resample(np.asarray(wav, np.float32).ravel(), sample_rate, _RATE)
         peak = float(np.abs(samples).max(initial=0.0))
         if not peak:
             return ""
         pcm = np.round(samples * (_PEAK / peak) * 32767).astype("<i2")
-        # It goes on with the noise and the means of what it heard before.
+        # Reset its noise and mean estimates, or results would depend on earlier audio.
         self._decoder.reinit_feat()
         self._decoder.start_utt()
         self._decoder.process_raw(pcm.tobytes(), full_utt=True)
@@ -85,10 +85,7 @@ class PocketSphinx:
 
 
 class CachedRecognizer:
-    """A judge that is asked once for each waveform, in all evaluations that share its folder.
-
-    The recordings of a test set are the same for every model, and judges are slow.
-    """
+    """A recogniser whose transcripts are stored in a folder and reused for the same waveform."""
 
     def __init__(self, judge: Recognizer, folder: str | os.PathLike[str]) -> None:
         self.name = judge.name
@@ -96,13 +93,13 @@ class CachedRecognizer:
         file = "_".join(re.findall(r"\w+", judge.name))
         self._journal = ResultsLog(Path(folder) / f"heard_{file}.jsonl")
 
-    def hear(self, wav: Any, sample_rate: int) -> str:
-        """The words in samples `[S]`."""
+    def transcribe(self, wav: Any, sample_rate: int) -> str:
+        """Transcribe samples `[S]`."""
         samples = np.ascontiguousarray(wav, np.float32)
         name = hashlib.sha256(samples.tobytes()).hexdigest()[:20]
         known = self._journal.get(name, str(sample_rate))
         if known is None:
-            heard = self._judge.hear(samples, sample_rate)
+            heard = self._judge.transcribe(samples, sample_rate)
             self._journal.add(name, str(sample_rate), {"heard": heard})
             return heard
         return str(known["heard"])
@@ -116,10 +113,10 @@ def _read(grammar: str | os.PathLike[str]) -> bytes:
 
 
 def load_recognizer(name: str, grammar: str | os.PathLike[str] | None = None) -> Recognizer | None:
-    """A judge by its name; None for "none".
+    """Load a recogniser by name; None for "none".
 
     Raises:
-        ValueError: if there is none of that name, or nobody is there to follow a grammar.
+        ValueError: for an unknown name, or a grammar without a recogniser.
         ModuleNotFoundError: if it is not installed.
     """
     if name == "none":

@@ -1,7 +1,7 @@
-"""Which text goes with an audio, by the model's own likelihoods: no judge from outside.
+"""Retrieval of the text of an audio by the likelihoods of the model itself.
 
-The score of a text is how much likelier the audio makes it, ``log p(text | audio) - log p(text)``:
-without the second term, short and common texts would win everywhere.
+The score of a text is ``log p(text | audio) - log p(text)``: without the second term, short and
+common texts would always win.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ from .likelihood import likelihoods
 
 @dataclass(frozen=True)
 class Retrieval:
-    """Texts by how well they go with one audio."""
+    """Scores of all texts for one audio."""
 
     scores: npt.NDArray[np.float64]  # [texts]
 
     @property
     def best(self) -> int:
-        """The text that goes with it best."""
+        """Number of the text with the highest score."""
         return int(self.scores.argmax())
 
     def rank(self, text: int) -> int:
-        """Place of a text, from 1; of equals the last."""
+        """Rank of a text, from 1; the worst rank among equal scores."""
         return int((self.scores >= self.scores[text]).sum())
 
 
 class TextRetrieval:
-    """Some texts, one of which goes with an audio."""
+    """A set of texts to choose from."""
 
     def __init__(
         self, pipeline: AudioLMPipeline, texts: Sequence[str], task: str = "audio_caption"
     ) -> None:
-        """Score the texts without audio.
+        """Set the texts.
 
         Args:
-            pipeline: the model; condition dropout has taught it what is likely without audio.
-            texts: classes or captions, all different.
-            task: that turns audio into such texts.
+            pipeline: a model that was trained with condition dropout.
+            texts: class names or captions, all different.
+            task: a task from audio to text.
 
         Raises:
-            ValueError: for fewer than two texts, or the same twice.
+            ValueError: for fewer than two texts, or a repeated one.
         """
         if len(set(texts)) < 2 or len(set(texts)) != len(texts):
             raise ValueError(f"expected at least two texts, all different; came {list(texts)}")
@@ -56,11 +56,11 @@ class TextRetrieval:
 
     @property
     def chance(self) -> float:
-        """Share that guessing gets right."""
+        """Accuracy of guessing."""
         return 1.0 / len(self.texts)
 
     def of(self, audio: AudioTokens) -> Retrieval:
-        """Score all texts for one audio."""
+        """Score all texts for an audio."""
         if self._free is None:
             self._free = self._scores(audio, drop_condition=True)
         return Retrieval(self._scores(audio, drop_condition=False) - self._free)

@@ -1,6 +1,6 @@
-"""Word and character error rates, by jiwer over the Whisper normaliser, with intervals.
+"""Word and character error rates (jiwer, after the Whisper normaliser), with intervals.
 
-Both are pinned judges: figures of other toolkits compare only with the same normaliser.
+Compare them only with figures after the same normaliser.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ Normalise = Callable[[str], str]
 
 @dataclass(frozen=True)
 class TextErrors:
-    """Errors in one text."""
+    """Edit errors of one text."""
 
     substitutions: int
     deletions: int
     insertions: int
-    size: int  # words or characters of the reference
+    size: int  # words or characters in the reference
 
     @property
     def errors(self) -> int:
-        """Of all kinds."""
+        """Sum of all kinds."""
         return self.substitutions + self.deletions + self.insertions
 
     @property
     def rate(self) -> float:
-        """Errors per word or character wanted."""
+        """Errors per word or character of the reference."""
         return self.errors / max(1, self.size)
 
 
 @functools.cache
 def whisper_normaliser(language: str = "en") -> Normalise:
-    """The text normaliser of Whisper, as transformers has it.
+    """The text normaliser of Whisper in transformers.
 
     Args:
-        language: "en" for the English one (numbers, contractions), else the one for all scripts.
+        language: "en" for the English normaliser (numbers, contractions), else the basic one.
 
     Raises:
-        ModuleNotFoundError: if this transformers has none.
+        ModuleNotFoundError: if this version of transformers has none.
     """
     try:
         from transformers.models.whisper import english_normalizer
@@ -52,7 +52,7 @@ def whisper_normaliser(language: str = "en") -> Normalise:
             "the Whisper normaliser is part of transformers; this installation has none",
             name="transformers",
         ) from error
-    # The table of British spellings is a file of a checkpoint, so it is not at hand offline.
+    # Without the table of British spellings, which is a file of a checkpoint on the hub.
     if language.split("-")[0] == "en":
         return english_normalizer.EnglishTextNormalizer({})
     return english_normalizer.BasicTextNormalizer()
@@ -68,10 +68,10 @@ def text_errors(
     """Errors of a text against its reference.
 
     Args:
-        reference: what should be there.
-        hypothesis: what is there.
+        reference: the correct text.
+        hypothesis: the text to score.
         characters: count characters instead of words.
-        normalise: what is done to both first; by default Whisper's English normaliser.
+        normalise: applied to both texts; by default Whisper's English normaliser.
 
     Raises:
         ModuleNotFoundError: without jiwer (the extra `eval`).
@@ -79,7 +79,7 @@ def text_errors(
     jiwer = _jiwer()
     normalise = normalise or whisper_normaliser()
     wanted, came = normalise(reference).strip(), normalise(hypothesis).strip()
-    if not wanted:  # jiwer refuses an empty reference: all that came is too much
+    if not wanted:  # jiwer refuses an empty reference: all words are insertions
         return TextErrors(0, 0, len(came) if characters else len(came.split()), 0)
     process = jiwer.process_characters if characters else jiwer.process_words
     found = process(wanted, came)
@@ -99,10 +99,10 @@ def error_rate(
     normalise: Normalise | None = None,
     seed: int = 0,
 ) -> Interval:
-    """WER, or CER, of a corpus with its interval.
+    """WER or CER of a corpus, with its interval.
 
     Raises:
-        ValueError: for lists of two lengths, no texts, or references without a word.
+        ValueError: for lists of different lengths, no texts, or references without words.
     """
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(references)} references and {len(hypotheses)} hypotheses came")
@@ -116,7 +116,7 @@ def error_rate(
 
 
 def word_scores(outputs: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
-    """`wer` and `cer` of outputs, as intervals."""
+    """`wer` and `cer` of a corpus, as intervals."""
     return {
         "wer": error_rate(references, outputs),
         "cer": error_rate(references, outputs, characters=True),
@@ -128,7 +128,7 @@ def _jiwer() -> Any:
         import jiwer
     except ImportError as error:
         raise ModuleNotFoundError(
-            "word error rates are counted by jiwer, which is not installed (the extra 'eval')",
+            "word error rates need jiwer, which is not installed (the extra 'eval')",
             name="jiwer",
         ) from error
     return jiwer

@@ -1,7 +1,7 @@
-"""``almtok codec word-errors``: how many words a recogniser still hears after a codec.
+"""``almtok codec word-errors``: word errors of a recogniser on audio through codecs.
 
-STOI and PESQ can be fair where words are lost. A recogniser's own errors on the recordings stand
-beside; what counts is the difference, paired on the same clips.
+STOI and PESQ can miss lost words. The result is the increase in WER over that on the recordings,
+paired by clip.
 """
 
 from __future__ import annotations
@@ -35,29 +35,33 @@ ORIGINAL = "the recordings"
 
 @dataclass(frozen=True)
 class CodecWordErrors:
-    """Word errors of one coder."""
+    """Word errors through one codec, or of the recordings themselves."""
 
     coder: str
     kbps: float
     wer: Interval
-    lost: Interval | None  # WER minus that of the recordings, on the same clips; None for those
+    lost: Interval | None  # WER minus that of the recordings; None for the recordings
 
 
 def measure(
     clips: Sequence[Clip], coders: Sequence[EvaluatedCodec], recogniser: Recognizer
 ) -> tuple[list[CodecWordErrors], list[dict[str, Any]]]:
-    """Hear every clip, and every clip through every coder; rows of the table, and all texts."""
+    """Transcribe every clip, and every clip through every codec.
+
+    Returns:
+        Rows of the table, and all transcripts by clip.
+    """
     reader, facts = EntryReader(), []
     for clip in tqdm(clips, desc="listen", unit="clip"):
         one = clip.recording
         content = reader.open(one.entry)
         wav = read_audio(content, SCORE_RATE, start=one.start, seconds=one.seconds)
-        heard = {ORIGINAL: recogniser.hear(wav, SCORE_RATE)}
+        heard = {ORIGINAL: recogniser.transcribe(wav, SCORE_RATE)}
         for coder in coders:
-            # Heard at the coder's own rate: by way of 24 kHz, Codec2 loses some points more.
+            # At the rate of the codec: resampling to 24 kHz in between costs Codec2 some points.
             given = soxr.resample(wav, SCORE_RATE, coder.sample_rate).astype(np.float32)
             again = coder.code(np.ascontiguousarray(given)).wav
-            heard[coder.name] = recogniser.hear(again, coder.sample_rate)
+            heard[coder.name] = recogniser.transcribe(again, coder.sample_rate)
         facts.append({"id": clip.id, "text": clip.text, "heard": heard})
     names = {ORIGINAL: 0.0, **{coder.name: coder.kbps for coder in coders}}
     return [_row(name, kbps, facts) for name, kbps in names.items()], facts
@@ -77,7 +81,7 @@ def _row(name: str, kbps: float, facts: Sequence[dict[str, Any]]) -> CodecWordEr
 
 
 def to_markdown(rows: Sequence[CodecWordErrors], judge: str) -> str:
-    """A table with intervals."""
+    """The table, with intervals."""
     lines = [
         f"Words that {judge} gets wrong, %, on {rows[0].wer.n} clips; 95 % bootstrap intervals.",
         "",
@@ -92,10 +96,10 @@ def to_markdown(rows: Sequence[CodecWordErrors], judge: str) -> str:
 
 
 def evaluate_words(args: argparse.Namespace) -> int:
-    """Measure, and write words.md and words.json; 1 if a peer could not be run."""
+    """Evaluate, and write words.md and words.json; 1 if a peer codec could not be run."""
     recogniser = load_recognizer(args.recogniser)
     if recogniser is None:
-        raise ValueError("words are counted by a recogniser: --recogniser pocketsphinx")
+        raise ValueError("word errors need a recogniser: --recogniser pocketsphinx")
     found = [clip for clip in clips_of(args.data) if clip.domain == "speech"]
     clips = found[: args.limit]
     if not clips:
@@ -125,5 +129,5 @@ def evaluate_words(args: argparse.Namespace) -> int:
     write_json(args.out / "words.json", {"rows": [asdict(row) for row in rows], "clips": facts})
     write_text(args.out / "words.md", table)
     print(table)
-    print_status(f"words.md and words.json, with what was heard, are in {args.out}")
+    print_status(f"words.md and words.json, with all transcripts, are in {args.out}")
     return 1 if missing else 0

@@ -41,7 +41,7 @@ class Ears:
 
     name = "ears"
 
-    def hear(self, wav, sample_rate):
+    def transcribe(self, wav, sample_rate):
         assert len(wav) and sample_rate == 24_000
         return FIRST
 
@@ -191,7 +191,7 @@ def test_clips_of_one_description_are_made_of_it_one_by_one(learned, tmp_path, m
     clips = [Clip(name, "sound", "a dog", None) for name in ("one", "two")]
     batch = [_Ready(_Job(clip, "", None, None, False), None, None) for clip in clips]
     measurer = Measurer(learned.pipeline, tmp_path, MeasureConfig(draws=2))
-    assert [len(sounds) for sounds in measurer._made(batch, [1.0, 1.0])] == [2, 2]
+    assert [len(sounds) for sounds in measurer._generate(batch, [1.0, 1.0])] == [2, 2]
     assert len(set(wanted)) == 4 and {text for text, _ in wanted} == {"a dog"}
     with pytest.raises(ValueError, match="draws must be at least 1; came 0"):
         MeasureConfig(draws=0)
@@ -249,8 +249,10 @@ def test_judges_are_named_and_asked_for_early(monkeypatch):
 def test_pocketsphinx_hears_nothing_in_silence():
     pytest.importorskip("pocketsphinx")
     judge = load_recognizer("pocketsphinx")
-    assert judge.hear(np.zeros(24_000, np.float32), 24_000) == ""
-    assert isinstance(judge.hear(np.random.default_rng(0).normal(0, 0.1, 24_000), 24_000), str)
+    assert judge.transcribe(np.zeros(24_000, np.float32), 24_000) == ""
+    assert isinstance(
+        judge.transcribe(np.random.default_rng(0).normal(0, 0.1, 24_000), 24_000), str
+    )
 
 
 @pytest.mark.slow
@@ -261,8 +263,8 @@ def test_what_pocketsphinx_hears_does_not_depend_on_what_it_heard_before():
     sentence = speak("the happy dog walked near the river", VOICES[4], 24_000)
     rng = np.random.default_rng(0)
     sentence = sentence + 0.01 * rng.standard_normal(len(sentence), np.float32)
-    used.hear(rng.normal(0, 0.3, 48_000).cumsum(), 24_000)
-    assert used.hear(sentence, 24_000) == fresh.hear(sentence, 24_000)
+    used.transcribe(rng.normal(0, 0.3, 48_000).cumsum(), 24_000)
+    assert used.transcribe(sentence, 24_000) == fresh.transcribe(sentence, 24_000)
     # Words may be the same by chance, log likelihoods hardly.
     assert used._decoder.hyp().score == fresh._decoder.hyp().score
 
@@ -277,7 +279,7 @@ def test_a_judge_with_a_grammar_hears_its_sentences_only(tmp_path):
     name, speak = find_speaker()
     if name == "espeak-ng":
         (glen,) = (voice for voice in VOICES if voice.name == "glen")
-        assert judge.hear(speak("close a window", glen, 24_000), 24_000) == "close a window"
+        assert judge.transcribe(speak("close a window", glen, 24_000), 24_000) == "close a window"
     assert CachedRecognizer(judge, tmp_path).name == judge.name
     for bad, message in ((tmp_path / "none", "cannot be read"), (tmp_path, "cannot be read")):
         with pytest.raises(ValueError, match=message):
@@ -293,14 +295,14 @@ def test_a_judge_is_asked_once_for_each_waveform(tmp_path):
     asked = []
 
     class Judge(Ears):
-        def hear(self, wav, sample_rate):
+        def transcribe(self, wav, sample_rate):
             asked.append(len(wav))
             return f"{len(wav)} samples"
 
     for _ in range(2):
         judge = CachedRecognizer(Judge(), tmp_path)
-        assert judge.hear(np.ones(3, np.float32), 8000) == "3 samples"
-        assert judge.hear(torch.ones(4), 8000) == "4 samples"
+        assert judge.transcribe(np.ones(3, np.float32), 8000) == "3 samples"
+        assert judge.transcribe(torch.ones(4), 8000) == "4 samples"
     assert asked == [3, 4]
 
 

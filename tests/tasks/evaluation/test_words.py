@@ -28,7 +28,7 @@ class Loudness:
 
     name = "loudness"
 
-    def hear(self, wav, sample_rate):
+    def transcribe(self, wav, sample_rate):
         return "red green blue black" if np.abs(wav).max() > 0.3 else "red green blue"
 
 
