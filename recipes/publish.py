@@ -66,16 +66,16 @@ def publish(
 
 
 def _publish_lm(out: Path, lm: Path) -> None:
-    bundle = AudioLMPipeline.from_pretrained(lm, dtype="float16")
+    pipeline = AudioLMPipeline.from_pretrained(lm, dtype="float16")
     fingerprint = ALMTokenizer.from_pretrained(str(out / "codec")).fingerprint
-    if bundle.lm.config.codec_fingerprint != fingerprint:
+    if pipeline.lm.config.codec_fingerprint != fingerprint:
         raise ValueError(
-            f"{lm} was trained on codec {bundle.lm.config.codec_fingerprint}; "
+            f"{lm} was trained on codec {pipeline.lm.config.codec_fingerprint}; "
             f"{out / 'codec'} is {fingerprint}"
         )
     with replaced_folder(out / "lm") as place:
-        bundle.lm.save_pretrained(place)
-        bundle.processor.save_pretrained(place, include_codec=False)
+        pipeline.lm.save_pretrained(place)
+        pipeline.processor.save_pretrained(place, include_codec=False)
         # Paths of this machine; the codec lies beside the model.
         facts = json.loads((place / NAME).read_text(encoding="utf-8"))
         facts["codec"] = None

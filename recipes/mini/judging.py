@@ -52,7 +52,7 @@ class NewVoice:
     texts: tuple[str, ...]  # synthesized as OUT/before-N.flac and OUT/after-N.flac
 
 
-def name_sounds(run: Path, bundle: AudioLMPipeline) -> Iterator[NamedSound]:
+def name_sounds(run: Path, pipeline: AudioLMPipeline) -> Iterator[NamedSound]:
     """Yield every test sound for which the evaluation generated one."""
     rows = [row for row in rows_of(run / "lessons") if row["domain"] == "sound"]
     known = ((row["wav"](), RATE, kind_of(row["text"])) for row in rows if row["split"] == "train")
@@ -62,11 +62,11 @@ def name_sounds(run: Path, bundle: AudioLMPipeline) -> Iterator[NamedSound]:
         if row["split"] != "test" or not made.exists():
             continue
         wav = row["wav"]()
-        heard = (wav, bundle.decode(bundle.tokens(wav)), read_audio(made, RATE))
+        heard = (wav, pipeline.decode(pipeline.tokens(wav)), read_audio(made, RATE))
         yield NamedSound(row["id"], kind_of(row["text"]), *(judge.name(one, RATE) for one in heard))
 
 
-def learn_voice(run: Path, bundle: AudioLMPipeline, out: Path) -> NewVoice:
+def learn_voice(run: Path, pipeline: AudioLMPipeline, out: Path) -> NewVoice:
     """Synthesize some sentences without and with the adapter."""
     rows = [row for row in rows_of(run / "voice") if row["split"] == "test"]
     texts = [row["text"] for row in rows[:SAID]]
@@ -74,26 +74,26 @@ def learn_voice(run: Path, bundle: AudioLMPipeline, out: Path) -> NewVoice:
     found: dict[str, Any] = {}
     for when in ("before", "after"):
         if when == "after":
-            bundle.load_adapter(run / "adapter-run")
-        speeches = TextToSpeech(bundle).speak_all(texts, carry=False)
+            pipeline.load_adapter(run / "adapter-run")
+        speeches = TextToSpeech(pipeline).speak_all(texts, carry=False)
         for number, speech in enumerate(speeches):
             speech.save(out / f"{when}-{number}.flac")
-        found[when] = nats_per_code(bundle, held_out)
+        found[when] = nats_per_code(pipeline, held_out)
         found[f"pitch_{when}"] = _middle([np.asarray(speech.wav) for speech in speeches])
     pitch = _middle([row["wav"]() for row in rows])
     return NewVoice(**found, pitch=pitch, texts=tuple(texts))
 
 
-def nats_per_code(bundle: AudioLMPipeline, tokens: Path) -> tuple[float, ...]:
+def nats_per_code(pipeline: AudioLMPipeline, tokens: Path) -> tuple[float, ...]:
     """Return the nats per code of each layer, over all recordings of a folder of token shards."""
-    dataset, lm, sequences, frames = TokenDataset(tokens), bundle.lm.config, [], 0
+    dataset, lm, sequences, frames = TokenDataset(tokens), pipeline.lm.config, [], 0
     for number in range(len(dataset)):
         row = dataset[number]
         given = {"text": row.text}
-        example = bundle.processor.composer.example("tts", given, row.tokens, PromptOptions())
-        sequences.append(build_sequence(example, lm, eos_id=bundle.texts.eos_id))
+        example = pipeline.processor.composer.example("tts", given, row.tokens, PromptOptions())
+        sequences.append(build_sequence(example, lm, eos_id=pipeline.text_encoder.eos_id))
         frames += row.codes.shape[-1]
-    found = score(bundle.lm, sequences)
+    found = score(pipeline.lm, sequences)
     return tuple(-sum(layer) / frames for layer in zip(*(one.audio for one in found), strict=True))
 
 
@@ -126,7 +126,7 @@ def main(given: Sequence[str] | None = None) -> None:
     add_device(parser)
     o = parser.parse_args(given)
     o.out.mkdir(parents=True, exist_ok=True)
-    bundle = AudioLMPipeline.from_pretrained(o.run / "lm", device=o.device)
-    sounds = [asdict(one) for one in name_sounds(o.run, bundle)]
-    voice = asdict(learn_voice(o.run, bundle, o.out))
+    pipeline = AudioLMPipeline.from_pretrained(o.run / "lm", device=o.device)
+    sounds = [asdict(one) for one in name_sounds(o.run, pipeline)]
+    voice = asdict(learn_voice(o.run, pipeline, o.out))
     write_json(o.out / "judged.json", {"sounds": sounds, "voice": voice})
