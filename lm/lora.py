@@ -29,7 +29,7 @@ from ..core.training.checkpoint import CheckpointError
 from .layouts import unknown
 from .low_rank import add_low_rank, low_rank_parameters, merge_low_rank
 from .model import AudioLM
-from .quantized import is_quantized
+from .quantize import is_quantized
 
 WEIGHTS, CARD = "adapter.safetensors", "adapter.json"
 _MODULES = ("embedding", "heads")  # of the model, that an adapter may have of its own

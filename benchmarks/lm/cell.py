@@ -107,8 +107,7 @@ def _kernels(cell: dict[str, Any]) -> dict[str, Any]:
     from torch import nn
 
     from almtok.core.linear import Linear, unpacked
-    from almtok.lm.int4 import Int4Linear
-    from almtok.lm.int8 import Int8Linear
+    from almtok.lm.quantize import Int4Linear, Int8Linear
 
     shape = BACKBONES[cell["size"]]
     wide, out = shape["hidden_size"], shape["intermediate_size"]

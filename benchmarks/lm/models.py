@@ -16,7 +16,7 @@ from torch import nn
 
 import almtok  # noqa: F401  (installs the torchaudio guard before transformers is loaded)
 from almtok.lm.generation.cache import CACHE_ARGUMENT
-from almtok.lm.quantized import KINDS, QuantizedLinear, QuantizedPart, between, quantize
+from almtok.lm.quantize import KINDS, QuantizedLinear, QuantizedPart, activation_dtype, quantize
 
 from .systems import BACKBONES, SYSTEMS, TOY_HEADS
 
@@ -37,7 +37,7 @@ class Model:
 
 def floats_of(dtype: str) -> torch.dtype:
     """The floating point type of a precision by name; of what lies between quantized maps."""
-    return between(dtype) if dtype in KINDS else getattr(torch, dtype)
+    return activation_dtype(dtype) if dtype in KINDS else getattr(torch, dtype)
 
 
 @contextmanager

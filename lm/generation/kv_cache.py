@@ -10,13 +10,16 @@ Letters: `M` rows of the batch, `L` rows of the longest prompt, `K` codebooks, `
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ..model import AudioLM
-from ..quantized import can_compile
+from ..quantize import can_compile
 from .cache import RowCache, RowCacheLayer, attends_fully, new_cache, shares_keys
+
+if TYPE_CHECKING:
+    from ..model import AudioLM
 
 
 class KVCache:

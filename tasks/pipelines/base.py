@@ -24,7 +24,7 @@ from ...lm.lora import load_adapter, spare_modules
 from ...lm.model import AudioLM
 from ...lm.patterns import layout
 from ...lm.processor import AudioLMProcessor
-from ...lm.quantized import KINDS, between, quantize
+from ...lm.quantize import KINDS, activation_dtype, quantize
 from ...lm.text.encoder import TextEncoder
 from ..base import Task, get_task
 from .arguments import PREFIX, Fields, generation_arguments, num_encodings
@@ -79,7 +79,7 @@ class AudioLMPipeline:
         codec = _first_checkpoint(root, "codec", "codec/model")
         processor = AudioLMProcessor.from_pretrained(place, codec)
         where = find_device(device)
-        floats = between(dtype) if dtype in KINDS else choose_dtype(dtype, where, place)
+        floats = activation_dtype(dtype) if dtype in KINDS else choose_dtype(dtype, where, place)
         lm = AudioLM.from_pretrained(place, dtype=floats).eval().to(where)
         processor.audio_tokenizer.to(where).decode_in(floats)
         pipeline = cls(lm, processor)

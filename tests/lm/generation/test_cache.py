@@ -7,7 +7,7 @@ from transformers import DynamicCache
 import almtok.lm.generation.cache as cache_module
 from almtok.lm.generation.cache import RowCache, attends_fully, new_cache
 from almtok.lm.generation.sampling import GREEDY, SamplingConfig
-from almtok.lm.quantized import quantize
+from almtok.lm.quantize import quantize
 
 from ..toy import EOS, toy_config, toy_lm
 from .conftest import EXAMPLES, learn

@@ -10,9 +10,8 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from almtok.lm.fused_linear import FusedLinear, fuse_linears, linear_groups, unfuse_linears
 from almtok.lm.generation.sampling import GREEDY
 from almtok.lm.inference import RowNorm, evaluating, evaluation
-from almtok.lm.int8 import Int8Linear
 from almtok.lm.lora import LoraSettings, add_lora
-from almtok.lm.quantized import quantize
+from almtok.lm.quantize import Int8Linear, quantize
 
 from ..toy import EOS, toy_config, toy_lm
 from .conftest import EXAMPLES, Learned

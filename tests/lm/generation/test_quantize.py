@@ -5,8 +5,6 @@ import torch
 from torch import nn
 
 from almtok.lm.generation.sampling import GREEDY
-from almtok.lm.int4 import Int4Linear
-from almtok.lm.int8 import Int8Linear
 from almtok.lm.lora import (
     LoraSettings,
     add_lora,
@@ -16,7 +14,7 @@ from almtok.lm.lora import (
     spare_modules,
     use_adapter,
 )
-from almtok.lm.quantized import KINDS, is_quantized, quantize
+from almtok.lm.quantize import KINDS, Int4Linear, Int8Linear, is_quantized, quantize
 
 from ..toy import EOS, PATTERNS, toy_lm
 from .conftest import EXAMPLES, learn
