@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,9 @@ from torch import Tensor, nn
 from ..core.derived import Derived
 from ..core.linear import Linear
 from .fused_linear import fuse_linears, unfuse_linears
-from .model import AudioLM
+
+if TYPE_CHECKING:
+    from .model import AudioLM
 
 # Norms that compute `weight * x / rms(x)`, by the name of their class; some have `weight + 1`.
 _NORMS = {"LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm", "SmolLM3RMSNorm"}

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
-from transformers.cache_utils import Cache
+from transformers.cache_utils import Cache, DynamicCache
 from transformers.utils import ModelOutput
 
 from ..codec.checks import refuse_other_weights
@@ -25,30 +25,53 @@ from .ctc import ctc_loss
 from .depth import DepthHeads
 from .embedding import RowEmbedding
 from .generation.cache import CACHE_ARGUMENT
+from .generation.generate import GenerateMixin
 from .heads import AudioHeads, LinearHeads
-from .loss import combine, flat_streams, stream_loss
+from .loss import StreamLoss, combine, flat_streams, stream_loss
 from .prefix_lm_mask import check_prefix_lm, prefix_lm_mask
 from .sequences import IGNORED
-from .train.distillation import DistillationTeacher
 
 
 @dataclass
 class AudioLMOutput(ModelOutput):
-    """What :meth:`AudioLM.forward` returns.
+    """Output of :meth:`AudioLM.forward`: with labels the loss and its parts, else the logits.
 
-    With labels: the loss and its parts. Without: the logits. Position p speaks of row p + 1.
+    Position p of the hidden states and logits predicts row p + 1.
     """
 
     loss: Tensor | None = None  # scalar
     losses: dict[str, Tensor] | None = None  # mean cross-entropy: text, audio_1 .. audio_K
     accuracies: dict[str, Tensor] | None = None  # by the same names
-    heard: Tensor | None = None  # [2]: sum of the CTC loss, and its targets
+    heard: Tensor | None = None  # [2]: sum of the CTC loss, and its number of targets
+    streams: dict[str, StreamLoss] | None = None  # sums by stream, with their gradients
+    ctc: StreamLoss | None = None  # sum, with its gradients
+    hidden: Tensor | None = None  # [B, L, D], with labels
     text_logits: Tensor | None = None  # [B, L, V]
     audio_logits: Tensor | None = None  # [B, L, K, C+1]
     cache: Cache | None = None
 
+    @classmethod
+    def from_losses(
+        cls,
+        streams: dict[str, StreamLoss],
+        ctc: StreamLoss | None,
+        config: AudioLMConfig,
+        num_items_in_batch: Tensor | int | None = None,
+        **fields: Any,
+    ) -> AudioLMOutput:
+        """Combine the losses of the streams and of CTC by the weights in `config`."""
+        return cls(
+            loss=combine(streams, config, num_items_in_batch, ctc),
+            losses={name: part.mean.detach() for name, part in streams.items()},
+            accuracies={name: part.accuracy for name, part in streams.items()},
+            heard=None if ctc is None else torch.stack([ctc.total.detach(), ctc.count]),
+            streams=streams,
+            ctc=ctc,
+            **fields,
+        )
 
-class AudioLM(LoadsAllWeights, PreTrainedModel):
+
+class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
     """A language model over text and the codes of one codec."""
 
     config: AudioLMConfig
@@ -143,7 +166,6 @@ class AudioLM(LoadsAllWeights, PreTrainedModel):
         cache: Cache | None = None,
         use_cache: bool = False,
         num_items_in_batch: Tensor | int | None = None,
-        teacher: DistillationTeacher | None = None,
     ) -> AudioLMOutput:
         """Read rows; return the loss of labels, or the logits of every next row.
 
@@ -155,7 +177,6 @@ class AudioLM(LoadsAllWeights, PreTrainedModel):
             cache: a cache to read and fill (`past_key_values` in older versions of transformers).
             use_cache: make a cache where none is given.
             num_items_in_batch: what to divide the summed loss by (transformers' Trainer).
-            teacher: with labels, whose predictions are the targets of rows of some tasks.
 
         Raises:
             ValueError: if the rows have another number of streams than this model.
@@ -165,7 +186,7 @@ class AudioLM(LoadsAllWeights, PreTrainedModel):
             position_ids = (attention_mask.cumsum(dim=1) - 1).clamp_min(0)
             position_ids = position_ids[:, -input_ids.shape[1] :]
         if use_cache and cache is None:
-            cache = self._new_cache()
+            cache = DynamicCache(config=self.config.backbone)
         hidden = self.advance(input_ids, attention_mask, position_ids, cache, cache is not None)
         if labels is None:
             return AudioLMOutput(
@@ -173,31 +194,14 @@ class AudioLM(LoadsAllWeights, PreTrainedModel):
                 audio_logits=self._audio_logits(hidden, input_ids),
                 cache=cache,
             )
-        lesson = None
-        if teacher is not None:
-            lesson = teacher.lesson(self, hidden, input_ids, labels, attention_mask, position_ids)
-            labels = labels if lesson is None else lesson.data
         pairs = self.stream_logits(hidden[:, :-1], input_ids[:, 1:], labels[:, 1:])
-        parts = {name: stream_loss(*pair) for name, pair in pairs.items()}
-        heard = None
+        streams = {name: stream_loss(*pair) for name, pair in pairs.items()}
+        ctc = None
         if self.config.ctc_weight > 0:
-            heard = ctc_loss(hidden, input_ids, labels, self.config, self.text_logits)
-        if lesson is not None:
-            parts = {name: part + lesson.parts[name] for name, part in parts.items()}
-            heard = None if heard is None else heard + lesson.heard
-        return AudioLMOutput(
-            loss=combine(parts, self.config, num_items_in_batch, heard),
-            losses={name: part.mean.detach() for name, part in parts.items()},
-            accuracies={name: part.accuracy for name, part in parts.items()},
-            heard=None if heard is None else torch.stack([heard.total.detach(), heard.count]),
-            cache=cache,
+            ctc = ctc_loss(hidden, input_ids, labels, self.config, self.text_logits)
+        return AudioLMOutput.from_losses(
+            streams, ctc, self.config, num_items_in_batch, hidden=hidden, cache=cache
         )
-
-    def generate(self, *args: Any, **kwargs: Any) -> Any:
-        """Go on from prompts; see :func:`almtok.lm.generation.generate.generate`."""
-        from .generation.generate import generate
-
-        return generate(self, *args, **kwargs)
 
     def get_input_embeddings(self) -> nn.Module:
         """The backbone's text table."""
@@ -243,11 +247,6 @@ class AudioLM(LoadsAllWeights, PreTrainedModel):
         for k in range(self.config.num_codebooks):
             pairs[f"audio_{k + 1}"] = audio[:, k], audio_labels[:, k]
         return pairs
-
-    def _new_cache(self) -> Cache:
-        from transformers import DynamicCache
-
-        return DynamicCache(config=self.config.backbone)
 
     def _check(self, input_ids: Tensor, labels: Tensor | None) -> None:
         streams = 1 + self.config.num_codebooks

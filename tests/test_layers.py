@@ -25,10 +25,19 @@ def package_of(file: Path) -> tuple[str, ...]:
     return file.relative_to(ROOT).parts[:-1]
 
 
-def imported(file: Path) -> Iterator[tuple[int, tuple[str, ...]]]:
+def nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """Like `ast.walk`, without what stands under `if TYPE_CHECKING`."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield node
+            yield from nodes(node)
+
+
+def imported(file: Path, *, for_types: bool = True) -> Iterator[tuple[int, tuple[str, ...]]]:
     """Yield (line, module inside almtok) for each import of almtok's own code."""
     package = package_of(file)
-    for node in ast.walk(ast.parse(file.read_text(), file.name)):
+    tree = ast.parse(file.read_text(), file.name)
+    for node in ast.walk(tree) if for_types else nodes(tree):
         if isinstance(node, ast.ImportFrom):
             module = tuple((node.module or "").split(".")) if node.module else ()
             if node.level:
@@ -61,6 +70,46 @@ def test_no_import_goes_upward(floor):
         if module[0] in FLOORS and module[0] not in allowed
     ]
     assert not upward, f"{floor} may import {allowed} only"
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of modules that import each other, directly or through others."""
+    reached = {module: _reachable(module, graph) for module in graph}
+    groups = {
+        tuple(sorted(other for other in reached[module] if module in reached[other]))
+        for module in graph
+        if module in reached[module]
+    }
+    return [list(group) for group in sorted(groups)]
+
+
+def _reachable(start: str, graph: dict[str, set[str]]) -> set[str]:
+    found: set[str] = set()
+    waiting = [start]
+    while waiting:
+        new = graph[waiting.pop()] - found
+        found |= new
+        waiting += new
+    return found
+
+
+def test_circles_are_found():
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"d", "a"}}
+    assert circles(graph) == [["b", "c"], ["d"]]
+
+
+def test_no_modules_import_each_other():
+    """Imports inside functions count, too; those for type checkers do not."""
+    files = [file for file in LIBRARY if package_of(file)]
+    names = {".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in files}
+    names = {name.removesuffix(".__init__"): file for name, file in names.items()}
+    graph: dict[str, set[str]] = {}
+    for name, file in names.items():
+        wanted = [module for _, module in imported(file, for_types=False)]
+        places = [".".join(module) for module in wanted]
+        places = [place if place in names else place.rpartition(".")[0] for place in places]
+        graph[name] = {place for place in places if place in names and place != name}
+    assert not circles(graph)
 
 
 def test_the_library_imports_itself_relatively():

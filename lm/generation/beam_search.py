@@ -24,19 +24,22 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ..ctc import blank_id
-from ..model import AudioLM
 from ..vocabulary import Vocabulary
 from .ctc_prefix import PrefixScorer, PrefixState
 from .kv_cache import KVCache
 from .output import Finish, GeneratedRow
 from .prompts import Prompt, pad_left, without_condition
 from .settings import BeamSettings
+
+if TYPE_CHECKING:
+    from ..model import AudioLM
 
 _CANDIDATES = 3  # times the beams: that many ids of each hypothesis are looked at with CTC
 _MARGIN = 3.0  # a live hypothesis so much worse than the best complete one will not overtake it

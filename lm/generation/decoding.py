@@ -11,16 +11,19 @@ all without), `L` rows of the longest prompt, `K` codebooks, `D` width.
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ..model import AudioLM
 from ..vocabulary import Vocabulary
 from .decoding_state import DecodingRow, DecodingState, Target
 from .kv_cache import KVCache
 from .output import GeneratedRow
 from .prompts import Prompt, pad_left
+
+if TYPE_CHECKING:
+    from ..model import AudioLM
 
 
 class _Group:

@@ -6,14 +6,13 @@ Letters: `B` batch, `L` rows of a prompt, `K` codebooks, `C` codebook size, `V` 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
 from ..heads import Choose
 from ..inference import evaluating
-from ..model import AudioLM
 from ..patterns import Layout, layout
 from .beam_search import BeamJob, BeamSearch
 from .decoding import Decoding
@@ -24,50 +23,60 @@ from .sampling import per_stream
 from .settings import GenerationSettings, LengthBounds
 from .stopping_criteria import NO_LIMITS
 
+if TYPE_CHECKING:
+    from ..model import AudioLM
+
 OnRow = Callable[[int, GeneratedRow], None]
 
 
-def generate(
-    lm: AudioLM,
-    input_ids: Tensor,
-    attention_mask: Tensor | None = None,
-    *,
-    on_row: OnRow | None = None,
-    **options: Any,
-) -> Generation:
-    """Write the targets of a batch of prompts, each until its end.
+class GenerateMixin:
+    """Gives a model `generate`, as transformers' `GenerationMixin` does.
 
-    Prompts say themselves what is to follow: texts and audios can be mixed in one batch, and the
-    beginning of an audio or a text is continued. A row's result depends on its own prompt and seed,
-    not on the other rows.
-
-    Args:
-        lm: the model; it is in evaluation mode meanwhile.
-        input_ids: as of :func:`prepare`.
-        attention_mask: as of :func:`prepare`.
-        on_row: called with the number of a row and the row, as soon as it is complete (of beams:
-            when all are).
-        options: as of :func:`prepare`.
-
-    Example:
-        >>> batch = processor(task="tts", text="hello")  # doctest: +SKIP
-        >>> lm.generate(**batch)[0].codes  # [K, Q]  # doctest: +SKIP
-
-    Raises:
-        ValueError: see :func:`prepare`.
+    It has another name on purpose: from a base class of that name transformers concludes that the
+    model has a `generation_config`, and saves one.
     """
-    with evaluating(lm):
-        if options.get("beam") is not None:
-            return _search(lm, input_ids, attention_mask, GenerationSettings(**options), on_row)
-        decoding = prepare(lm, input_ids, attention_mask, **options)
-        while decoding.running:
-            before = set(decoding.finished)
-            decoding.step()
-            if on_row is not None:
-                for number in sorted(decoding.finished.keys() - before):
-                    on_row(number, decoding.finished[number])
-    rows = tuple(decoding.finished[number] for number in sorted(decoding.finished))
-    return Generation(rows, decoding.prefill_seconds, decoding.step_seconds)
+
+    def generate(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        on_row: OnRow | None = None,
+        **options: Any,
+    ) -> Generation:
+        """Generate the targets of a batch of prompts, each until its end.
+
+        A prompt determines its target: text and audio targets can be mixed in one batch, and a
+        given beginning of audio or text is continued. The result of a row depends on its own prompt
+        and seed, not on the other rows. The model is in evaluation mode meanwhile.
+
+        Args:
+            input_ids: prompts as rows `[B, L, 1+K]`, see :func:`prepare`.
+            attention_mask: `[B, L]`, 0 at padding, on either side.
+            on_row: called as `on_row(index, row)` when a row is complete (with beam search: when
+                all are).
+            options: fields of :class:`GenerationSettings`.
+
+        Example:
+            >>> batch = processor(task="tts", text="hello")  # doctest: +SKIP
+            >>> lm.generate(**batch)[0].codes  # [K, Q]  # doctest: +SKIP
+
+        Raises:
+            ValueError: see :func:`prepare`.
+        """
+        lm = cast("AudioLM", self)
+        with evaluating(lm):
+            if options.get("beam") is not None:
+                return _search(lm, input_ids, attention_mask, GenerationSettings(**options), on_row)
+            decoding = prepare(lm, input_ids, attention_mask, **options)
+            while decoding.running:
+                before = set(decoding.finished)
+                decoding.step()
+                if on_row is not None:
+                    for number in sorted(decoding.finished.keys() - before):
+                        on_row(number, decoding.finished[number])
+        rows = tuple(decoding.finished[number] for number in sorted(decoding.finished))
+        return Generation(rows, decoding.prefill_seconds, decoding.step_seconds)
 
 
 def prepare(

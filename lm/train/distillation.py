@@ -1,18 +1,16 @@
-"""Tasks that stay as they were: what a model before said of them is the target, not the data.
+"""Distillation: the predictions of an earlier model replace the data as targets of some tasks.
 
-A model that learns something new forgets the rest, and what it repeats of the rest it learns by
-heart. So rows of such tasks are read by two models, and the new one pays for how far its
-predictions are from those of the one before (learning without forgetting: Li and Hoiem 2016, after
-Hinton et al. 2015), at every target and, of transcripts, at every row that is heard. What the data
-say there is not asked.
+A model that learns new tasks forgets the old ones. Rows of the old tasks are therefore read by two
+models, and the loss of the new one is its divergence from the earlier one (learning without
+forgetting: Li and Hoiem 2016, after Hinton et al. 2015), at every target and, for transcripts, at
+every row of the audio. The labels of these rows are not used.
 
 Letters: `B` batch, `L` rows, `K` codebooks, `D` width, `N` positions, `W` ids that are scored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,87 +22,114 @@ from ..sequences import IGNORED
 from ..vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from ..model import AudioLM
-
-
-@dataclass(frozen=True)
-class DistillationTargets:
-    """What is to be learned of a batch that has rows of both kinds."""
-
-    data: Tensor  # [B, L, 1+K], labels of the rows that the data teach, else IGNORED
-    parts: dict[str, StreamLoss]  # by stream, of the others: divergence from the teacher
-    heard: StreamLoss  # the same of what is spelled where a transcript's audio is heard
+    from ..model import AudioLM, AudioLMOutput
 
 
 class DistillationTeacher:
-    """The model before, for some tasks."""
+    """A frozen model whose predictions are the targets of some tasks."""
 
     def __init__(self, lm: AudioLM, tasks: Sequence[str]):
-        """Teach.
+        """Freeze the model.
 
         Args:
-            lm: is only read.
-            tasks: that are to stay as they are.
+            lm: the teacher; it is put in evaluation mode and never changed.
+            tasks: the tasks whose predictions are to be preserved.
 
         Raises:
-            ValueError: it knows no such task.
+            ValueError: the model does not know a task.
         """
         self.lm = lm.eval().requires_grad_(False)
         vocabulary = Vocabulary(lm.config)
         self._tasks = torch.tensor([vocabulary.task(name) for name in tasks], device=lm.device)
 
-    def lesson(
-        self,
-        student: AudioLM,
-        hidden: Tensor,
-        input_ids: Tensor,
-        labels: Tensor,
-        attention_mask: Tensor | None,
-        position_ids: Tensor | None,
-    ) -> DistillationTargets | None:
-        """What a batch teaches, by rows; None: none of them is of the tasks.
-
-        Args:
-            student: the model that learns.
-            hidden: its states `[B, L, D]`.
-            input_ids: `[B, L, 1+K]`.
-            labels: `[B, L, 1+K]`.
-            attention_mask: `[B, L]`.
-            position_ids: `[B, L]`.
-        """
-        kept = torch.isin(input_ids[:, 0, 0], self._tasks)
-        if not bool(kept.any()):
-            return None
-        rows, wanted = input_ids[kept], labels[kept]
-        with torch.no_grad():
-            known = self.lm.advance(rows, _some(attention_mask, kept), _some(position_ids, kept))
-            right = self.lm.stream_logits(known[:, :-1], rows[:, 1:], wanted[:, 1:])
-        hidden = hidden[kept]
-        said = student.stream_logits(hidden[:, :-1], rows[:, 1:], wanted[:, 1:])
-        parts = {name: divergence(said[name][0], *right[name]) for name in said}
-        asked = audio_positions(rows, wanted, student.config)
-        with torch.no_grad():
-            spelled = self.lm.text_logits(known[asked])
-        anything = torch.zeros(len(spelled), dtype=torch.int64, device=spelled.device)
-        heard = divergence(student.text_logits(hidden[asked]), spelled, anything)
-        return DistillationTargets(labels.masked_fill(kept[:, None, None], IGNORED), parts, heard)
+    def teaches(self, input_ids: Tensor) -> Tensor:
+        """Whether each row of `[B, L, 1+K]` belongs to one of its tasks: `[B]` bool."""
+        return torch.isin(input_ids[:, 0, 0], self._tasks)
 
 
-def divergence(said: Tensor, right: Tensor, labels: Tensor) -> StreamLoss:
-    """Kullback-Leibler divergence of predictions from a teacher's, where there is a label.
+def forward_with_teacher(
+    model: Callable[..., AudioLMOutput],
+    student: AudioLM,
+    teacher: DistillationTeacher,
+    *,
+    input_ids: Tensor,
+    labels: Tensor,
+    attention_mask: Tensor | None = None,
+    num_items_in_batch: Tensor | int | None = None,
+) -> AudioLMOutput:
+    """Forward pass in which the teacher's predictions replace the labels of its tasks.
 
     Args:
-        said: logits `[N, W]`.
-        right: the teacher's, `[N, W]`.
-        labels: `[N]`; only the hits are counted by them.
+        model: the student as it is called in training, e.g. wrapped for data parallelism.
+        student: the model itself.
+        teacher: of the tasks to preserve.
+        input_ids: `[B, L, 1+K]`.
+        labels: `[B, L, 1+K]`; for the teacher's tasks only their positions matter.
+        attention_mask: `[B, L]`, 0 at padding.
+        num_items_in_batch: divides the summed loss, see :meth:`AudioLM.forward`.
+
+    Returns:
+        The output of the student; its losses are cross-entropies for rows of other tasks, and
+        divergences from the teacher for rows of the teacher's.
+    """
+    taught = teacher.teaches(input_ids)
+    if not bool(taught.any()):
+        return model(
+            input_ids=input_ids,
+            labels=labels,
+            attention_mask=attention_mask,
+            num_items_in_batch=num_items_in_batch,
+        )
+    output = model(
+        input_ids=input_ids,
+        labels=labels.masked_fill(taught[:, None, None], IGNORED),
+        attention_mask=attention_mask,
+    )
+    assert output.hidden is not None and output.streams is not None
+    mask = None if attention_mask is None else attention_mask[taught]
+    streams, ctc = _divergences(
+        student, teacher.lm, output.hidden[taught], input_ids[taught], labels[taught], mask
+    )
+    streams = {name: part + streams[name] for name, part in output.streams.items()}
+    both = None if output.ctc is None else output.ctc + ctc
+    return type(output).from_losses(
+        streams, both, student.config, num_items_in_batch, hidden=output.hidden
+    )
+
+
+def _divergences(
+    student: AudioLM,
+    teacher: AudioLM,
+    hidden: Tensor,
+    rows: Tensor,
+    labels: Tensor,
+    mask: Tensor | None,
+) -> tuple[dict[str, StreamLoss], StreamLoss]:
+    """Divergence from the teacher by stream, and of the text logits at the rows of audio read."""
+    positions = None if mask is None else (mask.cumsum(dim=1) - 1).clamp_min(0)
+    with torch.no_grad():
+        known = teacher.advance(rows, mask, positions)
+        targets = teacher.stream_logits(known[:, :-1], rows[:, 1:], labels[:, 1:])
+    logits = student.stream_logits(hidden[:, :-1], rows[:, 1:], labels[:, 1:])
+    streams = {name: divergence(logits[name][0], *targets[name]) for name in logits}
+    audio = audio_positions(rows, labels, student.config)
+    with torch.no_grad():
+        spelled = teacher.text_logits(known[audio])
+    no_labels = torch.zeros(len(spelled), dtype=torch.int64, device=spelled.device)
+    return streams, divergence(student.text_logits(hidden[audio]), spelled, no_labels)
+
+
+def divergence(logits: Tensor, targets: Tensor, labels: Tensor) -> StreamLoss:
+    """Kullback-Leibler divergence of the student from the teacher, where there is a label.
+
+    Args:
+        logits: of the student, `[N, W]`.
+        targets: logits of the teacher, `[N, W]`.
+        labels: `[N]`; only the accuracy depends on their values.
     """
     known = labels != IGNORED
-    said, right, labels = said[known].float(), right[known].float(), labels[known]
-    wanted = right.log_softmax(dim=-1)
-    total = (wanted.exp() * (wanted - said.log_softmax(dim=-1))).sum()
-    hits = (said.argmax(dim=-1) == labels).sum()
+    logits, targets, labels = logits[known].float(), targets[known].float(), labels[known]
+    expected = targets.log_softmax(dim=-1)
+    total = (expected.exp() * (expected - logits.log_softmax(dim=-1))).sum()
+    hits = (logits.argmax(dim=-1) == labels).sum()
     return StreamLoss(total, known.sum(), hits)
-
-
-def _some(tensor: Tensor | None, rows: Tensor) -> Tensor | None:
-    return None if tensor is None else tensor[rows]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from ..model import AudioLM
 from . import checkpoint
 from .batches import Batch, Batches
 from .config import LMTrainingConfig
-from .distillation import DistillationTeacher
+from .distillation import DistillationTeacher, forward_with_teacher
 from .meter import Meter, MeterReading
 from .monitor import Monitor
 from .schedule import Clock, is_due
@@ -149,10 +150,14 @@ class AudioLMTrainer(Trainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         """Loss of a micro-batch as its share of the step; its parts are noted."""
-        given: dict[str, Any] = dict(inputs)
-        if self.teacher is not None:
-            given["teacher"] = self.teacher
-        loss, outputs = super().compute_loss(model, given, True, num_items_in_batch)
+        if self.teacher is None:
+            loss, outputs = super().compute_loss(model, dict(inputs), True, num_items_in_batch)
+        else:
+            forward: Any = partial(forward_with_teacher, model, self.model, self.teacher)
+            with self.accelerator.autocast():
+                loss, outputs = super().compute_loss(
+                    forward, dict(inputs), True, num_items_in_batch
+                )
         self._step_meter.add(outputs, inputs["labels"])
         return (loss, outputs) if return_outputs else loss
 

@@ -126,12 +126,18 @@ class Validator:
         )
         size = target.codes.shape[1] if isinstance(target, AudioSegment) else len(target.ids)
         most = max(8, round(_LONGER * size))
-        limits = {"max_frames": most, "max_text_tokens": most}
-        row = lm.generate(prompt[None].to(lm.device), seed=number, eos_id=self._eos, **limits)[0]
+        row = lm.generate(
+            prompt[None].to(lm.device),
+            seed=number,
+            eos_id=self._eos,
+            max_frames=most,
+            max_text_tokens=most,
+        )[0]
         if isinstance(target, TextSegment):
             return ValidationSample(
                 task, number, self._text(target.ids), self._text(row.ids), example.frames_per_query
             )
+        assert row.codes is not None
         return ValidationSample(
             task, number, target.codes, row.codes.cpu(), example.frames_per_query
         )

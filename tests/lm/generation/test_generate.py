@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from almtok.lm.generation import sampling
-from almtok.lm.generation.generate import generate
 from almtok.lm.generation.prompts import read_prompts, without_condition
 from almtok.lm.generation.sampling import GREEDY, SamplingConfig
 from almtok.lm.model import AudioLM
@@ -208,8 +207,8 @@ def test_the_model_is_left_as_it_was(depth):
     depth.lm.train()
     depth.lm.embedding.eval()
     seen = []
-    out = generate(
-        depth.lm, **depth.prompts(), eos_id=EOS, audio_sampling=GREEDY,
+    out = depth.lm.generate(
+        **depth.prompts(), eos_id=EOS, audio_sampling=GREEDY,
         on_row=lambda number, row: seen.append((number, row)),
     )  # fmt: skip
     assert depth.lm.training and not depth.lm.embedding.training

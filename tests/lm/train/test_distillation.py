@@ -6,13 +6,17 @@ import pytest
 import torch
 
 from almtok.lm.sequences import build_sequence, collate
-from almtok.lm.train.distillation import DistillationTeacher
+from almtok.lm.train.distillation import DistillationTeacher, forward_with_teacher
 
 from ..toy import EOS, PATTERNS, toy_example, toy_lm
 
 
 def batch_of(lm, *examples):
     return collate([build_sequence(one, lm.config, eos_id=EOS) for one in examples], lm.config)
+
+
+def taught(lm, teacher, batch, **options):
+    return forward_with_teacher(lm, lm, teacher, **batch, **options)
 
 
 def listening(seed=0, **changes):
@@ -38,12 +42,12 @@ def noisy(lm, scale=2.0):
 def test_who_knows_what_the_teacher_knows_has_nothing_to_learn(pattern):
     lm = listening(pattern=pattern)
     teacher, batch = DistillationTeacher(copy.deepcopy(lm), ["tts", "asr"]), batch_of(lm, *SPOKEN)
-    out = lm(**batch, teacher=teacher)
+    out = taught(lm, teacher, batch)
     assert float(out.loss.detach()) == pytest.approx(0, abs=1e-5)
     gradients = torch.autograd.grad(out.loss, list(lm.parameters()), allow_unused=True)
     assert max(float(g.abs().max()) for g in gradients if g is not None) < 1e-5
     other = noisy(lm)
-    worse = other(**batch, teacher=teacher)
+    worse = taught(other, teacher, batch)
     assert all(float(loss) > 1e-3 for loss in worse.losses.values())
     assert float(worse.heard[0]) > 1e-3
 
@@ -53,11 +57,11 @@ def test_other_rows_learn_from_the_data_as_ever(pattern):
     lm = listening(pattern=pattern)
     teacher = DistillationTeacher(listening(1, pattern=pattern), ["tts", "asr"])
     sounds = batch_of(lm, *SOUNDS)
-    assert torch.equal(lm(**sounds, teacher=teacher).loss, lm(**sounds).loss)
+    assert torch.equal(taught(lm, teacher, sounds).loss, lm(**sounds).loss)
     # Of a batch with both kinds the sums are those of each kind alone.
     both = batch_of(lm, SPOKEN[0], SOUNDS[0], *SPOKEN[1:], SOUNDS[1])
-    mixed = lm(**both, teacher=teacher, num_items_in_batch=1).loss
-    spoken = lm(**batch_of(lm, *SPOKEN), teacher=teacher, num_items_in_batch=1).loss
+    mixed = taught(lm, teacher, both, num_items_in_batch=1).loss
+    spoken = taught(lm, teacher, batch_of(lm, *SPOKEN), num_items_in_batch=1).loss
     heard = lm(**sounds, num_items_in_batch=1).loss
     assert float(mixed) == pytest.approx(float(spoken + heard), rel=1e-4)
 
@@ -72,8 +76,8 @@ def test_labels_of_its_tasks_are_not_asked_and_it_does_not_learn():
     texts[..., 0] = texts[..., 0].where(texts[..., 0] < 2, 2)  # other transcripts, where they were
     others = {**batch, "labels": texts}
     assert float(lm(**batch).loss) != pytest.approx(float(lm(**others).loss), rel=1e-4)
-    assert torch.equal(lm(**batch, teacher=both).loss, lm(**others, teacher=both).loss)
-    loss = lm(**batch, teacher=teacher).loss
+    assert torch.equal(taught(lm, both, batch).loss, taught(lm, both, others).loss)
+    loss = taught(lm, teacher, batch).loss
     loss.backward()
     assert all(parameter.grad is None for parameter in known.parameters())
     assert all(map(torch.equal, before, known.parameters()))
@@ -82,19 +86,19 @@ def test_labels_of_its_tasks_are_not_asked_and_it_does_not_learn():
         DistillationTeacher(known, ["tst"])
 
 
-def forgotten(judge, lm, **options):
+def forgotten(judge, lm, teacher=None):
     """Divergence from what it was on speech, after it learned sounds with some speech beside."""
     lm = copy.deepcopy(lm).train().requires_grad_(True)
     optimizer = torch.optim.Adam(lm.parameters(), 3e-3)
     batch = batch_of(lm, *SPOKEN[:2], *SOUNDS)
     for _ in range(60):
-        loss = lm(**batch, **options).loss
+        loss = (lm(**batch) if teacher is None else taught(lm, teacher, batch)).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     sounds = float(lm(**batch_of(lm, *SOUNDS)).loss.detach())
     held_out = batch_of(lm, toy_example("tts", 9, 7), toy_example("asr", 12, 8))
-    return sounds, float(lm(**held_out, teacher=judge).loss.detach())
+    return sounds, float(taught(lm, judge, held_out).loss.detach())
 
 
 def test_less_is_forgotten_and_what_is_new_is_learned_as_well():
