@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ def _count_step(*_: object) -> None:
 register_optimizer_step_post_hook(_count_step)
 
 
-def state_of(sources: tuple[Tensor, ...]) -> tuple[int, ...]:
+def state_of(sources: Sequence[Tensor]) -> tuple[int, ...]:
     """Return what changes when one of the tensors does: versions, addresses, optimizer steps.
 
     Not seen: writing through `tensor.data`, which PyTorch hides from every counter.
@@ -44,12 +44,13 @@ class Derived(Generic[T]):
         self._state: tuple[int, ...] = ()
         self._value: T | None = None
 
-    def get(self, sources: tuple[Tensor, ...], make: Callable[[], T]) -> T:
+    def get(self, sources: Sequence[Tensor], make: Callable[[], T]) -> T:
         """Return `make()`, or what it returned when the sources were as they are now."""
         if torch.compiler.is_compiling() or torch.is_grad_enabled():
             return make()
-        if any(source.is_inference() for source in sources):
-            return make()
+        for source in sources:
+            if source.is_inference():
+                return make()
         state = state_of(sources)
         if self._value is None or self._state != state:
             # An inference tensor, kept, would break a later call that trains.
@@ -57,8 +58,23 @@ class Derived(Generic[T]):
                 self._state, self._value = state, make()
         return self._value
 
+    def drop(self) -> None:
+        """Forget the value; the next call makes it anew."""
+        self._state, self._value = (), None
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Derived[T]:
         return Derived()
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return Derived, ()
+
+
+def drop_derived(module: nn.Module) -> None:
+    """Drop the values that a module and its children keep as attributes of type :class:`Derived`.
+
+    Needed only after weights were written through `tensor.data`, which no counter sees.
+    """
+    for child in module.modules():
+        for value in vars(child).values():
+            if isinstance(value, Derived):
+                value.drop()

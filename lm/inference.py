@@ -1,42 +1,98 @@
-"""A model while nothing is trained: no gradients, and faster parts that compute the same.
+"""Evaluation mode with faster layers.
 
-A step of generation reads every weight once, and between the maps it does little with many small
-operations. So the backbone's maps and norms, which are transformers' own, are exchanged for the
-time being: their weights stay where they are.
+A step of generation reads every weight once and runs many small operations. Inside
+:func:`evaluating` some layers of a model are therefore replaced:
 
-Letters: `D` width.
+- linear layers by :class:`PackedLinear`, whose weight is laid out for the processor,
+- linear layers with the same input by :class:`FusedLinear`, which are computed as one,
+- RMSNorm layers of transformers by :class:`RowNorm`, which needs fewer kernels.
+
+Replacements share the parameters, buffers and hooks of the original layers, and the names in the
+state dict stay. What they derive from weights is made at the first call and lives as long as they
+do: no derived weight outlives the outermost context, so between two contexts weights may be changed
+in any way. To generate often with the same weights, enter the context once around all calls:
+
+    with evaluating(lm):
+        for batch in batches:
+            lm.generate(**batch)
+
+Inside the context an optimizer step or an in-place operation is noticed; after a write through
+`weight.data` call :func:`restore_layers`. Functions that change adapters do so themselves.
+
+Letters: `I` inputs, `O` outputs, `D` width.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core.derived import Derived
-from ..core.linear import Linear
-from .fused_linear import fuse_linears, unfuse_linears
+from ..core.derived import Derived, drop_derived
+from ..core.linear import Linear, can_pack, pack, packed_linear
+from .linear_groups import LinearGroup, linear_groups
 
 if TYPE_CHECKING:
     from .model import AudioLM
 
-# Norms that compute `weight * x / rms(x)`, by the name of their class; some have `weight + 1`.
+M = TypeVar("M", bound=nn.Module)
+
+# Norms that compute `weight * x / rms(x)`, by class name; others compute `(1 + weight) * ...`.
 _NORMS = {"LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm", "SmolLM3RMSNorm"}
 
-# Models whose parts are exchanged: how many are at work with it, and what undoes it.
-_at_work: dict[AudioLM, tuple[int, Callable[[], None]]] = {}
-_lock = threading.Lock()
+
+class PackedLinear(nn.Linear):
+    """A linear layer whose weight is packed for oneDNN where that is supported."""
+
+    derived: Derived[Any]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `[..., I]` to `[..., O]`."""
+        if not can_pack(x, self.weight):
+            return F.linear(x, self.weight, self.bias)
+        packed = self.derived.get((self.weight,), lambda: pack(self.weight))
+        return packed_linear(x, packed, self.bias)
+
+
+class FusedLinear(PackedLinear):
+    """A linear layer that is computed together with others of the same input."""
+
+    layers: Sequence[nn.Linear]  # the original layers of the group
+    index: int  # of this one
+    group: LinearGroup
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `[..., I]` to the outputs of this layer, `[..., O]`."""
+        if not can_pack(x, self.weight):
+            return F.linear(x, self.weight, self.bias)
+        return self.group.part(self.index, x, self._compute)
+
+    def _compute(self, x: Tensor) -> Tensor:
+        sources = [layer.weight for layer in self.layers]
+        if self.bias is not None:
+            sources += [layer.bias for layer in self.layers]
+        packed, bias = self.derived.get(sources, self._fuse)
+        return packed_linear(x, packed, bias)
+
+    def _fuse(self) -> tuple[Tensor, Tensor | None]:
+        """The packed weight of all layers, and their bias `[O]` if they have one."""
+        weight = pack(torch.cat([layer.weight.detach() for layer in self.layers]))
+        if self.bias is None:
+            return weight, None
+        return weight, torch.cat([layer.bias.detach() for layer in self.layers])
 
 
 class RowNorm(nn.Module):
     """RMSNorm by one or two kernels where transformers has eight."""
 
     weight: Tensor  # [D]
+    derived: Derived[Tensor]
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise `[..., D]`."""
@@ -45,65 +101,125 @@ class RowNorm(nn.Module):
         one_row = x.numel() == width and x.device.type == "cpu" and eps is not None
         if not one_row or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return F.rms_norm(x, (width,), self.weight, eps)
-        # (x, -x) has mean 0, and its variance is the mean square of x: LayerNorm, which is one
-        # kernel on a CPU, is RMSNorm of it.
-        kept = self.__dict__.setdefault("_twice", Derived())
-        twice = kept.get((self.weight,), lambda: self.weight.detach().repeat(2))
+        # (x, -x) has mean 0 and the mean square of x as variance, so that its LayerNorm, a single
+        # kernel on a CPU, is the RMSNorm of x.
+        twice = self.derived.get((self.weight,), lambda: self.weight.detach().repeat(2))
         return F.layer_norm(torch.cat((x, -x), dim=-1), (2 * width,), twice, None, eps)[..., :width]
 
 
 @contextmanager
-def evaluating(lm: AudioLM) -> Iterator[None]:
-    """No gradients, no dropout; afterwards everything is as before."""
-    restore = evaluation(lm)
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        restore()
+def evaluating(lm: AudioLM, *, compiled: bool = False) -> Iterator[None]:
+    """No gradients, no dropout and faster layers; see :func:`faster_layers`."""
+    with faster_layers(lm, compiled=compiled), torch.no_grad():
+        yield
 
 
-def evaluation(lm: AudioLM) -> Callable[[], None]:
-    """Switch to evaluation mode and to the faster parts; returns what switches back.
+@contextmanager
+def faster_layers(lm: AudioLM, *, compiled: bool = False) -> Iterator[None]:
+    """Evaluation mode and faster layers, without a change of the gradient mode.
 
-    Several may be at work with one model, as streams are: the last one switches back.
+    Contexts of one model may be nested or overlap, also in several threads: the last one to end
+    restores the layers and the training mode of all modules.
+
+    Args:
+        lm: the model.
+        compiled: leave the backbone's decoder as it is, for `torch.compile`.
     """
     with _lock:
-        users, undo = _at_work.get(lm) or (0, _exchange(lm))
-        _at_work[lm] = (users + 1, undo)
-
-    def restore() -> None:
+        preparation = _preparations.setdefault(lm, _Preparation(lm))
+        preparation.begin(lm, compiled)
+    try:
+        yield
+    finally:
         with _lock:
-            users, undo = _at_work.pop(lm)
-            if users > 1:
-                _at_work[lm] = (users - 1, undo)
-            else:
-                undo()
-
-    return restore
+            if preparation.end():
+                del _preparations[lm]
 
 
-def _exchange(lm: AudioLM) -> Callable[[], None]:
-    training = [module for module in lm.modules() if module.training]
-    kinds = [(module, type(module)) for module in lm.modules()]
-    joined = fuse_linears(lm)
-    for module in lm.modules():
-        module.__class__ = _faster(type(module))
-    lm.eval()
+def restore_layers(lm: AudioLM) -> None:
+    """Put the original layers back and drop all derived weights, e.g. because weights change.
 
-    def undo() -> None:
-        unfuse_linears(joined)
-        for module, kind in kinds:
-            module.__class__ = kind
-        for module in training:
+    Contexts that are open go on with the original layers; the next one that begins inside replaces
+    them anew.
+    """
+    drop_derived(lm)
+    with _lock:
+        if lm in _preparations:
+            _preparations[lm].restore()
+
+
+class _Preparation:
+    """What the open contexts of one model have changed."""
+
+    def __init__(self, lm: AudioLM):
+        self._num_contexts = 0
+        self._training = [module for module in lm.modules() if module.training]
+        self._replaced: list[tuple[nn.Module, str, nn.Module, nn.Module]] = []
+
+    def begin(self, lm: AudioLM, compiled: bool) -> None:
+        self._num_contexts += 1
+        if not self._replaced:
+            drop_derived(lm)
+            lm.eval()
+            self._replaced = list(_replacements(lm, compiled))
+            for parent, name, _, new in self._replaced:
+                parent._modules[name] = new
+
+    def end(self) -> bool:
+        """Count down; whether this was the last context."""
+        self._num_contexts -= 1
+        if self._num_contexts:
+            return False
+        self.restore()
+        for module in self._training:
             module.training = True
+        return True
 
-    return undo
+    def restore(self) -> None:
+        for parent, name, old, new in self._replaced:
+            if parent._modules.get(name) is new:  # else somebody has replaced it meanwhile
+                parent._modules[name] = old
+        self._replaced = []
 
 
-def _faster(kind: type[nn.Module]) -> type[nn.Module]:
-    if kind is nn.Linear:
-        # Packed as ours are (core/linear.py): three times as fast in bfloat16 on a CPU.
-        return Linear
+_preparations: WeakKeyDictionary[AudioLM, _Preparation] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def _replacements(
+    lm: AudioLM, compiled: bool
+) -> Iterator[tuple[nn.Module, str, nn.Module, nn.Module]]:
+    """Yield (parent, name, layer, its replacement)."""
+    left_alone = set(lm.backbone.get_decoder().modules()) if compiled else set()
+    grouped: set[nn.Module] = set()
+    for parent, names in linear_groups(lm):
+        if parent in left_alone:
+            continue
+        layers: list[Any] = [parent._modules[name] for name in names]
+        group = LinearGroup([layer.out_features for layer in layers])
+        derived: Derived[Any] = Derived()
+        for index, (name, layer) in enumerate(zip(names, layers, strict=True)):
+            grouped.add(layer)
+            shared = {"layers": layers, "index": index, "group": group, "derived": derived}
+            yield parent, name, layer, _replacement(FusedLinear, layer, **shared)
+    for parent in lm.modules():
+        for name, layer in parent.named_children():
+            if layer in grouped or parent in left_alone:
+                continue
+            if type(layer) in (nn.Linear, Linear):
+                yield parent, name, layer, _replacement(PackedLinear, layer, derived=Derived())
+            elif _is_rms_norm(type(layer)):
+                yield parent, name, layer, _replacement(RowNorm, layer, derived=Derived())
+
+
+def _replacement(kind: type[M], layer: nn.Module, **attributes: Any) -> M:
+    """A module of another class with the very parameters, buffers and hooks of a layer."""
+    new = kind.__new__(kind)
+    new.__dict__.update(layer.__dict__)
+    new.__dict__.update(attributes)
+    return new
+
+
+def _is_rms_norm(kind: type[nn.Module]) -> bool:
     theirs = kind.__module__.startswith("transformers.") and kind.__name__ in _NORMS
-    return RowNorm if theirs or kind is nn.RMSNorm else kind
+    return theirs or kind is nn.RMSNorm

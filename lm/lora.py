@@ -26,6 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..core.training.checkpoint import CheckpointError
+from .inference import restore_layers
 from .layouts import unknown
 from .low_rank import add_low_rank, low_rank_parameters, merge_low_rank
 from .model import AudioLM
@@ -92,6 +93,7 @@ def add_lora(lm: AudioLM, settings: LoraSettings | None = None, name: str = "def
     """
     settings = settings or LoraSettings()
     _refuse_quantized(lm)
+    restore_layers(lm)
     adapters = _adapters(lm)
     if name in adapters.by_name or not name.isidentifier():
         raise ValueError(
@@ -128,6 +130,7 @@ def use_adapter(lm: AudioLM, name: str | None) -> None:
     adapters = _adapters(lm)
     if name is not None and name not in adapters.by_name:
         raise ValueError(unknown("adapter", name, adapters.by_name))
+    restore_layers(lm)
     own = adapters.by_name[name].modules if name is not None else {}
     for part in _MODULES:
         setattr(lm, part, own.get(part, adapters.modules[part]))
@@ -237,6 +240,7 @@ def merge_adapter(lm: AudioLM, name: str | None = None) -> AudioLM:
     adapters = _adapters(lm)
     use_adapter(lm, adapters.active if name is None else name)
     active = adapters.active
+    restore_layers(lm)
     for path, module in list(lm.backbone.named_modules()):
         if not _is_lora(module):
             continue

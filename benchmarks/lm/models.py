@@ -119,11 +119,12 @@ class _Generation:
     """`lm.generate`, one step at a time, begun anew whenever it is complete."""
 
     def __init__(self, lm: Any, option: str, batch: int, prompt: int, frames: int):
-        from almtok.lm.inference import evaluation
+        from almtok.lm.inference import faster_layers
         from almtok.lm.sequences import TextSegment, build_prompt
 
         self.lm, self.option, self.frames = lm, option, frames
-        evaluation(lm)
+        self.layers = faster_layers(lm, compiled=option.endswith("compile"))
+        self.layers.__enter__()  # until the end of the process
         # Task, rate, two openings and the text's end are the other five rows.
         text = TextSegment(tuple(2 + i % 200 for i in range(max(1, prompt - 5))))
         rows = build_prompt("tts", [text], "audio", lm.config, frames_per_query=RATE, eos_id=1)

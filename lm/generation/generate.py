@@ -65,7 +65,7 @@ class GenerateMixin:
             ValueError: see :func:`prepare`.
         """
         lm = cast("AudioLM", self)
-        with evaluating(lm):
+        with evaluating(lm, compiled=options.get("compile", False)):
             if options.get("beam") is not None:
                 return _search(lm, input_ids, attention_mask, GenerationSettings(**options), on_row)
             decoding = prepare(lm, input_ids, attention_mask, **options)

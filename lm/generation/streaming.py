@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ...codec.streaming import StreamDecoder
-from ..inference import evaluation
+from ..inference import faster_layers
 from ..model import AudioLM
 from .decoding import Decoding
 from .generate import prepare
@@ -87,15 +87,12 @@ class AudioStream:
 
     def __iter__(self) -> Iterator[AudioChunk]:
         self._began = time.perf_counter()
-        restore = evaluation(self.lm)
-        try:
+        with faster_layers(self.lm, compiled=self.decoding.compiled):
             while self.decoding.running:
                 # The caller works between two chunks: not under our no_grad.
                 with torch.no_grad():
                     chunks = list(self._advance())
                 yield from chunks
-        finally:
-            restore()
 
     def _advance(self) -> Iterator[AudioChunk]:
         if not self._rows:
