@@ -133,7 +133,7 @@ def faster_layers(lm: AudioLM, *, compiled: bool = False) -> Iterator[None]:
     finally:
         with _lock:
             if preparation.end():
-                del _preparations[lm]
+                _preparations.pop(lm, None)
 
 
 def restore_layers(lm: AudioLM) -> None:
@@ -183,7 +183,7 @@ class _Preparation:
 
 
 _preparations: WeakKeyDictionary[AudioLM, _Preparation] = WeakKeyDictionary()
-_lock = threading.Lock()
+_lock = threading.RLock()  # garbage collection may end an abandoned stream while it is held
 
 
 def _replacements(
