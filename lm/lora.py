@@ -1,10 +1,10 @@
-"""Adapters: LoRA on the backbone, with audio tables and heads of their own, on an untouched base.
+"""LoRA adapters of a language model (Hu et al., "LoRA", ICLR 2022), see docs/lora.md.
 
-A language model can carry several adapters (voices, tasks) and switch between them from one
-request to the next: LoRA layers by peft, tables and heads by being put in the place of the base's.
+The linear layers of the backbone are adapted by peft. Audio embeddings and heads are either copied
+and trained in full, or get low-rank updates (`low_rank.py`); the modules of the active adapter take
+the place of the base's. A model can hold several adapters, one of which is active.
 
-    adapter.safetensors   LoRA matrices, and the tables and heads (or low-rank changes of them)
-                          if they were trained
+    adapter.safetensors   LoRA matrices; audio embeddings and heads, or their low-rank updates
     adapter.json          settings, tasks, and the fingerprint of the base
 """
 
@@ -33,19 +33,19 @@ from .model import AudioLM
 from .quantize import is_quantized
 
 WEIGHTS, CARD = "adapter.safetensors", "adapter.json"
-_MODULES = ("embedding", "heads")  # of the model, that an adapter may have of its own
+_MODULES = ("embedding", "heads")  # children of the model that an adapter may replace
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoraSettings:
-    """Shape of an adapter."""
+    """Settings of an adapter."""
 
     rank: int = 16
     alpha: float | None = None  # LoRA is scaled by alpha / rank; None: 2 x rank
-    targets: tuple[str, ...] = ()  # linear layers of the backbone; none: all inside its layers
+    targets: tuple[str, ...] = ()  # names of linear layers of the backbone; empty: all
     dropout: float = 0.0  # on the input of LoRA, in training
-    audio: bool = True  # audio tables and heads of its own; False: those of the base, frozen
-    audio_rank: int = 0  # with audio: low-rank changes of the base's, scaled alike; 0: copies
+    audio: bool = True  # train audio embeddings and heads; False: keep those of the base
+    audio_rank: int = 0  # with audio: rank of their updates, scaled alike; 0: train full copies
 
     def __post_init__(self) -> None:
         if self.rank < 1:
@@ -60,7 +60,7 @@ class LoraSettings:
 
     @property
     def scale(self) -> float:
-        """What the product of the two matrices is multiplied by."""
+        """Factor of the product of the two LoRA matrices."""
         return (2 * self.rank if self.alpha is None else self.alpha) / self.rank
 
 
@@ -68,12 +68,12 @@ class LoraSettings:
 class _Adapter:
     settings: LoraSettings
     tasks: list[str]
-    modules: dict[str, nn.Module]  # embedding and heads, if it has its own
+    modules: dict[str, nn.Module]  # its embedding and heads; empty: those of the base
 
 
 @dataclass
 class _Adapters:
-    """All that one model carries; lies beside its modules, not among them."""
+    """All adapters of one model; not registered as a submodule."""
 
     fingerprint: str  # of the base
     tasks: list[str]  # of the base
@@ -83,13 +83,13 @@ class _Adapters:
 
 
 def add_lora(lm: AudioLM, settings: LoraSettings | None = None, name: str = "default") -> AudioLM:
-    """Add a new adapter to a model and make it the one that is used and trained.
+    """Add a new adapter and activate it; the output of the model does not change.
 
-    The model computes what it did before: the adapter begins as the identity. Only the adapter's
-    parameters require a gradient afterwards.
+    Afterwards only the parameters of the adapter require gradients.
 
     Raises:
-        ValueError: the name is taken, or a target is no linear layer of the backbone.
+        ValueError: if the name is taken or no identifier, a target is no linear layer of the
+            backbone, or the model is quantized.
     """
     settings = settings or LoraSettings()
     _refuse_quantized(lm)
@@ -117,15 +117,15 @@ def add_lora(lm: AudioLM, settings: LoraSettings | None = None, name: str = "def
 
 
 def adapter_names(lm: AudioLM) -> tuple[str, ...]:
-    """Adapters that a model carries."""
+    """Names of a model's adapters."""
     return tuple(_adapters(lm).by_name)
 
 
 def use_adapter(lm: AudioLM, name: str | None) -> None:
-    """Switch to an adapter, or with None to the base as it was.
+    """Activate an adapter, or with None the base model.
 
     Raises:
-        ValueError: the model carries no adapter of that name.
+        ValueError: if the model has no adapter of that name.
     """
     adapters = _adapters(lm)
     if name is not None and name not in adapters.by_name:
@@ -141,13 +141,13 @@ def use_adapter(lm: AudioLM, name: str | None) -> None:
         if name is not None:
             layer.set_adapter(name)
     for key, parameter in lm.backbone.named_parameters():
-        parameter.requires_grad_(trained[key])  # peft makes adapters trainable by the way
+        parameter.requires_grad_(trained[key])  # set_adapter changed it
     adapters.active = name
 
 
 @contextmanager
 def using_adapter(lm: AudioLM, name: str | None) -> Iterator[AudioLM]:
-    """Use an adapter for one request; afterwards the one before is used again."""
+    """Activate an adapter inside a block (None: the base model)."""
     before = _adapters(lm).active
     use_adapter(lm, name)
     try:
@@ -157,17 +157,17 @@ def using_adapter(lm: AudioLM, name: str | None) -> Iterator[AudioLM]:
 
 
 def save_adapter(lm: AudioLM, folder: str | os.PathLike[str], name: str | None = None) -> Path:
-    """Write an adapter, without its base; by default the one that is used.
+    """Save an adapter without its base; by default the active one.
 
     Raises:
-        ValueError: the model carries no such adapter.
+        ValueError: if the model has no such adapter.
     """
-    adapters, place = _adapters(lm), Path(folder)
+    adapters, path = _adapters(lm), Path(folder)
     name = name if name is not None else adapters.active
     if name is None or name not in adapters.by_name:
         raise ValueError(unknown("adapter", str(name), adapters.by_name))
     adapter = adapters.by_name[name]
-    place.mkdir(parents=True, exist_ok=True)
+    path.mkdir(parents=True, exist_ok=True)
     values = {
         key: value.detach().cpu().contiguous() for key, value in _parameters(lm, name).items()
     }
@@ -177,48 +177,53 @@ def save_adapter(lm: AudioLM, folder: str | os.PathLike[str], name: str | None =
         "settings": asdict(adapter.settings),
         "tasks": adapter.tasks,
     }
-    for file, write in (
-        (WEIGHTS, lambda path: save_file(values, path)),
-        (CARD, lambda path: path.write_text(json.dumps(card, indent=1), encoding="utf-8")),
+    for name, write in (
+        (WEIGHTS, lambda file: save_file(values, file)),
+        (CARD, lambda file: file.write_text(json.dumps(card, indent=1), encoding="utf-8")),
     ):
-        aside = place / f"{file}.tmp-{os.getpid()}"
-        write(aside)
-        os.replace(aside, place / file)
-    return place
+        temporary = path / f"{name}.tmp-{os.getpid()}"
+        write(temporary)
+        os.replace(temporary, path / name)
+    return path
 
 
 def load_adapter(lm: AudioLM, folder: str | os.PathLike[str], name: str = "default") -> AudioLM:
-    """Put a saved adapter onto its base and use it; nothing requires a gradient afterwards.
+    """Load a saved adapter and activate it; its parameters require no gradients.
+
+    Args:
+        lm: the base that the adapter was trained on.
+        folder: of the adapter, or a training run's.
+        name: for the adapter.
 
     Raises:
-        CheckpointError: there is no adapter.
-        ValueError: the adapter was made for another base, or the name is taken.
+        CheckpointError: if the folder holds no adapter, or one that is damaged.
+        ValueError: if the adapter belongs to another base, or as :func:`add_lora`.
     """
-    place = Path(folder)
-    for candidate in (place, place / "adapter"):  # a run folder holds one
+    path = Path(folder)
+    for candidate in (path, path / "adapter"):  # a run folder holds one
         if (candidate / CARD).is_file():
-            place = candidate
+            path = candidate
             break
     else:
         raise CheckpointError(f"{folder} holds no adapter: {CARD} is missing")
     _refuse_quantized(lm)
-    card = json.loads((place / CARD).read_text(encoding="utf-8"))
+    card = json.loads((path / CARD).read_text(encoding="utf-8"))
     if card.get("format") != 1:
-        raise CheckpointError(f"{place} has adapter format {card.get('format')}, this reads 1")
+        raise CheckpointError(f"{path} has adapter format {card.get('format')}, this reads 1")
     adapters = _adapters(lm)
     if card["base"] != adapters.fingerprint:
         raise ValueError(
-            f"the adapter {place} was made for base {card['base']}, this model is base"
-            f" {adapters.fingerprint}: on another base it means nothing"
+            f"the adapter {path} was made for base {card['base']}, this model is base"
+            f" {adapters.fingerprint}"
         )
     values = card["settings"]
     settings = LoraSettings(**{**values, "targets": tuple(values["targets"])})
-    weights = load_file(place / WEIGHTS)
+    weights = load_file(path / WEIGHTS)
     add_lora(lm, settings, name)
     own = _parameters(lm, name)
     if own.keys() != weights.keys():
-        odd = sorted(own.keys() ^ weights.keys())
-        raise CheckpointError(f"{place} does not fit its settings: {', '.join(odd[:3])}")
+        other = sorted(own.keys() ^ weights.keys())
+        raise CheckpointError(f"{path} does not fit its settings: {', '.join(other[:3])}")
     with torch.no_grad():
         for key, parameter in own.items():
             parameter.copy_(weights[key])
@@ -229,12 +234,12 @@ def load_adapter(lm: AudioLM, folder: str | os.PathLike[str], name: str = "defau
 
 
 def merge_adapter(lm: AudioLM, name: str | None = None) -> AudioLM:
-    """Make an adapter part of the model: a plain model again, that computes the same.
+    """Merge an adapter into the weights, by default the active one, and remove all adapters.
 
-    All adapters are gone afterwards, and the base with them.
+    Outputs stay the same (within 1e-5 in float32). The base cannot be restored.
 
     Raises:
-        ValueError: the model has weights of 8 bits.
+        ValueError: if the model has no adapter of that name, or is quantized.
     """
     _refuse_quantized(lm)
     adapters = _adapters(lm)
@@ -258,10 +263,10 @@ def merge_adapter(lm: AudioLM, name: str | None = None) -> AudioLM:
 
 
 def base_fingerprint(lm: AudioLM) -> str:
-    """Hash of a base's weights and of what decides how they are used: 16 hex digits.
+    """Hash of the base's weights and of the settings that decide their use: 16 hex digits.
 
-    Weights enter rounded to bfloat16, so that a base is the same in any precision. Adapters do not
-    enter.
+    Weights are rounded to bfloat16 first, so that the hash does not depend on the precision.
+    Adapters do not count.
     """
     adapters = lm.__dict__.get("_almtok_adapters")
     if adapters is not None:
@@ -279,20 +284,17 @@ def base_fingerprint(lm: AudioLM) -> str:
 
 
 def spare_modules(lm: AudioLM) -> list[nn.Module]:
-    """Tables and heads of the base and of adapters that are not used just now."""
+    """Embeddings and heads of the base and of all adapters, active or not."""
     adapters = lm.__dict__.get("_almtok_adapters")
     if adapters is None:
         return []
-    sets = [adapters.modules, *(one.modules for one in adapters.by_name.values())]
+    sets = [adapters.modules, *(adapter.modules for adapter in adapters.by_name.values())]
     return [module for modules in sets for module in modules.values()]
 
 
 def _refuse_quantized(lm: AudioLM) -> None:
     if is_quantized(lm):
-        raise ValueError(
-            "this model has weights of few bits: put adapters on, or merge them, before it is "
-            "quantized"
-        )
+        raise ValueError("the model is quantized: add or merge adapters before it is quantized")
 
 
 def _adapters(lm: AudioLM) -> _Adapters:
@@ -300,7 +302,7 @@ def _adapters(lm: AudioLM) -> _Adapters:
     if found is None:
         modules = {part: getattr(lm, part) for part in _MODULES}
         found = _Adapters(base_fingerprint(lm), list(lm.config.tasks), modules)
-        lm.__dict__["_almtok_adapters"] = found  # not a module: its parts must not be saved twice
+        lm.__dict__["_almtok_adapters"] = found  # no submodule: nothing is saved twice
     return found
 
 
@@ -313,9 +315,9 @@ def _inject(lm: AudioLM, settings: LoraSettings, name: str) -> None:
         for path, module in layers.named_modules()
         if isinstance(module, nn.Linear) and ".lora_" not in path
     }
-    if strange := sorted(set(settings.targets) - linear):
+    if unknown_names := sorted(set(settings.targets) - linear):
         raise ValueError(
-            f"no linear layer of the backbone is named {', '.join(strange)}; there are"
+            f"no linear layer of the backbone is named {', '.join(unknown_names)}; there are"
             f" {', '.join(sorted(linear))}"
         )
     config = LoraConfig(
@@ -337,14 +339,14 @@ def _is_lora(module: nn.Module) -> bool:
 
 
 def _layers(lm: AudioLM) -> list[Any]:
-    """LoRA layers; none before the first adapter."""
+    """LoRA layers of the backbone."""
     if not _adapters(lm).by_name:
         return []
     return [module for module in lm.backbone.modules() if _is_lora(module)]
 
 
 def _parameters(lm: AudioLM, name: str) -> dict[str, Tensor]:
-    """An adapter's parameters by name, whichever adapter is used; its own name is not in them."""
+    """Parameters of an adapter, active or not, by their names in the file."""
     found: dict[str, Tensor] = {}
     for key, parameter in lm.backbone.named_parameters():
         if ".lora_" in key and f".{name}." in key:

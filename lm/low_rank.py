@@ -1,8 +1,7 @@
-"""Low-rank changes of a module's matrices: LoRA where peft's layers do not fit.
+"""Low-rank updates of the weights of embeddings and heads (Hu et al., "LoRA", ICLR 2022).
 
-Audio tables and heads are read as whole matrices (a row of a table, all steps of a depth at once),
-not called as layers, so the change is a parametrization of `weight`: `W + scale * B A`, with `B`
-zero at first (Hu et al., "LoRA", ICLR 2022).
+An update is a parametrization of `weight`, `W + scale * B A` with `B` initialised to zero, rather
+than a layer of peft: some of these weights are read directly, not by calling their module.
 """
 
 from __future__ import annotations
@@ -14,27 +13,26 @@ from ..core.derived import Derived
 
 
 class LowRank(nn.Module):
-    """Adds `scale * B A` to a matrix `[O, I]`."""
+    """Parametrization that adds `scale * B A` to a weight `[O, I]`."""
 
     def __init__(self, weight: Tensor, rank: int, scale: float):
         super().__init__()
         rows, columns = weight.shape
         self.scale = scale
-        self._changed = Derived[Tensor]()
+        self._updated = Derived[Tensor]()
         self.low_rank_A = nn.Parameter(weight.new_empty(rank, columns).normal_(std=columns**-0.5))
         self.low_rank_B = nn.Parameter(weight.new_zeros(rows, rank))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The changed matrix `[O, I]`."""
-        # Made once while nothing is trained: a step of generation reads every matrix.
-        return self._changed.get(
+        """Return the updated weight `[O, I]`; computed once while gradients are off."""
+        return self._updated.get(
             (weight, self.low_rank_A, self.low_rank_B),
             lambda: weight + self.scale * (self.low_rank_B @ self.low_rank_A),
         )
 
 
 def add_low_rank(module: nn.Module, rank: int, scale: float) -> None:
-    """Give every matrix of linear layers and tables a change that is nothing yet."""
+    """Add an update, zero at first, to the weight of every linear layer and embedding."""
     for layer in _layers(module):
         weight = layer.weight
         assert isinstance(weight, Tensor)
@@ -42,14 +40,14 @@ def add_low_rank(module: nn.Module, rank: int, scale: float) -> None:
 
 
 def merge_low_rank(module: nn.Module) -> None:
-    """Make the changes part of the matrices; nothing happens where there are none."""
+    """Merge the updates into the weights, where there are any."""
     for layer in _layers(module):
         if parametrize.is_parametrized(layer, "weight"):
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
 
 
 def low_rank_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
-    """What can be trained of the changes, by the name of the matrix."""
+    """Parameters of the updates, by the name of the layer."""
     return {
         name.replace(".parametrizations.weight.0.", "."): parameter
         for name, parameter in module.named_parameters()
@@ -58,4 +56,4 @@ def low_rank_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def _layers(module: nn.Module) -> list[nn.Module]:
-    return [one for one in module.modules() if isinstance(one, nn.Linear | nn.Embedding)]
+    return [layer for layer in module.modules() if isinstance(layer, nn.Linear | nn.Embedding)]

@@ -1,4 +1,4 @@
-"""AudioLM: a causal backbone that reads and writes rows of text and audio codes.
+"""AudioLM: a causal language model over rows of text and audio codes.
 
     rows [B,L,1+K] -embed-> [B,L,D] -backbone-> hidden [B,L,D] -> text logits [B,L,V]
                                                                -> heads: codes of the next row
@@ -96,7 +96,7 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         """Load a folder or hub id.
 
         Raises:
-            ValueError: if weights are missing or left over: they would be left to chance.
+            ValueError: if weights are missing or left over.
         """
         wants_info = kwargs.pop("output_loading_info", False)
         model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
@@ -105,7 +105,7 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
 
     @classmethod
     def from_backbone(cls, name_or_path: str, config: AudioLMConfig, **kwargs: Any) -> AudioLM:
-        """Begin from a pretrained text model (hub id or folder), kept as it is.
+        """Build a model around a pretrained text model; the other parts are initialised.
 
         Args:
             name_or_path: what `AutoModelForCausalLM.from_pretrained` takes.
@@ -133,7 +133,7 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
     ) -> Tensor:
         """Return the hidden states `[B, L, D]` of rows `[B, L, 1+K]`; a given cache is filled.
 
-        With `bidirectional_conditions` a prompt must come as a whole (`sight.py`).
+        With `bidirectional_conditions` a prompt must be read in one call (`prefix_lm_mask.py`).
         """
         return self.backbone.get_decoder()(
             inputs_embeds=self.embed(input_ids),
@@ -151,7 +151,7 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         """Logits `[N, V + controls + K * (C+1)]` of one vocabulary for all streams (`flat`).
 
         Controls are scored by their own embeddings, and never are a target: an exported model
-        learns by this not to say them.
+        learns not to predict them.
         """
         audio = self.heads.teacher_forced(hidden, hidden.new_zeros(0))
         controls = hidden @ self.embedding.controls.weight.T
@@ -167,7 +167,7 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         use_cache: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> AudioLMOutput:
-        """Read rows; return the loss of labels, or the logits of every next row.
+        """Compute the loss of labels, or without labels the logits of every next row.
 
         Args:
             input_ids: rows `[B, L, 1+K]`, see `lm/vocabulary.py`.
@@ -240,9 +240,9 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
             return flat_streams(self.joint_logits(hidden[targets]), labels[targets], self.config)
         text = self.text_logits(hidden[is_text])  # [N, V]
         audio_labels = labels[is_audio][:, 1:]
-        # Of labels, not of what was read: that may be noisy (noise.py).
-        said = torch.where(audio_labels == IGNORED, rows[is_audio][:, 1:], audio_labels)
-        audio = self.heads.teacher_forced(hidden[is_audio], said)  # [N, K, C+1]
+        # Codes of the labels: those of the input may be noisy (data/noise.py).
+        codes = torch.where(audio_labels == IGNORED, rows[is_audio][:, 1:], audio_labels)
+        audio = self.heads.teacher_forced(hidden[is_audio], codes)  # [N, K, C+1]
         pairs = {"text": (text, labels[is_text][:, 0])}
         for k in range(self.config.num_codebooks):
             pairs[f"audio_{k + 1}"] = audio[:, k], audio_labels[:, k]

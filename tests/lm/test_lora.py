@@ -1,7 +1,9 @@
 """Adapters: identity at first, merged as unmerged, base untouched, exact reload, wrong base."""
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,6 +29,7 @@ from almtok.lm.sequences import build_prompt, build_sequence, collate
 from .toy import EOS, PATTERNS, toy_example, toy_lm
 
 SMALL = LoraSettings(rank=2)
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "lora.md"
 GREEDY = SamplingConfig(temperature=0.0)
 
 
@@ -63,14 +66,14 @@ def train(lm: AudioLM, steps: int = 4, seed: int = 0) -> AudioLM:
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_identity_then_learning_then_merged(pattern: str, audio_rank: int) -> None:
     lm = toy_lm(pattern=pattern)
-    before, plain = logits(lm), {name: type(one) for name, one in lm.named_modules()}
+    before, plain = logits(lm), {name: type(module) for name, module in lm.named_modules()}
     add_lora(lm, LoraSettings(rank=2, audio_rank=audio_rank))
     assert distance(logits(lm), before) == 0
     train(lm)
     after = logits(lm)
     assert distance(after, before) > 1e-2
     merge_adapter(lm)
-    assert {name: type(one) for name, one in lm.named_modules()} == plain
+    assert {name: type(module) for name, module in lm.named_modules()} == plain
     assert distance(logits(lm), after) < 1e-5
 
 
@@ -110,7 +113,7 @@ def test_low_rank_changes_of_heads_are_all_that_is_trained_of_them(tmp_path: Pat
     small, whole = tmp_path / "small", tmp_path / "whole"
     save_adapter(lm, small)
     save_adapter(add_lora(toy_lm(), SMALL), whole)
-    sizes = [(one / "adapter.safetensors").stat().st_size for one in (small, whole)]
+    sizes = [(path / "adapter.safetensors").stat().st_size for path in (small, whole)]
     assert sizes[0] < sizes[1]
     with pytest.raises(ValueError, match="audio_rank is 0 or more, and needs audio=True; came 2"):
         LoraSettings(audio=False, audio_rank=2)
@@ -178,14 +181,36 @@ def test_several_adapters_switched_by_request(tmp_path: Path) -> None:
     assert distance(logits(merge_adapter(lm, "ben")), merged) < 1e-5
 
 
-def codes(lm: AudioLM) -> Tensor:
+def prompts(lm: AudioLM) -> dict[str, Any]:
     example = toy_example("tts")
     prompt = build_prompt(
         "tts", example.segments[:1], "audio", lm.config, frames_per_query=6, eos_id=EOS
     )
-    made = lm.generate(prompt[None], audio_sampling=GREEDY, max_frames=12, eos_id=EOS)[0].codes
-    assert made is not None
-    return made
+    return {"input_ids": prompt[None], "audio_sampling": GREEDY, "max_frames": 12, "eos_id": EOS}
+
+
+def codes(lm: AudioLM) -> Tensor:
+    output = lm.generate(**prompts(lm))[0].codes
+    assert output is not None
+    return output
+
+
+def test_the_documentation_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    toy_lm().save_pretrained("runs/mine/lm/model")
+    adapted = {}
+    for seed, name in enumerate(("anna", "ben")):
+        lm = train(add_lora(toy_lm(), SMALL), steps=12, seed=seed)
+        adapted[name] = logits(lm)
+        save_adapter(lm, f"runs/{name}")
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {"prompts": prompts(toy_lm())}
+    assert "train_lm(" in blocks[0]  # trained from data: see tests/lm/train
+    exec(blocks[1], names)
+    assert distance(logits(names["lm"]), adapted["anna"]) < 1e-5
+    exec(blocks[2], names)
+    assert len(names["trained"]) > 4 and adapter_names(names["lm"]) == ("clara",)
+    assert Path("runs/clara/adapter.json").is_file()
 
 
 def test_a_task_of_an_adapter_is_known_while_it_is_used(tmp_path: Path) -> None:
