@@ -28,12 +28,15 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 @contextlib.contextmanager
 def replaced_folder(place: Path) -> Iterator[Path]:
     """An empty folder to write to; it takes the place of the old one when nothing failed."""
-    aside = place.with_name(f"{place.name}.tmp-{os.getpid()}")
+    aside, old = (place.with_name(f"{place.name}.{kind}-{os.getpid()}") for kind in ("tmp", "old"))
     aside.mkdir(parents=True)
     try:
         yield aside
         if place.exists():
-            shutil.rmtree(place)
+            place.replace(old)
         aside.replace(place)
     finally:
+        if old.exists() and not place.exists():  # the new one could not take its place
+            old.replace(place)
         shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

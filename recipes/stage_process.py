@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 
 # Imported by the fork server. Their import starts no thread and opens no device.
 _LOADED = (
-    "almtok.codec.train.loop",
+    "almtok.codec.train.trainer",
     "almtok.lm.train.run",
     "almtok.tasks.commands.speak",
     "almtok.tasks.commands.evaluate",

@@ -1,8 +1,8 @@
 """Training of the codec: one loop, whose stages are configurations.
 
-``config`` says what, ``loop`` does it: ``state`` holds the live objects, ``step`` one batch of
-losses and gradients, ``update`` one optimiser step, ``checkpoint`` what survives a crash,
-``monitor`` what a person sees.
+``config`` describes a run and ``trainer`` executes it: ``state`` holds the live objects, ``step``
+computes losses and gradients of a micro-batch, ``update`` makes one optimiser step, ``validation``
+evaluates held-out crops, ``monitor`` writes the metrics.
 """
 
 from typing import TYPE_CHECKING
@@ -12,7 +12,8 @@ from .config import CodecTrainConfig, adapt, stage1, stage2
 
 if TYPE_CHECKING:
     from ...core.training.checkpoint import CheckpointError
-    from .loop import TrainingStopped, TrainResult, train_codec
+    from ...core.training.loop import TrainingStopped
+    from .trainer import TrainResult, train_codec
 
 __all__ = [
     "CheckpointError",
@@ -30,6 +31,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "...core.training.checkpoint": ("CheckpointError",),
-        ".loop": ("TrainResult", "TrainingStopped", "train_codec"),
+        "...core.training.loop": ("TrainingStopped",),
+        ".trainer": ("TrainResult", "train_codec"),
     },
 )

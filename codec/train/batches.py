@@ -1,7 +1,6 @@
 """Crops for every step: which ones is a function of the step's number alone."""
 
 import math
-import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ...core.data import AudioCorpus, CropDataset, DataConfig, SegmentBatch, collate
+from ...core.training.loop import leave_signals_to_the_parent
 from ...core.training.seeding import draw_int
 from .config import CodecTrainConfig
 from .state import make
@@ -40,7 +40,7 @@ def training_batches(
         num_workers=config.num_workers,
         prefetch_factor=2 * config.accumulate if config.num_workers else None,
         pin_memory=accelerator.device.type == "cuda",
-        worker_init_fn=_leave_signals_to_the_parent,
+        worker_init_fn=leave_signals_to_the_parent,
     )
     batches = iter(loader)
     for _ in range(start, config.steps):
@@ -140,9 +140,3 @@ class _Numbers:
 
 def _cache(config: CodecTrainConfig) -> Path:
     return Path(config.cache_dir) if config.cache_dir else Path(config.out) / "cache"
-
-
-def _leave_signals_to_the_parent(worker: int) -> None:
-    """Ctrl-C reaches the whole process group; only the parent must act on it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)

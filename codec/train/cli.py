@@ -44,7 +44,8 @@ def train(options: argparse.Namespace) -> int:
     config = resolve(options)
     from accelerate import PartialState
 
-    from .loop import TrainingStopped, train_codec
+    from ...core.training.loop import TrainingStopped
+    from .trainer import train_codec
 
     try:
         result = train_codec(config)

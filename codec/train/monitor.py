@@ -1,174 +1,143 @@
-"""What a person sees of a run: progress, metrics.jsonl, TensorBoard, alarms, skipped steps.
+"""What a codec run reports: losses, codebooks, samples, alarms, skipped steps.
 
-One process writes (the first); the others only list the crops of their bad steps.
+One process writes, the first; the others only list the crops of their bad steps.
 """
 
 import dataclasses
 import json
-import sys
-import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ...core.data import SegmentBatch
-from ...core.training.run_folder import open_board, open_metrics
+from ...core.training.monitor import Monitor
 from ..losses.spectrum import mel_magnitude
-from .alarms import TrainingAlarms
+from .config import CodecTrainConfig
 from .state import TrainState
 from .update import StepReport
 from .validation import Validation
 
+# Share of the old value in the running average of the discriminators' loss, per log line.
+_SMOOTHING = 0.9
 
-class Monitor:
-    """The eyes of one run.
+
+class CodecMonitor(Monitor):
+    """Reports a codec run.
 
     Args:
-        state: The run, at the step it starts or goes on from.
-        run: Run folder.
+        state: The run, at the step where it starts or resumes.
     """
 
-    def __init__(self, state: TrainState, run: Path) -> None:
+    def __init__(self, state: TrainState) -> None:
+        stage = state.config.stage
+        name = stage if stage == "adapt" else f"stage {stage}"
+        super().__init__(
+            state.config, state.step, name=name, main=state.accelerator.is_main_process
+        )
         self.state = state
-        self.run = run
-        self.config = state.config
         self.alarms = TrainingAlarms(config=state.config)
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
-        self._since = time.monotonic()
         self._steps = 0
-        main = state.accelerator.is_main_process
-        self._metrics = open_metrics(run, state.step) if main else None
-        self._board = open_board(run, state.step) if main and self.config.tensorboard else None
-        self._bar = tqdm(
-            total=self.config.steps,
-            initial=state.step,
-            desc=f"stage {self.config.stage}" if self.config.stage != "adapt" else "adapt",
-            unit="step",
-            disable=not (main and self.config.progress),
-            mininterval=0.5 if sys.stderr.isatty() else 30.0,  # a log file wants fewer lines
-        )
 
     def after_step(self, report: StepReport, batches: Sequence[SegmentBatch]) -> None:
-        """Take in one step; write a line every ``log_every`` steps."""
+        """Add the losses of one step, or list its crops if it was skipped."""
         self._steps += 1
         if report.problem is not None:
             self._dump(report, batches)
-        else:
-            for name, value in report.losses.items():
-                self._sums[name] = self._sums[name] + value if name in self._sums else value
-                self._counts[name] = self._counts.get(name, 0) + 1
-        if self.state.step % self.config.log_every == 0 or self.state.step == self.config.steps:
-            self._log(report)
-        self._bar.update(1)
-
-    def validated(self, validation: Validation) -> None:
-        """Write a validation to all places."""
-        record = {"mel": validation.mel, "time": validation.time}
-        self._write({"step": self.state.step, "validation": record})
-        scores = ", ".join(f"{name} {value:.3f}" for name, value in validation.mel.items())
-        self.say(f"step {self.state.step}: held-out mel distance {scores}")
-        if self._board is None:
             return
-        for kind, values in record.items():
-            for name, value in values.items():
-                self._board.add_scalar(f"validation/{kind}/{name}", value, self.state.step)
-        rate = self.state.model.config.sample_rate
-        for number, (target, sample) in enumerate(
-            zip(validation.targets, validation.samples, strict=True)
-        ):
-            for name, wav in (("target", target), ("reconstruction", sample)):
-                self._board.add_audio(
-                    f"clip{number}/{name}", wav.clamp(-1, 1), self.state.step, sample_rate=rate
-                )
-            self._board.add_image(
-                f"clip{number}/target_above_reconstruction",
-                spectrogram_image([target, sample], rate),
-                self.state.step,
-                dataformats="HW",
-            )
+        for name, value in report.losses.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._counts[name] = self._counts.get(name, 0) + 1
 
-    def say(self, message: str) -> None:
-        """Print above the progress bar, once over all processes."""
-        if self.state.accelerator.is_main_process:
-            tqdm.write(message, file=sys.stderr)
+    def log(self, report: StepReport) -> None:
+        """Write mean losses since the last call, and what the last step reported.
 
-    def close(self) -> None:
-        """Flush and close everything."""
-        self._bar.close()
-        if self._metrics is not None:
-            self._metrics.close()
-        if self._board is not None:
-            self._board.close()
-
-    def _log(self, report: StepReport) -> None:
-        names = sorted(self._sums)
-        losses: dict[str, float] = {}
-        if names:
-            means = torch.stack([self._sums[n].float() / self._counts[n] for n in names])
-            # Every process comes here at the same step with the same names.
-            means = self.state.accelerator.reduce(means, reduction="mean")
-            losses = dict(zip(names, means.tolist(), strict=True))
-        now = time.monotonic()
-        crops = self._steps * self.config.batch_size
-        rate = crops * self.config.segment_seconds / max(1e-9, now - self._since)
-        self._sums, self._counts, self._steps, self._since = {}, {}, 0, now
-        if self._metrics is None:
+        Args:
+            report: Report of the last step.
+        """
+        config, step = self.state.config, self.state.step
+        losses = self._means()
+        rate = self._steps * config.batch_size * config.segment_seconds / self.seconds()
+        self._sums, self._counts, self._steps = {}, {}, 0
+        if not self.main:
             return
         codebooks = []
-        if self.config.stage == "2":
+        if config.stage == "2":
             codebooks = [
                 {k: v for k, v in dataclasses.asdict(layer).items() if v is not None}
                 for layer in self.state.model.quantizer.usage()
             ]
-        self._write(
+        self.write(
             {
-                "step": self.state.step,
+                "step": step,
                 "losses": losses,
                 "gradient_norms": report.norms,
-                "lr": self.config.lr * report.draw.lr_scale,
+                "lr": config.lr * report.draw.lr_scale,
                 "frames_per_query": report.draw.frames_per_query,
                 "codebooks": codebooks,
                 "skipped": self.state.skipped,
                 "audio_seconds_per_second": round(rate, 2),
             }
         )
-        self._show_scalars(losses, report, codebooks, rate)
-        shown = {name: f"{losses[name]:.3f}" for name in ("mel", "adversarial") if name in losses}
-        self._bar.set_postfix(**shown, audio=f"{rate:.0f}s/s", refresh=False)
-        for alarm in self.alarms.check(self.state.step, losses, codebooks):
-            self.say(f"ALARM at step {self.state.step}: {alarm}")
-            self._write({"step": self.state.step, "alarm": alarm})
-            if self._board is not None:
-                self._board.add_text("alarm", alarm, self.state.step)
-
-    def _show_scalars(
-        self,
-        losses: Mapping[str, float],
-        report: StepReport,
-        codebooks: Sequence[Mapping[str, float]],
-        rate: float,
-    ) -> None:
-        if self._board is None:
-            return
-        scalars = {f"loss/{name}": value for name, value in losses.items()}
-        scalars |= {f"gradient_norm/{name}": value for name, value in report.norms.items()}
+        self.scalars(losses, step, "loss/")
+        self.scalars(report.norms, step, "gradient_norm/")
         for number, layer in enumerate(codebooks, start=1):
-            scalars |= {f"codebook{number}/{name}": value for name, value in layer.items()}
-        scalars["run/lr"] = self.config.lr * report.draw.lr_scale
-        scalars["run/audio_seconds_per_second"] = rate
-        scalars["run/skipped"] = self.state.skipped
-        for name, value in scalars.items():
-            self._board.add_scalar(name, value, self.state.step)
+            self.scalars(layer, step, f"codebook{number}/")
+        run = {
+            "lr": config.lr * report.draw.lr_scale,
+            "audio_seconds_per_second": rate,
+            "skipped": self.state.skipped,
+        }
+        self.scalars(run, step, "run/")
+        shown = {name: f"{losses[name]:.3f}" for name in ("mel", "adversarial") if name in losses}
+        self.show(**shown, audio=f"{rate:.0f}s/s")
+        for alarm in self.alarms.check(step, losses, codebooks):
+            self.say(f"ALARM at step {step}: {alarm}")
+            self.write({"step": step, "alarm": alarm})
+            if self.board is not None:
+                self.board.add_text("alarm", alarm, step)
+
+    def validated(self, validation: Validation) -> None:
+        """Write a validation and its samples."""
+        step = self.state.step
+        record = {"mel": validation.mel, "time": validation.time}
+        self.write({"step": step, "validation": record})
+        scores = ", ".join(f"{name} {value:.3f}" for name, value in validation.mel.items())
+        self.say(f"step {step}: held-out mel distance {scores}")
+        for kind, values in record.items():
+            self.scalars(values, step, f"validation/{kind}/")
+        if self.board is None:
+            return
+        rate = self.state.model.config.sample_rate
+        pairs = zip(validation.targets, validation.samples, strict=True)
+        for number, (target, sample) in enumerate(pairs):
+            for name, wav in (("target", target), ("reconstruction", sample)):
+                self.board.add_audio(
+                    f"clip{number}/{name}", wav.clamp(-1, 1), step, sample_rate=rate
+                )
+            self.board.add_image(
+                f"clip{number}/target_above_reconstruction",
+                spectrogram_image([target, sample], rate),
+                step,
+                dataformats="HW",
+            )
+
+    def _means(self) -> dict[str, float]:
+        """Mean losses over all processes, which come here at the same step with the same names."""
+        names = sorted(self._sums)
+        if not names:
+            return {}
+        means = torch.stack([self._sums[n].float() / self._counts[n] for n in names])
+        means = self.state.accelerator.reduce(means, reduction="mean")
+        return dict(zip(names, means.tolist(), strict=True))
 
     def _dump(self, report: StepReport, batches: Sequence[SegmentBatch]) -> None:
-        """Say that a step was skipped, and write which crops were in it."""
+        """Report a skipped step, and write which crops were in it."""
         rank = self.state.accelerator.process_index
-        path = self.run / "skipped" / f"step-{report.step:08d}.process-{rank}.json"
+        path = self.folder / "skipped" / f"step-{report.step:08d}.process-{rank}.json"
         path.parent.mkdir(exist_ok=True)
         record = {
             "step": report.step,
@@ -183,13 +152,57 @@ class Monitor:
         }
         path.write_text(json.dumps(record, indent=1), encoding="utf-8")
         self.say(f"step {report.step} skipped: {report.problem}; its crops are listed in {path}")
-        if self._metrics is not None:
-            self._write({"step": report.step + 1, "skipped_because": report.problem})
+        self.write({"step": report.step + 1, "skipped_because": report.problem})
 
-    def _write(self, record: Mapping[str, Any]) -> None:
-        if self._metrics is not None:
-            self._metrics.write(json.dumps(record) + "\n")
-            self._metrics.flush()
+
+@dataclass(kw_only=True)
+class TrainingAlarms:
+    """Warns of codebook collapse and of discriminators that dominate.
+
+    An alarm is given once when its condition begins, and again only after the condition has ended.
+    """
+
+    config: CodecTrainConfig
+    ringing: set[str] = field(default_factory=set)
+    discriminator_loss: float | None = None  # running average
+
+    def check(
+        self, step: int, losses: Mapping[str, float], codebooks: Sequence[Mapping[str, float]]
+    ) -> list[str]:
+        """Return the messages of new alarms.
+
+        Args:
+            step: Number of the step.
+            losses: Mean losses since the last check.
+            codebooks: ``usage`` and ``perplexity`` of each RVQ layer, first layer first.
+        """
+        if "discriminator" in losses:
+            before = self.discriminator_loss
+            now = losses["discriminator"]
+            self.discriminator_loss = (
+                now if before is None else _SMOOTHING * before + (1 - _SMOOTHING) * now
+            )
+        if step < self.config.alarm_after:
+            return []
+        found: dict[str, str] = {}
+        for number, book in enumerate(codebooks, start=1):
+            if book["usage"] < self.config.alarm_usage:
+                found[f"codebook {number}"] = (
+                    f"codebook {number} collapses: {book['usage']:.1%} of its entries are used"
+                    f" (perplexity {book['perplexity']:.1f}); lower the learning rate, raise the"
+                    " batch, or check the prior"
+                )
+        late = step >= self.config.adversarial_start + self.config.alarm_after
+        if late and self.discriminator_loss is not None:
+            if self.discriminator_loss < self.config.alarm_discriminator:
+                found["discriminator"] = (
+                    f"the discriminators dominate: their loss averages"
+                    f" {self.discriminator_loss:.3f}; lower discriminator_lr or"
+                    " discriminator_probability"
+                )
+        new = [message for name, message in found.items() if name not in self.ringing]
+        self.ringing = set(found)
+        return new
 
 
 def spectrogram_image(wavs: Sequence[Tensor], sample_rate: int) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...core.data import SegmentBatch
 from ...core.training import optimizer as optim
+from ...core.training.loop import Requests
 from ...core.training.seeding import draw_int
 from .config import CodecTrainConfig
 from .state import TrainState
@@ -20,14 +21,6 @@ from .step import StepDraw, draw_step, micro_step
 
 # A gradient norm's running average forgets over about this many steps.
 _NORM_MEMORY = 100
-
-
-@dataclass(frozen=True)
-class StepRequests:
-    """What this process, or after a step any process, wants done when the step is over."""
-
-    stop: bool = False
-    save: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,24 +32,24 @@ class StepReport:
     losses: dict[str, Tensor]  # scalars, mean over this process's micro-batches
     norms: dict[str, float]  # gradient norms before clipping, over all processes
     problem: str | None  # why the step was skipped
-    wishes: StepRequests  # of all processes together
+    requests: Requests  # of all processes together
 
 
 def optimizer_step(
-    state: TrainState, batches: Sequence[SegmentBatch], wishes: StepRequests
+    state: TrainState, batches: Sequence[SegmentBatch], requests: Requests
 ) -> StepReport:
     """Run the next step on its micro-batches and move on, or skip it.
 
     Args:
         state: Live objects of the run.
         batches: This process's ``accumulate`` micro-batches.
-        wishes: Of this process.
+        requests: Of this process.
     """
     config, step = state.config, state.step
     draw = draw_step(config, step, state.model.config.frames_per_query_range)
     memory = _remember(state)
     broken, losses = _gradients(state, batches, step, draw)
-    flags = torch.tensor([broken, wishes.stop, wishes.save], dtype=torch.float32)
+    flags = torch.tensor([broken, requests.stop, requests.save], dtype=torch.float32)
     flags = flags.to(state.device)
     groups = {"generator": list(state.generator_parameters.values())}
     if state.discriminator_parameters:
@@ -80,7 +73,7 @@ def optimizer_step(
     if state.loss_scale is not None and not broken:
         state.loss_scale.update(norms["generator"])
     state.step += 1
-    return StepReport(step, draw, losses, norms, problem, StepRequests(stop, save))
+    return StepReport(step, draw, losses, norms, problem, Requests(stop, save))
 
 
 def _gradients(

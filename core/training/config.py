@@ -57,10 +57,19 @@ class RunConfig:
 
     # Fields of every config, with defaults, help and a place among the others of its own.
     if TYPE_CHECKING:
+        out: str
         steps: int
         schedule: str
         warmup_steps: int
         lr_floor: float
+        log_every: int
+        validate_every: int
+        checkpoint_every: int
+        checkpoint_minutes: float
+        keep: int
+        max_skips: int
+        tensorboard: bool
+        progress: bool
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as JSON-ready values."""

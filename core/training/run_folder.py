@@ -1,27 +1,66 @@
-"""The folder of a training run: whose it is, its log, its TensorBoard."""
+"""The folder of a training run: its lock, its configuration, its log, its TensorBoard files."""
 
 import json
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ..files import write_json, write_text
+from ..files import replaced_folder, write_json, write_text
 from .checkpoint import newest_checkpoint
 from .config import RunConfig
 
 METRICS = "metrics.jsonl"
+LOCK_FILE = ".lock"
+
+
+@contextmanager
+def lock_run_dir(run: Path) -> Iterator[None]:
+    """Lock the run folder inside this block: two runs in it would overwrite each other's files.
+
+    The system releases the lock when the process ends in any way. Of the processes of one run only
+    the first takes it. Where files cannot be locked (Windows) nothing is locked.
+
+    Raises:
+        ValueError: Another process is training in the folder.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with open(run / LOCK_FILE, "a+", encoding="utf-8") as file:
+        try:
+            # Not flock: data loading processes would inherit it and outlive a killed parent.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            file.seek(0)
+            raise ValueError(
+                f"process {file.read().strip() or 'unknown'} is training in {run}:"
+                " wait for it, stop it, or choose another --out"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
 
 
 def init_run_dir(run: Path, config: RunConfig, *, write: bool = True) -> None:
-    """Write the configuration into a new run folder, or make sure that it is the same run.
+    """Write the configuration into a new run folder, or check that it describes the same run.
 
     Args:
-        run: the folder.
-        config: of the run.
-        write: of several processes one does.
+        run: Run folder.
+        config: Configuration of the run.
+        write: Whether this process writes.
 
     Raises:
-        ValueError: the folder holds another run.
+        ValueError: The folder belongs to another configuration.
     """
     path = run / "config.json"
     if path.exists():
@@ -38,7 +77,7 @@ def init_run_dir(run: Path, config: RunConfig, *, write: bool = True) -> None:
 
 
 def open_metrics(run: Path, step: int) -> IO[str]:
-    """The log, cut back to the step of the checkpoint that the run goes on from."""
+    """Open the log, cut back to the step of the checkpoint that the run resumes from."""
     path = run / METRICS
     if path.exists():
         kept = []
@@ -49,13 +88,27 @@ def open_metrics(run: Path, step: int) -> IO[str]:
             except (ValueError, KeyError):
                 continue  # the line that a crash cut off
         write_text(path, "".join(f"{line}\n" for line in kept))
+    run.mkdir(parents=True, exist_ok=True)
     return path.open("a", encoding="utf-8")
 
 
 def open_board(run: Path, step: int) -> Any:
-    """A TensorBoard writer, or None where TensorBoard is not installed."""
+    """Return a TensorBoard writer, or None where TensorBoard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
     return SummaryWriter(os.fspath(run / "tensorboard"), purge_step=step or None)
+
+
+@contextmanager
+def replaced_export(place: Path) -> Iterator[Path]:
+    """An empty folder that takes the place of an exported model when nothing failed.
+
+    What a killed export left beside it is removed, so the run folder must be locked.
+    """
+    for kind in ("tmp", "old"):
+        for left in place.parent.glob(f"{place.name}.{kind}-*"):
+            shutil.rmtree(left, ignore_errors=True)
+    with replaced_folder(place) as aside:
+        yield aside

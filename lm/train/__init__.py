@@ -1,8 +1,8 @@
-"""Training of the language model: one loop for pretraining, fine-tuning and adapters.
+"""Training of the language model: pretraining, fine-tuning and adapters.
 
-``config`` says what, ``run`` does it: ``start`` is the model before the first step, ``corpus`` and
-``batches`` what it learns from, ``trainer`` the steps, ``saved`` what survives a crash,
-``validation`` and ``monitor`` what a person sees.
+``config`` describes a run and ``run`` executes it: ``initial_model`` builds the model, ``corpus``
+and ``batches`` its data, ``trainer`` makes the optimiser steps, ``checkpoint`` reads and writes
+their state, ``validation`` evaluates held-out rows, ``monitor`` writes the metrics.
 """
 
 from typing import TYPE_CHECKING
@@ -11,8 +11,9 @@ from ...core.lazy import lazy_names
 from .config import LMTrainingConfig, finetune, pretrain
 
 if TYPE_CHECKING:
+    from ...core.training.loop import TrainingStopped
     from .run import LMTrainResult, train_lm
-    from .trainer import AudioLMTrainer, TrainingStopped
+    from .trainer import AudioLMTrainer
 
 __all__ = [
     "AudioLMTrainer",
@@ -29,6 +30,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         ".run": ("LMTrainResult", "train_lm"),
-        ".trainer": ("AudioLMTrainer", "TrainingStopped"),
+        "...core.training.loop": ("TrainingStopped",),
+        ".trainer": ("AudioLMTrainer",),
     },
 )

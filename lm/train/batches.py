@@ -8,7 +8,6 @@ what a step learns from.
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -18,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ...core.data.pools import random
+from ...core.training.loop import leave_signals_to_the_parent
 from ..data.rows import Pick
 from ..data.sampler import LengthBucketSampler
 from ..sequences import Example
@@ -129,7 +129,7 @@ class BucketBatches:
             collate_fn=self._collate,
             num_workers=self._workers,
             pin_memory=self._pin,
-            worker_init_fn=leave_signals_to_the_parent,
+            worker_init_fn=background_worker,
         )
         for batch in loader:
             self._taken += 1
@@ -173,13 +173,11 @@ class _Endless:
         return self._batches.picks()
 
 
-def leave_signals_to_the_parent(worker: int) -> None:
-    """Ctrl-C reaches the whole process group; only the parent must act on it.
+def background_worker(worker: int) -> None:
+    """Leave signals to the parent process, and processor time too.
 
-    The model goes first: on a machine of few cores a worker that takes turns with its threads
-    delays every step.
+    On a machine of few cores a worker that takes turns with the model's threads delays every step.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    leave_signals_to_the_parent(worker)
     if hasattr(os, "nice"):
         os.nice(10)

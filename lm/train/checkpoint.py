@@ -5,13 +5,12 @@ Parameters that are not trained are not saved: the base of an adapter is where i
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ...core.training.checkpoint import Checkpoint, CheckpointError, newest_checkpoint
+from ...core.training.checkpoint import Checkpoint, CheckpointError
 from ...core.training.optimizer import flatten_state
 from .sharding import copy_whole, like, whole
 
@@ -24,7 +23,7 @@ def trained(module: nn.Module) -> dict[str, nn.Parameter]:
 def tensors(module: nn.Module, optimizer: Any) -> dict[str, dict[str, Tensor]]:
     """All that training changes; where weights are divided, every process must ask for it."""
     names = trained(module)
-    moments = flatten_state(getattr(optimizer, "optimizer", optimizer), names)
+    moments = flatten_state(optimizer, names)
     return {
         "model": {name: whole(p) for name, p in names.items()},
         "optimizer": {name: whole(value) for name, value in moments.items()},
@@ -39,8 +38,7 @@ def restore(module: nn.Module, optimizer: Any, checkpoint: Checkpoint) -> None:
     """
     names = trained(module)
     restore_weights(module, checkpoint.tensors["model"])
-    inner = getattr(optimizer, "optimizer", optimizer)  # accelerate wraps it
-    inner.state.clear()
+    optimizer.state.clear()
     for key, value in checkpoint.tensors.get("optimizer", {}).items():
         name, _, entry = key.rpartition(".")
         if name not in names:
@@ -49,7 +47,7 @@ def restore(module: nn.Module, optimizer: Any, checkpoint: Checkpoint) -> None:
         own = value.clone() if entry == "step" else like(parameter, value)
         if entry == "step" and parameter.device.type != "cpu":  # fused AdamW counts on the device
             own = own.to(parameter.device)
-        inner.state[parameter][entry] = own
+        optimizer.state[parameter][entry] = own
 
 
 def restore_weights(module: nn.Module, values: dict[str, Tensor]) -> None:
@@ -94,11 +92,3 @@ def own_place(places: list[dict[str, Any]], rank: int, world: int) -> dict[str, 
             f" {world} now"
         )
     return places[rank]
-
-
-def where(run: Path) -> str:
-    """What is left of a run, for a message."""
-    newest = newest_checkpoint(run)
-    if newest is None:
-        return "no checkpoint was written yet"
-    return f"the newest checkpoint is {newest}; the same command goes on from it"

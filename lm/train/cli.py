@@ -95,8 +95,8 @@ def train(config: LMTrainingConfig, find_task: FindTask) -> int:
     """Run a training; 130 or 143 after a signal, as shells say it."""
     from accelerate import PartialState
 
+    from ...core.training.loop import TrainingStopped
     from .run import train_lm
-    from .trainer import TrainingStopped
 
     try:
         result = train_lm(config, find_task)

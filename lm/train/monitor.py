@@ -1,66 +1,139 @@
-"""What a person sees of a run: progress, metrics.jsonl, TensorBoard, skipped steps.
+"""What a run of the language model reports: losses, accuracies, samples, skipped steps.
 
-One process writes, the first.
+Letters: `B` batch, `L` rows, `K` codebooks.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import sys
-import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from ...core.training.run_folder import open_board, open_metrics
+from ...codec.tokens import AudioTokens
+from ...core.training.monitor import Monitor
+from ..config import AudioLMConfig
+from ..loss import audio_weights
+from ..model import AudioLMOutput
+from ..sequences import IGNORED
 from .config import LMTrainingConfig
-from .meter import MeterReading
-from .validation import ValidationSample, code_map, waveform
+
+if TYPE_CHECKING:
+    from .validation import ValidationSample
 
 
-class Monitor:
-    """The eyes of one run.
+@dataclass(frozen=True)
+class MeterReading:
+    """Means over all targets since the meter was cleared."""
 
-    Args:
-        config: of the run.
-        step: that it starts or goes on from.
-        codebook_size: codes of a codebook, for pictures.
-        codec: to hear samples, or None.
-    """
+    loss: float  # weighted over the streams, as it is trained
+    losses: dict[str, float]  # by stream: text, audio_1 .. audio_K; those with targets; ctc
+    accuracies: dict[str, float]  # by the same names
+    targets: int
 
-    def __init__(
-        self, config: LMTrainingConfig, step: int, codebook_size: int, codec: Any = None
-    ) -> None:
-        self.run, self.config = Path(config.out), config
-        self._size, self._codec = codebook_size, codec
-        self._metrics = open_metrics(self.run, step)
-        self._board = open_board(self.run, step) if config.tensorboard else None
-        self._since, self._heard_once = time.monotonic(), step > 0
-        self._bar = tqdm(
-            total=config.steps,
-            initial=step,
-            desc="adapter" if config.lora_rank else "lm",
-            unit="step",
-            disable=not config.progress,
-            mininterval=0.5 if sys.stderr.isatty() else 30.0,  # a log file wants fewer lines
+    def record(self) -> dict[str, object]:
+        """Return JSON values."""
+        return {
+            "loss": self.loss,
+            "losses": self.losses,
+            "accuracies": self.accuracies,
+            "targets": self.targets,
+        }
+
+
+class Meter:
+    """Sums losses and hits over batches, steps and processes; only reading waits for the device."""
+
+    def __init__(self, config: AudioLMConfig, device: torch.device) -> None:
+        self._names = ["text", *(f"audio_{k + 1}" for k in range(config.num_codebooks))]
+        weights = [config.text_weight, *audio_weights(config)]
+        self._weights = torch.tensor(weights, dtype=torch.float64)
+        self._ctc_weight = config.ctc_weight
+        self._device = device
+        self.clear()
+
+    def clear(self) -> None:
+        """Set all sums to zero."""
+        # float32 on the device (no float64 on some): summed over a few steps only.
+        self._sums = torch.zeros(3, len(self._names), device=self._device)  # loss, hits, count
+        self._heard = torch.zeros(2, device=self._device)  # CTC: loss, count
+
+    def add(self, outputs: AudioLMOutput, labels: Tensor, weight: float = 1.0) -> None:
+        """Add a batch.
+
+        Args:
+            outputs: Outputs of the model, with losses.
+            labels: `[B, L, 1+K]`.
+            weight: 0 leaves the batch out.
+        """
+        assert outputs.losses is not None and outputs.accuracies is not None
+        counts = (labels[:, 1:] != IGNORED).sum(dim=(0, 1)).to(self._device) * weight  # [1+K]
+        means = torch.stack([outputs.losses[name].float() for name in self._names])
+        hits = torch.stack([outputs.accuracies[name].float() for name in self._names])
+        self._sums += torch.stack([means * counts, hits * counts, counts])
+        if outputs.heard is not None:
+            self._heard += outputs.heard.float() * weight
+
+    def merge(self, other: Meter) -> None:
+        """Add the sums of another meter."""
+        self._sums += other._sums
+        self._heard += other._heard
+
+    def read(self, add_up: Callable[[Tensor], Tensor]) -> MeterReading:
+        """Return the means.
+
+        Args:
+            add_up: Sum of a tensor over the processes.
+        """
+        sums = add_up(self._sums).cpu().double()
+        total, hits, count = sums
+        known = [n for n in range(len(self._names)) if count[n] > 0]
+        targets = float(count.sum())
+        heard, spelled = add_up(self._heard).tolist()
+        whole = float((self._weights * total).sum()) + self._ctc_weight * heard
+        ctc = {"ctc": heard / spelled} if spelled else {}
+        return MeterReading(
+            loss=whole / max(1.0, targets),
+            losses={self._names[n]: float(total[n] / count[n]) for n in known} | ctc,
+            accuracies={self._names[n]: float(hits[n] / count[n]) for n in known},
+            targets=round(targets),
         )
 
-    def advance(self) -> None:
-        """One step is done."""
-        self._bar.update(1)
+
+class LMMonitor(Monitor):
+    """Reports a run of the language model."""
+
+    def __init__(
+        self,
+        config: LMTrainingConfig,
+        step: int,
+        codebook_size: int,
+        *,
+        codec: Any = None,
+        main: bool = True,
+    ) -> None:
+        """Open the log.
+
+        Args:
+            config: Configuration of the run.
+            step: Step where it starts or resumes.
+            codebook_size: Codes of a codebook, for pictures of codes.
+            codec: Decodes samples, or None.
+            main: Whether this is the first process.
+        """
+        super().__init__(config, step, name="adapter" if config.lora_rank else "lm", main=main)
+        self._size, self._codec = codebook_size, codec
+        self._originals_shown = step > 0
 
     def log(
         self, step: int, reading: MeterReading, *, lr: float, gradient_norm: float, skipped: int
     ) -> None:
-        """Write what was learned since the last line."""
-        now = time.monotonic()
-        rate = reading.targets / max(1e-9, now - self._since)
-        self._since = now
-        self._write(
+        """Write the means since the last line."""
+        rate = reading.targets / self.seconds()
+        self.write(
             {
                 "step": step,
                 **reading.record(),
@@ -70,80 +143,74 @@ class Monitor:
                 "targets_per_second": round(rate, 1),
             }
         )
-        self._scalars("", reading, step)
-        extra = {"run/lr": lr, "run/gradient_norm": gradient_norm, "run/skipped": skipped}
-        for name, value in {**extra, "run/targets_per_second": rate}.items():
-            if self._board is not None:
-                self._board.add_scalar(name, value, step)
-        self._bar.set_postfix(loss=f"{reading.loss:.3f}", targets=f"{rate:.0f}/s", refresh=False)
+        self._show_reading("", reading, step)
+        run = {"lr": lr, "gradient_norm": gradient_norm, "skipped": skipped}
+        self.scalars({**run, "targets_per_second": rate}, step, "run/")
+        self.show(loss=f"{reading.loss:.3f}", targets=f"{rate:.0f}/s")
 
     def validated(
         self, step: int, readings: Mapping[str, MeterReading], samples: Sequence[ValidationSample]
     ) -> None:
-        """Write a validation to all places."""
-        record = {task: reading.record() for task, reading in readings.items()}
-        self._write({"step": step, "validation": record})
+        """Write a validation and its samples."""
+        self.write({"step": step, "validation": {t: r.record() for t, r in readings.items()}})
         losses = ", ".join(f"{task} {reading.loss:.3f}" for task, reading in readings.items())
         self.say(f"step {step}: held-out loss {losses}")
         for task, reading in readings.items():
-            self._scalars(f"validation/{task}/", reading, step)
-        for heard in samples:
-            self._show(heard, step)
-        self._heard_once = True
-        if self._board is not None:
-            self._board.flush()
-        self._since = time.monotonic()  # validation is not training time
+            self._show_reading(f"validation/{task}/", reading, step)
+        for sample in samples:
+            self._show_sample(sample, step)
+        self._originals_shown = True
+        if self.board is not None:
+            self.board.flush()
+        self.seconds()  # validation does not count as training time
 
-    def skipped(self, step: int, norm: float, losses: Sequence[float]) -> None:
-        """Say that a step was dropped."""
-        self._write({"step": step + 1, "skipped_because": f"gradient norm {norm}"})
-        found = ", ".join(f"{loss:.4g}" for loss in losses)
-        self.say(f"step {step} skipped: its gradient is {norm}; losses of its batches: {found}")
+    def skipped(self, step: int, norm: float, problem: str) -> None:
+        """Report a skipped step."""
+        self.write({"step": step + 1, "skipped_because": f"gradient norm {norm}"})
+        self.say(f"step {step} skipped: {problem}")
 
-    def say(self, message: str) -> None:
-        """Print above the progress bar."""
-        tqdm.write(message, file=sys.stderr)
+    def _show_reading(self, prefix: str, reading: MeterReading, step: int) -> None:
+        self.scalars({"loss": reading.loss}, step, prefix)
+        self.scalars(reading.losses, step, f"{prefix}loss/")
+        self.scalars(reading.accuracies, step, f"{prefix}accuracy/")
 
-    def close(self) -> None:
-        """Flush and close everything."""
-        self._bar.close()
-        self._metrics.close()
-        if self._board is not None:
-            self._board.close()
-
-    def _scalars(self, prefix: str, reading: MeterReading, step: int) -> None:
-        if self._board is None:
+    def _show_sample(self, sample: ValidationSample, step: int) -> None:
+        """Write a sample to TensorBoard, with its original the first time."""
+        if self.board is None:
             return
-        self._board.add_scalar(f"{prefix}loss", reading.loss, step)
-        for kind, values in (("loss", reading.losses), ("accuracy", reading.accuracies)):
-            for name, value in values.items():
-                self._board.add_scalar(f"{prefix}{kind}/{name}", value, step)
-
-    def _show(self, heard: ValidationSample, step: int) -> None:
-        """A sample; the originals only once."""
-        if self._board is None:
+        place = f"{sample.task}/{sample.number}"
+        if isinstance(sample.target, str):
+            text = f"original: {sample.target}\n\nmodel: {sample.made}"
+            self.board.add_text(place, text, step)
             return
-        place = f"{heard.task}/{heard.number}"
-        if isinstance(heard.target, str):
-            text = f"original: {heard.target}\n\nmodel: {heard.made}"
-            self._board.add_text(place, text, step)
-            return
-        pairs = [("model", heard.made)]
-        if not self._heard_once:
-            pairs.append(("original", heard.target))
+        pairs = [("model", sample.made)]
+        if not self._originals_shown:
+            pairs.append(("original", sample.target))
         for name, codes in pairs:
             assert isinstance(codes, Tensor)
             if codes.shape[1]:
                 image = code_map(codes, self._size)
-                self._board.add_image(f"{place}/{name}_codes", image, step, dataformats="HW")
+                self.board.add_image(f"{place}/{name}_codes", image, step, dataformats="HW")
             wav = None
             if self._codec is not None:
-                wav = waveform(self._codec, codes, heard.frames_per_query)
+                wav = waveform(self._codec, codes, sample.frames_per_query)
             if wav is not None:
-                self._board.add_audio(
+                self.board.add_audio(
                     f"{place}/{name}", wav.clamp(-1, 1), step, sample_rate=self._codec.sample_rate
                 )
 
-    def _write(self, record: Mapping[str, Any]) -> None:
-        self._metrics.write(json.dumps(record) + "\n")
-        self._metrics.flush()
+
+def code_map(codes: Tensor, size: int) -> Tensor:
+    """Draw codes `[K, Q]` as a grey image `[8 K, 4 Q]` in 0..1, first codebook on top."""
+    grey = codes.float() / max(1, size - 1)
+    return grey.repeat_interleave(8, dim=0).repeat_interleave(4, dim=1)
+
+
+def waveform(codec: Any, codes: Tensor, frames_per_query: int) -> Tensor | None:
+    """Decode codes `[K, Q]` to samples `[S]`; None without queries."""
+    if not codes.shape[1]:
+        return None
+    samples = codes.shape[1] * frames_per_query * codec.config.hop_length
+    tokens = AudioTokens(codes, frames_per_query, samples, codec.sample_rate, codec.fingerprint)
+    with torch.no_grad():
+        return codec.detokenize(tokens).cpu()

@@ -1,90 +1,69 @@
-"""AudioLMTrainer: transformers' Trainer, with batches, checkpoints and care of our own.
+"""AudioLMTrainer: optimiser steps of the language model on one or several processes.
 
-Theirs: devices, processes, mixed precision, accumulation, the loop. Ours: which rows make a step
-(`batches.py`), checkpoints without pickles that are complete or not there (`codec/train`), losses
-by stream, bad steps that leave no trace.
+`accelerate` finds the device and the processes, DistributedDataParallel or FSDP2 average the
+gradients. Weights and optimiser states are float32; matrix products have the precision of the run.
+An `AudioLM` can be trained by transformers' `Trainer` too (docs/lm_training.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
-from transformers import Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_callback import PrinterCallback
 
-from ...core.runtime import choose_runtime
-from ...core.training.checkpoint import Checkpoint, write_checkpoint
-from ...core.training.interrupt import Interrupt
-from ...core.training.optimizer import make_adamw, make_muon
+from ...core.runtime import Runtime, choose_runtime
+from ...core.training.checkpoint import Checkpoint
+from ...core.training.loop import Requests, StepResult, TrainingLoop, parameter_counts
+from ...core.training.optimizer import make_adamw, make_muon, set_lr
 from ...core.training.seeding import draw_int, lr_scale
-from ..model import AudioLM
+from ..model import AudioLM, AudioLMOutput
+from ..sequences import IGNORED
 from . import checkpoint
 from .batches import Batch, Batches
 from .config import LMTrainingConfig
 from .distillation import DistillationTeacher, forward_with_teacher
-from .meter import Meter, MeterReading
-from .monitor import Monitor
-from .schedule import Clock, is_due
+from .monitor import LMMonitor, Meter, MeterReading
 from .sharding import is_sharded
 from .validation import Validator
 
 
-class TrainingStopped(RuntimeError):
-    """Training cannot go on; the message says why and what is left."""
-
-
-def training_arguments(config: LMTrainingConfig) -> TrainingArguments:
-    """What transformers has to know; it also joins the other processes of a `torchrun`.
+def start_processes(config: LMTrainingConfig) -> tuple[Accelerator, Runtime]:
+    """Choose device and precision, and join the other processes of a `torchrun`.
 
     Raises:
-        ValueError: the micro-batches of a step cannot be dealt out evenly to the processes, or the
-            device is not there, or cannot train in this precision.
+        ValueError: The micro-batches of a step cannot be divided evenly among the processes, or
+            the device does not exist, or cannot train in this precision.
     """
     runtime = choose_runtime(config.device, config.precision)
     if runtime.precision == "fp16" and runtime.device.type == "cpu":
         raise ValueError("precision fp16 needs a GPU; on a CPU use auto, fp32 or bf16")
-    args = TrainingArguments(
-        output_dir=config.out,
-        max_steps=config.steps,
-        bf16=runtime.precision == "bf16",
-        fp16=runtime.precision == "fp16",
-        use_cpu=runtime.device.type == "cpu",
-        max_grad_norm=config.clip_norm or float("inf"),
-        activation_checkpointing=config.checkpointing,
-        seed=config.seed,
-        save_strategy="no",
-        logging_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        logging_nan_inf_filter=False,
-        ddp_find_unused_parameters=False,
-    )
-    args._n_gpu = min(1, args.n_gpu)  # several GPUs are several processes, never DataParallel
-    if config.accumulate % args.world_size:
+    accelerator = Accelerator(cpu=runtime.device.type == "cpu")
+    if config.accumulate % accelerator.num_processes:
         raise ValueError(
             f"accumulate {config.accumulate} micro-batches cannot be dealt out evenly to"
-            f" {args.world_size} processes: expected a multiple of {args.world_size}"
+            f" {accelerator.num_processes} processes: expected a multiple of"
+            f" {accelerator.num_processes}"
         )
-    args.gradient_accumulation_steps = config.accumulate // args.world_size
-    return args
+    return accelerator, runtime
 
 
-def precision_of(args: TrainingArguments) -> str:
-    """fp32, bf16 or fp16."""
-    return "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
+class AudioLMTrainer(TrainingLoop):
+    """Trains `lm` on `batches` until `config.steps`.
 
+    Attributes:
+        skipped: Steps skipped because their gradient was not finite.
+        reading: Losses and accuracies of the last log line.
+    """
 
-class AudioLMTrainer(Trainer):
-    """One run: `lm` learns from `batches` until `config.steps`."""
-
-    optimizer: Any
-    lr_scheduler: Any
+    config: LMTrainingConfig
+    monitor: LMMonitor
 
     def __init__(
         self,
@@ -92,258 +71,234 @@ class AudioLMTrainer(Trainer):
         config: LMTrainingConfig,
         batches: Batches,
         *,
-        args: TrainingArguments | None = None,
+        processes: tuple[Accelerator, Runtime] | None = None,
         validator: Validator | None = None,
         start: Checkpoint | None = None,
         teacher: DistillationTeacher | None = None,
+        codec: Any = None,
+        export: Callable[[bool], Path] | None = None,
     ) -> None:
-        """Put a run together.
+        """Create the optimiser, and resume from a checkpoint if there is one.
 
         Args:
-            lm: parameters that require a gradient are trained and saved.
-            config: of the run.
-            batches: of this process.
-            args: if they were made before.
-            validator: judges the model on held-out rows.
-            start: the checkpoint to go on from.
-            teacher: of tasks that are to stay as they were.
+            lm: Parameters that require a gradient are trained and saved.
+            config: Configuration of the run.
+            batches: Micro-batches of this process.
+            processes: Result of :func:`start_processes`, if it was called before.
+            validator: Evaluates held-out rows.
+            start: Checkpoint to resume from.
+            teacher: Predicts the targets of some tasks.
+            codec: Decodes samples for TensorBoard.
+            export: Writes the model after each checkpoint (False) and at the end (True).
         """
-        super().__init__(model=lm, args=args or training_arguments(config))
-        if is_sharded(lm):  # Trainer's word for a model that looks after its own division
-            self.is_distributed_loading_by_transformers = True
-        self.model.config.__dict__.pop("use_cache", None)  # Trainer writes it there, unasked
-        self.remove_callback(PrinterCallback)
-        self.add_callback(_Conductor(self))
-        self.run, self.config, self.batches = Path(config.out), config, batches
-        self.validator, self.start, self.teacher = validator, start, teacher
-        self.skipped = self.skipped_in_a_row = 0
-        self.interrupt = Interrupt()
-        self.clock = Clock(config.checkpoint_minutes)
-        self.monitor: Monitor | None = None
-        self.export: Callable[[], object] | None = None  # called after each checkpoint, by all
-        self.last_saved = start.step if start is not None else -1
-        self.reading: MeterReading | None = None  # of the last log line
-        self._meter = Meter(lm.config, self.args.device)
-        self._step_meter = Meter(lm.config, self.args.device)
-        self._micro = 0  # micro-batches that this process has begun in this step
-        self._losses: list[Tensor] = []  # of this step, to say which of them was bad
+        super().__init__(config, *(processes or start_processes(config)))
+        self.data, self.validator, self.teacher = batches, validator, teacher
+        self.skipped = 0
+        self.reading: MeterReading | None = None
+        self._codec, self._export = codec, export
+        self._step = self._skipped_in_a_row = 0
+        self._norm = 0.0  # of the last gradient
+        if config.checkpointing:
+            lm.activation_checkpointing_enable()
+        self.model = lm
+        self.wrapped: Any = lm  # the model that averages gradients over the processes
+        if not is_sharded(lm):
+            lm.to(self.accelerator.device)
+            self.wrapped = self.accelerator.prepare_model(lm)
+        self.optimizer = make_optimizer(config, lm)
+        self.scaler = torch.amp.GradScaler(self.accelerator.device.type) if self._fp16 else None
+        self._meter, self._step_meter = (Meter(lm.config, self.accelerator.device) for _ in "ab")
+        if start is not None:
+            self.resume(start)
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps done."""
+        return self._step
+
+    @property
+    def skipped_in_a_row(self) -> int:
+        """Steps skipped since the last good one."""
+        return self._skipped_in_a_row
+
+    @property
+    def _fp16(self) -> bool:
+        return self.runtime.needs_loss_scale
 
     # ------------------------------------------------------------------ one step
 
-    def training_step(
-        self, model: nn.Module, inputs: Batch, num_items_in_batch: Any = None
-    ) -> Tensor:
-        """Add a micro-batch's gradients; all that is random is drawn from its number."""
-        world, step = self.args.world_size, self.state.global_step
-        number = self._micro * world + self.args.process_index
-        self._micro += 1
-        torch.manual_seed(draw_int(self.config.seed, "micro", step, number))
-        loss = super().training_step(model, inputs, num_items_in_batch)
-        self._losses.append(loss)
-        return loss
+    def batches(self) -> Iterator[list[Batch]]:
+        """Yield this process's micro-batches of each step."""
+        share = self.config.accumulate // self.accelerator.num_processes
+        batches = iter(self.data)
+        while True:
+            yield list(islice(batches, share))
 
-    def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: Batch,
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
-        """Loss of a micro-batch as its share of the step; its parts are noted."""
-        if self.teacher is None:
-            loss, outputs = super().compute_loss(model, dict(inputs), True, num_items_in_batch)
-        else:
-            forward: Any = partial(forward_with_teacher, model, self.model, self.teacher)
-            with self.accelerator.autocast():
-                loss, outputs = super().compute_loss(
-                    forward, dict(inputs), True, num_items_in_batch
-                )
-        self._step_meter.add(outputs, inputs["labels"])
-        return (loss, outputs) if return_outputs else loss
-
-    def _clip_grad_norm(self, model: nn.Module) -> Tensor:
-        """Clip; where the gradient is not finite, drop it: no weight, no moment changes then."""
-        norm = torch.as_tensor(super()._clip_grad_norm(model)).detach()
-        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
-        if bool(torch.isfinite(norm)):
-            self.skipped_in_a_row = 0
-            self._meter.merge(self._step_meter)
-        elif self._overflowed():
-            pass  # the scaler leaves the step out and lowers its scale
-        else:
-            for parameter in model.parameters():
-                parameter.grad = None
-            self.skipped += 1
-            self.skipped_in_a_row += 1
-            losses = [float(loss) for loss in self._losses]
-            if self.monitor is not None:
-                self.monitor.skipped(self.state.global_step, float(norm), losses)
-            if self.skipped_in_a_row >= self.config.max_skips:
-                raise TrainingStopped(
-                    f"{self.config.max_skips} steps in a row were skipped, the last (step"
-                    f" {self.state.global_step}) because its gradient is {float(norm)};"
-                    f" losses of its micro-batches: {', '.join(f'{x:.4g}' for x in losses)}. Lower"
-                    f" the learning rate or look at the data; {checkpoint.where(self.run)}"
-                )
+    def train_step(self, batches: Sequence[Batch]) -> StepResult:
+        """Run one optimiser step; a gradient that is not finite changes no weight and no moment."""
+        self.model.train()
+        targets = self._count_targets(batches)
+        losses = []
+        for number, batch in enumerate(batches):
+            with self._exchange(last=number == len(batches) - 1):
+                losses.append(self._micro_step(batch, number, targets))
+        problem = self._update(losses)
         self._step_meter.clear()
-        self._losses.clear()
-        self._micro = 0
-        return norm
+        self._step += 1
+        return StepResult(self._agree(self.requests()), problem)
 
-    def _overflowed(self) -> bool:
-        """Whether a gradient that is not finite was too large for fp16, not wrong."""
-        scaler = self.accelerator.scaler
-        return scaler is not None and float(scaler.get_scale()) > 1
+    def _count_targets(self, batches: Sequence[Batch]) -> Tensor:
+        """Targets of the step, over all processes."""
+        count = sum(batch["labels"].ne(IGNORED).sum() for batch in batches)
+        assert isinstance(count, Tensor)
+        return self.add_up(count.to(self.accelerator.device))
 
-    # ------------------------------------------------------------------ what Trainer asks for
+    def _micro_step(self, batch: Batch, number: int, targets: Tensor) -> Tensor:
+        """Add a micro-batch's gradients; all that is random is drawn from its number."""
+        world, device = self.accelerator.num_processes, self.accelerator.device
+        place = number * world + self.accelerator.process_index
+        torch.manual_seed(draw_int(self.config.seed, "micro", self.step, place))
+        inputs: dict[str, Any] = {name: value.to(device) for name, value in batch.items()}
+        loss = self._compute_loss(inputs, targets) * world  # gradients are averaged afterwards
+        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+        return loss.detach()
 
-    def get_train_dataloader(self) -> Any:
-        """Our batches; they have no length and never end."""
-        return self.batches
-
-    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW over what requires a gradient, or Muon for the matrices inside the layers."""
-        if self.optimizer is None:
-            config, names = self.config, checkpoint.trained(self.model)
-            adamw: dict[str, Any] = {
-                "lr": config.lr, "betas": config.betas, "weight_decay": config.weight_decay,
-            }  # fmt: skip
-            if config.muon_lr > 0:
-                muon = {"lr": config.muon_lr, "weight_decay": config.weight_decay}
-                self.optimizer = make_muon(names, **muon, adamw=adamw, layers=".layers.")
-            else:
-                self.optimizer = make_adamw(names, **adamw)
-        return self.optimizer
-
-    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """Warm-up, then the schedule; its only state is the number of the step."""
-        if self.lr_scheduler is None:
-            done = self.start.step if self.start is not None else 0
-            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
-                optimizer or self.optimizer, lambda step: lr_scale(self.config, done + step)
-            )
-            self._created_lr_scheduler = True
-        return self.lr_scheduler
-
-    def floating_point_ops(self, inputs: Any) -> int:
-        """Not counted."""
-        return 0
-
-    def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
-        result = super()._init_training_state(*args, **kwargs)
-        if self.start is not None:
-            self.state.global_step = self.start.step
-        return result
-
-    def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
-        prepared = super()._prepare_for_training(*args, **kwargs)
-        if self.start is not None:
-            checkpoint.restore(self.model, self.optimizer, self.start)
-            self.skipped = self.start.state["skipped"]
-            self.skipped_in_a_row = self.start.state["skipped_in_a_row"]
-            scaler, scale = self.accelerator.scaler, self.start.state.get("loss_scale")
-            if scaler is not None and scale is not None:
-                scaler.load_state_dict(scale)
-        return prepared
+    def _compute_loss(self, inputs: dict[str, Any], targets: Tensor) -> Tensor:
+        """The micro-batch's share of the mean over all targets of the step."""
+        forward: Callable[..., AudioLMOutput] = self.wrapped
+        if self.teacher is not None:
+            forward = partial(forward_with_teacher, self.wrapped, self.model, self.teacher)
+        with self.runtime.autocast():
+            outputs = forward(**inputs, num_items_in_batch=targets)
+        self._step_meter.add(outputs, inputs["labels"])
+        return outputs.loss
 
     @contextmanager
-    def _defer_fsdp_gradient_reduction(self) -> Iterator[None]:
-        """Exchange gradients at the last micro-batch of a step only."""
-        self.model.set_requires_gradient_sync(False)
-        try:
+    def _exchange(self, last: bool) -> Iterator[None]:
+        """Average gradients over the processes after the last micro-batch of a step only."""
+        if is_sharded(self.model):
+            self.wrapped.set_requires_gradient_sync(last)
             yield
-        finally:
-            self.model.set_requires_gradient_sync(True)
+        else:
+            with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
+                yield
 
-    # ------------------------------------------------------------------ logging, judging, saving
+    def _update(self, losses: Sequence[Tensor]) -> str | None:
+        """Clip and apply the gradient; returns why the step was skipped."""
+        set_lr(self.optimizer, lr_scale(self.config, self.step))
+        if self.scaler is not None:
+            self.scaler.unscale_(self.optimizer)
+        limit = self.config.clip_norm or float("inf")
+        norm: Any = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        self._norm = float(norm)
+        finite, problem = bool(torch.isfinite(norm)), None
+        overflow = not finite and self.scaler is not None and self.scaler.get_scale() > 1
+        if finite:
+            self._skipped_in_a_row = 0
+            self._meter.merge(self._step_meter)
+        elif not overflow:  # otherwise the scaler skips the step and lowers its scale
+            self.optimizer.zero_grad()
+            self.skipped += 1
+            self._skipped_in_a_row += 1
+            found = ", ".join(f"{float(loss):.4g}" for loss in losses)
+            problem = f"its gradient is {self._norm}; losses of its micro-batches: {found}"
+            self.monitor.skipped(self.step, self._norm, problem)
+        if self.scaler is not None:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        elif finite:
+            self.optimizer.step()
+        self.optimizer.zero_grad()
+        return problem
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """A line of the metrics: what Trainer says, and losses and accuracies by stream."""
-        if "loss" not in logs:  # Trainer's summary at the end
-            return
-        self.reading = self._meter.read(self.add_up)
-        self._meter.clear()
-        self.state.log_history.append({**self.reading.record(), "step": self.state.global_step})
-        if self.monitor is not None:
-            self.monitor.log(
-                self.state.global_step,
-                self.reading,
-                lr=self.config.lr * lr_scale(self.config, self.state.global_step - 1),
-                gradient_norm=logs["grad_norm"],
-                skipped=self.skipped,
-            )
-
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Judge the model on held-out rows, by task; all processes must come here together."""
-        if self.validator is None:
-            return {}
-        readings = self.validator.judge(self.model, self.args.device, self.add_up)
-        sharded = is_sharded(self.model)
-        if sharded:
-            self.model.reshard()  # without a backward pass nobody else does it
-        if self.monitor is not None:
-            samples = [] if sharded else self.validator.generate(self.model)
-            self.monitor.validated(self.state.global_step, readings, samples)
-        return {f"eval_{task}_loss": reading.loss for task, reading in readings.items()}
-
-    def save(self) -> None:
-        """Write the checkpoint of the present step; all processes must come here together."""
-        step = self.state.global_step
-        tensors = checkpoint.tensors(self.model, self.optimizer)
-        places = checkpoint.gather(self.batches.state_dict(), self.args.world_size)
-        scaler = self.accelerator.scaler
-        state = {
-            "config": self.config.to_dict(),
-            "data": places,
-            "skipped": self.skipped,
-            "skipped_in_a_row": self.skipped_in_a_row,
-            "precision": precision_of(self.args),
-            "loss_scale": None if scaler is None else scaler.state_dict(),
-        }
-        if self.args.process_index == 0:
-            write_checkpoint(self.run, step, tensors, state, self.config.keep)
-        if self.export is not None:
-            self.export()
-        self.accelerator.wait_for_everyone()
-        self.last_saved = step
-        self.clock.restart()
-
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        self.save()
+    def _agree(self, requests: Requests) -> Requests:
+        """The requests of any process."""
+        if self.accelerator.num_processes == 1:
+            return requests
+        flags = torch.tensor([requests.stop, requests.save], dtype=torch.float32)
+        stop, save = (self.add_up(flags.to(self.accelerator.device)) > 0).tolist()
+        return Requests(stop, save)
 
     def add_up(self, tensor: Tensor) -> Tensor:
         """Sum over the processes."""
         return self.accelerator.reduce(tensor, reduction="sum")
 
-    def agree(self, wishes: Mapping[str, bool]) -> dict[str, bool]:
-        """What any process wishes."""
-        if self.args.world_size == 1:
-            return dict(wishes)
-        flags = torch.tensor([float(wish) for wish in wishes.values()], device=self.args.device)
-        return dict(zip(wishes, (self.add_up(flags) > 0).tolist(), strict=True))
+    # ------------------------------------------------------------------ metrics and checkpoints
+
+    def open_monitor(self) -> LMMonitor:
+        """Create the monitor, at the current step."""
+        main = self.accelerator.is_main_process
+        size = self.model.config.codebook_size
+        return LMMonitor(self.config, self.step, size, codec=self._codec, main=main)
+
+    def log(self) -> None:
+        """Write losses and accuracies by stream since the last call."""
+        self.reading = self._meter.read(self.add_up)
+        self._meter.clear()
+        self.monitor.log(
+            self.step,
+            self.reading,
+            lr=self.config.lr * lr_scale(self.config, self.step - 1),
+            gradient_norm=self._norm,
+            skipped=self.skipped,
+        )
+
+    def validate(self) -> None:
+        """Evaluate held-out rows by task, and generate a few."""
+        if self.validator is None:
+            return
+        with self.runtime.autocast():
+            readings = self.validator.judge(self.model, self.accelerator.device, self.add_up)
+        sharded = is_sharded(self.model)
+        if sharded:
+            self.wrapped.reshard()  # otherwise only a backward pass does it
+        if self.accelerator.is_main_process:
+            samples = [] if sharded else self.validator.generate(self.model)
+            self.monitor.validated(self.step, readings, samples)
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Return trained weights and optimiser states."""
+        return checkpoint.tensors(self.model, self.optimizer)
+
+    def counters(self) -> dict[str, Any]:
+        """Return the JSON part of a checkpoint."""
+        places = checkpoint.gather(self.data.state_dict(), self.accelerator.num_processes)
+        return {
+            "config": self.config.to_dict(),
+            "data": places,
+            "skipped": self.skipped,
+            "skipped_in_a_row": self.skipped_in_a_row,
+            "precision": self.runtime.precision,
+            "loss_scale": None if self.scaler is None else self.scaler.state_dict(),
+        }
+
+    def load(self, start: Checkpoint) -> None:
+        """Restore weights, optimiser states, counters and the position in the data."""
+        checkpoint.restore(self.model, self.optimizer, start)
+        self._step, self.skipped = start.step, start.state["skipped"]
+        self._skipped_in_a_row = start.state["skipped_in_a_row"]
+        if self.scaler is not None and start.state.get("loss_scale") is not None:
+            self.scaler.load_state_dict(start.state["loss_scale"])
+        index, world = self.accelerator.process_index, self.accelerator.num_processes
+        self.data.load_state_dict(checkpoint.own_place(start.state["data"], index, world))
+
+    def export(self, final: bool = False) -> Path:
+        """Write the model or the adapter."""
+        return self.folder if self._export is None else self._export(final)
+
+    def count_parameters(self) -> tuple[int, int]:
+        """Return the number of trained weights and of all weights of the model."""
+        return parameter_counts(self.model)
 
 
-class _Conductor(TrainerCallback):
-    """Says after each step what is to be done."""
-
-    def __init__(self, trainer: AudioLMTrainer) -> None:
-        self.trainer = trainer
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        trainer, step = self.trainer, state.global_step
-        config = trainer.config
-        wishes = {"stop": trainer.interrupt.signal is not None, "save": trainer.clock.due}
-        agreed = trainer.agree(wishes)
-        last = config.steps
-        control.should_log = is_due(config.log_every, step, last)
-        control.should_evaluate = is_due(config.validate_every, step, last)
-        control.should_save = is_due(config.checkpoint_every, step, last) or any(agreed.values())
-        control.should_training_stop = control.should_training_stop or agreed["stop"]
-        if trainer.monitor is not None:
-            trainer.monitor.advance()
-        return control
-
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        # The last step has been logged, judged and saved; Trainer would do it once more here.
-        control.should_log = control.should_evaluate = control.should_save = False
-        return control
+def make_optimizer(config: LMTrainingConfig, lm: AudioLM) -> torch.optim.Optimizer:
+    """AdamW for the parameters that require a gradient, or Muon for the matrices in the layers."""
+    names = checkpoint.trained(lm)
+    adamw: Mapping[str, Any] = {
+        "lr": config.lr, "betas": config.betas, "weight_decay": config.weight_decay,
+    }  # fmt: skip
+    if config.muon_lr <= 0:
+        return make_adamw(names, **adamw)
+    muon = {"lr": config.muon_lr, "weight_decay": config.weight_decay}
+    return make_muon(names, **muon, adamw=dict(adamw), layers=".layers.")

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...codec.tokens import AudioTokens
 from ..config import AudioLMConfig
 from ..data.batches import Collator
 from ..data.mixing import Sample
@@ -18,7 +17,7 @@ from ..data.sampler import LengthBucketSampler
 from ..inference import evaluating
 from ..model import AudioLM
 from ..sequences import AudioSegment, Example, TextSegment, build_prompt
-from .meter import Meter, MeterReading
+from .monitor import Meter, MeterReading
 
 _LONGER = 2.0  # a sample may become so much longer than the original before it is cut
 
@@ -145,19 +144,3 @@ class Validator:
     def _text(self, ids: Any) -> str:
         ids = [int(i) for i in ids if int(i) != self._eos]
         return self._decode(ids) if self._decode is not None else " ".join(map(str, ids))
-
-
-def code_map(codes: Tensor, size: int) -> Tensor:
-    """Codes `[K, Q]` as a grey image `[8 K, 4 Q]` in 0..1, first codebook above."""
-    grey = codes.float() / max(1, size - 1)
-    return grey.repeat_interleave(8, dim=0).repeat_interleave(4, dim=1)
-
-
-def waveform(codec: Any, codes: Tensor, frames_per_query: int) -> Tensor | None:
-    """Samples `[S]` of codes `[K, Q]`; None where there are none."""
-    if not codes.shape[1]:
-        return None
-    samples = codes.shape[1] * frames_per_query * codec.config.hop_length
-    tokens = AudioTokens(codes, frames_per_query, samples, codec.sample_rate, codec.fingerprint)
-    with torch.no_grad():
-        return codec.detokenize(tokens).cpu()

@@ -13,8 +13,9 @@ from almtok.codec.phonemes import PhonemeClassifier, PhonemeClassifierConfig
 from almtok.codec.train import train_codec
 from almtok.codec.train.config import CodecTrainConfig
 from almtok.codec.train.state import TrainState, build_state
-from almtok.codec.train.update import StepRequests, optimizer_step
+from almtok.codec.train.update import optimizer_step
 from almtok.core.training.checkpoint import read_checkpoint, write_checkpoint
+from almtok.core.training.loop import Requests
 
 from ...pretend_device import pretend_device
 from .conftest import HOP, MODEL
@@ -77,7 +78,7 @@ def test_every_loss_and_optimiser_takes_steps(
     assert {p.device for p in state.generator_parameters.values()} == {device}
     batches = [toy_batch(2, 1), toy_batch(2, 2)]
     for _ in range(3):
-        report = optimizer_step(state, batches, StepRequests())
+        report = optimizer_step(state, batches, Requests())
         assert report.problem is None
     assert all(loss.device == device for loss in report.losses.values())
     asked = set(config.direct_weights) | set(config.balanced_weights)
@@ -88,11 +89,11 @@ def test_every_loss_and_optimiser_takes_steps(
 def test_a_checkpoint_goes_on_there(toy_config, toy_batch, device, tmp_path):
     config = toy_config("2", muon_lr=1e-3)
     state = started(config)
-    optimizer_step(state, [toy_batch()], StepRequests())
+    optimizer_step(state, [toy_batch()], Requests())
     write_checkpoint(tmp_path / "run", 1, state.tensors(), state.counters(), 2)
     again = build_state(config)
     again.load(read_checkpoint(tmp_path / "run/checkpoints/step-00000001"))
-    reports = [optimizer_step(one, [toy_batch(4, 1)], StepRequests()) for one in (state, again)]
+    reports = [optimizer_step(one, [toy_batch(4, 1)], Requests()) for one in (state, again)]
     assert reports[0].norms == reports[1].norms
     with again.averaged() as model, torch.no_grad():
         assert model(toy_batch().wav.to(device)).audio_values.device == device

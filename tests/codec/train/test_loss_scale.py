@@ -8,7 +8,8 @@ import torch
 
 from almtok.codec.train import step as step_module
 from almtok.codec.train.state import build_state
-from almtok.codec.train.update import StepRequests, optimizer_step
+from almtok.codec.train.update import optimizer_step
+from almtok.core.training.loop import Requests
 from almtok.core.training.loss_scale import LossScale
 
 
@@ -37,7 +38,7 @@ def test_gradients_are_those_of_fp32(toy_config, toy_batch) -> None:
     norms = {}
     for precision in ("fp32", "fp16"):
         state = build_state(toy_config("1", precision=precision, balancer=False))
-        report = optimizer_step(state, [toy_batch(4)], StepRequests())
+        report = optimizer_step(state, [toy_batch(4)], Requests())
         assert report.problem is None
         norms[precision] = report.norms["generator"]
     assert norms["fp16"] == pytest.approx(norms["fp32"], rel=0.02)
@@ -58,12 +59,12 @@ def test_an_overflow_is_no_bad_step(toy_config, toy_batch, monkeypatch) -> None:
         return losses
 
     monkeypatch.setattr("almtok.codec.train.update.micro_step", overflowing)
-    report = optimizer_step(state, [toy_batch(4)], StepRequests())
+    report = optimizer_step(state, [toy_batch(4)], Requests())
     assert report.problem is not None
     assert (state.skipped, state.skipped_in_a_row) == (0, 0)
     assert state.loss_scale.value == largest / 2
     assert all(torch.equal(p, before[name]) for name, p in state.generator_parameters.items())
-    assert optimizer_step(state, [toy_batch(4)], StepRequests()).problem is None
+    assert optimizer_step(state, [toy_batch(4)], Requests()).problem is None
 
 
 def test_it_comes_back_with_a_checkpoint(toy_config, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import torch
 
 from almtok.codec.model import ALMTokenizer
 from almtok.codec.priors import random_prior
-from almtok.codec.train import CheckpointError, TrainingStopped, loop, train_codec
+from almtok.codec.train import CheckpointError, TrainingStopped, train_codec, trainer
 from almtok.codec.train.config import CodecTrainConfig
 from almtok.codec.train.update import optimizer_step
 from almtok.core.data import AudioCorpus
@@ -227,7 +227,7 @@ def test_a_signal_saves_and_the_same_call_goes_on(
             os.kill(os.getpid(), number)
         return optimizer_step(state, *rest)
 
-    monkeypatch.setattr(loop, "optimizer_step", interrupted)
+    monkeypatch.setattr(trainer, "optimizer_step", interrupted)
     result = train_codec(toy_config(steps=5, checkpoint_every=0))
     assert (result.step, result.finished, result.signal) == (4, False, number)
     assert "the same command goes on" in capsys.readouterr().err

@@ -13,8 +13,9 @@ from almtok.codec.train.config import CodecTrainConfig
 from almtok.codec.train.state import TrainState
 from almtok.codec.train.state import build_state as build_bare_state
 from almtok.codec.train.step import draw_step, micro_step, whole_windows
-from almtok.codec.train.update import StepRequests, micro_batch_size, optimizer_step
+from almtok.codec.train.update import micro_batch_size, optimizer_step
 from almtok.core.data import SegmentBatch
+from almtok.core.training.loop import Requests
 from almtok.core.training.optimizer import gradient_norm, make_adamw
 
 Make = Callable[..., CodecTrainConfig]
@@ -55,7 +56,7 @@ def parts(names: set[str]) -> set[str]:
 
 def run(state: TrainState, *batches: SegmentBatch, steps: int = 1) -> None:
     for _ in range(steps):
-        optimizer_step(state, batches, StepRequests())
+        optimizer_step(state, batches, Requests())
 
 
 @pytest.mark.parametrize(
@@ -170,7 +171,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(
     for accumulate, batches in ((1, [whole]), (2, halves)):
         state = build_state(toy_config("1", accumulate=accumulate, balancer=False))
         assert micro_batch_size(state.config, 1) == 4 // accumulate
-        report = optimizer_step(state, batches, StepRequests())
+        report = optimizer_step(state, batches, Requests())
         norms.append((report.norms["generator"], float(report.losses["mel"])))
     assert norms[0] == pytest.approx(norms[1], rel=1e-5)
 
@@ -185,7 +186,7 @@ def test_a_poisoned_batch_leaves_no_trace(
     before = snapshot(state)
     bad = toy_batch(seed=1)
     bad.wav[2, 0, 100] = poison
-    report = optimizer_step(state, [bad], StepRequests())
+    report = optimizer_step(state, [bad], Requests())
     assert report.problem == "the audio is not finite"
     assert changed(before, snapshot(state)) == set()
     assert (state.step, state.skipped, state.skipped_in_a_row) == (4, 1, 1)
@@ -203,7 +204,7 @@ def test_nan_and_exploding_gradients_are_skipped(
     weight = next(p for n, p in state.generator_parameters.items() if "unpatchify" in n)
     for value, words in ((float("nan"), "gradient is nan"), (1e9, "gradient exploded: norm")):
         hook = weight.register_hook(lambda gradient, value=value: gradient * 0 + value)
-        report = optimizer_step(state, [toy_batch(seed=2)], StepRequests())
+        report = optimizer_step(state, [toy_batch(seed=2)], Requests())
         hook.remove()
         assert words in str(report.problem)
         assert changed(before, snapshot(state)) == set()
@@ -215,7 +216,7 @@ def test_autocast_leaves_losses_and_codebooks_in_float32(
 ) -> None:
     for precision in ("bf16", "bf16-all"):
         state = build_state(toy_config("2", precision=precision))
-        report = optimizer_step(state, [toy_batch()], StepRequests())
+        report = optimizer_step(state, [toy_batch()], Requests())
         assert report.problem is None
         assert {loss.dtype for loss in report.losses.values()} == {torch.float32}
         assert {b.dtype for b in state.model.quantizer.buffers() if b.is_floating_point()} == {
@@ -291,7 +292,7 @@ def test_loudness_is_asked_where_codes_are_decoded(
     given = {"init_from": str(init)} if stage != "1" else {}
     assert build_state(toy_config(stage, **given)).loudness_loss is None
     state = build_state(toy_config(stage, **given, weight_loudness=1.0))
-    losses = optimizer_step(state, [toy_batch()], StepRequests()).losses
+    losses = optimizer_step(state, [toy_batch()], Requests()).losses
     assert ("loudness" in losses) == (stage != "1")
     if stage != "1":
         assert 0 < losses["loudness"] < 7

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 import almtok  # noqa: F401  (the torchaudio guard)
-from almtok.codec.train import loop, train_codec, update
+from almtok.codec.train import train_codec, trainer, update
 from almtok.codec.train.config import CodecTrainConfig
 from almtok.core.training import checkpoint
 
@@ -87,14 +87,14 @@ def _die_in_save(count: int) -> None:
 
 
 def _die_in_export(step: int) -> None:
-    inner = loop.export_model
+    inner = trainer.export_model
 
-    def export_model(state: Any, run: Any) -> Any:
+    def export_model(state: Any, place: Any) -> Any:
         if state.step == step:
             os.kill(os.getpid(), signal.SIGKILL)
-        return inner(state, run)
+        return inner(state, place)
 
-    loop.export_model = export_model
+    trainer.export_model = export_model
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
-from transformers import TrainingArguments
 
 from almtok.core.training.checkpoint import newest_checkpoint, read_checkpoint
 from almtok.lm.lora import LoraSettings, add_lora
@@ -27,7 +26,6 @@ from .test_trainer import Given, examples, made
 def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
     with pretend_device() as made:
         monkeypatch.setattr(Accelerator, "device", property(lambda _: made))
-        monkeypatch.setattr(TrainingArguments, "device", property(lambda _: made))
         yield made
 
 

@@ -17,8 +17,7 @@ from almtok.lm.lora import LoraSettings, add_lora
 from almtok.lm.sequences import IGNORED, Example, build_sequence, collate
 from almtok.lm.train import LMTrainingConfig, TrainingStopped
 from almtok.lm.train.batches import BucketBatches, ExampleList
-from almtok.lm.train.meter import Meter
-from almtok.lm.train.monitor import Monitor
+from almtok.lm.train.monitor import Meter
 from almtok.lm.train.trainer import AudioLMTrainer
 
 from ..toy import EOS, PATTERNS, toy_example, toy_lm
@@ -81,7 +80,8 @@ def test_unequal_micro_batches_are_one_big_batch(config: Any, pattern: str) -> N
         given = [made(rows[a:b], lm) for a, b in zip(cut, cut[1:], strict=False)]
         # SGD says what the gradient was; Adam would hide its size.
         trainer = AudioLMTrainer(lm, config(accumulate=len(given), clip_norm=0.0), Given(given))
-        trainer.optimizer = torch.optim.SGD(lm.parameters(), lr=0.1)
+        group = {"params": list(lm.parameters()), "peak_lr": 0.1}
+        trainer.optimizer = torch.optim.SGD([group], lr=0.1)
         trainer.train()
         ends.append((weights(trainer), trainer.reading))
     (one, first), (many, second) = ends
@@ -97,7 +97,7 @@ def test_every_target_is_counted_once(config: Any) -> None:
     batch = made(examples(), lm)
     trainer = AudioLMTrainer(lm, config(), Given([batch]))
     expected = int((batch["labels"] != IGNORED).sum())
-    assert int(trainer._get_num_items_in_batch([batch], lm.device)) == expected
+    assert int(trainer._count_targets([batch])) == expected
     meter = Meter(lm.config, lm.device)
     with torch.no_grad():
         out = lm(**batch)
@@ -115,18 +115,16 @@ def test_a_bad_step_leaves_no_trace_and_is_counted(config: Any, tmp_path: Path) 
     trainer = AudioLMTrainer(lm, settings, Given([good, good]))
     poisoned = {1, 2}
     before: dict[int, dict[str, Tensor]] = {}
-    inner = trainer.compute_loss
+    inner, losses = trainer._compute_loss, []
 
-    def compute_loss(model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        step = trainer.state.global_step
-        before.setdefault(step, weights(trainer))
-        loss = inner(model, inputs, *args, **kwargs)
-        return loss * float("nan") if step in poisoned and trainer._micro == 2 else loss
+    def compute_loss(*args: Any) -> Tensor:
+        before.setdefault(trainer.step, weights(trainer))
+        losses.append(inner(*args))
+        second = len(losses) % 2 == 0
+        return losses[-1] * float("nan") if trainer.step in poisoned and second else losses[-1]
 
-    trainer.compute_loss = compute_loss  # type: ignore[method-assign]
-    trainer.monitor = Monitor(settings, 0, 16)
+    trainer._compute_loss = compute_loss  # type: ignore[method-assign]
     trainer.train()
-    trainer.monitor.close()
     assert trainer.skipped == 2 and trainer.skipped_in_a_row == 0
     for name, value in before[1].items():
         assert torch.equal(value, before[3][name]), name
@@ -153,7 +151,7 @@ def test_muon_trains_the_matrices_of_the_layers_and_adamw_the_rest(config: Any) 
     given = Given([made(examples(4), lm)])
     trainer = AudioLMTrainer(lm, config(steps=6, muon_lr=1e-2), given)
     trainer.train()
-    inner = getattr(trainer.optimizer, "optimizer", trainer.optimizer)
+    inner = trainer.optimizer
     by_muon = {id(p) for group in inner.parts[1].param_groups for p in group["params"]}
     names = {name for name, p in lm.named_parameters() if id(p) in by_muon}
     assert names == {n for n, p in lm.named_parameters() if ".layers." in n and p.ndim == 2}
@@ -198,17 +196,46 @@ def test_activations_computed_twice_give_the_same_weights(config: Any, rank: int
     )
 
 
-def test_a_plain_trainer_of_transformers_takes_the_model(tmp_path: Path) -> None:
+def test_an_overflow_in_fp16_lowers_the_scale_and_is_no_bad_step(config: Any) -> None:
+    lm = toy_lm()
+    before = {name: p.detach().clone() for name, p in lm.named_parameters()}
+    trainer = AudioLMTrainer(lm, config(steps=3, max_skips=1), Given([made(examples(2), lm)]))
+    trainer.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, backoff_factor=2.0**-110)
+    scales: list[float] = []
+    inner = trainer._update
+
+    def update(losses: Any) -> str | None:
+        problem = inner(losses)
+        scales.append(trainer.scaler.get_scale())  # type: ignore[union-attr]
+        if len(scales) == 1:
+            assert all(torch.equal(p, before[name]) for name, p in lm.named_parameters())
+        return problem
+
+    trainer._update = update  # type: ignore[method-assign]
+    trainer.train()
+    assert scales == [2.0**17] * 3 and trainer.skipped == 0
+    assert any(not torch.equal(p, before[name]) for name, p in lm.named_parameters())
+    assert trainer.counters()["loss_scale"]["scale"] == 2.0**17
+
+
+def test_a_plain_trainer_of_transformers_trains_the_model(tmp_path: Path) -> None:
     lm = toy_lm()
     dataset = ExampleList(examples(4), SequenceLength(lm.config))
     args = TrainingArguments(
-        str(tmp_path), max_steps=2, use_cpu=True, report_to="none", disable_tqdm=True,
+        str(tmp_path), max_steps=6, use_cpu=True, report_to="none", disable_tqdm=True,
         save_strategy="no", gradient_accumulation_steps=2, per_device_train_batch_size=2,
-        remove_unused_columns=False,
+        remove_unused_columns=False, learning_rate=1e-2,
     )  # fmt: skip
-    collator = Collator(lm.config, EOS)
-    result = Trainer(lm, args, data_collator=collator, train_dataset=dataset).train()
-    assert math.isfinite(result.training_loss)
+    trainer = Trainer(lm, args, data_collator=Collator(lm.config, EOS), train_dataset=dataset)
+    batch = made(examples(4), lm)
+
+    def loss() -> float:
+        with torch.no_grad():
+            return float(lm.eval()(**batch).loss)
+
+    before = loss()
+    assert trainer.train().global_step == 6
+    assert loss() < 0.9 * before
 
 
 @pytest.mark.parametrize("world", [1, 2, 4])

@@ -59,14 +59,14 @@ def run(request: dict[str, Any]) -> int:
 
 
 def _die_in_step(step: int, micro: int) -> None:
-    inner = AudioLMTrainer.training_step
+    inner = AudioLMTrainer._micro_step
 
-    def training_step(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if self.state.global_step == step and self._micro == micro:
+    def micro_step(self: Any, batch: Any, number: int, targets: Any) -> Any:
+        if self.step == step and number == micro:
             os.kill(os.getpid(), signal.SIGKILL)
-        return inner(self, *args, **kwargs)
+        return inner(self, batch, number, targets)
 
-    AudioLMTrainer.training_step = training_step  # type: ignore[method-assign]
+    AudioLMTrainer._micro_step = micro_step  # type: ignore[method-assign]
 
 
 def _die_in_save(count: int) -> None:

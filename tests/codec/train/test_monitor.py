@@ -1,7 +1,7 @@
 """Alarms ring when something goes wrong, once, and fall silent with it."""
 
-from almtok.codec.train.alarms import TrainingAlarms
 from almtok.codec.train.config import stage1
+from almtok.codec.train.monitor import TrainingAlarms
 
 HEALTHY = {"usage": 0.9, "perplexity": 500.0}
 DEAD = {"usage": 0.01, "perplexity": 1.5}

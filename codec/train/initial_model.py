@@ -1,14 +1,15 @@
-"""What a run begins with: the weights of an earlier run, and the heads that learned beside them."""
+"""Initial weights of a run: new ones, or those of an earlier run with the heads of its losses."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ...core.progress import no_inner_bars
 from ...core.training.checkpoint import (
     STATE_FILE,
     Checkpoint,
@@ -19,10 +20,66 @@ from ...core.training.checkpoint import (
     tensors_of,
 )
 from ...core.training.config import read_json_object
+from ...core.training.seeding import draw_int
+from ..initialization import initialize_coders, initialize_patchify
 from ..model import ALMTokenizer
+from .batches import starting_batches
 from .state import TrainState, head_of, objective_modules
 
 CARD = "training.json"  # beside an exported codec: the stage, step and configuration of its run
+
+
+def initialize(state: TrainState) -> None:
+    """Set the weights, heads and codebooks with which a new run starts.
+
+    Raises:
+        CheckpointError: A source is missing or does not fit.
+    """
+    config = state.config
+    from_stage = "1"
+    if config.init_from is not None:
+        source = find_source(config.init_from)
+        checkpoint = read_source(source)
+        with no_inner_bars():
+            from_stage = start_from(state, source, checkpoint)
+        taken = (
+            take_heads(state, checkpoint)
+            if config.heads_from is None
+            else take_named_heads(state, config.heads_from)
+        )
+        if taken and state.accelerator.is_main_process:
+            print(f"heads that go on: {', '.join(taken)}", flush=True)
+        if state.average is not None:
+            state.average.restart()
+    if config.prior is not None and config.stage == "2":
+        from ..priors import load_prior
+
+        prior = load_prior(config.prior)
+        kept = state.model.quantizer.load_prior(prior.centroids, prior.num_speech)
+        if kept and state.accelerator.is_main_process:
+            print(f"{config.prior} is the prior of {config.init_from}: codebooks stay", flush=True)
+    if config.init_from is None:
+        initialize_part(state, initialize_patchify, seconds=60.0)
+    if config.stage == "2" and from_stage == "1":
+        initialize_part(state, initialize_coders, seconds=600.0)
+
+
+def initialize_part(
+    state: TrainState,
+    method: Callable[[ALMTokenizer, Iterable[Tensor]], None],
+    seconds: float,
+) -> None:
+    """Initialise a part of the codec from this much training audio (`codec/initialization.py`)."""
+    codec = state.model.config
+    torch.manual_seed(draw_int(state.config.seed, "start"))
+    batches = starting_batches(
+        state.config, state.accelerator, codec.sample_rate, codec.hop_length, seconds
+    )
+    state.model.eval()
+    method(state.model, batches)
+    state.train_mode()
+    if state.average is not None:
+        state.average.restart()
 
 
 def read_source(source: Path) -> Checkpoint | None:
