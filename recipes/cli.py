@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from almtok.codec.train.cli import add_flag
+from almtok.core.training.cli import add_flag
 from almtok.core.training.config import RunConfig
 
 from .run import RecipeOptions, RecipeRun, Stage, run_recipe

@@ -39,7 +39,9 @@ class CodecTrainConfig(RunConfig):
 
     # What is trained.
     stage: str = option(
-        "1", "1: patchify + unpatchify; 2: all but patchify; adapt: decoder side, frozen codes"
+        "1",
+        "1: patchify + unpatchify; 2: all but patchify; adapt: decoder side, frozen codes",
+        STAGES,
     )
     preset: str = option("mini", "model preset: tiny, mini, base, paper")
     model_config: str | None = option(

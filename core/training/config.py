@@ -7,14 +7,20 @@ import dataclasses
 import difflib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 
-def option(default: Any, help_text: str) -> Any:
-    """A dataclass field with its help text; mutable defaults are copied for each config."""
-    metadata = {"help": help_text}
+def option(default: Any, help_text: str, choices: Sequence[str] | None = None) -> Any:
+    """Return a dataclass field with its help text; each config gets its own mutable default.
+
+    Args:
+        default: Default value.
+        help_text: Help of its flag.
+        choices: What the command line accepts, if it is to check that.
+    """
+    metadata = {"help": help_text, "choices": choices}
     if isinstance(default, (dict, list)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import sys
-import typing
 from collections.abc import Callable
 from typing import Any
 
 from ...codec.checkpoints import DEFAULT
-from ...codec.train.cli import add_flag
-from ...core.training.config import read_json_object
+from ...core.training.cli import add_flags, given_values, make_parser, run_training
 from .config import LMTrainingConfig, finetune, pretrain
 
 TRAIN = """\
@@ -64,14 +60,16 @@ FindTask = Callable[[str], Any]
 
 def register(commands: Any, find_task: FindTask) -> None:
     """Add ``train`` to the sub-parsers of ``almtok lm``."""
-    parser = _parser(commands, "train", "train a language model on tokens", TRAIN, TRAIN_EXAMPLES)
-    _add_flags(parser, pretrain())
+    parser = make_parser(
+        commands, "train", "train a language model on tokens", TRAIN, TRAIN_EXAMPLES
+    )
+    add_flags(parser, LMTrainingConfig, pretrain())
     parser.set_defaults(run=lambda options: train(resolve(options), find_task))
 
 
 def register_finetune(commands: Any, find_task: FindTask) -> None:
     """Add ``finetune`` to the sub-parsers of ``almtok lm``."""
-    parser = _parser(
+    parser = make_parser(
         commands,
         "finetune",
         "fine-tune a language model, with LoRA by default",
@@ -87,42 +85,28 @@ def register_finetune(commands: Any, find_task: FindTask) -> None:
         "default: what comes with almtok)",
     )
     parser.add_argument("--full", action="store_true", help="train all weights, without LoRA")
-    _add_flags(parser, finetune(init_from="base"))
+    add_flags(parser, LMTrainingConfig, finetune(init_from="base"), hidden=["init_from"])
     parser.set_defaults(run=lambda options: train(resolve_finetune(options), find_task))
 
 
 def train(config: LMTrainingConfig, find_task: FindTask) -> int:
-    """Run a training; 130 or 143 after a signal, as shells say it."""
-    from accelerate import PartialState
-
-    from ...core.training.loop import TrainingStopped
+    """Run a training; see :func:`run_training` for the exit status."""
     from .run import train_lm
 
-    try:
-        result = train_lm(config, find_task)
-    except TrainingStopped as error:
-        print(f"almtok: training stopped: {error}", file=sys.stderr)
-        return 1
-    processes = PartialState()
-    processes.wait_for_everyone()  # without it a process may leave while another still talks to it
     what = "adapter" if config.lora_rank else "model"
-    processes.print(
-        f"{result.step} steps; {what}: {result.model}; configuration: {config.out}/config.json"
-    )
-    processes.destroy_process_group()
-    return 0 if result.signal is None or result.finished else 128 + result.signal
+    return run_training(lambda: train_lm(config, find_task), config.out, what)
 
 
 def resolve(options: argparse.Namespace) -> LMTrainingConfig:
-    """Defaults, then the file, then the flags that were given."""
+    """Return the defaults, overridden by the file, then by the flags."""
     return pretrain(**_given(options))
 
 
 def resolve_finetune(options: argparse.Namespace) -> LMTrainingConfig:
-    """The same for ``almtok lm finetune``.
+    """Return the same for ``almtok lm finetune``.
 
     Raises:
-        ValueError: --full came with a rank.
+        ValueError: --full was given together with a rank.
     """
     values = _given(options)
     if options.full:
@@ -135,34 +119,9 @@ def resolve_finetune(options: argparse.Namespace) -> LMTrainingConfig:
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
-    names = {field.name for field in dataclasses.fields(LMTrainingConfig)}
-    given = {name: value for name, value in vars(options).items() if name in names}
-    values = read_json_object(options.config) if options.config else {}
-    values = {**values, **given}
+    values = given_values(options, LMTrainingConfig)
     if not values.get("data"):
         raise ValueError(
             "no tokens to learn from: give --data a folder that almtok lm tokenize made"
         )
     return values
-
-
-def _parser(commands: Any, name: str, line: str, description: str, epilog: str) -> Any:
-    parser = commands.add_parser(
-        name,
-        help=line,
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--config", metavar="FILE", help="JSON file of options; flags override it")
-    return parser
-
-
-def _add_flags(parser: argparse.ArgumentParser, defaults: LMTrainingConfig) -> None:
-    """One flag for each field; the defaults shown are those of the command."""
-    hints = typing.get_type_hints(LMTrainingConfig)
-    for field in dataclasses.fields(LMTrainingConfig):
-        default = None if field.name == "init_from" else getattr(defaults, field.name)
-        shown: Any = dataclasses.field(default=default, metadata=field.metadata)
-        shown.name = field.name
-        add_flag(parser, shown, hints[field.name])

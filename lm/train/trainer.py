@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ...core.runtime import Runtime, choose_runtime
 from ...core.training.checkpoint import Checkpoint
@@ -104,10 +105,14 @@ class AudioLMTrainer(TrainingLoop):
         self.wrapped: Any = lm  # the model that averages gradients over the processes
         if not is_sharded(lm):
             lm.to(self.accelerator.device)
-            self.wrapped = self.accelerator.prepare_model(lm)
+            if self.accelerator.num_processes > 1:
+                cpu = self.accelerator.device.type == "cpu"
+                devices = None if cpu else [self.accelerator.local_process_index]
+                self.wrapped = DistributedDataParallel(lm, device_ids=devices)
         self.optimizer = make_optimizer(config, lm)
-        self.scaler = torch.amp.GradScaler(self.accelerator.device.type) if self._fp16 else None
-        self._meter, self._step_meter = (Meter(lm.config, self.accelerator.device) for _ in "ab")
+        scaled, device = self.runtime.needs_loss_scale, self.accelerator.device
+        self.scaler = torch.amp.GradScaler(device.type) if scaled else None
+        self._meter, self._step_meter = (Meter(lm.config, device) for _ in range(2))
         if start is not None:
             self.resume(start)
 
@@ -120,10 +125,6 @@ class AudioLMTrainer(TrainingLoop):
     def skipped_in_a_row(self) -> int:
         """Steps skipped since the last good one."""
         return self._skipped_in_a_row
-
-    @property
-    def _fp16(self) -> bool:
-        return self.runtime.needs_loss_scale
 
     # ------------------------------------------------------------------ one step
 
@@ -178,10 +179,9 @@ class AudioLMTrainer(TrainingLoop):
         """Average gradients over the processes after the last micro-batch of a step only."""
         if is_sharded(self.model):
             self.wrapped.set_requires_gradient_sync(last)
+        alone = last or not isinstance(self.wrapped, DistributedDataParallel)
+        with nullcontext() if alone else self.wrapped.no_sync():
             yield
-        else:
-            with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-                yield
 
     def _update(self, losses: Sequence[Tensor]) -> str | None:
         """Clip and apply the gradient; returns why the step was skipped."""

@@ -17,7 +17,7 @@ from almtok.codec.train.config import CodecTrainConfig, adapt, for_stage, stage1
 def parse(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     cli.register(parser.add_subparsers())
-    return parser.parse_args(["codec", *words])
+    return parser.parse_args(["train", *words])
 
 
 def test_config_and_command_line_load_without_torch() -> None:
