@@ -1,8 +1,7 @@
-"""Checkpoints: safetensors and JSON in one folder per step, complete or not there at all.
+"""Checkpoints: safetensors and JSON in one folder per step, complete or absent.
 
-A checkpoint is written into a folder beside its place, every file is synced to the disk, and the
-folder is renamed last; a crash at any moment leaves the older checkpoints as they were. No pickle
-is written or read.
+A checkpoint is written to a temporary folder, synced to the disk and renamed last: a crash at any
+moment leaves the older checkpoints intact. No pickle is written or read.
 """
 
 import errno
@@ -30,7 +29,7 @@ class CheckpointError(OSError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What one checkpoint holds."""
+    """Contents of a checkpoint."""
 
     step: int  # optimiser steps done
     tensors: dict[str, dict[str, Tensor]]  # by file stem, then by name
@@ -38,12 +37,12 @@ class Checkpoint:
 
 
 def folder_of(run: Path, step: int) -> Path:
-    """Where the checkpoint of a step lies in a run folder."""
+    """Return the folder of the checkpoint of a step."""
     return run / "checkpoints" / f"step-{step:08d}"
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether every file that the checkpoint's state names is there in full."""
+    """Whether every file that the checkpoint's state lists exists with its full size."""
     try:
         files = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["files"]
         return all((folder / name).stat().st_size == size for name, size in files.items())
@@ -52,14 +51,14 @@ def is_complete(folder: Path) -> bool:
 
 
 def complete_checkpoints(run: Path) -> list[Path]:
-    """Complete checkpoints of a run folder, oldest first."""
+    """Return the complete checkpoints of a run folder, oldest first."""
     names = (run / "checkpoints").glob("step-*")
     found = [p for p in names if re.fullmatch(r"step-\d+", p.name) and is_complete(p)]
     return sorted(found, key=lambda path: int(path.name.split("-")[1]))
 
 
 def newest_checkpoint(run: Path) -> Path | None:
-    """The newest complete checkpoint of a run folder, if there is one."""
+    """Return the newest complete checkpoint of a run folder, or None."""
     found = complete_checkpoints(run)
     return found[-1] if found else None
 
@@ -71,14 +70,14 @@ def write_checkpoint(
     state: Mapping[str, Any],
     keep: int,
 ) -> Path:
-    """Write a checkpoint aside, sync it, rename it into place, then drop the oldest.
+    """Write a checkpoint and delete the oldest ones.
 
     Args:
         run: Run folder.
         step: Optimiser steps done.
-        tensors: For each file stem the tensors by name; empty files are not written.
-        state: JSON-ready values beside them.
-        keep: How many checkpoints stay.
+        tensors: Tensors by file stem and name; empty files are not written.
+        state: JSON values.
+        keep: Number of checkpoints to keep.
 
     Raises:
         CheckpointError: The disk is full or refuses; older checkpoints are untouched.
@@ -128,12 +127,12 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 
 def find_source(path: str | os.PathLike[str]) -> Path:
-    """The folder with weights that an explicit path means: a checkpoint or a saved model.
+    """Return the folder of weights for a path: a checkpoint or a saved model.
 
-    A run folder stands for its newest checkpoint, or for its exported ``model`` if there is none.
+    A run folder means its newest checkpoint, or its exported ``model`` if there is none.
 
     Raises:
-        CheckpointError: Nothing of that kind is there.
+        CheckpointError: The path has neither.
     """
     folder = Path(path)
     if is_complete(folder):
@@ -152,7 +151,7 @@ def find_source(path: str | os.PathLike[str]) -> Path:
 
 
 def _plain(group: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous CPU tensors that share no memory, as safetensors wants them."""
+    """Contiguous CPU tensors that share no memory, as safetensors requires."""
     plain: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, tensor in group.items():
@@ -178,7 +177,7 @@ def _remove_leftovers(parent: Path) -> None:
 
 
 def _why(error: Exception, run: Path, step: int) -> str:
-    """What went wrong with a write, and what is left to go on from."""
+    """Describe why a write failed, and the newest checkpoint."""
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or any(
         words in str(error) for words in ("No space left", "quota", "File too large")
     )
@@ -194,13 +193,13 @@ def _why(error: Exception, run: Path, step: int) -> str:
 
 
 def tensors_of(module: torch.nn.Module) -> dict[str, Tensor]:
-    """All parameters and buffers of a module, also the buffers its state_dict leaves out."""
+    """Return all parameters and buffers of a module, also the non-persistent buffers."""
     return {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
 
 @torch.no_grad()
 def restore(module: torch.nn.Module, values: Mapping[str, Tensor], what: str) -> None:
-    """Copy tensors back into a module made for them.
+    """Copy tensors into a module.
 
     Raises:
         CheckpointError: Names or shapes differ.

@@ -1,4 +1,4 @@
-"""What all training configurations share: fields with help, JSON, and which run they describe.
+"""Base of all training configurations: fields with help texts, JSON, comparison of runs.
 
 Plain data: no torch is imported here.
 """
@@ -27,7 +27,7 @@ def option(default: Any, help_text: str, choices: Sequence[str] | None = None) -
 
 
 def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The JSON object in a file; ``ValueError`` if it holds something else."""
+    """Read a JSON object from a file; ``ValueError`` if it holds something else."""
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
@@ -41,8 +41,7 @@ def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
 class RunConfig:
     """Base of the configurations of training runs.
 
-    ``FREE_FIELDS`` change how a run is watched or saved, but not one bit of what it computes: a
-    run folder may be continued with other values of these.
+    ``FREE_FIELDS`` do not change the result of a run: it may be resumed with other values of them.
     """
 
     FREE_FIELDS: ClassVar[frozenset[str]] = frozenset(
@@ -61,7 +60,7 @@ class RunConfig:
         }
     )
 
-    # Fields of every config, with defaults, help and a place among the others of its own.
+    # Every config defines these fields, with its own defaults and help texts.
     if TYPE_CHECKING:
         out: str
         steps: int
@@ -78,12 +77,12 @@ class RunConfig:
         progress: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON-ready values."""
+        """Return all fields as JSON values."""
         return dataclasses.asdict(self)
 
     @classmethod
     def refuse_unknown(cls, names: Mapping[str, Any]) -> None:
-        """Refuse a key that is no field, with the nearest one that is."""
+        """Raise ``ValueError`` for a key that is no field, with the most similar field name."""
         known = [field.name for field in dataclasses.fields(cls)]
         for name in names:
             if name not in known:
@@ -93,17 +92,17 @@ class RunConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The config of some of its fields; an unknown key is refused by name."""
+        """Return the config with these fields; an unknown key raises ``ValueError``."""
         cls.refuse_unknown(values)
         return cls(**values)
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> Self:
-        """The config that a JSON file describes (any subset of the fields)."""
+        """Read a config from a JSON file with any subset of the fields."""
         return cls.from_dict(read_json_object(path))
 
     def differences(self, other: Self) -> list[str]:
-        """Fields of ``other`` that would make it another run, as ``name: mine -> other's``."""
+        """Return the fields that make ``other`` a different run, as ``name: mine -> other's``."""
         free = set(self.FREE_FIELDS)
         if self.schedule == other.schedule == "constant":
             free.add("steps")  # nothing but the end depends on it then

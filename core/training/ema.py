@@ -1,4 +1,4 @@
-"""Averaged generator weights: what is validated and exported in place of the last step's."""
+"""Exponential moving average of weights, for validation and export."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,11 +11,11 @@ class WeightAverage:
     """Exponential moving average of the trained parameters.
 
     ``average <- average + (1 - d) (weight - average)`` with ``d = min(decay, (1 + n) / (10 + n))``
-    after ``n`` steps, so that the random start is forgotten early in a run.
+    after ``n`` steps, so that the initial weights lose their influence early in a run.
 
     Args:
         module: Module whose parameters with ``requires_grad`` are averaged.
-        decay: Share of the old average that stays in one step, below 1.
+        decay: Upper limit of the decay, below 1.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -34,16 +34,16 @@ class WeightAverage:
 
     @torch.no_grad()
     def restart(self) -> None:
-        """Make the average the current weights, after these were replaced."""
+        """Set the average to the current weights, after these were replaced."""
         for name, weight in self._weights.items():
             self.average[name].copy_(weight)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The averages by parameter name."""
+        """Return the averages by parameter name."""
         return dict(self.average)
 
     def load_state_dict(self, values: Mapping[str, Tensor]) -> None:
-        """Take the averages of a checkpoint; the names must be the same."""
+        """Restore averages; ``ValueError`` if names differ."""
         if values.keys() != self.average.keys():
             odd = sorted(values.keys() ^ self.average.keys())
             raise ValueError(f"averaged weights differ in names: {', '.join(odd[:5])}")
@@ -52,7 +52,7 @@ class WeightAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The module carries the averages inside this context, bit for bit its own after it."""
+        """Give the module the averages inside this context, and its own weights back after it."""
         with torch.no_grad():
             own = {name: weight.detach().clone() for name, weight in self._weights.items()}
             for name, weight in self._weights.items():

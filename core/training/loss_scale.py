@@ -1,4 +1,4 @@
-"""The factor of the loss in fp16, whose gradients would otherwise be too small for 16 bits."""
+"""Loss scaling for fp16, whose gradients would underflow otherwise."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -11,37 +11,36 @@ from .optimizer import gradients
 
 
 class LossScale:
-    """Dynamic loss scaling (Micikevicius et al. 2018): halved at an overflow, raised after a while.
+    """Dynamic loss scaling (Micikevicius et al. 2018): halved at an overflow, doubled later.
 
-    A step whose gradient overflowed is left out, and says nothing against the data while there is
-    still a factor to give up.
+    A step whose gradient overflowed is skipped; it counts as a bad step only at a scale of 1.
     """
 
     def __init__(self, value: float = 2.0**14, patience: int = 1000) -> None:
-        """Begin.
+        """Start with a scale.
 
         Args:
-            value: the first factor.
-            patience: steps without overflow before the factor is doubled.
+            value: Initial scale.
+            patience: Steps without overflow before the scale is doubled.
         """
         self.value, self.patience = value, patience
         self._good_steps = 0
 
     def undo(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Divide gradients by the factor."""
+        """Divide gradients by the scale."""
         found = gradients(parameters)
         if found:
             torch._foreach_mul_(found, 1 / self.value)
 
     def overflowed(self, norm: float) -> bool:
-        """Whether a gradient of this norm was too large for fp16, and a smaller factor helps."""
+        """Whether a gradient of this norm was too large for fp16, and a smaller scale may help."""
         return not math.isfinite(norm) and self.value > 1
 
     def update(self, norm: float) -> None:
-        """Choose the factor of the next step.
+        """Set the scale of the next step.
 
         Args:
-            norm: of this step's gradient.
+            norm: Norm of this step's gradient.
         """
         if not math.isfinite(norm):
             self.value, self._good_steps = max(1.0, self.value / 2), 0
@@ -51,9 +50,9 @@ class LossScale:
             self.value, self._good_steps = self.value * 2, 0
 
     def state_dict(self) -> dict[str, float]:
-        """All that changes, for JSON."""
+        """Return the state as JSON values."""
         return {"value": self.value, "good_steps": self._good_steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what :meth:`state_dict` returned."""
+        """Restore what :meth:`state_dict` returned."""
         self.value, self._good_steps = float(state["value"]), int(state["good_steps"])

@@ -1,7 +1,7 @@
-"""Everything random about a step, as pure functions of the seed and the step's number.
+"""Random draws of a step, as pure functions of the seed and the step number.
 
-Because nothing here has a memory, a run that goes on from step ``n`` draws what the uninterrupted
-run drew from ``n`` on: exact resume needs no generator states. All processes draw the same.
+A resumed run draws the same numbers as an uninterrupted one, so no generator state is saved. All
+processes draw the same.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from .config import RunConfig
 
 
 def draw_int(seed: int, purpose: str, *counters: int) -> int:
-    """A uniform 63-bit integer that depends on the arguments only.
+    """Return a uniform 63-bit integer that depends on the arguments only.
 
     Example:
         >>> draw_int(0, "window", 5) == draw_int(0, "window", 5)
@@ -22,12 +22,12 @@ def draw_int(seed: int, purpose: str, *counters: int) -> int:
 
 
 def draw_unit(seed: int, purpose: str, *counters: int) -> float:
-    """A uniform number in [0, 1) that depends on the arguments only."""
+    """Return a uniform number in [0, 1) that depends on the arguments only."""
     return draw_int(seed, purpose, *counters) / 2**63
 
 
 def lr_scale(config: RunConfig, step: int) -> float:
-    """Learning rate of a step (0-based) as a share of the peak: warm-up, then the schedule."""
+    """Return the learning rate of a step (0-based) as a share of the peak."""
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
     if config.schedule == "constant":

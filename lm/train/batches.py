@@ -1,8 +1,7 @@
-"""Micro-batches for ever: which ones is a function of the seed and their number alone.
+"""Endless micro-batches; each is a function of the seed and its number alone.
 
-Micro-batch `n` of the run is the n-th batch of endless epochs; a step takes the next `accumulate`
-of them, whichever process computes them. So neither the number of processes nor a restart changes
-what a step learns from.
+A step takes the next `accumulate` micro-batches, whichever process computes them: neither the
+number of processes nor a restart changes the data of a step.
 """
 
 from __future__ import annotations
@@ -26,23 +25,23 @@ Batch = dict[str, Tensor]
 
 
 class Batches(Protocol):
-    """Endless micro-batches of one process, and where they are."""
+    """Endless micro-batches of one process, with a position that can be saved."""
 
     def __iter__(self) -> Iterator[Batch]:
-        """Micro-batches, never ending."""
+        """Yield micro-batches without end."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values: what has been taken."""
+        """Return the position as JSON values."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there; ValueError if the batches would be others."""
+        """Continue from a position; ValueError if the data or settings differ."""
         ...
 
 
 class ExampleList(Dataset[Any]):
-    """A plain list of examples, as a dataset of samples with lengths."""
+    """A list of examples as a dataset of samples with lengths."""
 
     def __init__(
         self,
@@ -55,10 +54,10 @@ class ExampleList(Dataset[Any]):
         """Wrap the list.
 
         Args:
-            examples: what to learn.
-            measure: positions of an example, `SequenceLength(config)`.
-            condition_dropout: share that is trained without condition.
-            seed: of which ones, in each epoch.
+            examples: Training examples.
+            measure: Returns the positions of an example, `SequenceLength(config)`.
+            condition_dropout: Share of examples without condition.
+            seed: Seed that selects these examples in each epoch.
         """
         self._examples, self._seed, self._dropout = list(examples), seed, condition_dropout
         self._lengths = np.asarray([measure(example) for example in self._examples], np.int64)
@@ -76,12 +75,12 @@ class ExampleList(Dataset[Any]):
         return Sample(example, drop, example.task, int(generator.integers(1 << 62)))
 
     def lengths(self, epoch: int = 0) -> NDArray[np.int64]:
-        """Positions of every example, [N]."""
+        """Return the positions of every example, `[N]`."""
         return self._lengths
 
 
 class BucketBatches:
-    """Micro-batches of similar lengths from a dataset, for ever."""
+    """Endless micro-batches of rows of similar length."""
 
     def __init__(
         self,
@@ -96,18 +95,18 @@ class BucketBatches:
         num_workers: int = 0,
         pin_memory: bool = False,
     ) -> None:
-        """Describe the batches.
+        """Set the batches up.
 
         Args:
-            dataset: has `lengths(epoch)` and items by :class:`Pick`.
-            collate: samples to tensors.
-            budget: most positions of a micro-batch, padding counted.
-            max_rows: most rows of a micro-batch.
-            seed: of the order.
-            rank: this process; it takes micro-batches rank, rank + world, ...
-            world: number of processes.
-            num_workers: processes that load.
-            pin_memory: for a GPU.
+            dataset: Has `lengths(epoch)` and items by :class:`Pick`.
+            collate: Turns samples into tensors.
+            budget: Maximum positions of a micro-batch, padding included.
+            max_rows: Maximum rows of a micro-batch.
+            seed: Seed of the order.
+            rank: This process; it takes micro-batches rank, rank + world, ...
+            world: Number of processes.
+            num_workers: Data loading processes.
+            pin_memory: Whether to pin memory, for a GPU.
         """
         self._dataset, self._collate = dataset, collate
         self._rank, self._world = rank, world
@@ -136,7 +135,7 @@ class BucketBatches:
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Epoch, and batches of it that all processes have taken together."""
+        """Return the epoch, and the batches of it that all processes have taken together."""
         taken = self._taken * self._world
         self._counter.set_epoch(self._epoch)
         while self._before + taken >= (size := len(self._counter)):
@@ -145,16 +144,16 @@ class BucketBatches:
         return {**self._counter.state_dict(0), "batches": self._before + taken}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there, on any number of processes.
+        """Continue from a position, on any number of processes.
 
         Raises:
-            ValueError: the batches would be others: another seed, budget or data.
+            ValueError: Seed, budget or data differ.
         """
         self._sampler.load_state_dict(state)
         self._taken, self._epoch, self._before = 0, int(state["epoch"]), int(state["batches"])
 
     def picks(self) -> Iterator[list[Pick]]:
-        """This process's batches of picks; loaders run ahead of what is taken."""
+        """Yield this process's batches of picks; data loaders read ahead."""
         number = 0
         while True:
             for batch in self._sampler:
@@ -164,7 +163,7 @@ class BucketBatches:
 
 
 class _Endless:
-    """A batch sampler without length: the loader asks for more for ever."""
+    """A batch sampler without length or end."""
 
     def __init__(self, batches: BucketBatches) -> None:
         self._batches = batches

@@ -1,6 +1,6 @@
-"""What a checkpoint of the language model holds, and how it comes back: tensors by name, no pickle.
+"""Trained weights and optimiser states of the language model, as tensors by name.
 
-Parameters that are not trained are not saved: the base of an adapter is where it was.
+Parameters that are not trained are not saved: an adapter's checkpoint does not hold its base.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from .sharding import copy_whole, like, whole
 
 
 def trained(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Parameters that are trained, by name."""
+    """Return the trained parameters by name."""
     return {name: p for name, p in module.named_parameters() if p.requires_grad}
 
 
 def tensors(module: nn.Module, optimizer: Any) -> dict[str, dict[str, Tensor]]:
-    """All that training changes; where weights are divided, every process must ask for it."""
+    """Return weights and optimiser states, whole; with sharded weights called in all processes."""
     names = trained(module)
     moments = flatten_state(optimizer, names)
     return {
@@ -31,10 +31,10 @@ def tensors(module: nn.Module, optimizer: Any) -> dict[str, dict[str, Tensor]]:
 
 
 def restore(module: nn.Module, optimizer: Any, checkpoint: Checkpoint) -> None:
-    """Put back what :func:`tensors` took.
+    """Restore what :func:`tensors` returned.
 
     Raises:
-        CheckpointError: names or shapes are others.
+        CheckpointError: Names or shapes differ.
     """
     names = trained(module)
     restore_weights(module, checkpoint.tensors["model"])
@@ -51,10 +51,10 @@ def restore(module: nn.Module, optimizer: Any, checkpoint: Checkpoint) -> None:
 
 
 def restore_weights(module: nn.Module, values: dict[str, Tensor]) -> None:
-    """Copy trained parameters back.
+    """Restore the trained parameters.
 
     Raises:
-        CheckpointError: names or shapes are others.
+        CheckpointError: Names or shapes differ.
     """
     names = trained(module)
     if names.keys() != values.keys():
@@ -70,7 +70,7 @@ def restore_weights(module: nn.Module, values: dict[str, Tensor]) -> None:
 
 
 def gather(state: dict[str, Any], world: int) -> list[dict[str, Any]]:
-    """The states of all processes, in their order."""
+    """Return the states of all processes, by rank."""
     if world == 1:
         return [state]
     states: list[Any] = [None] * world
@@ -79,10 +79,10 @@ def gather(state: dict[str, Any], world: int) -> list[dict[str, Any]]:
 
 
 def own_place(places: list[dict[str, Any]], rank: int, world: int) -> dict[str, Any]:
-    """Where the data of this process was.
+    """Return the position of this process in the data.
 
     Raises:
-        ValueError: each process had data of its own (a stream), and they were more or fewer.
+        ValueError: Each process had its own data (a stream), and their number has changed.
     """
     if all(place == places[0] for place in places):
         return places[0]

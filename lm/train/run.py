@@ -29,9 +29,8 @@ from .config import LMTrainingConfig
 from .corpus import FindTask, choose, held_out, read_info, training_batches, training_texts
 from .initial_model import InitialModel, build_initial_model, build_teacher
 from .sharding import is_sharded, shard, whole
-from .split_leaks import warn_of_leaks
 from .trainer import AudioLMTrainer, start_processes
-from .validation import Validator
+from .validation import Validator, warn_of_leaks
 
 _SHORT_SECONDS = 20.0
 

@@ -1,4 +1,4 @@
-"""FSDP2: weights, gradients and optimiser states divided over the processes."""
+"""FSDP2: weights, gradients and optimiser states sharded over the processes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ..model import AudioLM
 
 
 def shard(lm: AudioLM, world: int) -> None:
-    """Divide a model over all processes, layer by layer of its backbone; on CPU through gloo.
+    """Shard a model over all processes, layer by layer of its backbone; on a CPU through gloo.
 
     Every process must hold the same weights. Audio tables and heads, whose methods are called
-    besides `forward`, stay with the root: they are whole as long as a step lasts.
+    besides `forward`, belong to the root module, which is whole during a step.
     """
     kind = next(lm.parameters()).device.type
     mesh = init_device_mesh(kind, (world,))
@@ -25,19 +25,19 @@ def shard(lm: AudioLM, world: int) -> None:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """The full value of a tensor; all processes must ask for it together."""
+    """Return the full value of a tensor; called in all processes together."""
     value = tensor.detach()
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 @torch.no_grad()
 def copy_whole(target: Tensor, value: Tensor) -> None:
-    """Write a full value into a tensor that may be divided."""
+    """Copy a full value into a tensor that may be sharded."""
     target.copy_(like(target, value))
 
 
 def like(target: Tensor, value: Tensor) -> Tensor:
-    """A full value, divided as another tensor is."""
+    """Return a full value sharded like another tensor."""
     value = value.to(target.device, target.dtype)
     if isinstance(target, DTensor):
         return distribute_tensor(value, target.device_mesh, target.placements)
@@ -45,5 +45,5 @@ def like(target: Tensor, value: Tensor) -> Tensor:
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Whether parameters are divided."""
+    """Whether a module has sharded parameters."""
     return any(isinstance(p, DTensor) for p in module.parameters())

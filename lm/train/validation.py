@@ -1,7 +1,8 @@
-"""Held-out rows: how well the model predicts them, task by task, and what it makes of a few."""
+"""Validation on held-out rows: losses by task, generated samples, and a check for leaks."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,20 +12,24 @@ from torch import Tensor
 
 from ..config import AudioLMConfig
 from ..data.batches import Collator
+from ..data.dataset import EmptySelection, TokenDataset
 from ..data.mixing import Sample
 from ..data.rows import Pick
 from ..data.sampler import LengthBucketSampler
 from ..inference import evaluating
 from ..model import AudioLM
 from ..sequences import AudioSegment, Example, TextSegment, build_prompt
+from .config import LMTrainingConfig
 from .monitor import Meter, MeterReading
 
-_LONGER = 2.0  # a sample may become so much longer than the original before it is cut
+logger = logging.getLogger(__name__)
+_LONGER = 2.0  # maximum length of a sample relative to the original
+_NAMED = 3  # ids named in a warning
 
 
 @dataclass(frozen=True)
 class ValidationSample:
-    """A held-out row and what the model made of its conditions."""
+    """A held-out row and what the model generated from its conditions."""
 
     task: str
     number: int
@@ -34,7 +39,7 @@ class ValidationSample:
 
 
 class Validator:
-    """Judges a model on the same held-out rows every time."""
+    """Evaluates a model on the same held-out rows every time."""
 
     def __init__(
         self,
@@ -48,17 +53,17 @@ class Validator:
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        """Describe the judgement.
+        """Set the validation up.
 
         Args:
-            tasks: held-out datasets by task; each has `lengths(epoch)` and items by `Pick`.
-            config: of the model.
-            eos_id: the tokenizer's end token.
-            budget: most positions of a batch.
-            decode: ids to text, for samples.
-            samples: rows of each task to generate.
-            rank: this process.
-            world: number of processes.
+            tasks: Held-out datasets by task; each has `lengths(epoch)` and items by `Pick`.
+            config: Configuration of the model.
+            eos_id: End token of the tokenizer.
+            budget: Maximum positions of a batch.
+            decode: Turns ids into text, for samples.
+            samples: Rows of each task to generate.
+            rank: This process.
+            world: Number of processes.
         """
         self._tasks, self._config, self._eos = dict(tasks), config, eos_id
         self._collate = Collator(config, eos_id)
@@ -69,12 +74,12 @@ class Validator:
     def judge(
         self, lm: AudioLM, device: torch.device, add_up: Callable[[Tensor], Tensor]
     ) -> dict[str, MeterReading]:
-        """Losses and accuracies by task.
+        """Return losses and accuracies by task.
 
         Args:
-            lm: the model; it is in evaluation mode meanwhile.
-            device: where it is.
-            add_up: sum of a tensor over the processes.
+            lm: The model; it is in evaluation mode meanwhile.
+            device: Device of the model.
+            add_up: Sums a tensor over the processes.
         """
         readings = {}
         with evaluating(lm):
@@ -89,18 +94,18 @@ class Validator:
 
     def generate(self, lm: AudioLM) -> list[ValidationSample]:
         """Generate a few rows of each task, the same ones every time, with the same seeds."""
-        heard = []
+        samples = []
         for task, dataset in self._tasks.items():
             for number in range(min(self._samples, len(dataset))):
                 try:
                     sample: Sample = dataset[Pick(0, number)]
                 except ValueError:  # a row that makes no example; training leaves it out too
                     continue
-                heard.append(self._one(lm, task, number, sample.example))
-        return heard
+                samples.append(self._one(lm, task, number, sample.example))
+        return samples
 
     def _shares(self, dataset: Any) -> list[tuple[list[Pick], float]]:
-        """This process's batches; as many on every process, the surplus ones without weight."""
+        """This process's batches and weights; a repeated batch that evens the numbers out has 0."""
         sampler = LengthBucketSampler(dataset, budget=self._budget, shuffle=False)
         batches = list(sampler)
         rounds = -(-len(batches) // self._world)
@@ -144,3 +149,37 @@ class Validator:
     def _text(self, ids: Any) -> str:
         ids = [int(i) for i in ids if int(i) != self._eos]
         return self._decode(ids) if self._decode is not None else " ".join(map(str, ids))
+
+
+def find_leaks(config: LMTrainingConfig) -> list[str]:
+    """Return the ids of held-out recordings that are training data too, by id and length.
+
+    The splits of one folder share no recording, so only `validation_data` is checked. A stream is
+    not checked: it may be larger than memory.
+    """
+    if not config.validation_data or config.stream:
+        return []
+    try:
+        learned = TokenDataset(config.data, split="train").recordings()
+    except EmptySelection:  # training itself says so, for each task
+        return []
+    held_out: set[tuple[str, int]] = set()
+    for split in ("valid", None):  # as `corpus.held_out` chooses
+        try:
+            held_out = TokenDataset(config.validation_data, split=split).recordings()
+        except EmptySelection:
+            continue
+        break
+    return sorted(name for name, _ in learned & held_out)
+
+
+def warn_of_leaks(config: LMTrainingConfig) -> None:
+    """Log a warning if held-out recordings are training data too."""
+    names = find_leaks(config)
+    if names:
+        more = ", ..." if len(names) > _NAMED else ""
+        logger.warning(
+            "%d held-out recordings are in training too (%s%s): their losses will look better than "
+            "those of new recordings",
+            len(names), ", ".join(names[:_NAMED]), more,
+        )  # fmt: skip

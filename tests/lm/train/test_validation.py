@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from almtok.lm.train.run import train_lm
-from almtok.lm.train.split_leaks import find_leaks
+from almtok.lm.train.validation import find_leaks
 from almtok.tasks import get_task
 
 from .conftest import _maker
