@@ -172,6 +172,7 @@ class AudioLMTrainer(TrainingLoop):
         with self.runtime.autocast():
             outputs = forward(**inputs, num_items_in_batch=targets)
         self._step_meter.add(outputs, inputs["labels"])
+        assert outputs.loss is not None
         return outputs.loss
 
     @contextmanager
