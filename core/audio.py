@@ -164,14 +164,13 @@ def resample(wav: NDArray[Any], from_rate: int, to_rate: int) -> Waveform:
     return np.asarray(soxr.resample(samples, from_rate, to_rate, quality="HQ"), dtype=np.float32)
 
 
-def speed_of(vary: float, draw: float) -> int:
+def speed_factor(vary: float, draw: float) -> int:
     """A speed between ``1 / (1 + vary)`` (draw -1) and ``1 + vary`` (draw 1), in thousandths.
 
-    Thousandths are a ratio of rates: ``resample(wav, speed, 1000)`` plays samples at that speed,
-    with their pitch.
+    ``resample(wav, speed, 1000)`` applies it; tempo and pitch change together.
 
     Example:
-        >>> speed_of(0.25, -1.0), speed_of(0.25, 0.0), speed_of(0.25, 1.0)
+        >>> speed_factor(0.25, -1.0), speed_factor(0.25, 0.0), speed_factor(0.25, 1.0)
         (800, 1000, 1250)
     """
     return round(1000 * (1 + vary) ** draw)

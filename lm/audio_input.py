@@ -18,7 +18,7 @@ from ..codec.config import ALMTokenizerConfig
 from ..codec.model import ALMTokenizer
 from ..codec.tokens import AudioTokens
 from ..core.audio import as_waveform, read_audio, resample, to_mono
-from ..core.data.loudness import measure_levels, normalize_loudness
+from ..core.data.decoding import measure_levels, normalize_loudness
 from .config import AudioLMConfig
 
 PAPER_WINDOW = 6  # frames per query where neither the caller nor a codec says it (paper.md 2.1)

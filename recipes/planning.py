@@ -26,13 +26,11 @@ from almtok.codec.config import ALMTokenizerConfig
 from almtok.codec.model import ALMTokenizer
 from almtok.codec.train.config import CodecTrainConfig
 from almtok.core.audio import write_audio
-from almtok.core.data.sources import Entry
+from almtok.core.data.entries import AudioEntry
 from almtok.core.files import write_json
 from almtok.core.training.config import RunConfig
 from almtok.lm.config import AudioLMConfig
-from almtok.lm.data.encoder import Encoded
-from almtok.lm.data.recordings import Recording
-from almtok.lm.data.shards import ShardInfo, write_shard
+from almtok.lm.data.shards import EncodedClip, ShardInfo, write_shard
 from almtok.lm.train.config import LMTrainingConfig
 from almtok.lm.train.initial_model import model_folder
 
@@ -210,10 +208,10 @@ def _write_tokens(config: LMTrainingConfig, folder: Path, known: AudioLMConfig |
         frames = int(12.5 * rng.uniform(min(1.0, longest / 2), longest))
         words = rng.choice(_WORDS, size=max(1, frames // 5))
         domain = ("speech", "sound", "music")[number % 3]
-        entry = Entry(id=str(number), path="", domain=domain, text=" ".join(words))
-        one = Recording(entry, "train")
+        text = " ".join(words)
+        entry = AudioEntry(str(number), path="", domain=domain, text=text, split="train")
         codes = rng.integers(size, size=(count, frames)).astype(np.uint16)
-        rows.append(Encoded(number, one, frames * 1920, codes))
+        rows.append(EncodedClip(number, entry, frames * 1920, codes))
     info = ShardInfo(
         plan="probe", number=0, first=0, last=len(rows), sample_rate=24_000,
         fingerprint=(known and known.codec_fingerprint) or "probe",

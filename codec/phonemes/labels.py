@@ -19,8 +19,8 @@ import torch
 from tqdm import tqdm
 
 from ...core.audio import AudioError, read_audio
-from ...core.data.reader import EntryReader
-from ...core.data.sources import Entry, list_entries
+from ...core.data.entries import AudioEntry, EntryReader
+from ...core.data.manifests import list_entries
 from ..priors.files import hash_json, write_aside
 from .aligner import Aligner, Phone
 from .classifier import PhonemeClassifier
@@ -98,7 +98,7 @@ def _write(path: Path, name: str, frames: LabelledFrames) -> None:
 
 
 def _label_all(
-    entries: Sequence[Entry], config: PhonemeClassifierConfig, workers: int, progress: bool
+    entries: Sequence[AudioEntry], config: PhonemeClassifierConfig, workers: int, progress: bool
 ) -> LabelledFrames:
     parts = []
     with get_context("spawn").Pool(workers, _start, (config,)) as pool:
@@ -127,7 +127,7 @@ def _start(config: PhonemeClassifierConfig) -> None:
     _of_process.append((Aligner(), EntryReader(), PhonemeClassifier(config)))
 
 
-def _label(entry: Entry) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
+def _label(entry: AudioEntry) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
     """Features and labels of one clip, None if it cannot be used."""
     aligner, reader, listener = _of_process[0]
     rate, hop = listener.config.sample_rate, listener.config.hop_length

@@ -17,7 +17,7 @@ HALF_DOMAINS = {"speech": ("speech",), "sound": ("sound", "music")}
 
 
 class Clip(Protocol):
-    """What is asked of a clip; ``almtok.core.data.Clip`` answers it."""
+    """What is asked of a clip; ``almtok.core.data.CorpusClip`` answers it."""
 
     @property
     def id(self) -> str:

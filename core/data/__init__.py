@@ -1,35 +1,45 @@
-"""Audio from anywhere -> checked clips -> training segments.
+"""Corpora of audio: list, decode and check clips, and cut training segments.
 
-``sources`` lists what there is, ``corpus`` decodes, checks and caches it, ``segments`` cuts it.
+``manifests`` lists the entries of a corpus (``layouts`` reads Kaldi, LJSpeech and LibriSpeech),
+``entries`` opens them, ``decoding`` decodes and checks them, ``corpus`` caches decoded clips (in
+``shards``), and ``crops`` cuts training segments.
 """
 
 from typing import TYPE_CHECKING
 
 from ..lazy import lazy_names
 from .config import DataConfig
-from .skipped import Skipped, SkipReport
 
 if TYPE_CHECKING:
-    from .corpus import AudioCorpus, Clip
+    from .corpus import AudioCorpus, CorpusClip
     from .crops import CropDataset, Segment, SegmentBatch, collate
+    from .decoding import Skipped, SkipReport
+    from .entries import AudioEntry, EntryReader
+    from .manifests import list_entries
 
 __all__ = [
     "AudioCorpus",
-    "Clip",
+    "AudioEntry",
+    "CorpusClip",
     "CropDataset",
     "DataConfig",
+    "EntryReader",
     "Segment",
     "SegmentBatch",
     "SkipReport",
     "Skipped",
     "collate",
+    "list_entries",
 ]
 
 # These load soundfile or torch.
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        ".corpus": ("AudioCorpus", "Clip"),
+        ".corpus": ("AudioCorpus", "CorpusClip"),
         ".crops": ("CropDataset", "Segment", "SegmentBatch", "collate"),
+        ".decoding": ("SkipReport", "Skipped"),
+        ".entries": ("AudioEntry", "EntryReader"),
+        ".manifests": ("list_entries",),
     },
 )

@@ -1,13 +1,11 @@
-"""All usable clips of some sources, decoded once, readable at random."""
+"""The usable clips of some sources: decoded, checked and cached once, then read at random."""
 
-import collections
 import hashlib
 import itertools
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +16,12 @@ from tqdm import tqdm
 from ..audio import AudioError, Waveform, read_audio
 from ..files import write_json
 from .config import DataConfig
-from .loudness import measure_levels
-from .reader import EntryReader
+from .decoding import Skipped, SkipReport, check_waveform, decode_entries
+from .entries import AudioEntry, EntryReader
+from .manifests import list_entries
 from .shards import (
     PCM,
-    Found,
+    ClipInfo,
     Shard,
     ShardWriter,
     finished_shards,
@@ -30,8 +29,6 @@ from .shards import (
     locked,
     pcm_path,
 )
-from .skipped import Skipped, SkipReport
-from .sources import Entry, list_entries
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +39,8 @@ _SHARD_ENTRIES = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
-    """One usable clip."""
+class CorpusClip:
+    """One usable clip of an :class:`AudioCorpus`."""
 
     id: str
     domain: str
@@ -52,21 +49,21 @@ class Clip:
     text: str
     speaker: str
     language: str
-    entry: Entry
-    scale: float
-    shard: int
-    offset: int
+    entry: AudioEntry
+    scale: float  # factor from the decoded file to the samples that are read
+    shard: int  # cache file
+    offset: int  # first sample in it
 
 
 class AudioCorpus:
-    """Usable clips and the samples behind them; made by ``AudioCorpus.scan``.
+    """Usable clips and access to their samples; made by ``AudioCorpus.scan``.
 
-    It can be sent to worker processes: memory maps and files are opened again there.
+    It can be pickled for worker processes, which open memory maps and files again.
     """
 
     def __init__(
         self,
-        clips: Sequence[Clip],
+        clips: Sequence[CorpusClip],
         skipped: SkipReport,
         *,
         sample_rate: int,
@@ -76,7 +73,7 @@ class AudioCorpus:
         self.clips = tuple(clips)
         self.skipped = skipped
         self.sample_rate = sample_rate
-        self.fingerprint = fingerprint  # changes with the sources and with how they are checked
+        self.fingerprint = fingerprint  # hash of the sources and of the options of the scan
         self._pcm_folder = pcm_folder
         self._reader = EntryReader()
         self._maps: dict[int, np.memmap[Any, Any]] = {}
@@ -93,14 +90,15 @@ class AudioCorpus:
         """Decode and check every clip once; a later call only reads the index.
 
         Args:
-            sources: As in ``sources.py``: folders, manifests, Parquet, ``hf:NAME:SPLIT``.
+            sources: As in ``manifests.py``: folders, manifests, Parquet, ``hf:NAME:SPLIT``.
             config: How clips are checked.
-            cache_dir: Where decoded audio is kept; a scan that was killed goes on from there. None
-                keeps nothing: every crop is then decoded from its file.
+            cache_dir: Folder for decoded audio; a scan that was killed resumes from it. With None
+                nothing is cached, and every crop is decoded from its file.
             progress: Show a progress bar.
 
         Raises:
-            ValueError: No clip is usable, with the counts of why; or a source does not exist.
+            ValueError: A source does not exist, or no clip is usable; the message counts the
+                reasons.
         """
         config = config or DataConfig()
         entries = list_entries(sources)
@@ -113,11 +111,11 @@ class AudioCorpus:
             with locked(folder):
                 shards = _scan_shards(entries, config, folder, progress)
         skipped = SkipReport(tuple(item for shard in shards for item in shard.skipped))
-        _tell_skipped(skipped, len(entries), folder)
+        _report_skipped(skipped, len(entries), folder)
         clips = [
-            _clip(entries[found.entry], found, shard.number)
+            _clip(entries[info.entry], info, shard.number)
             for shard in shards
-            for found in shard.found
+            for info in shard.clips
         ]
         return cls(
             clips,
@@ -135,7 +133,7 @@ class AudioCorpus:
 
     @property
     def domains(self) -> tuple[str, ...]:
-        """Domains that occur, sorted."""
+        """Domains of the clips, sorted."""
         return tuple(sorted({clip.domain for clip in self.clips}))
 
     def seconds(self, domain: str | None = None) -> float:
@@ -143,8 +141,8 @@ class AudioCorpus:
         samples = sum(c.num_samples for c in self.clips if domain in (None, c.domain))
         return samples / self.sample_rate
 
-    def read(self, clip: Clip, start: int = 0, count: int | None = None) -> Waveform:
-        """Samples ``start .. start + count`` of a clip, by default the whole of it.
+    def read(self, clip: CorpusClip, start: int = 0, count: int | None = None) -> Waveform:
+        """Read samples ``start .. start + count`` of a clip, by default the whole clip.
 
         Args:
             clip: One of ``self.clips``.
@@ -152,7 +150,10 @@ class AudioCorpus:
             count: Number of samples; None or too many reads to the end.
 
         Returns:
-            Float32 [count], own memory, at most 1.0 in size.
+            Float32 [count], a copy, in [-1, 1].
+
+        Raises:
+            ValueError: The clip has no such samples.
         """
         if not 0 <= start < clip.num_samples or (count is not None and count < 1):
             raise ValueError(
@@ -167,7 +168,7 @@ class AudioCorpus:
             start=start / self.sample_rate,
             seconds=(stop - start) / self.sample_rate,
         )
-        result = np.zeros(stop - start, np.float32)  # a lossy file may end some samples early
+        result = np.zeros(stop - start, np.float32)  # lossy files may end some samples early
         result[: len(wav)] = wav * np.float32(clip.scale)
         return result
 
@@ -178,14 +179,14 @@ class AudioCorpus:
         limit: int | None = None,
         max_seconds: float | None = None,
         seed: int = 0,
-    ) -> list[Clip]:
-        """Some clips for evaluation, drawn by the seed, in the order of the corpus.
+    ) -> list[CorpusClip]:
+        """Select clips, for evaluation, in the order of the corpus.
 
         Args:
             domain: Only this domain.
-            limit: At most so many.
+            limit: Maximum number of clips; of more, a random subset is drawn.
             max_seconds: Only clips up to this length.
-            seed: Of the draw.
+            seed: Seed of the subset.
         """
         longest = float("inf") if max_seconds is None else max_seconds * self.sample_rate
         places = [
@@ -199,7 +200,7 @@ class AudioCorpus:
         return [self.clips[place] for place in places]
 
     def summary(self) -> str:
-        """Clips and minutes per domain, and what was skipped; a few lines."""
+        """Return clips and minutes per domain, and the counts of skipped clips, as text."""
         lines = []
         for domain in self.domains:
             count = sum(clip.domain == domain for clip in self.clips)
@@ -213,23 +214,23 @@ class AudioCorpus:
         return self._maps[shard]
 
 
-def _clip(entry: Entry, found: Found, shard: int) -> Clip:
-    return Clip(
+def _clip(entry: AudioEntry, info: ClipInfo, shard: int) -> CorpusClip:
+    return CorpusClip(
         id=entry.id,
         domain=entry.domain,
-        num_samples=found.num_samples,
-        level_dbfs=found.level_dbfs,
+        num_samples=info.num_samples,
+        level_dbfs=info.level_dbfs,
         text=entry.text,
         speaker=entry.speaker,
         language=entry.language,
         entry=entry,
-        scale=found.scale,
+        scale=info.scale,
         shard=shard,
-        offset=found.offset,
+        offset=info.offset,
     )
 
 
-def _cache_key(entries: Sequence[Entry], config: DataConfig) -> str:
+def _cache_key(entries: Sequence[AudioEntry], config: DataConfig) -> str:
     """Hash of everything that the scan's result depends on."""
     digest = hashlib.sha256()
     options = [
@@ -246,8 +247,8 @@ def _cache_key(entries: Sequence[Entry], config: DataConfig) -> str:
     return digest.hexdigest()[:16]
 
 
-def _tell_skipped(skipped: SkipReport, total: int, folder: Path | None) -> None:
-    """Say and list what was left out; stop when nothing is left."""
+def _report_skipped(skipped: SkipReport, total: int, folder: Path | None) -> None:
+    """Log the skipped clips and list them in a file; ValueError if no clip is left."""
     where = ""
     if skipped.items and folder is not None:
         path = folder / "skipped.json"
@@ -264,7 +265,7 @@ def _tell_skipped(skipped: SkipReport, total: int, folder: Path | None) -> None:
 
 
 def _scan_shards(
-    entries: Sequence[Entry], config: DataConfig, folder: Path | None, progress: bool
+    entries: Sequence[AudioEntry], config: DataConfig, folder: Path | None, progress: bool
 ) -> list[Shard]:
     shards = list(finished_shards(folder)) if folder is not None else []
     done = shards[-1].last if shards else 0
@@ -282,7 +283,12 @@ def _scan_shards(
             mininterval=0.5,
             disable=not progress,
         ) as bar:
-            for result in _checked(itertools.islice(entries, done, None), config):
+            remaining = itertools.islice(entries, done, None)
+            for result in decode_entries(
+                remaining,
+                lambda entry, content: _check(entry, content, config),
+                config.scan_threads,
+            ):
                 if isinstance(result, Skipped):
                     writer.skip(result)
                 else:
@@ -299,44 +305,20 @@ def _scan_shards(
     return shards
 
 
-def _checked(
-    entries: Iterable[Entry], config: DataConfig
-) -> Iterator[Skipped | tuple[Waveform, float]]:
-    """What each entry holds, in order; decoding runs some clips ahead in threads.
-
-    The threads only decode (soundfile and soxr leave the interpreter free meanwhile): rows of
-    Parquet are fetched here, in order, so that each row group is read once.
-    """
-    reader = EntryReader()
-    with ThreadPoolExecutor(config.scan_threads) as pool:
-        ahead: collections.deque[Future[Skipped | tuple[Waveform, float]]] = collections.deque()
-        for entry in entries:
-            try:
-                content: str | bytes | AudioError = reader.open(entry)
-            except AudioError as error:
-                content = error
-            ahead.append(pool.submit(_check, entry, content, config))
-            if len(ahead) > 2 * config.scan_threads:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-
-
 def _check(
-    entry: Entry, content: str | bytes | AudioError, config: DataConfig
+    entry: AudioEntry, content: str | bytes | AudioError, config: DataConfig
 ) -> Skipped | tuple[Waveform, float]:
-    """The samples and the level of a usable clip, or why it is not usable."""
+    """The samples [S] and the level in dBFS of a usable clip, or why it is not usable."""
     try:
         if isinstance(content, AudioError):
             raise content
         wav = read_audio(content, config.sample_rate)
+        levels = check_waveform(
+            wav,
+            config.sample_rate,
+            min_seconds=config.min_seconds,
+            silence_dbfs=config.silence_dbfs,
+        )
     except AudioError as error:
         return Skipped(entry.id, error.reason, error.detail)
-    seconds = len(wav) / config.sample_rate
-    if seconds < config.min_seconds:
-        return Skipped(entry.id, "too_short", f"{seconds:.3f} s, at least {config.min_seconds} s")
-    levels = measure_levels(wav, config.sample_rate)
-    if levels.loudest_dbfs < config.silence_dbfs:
-        detail = f"loudest 50 ms at {levels.loudest_dbfs:.0f} dBFS, at least {config.silence_dbfs}"
-        return Skipped(entry.id, "silent", detail)
     return wav, levels.active_dbfs

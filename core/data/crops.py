@@ -1,26 +1,40 @@
-"""Clips -> full training segments, as a pure function of a seed and a number.
+"""Training segments cut from clips, as a pure function of a seed and an index.
 
-``B`` batch, ``S`` samples. Nothing here remembers what was drawn before: to resume after step n
-one asks for the numbers that follow. Workers and processes may ask in any order.
+No state is kept between segments: a resumed run asks for the indices that follow, and workers and
+processes may ask in any order. Shapes: ``B`` batch, ``S`` samples.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from ..audio import Waveform, resample, speed_of
+from ..audio import Waveform, resample, speed_factor
+from ..training.seeding import seeded_generator
 from .config import DataConfig
-from .corpus import AudioCorpus
-from .pools import Numbers, Piece, Pool, random
+from .corpus import AudioCorpus, CorpusClip
 
-# Domain weights are met exactly in every block of so many segments.
+Integers = NDArray[np.int64]
+
+# Domain weights hold exactly in every block of this many segments.
 _BLOCK = 1024
-# Linear fade at the edges of joined clips: what is cut hard would click.
+# Linear fade at the edges of joined clips, against clicks.
 _FADE_SECONDS = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """Samples ``start .. start + count`` of a clip, placed at ``offset`` of a segment."""
+
+    clip: int  # index in corpus.clips
+    start: int
+    count: int
+    offset: int
 
 
 @dataclass(frozen=True)
@@ -28,14 +42,14 @@ class Segment:
     """One training example."""
 
     wav: torch.Tensor  # [1, S] float32
-    ids: tuple[str, ...]  # of the clips in it, in order of time
+    ids: tuple[str, ...]  # of its clips, in temporal order
     domain: str
-    seed: int  # for random choices that belong to this example, such as masks
+    seed: int  # for random choices of this example, such as masks
 
 
 @dataclass(frozen=True)
 class SegmentBatch:
-    """Some examples."""
+    """A batch of training examples."""
 
     wav: torch.Tensor  # [B, 1, S] float32
     ids: tuple[tuple[str, ...], ...]
@@ -43,22 +57,144 @@ class SegmentBatch:
     seeds: torch.Tensor  # [B] int64
 
 
-class CropDataset(Dataset[Segment]):
-    """Random crops of a corpus; ``dataset[n]`` is the n-th segment of an endless run.
+class SegmentPool:
+    """The segments of one domain, numbered per epoch.
 
-    Each epoch of ``len(dataset)`` numbers is a new permutation that hears every clip about once, by
-    its duration; with domain weights the domains take turns by weight, each with epochs of its own.
+    A long clip has as many segments as fit into its length, each drawn from its own part of the
+    clip. The short clips are laid end to end, with gaps, in a random order on a tape that is cut
+    into segments: every clip occurs about once per epoch, and every segment is full.
 
     Args:
-        corpus: Where the clips are.
-        config: Segment length, loudness, joining; the sample rate must be the corpus's.
-        seed: Another seed gives another run.
+        clips: All clips of the corpus.
+        places: Indices of the clips of this domain.
+        config: Segment length and joining.
+        seed: Seed of the dataset.
+        number: Index of the domain, part of the seed.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[CorpusClip],
+        places: Sequence[int],
+        config: DataConfig,
+        seed: int,
+        number: int,
+    ) -> None:
+        self._seed, self._number = seed, number
+        self._samples = config.drawn_samples
+        self._join = config.short_clips == "join"
+        places_all = np.asarray(places, np.int64)
+        lengths = np.asarray([clips[place].num_samples for place in places], np.int64)
+        long = lengths >= self._samples
+        self._long, self._long_lengths = places_all[long], lengths[long]
+        self._short, self._short_lengths = places_all[~long], lengths[~long]
+        self._parts = np.maximum(1, np.rint(self._long_lengths / self._samples)).astype(np.int64)
+        self._ends = np.cumsum(self._parts)  # segments of the long clips up to each
+        low, high = (round(gap * config.sample_rate) for gap in config.gap_seconds)
+        self._gaps = seeded_generator(seed, number, 0).integers(low, high + 1, len(self._short))
+        self._num_long = int(self._parts.sum())
+        self.size = self._num_long + self._count_short()
+        self._orders: dict[int, Integers] = {}
+        self._tapes: dict[int, tuple[Integers, Integers, int]] = {}
+
+    def _count_short(self) -> int:
+        """Segments of the short clips in one epoch."""
+        if not len(self._short) or not self._join:
+            return len(self._short)
+        tape = int(self._short_lengths.sum() + self._gaps.sum())
+        return max(1, round(tape / self._samples))
+
+    def excerpts(self, turn: int, rng: np.random.Generator) -> list[Excerpt]:
+        """Return the excerpts of the ``turn``-th segment that is drawn from this pool.
+
+        Args:
+            turn: Unbounded index; ``turn // size`` is the epoch.
+            rng: Generator of this segment.
+        """
+        epoch, place = divmod(turn, self.size)
+        segment = int(self._order(epoch)[place])
+        if segment < self._num_long:
+            return [self._crop(segment, rng)]
+        segment -= self._num_long
+        if self._join:
+            return self._cut_tape(epoch, segment)
+        count = int(self._short_lengths[segment])
+        offset = int(rng.integers(0, self._samples - count + 1))
+        return [Excerpt(int(self._short[segment]), 0, count, offset)]
+
+    def _order(self, epoch: int) -> Integers:
+        if epoch not in self._orders:
+            _forget_oldest(self._orders)
+            self._orders[epoch] = seeded_generator(self._seed, self._number, 1, epoch).permutation(
+                self.size
+            )
+        return self._orders[epoch]
+
+    def _crop(self, segment: int, rng: np.random.Generator) -> Excerpt:
+        """A random crop in the segment's own part of its clip: an epoch covers the whole clip."""
+        clip = int(np.searchsorted(self._ends, segment, side="right"))
+        parts = int(self._parts[clip])
+        part = segment - int(self._ends[clip]) + parts
+        spare = int(self._long_lengths[clip]) - self._samples
+        start = min(spare, int((spare + 1) * (part + rng.random()) / parts))
+        return Excerpt(int(self._long[clip]), start, self._samples, 0)
+
+    def _tape(self, epoch: int) -> tuple[Integers, Integers, int]:
+        """Order of the short clips, end of each (with its gap) on the tape, and first cut."""
+        if epoch not in self._tapes:
+            _forget_oldest(self._tapes)
+            rng = seeded_generator(self._seed, self._number, 2, epoch)
+            order = rng.permutation(len(self._short))
+            ends = np.cumsum(self._short_lengths[order] + self._gaps[order])
+            self._tapes[epoch] = order, ends, int(rng.integers(0, ends[-1]))
+        return self._tapes[epoch]
+
+    def _cut_tape(self, epoch: int, segment: int) -> list[Excerpt]:
+        order, ends, shift = self._tape(epoch)
+        length = int(ends[-1])
+        position, filled = (shift + segment * self._samples) % length, 0
+        slot = int(np.searchsorted(ends, position, side="right"))
+        excerpts = []
+        while filled < self._samples:
+            short = int(order[slot])
+            count = int(self._short_lengths[short])
+            begin = int(ends[slot]) - count - int(self._gaps[short])
+            start = position - begin  # greater than count: the cut starts in the gap
+            take = min(count - start, self._samples - filled)
+            if take > 0:
+                excerpts.append(Excerpt(int(self._short[short]), start, take, filled))
+            filled += int(ends[slot]) - position
+            slot = (slot + 1) % len(order)
+            position = int(ends[slot - 1]) if slot else 0
+        return excerpts
+
+
+def _forget_oldest(cache: dict[int, Any]) -> None:
+    """Keep two epochs: at their boundary workers need both."""
+    while len(cache) > 1:
+        cache.pop(next(iter(cache)))
+
+
+class CropDataset(Dataset[Segment]):
+    """Random crops of a corpus; ``dataset[n]`` is the n-th segment of an endless sequence.
+
+    An epoch of ``len(dataset)`` segments covers every clip about once, in a new random order. With
+    domain weights, segments are shared among the domains by weight, and each domain has epochs of
+    its own.
+
+    Args:
+        corpus: The clips.
+        config: Segment length, loudness, joining; its sample rate must be that of the corpus.
+        seed: Seed of all random choices.
+
+    Raises:
+        ValueError: The sample rates differ, or the domain weights do not match the corpus.
     """
 
     def __init__(self, corpus: AudioCorpus, config: DataConfig, seed: int = 0) -> None:
         if config.sample_rate != corpus.sample_rate:
             raise ValueError(
-                f"the corpus was scanned at {corpus.sample_rate} Hz, the config says"
+                f"the corpus was scanned at {corpus.sample_rate} Hz, the config has"
                 f" {config.sample_rate} Hz"
             )
         self.corpus = corpus
@@ -71,7 +207,7 @@ class CropDataset(Dataset[Segment]):
                 places[clip.domain].append(place)
         self.domains = domains
         self.pools = [
-            Pool(corpus.clips, places[domain], config, seed, number)
+            SegmentPool(corpus.clips, places[domain], config, seed, number)
             for number, domain in enumerate(domains)
         ]
         sizes = np.asarray([pool.size for pool in self.pools], np.int64)
@@ -81,62 +217,63 @@ class CropDataset(Dataset[Segment]):
             self._shares = _whole_shares(weights)
         else:
             self._shares = sizes  # one block is one epoch
-        self._blocks: dict[int, tuple[Numbers, Numbers]] = {}
+        self._blocks: dict[int, tuple[Integers, Integers]] = {}
 
     def __len__(self) -> int:
-        """Segments in one epoch; greater numbers go on with the next."""
+        """Segments in one epoch; greater indices belong to later epochs."""
         return self._epoch
 
     def __getitem__(self, number: int) -> Segment:
         if number < 0:
             raise ValueError(f"segments are numbered from 0 on, got {number}")
-        rng = random(self.seed, 1 << 20, number)
+        rng = seeded_generator(self.seed, 1 << 20, number)
         block, place = divmod(number, int(self._shares.sum()))
         kinds, ranks = self._block(block)
         kind = int(kinds[place])
         turn = block * int(self._shares[kind]) + int(ranks[place])
-        pieces = self.pools[kind].pieces(turn, rng)
-        wav = self._played(self._mix(pieces), rng)
+        excerpts = self.pools[kind].excerpts(turn, rng)
+        wav = self._augment(self._join(excerpts), rng)
         return Segment(
             wav=torch.from_numpy(wav)[None],  # [S] -> [1, S]
-            ids=tuple(self.corpus.clips[piece.clip].id for piece in pieces),
+            ids=tuple(self.corpus.clips[excerpt.clip].id for excerpt in excerpts),
             domain=self.domains[kind],
             seed=int(rng.integers(0, 2**63 - 1)),
         )
 
-    def _block(self, block: int) -> tuple[Numbers, Numbers]:
-        """For each place of a block: which domain, and how many of it came before in the block."""
+    def _block(self, block: int) -> tuple[Integers, Integers]:
+        """For each segment of a block: its domain, and how many of that domain precede it."""
         if block not in self._blocks:
             while len(self._blocks) > 1:
                 self._blocks.pop(next(iter(self._blocks)))
             kinds = np.repeat(np.arange(len(self._shares)), self._shares)
-            kinds = random(self.seed, 1 << 21, block).permutation(kinds)
+            kinds = seeded_generator(self.seed, 1 << 21, block).permutation(kinds)
             ranks = np.empty_like(kinds)
             for kind, share in enumerate(self._shares):
                 ranks[kinds == kind] = np.arange(share)
             self._blocks[block] = kinds, ranks
         return self._blocks[block]
 
-    def _mix(self, pieces: Sequence[Piece]) -> Waveform:
-        """Lay the pieces side by side, each at the wanted loudness: all samples that were drawn."""
+    def _join(self, excerpts: Sequence[Excerpt]) -> Waveform:
+        """Place the excerpts, each at the wanted loudness, in a waveform of ``drawn_samples``."""
         config = self.config
         wav = np.zeros(config.drawn_samples, np.float32)
-        for piece in pieces:
-            clip = self.corpus.clips[piece.clip]
-            samples = self.corpus.read(clip, piece.start, piece.count)
+        for excerpt in excerpts:
+            clip = self.corpus.clips[excerpt.clip]
+            samples = self.corpus.read(clip, excerpt.start, excerpt.count)
             samples *= np.float32(_clip_gain(clip.level_dbfs, config))
-            if piece.count < len(wav):
-                _fade(samples, piece, clip.num_samples, round(_FADE_SECONDS * config.sample_rate))
-            wav[piece.offset : piece.offset + len(samples)] = samples
+            if excerpt.count < len(wav):
+                fade = round(_FADE_SECONDS * config.sample_rate)
+                _fade(samples, excerpt, clip.num_samples, fade)
+            wav[excerpt.offset : excerpt.offset + len(samples)] = samples
         return wav
 
-    def _played(self, wav: Waveform, rng: np.random.Generator) -> Waveform:
-        """A segment [S] at a random speed and gain."""
+    def _augment(self, wav: Waveform, rng: np.random.Generator) -> Waveform:
+        """Apply a random speed and gain to the drawn samples and return a segment [S]."""
         config = self.config
         if config.vary:
-            # Rounded to thousandths, the fastest may need some samples more than were drawn.
+            # Rounded to thousandths, the fastest speed might need more samples than were drawn.
             fastest = math.floor(1000 * len(wav) / config.segment_samples)
-            speed = min(speed_of(config.vary, rng.uniform(-1, 1)), fastest)
+            speed = min(speed_factor(config.vary, rng.uniform(-1, 1)), fastest)
             needed = math.ceil(config.segment_samples * speed / 1000)
             wav = resample(wav[:needed], speed, 1000)[: config.segment_samples].copy()
         wav *= np.float32(10 ** (rng.uniform(*config.gain_db) / 20))
@@ -160,8 +297,8 @@ def _wanted_domains(corpus: AudioCorpus, config: DataConfig) -> tuple[str, ...]:
     return wanted
 
 
-def _whole_shares(weights: np.ndarray) -> Numbers:
-    """Weights -> whole numbers that sum to the block, at least 1 each (largest remainders)."""
+def _whole_shares(weights: np.ndarray) -> Integers:
+    """Round weights to integers >= 1 whose sum is the block size (largest remainders)."""
     exact = weights / weights.sum() * _BLOCK
     shares = np.maximum(1, np.floor(exact)).astype(np.int64)
     while shares.sum() != _BLOCK:
@@ -179,18 +316,18 @@ def _clip_gain(level_dbfs: float, config: DataConfig) -> float:
     return float(10 ** (min(config.loudness_dbfs - level_dbfs, config.max_gain_db) / 20))
 
 
-def _fade(samples: Waveform, piece: Piece, num_samples: int, fade: int) -> None:
-    """Fade in at the begin and out at the end of a clip, where the piece holds them."""
+def _fade(samples: Waveform, excerpt: Excerpt, num_samples: int, fade: int) -> None:
+    """Fade in and out, in place, at the ends of the clip that the excerpt contains."""
     fade = min(fade, len(samples) // 2)
     ramp = np.linspace(0, 1, fade, endpoint=False, dtype=np.float32)
-    if piece.start == 0:
+    if excerpt.start == 0:
         samples[:fade] *= ramp
-    if piece.start + piece.count == num_samples and fade:
+    if excerpt.start + excerpt.count == num_samples and fade:
         samples[-fade:] *= ramp[::-1]
 
 
 def collate(segments: Sequence[Segment]) -> SegmentBatch:
-    """Stack segments to a batch; the ``collate_fn`` of a DataLoader."""
+    """Stack segments into a batch; the ``collate_fn`` of a DataLoader."""
     return SegmentBatch(
         wav=torch.stack([segment.wav for segment in segments]),  # [B, 1, S]
         ids=tuple(segment.ids for segment in segments),

@@ -1,7 +1,8 @@
 """The cache of a scan: PCM and index in numbered shards, each finished by a rename.
 
-``shard-00000.pcm`` is little-endian int16, ``shard-00000.json`` says which entries it covers. The
-json is written last, so a shard with a json is whole and a killed scan goes on after the last one.
+``shard-00000.pcm`` is little-endian int16, ``shard-00000.json`` lists the entries that it covers.
+The JSON file is written last: a shard with one is complete, and a killed scan resumes after the
+last complete shard.
 """
 
 import contextlib
@@ -18,43 +19,43 @@ from numpy.typing import NDArray
 
 from ..audio import Waveform
 from ..files import write_json
-from .skipped import Skipped
+from .decoding import Skipped
 
 PCM = np.dtype("<i2")
-FULL_SCALE = 32768.0  # libsndfile's own, so that 16-bit files come back bit for bit
+FULL_SCALE = 32768.0  # as in libsndfile, so that 16-bit files are cached losslessly
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What a scan learned about one usable entry."""
+class ClipInfo:
+    """What a scan measured about one usable entry."""
 
     entry: int  # index in the list of entries
     num_samples: int
-    level_dbfs: float  # RMS of the active frames, see ``levels.py``
-    scale: float  # applied to the decoded file; below 1 only where its peak exceeded full scale
+    level_dbfs: float  # RMS of the active frames, see ``decoding.py``
+    scale: float  # factor on the decoded samples; below 1 only if their peak exceeds full scale
     offset: int  # first sample in the shard
 
 
 @dataclass
 class Shard:
-    """A run of entries that were looked at."""
+    """The scanned entries ``first .. last - 1``."""
 
     number: int
-    first: int  # entries first .. last - 1
+    first: int
     last: int
-    found: list[Found] = field(default_factory=list)
+    clips: list[ClipInfo] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
-    samples: int = 0  # in the PCM file; 0 where PCM is not kept
+    samples: int = 0  # in the PCM file; 0 if PCM is not cached
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists; the order of fields is that of the classes."""
+        """Plain lists, with the fields in the order of the classes."""
         return {
             "number": self.number,
             "first": self.first,
             "last": self.last,
             "samples": self.samples,
             "found": [
-                [f.entry, f.num_samples, f.level_dbfs, f.scale, f.offset] for f in self.found
+                [c.entry, c.num_samples, c.level_dbfs, c.scale, c.offset] for c in self.clips
             ],
             "skipped": [[s.id, s.reason, s.detail] for s in self.skipped],
         }
@@ -67,18 +68,18 @@ class Shard:
             first=data["first"],
             last=data["last"],
             samples=data["samples"],
-            found=[Found(*row) for row in data["found"]],
+            clips=[ClipInfo(*row) for row in data["found"]],
             skipped=[Skipped(*row) for row in data["skipped"]],
         )
 
 
 def pcm_path(folder: Path, number: int) -> Path:
-    """Where the samples of a shard lie."""
+    """Path of the samples of a shard."""
     return folder / f"shard-{number:05d}.pcm"
 
 
 def finished_shards(folder: Path) -> Iterator[Shard]:
-    """The shards of an earlier scan, up to the first that is missing or not whole."""
+    """Shards of an earlier scan, up to the first that is missing or incomplete."""
     first = number = 0
     while True:
         try:
@@ -94,9 +95,9 @@ def finished_shards(folder: Path) -> Iterator[Shard]:
 
 
 class ShardWriter:
-    """Collects one shard; ``finish`` makes it visible to others.
+    """Collects one shard; ``finish`` makes it visible to other processes.
 
-    With ``folder`` None nothing is written; with ``keep_pcm`` False only the index is.
+    With ``folder=None`` nothing is written; with ``keep_pcm=False`` only the index is.
     """
 
     def __init__(self, folder: Path | None, number: int, first: int, keep_pcm: bool) -> None:
@@ -105,40 +106,40 @@ class ShardWriter:
         self._file: io.BufferedWriter | None = None
         if folder is not None and keep_pcm:
             path = pcm_path(folder, number)
-            self._aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-            self._file = open(self._aside, "wb")
+            self._temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+            self._file = open(self._temporary, "wb")
 
     def add(self, wav: Waveform, level_dbfs: float) -> None:
         """Append the next entry's samples [S]."""
         scale = 1.0 / max(1.0, float(np.abs(wav).max()))
-        found = Found(self.shard.last, len(wav), level_dbfs, scale, self.shard.samples)
-        self.shard.found.append(found)
+        info = ClipInfo(self.shard.last, len(wav), level_dbfs, scale, self.shard.samples)
+        self.shard.clips.append(info)
         self.shard.last += 1
         if self._file is not None:
             self._file.write(to_pcm(wav * np.float32(scale)).tobytes())
             self.shard.samples += len(wav)
 
     def skip(self, skipped: Skipped) -> None:
-        """Pass over the next entry."""
+        """Record that the next entry is skipped."""
         self.shard.skipped.append(skipped)
         self.shard.last += 1
 
     def finish(self) -> Shard:
-        """Close and rename."""
+        """Close the files and rename them to their final names."""
         if self._file is not None and self._folder is not None:
             self._file.close()
-            os.replace(self._aside, pcm_path(self._folder, self.shard.number))
+            os.replace(self._temporary, pcm_path(self._folder, self.shard.number))
         if self._folder is not None:
             path = pcm_path(self._folder, self.shard.number).with_suffix(".json")
             write_json(path, self.shard.to_json())
         return self.shard
 
     def abandon(self) -> None:
-        """Remove what is unfinished."""
+        """Remove the unfinished shard."""
         if self._file is not None:
             self._file.close()
             with contextlib.suppress(FileNotFoundError):
-                self._aside.unlink()
+                self._temporary.unlink()
 
 
 def to_pcm(wav: Waveform) -> NDArray[np.int16]:
@@ -153,9 +154,9 @@ def from_pcm(pcm: NDArray[np.int16]) -> Waveform:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Only one process of a machine scans into a folder; the others wait and find it done.
+    """Lock a folder against other processes of this machine, which wait for the lock.
 
-    The lock belongs to the open file, so it is gone when its holder is killed.
+    The lock belongs to the open file, so it is released when its holder is killed.
     """
     with open(folder / "lock", "w") as file:
         try:
@@ -163,5 +164,5 @@ def locked(folder: Path) -> Iterator[None]:
 
             fcntl.flock(file, fcntl.LOCK_EX)
         except (ImportError, OSError):
-            pass  # no locks here (Windows, some network file systems): the work is done twice
+            pass  # not supported (Windows, some network file systems): the work is done twice
         yield

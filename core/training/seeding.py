@@ -7,6 +7,8 @@ processes draw the same.
 import hashlib
 import math
 
+import numpy as np
+
 from .config import RunConfig
 
 
@@ -24,6 +26,11 @@ def draw_int(seed: int, purpose: str, *counters: int) -> int:
 def draw_unit(seed: int, purpose: str, *counters: int) -> float:
     """Return a uniform number in [0, 1) that depends on the arguments only."""
     return draw_int(seed, purpose, *counters) / 2**63
+
+
+def seeded_generator(seed: int, *key: int) -> np.random.Generator:
+    """A generator of NumPy that depends on the seed and the key only."""
+    return np.random.default_rng(np.random.SeedSequence((seed, *key)))
 
 
 def lr_scale(config: RunConfig, step: int) -> float:

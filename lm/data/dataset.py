@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from ...core.data.sources import normal_split
+from ...core.data.entries import normalize_split
 from .rows import Pick, TokenRow
 from .shards import ShardCodes, ShardInfo, read_codes, read_info, read_labels
 
@@ -270,7 +270,7 @@ def _kept(
     if max_seconds is not None:
         keep &= _numbers(table, "duration") <= max_seconds
     if split is not None:
-        wanted = normal_split(split)
+        wanted = normalize_split(split)
         fits = _equal(table, "split", wanted)
         # Recordings of one's own have no splits: nothing of them was held out.
         keep &= fits | _equal(table, "split", "") if wanted == "train" else fits

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from ...core.data.pools import random
+from ...core.training.seeding import seeded_generator
 from ..sequences import Example
 from .dataset import TokenDataset
 from .passages import Passages
@@ -118,7 +118,7 @@ class MixedDataset(Dataset[Sample]):
             raise IndexError(f"sample {index} of {len(self)}")
         plan = self._plan(epoch)
         source = self._sources[plan.sources[index]]
-        generator = random(self._seed, 1, epoch, index)
+        generator = seeded_generator(self._seed, 1, epoch, index)
         drop = bool(generator.random() < self._dropout) or source.unheard
         row = self._row(source, int(plan.rows[index]), generator, source.dataset.__getitem__)
         example = source.to_example(row, self._tokenizer)
@@ -161,7 +161,7 @@ class MixedDataset(Dataset[Sample]):
     ) -> list[int]:
         lengths = []
         for index in places.tolist():
-            generator = random(self._seed, 1, epoch, index)
+            generator = seeded_generator(self._seed, 1, epoch, index)
             generator.random()  # the condition's draw
             row = self._row(source, int(plan.rows[index]), generator, source.dataset.labels)
             lengths.append(self._length(source, row))
@@ -210,7 +210,7 @@ def apportion(shares: NDArray[np.float64], total: int) -> NDArray[np.int64]:
 def draws(size: int, first: int, count: int, seed: int, number: int) -> NDArray[np.int64]:
     """Draws ``first .. first + count`` of endless passes through ``size`` rows, each shuffled."""
     passes = range(first // size, -(-(first + count) // size))
-    orders = [random(seed, 0, number, turn).permutation(size) for turn in passes]
+    orders = [seeded_generator(seed, 0, number, turn).permutation(size) for turn in passes]
     if not orders:
         return np.zeros(0, np.int64)
     begin = first - passes.start * size

@@ -1,13 +1,10 @@
-"""A corpus checked, converted and described, beside its source: what every command reads at once.
+"""Check and convert a corpus: one manifest, audio as FLAC at the codec's rate, and a report.
 
-Recordings become FLAC at the codec's rate (or stay where they are), texts and speakers rows of one
-manifest, and everything that deserves a look a report. The source is only read. A stopped run goes
-on when the same call is given again.
+The source is only read. The same call resumes an interrupted run.
 """
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import hashlib
 import json
@@ -21,28 +18,28 @@ import numpy as np
 from tqdm import tqdm
 
 from ...core.audio import write_audio
+from ...core.data.decoding import Skipped, SkipReport
+from ...core.data.entries import AudioEntry, assign_splits
+from ...core.data.manifests import list_entries
 from ...core.data.shards import locked
-from ...core.data.skipped import Skipped
 from ...core.files import write_json, write_text
-from .clips import Clip, ahead
+from .clips import DecodedClip, prefetch_buffers
 from .config import TokenizeConfig
-from .findings import DescribedRow, Findings, find, listing
-from .recordings import Recording
-from .sources import list_recordings, with_splits
+from .report import DescribedRow, Findings, examine, list_findings
 
 MANIFEST, PARTIAL = "manifest.jsonl", "manifest.partial.jsonl"
-# Samples at full scale in a row that only clipping makes.
+# Consecutive samples at full scale that indicate clipping.
 _CLIPPED_RUN = 4
 _FULL_SCALE = 0.999
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
-    """What a recording must be, and what becomes of it."""
+    """Limits of usable clips, format and splits of the prepared corpus."""
 
-    audio: Literal["flac", "as-is"] = "flac"  # converted copies, or a manifest of the files
+    audio: Literal["flac", "as-is"] = "flac"  # converted copies, or the files where they are
     sample_rate: int = 24_000
-    valid_share: float = 0.02  # of the recordings without a split
+    valid_share: float = 0.02  # of the clips without a split
     test_share: float = 0.0
     min_seconds: float = 0.3
     max_seconds: float = 60.0
@@ -50,15 +47,15 @@ class PrepareConfig:
 
     def __post_init__(self) -> None:
         if self.audio not in ("flac", "as-is"):
-            raise ValueError(f"audio must be flac or as-is; came {self.audio!r}")
+            raise ValueError(f"audio must be flac or as-is, got {self.audio!r}")
         if not 0 <= self.valid_share + self.test_share < 1:
             raise ValueError(
-                "valid_share and test_share must leave something to learn from; came"
+                "valid_share and test_share must be at least 0 and less than 1 together, got"
                 f" {self.valid_share} and {self.test_share}"
             )
 
     def checks(self) -> TokenizeConfig:
-        """The same limits, as the reader of clips has them."""
+        """The same limits as options of ``clips.py``."""
         return TokenizeConfig(
             min_seconds=self.min_seconds,
             max_seconds=self.max_seconds,
@@ -69,7 +66,7 @@ class PrepareConfig:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a run leaves."""
+    """Result of :func:`prepare`."""
 
     folder: Path
     rows: int
@@ -81,20 +78,18 @@ class Prepared:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing deserves a look."""
+        """Whether nothing was found that should be looked at."""
         found = self.findings
         bad = (found.outliers, found.duplicates, found.audio_leaks, found.text_leaks)
         return not (self.skipped or self.without_text or self.clipped or any(bad))
 
     def text(self) -> str:
-        """A page for people."""
-        counts = collections.Counter(item.reason for item in self.skipped)
-        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+        """The report as text."""
         lines = [f"{self.rows} recordings, {self.seconds / 3600:.3f} h", *self.findings.table()]
-        details = [f"{one.id} {one.reason} {one.detail}" for one in self.skipped]
-        lines += listing("skipped", reasons or "none", details)
+        details = [f"{item.id} {item.reason} {item.detail}" for item in self.skipped]
+        lines += list_findings("skipped", SkipReport(self.skipped).summary(), details)
         lines.append(f"without text (no use for tts and asr): {self.without_text}")
-        lines += listing("clipped", str(len(self.clipped)), self.clipped)
+        lines += list_findings("clipped", str(len(self.clipped)), self.clipped)
         return "\n".join([*lines, *self.findings.lines("samples")])
 
 
@@ -106,50 +101,50 @@ def prepare(
     overwrite: bool = False,
     progress: bool = True,
 ) -> Prepared:
-    """Check and convert a corpus, and describe it.
+    """Check and convert a corpus, and report what should be looked at.
 
     Args:
-        sources: As in ``sources.py``.
-        out: Folder; gets ``manifest.jsonl``, ``report.json`` and ``audio/``.
+        sources: As in ``core/data/manifests.py``.
+        out: Folder for ``manifest.jsonl``, ``report.json`` and ``audio/``.
         config: Limits, splits, format.
-        overwrite: Begin anew where the folder holds another corpus.
+        overwrite: Start again if the folder holds another corpus.
         progress: Show a progress bar.
 
     Raises:
-        ValueError: No recording is usable, with the counts of why; a source does not exist; or the
-            folder holds another corpus.
+        ValueError: A source does not exist, no clip is usable (the message counts the reasons), or
+            the folder holds another corpus.
     """
     config, out = config or PrepareConfig(), Path(out)
-    listed = list_recordings(sources)
-    recordings = with_splits(listed, config.valid_share, config.test_share)
+    listed = list_entries(sources, transcripts=True)
+    entries = assign_splits(listed, config.valid_share, config.test_share)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
-        _claim(out, recordings, config, overwrite)
-        known = _known(out)
-        todo = [one for one in recordings if one.id not in known]
+        _claim(out, entries, config, overwrite)
+        done = _read_partial(out)
+        todo = [entry for entry in entries if entry.id not in done]
         with (
             open(out / PARTIAL, "a", encoding="utf-8") as partial,
-            tqdm(total=len(recordings), desc="prepare", unit="rec", disable=not progress) as bar,
+            tqdm(total=len(entries), desc="prepare", unit="rec", disable=not progress) as bar,
         ):
-            bar.update(len(recordings) - len(todo))
+            bar.update(len(entries) - len(todo))
             for fact in _facts(todo, out, config):
                 partial.write(json.dumps(fact, ensure_ascii=False) + "\n")
                 partial.flush()
-                known[fact["id"]] = fact
+                done[fact["id"]] = fact
                 bar.update()
-        result = _finish(out, [known[one.id] for one in recordings])
+        result = _finish(out, [done[entry.id] for entry in entries])
     if not result.rows:
-        raise ValueError(_why_nothing(result.skipped))
+        raise ValueError(_no_rows(result.skipped))
     return result
 
 
 def _claim(
-    out: Path, recordings: Sequence[Recording], config: PrepareConfig, overwrite: bool
+    out: Path, entries: Sequence[AudioEntry], config: PrepareConfig, overwrite: bool
 ) -> None:
-    """Refuse, or begin anew, a folder that holds another corpus or another way to prepare it."""
+    """Refuse or clear a folder that holds another corpus or was made with other options."""
     digest = hashlib.sha256(json.dumps(dataclasses.asdict(config)).encode())
-    for one in recordings:
-        digest.update(repr((one.entry, one.split, one.start, one.seconds)).encode())
+    for entry in entries:
+        digest.update(_plan_text(entry).encode())
     name, path = digest.hexdigest()[:16], out / "prepare.json"
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))
@@ -166,8 +161,15 @@ def _claim(
     write_json(path, {"plan": name, "config": dataclasses.asdict(config)})
 
 
-def _known(out: Path) -> dict[str, dict[str, Any]]:
-    """Facts of an earlier call; a last line that a kill cut off is done again."""
+def _plan_text(entry: AudioEntry) -> str:
+    """What the plan's hash in ``prepare.json`` is made of; must not change."""
+    names = ("id", "path", "row", "domain", "text", "speaker", "language", "stamp", "label")
+    fields = ", ".join(f"{name}={getattr(entry, name)!r}" for name in names)
+    return f"(Entry({fields}), {entry.split!r}, {entry.start!r}, {entry.seconds!r})"
+
+
+def _read_partial(out: Path) -> dict[str, dict[str, Any]]:
+    """Facts of an interrupted call by id; a last line that is incomplete is removed."""
     path = out / PARTIAL
     if not path.is_file():
         return {}
@@ -184,38 +186,38 @@ def _known(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def _facts(
-    recordings: Sequence[Recording], out: Path, config: PrepareConfig
+    entries: Sequence[AudioEntry], out: Path, config: PrepareConfig
 ) -> Iterator[dict[str, Any]]:
-    """One line of facts for each recording, its audio written before."""
-    for buffer in ahead(recordings, config.sample_rate, config.checks()):
+    """Write the audio of each entry, then yield its facts: manifest row, digest, clipping."""
+    for buffer in prefetch_buffers(entries, config.sample_rate, config.checks()):
         for item in buffer:
-            if isinstance(item, Clip):
+            if isinstance(item, DecodedClip):
                 yield _keep(item, out, config)
             else:
                 yield {"id": item.skipped.id, "skipped": dataclasses.asdict(item.skipped)}
 
 
-def _keep(clip: Clip, out: Path, config: PrepareConfig) -> dict[str, Any]:
-    one, entry = clip.recording, clip.recording.entry
-    whole_file = entry.row < 0 and not one.start and one.seconds is None
+def _keep(clip: DecodedClip, out: Path, config: PrepareConfig) -> dict[str, Any]:
+    entry = clip.entry
+    whole_file = entry.row < 0 and not entry.start and entry.seconds is None
     if config.audio == "as-is" and not whole_file:
         raise ValueError(
-            f"{one.id} is a row of {entry.path} or a part of it, and no file of its own: only"
+            f"{entry.id} is a row or a part of {entry.path}, not a file of its own: only"
             " --audio flac can prepare it"
         )
     path = entry.path
     if config.audio == "flac":
-        path = f"audio/{one.split or 'train'}/{_file_name(one.id)}.flac"
+        path = f"audio/{entry.split or 'train'}/{_file_name(entry.id)}.flac"
         (out / path).parent.mkdir(parents=True, exist_ok=True)
         write_audio(out / path, clip.wav, config.sample_rate)
     return {
-        "id": one.id,
+        "id": entry.id,
         "audio": os.path.abspath(path) if config.audio == "as-is" else path,
         "text": entry.text,
         "speaker": entry.speaker,
         "language": entry.language,
         "domain": entry.domain or "speech",
-        "split": one.split or "train",
+        "split": entry.split or "train",
         "duration": round(len(clip.wav) / config.sample_rate, 3),
         "digest": hashlib.blake2b(clip.wav.tobytes(), digest_size=16).hexdigest(),
         "clipped": _is_clipped(clip.wav),
@@ -223,7 +225,7 @@ def _keep(clip: Clip, out: Path, config: PrepareConfig) -> dict[str, Any]:
 
 
 def _file_name(name: str) -> str:
-    """An id as a file name; other ids have other names."""
+    """A file name for an id; different ids get different names."""
     safe = "".join(char if char.isalnum() or char in "._-" else "_" for char in name).lstrip(".")
     if safe == name and len(name) <= 100:
         return name
@@ -238,7 +240,7 @@ def _is_clipped(wav: Any) -> bool:
 
 
 def _finish(out: Path, facts: Sequence[dict[str, Any]]) -> Prepared:
-    """Manifest and report of all facts, in the order of the sources."""
+    """Write the manifest and the report, in the order of the sources."""
     kept = [fact for fact in facts if "skipped" not in fact]
     hidden = ("digest", "clipped")
     rows = [{key: value for key, value in fact.items() if key not in hidden} for fact in kept]
@@ -259,17 +261,15 @@ def _finish(out: Path, facts: Sequence[dict[str, Any]]) -> Prepared:
         skipped=tuple(Skipped(**fact["skipped"]) for fact in facts if "skipped" in fact),
         without_text=sum(not fact["text"] for fact in kept),
         clipped=tuple(fact["id"] for fact in kept if fact["clipped"]),
-        findings=find(described),
+        findings=examine(described),
     )
     write_json(out / "report.json", {**dataclasses.asdict(result), "folder": str(out)})
     return result
 
 
-def _why_nothing(skipped: Sequence[Skipped]) -> str:
-    counts = collections.Counter(item.reason for item in skipped)
-    listed = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+def _no_rows(skipped: Sequence[Skipped]) -> str:
     first = skipped[0]
     return (
-        f"none of {len(skipped)} recordings is usable: {listed} (the first: {first.id}:"
-        f" {first.detail})"
+        f"none of {len(skipped)} recordings is usable: {SkipReport(tuple(skipped)).summary()}"
+        f" (the first: {first.id}: {first.detail})"
     )

@@ -1,4 +1,7 @@
-"""What a folder of tokens holds, and what in it deserves a look: printed, and kept as JSON."""
+"""Reports on corpora: totals, unlikely texts, duplicates, and leaks between splits.
+
+:func:`examine` serves prepared audio and tokens; :func:`inspect_tokens` reports on token shards.
+"""
 
 from __future__ import annotations
 
@@ -6,46 +9,205 @@ import collections
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...core.data.skipped import Skipped
+from ...core.data.decoding import Skipped
 from ...core.files import write_json
-from .findings import DescribedRow, Findings, Share, find, listing
 from .shards import ShardCodes, ShardInfo, read_codes, read_info, read_labels
 
 REPORT_FILE = "report.json"
+# A text is an outlier if the logarithm of its characters per second is this many median absolute
+# deviations from the median of its language, and at least this factor away from it.
+_OUTLIER_DEVIATIONS = 6.0
+_OUTLIER_FACTOR = 2.5
+_MIN_ROWS_FOR_OUTLIERS = 20
+_LISTED = 10
+_SPEECH_DOMAINS = ("speech", "listening", "")  # their texts are transcripts
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedRow:
+    """One clip of a corpus, of audio or of tokens."""
+
+    id: str
+    split: str
+    domain: str
+    language: str
+    speaker: str
+    text: str
+    seconds: float
+    digest: bytes  # of the samples or the codes
+
+
+@dataclass(frozen=True)
+class Share:
+    """Totals of one split of one domain."""
+
+    domain: str
+    split: str
+    rows: int
+    seconds: float
+    with_text: int  # rows with a text
+    speakers: int
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Totals of a corpus, and what should be looked at."""
+
+    shares: tuple[Share, ...]
+    outliers: tuple[tuple[str, float], ...]  # id, characters per second
+    duplicates: tuple[tuple[str, ...], ...]  # ids of rows with equal digests
+    audio_leaks: tuple[tuple[str, ...], ...]  # equal digests in two splits
+    text_leaks: tuple[tuple[str, ...], ...]  # equal transcripts in two splits
+    speaker_overlap: int  # speakers of train that are also in another split
+
+    def table(self) -> list[str]:
+        """The totals as the lines of a table."""
+        lines = [
+            f"{'domain':10} {'split':8} {'rows':>8} {'hours':>9} {'with text':>10} {'speakers':>9}"
+        ]
+        lines += [
+            f"{share.domain or '-':10} {share.split or '-':8} {share.rows:8d}"
+            f" {share.seconds / 3600:9.3f} {share.with_text:10d} {share.speakers:9d}"
+            for share in self.shares
+        ]
+        return lines
+
+    def lines(self, equal: str) -> list[str]:
+        """Findings as text; ``equal`` names what duplicates have in common."""
+        lines = list_findings(
+            "text does not fit audio",
+            str(len(self.outliers)),
+            [f"{name}: {rate} characters/s" for name, rate in self.outliers],
+        )
+        for title, groups in (
+            (f"duplicates (equal {equal})", self.duplicates),
+            ("leaks: equal audio in two splits", self.audio_leaks),
+            ("leaks: equal text in two splits", self.text_leaks),
+        ):
+            lines += list_findings(
+                title, str(len(groups)), [" = ".join(group[:4]) for group in groups]
+            )
+        lines.append(f"speakers in training and in another split: {self.speaker_overlap}")
+        return lines
+
+
+def examine(rows: Sequence[DescribedRow]) -> Findings:
+    """Look for unlikely texts, duplicates, and audio, texts and speakers in two splits."""
+    same_content = _groups(rows, lambda row: row.digest)
+    same_text = _groups(rows, _transcript)
+    training = {row.speaker for row in rows if row.split == "train" and row.speaker}
+    other = {row.speaker for row in rows if row.split not in ("train", "") and row.speaker}
+    return Findings(
+        shares=_shares(rows),
+        outliers=_outliers(rows),
+        duplicates=_ids(same_content),
+        audio_leaks=_ids(_across_splits(same_content)),
+        text_leaks=_ids(_across_splits(same_text)),
+        speaker_overlap=len(training & other),
+    )
+
+
+def _shares(rows: Sequence[DescribedRow]) -> tuple[Share, ...]:
+    groups = collections.defaultdict(list)
+    for row in rows:
+        groups[row.domain, row.split].append(row)
+    return tuple(
+        Share(
+            domain=domain,
+            split=split,
+            rows=len(group),
+            seconds=sum(row.seconds for row in group),
+            with_text=sum(bool(row.text) for row in group),
+            speakers=len({row.speaker for row in group if row.speaker}),
+        )
+        for (domain, split), group in sorted(groups.items())
+    )
+
+
+def _outliers(rows: Sequence[DescribedRow]) -> tuple[tuple[str, float], ...]:
+    """Speech whose text is far too long or too short for its audio: most are wrong transcripts."""
+    groups = collections.defaultdict(list)
+    for row in rows:
+        if row.text and row.domain in _SPEECH_DOMAINS:
+            groups[row.language].append((row.id, len(row.text) / row.seconds))
+    found: list[tuple[float, str, float]] = []
+    for group in groups.values():
+        if len(group) < _MIN_ROWS_FOR_OUTLIERS:
+            continue
+        logs = np.log([max(rate, 1e-3) for _, rate in group])
+        middle = float(np.median(logs))
+        deviation = float(np.median(np.abs(logs - middle)))
+        limit = max(_OUTLIER_DEVIATIONS * deviation, float(np.log(_OUTLIER_FACTOR)))
+        for (name, rate), log in zip(group, logs, strict=True):
+            if abs(log - middle) > limit:
+                found.append((abs(float(log) - middle), name, round(rate, 2)))
+    return tuple((name, rate) for _, name, rate in sorted(found, reverse=True))
+
+
+def _transcript(row: DescribedRow) -> str:
+    """Words of a transcript; empty for captions, which may be equal for different sounds."""
+    return " ".join(re.findall(r"\w+", row.text.lower())) if row.domain in _SPEECH_DOMAINS else ""
+
+
+def _groups(
+    rows: Sequence[DescribedRow], key: Callable[[DescribedRow], object]
+) -> list[Sequence[DescribedRow]]:
+    groups = collections.defaultdict(list)
+    for row in rows:
+        if value := key(row):
+            groups[value].append(row)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _across_splits(groups: list[Sequence[DescribedRow]]) -> list[Sequence[DescribedRow]]:
+    return [group for group in groups if len({row.split for row in group}) > 1]
+
+
+def _ids(groups: list[Sequence[DescribedRow]]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(row.id for row in group) for group in groups)
+
+
+def list_findings(title: str, count: str, items: Sequence[str]) -> list[str]:
+    """A title with a count, and the first items below it."""
+    lines = [f"{title}: {count}"] + [f"  {item}" for item in items[:_LISTED]]
+    if len(items) > _LISTED:
+        lines.append(f"  ... and {len(items) - _LISTED} more, see report.json")
+    return lines
 
 
 @dataclass(frozen=True)
 class TokenReport:
-    """Facts about a folder of tokens."""
+    """Report on a folder of token shards."""
 
     fingerprint: str
     sample_rate: int
     num_codebooks: int
-    frames_per_query: tuple[int, ...]  # rates that occur
+    frames_per_query: tuple[int, ...]  # values that occur
     shards: int
     rows: int
     seconds: float
-    num_bytes: int  # of all shards on disk
+    num_bytes: int  # of all shards
     shares: tuple[Share, ...]
-    used_codes: tuple[float, ...]  # [K], share of each codebook that occurs
+    used_codes: tuple[float, ...]  # [K], share of the entries of each codebook that occur
     skipped: dict[str, int]  # by reason
     examples_skipped: tuple[tuple[str, str, str], ...]  # id, reason, detail
     outliers: tuple[tuple[str, float], ...]  # id, characters per second
     duplicates: tuple[tuple[str, ...], ...]  # ids of rows with equal codes
-    audio_leaks: tuple[tuple[str, ...], ...]  # the same codes in two splits
-    text_leaks: tuple[tuple[str, ...], ...]  # the same spoken text in two splits
-    speaker_overlap: int  # speakers that are in training and in another split
+    audio_leaks: tuple[tuple[str, ...], ...]  # equal codes in two splits
+    text_leaks: tuple[tuple[str, ...], ...]  # equal transcripts in two splits
+    speaker_overlap: int  # speakers of train that are also in another split
 
     @property
     def findings(self) -> Findings:
-        """What deserves a look."""
+        """What should be looked at."""
         return Findings(
             self.shares,
             self.outliers,
@@ -57,11 +219,11 @@ class TokenReport:
 
     @property
     def bytes_per_hour(self) -> float:
-        """Disk per hour of audio."""
+        """Bytes on disk per hour of audio."""
         return self.num_bytes / self.seconds * 3600 if self.seconds else 0.0
 
     def text(self) -> str:
-        """A page for people."""
+        """The report as text."""
         return _page(self)
 
     def save(self, folder: Path) -> Path:
@@ -72,10 +234,10 @@ class TokenReport:
 
 
 def inspect_tokens(folder: str | os.PathLike[str]) -> TokenReport:
-    """Read a folder of tokens through, verifying all of it.
+    """Read and verify all shards of a folder and report on them.
 
     Raises:
-        ValueError: There is no shard, one is damaged, or two are of different codecs.
+        ValueError: There is no shard, a shard is damaged, or two shards are of different codecs.
     """
     folder = Path(folder)
     paths = sorted(folder.glob("*.parquet"))
@@ -112,7 +274,7 @@ def _report(
     skipped: list[Skipped],
     used: np.ndarray[Any, Any],
 ) -> TokenReport:
-    found = find(rows)
+    found = examine(rows)
     return TokenReport(
         fingerprint=info.fingerprint,
         sample_rate=info.sample_rate,
@@ -170,6 +332,8 @@ def _page(report: TokenReport) -> str:
         *report.findings.table(),
     ]
     reasons = ", ".join(f"{count} {reason}" for reason, count in report.skipped.items())
-    lines += listing("skipped", reasons or "none", [" ".join(x) for x in report.examples_skipped])
+    lines += list_findings(
+        "skipped", reasons or "none", [" ".join(x) for x in report.examples_skipped]
+    )
     lines += report.findings.lines("codes")
     return "\n".join(lines)

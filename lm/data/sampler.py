@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from ...core.data.pools import random
+from ...core.training.seeding import seeded_generator
 from .rows import Pick
 
 logger = logging.getLogger(__name__)
@@ -149,7 +149,7 @@ class LengthBucketSampler(Sampler[list[Pick]]):
         lengths = np.asarray(self._dataset.lengths(epoch), np.int64)
         usable = np.flatnonzero((lengths > 0) & (lengths <= self._budget))
         self._check(lengths, usable, epoch)
-        generator = random(self._seed, epoch)
+        generator = seeded_generator(self._seed, epoch)
         pool = len(usable)
         if self._shuffle:
             usable = generator.permutation(usable)

@@ -1,8 +1,8 @@
-"""One file of tokens: Parquet, two bytes a code before compression, checked when it is read.
+"""Token shards: Parquet files of codes with their texts, verified by checksums when read.
 
-A shard stands for a run of recordings ``first .. last - 1`` of its tokenizing; those that could not
-be used are listed in it, so a shard that exists is done. Everything about the codes is in the
-schema's metadata under ``almtok``: any Parquet reader shows it, and a shard can be copied alone.
+A shard covers the entries ``first .. last - 1`` of its corpus and lists those that were skipped.
+The metadata of the codes is a JSON object under the key ``almtok`` of the schema's metadata: each
+shard is self-contained, and any Parquet reader shows it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import pyarrow
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from ...core.data.skipped import Skipped
-from .encoder import Encoded
+from ...core.data.decoding import Skipped
+from ...core.data.entries import AudioEntry
 
 FORMAT = "almtok-token-shard-1"
 _KEY = b"almtok"
@@ -46,16 +46,16 @@ LABELS = [name for name in SCHEMA.names if name != "codes"]
 
 
 class ShardError(ValueError):
-    """A shard that is damaged, or no shard at all."""
+    """The file is damaged, or is not a token shard."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardInfo:
-    """What a shard says of itself."""
+    """Metadata of a shard."""
 
-    plan: str  # hash of everything that the tokenizing depends on
+    plan: str  # hash of everything that the shards of a corpus depend on
     number: int
-    first: int  # recordings first .. last - 1
+    first: int  # entries first .. last - 1
     last: int
     fingerprint: str  # of the codec
     sample_rate: int  # Hz
@@ -63,13 +63,13 @@ class ShardInfo:
     codebook_size: int
     rows: int = 0
     skipped: tuple[Skipped, ...] = ()
-    loudness_dbfs: float | None = None  # level of all recordings; None: each as it was
+    loudness_dbfs: float | None = None  # RMS level of all clips; None: not normalized
     codes_sha256: str = ""
     labels_sha256: str = ""
     format: str = FORMAT
 
     def to_json(self) -> str:
-        """One JSON object, with its own checksum."""
+        """A JSON object with a checksum of itself."""
         values = dataclasses.asdict(self)
         values["skipped"] = [[item.id, item.reason, item.detail] for item in self.skipped]
         return json.dumps({**values, "sha256": _digest_json(values)})
@@ -79,37 +79,47 @@ class ShardInfo:
         """The inverse of ``to_json``.
 
         Raises:
-            ValueError: The checksum is another.
+            ValueError: The checksum does not match.
         """
         values = json.loads(text)
         if values.pop("sha256", None) != _digest_json(values):
-            raise ValueError("it does not have the checksum it was given")
+            raise ValueError("its checksum does not match")
         values["skipped"] = tuple(Skipped(*item) for item in values["skipped"])
         return cls(**values)
 
 
 @dataclass(frozen=True, slots=True)
+class EncodedClip:
+    """A clip as codes, without its samples."""
+
+    place: int  # index in the list of entries
+    entry: AudioEntry
+    num_samples: int
+    codes: NDArray[np.uint16]  # [K, Q]
+
+
+@dataclass(frozen=True, slots=True)
 class ShardCodes:
-    """All codes of a shard; row r is ``flat[ends[r - 1] : ends[r]]``, reshaped to [K, Q]."""
+    """All codes of a shard; row r is ``flat[ends[r] : ends[r + 1]]``, reshaped to [K, Q]."""
 
     flat: NDArray[np.uint16]
-    ends: NDArray[np.int64]  # [rows + 1], begins with 0
+    ends: NDArray[np.int64]  # [rows + 1], the first is 0
 
     @property
     def num_bytes(self) -> int:
-        """Memory."""
+        """Memory in bytes."""
         return self.flat.nbytes + self.ends.nbytes
 
 
 def shard_path(folder: Path, number: int) -> Path:
-    """Where a shard lies."""
+    """Path of a shard."""
     return folder / f"tokens-{number:06d}.parquet"
 
 
 def write_shard(
-    folder: Path, info: ShardInfo, rows: Sequence[Encoded], frames_per_query: int
+    folder: Path, info: ShardInfo, rows: Sequence[EncodedClip], frames_per_query: int
 ) -> ShardInfo:
-    """Write a shard aside, then rename it; the same rows give the same bytes."""
+    """Write a shard atomically; the same rows give the same bytes."""
     table = _table(rows, frames_per_query, info.sample_rate)
     codes = _codes_of(table)
     info = dataclasses.replace(
@@ -123,7 +133,7 @@ def write_shard(
     aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
         with open(aside, "wb") as file:
-            # A dictionary packs 2048 different codes into 11 bits each; zstd sees to the texts.
+            # The dictionary packs 2048 different codes into 11 bits each, zstd the texts.
             pyarrow.parquet.write_table(
                 table, file, compression="zstd", compression_level=9, use_dictionary=True
             )
@@ -137,7 +147,7 @@ def write_shard(
 
 
 def read_info(path: Path) -> ShardInfo:
-    """What a shard says of itself; only its footer is read.
+    """Read the metadata of a shard from its footer.
 
     Raises:
         ShardError: The file is damaged, or was not written by ``almtok lm tokenize``.
@@ -145,18 +155,18 @@ def read_info(path: Path) -> ShardInfo:
     with _reading(path):
         metadata = pyarrow.parquet.read_schema(path, memory_map=True).metadata or {}
     if _KEY not in metadata:
-        raise ShardError(f"{path} is Parquet, but no token shard: it has no 'almtok' metadata")
+        raise ShardError(f"{path} is Parquet, but not a token shard: it has no 'almtok' metadata")
     try:
         info = ShardInfo.from_json(metadata[_KEY])
     except (ValueError, TypeError, KeyError) as error:
-        raise ShardError(f"{path}: its metadata cannot be understood ({error})") from error
+        raise ShardError(f"{path}: its metadata cannot be parsed ({error})") from error
     if info.format != FORMAT:
         raise ShardError(f"{path} has format {info.format!r}, expected {FORMAT!r}")
     return info
 
 
 def read_labels(path: Path, info: ShardInfo) -> pyarrow.Table:
-    """All columns but the codes, verified.
+    """Read all columns except the codes and verify them.
 
     Raises:
         ShardError: The file is damaged.
@@ -166,12 +176,12 @@ def read_labels(path: Path, info: ShardInfo) -> pyarrow.Table:
         table = table.replace_schema_metadata(None)
         digest = _digest_labels(table)
     if len(table) != info.rows or digest != info.labels_sha256:
-        raise ShardError(f"{path} is damaged: its labels do not have the checksum they were given")
+        raise ShardError(f"{path} is damaged: its labels do not match their checksum")
     return table
 
 
 def read_codes(path: Path, info: ShardInfo) -> ShardCodes:
-    """All codes, verified.
+    """Read all codes and verify them.
 
     Raises:
         ShardError: The file is damaged.
@@ -183,12 +193,12 @@ def read_codes(path: Path, info: ShardInfo) -> ShardCodes:
         )
         codes = _codes_of(table)
     if len(table) != info.rows or _digest_codes(codes) != info.codes_sha256:
-        raise ShardError(f"{path} is damaged: its codes do not have the checksum they were given")
+        raise ShardError(f"{path} is damaged: its codes do not match their checksum")
     return codes
 
 
 class _reading:  # noqa: N801  (reads as a word: with _reading(path))
-    """Turn what pyarrow raises for damaged files into a ShardError that names the file."""
+    """Convert errors of pyarrow for damaged files into a ShardError that names the file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -205,10 +215,10 @@ class _reading:  # noqa: N801  (reads as a word: with _reading(path))
             raise ShardError(f"{self._path} is damaged: {error}") from error
 
 
-def _table(rows: Sequence[Encoded], frames_per_query: int, sample_rate: int) -> pyarrow.Table:
+def _table(rows: Sequence[EncodedClip], frames_per_query: int, sample_rate: int) -> pyarrow.Table:
     values: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
     for row in rows:
-        recording, entry = row.recording, row.recording.entry
+        entry = row.entry
         values["id"].append(entry.id)
         values["codes"].append(row.codes.reshape(-1))
         values["num_frames"].append(row.codes.shape[-1])
@@ -219,7 +229,7 @@ def _table(rows: Sequence[Encoded], frames_per_query: int, sample_rate: int) -> 
         values["language"].append(entry.language)
         values["domain"].append(entry.domain)
         values["duration"].append(row.num_samples / sample_rate)
-        values["split"].append(recording.split)
+        values["split"].append(entry.split)
     return pyarrow.table(values, schema=SCHEMA)
 
 

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from ...core.data.pools import random
+from ...core.training.seeding import seeded_generator
 from .dataset import EmptySelection, Folders, TokenDataset, read_infos, shard_paths
 from .rows import TokenRow
 from .sampler import cut
@@ -132,7 +132,7 @@ class TokenStream(IterableDataset[StreamBatch[Any]]):
         }
 
     def _windows(self, epoch: int, worker: int, workers: int) -> list[list[int]]:
-        order = random(self._seed, 2, epoch).permutation(len(self._paths)).tolist()
+        order = seeded_generator(self._seed, 2, epoch).permutation(len(self._paths)).tolist()
         mine = order[self._rank :: self._world]
         size = min(self._window_shards, max(1, len(mine) // workers))  # work for every worker
         return [mine[n : n + size] for n in range(0, len(mine), size)][worker::workers]
@@ -141,7 +141,7 @@ class TokenStream(IterableDataset[StreamBatch[Any]]):
         samples = [sample for shard in shards for sample in self._samples(shard, epoch)]
         lengths = np.asarray([self._measure(sample) for sample in samples], np.int64)
         usable = np.flatnonzero((lengths > 0) & (lengths <= self._budget))
-        generator = random(self._seed, 4, epoch, *shards)
+        generator = seeded_generator(self._seed, 4, epoch, *shards)
         usable = generator.permutation(usable)
         usable = usable[np.argsort(lengths[usable], kind="stable")]
         batches = cut(usable, lengths[usable], self._budget, self._max_rows)
@@ -153,7 +153,7 @@ class TokenStream(IterableDataset[StreamBatch[Any]]):
             rows = TokenDataset(self._paths[shard], **self._filters)
         except EmptySelection:
             return  # nothing in this shard fits
-        numbers = random(self._seed, 3, epoch, shard).integers(1 << 62, size=len(rows))
+        numbers = seeded_generator(self._seed, 3, epoch, shard).integers(1 << 62, size=len(rows))
         for place, draw in enumerate(numbers.tolist()):
             row = dataclasses.replace(rows[place], draw=draw)
             try:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ...core.data.pools import random
 from ...core.training.loop import leave_signals_to_the_parent
+from ...core.training.seeding import seeded_generator
 from ..data.rows import Pick
 from ..data.sampler import LengthBucketSampler
 from ..sequences import Example
@@ -70,7 +70,7 @@ class ExampleList(Dataset[Any]):
 
         pick = pick if isinstance(pick, Pick) else Pick(0, int(pick))
         example = self._examples[pick.index]
-        generator = random(self._seed, 1, pick.epoch, pick.index)
+        generator = seeded_generator(self._seed, 1, pick.epoch, pick.index)
         drop = bool(generator.random() < self._dropout)
         return Sample(example, drop, example.task, int(generator.integers(1 << 62)))
 

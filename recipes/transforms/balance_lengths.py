@@ -19,8 +19,8 @@ import soundfile
 
 from almtok.codec.phonemes.aligner import Aligner
 from almtok.core.audio import Waveform, read_audio
-from almtok.core.data.reader import EntryReader
-from almtok.lm.data.sources import list_recordings
+from almtok.core.data.entries import EntryReader
+from almtok.core.data.manifests import list_entries
 from almtok.lm.text.normalize import plain
 from almtok.tasks.evaluation.failures import LENGTHS
 
@@ -102,12 +102,12 @@ def balance_lengths(sources: Sequence[str], out: Path, count: int = 200, seed: i
     reader, aligner = EntryReader(), Aligner()
     whole = [
         Utterance(
-            one.entry.text,
-            read_audio(reader.open(one.entry), RATE, start=one.start, seconds=one.seconds),
-            one.entry.speaker,
+            entry.text,
+            read_audio(reader.open(entry), RATE, start=entry.start, seconds=entry.seconds),
+            entry.speaker,
         )
-        for one in list_recordings(sources)
-        if one.entry.text.strip()
+        for entry in list_entries(sources, transcripts=True)
+        if entry.text.strip()
     ]
     if not whole:
         raise ValueError(f"no text in {', '.join(sources)}: the test needs texts")

@@ -19,12 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from almtok.core.data.sources import Entry, list_entries
+from almtok.core.data.entries import AudioEntry
+from almtok.core.data.manifests import list_entries
 from almtok.lm.data.dataset import TokenDataset
-from almtok.lm.data.encoder import Encoded
-from almtok.lm.data.recordings import Recording
 from almtok.lm.data.rows import TokenRow
-from almtok.lm.data.shards import read_info, shard_path, write_shard
+from almtok.lm.data.shards import EncodedClip, read_info, shard_path, write_shard
 
 from .common import command_line
 
@@ -149,9 +148,10 @@ def _write_rows(
     out.mkdir(parents=True, exist_ok=True)
     encoded = []
     for place, (row, prefix, text) in enumerate(captions):
-        entry = Entry(id=f"{prefix}_{row.id}", path=row.id, domain=row.domain, text=text)
+        name = f"{prefix}_{row.id}"
+        entry = AudioEntry(name, row.id, domain=row.domain, text=text, split=row.split)
         codes = np.ascontiguousarray(row.codes.numpy().astype(np.uint16))
-        encoded.append(Encoded(place, Recording(entry, row.split), row.num_samples, codes))
+        encoded.append(EncodedClip(place, entry, row.num_samples, codes))
     write_shard(out, info, encoded, captions[0][0].frames_per_query)
     return len(captions)
 

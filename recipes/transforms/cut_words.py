@@ -18,9 +18,8 @@ import soundfile
 
 from almtok.codec.phonemes.aligner import Aligner, Word
 from almtok.core.audio import Waveform, read_audio, resample
-from almtok.core.data.reader import EntryReader
-from almtok.lm.data.recordings import Recording
-from almtok.lm.data.sources import list_recordings
+from almtok.core.data.entries import AudioEntry, EntryReader
+from almtok.core.data.manifests import list_entries
 
 from .common import RATE, command_line, map_in_processes, write_manifest
 
@@ -71,7 +70,7 @@ def fade(wav: Waveform) -> Waveform:
 @dataclass(frozen=True)
 class _Job:
     number: int
-    recording: Recording
+    entry: AudioEntry
     out: Path
     words: int
     coverage: float
@@ -106,10 +105,10 @@ def cut_recordings(
         ValueError: there are no texts, or no recording could be aligned.
     """
     (out / "audio").mkdir(parents=True, exist_ok=True)
-    found = [one for one in list_recordings(sources) if one.entry.text.strip()]
+    found = [entry for entry in list_entries(sources, transcripts=True) if entry.text.strip()]
     if not found:
         raise ValueError(f"no text in {', '.join(sources)}: pieces need texts")
-    jobs = [_Job(n, one, out, words, coverage, vary, seed) for n, one in enumerate(found)]
+    jobs = [_Job(n, entry, out, words, coverage, vary, seed) for n, entry in enumerate(found)]
     cut = list(map_in_processes(_load, _cut, jobs, workers=workers, description="cut"))
     rows = [row for some in cut for row in some]
     if not rows:
@@ -129,8 +128,8 @@ def _load() -> tuple[Aligner, EntryReader]:
 def _cut(loaded: tuple[Aligner, EntryReader], job: _Job) -> list[dict[str, str]]:
     """Cut one recording and return the rows of its pieces."""
     aligner, reader = loaded
-    one, entry = job.recording, job.recording.entry
-    wav = read_audio(reader.open(entry), RATE, start=one.start, seconds=one.seconds)
+    entry = job.entry
+    wav = read_audio(reader.open(entry), RATE, start=entry.start, seconds=entry.seconds)
     rng = np.random.default_rng([job.seed, job.number])
     rows = []
     words = aligner.words(wav, RATE, entry.text)

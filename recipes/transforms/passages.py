@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from almtok.core.data.manifests import list_entries
 from almtok.core.files import write_text
-from almtok.lm.data.sources import list_recordings
 from almtok.lm.text.normalize import clean, plain
 from almtok.lm.text.sentences import split_sentences
 
@@ -87,7 +87,8 @@ def main() -> None:
         "--words", type=int, default=24, help="most words of a passage (default %(default)s)"
     )
     o = parser.parse_args()
-    held_out = [one.entry.text for one in list_recordings(o.held_out)] if o.held_out else []
+    entries = list_entries(o.held_out, transcripts=True) if o.held_out else []
+    held_out = [entry.text for entry in entries]
     books = (Path(path).read_text(encoding="utf-8", errors="replace") for path in o.books)
     made = extract_passages(books, held_out, o.words)
     if not made.lines:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from almtok.lm.data.sources import list_recordings
+from almtok.core.data.manifests import list_entries
 
 from ..mini.voices import VOICES, Speak, Voice, find_speaker
 from .common import RATE, command_line, map_in_processes, write_manifest
@@ -133,7 +133,8 @@ def synthesize(
     Raises:
         ValueError: the sources have no texts.
     """
-    texts = sorted({text for one in list_recordings(sources) if (text := one.entry.text.strip())})
+    entries = list_entries(sources, transcripts=True)
+    texts = sorted({text for entry in entries if (text := entry.text.strip())})
     if not texts:
         raise ValueError(f"no text in {', '.join(sources)}: readings need texts")
     plan = list(draw_readings(texts, count, seed, words))

@@ -22,8 +22,8 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from ...core.audio import Waveform, read_audio, resample
-from ...core.data.reader import EntryReader
-from ...core.data.sources import Entry, list_entries
+from ...core.data.entries import AudioEntry, EntryReader
+from ...core.data.manifests import list_entries
 from ...core.metrics.spectral import log_mel
 
 RATE = 24_000
@@ -170,7 +170,7 @@ class SoundClassifier:
         plain, used = cls._of_rows(rows), cls._of_rows(rows + passed)
         return plain._of_domains(kept), used._of_domains(kept)
 
-    def _of_domains(self, entries: Sequence[Entry]) -> SoundClassifier:
+    def _of_domains(self, entries: Sequence[AudioEntry]) -> SoundClassifier:
         return replace(self, domains=tuple(sorted({entry.domain for entry in entries})))
 
     @property
@@ -190,7 +190,7 @@ def _kernel(some: Floats, others: Floats) -> Floats:
     return np.exp(-_WIDTH * np.maximum(squares, 0) / some.shape[1])
 
 
-def _labelled(sources: Sequence[str], least: int) -> list[Entry]:
+def _labelled(sources: Sequence[str], least: int) -> list[AudioEntry]:
     """Recordings of classes with at least `least` of them."""
     entries = [entry for entry in list_entries(sources) if entry.label]
     counts = Counter(entry.label for entry in entries)
@@ -204,7 +204,7 @@ def _labelled(sources: Sequence[str], least: int) -> list[Entry]:
     return kept
 
 
-def _read(entries: Sequence[Entry]) -> Iterator[tuple[Entry, Waveform]]:
+def _read(entries: Sequence[AudioEntry]) -> Iterator[tuple[AudioEntry, Waveform]]:
     """Each recording with its samples `[S]` at `RATE`."""
     reader = EntryReader()
     for entry in tqdm(entries, desc="classes", unit="clip", leave=False, delay=2):

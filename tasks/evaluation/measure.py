@@ -18,10 +18,9 @@ from tqdm import tqdm
 
 from ...codec.tokens import AudioTokens
 from ...core.audio import read_audio
-from ...core.data.reader import EntryReader
+from ...core.data.entries import AudioEntry, EntryReader
+from ...core.data.manifests import list_entries
 from ...core.results_log import ResultsLog, key_of
-from ...lm.data.recordings import Recording
-from ...lm.data.sources import list_recordings
 from ..commands.inputs import safe_name
 from ..pipelines.audio_captioning import AudioCaptioner
 from ..pipelines.audio_generation import AudioGenerator
@@ -46,7 +45,7 @@ class Clip:
     id: str
     domain: str
     text: str
-    recording: Recording
+    recording: AudioEntry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +75,7 @@ def clips_of(sources: Sequence[str], *, limit: int | None = None) -> list[Clip]:
     """
     of_source = []
     for source in sources:
-        found = [one for one in list_recordings([source]) if one.entry.text.strip()]
+        found = [one for one in list_entries([source], transcripts=True) if one.text.strip()]
         tests = [one for one in found if one.split == "test"]
         of_source.append(tests or found)
     clips: list[Clip] = []
@@ -86,7 +85,7 @@ def clips_of(sources: Sequence[str], *, limit: int | None = None) -> list[Clip]:
         for recordings in of_source:
             if place >= len(recordings):
                 continue
-            entry = recordings[place].entry
+            entry = recordings[place]
             counts[entry.domain] = counts.get(entry.domain, 0) + 1
             if limit is None or counts[entry.domain] <= limit:
                 times = seen[entry.id] = seen.get(entry.id, 0) + 1
@@ -101,8 +100,8 @@ def _references(clips: Sequence[Clip]) -> dict[str, Clip]:
     """The next clip of the same speaker, by id; speakers with one clip are left out."""
     of_speaker: dict[str, list[Clip]] = {}
     for clip in clips:
-        if clip.domain == "speech" and clip.recording.entry.speaker:
-            of_speaker.setdefault(clip.recording.entry.speaker, []).append(clip)
+        if clip.domain == "speech" and clip.recording.speaker:
+            of_speaker.setdefault(clip.recording.speaker, []).append(clip)
     return {
         clip.id: mine[(place + 1) % len(mine)]
         for mine in of_speaker.values()
@@ -251,7 +250,7 @@ class Measurer:
 
     def _wav(self, clip: Clip) -> Any:
         recording = clip.recording
-        content = self._reader.open(recording.entry)
+        content = self._reader.open(recording)
         return read_audio(
             content, self.pipeline.sample_rate, start=recording.start, seconds=recording.seconds
         )
@@ -360,7 +359,7 @@ class Measurer:
 
     def _named_by(self, clip: Clip) -> list[str]:
         """Stamps of the classifiers and the label, if all know the class and domain of the clip."""
-        judges, label = self.classifiers.values(), clip.recording.entry.label
+        judges, label = self.classifiers.values(), clip.recording.label
         known = all(clip.domain in judge.domains and label in judge.classes for judge in judges)
         return [*(judge.stamp for judge in judges), label] if judges and known else []
 
@@ -371,7 +370,7 @@ class Measurer:
         """Predicted classes of samples `[S]`, and the label of the clip."""
         if not self._named_by(job.clip):
             return {}
-        rate, label = self.pipeline.sample_rate, job.clip.recording.entry.label
+        rate, label = self.pipeline.sample_rate, job.clip.recording.label
         facts: dict[str, Any] = {"label": label}
         for key, judge in self.classifiers.items():
             facts["classes_known"] = len(judge.classes)

@@ -21,7 +21,7 @@ from ...codec.cli import named_by_search, searches_of
 from ...codec.evaluation.coder import CodecUnavailable, EvaluatedCodec
 from ...codec.evaluation.peers import load_almtok_codec, load_codec
 from ...core.audio import read_audio
-from ...core.data.reader import EntryReader
+from ...core.data.entries import EntryReader
 from ...core.files import write_json, write_text
 from ...core.metrics.audio import SCORE_RATE
 from ...core.metrics.intervals import Interval, rate_interval, shown
@@ -54,7 +54,7 @@ def measure(
     reader, facts = EntryReader(), []
     for clip in tqdm(clips, desc="listen", unit="clip"):
         one = clip.recording
-        content = reader.open(one.entry)
+        content = reader.open(one)
         wav = read_audio(content, SCORE_RATE, start=one.start, seconds=one.seconds)
         heard = {ORIGINAL: recogniser.transcribe(wav, SCORE_RATE)}
         for coder in coders:

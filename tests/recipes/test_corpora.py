@@ -6,8 +6,8 @@ from almtok.__main__ import main
 from almtok.codec.config import ALMTokenizerConfig
 from almtok.codec.model import ALMTokenizer
 from almtok.core.audio import read_audio
-from almtok.core.data.reader import EntryReader
-from almtok.core.data.sources import list_entries, parse_source
+from almtok.core.data.entries import EntryReader
+from almtok.core.data.manifests import list_entries, parse_source
 from almtok.recipes.corpora import CORPORA, corpora
 
 PARTS = ("train", "valid", "test")

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from almtok.core.data import AudioCorpus, DataConfig
-from almtok.core.data.loudness import measure_levels
+from almtok.core.data.decoding import measure_levels
 from almtok.core.data.shards import finished_shards
 
 from ...pace import wait_until

@@ -218,7 +218,7 @@ def test_speeds_vary_and_segments_stay_full(make, tmp_path):
 
 
 def test_refusals(corpus):
-    with pytest.raises(ValueError, match="8000 Hz, the config says 24000"):
+    with pytest.raises(ValueError, match="8000 Hz, the config has 24000"):
         CropDataset(corpus, DataConfig())
     with pytest.raises(ValueError, match="-1"):
         CropDataset(corpus, DataConfig(**PLAIN))[-1]

@@ -4,7 +4,7 @@ import pytest
 
 from almtok.core.data import DataConfig
 from almtok.core.data.corpus import AudioCorpus
-from almtok.core.data.sources import list_entries, parse_source
+from almtok.core.data.manifests import list_entries, parse_source
 
 
 def ids(*sources):

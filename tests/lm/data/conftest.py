@@ -12,11 +12,9 @@ import torch
 
 from almtok.codec.config import ALMTokenizerConfig
 from almtok.codec.model import ALMTokenizer
-from almtok.core.data.sources import Entry
+from almtok.core.data.entries import AudioEntry
 from almtok.lm.data import TokenizeConfig
-from almtok.lm.data.encoder import Encoded
-from almtok.lm.data.recordings import Recording
-from almtok.lm.data.shards import ShardInfo, write_shard
+from almtok.lm.data.shards import EncodedClip, ShardInfo, write_shard
 
 RATE = 24_000
 
@@ -73,9 +71,8 @@ class Maker:
                 codes = labels.pop("codes", rng.integers(size, size=(books, frames)))
                 split = labels.pop("split", "train")
                 samples = labels.pop("samples", frames * w * 320)
-                entry = Entry(path="", **labels)
-                recording = Recording(entry, split)
-                encoded.append(Encoded(place, recording, samples, codes.astype(np.uint16)))
+                entry = AudioEntry(path="", split=split, **labels)
+                encoded.append(EncodedClip(place, entry, samples, codes.astype(np.uint16)))
             info = ShardInfo(
                 plan="p", number=number, first=first, last=first + len(encoded),
                 fingerprint=fingerprint, sample_rate=RATE, num_codebooks=books, codebook_size=size,

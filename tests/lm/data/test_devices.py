@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from almtok.codec.model import ALMTokenizer
-from almtok.lm.data.clips import Clip
-from almtok.lm.data.encoder import encode_clips
+from almtok.lm.data.clips import DecodedClip
+from almtok.lm.data.tokenize import encode_clips
 
 from ...codec.toy import noise, toy_codec
 from ...pretend_device import pretend_device
@@ -16,7 +16,9 @@ from ...pretend_device import pretend_device
 @pytest.mark.parametrize("search_seconds", [0.0, 9.0])
 def test_codes_are_those_of_the_cpu(search_seconds, monkeypatch):
     codec: Any = toy_codec()
-    clips: Any = [Clip(n, str(n), noise(1, 9_000 - 500 * n, n)[0, 0].numpy()) for n in range(4)]
+    clips: Any = [
+        DecodedClip(n, str(n), noise(1, 9_000 - 500 * n, n)[0, 0].numpy()) for n in range(4)
+    ]
     options = dict(
         frames_per_query=6, batch_samples=100_000, passes=2, search_seconds=search_seconds
     )

@@ -9,9 +9,9 @@ import pytest
 import soundfile
 
 from almtok.__main__ import main
+from almtok.core.data.manifests import list_entries
 from almtok.lm.data import prepare as module
 from almtok.lm.data.prepare import PrepareConfig, prepare
-from almtok.lm.data.sources import list_recordings
 
 
 def tree(folder):
@@ -65,8 +65,8 @@ def test_every_form_becomes_the_same_manifest_and_the_source_stays(kind, corpora
         assert row["duration"] == pytest.approx(0.5 + 0.1 * n, abs=0.01)
     if kind == "kaldi":
         assert {row["speaker"] for row in rows} == {"anna"}
-    read = list_recordings([f"speech={out / 'manifest.jsonl'}"])
-    assert [one.entry.text for one in read] == [row["text"] for row in rows]
+    read = list_entries([f"speech={out / 'manifest.jsonl'}"], transcripts=True)
+    assert [one.text for one in read] == [row["text"] for row in rows]
 
 
 def test_what_deserves_a_look_is_said(make, tmp_path, capsys):

@@ -5,15 +5,20 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from almtok.lm.data.clips import Clip, buffers
+from almtok.core.data.entries import assign_splits, infer_split
+from almtok.core.data.manifests import list_entries
+from almtok.lm.data.clips import DecodedClip, decode_buffers
 from almtok.lm.data.config import TokenizeConfig
-from almtok.lm.data.sources import list_recordings, split_kind, with_splits
+
+
+def listed(sources):
+    return list_entries(sources, transcripts=True)
 
 
 def facts(sources):
     return [
-        (r.id, r.entry.text, r.entry.speaker, r.entry.domain, r.split)
-        for r in list_recordings(sources if isinstance(sources, list) else [sources])
+        (r.id, r.text, r.speaker, r.domain, r.split)
+        for r in listed(sources if isinstance(sources, list) else [sources])
     ]
 
 
@@ -47,15 +52,15 @@ def test_kaldi(make, tmp_path):
     ]
     (folder / "segments").write_text("a long 0.5 1.25\nb long 1.5 -1\nu2 u2 0 0.4\n")
     (folder / "text").write_text("a first\nb\tsecond\n")
-    recordings = list_recordings([folder])
-    assert [(r.id, r.entry.text, r.start, r.seconds) for r in recordings] == [
+    recordings = listed([folder])
+    assert [(r.id, r.text, r.start, r.seconds) for r in recordings] == [
         ("a", "first", 0.5, 0.75),
         ("b", "second", 1.5, None),
         ("u2", "", 0.0, 0.4),
     ]
-    (clips,) = buffers(recordings, 24_000, TokenizeConfig())
+    (clips,) = decode_buffers(recordings, 24_000, TokenizeConfig())
     assert [len(clip.wav) for clip in clips] == [18_000, 12_000, 9_600]
-    whole = buffers(list_recordings([folder / "long.wav"]), 24_000, TokenizeConfig())
+    whole = decode_buffers(listed([folder / "long.wav"]), 24_000, TokenizeConfig())
     (wav,) = [clip.wav for clip in next(whole)]
     assert np.array_equal(clips[0].wav, wav[12_000:30_000])
 
@@ -63,17 +68,17 @@ def test_kaldi(make, tmp_path):
 def test_kaldi_commands_are_refused(tmp_path):
     (tmp_path / "wav.scp").write_text("u1 sox in.sph -t wav - |\n")
     with pytest.raises(ValueError, match="u1 is a command .* not run"):
-        list_recordings([tmp_path])
+        listed([tmp_path])
 
 
 def test_kaldi_segments_must_make_sense(tmp_path):
     (tmp_path / "wav.scp").write_text("u1 a.wav\n")
     (tmp_path / "segments").write_text("s1 u1 2 1\n")
     with pytest.raises(ValueError, match="from 2.0 to 1.0"):
-        list_recordings([tmp_path])
+        listed([tmp_path])
     (tmp_path / "segments").write_text("s1 u9 0 1\n")
     with pytest.raises(ValueError, match="u9, not in wav.scp"):
-        list_recordings([tmp_path])
+        listed([tmp_path])
 
 
 def test_ljspeech(make, tmp_path):
@@ -87,7 +92,7 @@ def test_ljspeech(make, tmp_path):
         ("LJ001-0001", 'Printed in fourteen fifty-five, "so".', "", "speech", ""),
         ("beside", "Plain text", "", "speech", ""),
     ]
-    assert all(r.entry.stamp != "missing" for r in list_recordings([tmp_path]))
+    assert all(r.stamp != "missing" for r in listed([tmp_path]))
 
 
 def test_texts_beside_audio(make, tmp_path):
@@ -135,39 +140,36 @@ def test_equal_ids_are_told_apart_and_broken_unicode_is_mended(make, tmp_path):
 
 def test_no_source(tmp_path):
     with pytest.raises(ValueError, match="names no audio"):
-        list_recordings([tmp_path])
+        listed([tmp_path])
     with pytest.raises(ValueError, match="does not exist"):
-        list_recordings([tmp_path / "nothing"])
+        listed([tmp_path / "nothing"])
     with pytest.raises(ValueError, match="at least one"):
-        list_recordings([])
+        listed([])
 
 
 def test_loudness_and_buffers(make, tmp_path):
     for n in range(4):
         make.wav(tmp_path / f"{n}.wav", 0.5, n)
     config = TokenizeConfig(loudness_dbfs=-30.0, buffer_seconds=1.0)
-    found = list(buffers(list_recordings([tmp_path]), 24_000, config))
+    found = list(decode_buffers(listed([tmp_path]), 24_000, config))
     assert [len(buffer) for buffer in found] == [2, 2]
     for clip in found[0]:
-        assert isinstance(clip, Clip)
+        assert isinstance(clip, DecodedClip)
         level = 10 * np.log10(np.mean(np.square(clip.wav, dtype=np.float64)))
         assert level == pytest.approx(-30, abs=0.5)
     loud = TokenizeConfig(loudness_dbfs=0.0)  # never above the peak limit
-    (clips,) = buffers(list_recordings([tmp_path]), 24_000, loud)
+    (clips,) = decode_buffers(listed([tmp_path]), 24_000, loud)
     assert all(np.abs(clip.wav).max() == pytest.approx(0.99, abs=1e-3) for clip in clips)
 
 
 def test_a_share_becomes_validation_and_equal_texts_stay_together(corpus):
-    listed = list_recordings([corpus])
-    assert with_splits(listed, 0.0) == with_splits(listed, 0.5) == listed  # they have splits
-    rows = [
-        dataclasses.replace(r, split="", entry=dataclasses.replace(r.entry, text=f"t{n // 2}"))
-        for n, r in enumerate(listed * 40)
-    ]
-    splits = [r.split for r in with_splits(rows, 0.2)]
+    entries = listed([corpus])
+    assert assign_splits(entries, 0.0) == assign_splits(entries, 0.5) == entries  # they have splits
+    rows = [dataclasses.replace(r, split="", text=f"t{n // 2}") for n, r in enumerate(entries * 40)]
+    splits = [r.split for r in assign_splits(rows, 0.2)]
     assert splits[::2] == splits[1::2]
     assert set(splits) == {"train", "valid"} and 0.1 < splits.count("valid") / len(splits) < 0.3
-    assert {r.split for r in with_splits(rows, 0.0)} == {""}
+    assert {r.split for r in assign_splits(rows, 0.0)} == {""}
 
 
 def test_hugging_face_dataset_on_disk(make, tmp_path):
@@ -176,12 +178,12 @@ def test_hugging_face_dataset_on_disk(make, tmp_path):
     audio = {"bytes": make.wav(tmp_path / "x.wav").read_bytes(), "path": None}
     rows = datasets.Dataset.from_dict({"audio": [audio] * 2, "text": ["one", "two"]})
     datasets.DatasetDict({"test": rows}).save_to_disk(str(tmp_path / "saved"))
-    recordings = list_recordings([f"speech=hf:{tmp_path / 'saved'}:test"])
-    assert [(r.entry.text, r.split, r.entry.domain) for r in recordings] == [
+    recordings = listed([f"speech=hf:{tmp_path / 'saved'}:test"])
+    assert [(r.text, r.split, r.domain) for r in recordings] == [
         ("one", "test", "speech"),
         ("two", "test", "speech"),
     ]
-    (clips,) = buffers(recordings, 24_000, TokenizeConfig())
+    (clips,) = decode_buffers(recordings, 24_000, TokenizeConfig())
     assert [len(clip.wav) for clip in clips] == [12_000, 12_000]
 
 
@@ -193,8 +195,8 @@ def test_damaged_parquet_loses_its_rows_and_stops_nothing(make, tmp_path):
     data = bytearray(path.read_bytes())
     data[8:2000] = bytes(1992)
     path.write_bytes(data)
-    (found,) = buffers(list_recordings([tmp_path]), 24_000, TokenizeConfig())
-    assert [type(item).__name__ for item in found] == ["Rejected", "Rejected", "Clip", "Clip"]
+    (found,) = decode_buffers(listed([tmp_path]), 24_000, TokenizeConfig())
+    assert [type(item).__name__ for item in found] == ["RejectedClip"] * 2 + ["DecodedClip"] * 2
     assert {item.skipped.reason for item in found[:2]} == {"corrupt"}
 
 
@@ -213,4 +215,4 @@ def test_damaged_parquet_loses_its_rows_and_stops_nothing(make, tmp_path):
     ],
 )
 def test_the_names_of_splits_that_corpora_have_mean_train_valid_or_test(name, kind):
-    assert split_kind(name) == kind
+    assert infer_split(name) == kind

@@ -210,7 +210,7 @@ def test_short_recordings_are_searched_for_and_long_ones_are_not(
     lengths = sorted(len(read_audio(path)) / 24_000 for path in corpus.glob("*.wav"))
     most = lengths[len(lengths) // 2 - 1]
     quick = dataclasses.replace(BY_SPECTRA, steps=3)
-    monkeypatch.setattr("almtok.lm.data.encoder.BY_SPECTRA", quick)
+    monkeypatch.setattr("almtok.lm.data.tokenize.BY_SPECTRA", quick)
     run(codec, str(corpus), tmp_path, replaced(config, search_seconds=most))
     search, rows = CodeRefiner(codec, quick), TokenDataset(tmp_path)
     plain = {row.id: codec.tokenize(corpus / f"{row.id[1:]}.wav").codes for row in rows}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from almtok.core.data.sources import list_entries
+from almtok.core.data.manifests import list_entries
 from almtok.recipes.transforms import synthesize
 
 TEXTS = ["one two three four", "the cat sat on the mat", "it rains"]

@@ -10,8 +10,7 @@ import torch
 
 from almtok.__main__ import main
 from almtok.core.audio import read_audio
-from almtok.core.data.sources import Entry
-from almtok.lm.data.recordings import Recording
+from almtok.core.data.entries import AudioEntry
 from almtok.recipes.mini.sounds import make_sound
 from almtok.recipes.mini.voices import VOICES, find_speaker
 from almtok.tasks.commands import evaluate as evaluate_module
@@ -308,8 +307,8 @@ def test_a_judge_is_asked_once_for_each_waveform(tmp_path):
 
 def test_the_voice_of_a_clip_is_the_speakers_next_one():
     def clip(name, speaker):
-        entry = Entry(id=name, path="", speaker=speaker, domain="speech")
-        return Clip(name, "speech", "text", Recording(entry))
+        entry = AudioEntry(id=name, path="", speaker=speaker, domain="speech")
+        return Clip(name, "speech", "text", entry)
 
     clips = [clip("a", "x"), clip("b", "y"), clip("c", "x"), clip("d", "")]
     voices = _references(clips)

@@ -1,16 +1,21 @@
-"""Corpora as folders of text files: Kaldi, LJSpeech, transcripts beside the audio."""
+"""Corpora that keep their transcripts in files of their own.
+
+* Kaldi data folder: ``wav.scp``, and optionally ``text``, ``utt2spk``, ``utt2lang``, ``segments``;
+* LJSpeech: ``metadata.csv`` of lines ``id|text`` or ``id|text|normalized text``, and ``wavs/``;
+* one text file beside each audio file: ``a.wav`` and ``a.normalized.txt``, ``a.txt`` or ``a.lab``;
+* LibriSpeech: lines ``id text`` in ``*.trans.txt`` beside the audio.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...core.audio import AUDIO_SUFFIXES
-from ...core.data.sources import Entry, Source, normal_split
-from .recordings import Recording
+from ..audio import AUDIO_SUFFIXES
+from .entries import SPLITS, AudioEntry, file_stamp, normalize_split
 
-# Beside a.wav; the first that exists. LibriTTS has .normalized.txt beside .original.txt.
-_TEXT_SUFFIXES = (".normalized.txt", ".txt", ".lab")
+# In order of preference; LibriTTS has .normalized.txt beside .original.txt.
+_TRANSCRIPT_SUFFIXES = (".normalized.txt", ".txt", ".lab")
 
 
 def is_kaldi(folder: Path) -> bool:
@@ -18,11 +23,17 @@ def is_kaldi(folder: Path) -> bool:
     return (folder / "wav.scp").is_file()
 
 
-def kaldi_recordings(folder: Path, source: Source) -> Iterator[Recording]:
-    """Recordings of a Kaldi data folder, one per utterance.
+def kaldi_entries(folder: Path, domain: str | None, split: str | None) -> Iterator[AudioEntry]:
+    """Entries of a Kaldi data folder, one per utterance.
+
+    Args:
+        folder: With ``wav.scp``.
+        domain: By default ``speech``.
+        split: By default the first word of the folder's name, if it names a split.
 
     Raises:
-        ValueError: A line of ``wav.scp`` is a command: pipes are not run, they could be anything.
+        ValueError: A line of ``wav.scp`` is a command (commands are never run), or ``segments``
+            cannot be parsed.
     """
     files = _kaldi_table(folder / "wav.scp")
     for name, place in files.items():
@@ -38,21 +49,23 @@ def kaldi_recordings(folder: Path, source: Source) -> Iterator[Recording]:
     for name, (file, start, seconds) in segments.items():
         if file not in files:
             raise ValueError(f"{folder / 'segments'}: {name} is cut from {file}, not in wav.scp")
-        path = folder / files[file]  # an absolute name stays what it is
-        entry = Entry(
+        path = folder / files[file]  # an absolute path stays as it is
+        yield AudioEntry(
             id=name,
             path=str(path),
-            domain=source.domain or "speech",
+            domain=domain or "speech",
             text=texts.get(name, ""),
             speaker=speakers.get(name, ""),
             language=languages.get(name, ""),
-            stamp=_stamp(path),
+            stamp=file_stamp(path),
+            split=normalize_split(split or _split_of_name(folder)),
+            start=start,
+            seconds=seconds,
         )
-        yield Recording(entry, normal_split(source.split or _split_named(folder)), start, seconds)
 
 
 def is_ljspeech(folder: Path) -> bool:
-    """Whether the folder has a ``metadata.csv`` of lines with bars, and no header of columns."""
+    """Whether the folder has a ``metadata.csv`` whose columns are separated by ``|``."""
     path = folder / "metadata.csv"
     if not path.is_file():
         return False
@@ -60,10 +73,13 @@ def is_ljspeech(folder: Path) -> bool:
         return "|" in file.readline()
 
 
-def ljspeech_recordings(folder: Path, source: Source) -> Iterator[Recording]:
-    """Recordings of ``metadata.csv``: ``id|text`` or ``id|text|normalised text``; no quoting.
+def ljspeech_entries(folder: Path, domain: str | None, split: str | None) -> Iterator[AudioEntry]:
+    """Entries of ``metadata.csv``: ``id|text`` or ``id|text|normalized text``, without quoting.
 
-    The normalised text is taken where there is one. Audio is looked for in ``wavs/``, then beside.
+    The normalized text is preferred. Audio is searched in ``wavs/``, then beside ``metadata.csv``.
+
+    Raises:
+        ValueError: A line has fewer than two columns.
     """
     with open(folder / "metadata.csv", encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
@@ -75,24 +91,24 @@ def ljspeech_recordings(folder: Path, source: Source) -> Iterator[Recording]:
                     f"{folder / 'metadata.csv'} line {number}: expected id|text, got {line[:40]!r}"
                 )
             path = _ljspeech_audio(folder, cells[0])
-            entry = Entry(
+            yield AudioEntry(
                 id=cells[0],
                 path=str(path),
-                domain=source.domain or "speech",
+                domain=domain or "speech",
                 text=next((cell for cell in reversed(cells[1:3]) if cell), ""),
-                stamp=_stamp(path),
+                stamp=file_stamp(path),
+                split=normalize_split(split),
             )
-            yield Recording(entry, normal_split(source.split))
 
 
-def text_beside(audio: Path, tables: dict[Path, dict[str, str]]) -> str:
-    """The text that lies beside an audio file, or ''.
+def read_transcript(audio: Path, tables: dict[Path, dict[str, str]]) -> str:
+    """Read the transcript of an audio file from its folder; '' if there is none.
 
     Args:
         audio: The audio file.
-        tables: Transcripts read so far, by folder; filled here.
+        tables: Cache of the ``*.trans.txt`` files that were read, by folder; extended here.
     """
-    for suffix in _TEXT_SUFFIXES:
+    for suffix in _TRANSCRIPT_SUFFIXES:
         path = audio.with_suffix(suffix)
         if path.is_file():
             return " ".join(path.read_text(encoding="utf-8-sig", errors="replace").split())
@@ -111,7 +127,7 @@ def _ljspeech_audio(folder: Path, name: str) -> Path:
 
 
 def _kaldi_table(path: Path) -> dict[str, str]:
-    """Lines ``key rest of the line``; an absent file is an empty table."""
+    """Lines ``key value``; a missing file gives an empty table."""
     if not path.is_file():
         return {}
     table: dict[str, str] = {}
@@ -140,14 +156,6 @@ def _kaldi_segments(path: Path) -> dict[str, tuple[str, float, float | None]]:
     return segments
 
 
-def _split_named(folder: Path) -> str:
+def _split_of_name(folder: Path) -> str:
     word = folder.name.lower().replace("-", "_").split("_")[0]
-    return word if normal_split(word) in ("train", "valid", "test") else ""
-
-
-def _stamp(path: Path) -> str:
-    try:
-        status = path.stat()
-    except OSError:
-        return "missing"
-    return f"{status.st_size}-{status.st_mtime_ns}"
+    return word if normalize_split(word) in SPLITS else ""

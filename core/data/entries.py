@@ -1,0 +1,275 @@
+"""One entry of a corpus: its metadata, and access to its encoded audio.
+
+An entry names an audio file, a row of a Parquet file or a row of a Hugging Face dataset. Nothing
+is decoded here; see ``decoding.py``.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import hashlib
+import itertools
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..audio import AudioError
+
+DEFAULT_DOMAIN = "audio"
+SPLITS = ("train", "valid", "test")
+_SPLIT_ALIASES = {"val": "valid", "validation": "valid", "dev": "valid", "eval": "valid"}
+_HASHED = ("id", "path", "row", "domain", "text", "speaker", "language", "stamp")
+
+
+@dataclass(frozen=True, slots=True)
+class AudioEntry:
+    """One clip as listed by its corpus; its audio has not been opened yet."""
+
+    id: str  # unique among all entries of one listing
+    path: str  # audio file, Parquet file, or hf:NAME:SPLIT
+    row: int = -1  # row of a Parquet file or dataset; -1 for an audio file
+    domain: str = DEFAULT_DOMAIN
+    text: str = ""
+    speaker: str = ""
+    language: str = ""
+    stamp: str = ""  # size and modification time of the file: changes when the content does
+    label: str = ""  # class of a sound
+    split: str = ""  # train, valid, test, or the corpus's own name for it; "" if unknown
+    start: float = 0.0  # seconds into the file
+    seconds: float | None = None  # length of the excerpt; None reads to the end
+
+    def identity(self) -> list[str | int]:
+        """The fields that cache keys and plans of token shards are hashed from."""
+        return [getattr(self, name) for name in _HASHED]
+
+
+def file_stamp(path: Path) -> str:
+    """Size and modification time of a file, or ``missing``."""
+    try:
+        status = path.stat()
+    except OSError:
+        return "missing"
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def normalize_split(name: str | None) -> str:
+    """Lower-case name of a split; ``validation``, ``dev``, ``val`` and ``eval`` become ``valid``.
+
+    Example:
+        >>> normalize_split("Validation")
+        'valid'
+    """
+    lower = (name or "").lower()
+    return _SPLIT_ALIASES.get(lower, lower)
+
+
+def infer_split(name: str | None) -> str:
+    """The split that a corpus's own name stands for: train, valid, test, or the name itself.
+
+    Example:
+        >>> [infer_split(name) for name in ("train.clean.100", "dev-other", "full[:90%]", "fold3")]
+        ['train', 'valid', 'train', 'fold3']
+    """
+    plain = normalize_split(name)
+    first = normalize_split(re.split(r"[\W_]", plain)[0])
+    if plain in SPLITS or first not in (*SPLITS, "full", "all"):
+        return plain
+    return "train" if first in ("full", "all") else first
+
+
+def assign_splits(
+    entries: Sequence[AudioEntry], valid_share: float, test_share: float = 0.0
+) -> list[AudioEntry]:
+    """Assign a split to the entries without one, by a hash of their text (or id without a text).
+
+    Equal texts get the same split.
+
+    Args:
+        entries: As listed.
+        valid_share: Expected share of these entries that becomes ``valid``.
+        test_share: Expected share that becomes ``test``; if both shares are 0, nothing changes.
+    """
+    if not valid_share and not test_share:
+        return list(entries)
+    return [
+        entry if entry.split else _with_hashed_split(entry, valid_share, test_share)
+        for entry in entries
+    ]
+
+
+def _with_hashed_split(entry: AudioEntry, valid_share: float, test_share: float) -> AudioEntry:
+    key = (entry.text.lower() or entry.id).encode()
+    position = int.from_bytes(hashlib.sha256(key).digest()[:8], "big") / 2**64
+    split = "valid" if position < valid_share else "train"
+    split = "test" if valid_share <= position < valid_share + test_share else split
+    return dataclasses.replace(entry, split=split)
+
+
+class EntryReader:
+    """Opens entries; keeps the last Parquet row group, so reading in order reads each group once.
+
+    It can be pickled: another process opens the files again. Not thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._tables: dict[str, _ParquetRows] = {}
+        self._hubs: dict[str, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_tables": {}, "_hubs": {}}
+
+    def open(self, entry: AudioEntry) -> str | bytes:
+        """Return the path of the audio file, or the encoded bytes in the row.
+
+        Raises:
+            AudioError: The row holds neither bytes nor the path of a file.
+        """
+        if entry.row < 0:
+            return entry.path
+        if entry.path.startswith("hf:"):
+            name, _, split = entry.path[3:].partition(":")
+            if entry.path not in self._hubs:
+                self._hubs[entry.path] = load_hub_dataset(name, split)
+            return _encoded_audio(self._hubs[entry.path][entry.row]["audio"], name, entry.id)
+        if entry.path not in self._tables:
+            self._tables = {entry.path: _ParquetRows(entry.path)}
+        value = self._tables[entry.path].audio(entry.row)
+        return _encoded_audio(value, os.path.dirname(entry.path), entry.id)
+
+
+class _ParquetRows:
+    """Random access to the audio column of one Parquet file, one row group in memory."""
+
+    def __init__(self, path: str) -> None:
+        import pyarrow.parquet
+
+        self._file = pyarrow.parquet.ParquetFile(path)
+        self._column = audio_column(self._file.schema_arrow, path)
+        sizes = [
+            self._file.metadata.row_group(group).num_rows
+            for group in range(self._file.num_row_groups)
+        ]
+        self._ends = list(itertools.accumulate(sizes))
+        self._group = -1
+        self._rows: Any = None
+
+    def audio(self, row: int) -> Any:
+        group = bisect.bisect_right(self._ends, row)
+        if group != self._group:
+            table = self._file.read_row_group(group, columns=[self._column])
+            self._rows, self._group = table.column(self._column), group
+        first = self._ends[group - 1] if group else 0
+        return self._rows[row - first].as_py()
+
+
+def _encoded_audio(value: Any, folder: str, name: str) -> str | bytes:
+    """A Hugging Face audio value {bytes, path}, plain bytes, or a plain path."""
+    if isinstance(value, dict):
+        value = value.get("bytes") if value.get("bytes") is not None else value.get("path")
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str) and value:
+        return os.path.join(folder, value)
+    raise AudioError("missing", f"row {name} holds neither bytes nor a path")
+
+
+def audio_column(schema: Any, where: str) -> str:
+    """Name of the audio column: ``audio``, or else the first struct column with ``bytes``.
+
+    Raises:
+        ValueError: There is no such column; the message lists the columns.
+    """
+    import pyarrow
+
+    if "audio" in schema.names:
+        return "audio"
+    for field in schema:
+        if pyarrow.types.is_struct(field.type) and "bytes" in [child.name for child in field.type]:
+            return str(field.name)
+    raise ValueError(
+        f"{where}: no column 'audio' and none of structure {{bytes, path}};"
+        f" found {', '.join(schema.names)}"
+    )
+
+
+@dataclass(frozen=True)
+class HubName:
+    """A Hugging Face dataset: its id on the hub or a local folder, configuration and revision."""
+
+    path: str
+    config: str | None = None
+    revision: str | None = None
+
+
+def parse_hub_name(text: str) -> HubName:
+    """Parse ``owner/name[/config][@revision]`` or a local folder with an optional ``/config``.
+
+    Example:
+        >>> parse_hub_name("openslr/librispeech_asr/clean")
+        HubName(path='openslr/librispeech_asr', config='clean', revision=None)
+    """
+    folder, _, last = os.path.expanduser(text).rpartition("/")
+    if folder and _has_config(folder, last):
+        return HubName(folder, last)
+    if os.path.exists(os.path.expanduser(text)):
+        return HubName(os.path.expanduser(text))
+    name, _, revision = text.partition("@")
+    owner, _, rest = name.partition("/")
+    dataset, _, config = rest.partition("/")
+    return HubName(f"{owner}/{dataset}" if dataset else owner, config or None, revision or None)
+
+
+def _has_config(folder: str, config: str) -> bool:
+    """Whether the dataset card of a local dataset declares this configuration."""
+    card = os.path.join(folder, "README.md")
+    if not os.path.isfile(card):
+        return False
+    with open(card, encoding="utf-8") as file:
+        return re.search(rf"config_name:\s*{re.escape(config)}\s*$", file.read(), re.M) is not None
+
+
+def load_hub_dataset(name: str, split: str) -> Any:
+    """Load a Hugging Face dataset with its encoded audio in the column ``audio``.
+
+    Audio is not decoded by ``datasets``: version 5 decodes with torchcodec, which needs FFmpeg.
+
+    Raises:
+        ValueError: It cannot be loaded, or it has no audio column.
+    """
+    import datasets
+
+    hub = parse_hub_name(name)
+    saved = ("dataset_info.json", "dataset_dict.json")
+    if any(os.path.isfile(os.path.join(hub.path, file)) for file in saved):
+        loaded = datasets.load_from_disk(hub.path)
+        data = loaded[split] if isinstance(loaded, datasets.DatasetDict) else loaded
+    else:
+        data = _load_dataset(hub, name, split)
+    kinds = data.features.items()
+    column = next((key for key, kind in kinds if isinstance(kind, datasets.Audio)), None)
+    if column is not None:
+        data = data.cast_column(column, datasets.Audio(decode=False))
+    elif "audio" in data.column_names:
+        column = "audio"
+    else:
+        raise ValueError(f"hf:{name}: no audio column; found {', '.join(data.column_names)}")
+    return data if column == "audio" else data.rename_column(column, "audio")
+
+
+def _load_dataset(hub: HubName, name: str, split: str) -> Any:
+    import datasets
+
+    try:
+        return datasets.load_dataset(hub.path, hub.config, split=split, revision=hub.revision)
+    except (ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        message = " ".join(str(error).split())
+        hint = (
+            "a configuration is named as in hf:openslr/librispeech_asr/clean:train.100"
+            if "onfig" in message
+            else "a split is named as in hf:owner/name:train"
+        )
+        raise ValueError(f"hf:{name}:{split} cannot be loaded ({hint}): {message}") from error
