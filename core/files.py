@@ -1,4 +1,4 @@
-"""Small files and folders, written aside and renamed so that no reader sees half of one."""
+"""Files that survive a kill: written to a temporary name and renamed, or appended line by line."""
 
 from __future__ import annotations
 
@@ -12,31 +12,53 @@ from typing import Any
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a UTF-8 file; folders are made."""
+    """Write a UTF-8 file atomically; missing folders are created."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write JSON with an indent of one."""
+    """Write JSON with an indent of one, atomically."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
 @contextlib.contextmanager
 def replaced_folder(place: Path) -> Iterator[Path]:
-    """An empty folder to write to; it takes the place of the old one when nothing failed."""
-    aside, old = (place.with_name(f"{place.name}.{kind}-{os.getpid()}") for kind in ("tmp", "old"))
-    aside.mkdir(parents=True)
+    """Yield an empty folder that replaces ``place`` if the block raises no exception."""
+    new, old = (place.with_name(f"{place.name}.{kind}-{os.getpid()}") for kind in ("tmp", "old"))
+    new.mkdir(parents=True)
     try:
-        yield aside
+        yield new
         if place.exists():
             place.replace(old)
-        aside.replace(place)
+        new.replace(place)
     finally:
-        if old.exists() and not place.exists():  # the new one could not take its place
+        if old.exists() and not place.exists():  # the new folder could not be renamed
             old.replace(place)
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def append_json_line(path: Path, value: Any) -> None:
+    """Append a line to a JSON Lines file; it is on disk when this returns."""
+    with open(path, "ab") as file:
+        file.write(json.dumps(value, ensure_ascii=False).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def complete_lines(path: Path, *, repair: bool = True) -> list[bytes]:
+    """Read the complete lines of a file that a killed process may have left incomplete.
+
+    Args:
+        path: The file.
+        repair: Remove an incomplete last line from the file, so that lines can be appended.
+    """
+    content = path.read_bytes()
+    complete = content[: content.rfind(b"\n") + 1]
+    if repair and len(complete) < len(content):
+        os.truncate(path, len(complete))
+    return complete.splitlines()

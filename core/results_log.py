@@ -1,8 +1,8 @@
-"""What a batch has done so far, line by line: a killed run goes on where it stopped.
+"""A log of results that survives a kill, so that a batch resumes where it stopped.
 
-A line is added after its file lies under its name, so what is in the journal is whole. A last line
-that was cut off is not read. The last line of an id counts, and has a key of all that the result
-depends on: another key is another result.
+Each result has a key: a hash of everything that the result depends on. A result whose key has
+changed is computed again. A line is added after the output file of its result has been renamed to
+its final name.
 """
 
 from __future__ import annotations
@@ -14,59 +14,58 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .files import append_json_line, complete_lines
+
 
 class ResultsLog:
-    """A JSONL file of results by id; opening it again reads what is there."""
+    """A JSON Lines file of results by id; opening it again reads the results so far.
+
+    Of several lines with the same id, the last one counts.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Open the file; folders are made.
+        """Open the file; missing folders are created.
 
         Raises:
-            ValueError: if the file is something else.
+            ValueError: The file exists but is not a log of results.
         """
         self.path = Path(path)
         self.entries: dict[str, dict[str, Any]] = {}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if not self.path.exists():
             return
-        whole = self.path.read_bytes()
-        kept = whole[: whole.rfind(b"\n") + 1]
-        for number, line in enumerate(kept.splitlines(), start=1):
+        for number, line in enumerate(complete_lines(self.path, repair=False), start=1):
             try:
                 entry = json.loads(line)
                 self.entries[entry["id"]] = entry
-                entry["key"]  # noqa: B018  (a line without one is none of ours)
+                entry["key"]  # noqa: B018  (other files have no key)
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(
-                    f"{self.path}, line {number}, is no line of a journal: {line[:60]!r}"
+                    f"{self.path}, line {number}, is not a line of a results log: {line[:60]!r}"
                 ) from error
-        if len(kept) < len(whole):  # a line that was cut off would spoil the next one
-            os.truncate(self.path, len(kept))
+        complete_lines(self.path)
 
     def get(self, name: str, key: str) -> dict[str, Any] | None:
-        """The entry of an id, if its last one has this key and was no error."""
+        """The entry of an id, unless it has another key or records an error."""
         entry = self.entries.get(name)
-        good = entry is not None and entry["key"] == key and "error" not in entry
-        return entry if good else None
+        valid = entry is not None and entry["key"] == key and "error" not in entry
+        return entry if valid else None
 
     def add(self, name: str, key: str, entry: Mapping[str, Any]) -> None:
-        """Write an entry down; it is on the disk when this returns."""
+        """Append an entry; it is on disk when this returns."""
         line = {"id": name, "key": key, **entry}
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_json_line(self.path, line)
         self.entries[name] = line
 
 
 def key_of(*facts: Any) -> str:
-    """A short name for all that a result depends on."""
+    """Hash of everything that a result depends on."""
     text = json.dumps(facts, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:20]
 
 
 def stamp(path: str | os.PathLike[str]) -> str:
-    """Changes when a file does; of a checkpoint's folder, when its weights do."""
+    """Hash of the sizes and modification times of a file, or of the weights in a folder."""
     place = Path(path)
     files = sorted(place.rglob("*.safetensors")) if place.is_dir() else [place]
     facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]

@@ -5,6 +5,7 @@ The source is only read. The same call resumes an interrupted run.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -22,7 +23,7 @@ from ...core.data.decoding import Skipped, SkipReport
 from ...core.data.entries import AudioEntry, assign_splits
 from ...core.data.manifests import list_entries
 from ...core.data.shards import locked
-from ...core.files import write_json, write_text
+from ...core.files import complete_lines, write_json, write_text
 from .clips import DecodedClip, prefetch_buffers
 from .config import TokenizeConfig
 from .report import DescribedRow, Findings, examine, list_findings
@@ -169,19 +170,12 @@ def _plan_text(entry: AudioEntry) -> str:
 
 
 def _read_partial(out: Path) -> dict[str, dict[str, Any]]:
-    """Facts of an interrupted call by id; a last line that is incomplete is removed."""
-    path = out / PARTIAL
-    if not path.is_file():
-        return {}
-    facts, good = {}, []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
+    """Facts of an interrupted call by id."""
+    facts: dict[str, dict[str, Any]] = {}
+    for line in complete_lines(out / PARTIAL) if (out / PARTIAL).exists() else []:
+        with contextlib.suppress(json.JSONDecodeError):
             fact = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        facts[fact["id"]] = fact
-        good.append(line + "\n")
-    write_text(path, "".join(good))
+            facts[fact["id"]] = fact
     return facts
 
 

@@ -245,5 +245,5 @@ def test_a_journal_forgets_a_line_that_was_cut_off(tmp_path):
     assert last.get("a", "key")["seconds"] == 1
     assert last.get("a", "other") is None and last.get("c", "key") is None
     (tmp_path / "k.jsonl").write_text("hello\n")
-    with pytest.raises(ValueError, match="no line of a journal"):
+    with pytest.raises(ValueError, match="not a line of a results log"):
         ResultsLog(tmp_path / "k.jsonl")
