@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...core.files import append_json_line, complete_lines
+
 
 @dataclass(frozen=True)
 class ClipResult:
@@ -53,8 +55,7 @@ def unpack_codes(text: str) -> npt.NDArray[np.int64]:
 
 def read_results(path: str | os.PathLike[str]) -> dict[str, ClipResult]:
     """Results by clip id from a file of `ResultStore`; a line cut short is left out."""
-    whole = Path(path).read_bytes()
-    lines = whole[: whole.rfind(b"\n") + 1].splitlines()
+    lines = complete_lines(Path(path), repair=False)
     results = (ClipResult(**json.loads(line)) for line in lines[1:])
     return {result.id: result for result in results}
 
@@ -72,19 +73,14 @@ class ResultStore:
         self.settings = json.loads(json.dumps(settings))
         self.results: dict[str, ClipResult] = {}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.path.exists() and self.path.stat().st_size:
-            self._read()
+        lines = complete_lines(self.path, repair=False) if self.path.exists() else []
+        if lines:
+            self._read(lines)
         else:
-            self._append({"settings": self.settings})
+            self.path.write_bytes(b"")
+            append_json_line(self.path, {"settings": self.settings})
 
-    def _read(self) -> None:
-        whole = self.path.read_bytes()
-        kept = whole[: whole.rfind(b"\n") + 1]
-        lines = kept.splitlines()
-        if not lines:
-            os.truncate(self.path, 0)
-            self._append({"settings": self.settings})
-            return
+    def _read(self, lines: list[bytes]) -> None:
         found = json.loads(lines[0]).get("settings")
         if found != self.settings:
             differing = sorted(
@@ -97,16 +93,9 @@ class ResultStore:
                 f"{', '.join(differing)}); choose another output folder or remove it"
             )
         self.results = read_results(self.path)
-        if len(kept) < len(whole):
-            os.truncate(self.path, len(kept))
-
-    def _append(self, row: Mapping[str, Any]) -> None:
-        with self.path.open("ab") as file:
-            file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        complete_lines(self.path)
 
     def add(self, result: ClipResult) -> None:
         """Keep a result, on disk before this returns."""
-        self._append(asdict(result))
+        append_json_line(self.path, asdict(result))
         self.results[result.id] = result
