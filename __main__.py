@@ -19,7 +19,6 @@ from .codec.train import cli as codec_train
 from .core import lean
 from .lm import export_cli as lm_export
 from .lm.data import cli as lm_data
-from .lm.data import prepare_cli
 from .lm.train import cli as lm_train
 from .lm.train import interpolation_cli as lm_blend
 from .recipes import cli as recipes
@@ -92,7 +91,6 @@ def _register_codec(commands: Any) -> None:
 
 
 def _register_lm(commands: Any) -> None:
-    prepare_cli.register(commands)
     lm_data.register(commands)
     lm_train.register(commands, _find_task)
     lm_train.register_finetune(commands, _find_task)

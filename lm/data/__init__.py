@@ -1,7 +1,8 @@
-"""Corpora as shards of tokens: made once by ``almtok lm tokenize``, read by every training.
+"""Token shards: corpora encoded once by ``almtok lm tokenize`` and read by every training.
 
-``tokenize`` writes shards, ``dataset`` reads them, ``mixing`` makes samples of tasks from them,
-``sampler`` batches by length, ``stream`` does both for corpora that no list holds.
+``prepare`` checks and converts a corpus, ``tokenize`` writes its shards, ``report`` describes them.
+``dataset`` reads shards, ``mixing`` makes training samples of several tasks, ``sampler`` batches
+them by length, ``collator`` pads them; ``stream`` serves corpora that do not fit in memory.
 """
 
 from typing import TYPE_CHECKING
@@ -10,20 +11,20 @@ from ...core.lazy import lazy_names
 from .config import TokenizeConfig
 
 if TYPE_CHECKING:
-    from .batches import Collator, SequenceLength
+    from .collator import Collator, SequenceLength
     from .dataset import TokenDataset
     from .mixing import MixedDataset, Sample, TaskSource
     from .report import TokenReport, inspect_tokens
-    from .rows import Pick, TokenRow
+    from .rows import EpochIndex, TokenRow
     from .sampler import LengthBucketSampler
     from .stream import StreamLoader, TokenStream
     from .tokenize import Tokenized, tokenize_corpus
 
 __all__ = [
     "Collator",
+    "EpochIndex",
     "LengthBucketSampler",
     "MixedDataset",
-    "Pick",
     "Sample",
     "SequenceLength",
     "StreamLoader",
@@ -42,11 +43,11 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        ".batches": ("Collator", "SequenceLength"),
+        ".collator": ("Collator", "SequenceLength"),
         ".dataset": ("TokenDataset",),
         ".mixing": ("MixedDataset", "Sample", "TaskSource"),
         ".report": ("TokenReport", "inspect_tokens"),
-        ".rows": ("Pick", "TokenRow"),
+        ".rows": ("EpochIndex", "TokenRow"),
         ".sampler": ("LengthBucketSampler",),
         ".stream": ("StreamLoader", "TokenStream"),
         ".tokenize": ("Tokenized", "tokenize_corpus"),

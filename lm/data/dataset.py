@@ -1,6 +1,6 @@
-"""Shards of tokens as a list of rows: labels in memory, codes read shard by shard when asked for.
+"""Token shards as a dataset: labels in memory, codes read shard by shard on access.
 
-Letters: `N` rows, `K` codebooks, `Q` columns of codes.
+Shapes: `N` rows, `K` codebooks, `Q` columns of codes.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ...core.data.entries import normalize_split
-from .rows import Pick, TokenRow
+from .rows import EpochIndex, TokenRow
 from .shards import ShardCodes, ShardInfo, read_codes, read_info, read_labels
 
 Folders = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-_PROGRESS_FROM = 200  # shards whose labels take long enough to read that people wonder
+_PROGRESS_FROM = 200  # shards from which reading labels shows a progress bar
 
 
 class EmptySelection(ValueError):
-    """No row fits what was asked for."""
+    """No row matches the filters."""
 
 
 class TokenDataset(Dataset[TokenRow]):
-    """Rows of one or several folders of tokens, all of one codec.
+    """Rows of token shards, all made by one codec.
 
     Example:
         >>> rows = TokenDataset("tokens/", split="train")  # doctest: +SKIP
@@ -57,19 +57,20 @@ class TokenDataset(Dataset[TokenRow]):
 
         Args:
             folders: Folders of shards, or single shards.
-            split: Only rows of this split (``validation``, ``dev`` and ``val`` mean ``valid``). A
-                row without a split is for training.
+            split: Only rows of this split (``validation``, ``dev`` and ``val`` mean ``valid``).
+                Rows without a split belong to ``train``.
             domain: Only rows of this domain.
             language: Only rows in this language.
-            min_seconds: Only rows at least so long.
-            max_seconds: Only rows at most so long.
-            needs_text: Only rows that have a text.
-            fingerprint: Of the codec that is expected; None accepts any, but only one.
-            cache_mebibytes: Decoded codes that are kept in memory (256 MiB are about 1000 hours).
+            min_seconds: Minimum duration.
+            max_seconds: Maximum duration.
+            needs_text: Only rows with a text.
+            fingerprint: Of the expected codec; None accepts any single codec.
+            cache_mebibytes: Memory for decoded codes (256 MiB hold about 1000 hours).
 
         Raises:
-            ValueError: No shard, a damaged one, shards of several codecs or of another than
-                expected, or no row that fits.
+            ValueError: There is no shard, a shard is damaged, or the shards are of several codecs
+                or of another codec than expected.
+            EmptySelection: No row matches.
         """
         self._paths = shard_paths(folders)
         progress = len(self._paths) >= _PROGRESS_FROM
@@ -96,23 +97,23 @@ class TokenDataset(Dataset[TokenRow]):
 
     @property
     def info(self) -> ShardInfo:
-        """Of the first shard: codec, sample rate, codebooks are those of all."""
+        """Metadata of the first shard; codec, sample rate and codebooks are the same in all."""
         return self._infos[0]
 
     @property
     def fingerprint(self) -> str:
-        """Of the codec."""
+        """Fingerprint of the codec."""
         return self.info.fingerprint
 
     @property
     def seconds(self) -> float:
-        """Of audio in all rows."""
+        """Duration of all rows."""
         return float(_numbers(self._labels, "duration").sum())
 
     def __len__(self) -> int:
         return len(self._labels)
 
-    def __getitem__(self, index: int | Pick) -> TokenRow:
+    def __getitem__(self, index: int | EpochIndex) -> TokenRow:
         place = self._place(index)
         codes = self._codes(int(self._shards[place]))
         row = int(self._places[place])
@@ -120,8 +121,8 @@ class TokenDataset(Dataset[TokenRow]):
         grid = torch.from_numpy(flat).view(self.info.num_codebooks, -1)  # [K, Q]
         return self._row(place, grid)
 
-    def labels(self, index: int | Pick) -> TokenRow:
-        """A row whose codes are zeros without memory: to measure, not to learn from."""
+    def labels(self, index: int | EpochIndex) -> TokenRow:
+        """A row with zeros in place of its codes (which are not read), to measure lengths."""
         place = self._place(index)
         frames = int(self.num_frames[place])
         blank = torch.zeros(1, 1, dtype=torch.int64).expand(self.info.num_codebooks, frames)
@@ -132,12 +133,12 @@ class TokenDataset(Dataset[TokenRow]):
         return self.num_frames
 
     def recordings(self) -> set[tuple[str, int]]:
-        """Ids of all rows with their columns of codes: the same pair is the same recording."""
+        """Id and number of columns of every row; the pair identifies a recording."""
         names = self._labels.column("id").to_pylist()
         return set(zip(names, self.num_frames.tolist(), strict=True))
 
     def companion(self, index: int, random: np.random.Generator) -> int | None:
-        """Another row of the same speaker, or None where there is none."""
+        """Index of a random other row of the same speaker, or None if there is none."""
         if self._speakers is None:
             self._speakers = _Speakers(self._labels.column("speaker").to_pylist())
         return self._speakers.other(self._place(index), random)
@@ -145,8 +146,8 @@ class TokenDataset(Dataset[TokenRow]):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_cache": _CodesCache(self._cache.limit)}
 
-    def _place(self, index: int | Pick) -> int:
-        number = index.index if isinstance(index, Pick) else int(index)
+    def _place(self, index: int | EpochIndex) -> int:
+        number = index.index if isinstance(index, EpochIndex) else int(index)
         place = number + len(self) if number < 0 else number
         if not 0 <= place < len(self):
             raise IndexError(f"row {number} of {len(self)}")
@@ -169,7 +170,7 @@ class TokenDataset(Dataset[TokenRow]):
 
 
 def shard_paths(folders: Folders) -> list[Path]:
-    """All shards of some folders, in order.
+    """List the shards of folders, in order.
 
     Raises:
         ValueError: A folder holds none.
@@ -189,10 +190,10 @@ def shard_paths(folders: Folders) -> list[Path]:
 
 
 def read_infos(paths: Sequence[Path], fingerprint: str | None) -> list[ShardInfo]:
-    """What the shards say of themselves; all must be of one codec.
+    """Read the metadata of shards, which must be of one codec and one loudness.
 
     Raises:
-        ValueError: They are not, with both fingerprints.
+        ValueError: They are not; the message has both values.
     """
     infos = [read_info(path) for path in paths]
     for path, info in zip(paths, infos, strict=True):
@@ -215,7 +216,7 @@ def read_infos(paths: Sequence[Path], fingerprint: str | None) -> list[ShardInfo
 
 
 class _CodesCache:
-    """The shards that were used last, up to some bytes; never less than one."""
+    """Least-recently-used cache of the codes of shards, limited in bytes; it keeps one at least."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -236,7 +237,7 @@ class _CodesCache:
 
 
 class _Speakers:
-    """Rows by speaker."""
+    """Index of rows by speaker."""
 
     def __init__(self, names: Sequence[str]) -> None:
         _, self._numbers = np.unique(np.asarray(names, object), return_inverse=True)
@@ -265,14 +266,14 @@ def _kept(
     max_seconds: float | None,
     needs_text: bool,
 ) -> NDArray[np.int64]:
-    """Places of the rows that fit."""
+    """Indices of the matching rows."""
     keep = _numbers(table, "duration") >= min_seconds
     if max_seconds is not None:
         keep &= _numbers(table, "duration") <= max_seconds
     if split is not None:
         wanted = normalize_split(split)
         fits = _equal(table, "split", wanted)
-        # Recordings of one's own have no splits: nothing of them was held out.
+        # Rows of a corpus without splits: none of them is held out.
         keep &= fits | _equal(table, "split", "") if wanted == "train" else fits
     for name, value in (("domain", domain), ("language", language)):
         if value is not None:
@@ -293,3 +294,45 @@ def _numbers(table: pyarrow.Table, name: str) -> Any:
 
 def _names(paths: Iterable[Path]) -> str:
     return ", ".join(sorted({str(path.parent) for path in paths}))
+
+
+def paired_codes(
+    old: Folders, new: Folders, *, codec: str | None = None, limit: int = 450_000
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Codes of the same recordings by two codecs, `[N, K]` and `[N, K]` int64.
+
+    Args:
+        old: Folders of tokens.
+        new: Folders of tokens of another codec with the same frame rate.
+        codec: Fingerprint of the codec that made ``old``; None accepts any.
+        limit: About the maximum of frames N; of more, recordings are drawn at random, always the
+            same. The default is ten hours at 12.5 Hz: a hundred frames for each code.
+
+    Raises:
+        ValueError: No recording is in both, or ``old`` was made by another codec.
+    """
+    first, second = TokenDataset(old, fingerprint=codec), TokenDataset(new)
+    places = {_key(first.labels(n)): n for n in range(len(first))}
+    keys = [_key(second.labels(n)) for n in range(len(second))]
+    pairs = [(places[key], n) for n, key in enumerate(keys) if key in places]
+    if not pairs:
+        raise ValueError(
+            f"none of the {len(second)} recordings in {new} is among the {len(first)} in {old}:"
+            " tokenize the same sources with both codecs"
+        )
+    before: list[torch.Tensor] = []
+    after: list[torch.Tensor] = []
+    count = 0
+    for place in torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0)).tolist():
+        if count >= limit:
+            break
+        a, b = pairs[place]
+        before.append(first[a].codes.T)
+        after.append(second[b].codes.T)
+        count += len(before[-1])
+    return torch.cat(before), torch.cat(after)
+
+
+def _key(row: TokenRow) -> tuple[str, int]:
+    """Id and number of columns, which identify a recording."""
+    return row.id, row.codes.shape[-1]

@@ -1,9 +1,9 @@
-"""Several corpora and tasks as one list per epoch, in chosen shares.
+"""Mix several corpora and tasks into one list of samples per epoch.
 
-The share of a source is ``weight * rows ** (1 / temperature)``, normalised: temperature 1 is in
-proportion to the rows, more lets small sources count more, infinity leaves the weights alone.
-Over the epochs every row of a source is seen equally often. All that is random about an item
-depends on the seed, the epoch and its index: any worker, any process, any restart makes the same.
+The share of a source is ``weight * rows ** (1 / temperature)``, normalized: temperature 1 samples
+in proportion to the rows, higher values raise the share of small sources, infinity uses the
+weights alone. Over the epochs all rows of a source occur equally often. Random choices depend on
+the seed, the epoch and the index of a sample only, not on workers, processes or restarts.
 """
 
 from __future__ import annotations
@@ -11,45 +11,124 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ...core.training.seeding import seeded_generator
-from ..sequences import Example
+from ..sequences import Example, TextSegment
+from ..text.encoder import TextEncoder
 from .dataset import TokenDataset
-from .passages import Passages
-from .rows import Pick, TokenRow
+from .rows import EpochIndex, TokenRow
+from .shards import ShardInfo
 
 ToExample = Callable[[TokenRow, Any], Example]
 Measure = Callable[[Example], int]
-_PROGRESS_FROM = 20_000  # rows that take long enough to measure that people wonder
+_PROGRESS_FROM = 20_000  # rows from which measuring shows a progress bar
+
+
+class TextDataset:
+    """Lines of text files as rows without audio, with the interface of a :class:`TokenDataset`.
+
+    A few hours of speech hold tens of thousands of words, while a model that transcribes needs
+    millions. Training on a transcript without its audio is the same as dropping the condition.
+    """
+
+    def __init__(
+        self, files: Sequence[str], info: ShardInfo, frames_per_query: int, *, language: str = ""
+    ):
+        """Read the files.
+
+        Args:
+            files: Plain text in UTF-8, one passage per line, each about as long as an utterance.
+            info: Metadata of the tokens that the texts are mixed with.
+            frames_per_query: Of these tokens.
+            language: Of the texts.
+
+        Raises:
+            ValueError: A file is missing or is not UTF-8, or all files are empty.
+        """
+        self._lines = [line for name in files for line in _read_lines(Path(name))]
+        if not self._lines:
+            raise ValueError(f"no line of text in {', '.join(files)}")
+        self._info, self._rate, self._language = info, frames_per_query, language
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the codec of the tokens that the texts are mixed with."""
+        return self._info.fingerprint
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __getitem__(self, index: int | EpochIndex) -> TokenRow:
+        place = index.index if isinstance(index, EpochIndex) else int(index)
+        return TokenRow(
+            id=f"passage-{place}",
+            codes=torch.zeros(self._info.num_codebooks, 0, dtype=torch.int64),
+            frames_per_query=self._rate,
+            num_samples=0,
+            sample_rate=self._info.sample_rate,
+            fingerprint=self._info.fingerprint,
+            text=self._lines[place],
+            language=self._language,
+            domain="speech",
+            split="train",
+        )
+
+    labels = __getitem__
+
+    def companion(self, index: int, generator: Any) -> None:
+        """Return None: texts have no speakers."""
+        return None
+
+
+def text_only_example(task: str, row: TokenRow, texts: TextEncoder) -> Example:
+    """The example of a text without audio: a transcript as target, no condition.
+
+    Raises:
+        ValueError: The text has no speakable content.
+    """
+    ids = texts.ids(row.text, spoken=True, language=row.language or None)
+    return Example(task, (TextSegment(ids),), row.frames_per_query)
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ValueError(f"no file {path}: --texts takes text files, a passage a line") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8 ({error})") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSource:
-    """Rows, and what is made of them; the same rows may serve several tasks."""
+    """A dataset and the task whose examples are made of its rows."""
 
-    dataset: TokenDataset | Passages
+    dataset: TokenDataset | TextDataset
     task: str
-    to_example: ToExample  # (row, tokenizer) -> Example; a ValueError leaves the row out
+    to_example: ToExample  # (row, tokenizer) -> Example; a ValueError skips the row
     weight: float = 1.0
-    companions: float = 0.0  # share of rows that come with another row of their speaker
-    unheard: bool = False  # the condition of every row is withheld
+    companions: float = 0.0  # share of the rows with another row of the same speaker
+    unconditional: bool = False  # drop the condition of every row
     varies: bool = False  # the length of an example depends on ``row.draw``: measure every epoch
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One item of training."""
+    """One training sample."""
 
     example: Example
-    drop_condition: bool  # train without the condition, for guidance
+    drop_condition: bool  # train without the condition, for classifier-free guidance
     task: str
-    seed: int = 0  # of noise on what is read
+    seed: int = 0  # of the input noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +138,7 @@ class _Epoch:
 
 
 class MixedDataset(Dataset[Sample]):
-    """A list of samples per epoch; index it by a :class:`Pick` (an int means epoch 0)."""
+    """Samples per epoch, indexed by an :class:`EpochIndex` (an int means epoch 0)."""
 
     def __init__(
         self,
@@ -72,19 +151,19 @@ class MixedDataset(Dataset[Sample]):
         condition_dropout: float = 0.0,
         seed: int = 0,
     ) -> None:
-        """Describe the mixture; nothing is read yet.
+        """Set up the mixture; no rows are read yet.
 
         Args:
-            sources: What to mix.
-            tokenizer: Handed to ``to_example``.
-            measure: Positions of an example in the model's sequence.
+            sources: Datasets with their tasks.
+            tokenizer: Passed to ``to_example``.
+            measure: Length of an example in rows of the model, ``SequenceLength(config)``.
             temperature: See above.
-            rows_per_epoch: Samples of an epoch; by default as many as all sources have rows.
+            rows_per_epoch: Samples per epoch; by default the number of rows of all sources.
             condition_dropout: Share of samples that are trained without their condition.
-            seed: Of every choice.
+            seed: Seed of all random choices.
 
         Raises:
-            ValueError: No source, a weight or temperature that is none, or tokens of two codecs.
+            ValueError: No source, an invalid weight or temperature, or tokens of two codecs.
         """
         self._sources = tuple(sources)
         self._tokenizer, self._measure = tokenizer, measure
@@ -97,12 +176,12 @@ class MixedDataset(Dataset[Sample]):
         total = rows_per_epoch or int(sizes[weights > 0].sum())
         self._counts = apportion(self.shares, total)
         self._epoch: tuple[int, _Epoch] | None = None
-        self._fixed: dict[int, NDArray[np.int64]] = {}  # lengths that no epoch changes
+        self._fixed: dict[int, NDArray[np.int64]] = {}  # lengths by source, the same in every epoch
         self._lengths: tuple[int, NDArray[np.int64]] | None = None
 
     @property
     def counts(self) -> dict[str, int]:
-        """Samples of an epoch by task."""
+        """Samples per epoch by task."""
         counts: dict[str, int] = {}
         for source, count in zip(self._sources, self._counts, strict=True):
             counts[source.task] = counts.get(source.task, 0) + int(count)
@@ -111,21 +190,20 @@ class MixedDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return int(self._counts.sum())
 
-    def __getitem__(self, pick: int | Pick) -> Sample:
-        pick = pick if isinstance(pick, Pick) else Pick(0, int(pick))
-        epoch, index = pick.epoch, pick.index
+    def __getitem__(self, index: int | EpochIndex) -> Sample:
+        epoch, index = (index.epoch, index.index) if isinstance(index, EpochIndex) else (0, index)
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
         plan = self._plan(epoch)
         source = self._sources[plan.sources[index]]
         generator = seeded_generator(self._seed, 1, epoch, index)
-        drop = bool(generator.random() < self._dropout) or source.unheard
+        drop = bool(generator.random() < self._dropout) or source.unconditional
         row = self._row(source, int(plan.rows[index]), generator, source.dataset.__getitem__)
         example = source.to_example(row, self._tokenizer)
         return Sample(example, drop, source.task, int(generator.integers(1 << 62)))
 
     def lengths(self, epoch: int = 0) -> NDArray[np.int64]:
-        """Positions of every sample of an epoch, [N]; 0 where no example can be made of a row."""
+        """Length of every sample of an epoch, [N]; 0 where a row gives no example."""
         if self._lengths is None or self._lengths[0] != epoch:
             plan = self._plan(epoch)
             result = np.zeros(len(self), np.int64)
@@ -148,7 +226,7 @@ class MixedDataset(Dataset[Sample]):
         generator: np.random.Generator,
         read: Callable[[int], TokenRow],
     ) -> TokenRow:
-        """A row with its draws; the draws are the same whatever ``read`` reads."""
+        """A row with its random number and companion, the same for every function ``read``."""
         draw = int(generator.integers(1 << 62))
         other = None
         if source.companions and generator.random() < source.companions:
@@ -162,7 +240,7 @@ class MixedDataset(Dataset[Sample]):
         lengths = []
         for index in places.tolist():
             generator = seeded_generator(self._seed, 1, epoch, index)
-            generator.random()  # the condition's draw
+            generator.random()  # drawn for the condition dropout
             row = self._row(source, int(plan.rows[index]), generator, source.dataset.labels)
             lengths.append(self._length(source, row))
         return lengths
@@ -179,7 +257,7 @@ class MixedDataset(Dataset[Sample]):
     def _length(self, source: TaskSource, row: TokenRow) -> int:
         try:
             return self._measure(source.to_example(row, self._tokenizer))
-        except ValueError:  # an empty text, say: the sampler counts and leaves it out
+        except ValueError:  # such as an empty text; the sampler counts and skips it
             return 0
 
     def _plan(self, epoch: int) -> _Epoch:
@@ -194,7 +272,7 @@ class MixedDataset(Dataset[Sample]):
 
 
 def apportion(shares: NDArray[np.float64], total: int) -> NDArray[np.int64]:
-    """Whole numbers in these shares that add up to the total (largest remainders).
+    """Round shares of a total to integers that add up to it (largest remainders).
 
     Example:
         >>> apportion(np.array([0.5, 0.3, 0.2]), 9)
@@ -208,7 +286,7 @@ def apportion(shares: NDArray[np.float64], total: int) -> NDArray[np.int64]:
 
 
 def draws(size: int, first: int, count: int, seed: int, number: int) -> NDArray[np.int64]:
-    """Draws ``first .. first + count`` of endless passes through ``size`` rows, each shuffled."""
+    """Rows ``first .. first + count`` of endless, separately shuffled passes over ``size`` rows."""
     passes = range(first // size, -(-(first + count) // size))
     orders = [seeded_generator(seed, 0, number, turn).permutation(size) for turn in passes]
     if not orders:

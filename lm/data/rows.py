@@ -1,4 +1,4 @@
-"""One row of tokens, as tasks see it."""
+"""A row of a token dataset, and its index; free of pyarrow for fast start-up."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ...codec.tokens import AudioTokens
 
 
 @dataclass(frozen=True, slots=True)
-class Pick:
-    """Which item, in which epoch: all that a random choice in a dataset may depend on."""
+class EpochIndex:
+    """Index of an item in an epoch; random choices in a dataset depend on both."""
 
     epoch: int
     index: int
@@ -19,12 +19,12 @@ class Pick:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRow:
-    """One recording as codes, and what is known about it."""
+    """A clip as codes, with its metadata."""
 
     id: str
     codes: Tensor  # [K, Q] int64
-    frames_per_query: int  # w
-    num_samples: int  # length of the waveform
+    frames_per_query: int  # w, frames of 1/75 s per column
+    num_samples: int  # of the waveform
     sample_rate: int  # Hz
     fingerprint: str  # of the codec
     text: str = ""
@@ -33,14 +33,12 @@ class TokenRow:
     domain: str = ""  # speech, sound, music
     split: str = ""
     duration: float = 0.0  # seconds
-    # Another recording of the same speaker, where one was asked for and there is one.
-    companion: TokenRow | None = None
-    # A random number of this row in this epoch: whatever a task draws, it draws from it.
-    draw: int = 0
+    companion: TokenRow | None = None  # another row of the same speaker, if requested and present
+    draw: int = 0  # random number of this row in this epoch: seed for random choices of a task
 
     @property
     def tokens(self) -> AudioTokens:
-        """What the codec decodes."""
+        """The codes as input of the codec's decoder."""
         return AudioTokens(
             self.codes, self.frames_per_query, self.num_samples, self.sample_rate, self.fingerprint
         )

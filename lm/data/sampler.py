@@ -1,8 +1,9 @@
-"""Batches of items of similar length, by a budget of positions, for any number of processes.
+"""Batches of items of similar length, limited by a budget of positions, for several processes.
 
-An epoch's batches depend on the seed, the epoch and the lengths alone. Items are shuffled, sorted
-by length inside pools of many batches (so that little is padding), cut where padded length times
-rows would exceed the budget, and the batches are shuffled. Process r of W takes r, r + W, ...
+The batches of an epoch depend on the seed, the epoch and the lengths only. Items are shuffled,
+sorted by length within pools of many batches (for little padding), and cut where rows times padded
+length would exceed the budget; then the batches are shuffled. Process r of W takes batches r,
+r + W, ...
 """
 
 from __future__ import annotations
@@ -17,23 +18,23 @@ from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from ...core.training.seeding import seeded_generator
-from .rows import Pick
+from .rows import EpochIndex
 
 logger = logging.getLogger(__name__)
 
 
 class HasLengths(Protocol):
-    """What the sampler asks of a dataset."""
+    """A dataset that the sampler can batch."""
 
     def lengths(self, epoch: int) -> NDArray[np.int64]:
-        """Positions of every item in this epoch, [N]; 0 or less where an item is of no use."""
+        """Length of every item in this epoch, [N]; items of length 0 or less are skipped."""
         ...
 
 
-class LengthBucketSampler(Sampler[list[Pick]]):
-    """Yield lists of :class:`Pick`; one iteration is one epoch, the next goes on with the next.
+class LengthBucketSampler(Sampler[list[EpochIndex]]):
+    """Yields lists of :class:`EpochIndex`, one epoch per iteration.
 
-    Give it to a ``DataLoader`` as ``batch_sampler``. Every process gets the same number of batches.
+    It is the ``batch_sampler`` of a ``DataLoader``. All processes get the same number of batches.
     """
 
     def __init__(
@@ -49,20 +50,23 @@ class LengthBucketSampler(Sampler[list[Pick]]):
         pool_batches: int = 50,
         uneven: Literal["repeat", "drop"] = "repeat",
     ) -> None:
-        """Describe the batches.
+        """Set up the sampler.
 
         Args:
-            dataset: Whose items are drawn.
-            budget: Most positions of a batch, padding counted.
-            max_rows: Most rows of a batch.
-            seed: Of the order.
-            rank: This process.
+            dataset: Dataset with lengths.
+            budget: Maximum number of positions of a batch, including padding.
+            max_rows: Maximum number of rows of a batch.
+            seed: Seed of the order.
+            rank: Index of this process.
             world: Number of processes.
-            shuffle: False keeps one order, by length: for evaluation.
-            pool_batches: Batches, about, whose items are sorted together: more is less padding
-                and less chance in what meets in a batch.
-            uneven: Batches that do not fill a round of the processes are filled up by repeating
-                some of the epoch, or dropped.
+            shuffle: False sorts by length, the same in every epoch; for evaluation.
+            pool_batches: Approximate number of batches whose items are sorted together; more
+                gives less padding, but less random batches.
+            uneven: If the batches cannot be divided among the processes, repeat some batches or
+                drop the rest.
+
+        Raises:
+            ValueError: An argument is out of range.
         """
         if budget < 1 or not 0 <= rank < world or pool_batches < 1:
             raise ValueError(
@@ -77,34 +81,34 @@ class LengthBucketSampler(Sampler[list[Pick]]):
 
     @property
     def epoch(self) -> int:
-        """The epoch that the next iteration yields, or goes on with."""
+        """The epoch of the next iteration."""
         return self._epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin this epoch with the next iteration; the present one is not begun anew."""
+        """Start this epoch with the next iteration; the current epoch is not restarted."""
         if epoch != self._epoch:
             self._epoch, self._position = epoch, 0
 
     def __len__(self) -> int:
-        """Batches of this epoch on every process."""
+        """Batches per process in this epoch."""
         return len(self._plan(self._epoch)) // self._world
 
-    def __iter__(self) -> Iterator[list[Pick]]:
+    def __iter__(self) -> Iterator[list[EpochIndex]]:
         epoch, batches = self._epoch, self._plan(self._epoch)
         rounds = len(batches) // self._world
         for position in range(self._position, rounds):
             self._position = position + 1
             batch = batches[position * self._world + self._rank]
-            yield [Pick(epoch, int(index)) for index in batch]
+            yield [EpochIndex(epoch, int(index)) for index in batch]
         if self._epoch == epoch:
             self._epoch, self._position = epoch + 1, 0
 
     def state_dict(self, consumed: int | None = None) -> dict[str, Any]:
-        """Where the iteration is.
+        """Return the position in the epoch.
 
         Args:
-            consumed: Batches of this epoch that were used; a loader with workers asks for some
-                ahead of that, so its user has to say. None: all that were yielded.
+            consumed: Number of batches of this epoch that were used; by default all that were
+                yielded. A loader with workers fetches batches in advance, so its user must count.
         """
         return {
             "epoch": self._epoch,
@@ -113,10 +117,11 @@ class LengthBucketSampler(Sampler[list[Pick]]):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there, also on another number of processes if it divides what was done.
+        """Resume from a position, possibly with another number of processes.
 
         Raises:
-            ValueError: The batches would be others: another seed, budget or dataset.
+            ValueError: The seed, budget or dataset differ, or the number of processes does not
+                divide the number of finished batches.
         """
         self._epoch = int(state["epoch"])
         order = self._order()
@@ -132,7 +137,7 @@ class LengthBucketSampler(Sampler[list[Pick]]):
         self._position = int(state["batches"]) // self._world
 
     def _order(self) -> str:
-        """What the order of batches depends on, as a name."""
+        """Everything that the order of batches depends on, as text."""
         lengths = np.ascontiguousarray(self._dataset.lengths(self._epoch), np.int64)
         digest = hashlib.sha256(lengths.tobytes()).hexdigest()[:12]
         rows = self._max_rows or "any"
@@ -164,16 +169,16 @@ class LengthBucketSampler(Sampler[list[Pick]]):
         return batches
 
     def _check(self, lengths: NDArray[np.int64], usable: NDArray[np.int64], epoch: int) -> None:
-        useless, long = int((lengths <= 0).sum()), int((lengths > self._budget).sum())
+        empty, long = int((lengths <= 0).sum()), int((lengths > self._budget).sum())
         if not len(usable):
             raise ValueError(
-                f"no item fits: of {len(lengths)}, {useless} have no use and {long} are longer"
+                f"no item fits: of {len(lengths)}, {empty} are empty and {long} are longer"
                 f" than the budget of {self._budget} positions"
             )
-        if epoch == 0 and (useless or long):
+        if epoch == 0 and (empty or long):
             logger.warning(
-                "left out: %d of %d items have no use, %d are longer than %d positions",
-                useless, len(lengths), long, self._budget,
+                "skipped: %d of %d items are empty, %d are longer than %d positions",
+                empty, len(lengths), long, self._budget,
             )  # fmt: skip
 
     def _evened(self, batches: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
@@ -188,7 +193,7 @@ class LengthBucketSampler(Sampler[list[Pick]]):
 def cut(
     order: NDArray[np.int64], lengths: NDArray[np.int64], budget: int, max_rows: int | None
 ) -> list[NDArray[np.int64]]:
-    """Cut items in ascending length into batches of at most ``budget`` padded positions."""
+    """Cut items of ascending length into batches of at most ``budget`` padded positions."""
     batches: list[NDArray[np.int64]] = []
     first = 0
     for place, length in enumerate(lengths.tolist()):

@@ -1,9 +1,9 @@
-"""Shards of tokens as an endless stream of batches: bounded memory, no list of all rows.
+"""Token shards as an endless stream of batches, for corpora whose labels do not fit in memory.
 
-For corpora whose labels alone are too many to hold. Each process reads its own shards, a few at a
-time (a window); the samples of a window are shuffled, sorted by length and cut into batches by a
-budget of positions, as in ``sampler.py``. A window's batches depend on the seed and on its place
-alone, so a stream goes on exactly where it was: it reads one window and skips what was done.
+Each process reads its own shards, a few at a time (a window). The samples of a window are shuffled,
+sorted by length and cut into batches by a budget of positions, as in ``sampler.py``. The batches
+of a window depend on the seed and its position only, so a resumed stream reads one window and skips
+the batches that were used.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ U = TypeVar("U")
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a stream is: batches ``0 .. batch - 1`` of this window are done."""
+    """Position in a stream: batches ``0 .. batch - 1`` of this window were used."""
 
     epoch: int = 0
     window: int = 0
@@ -36,7 +36,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class StreamBatch(Generic[T]):
-    """Samples, and the position behind them."""
+    """The samples of a batch, and the position after it."""
 
     samples: T
     worker: int
@@ -62,65 +62,66 @@ class TokenStream(IterableDataset[StreamBatch[Any]]):
         fingerprint: str | None = None,
         **filters: Any,
     ) -> None:
-        """Describe the stream; only the footers of the shards are read.
+        """Set up the stream; only the footers of the shards are read.
 
         Args:
             folders: Folders of shards.
-            make: The samples of a row: several tasks make several, a row of no use makes none. All
-                that is random in them must come from ``row.draw``.
-            measure: Positions of a sample.
-            budget: Most positions of a batch, padding counted; longer samples are left out.
-            max_rows: Most rows of a batch.
-            window_shards: Shards that are mixed with each other.
-            seed: Of the order.
-            rank: This process.
-            world: Number of processes; each has shards of its own.
-            epochs: Passes through the shards; None never ends. Processes have different numbers of
-                batches in an epoch, so training together counts steps, not epochs.
-            fingerprint: Of the codec that is expected.
+            make: Returns the samples of a row, any number of them. Their random choices must
+                depend on ``row.draw`` only. A ValueError skips the row.
+            measure: Length of a sample in positions.
+            budget: Maximum number of positions of a batch, including padding; longer samples are
+                skipped.
+            max_rows: Maximum number of rows of a batch.
+            window_shards: Number of shards that are shuffled together.
+            seed: Seed of the order.
+            rank: Index of this process.
+            world: Number of processes; each reads shards of its own.
+            epochs: Passes over the shards; None never ends. Processes have different numbers of
+                batches per epoch, so distributed training must count steps, not epochs.
+            fingerprint: Of the expected codec; None accepts any single codec.
             **filters: As in :class:`TokenDataset`: split, domain, language, needs_text, ...
 
         Raises:
-            ValueError: No shards, fewer than processes, or shards of several codecs.
+            ValueError: No shards, fewer shards than processes, or shards of several codecs.
         """
         self._paths = shard_paths(folders)
         read_infos(self._paths, fingerprint)
         if len(self._paths) < world:
             raise ValueError(
-                f"{len(self._paths)} shards cannot be dealt out to {world} processes: tokenize"
+                f"{len(self._paths)} shards cannot be distributed over {world} processes: tokenize"
                 " with fewer --rows-per-shard"
             )
         self._make, self._measure, self._filters = make, measure, filters
         self._budget, self._max_rows, self._window_shards = budget, max_rows, window_shards
         self._seed, self._rank, self._world, self._epochs = seed, rank, world, epochs
         self.start: dict[int, Position] = {}  # by worker
-        self.turn = 0  # the worker that goes first
+        self.turn = 0  # index of the worker that yields first
 
     def __iter__(self) -> Iterator[StreamBatch[list[Any]]]:
         info = get_worker_info()
         workers = 1 if info is None else info.num_workers
-        # A loader begins with its worker 0, which therefore plays the one whose turn it is.
+        # A loader starts with worker 0, so worker ids are rotated to resume at the right one.
         worker = 0 if info is None else (info.id + self.turn) % workers
         at = self.start.get(worker, Position())
         while self._epochs is None or at.epoch < self._epochs:
             windows = self._windows(at.epoch, worker, workers)
-            fruitless = at.window == at.batch == 0
+            empty = at.window == at.batch == 0
             for window in range(at.window, len(windows)):
                 batches = self._batches(windows[window], at.epoch, window)
                 for number in range(at.batch, len(batches)):
-                    fruitless = False
+                    empty = False
                     at = Position(at.epoch, window, number + 1)
                     yield StreamBatch(batches[number], worker, at)
                 at = Position(at.epoch, window + 1, 0)
-            if fruitless and self._epochs is None:
+            if empty and self._epochs is None:
                 raise ValueError(
                     f"process {self._rank}, worker {worker}: {len(windows)} windows of shards gave"
-                    " no sample at all; fewer workers or other filters may help"
+                    " no samples; use fewer workers or other filters"
                 )
             at = Position(at.epoch + 1, 0, 0)
 
     def state(self) -> dict[str, Any]:
-        """What the order of batches depends on; positions mean nothing under another."""
+        """Everything that the order of batches depends on."""
         return {
             "seed": self._seed,
             "world": self._world,
@@ -134,7 +135,7 @@ class TokenStream(IterableDataset[StreamBatch[Any]]):
     def _windows(self, epoch: int, worker: int, workers: int) -> list[list[int]]:
         order = seeded_generator(self._seed, 2, epoch).permutation(len(self._paths)).tolist()
         mine = order[self._rank :: self._world]
-        size = min(self._window_shards, max(1, len(mine) // workers))  # work for every worker
+        size = min(self._window_shards, max(1, len(mine) // workers))
         return [mine[n : n + size] for n in range(0, len(mine), size)][worker::workers]
 
     def _batches(self, shards: list[int], epoch: int, window: int) -> list[list[Any]]:
@@ -152,20 +153,21 @@ class TokenStream(IterableDataset[StreamBatch[Any]]):
         try:
             rows = TokenDataset(self._paths[shard], **self._filters)
         except EmptySelection:
-            return  # nothing in this shard fits
+            return
         numbers = seeded_generator(self._seed, 3, epoch, shard).integers(1 << 62, size=len(rows))
         for place, draw in enumerate(numbers.tolist()):
             row = dataclasses.replace(rows[place], draw=draw)
             try:
                 yield from self._make(row)
-            except ValueError:  # an empty text, say
+            except ValueError:  # such as an empty text
                 continue
 
 
 class StreamLoader(Generic[U]):
-    """Iterates a stream, with worker processes if wanted; its state is where its user is.
+    """Iterates a stream, optionally with worker processes, and keeps its position.
 
-    Batches that workers have made ahead are made again after a resume, so nothing is lost.
+    The position counts the batches that were yielded; those that workers have prepared beyond it
+    are prepared again after a resume.
     """
 
     def __init__(
@@ -181,7 +183,7 @@ class StreamLoader(Generic[U]):
 
     def __iter__(self) -> Iterator[U]:
         self._stream.start, self._stream.turn = dict(self._positions), self._turn
-        each: Any = _Each(self._collate)  # without a batch size it is called with single items
+        each: Any = _CollateStreamBatch(self._collate)  # called per item: there is no batch size
         loader: Any = DataLoader(
             self._stream,
             batch_size=None,
@@ -194,7 +196,7 @@ class StreamLoader(Generic[U]):
             yield batch.samples
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values: where every worker is, and whose turn it is."""
+        """Position of every worker, and the worker that is next, as plain values."""
         positions = {str(w): dataclasses.astuple(at) for w, at in self._positions.items()}
         return {
             **self._stream.state(),
@@ -204,25 +206,25 @@ class StreamLoader(Generic[U]):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there.
+        """Resume from a saved position.
 
         Raises:
-            ValueError: The stream or the number of workers is another.
+            ValueError: The stream or the number of workers differs.
         """
         now = {**self._stream.state(), "workers": self._workers}
         other = {name: state[name] for name in now if state[name] != now[name]}
         if other:
             raise ValueError(
                 f"the saved stream had {other}, this one has"
-                f" { {name: now[name] for name in other} }: it cannot go on exactly"
+                f" { {name: now[name] for name in other} }: it cannot be resumed exactly"
             )
         self._turn = int(state["turn"])
         self._positions = {int(w): Position(*at) for w, at in state["positions"].items()}
 
 
 @dataclass(frozen=True)
-class _Each(Generic[U]):
-    """Collates inside the worker, so that workers send tensors and not samples."""
+class _CollateStreamBatch(Generic[U]):
+    """Collates in the worker, so that workers send tensors instead of samples."""
 
     collate: Callable[[list[Any]], U]
 

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ...core.training.loop import leave_signals_to_the_parent
 from ...core.training.seeding import seeded_generator
-from ..data.rows import Pick
+from ..data.rows import EpochIndex
 from ..data.sampler import LengthBucketSampler
 from ..sequences import Example
 
@@ -65,10 +65,10 @@ class ExampleList(Dataset[Any]):
     def __len__(self) -> int:
         return len(self._examples)
 
-    def __getitem__(self, pick: int | Pick) -> Any:
+    def __getitem__(self, pick: int | EpochIndex) -> Any:
         from ..data.mixing import Sample
 
-        pick = pick if isinstance(pick, Pick) else Pick(0, int(pick))
+        pick = pick if isinstance(pick, EpochIndex) else EpochIndex(0, int(pick))
         example = self._examples[pick.index]
         generator = seeded_generator(self._seed, 1, pick.epoch, pick.index)
         drop = bool(generator.random() < self._dropout)
@@ -98,7 +98,7 @@ class BucketBatches:
         """Set the batches up.
 
         Args:
-            dataset: Has `lengths(epoch)` and items by :class:`Pick`.
+            dataset: Has `lengths(epoch)` and items by :class:`EpochIndex`.
             collate: Turns samples into tensors.
             budget: Maximum positions of a micro-batch, padding included.
             max_rows: Maximum rows of a micro-batch.
@@ -152,7 +152,7 @@ class BucketBatches:
         self._sampler.load_state_dict(state)
         self._taken, self._epoch, self._before = 0, int(state["epoch"]), int(state["batches"])
 
-    def picks(self) -> Iterator[list[Pick]]:
+    def picks(self) -> Iterator[list[EpochIndex]]:
         """Yield this process's batches of picks; data loaders read ahead."""
         number = 0
         while True:
@@ -168,7 +168,7 @@ class _Endless:
     def __init__(self, batches: BucketBatches) -> None:
         self._batches = batches
 
-    def __iter__(self) -> Iterator[list[Pick]]:
+    def __iter__(self) -> Iterator[list[EpochIndex]]:
         return self._batches.picks()
 
 

@@ -12,10 +12,15 @@ from torch.utils.data import Dataset
 
 from ...core.training.seeding import draw_unit
 from ..config import AudioLMConfig
-from ..data.batches import Collator, SequenceLength
+from ..data.collator import Collator, SequenceLength
 from ..data.dataset import EmptySelection, TokenDataset, read_infos, shard_paths
-from ..data.mixing import MixedDataset, Sample, TaskSource
-from ..data.passages import Passages, overlaps_none
+from ..data.mixing import (
+    MixedDataset,
+    Sample,
+    TaskSource,
+    TextDataset,
+    text_only_example,
+)
 from ..data.rows import TokenRow
 from ..data.shards import ShardInfo
 from ..data.stream import StreamLoader, TokenStream
@@ -276,16 +281,16 @@ def _passages(
     first = others[0].dataset
     assert isinstance(first, TokenDataset)
     rate = first.labels(0).frames_per_query
-    passages = Passages(config.texts, first.info, rate, language=config.language)
+    passages = TextDataset(config.texts, first.info, rate, language=config.language)
     root = 1.0 / config.temperature
     beside = sum(source.weight * len(source.dataset) ** root for source in others)
     weight = config.text_share / (1 - config.text_share) * beside / len(passages) ** root
     return TaskSource(
         dataset=passages,
         task=names[0],
-        to_example=functools.partial(overlaps_none, names[0]),
+        to_example=functools.partial(text_only_example, names[0]),
         weight=weight,
-        unheard=True,
+        unconditional=True,
     )
 
 

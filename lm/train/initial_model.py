@@ -15,7 +15,7 @@ from ...codec.model import ALMTokenizer
 from ...core.training.checkpoint import CheckpointError
 from ...core.training.seeding import draw_int
 from ..config import PRESETS, AudioLMConfig
-from ..data.pairs import paired_codes
+from ..data.dataset import paired_codes
 from ..data.shards import ShardInfo
 from ..initialization import initialize_tables
 from ..model import AudioLM

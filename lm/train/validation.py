@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ..config import AudioLMConfig
-from ..data.batches import Collator
+from ..data.collator import Collator
 from ..data.dataset import EmptySelection, TokenDataset
 from ..data.mixing import Sample
-from ..data.rows import Pick
+from ..data.rows import EpochIndex
 from ..data.sampler import LengthBucketSampler
 from ..inference import evaluating
 from ..model import AudioLM
@@ -56,7 +56,7 @@ class Validator:
         """Set the validation up.
 
         Args:
-            tasks: Held-out datasets by task; each has `lengths(epoch)` and items by `Pick`.
+            tasks: Held-out datasets by task; each has `lengths(epoch)` and items by `EpochIndex`.
             config: Configuration of the model.
             eos_id: End token of the tokenizer.
             budget: Maximum positions of a batch.
@@ -98,13 +98,13 @@ class Validator:
         for task, dataset in self._tasks.items():
             for number in range(min(self._samples, len(dataset))):
                 try:
-                    sample: Sample = dataset[Pick(0, number)]
+                    sample: Sample = dataset[EpochIndex(0, number)]
                 except ValueError:  # a row that makes no example; training leaves it out too
                     continue
                 samples.append(self._one(lm, task, number, sample.example))
         return samples
 
-    def _shares(self, dataset: Any) -> list[tuple[list[Pick], float]]:
+    def _shares(self, dataset: Any) -> list[tuple[list[EpochIndex], float]]:
         """This process's batches and weights; a repeated batch that evens the numbers out has 0."""
         sampler = LengthBucketSampler(dataset, budget=self._budget, shuffle=False)
         batches = list(sampler)

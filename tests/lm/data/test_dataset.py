@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from almtok.lm.data import TokenDataset
-from almtok.lm.data.rows import Pick
+from almtok.lm.data.rows import EpochIndex
 from almtok.lm.data.shards import ShardError, read_codes, read_info, read_labels, shard_path
 
 ROWS = [
@@ -28,7 +28,7 @@ def test_rows_come_back(make, tmp_path):
     rows = TokenDataset(tmp_path)
     assert len(rows) == 7 and rows.num_frames.tolist() == [3, 9, 5, 7, 2, 4, 4]
     assert torch.equal(rows[6].codes, codes) and rows[6].codes.dtype == torch.int64
-    assert rows[-1].id == rows[Pick(5, 6)].id == "r6"
+    assert rows[-1].id == rows[EpochIndex(5, 6)].id == "r6"
     assert rows[6].num_samples == 7000 and rows[6].duration == pytest.approx(7000 / 24_000)
     assert rows.seconds == pytest.approx(sum(rows[n].duration for n in range(7)))
     assert rows.lengths(3) is rows.num_frames

@@ -16,7 +16,7 @@ from almtok.lm.data import (
     TokenDataset,
 )
 from almtok.lm.data.mixing import apportion, draws
-from almtok.lm.data.rows import Pick
+from almtok.lm.data.rows import EpochIndex
 from almtok.lm.sequences import AudioSegment, Example, TextSegment, build_sequence
 
 CONFIG = AudioLMConfig.preset("tiny", codebook_size=16)
@@ -91,7 +91,7 @@ def test_lengths_are_those_of_the_sequences(speech, pattern):
     for epoch in (0, 1):
         lengths = data.lengths(epoch)
         for index in range(len(data)):
-            sample = data[Pick(epoch, index)]
+            sample = data[EpochIndex(epoch, index)]
             seen.add((sample.task, len(sample.example.segments)))
             assert lengths[index] == len(build_sequence(sample.example, config, eos_id=0))
     assert seen == {("tts", 2), ("tts", 3), ("asr", 2), ("continuation", 1)}
@@ -134,13 +134,15 @@ def test_everything_random_depends_on_seed_epoch_and_index_only(speech):
 
     one, two, other = data(), data(), data(1)
     for epoch, index in [(3, 4), (0, 0), (3, 4), (1, 19)]:
-        same(one[Pick(epoch, index)], two[Pick(epoch, index)])
-    same(pickle.loads(pickle.dumps(one))[Pick(2, 2)], one[Pick(2, 2)])
+        same(one[EpochIndex(epoch, index)], two[EpochIndex(epoch, index)])
+    same(pickle.loads(pickle.dumps(one))[EpochIndex(2, 2)], one[EpochIndex(2, 2)])
     drops = [
-        [d[Pick(e, n)].drop_condition for n in range(20)] for d in (one, other) for e in (0, 1)
+        [d[EpochIndex(e, n)].drop_condition for n in range(20)]
+        for d in (one, other)
+        for e in (0, 1)
     ]
     assert len({tuple(row) for row in drops}) == 4
-    many = [one[Pick(epoch, n)].drop_condition for epoch in range(30) for n in range(20)]
+    many = [one[EpochIndex(epoch, n)].drop_condition for epoch in range(30) for n in range(20)]
     assert 0.24 < np.mean(many) < 0.36
 
 
@@ -150,7 +152,7 @@ def test_rows_of_no_use_are_left_out(make, tmp_path, caplog):
     assert sorted(data.lengths(0) > 0) == [False, True]
     batches = list(LengthBucketSampler(data, budget=100))
     assert [len(batch) for batch in batches] == [1]
-    assert "1 of 2 items have no use" in caplog.text
+    assert "1 of 2 items are empty" in caplog.text
 
 
 def test_workers_and_resume_give_the_same_batches(speech, music):

@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from almtok.__main__ import main
 from almtok.codec.config import ALMTokenizerConfig
 from almtok.codec.model import ALMTokenizer
-from almtok.lm.data.pairs import paired_codes
+from almtok.lm.data.dataset import paired_codes
 from almtok.lm.lora import load_adapter
 from almtok.lm.model import AudioLM
 from almtok.lm.processor import AudioLMProcessor
@@ -263,7 +263,7 @@ def test_a_model_moves_to_the_codes_of_another_codec(tmp_path: Path, toy_config:
     assert torch.equal(nearest, torch.arange(16))
     kept = [lm.backbone.model.layers[0].mlp.up_proj.weight for lm in (before, after)]
     torch.testing.assert_close(*kept)
-    some, _ = paired_codes(tmp_path / "old", tmp_path / "new", most=100)
+    some, _ = paired_codes(tmp_path / "old", tmp_path / "new", limit=100)
     assert some.shape == (120, 3)  # whole recordings of 40 frames
     with pytest.raises(ValueError, match="none of the 12 recordings in .* is among the 1 in"):
         wrong = toy_config(

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import Trainer, TrainingArguments
 
 from almtok.core.training.seeding import lr_scale
-from almtok.lm.data.batches import Collator, SequenceLength
+from almtok.lm.data.collator import Collator, SequenceLength
 from almtok.lm.lora import LoraSettings, add_lora
 from almtok.lm.sequences import IGNORED, Example, build_sequence, collate
 from almtok.lm.train import LMTrainingConfig, TrainingStopped

@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from almtok.lm.config import AudioLMConfig
-from almtok.lm.data.batches import Collator
+from almtok.lm.data.collator import Collator, add_input_noise
 from almtok.lm.data.mixing import Sample
-from almtok.lm.data.noise import with_noise
 from almtok.lm.sequences import IGNORED, AudioSegment, Example, TextSegment, build_sequence
 from almtok.lm.vocabulary import Vocabulary
 
@@ -22,7 +21,7 @@ def tts() -> Example:
 def test_what_is_to_be_said_and_what_steers_stays(pattern):
     config = AudioLMConfig.preset("tiny", pattern=pattern)
     plain = build_sequence(tts(), config, eos_id=EOS)
-    noisy = with_noise(plain, config, eos_id=EOS, share=0.5, seed=3)
+    noisy = add_input_noise(plain, config, eos_id=EOS, share=0.5, seed=3)
     assert torch.equal(noisy.labels, plain.labels)
     vocabulary = Vocabulary(config)
     text, audio = plain.input_ids[:, 0], plain.input_ids[:, 1:]
@@ -39,7 +38,7 @@ def test_of_a_transcript_what_is_written_changes_but_not_its_end():
     config = AudioLMConfig.preset("tiny")
     text, audio = tts().segments
     plain = build_sequence(Example("asr", (audio, text), 6), config, eos_id=EOS)
-    noisy = with_noise(plain, config, eos_id=EOS, share=0.5, seed=3)
+    noisy = add_input_noise(plain, config, eos_id=EOS, share=0.5, seed=3)
     written = plain.labels[:, 0] != IGNORED
     changed = noisy.input_ids[:, 0] != plain.input_ids[:, 0]
     assert not changed[~written].any() and not changed[-1]
@@ -53,7 +52,7 @@ def test_what_is_heard_loses_whole_spans_and_what_is_said_single_rows():
 
     def changed(example, **options):
         plain = build_sequence(example, config, eos_id=EOS)
-        noisy = with_noise(plain, config, eos_id=EOS, share=0.2, seed=3, **options)
+        noisy = add_input_noise(plain, config, eos_id=EOS, share=0.2, seed=3, **options)
         assert torch.equal(noisy.labels, plain.labels)
         return (noisy.input_ids[:, 1:] != plain.input_ids[:, 1:]).any(dim=1)
 
@@ -74,7 +73,7 @@ def test_it_is_a_function_of_the_seed():
     plain = build_sequence(tts(), config, eos_id=EOS)
 
     def rows(seed, share=0.3):
-        return with_noise(plain, config, eos_id=EOS, share=share, seed=seed).input_ids
+        return add_input_noise(plain, config, eos_id=EOS, share=share, seed=seed).input_ids
 
     assert torch.equal(rows(1), rows(1))
     assert not torch.equal(rows(1), rows(2))

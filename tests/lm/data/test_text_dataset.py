@@ -6,8 +6,8 @@ import pytest
 
 from almtok.lm.config import AudioLMConfig
 from almtok.lm.data import Collator, MixedDataset, SequenceLength, TaskSource, TokenDataset
-from almtok.lm.data.passages import Passages, overlaps_none
-from almtok.lm.data.rows import Pick
+from almtok.lm.data.mixing import TextDataset, text_only_example
+from almtok.lm.data.rows import EpochIndex
 from almtok.lm.sequences import Example, TextSegment
 from almtok.lm.vocabulary import Vocabulary
 
@@ -35,7 +35,7 @@ def passages(rows, tmp_path):
     (tmp_path / "a.txt").write_text("one line\n\n  another \n", encoding="utf-8")
     (tmp_path / "b.txt").write_text("...\nthe third\n", encoding="utf-8")
     files = [str(tmp_path / name) for name in ("a.txt", "b.txt")]
-    return Passages(files, rows.info, 6, language="en")
+    return TextDataset(files, rows.info, 6, language="en")
 
 
 def asr(row, texts):
@@ -49,15 +49,15 @@ def test_lines_become_transcripts_that_nothing_is_heard_of(passages):
     source = TaskSource(
         dataset=passages,
         task="asr",
-        to_example=lambda r, t: overlaps_none("asr", r, t),
-        unheard=True,
+        to_example=lambda r, t: text_only_example("asr", r, t),
+        unconditional=True,
     )
     mixture = MixedDataset([source], Letters(), SequenceLength(CONFIG))
     lengths = mixture.lengths(0)
     assert sorted(lengths.tolist())[0] == 0 and (lengths > 0).sum() == 3  # nothing to say
     vocabulary = Vocabulary(CONFIG)
     for index in (lengths > 0).nonzero()[0].tolist():
-        sample = mixture[Pick(0, index)]
+        sample = mixture[EpochIndex(0, index)]
         assert sample.drop_condition
         batch = Collator(CONFIG, eos_id=2)([sample])
         head = [vocabulary.task("asr"), vocabulary.rate(6), vocabulary.no_condition]
@@ -72,13 +72,13 @@ def test_they_are_mixed_with_recordings(rows, passages):
     alone = TaskSource(
         dataset=passages,
         task="asr",
-        to_example=lambda r, t: overlaps_none("asr", r, t),
+        to_example=lambda r, t: text_only_example("asr", r, t),
         weight=5.0,
-        unheard=True,
+        unconditional=True,
     )
     mixture = MixedDataset([heard, alone], Letters(), SequenceLength(CONFIG))
     drops = collections.Counter(
-        mixture[Pick(0, int(n))].drop_condition for n in (mixture.lengths(0) > 0).nonzero()[0]
+        mixture[EpochIndex(0, int(n))].drop_condition for n in (mixture.lengths(0) > 0).nonzero()[0]
     )
     assert mixture.shares.tolist() == [0.5, 0.5]
     assert drops[False] == 12 and drops[True] > 5
@@ -86,10 +86,10 @@ def test_they_are_mixed_with_recordings(rows, passages):
 
 def test_errors_name_the_file(rows, tmp_path):
     with pytest.raises(ValueError, match="no file .*missing.txt: --texts takes text files"):
-        Passages([str(tmp_path / "missing.txt")], rows.info, 6)
+        TextDataset([str(tmp_path / "missing.txt")], rows.info, 6)
     (tmp_path / "empty.txt").write_text("\n \n")
     with pytest.raises(ValueError, match="no line of text in .*empty.txt"):
-        Passages([str(tmp_path / "empty.txt")], rows.info, 6)
+        TextDataset([str(tmp_path / "empty.txt")], rows.info, 6)
     (tmp_path / "wrong.txt").write_bytes(b"\xff\xfe\x00a")
     with pytest.raises(ValueError, match="wrong.txt is no text in UTF-8"):
-        Passages([str(tmp_path / "wrong.txt")], rows.info, 6)
+        TextDataset([str(tmp_path / "wrong.txt")], rows.info, 6)
