@@ -1,8 +1,8 @@
-"""Audio files <-> mono float32 waveforms.
+"""Read and write audio files as mono float32 waveforms, and resample.
 
-soundfile (libsndfile) decodes wav, flac, ogg, opus, mp3, aiff; torchcodec, when it is installed
-and works, decodes what soundfile cannot (m4a, webm). Resampling is soxr. Everything here is numpy
-and free of torch, so that data tools start fast. ``S`` samples, ``C`` channels.
+soundfile (libsndfile) decodes wav, flac, ogg, opus, mp3 and aiff; torchcodec, if it is installed,
+decodes other formats (m4a, webm). soxr resamples. Waveforms are NumPy arrays and torch is not
+imported, so that data tools start fast. Shapes: ``S`` samples, ``C`` channels.
 """
 
 import contextlib
@@ -26,11 +26,11 @@ AUDIO_SUFFIXES = frozenset(
     ".wav .wave .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .w64 .rf64 .m4a .webm"
     " .aac .mp4 .wma".split()
 )
-# Files are read in blocks, so that a long multi-channel recording never lies in memory whole.
+# Files are read in blocks, which limits the memory for long multi-channel recordings.
 _READ_FRAMES = 1 << 20
-# libsndfile 1.2 overruns its stack when a long Vorbis signal is written by one call.
+# libsndfile 1.2 overflows its stack if a long Vorbis signal is written in one call.
 _WRITE_FRAMES = 4096
-# Input kept around a partial read, longer than half of soxr's filter: its edges are not heard.
+# Context on both sides of a partial read, longer than half of soxr's filter.
 _MARGIN_SECONDS = 0.05
 _FORMATS = {
     ".wav": ("WAV", "PCM_16"),
@@ -42,11 +42,12 @@ _FORMATS = {
 
 
 class AudioError(ValueError):
-    """An audio file that cannot be used.
+    """Audio that cannot be used.
 
     Attributes:
-        reason: One word to count by: ``missing``, ``empty``, ``corrupt`` or ``nan``.
-        detail: What exactly was found, for people.
+        reason: ``missing``, ``empty``, ``corrupt`` or ``nan``; or of the checks in
+            ``data/decoding.py`` ``silent``, ``too_short`` or ``too_long``.
+        detail: Explanation for the user.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -68,22 +69,23 @@ def read_audio(
     """Read a file, or its bytes, as a mono waveform.
 
     Args:
-        source: Path, or the encoded bytes of a file. The content decides, not the suffix.
+        source: Path, or the encoded bytes of a file. The format is detected from the content.
         sample_rate: Rate of the result in Hz; None keeps the rate of the file.
-        start: Where to begin, in seconds.
-        seconds: How much to read, in seconds; None reads to the end. Fewer samples come back when
-            the file ends before.
+        start: Start of the excerpt in seconds.
+        seconds: Length of the excerpt in seconds; None reads to the end. The result is shorter if
+            the file ends earlier.
 
     Returns:
-        Float32 samples [S]. Lossy formats may overshoot 1.0 slightly; nothing is clipped here.
+        Float32 samples [S]; not clipped, and lossy formats may exceed 1.0 slightly.
 
     Raises:
-        AudioError: The file is missing, empty or corrupt, or holds NaN or infinity.
+        AudioError: The file is missing, empty or corrupt, or contains NaN or infinity.
+        ValueError: ``start`` or ``seconds`` is out of range.
     """
     if start < 0 or (seconds is not None and seconds <= 0):
         raise ValueError(f"start {start} must be >= 0 and seconds {seconds} must be > 0 or None")
-    name = _name_of(source)
-    _refuse_empty(source, name)
+    name = _describe(source)
+    _check_not_empty(source, name)
     try:
         wav = _read_soundfile(source, sample_rate, start, seconds)
     except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
@@ -97,14 +99,16 @@ def read_audio(
 
 
 def write_audio(path: str | os.PathLike[str], wav: Any, sample_rate: int) -> None:
-    """Write a mono waveform; the suffix (.wav .flac .ogg .opus .mp3) chooses the format.
-
-    The file is written aside and renamed, so that a reader never sees half of it.
+    """Write a mono waveform atomically, in the format of the suffix.
 
     Args:
-        path: Where to write; folders are made.
+        path: Ends with .wav, .flac, .ogg, .opus or .mp3; missing folders are created.
         wav: Array or tensor [S] or [1, S]; values outside [-1, 1] are clipped.
         sample_rate: In Hz.
+
+    Raises:
+        ValueError: Another suffix, or another shape.
+        AudioError: The waveform contains NaN or infinity.
     """
     path = Path(path)
     if path.suffix.lower() not in _FORMATS:
@@ -114,21 +118,21 @@ def write_audio(path: str | os.PathLike[str], wav: Any, sample_rate: int) -> Non
     if not np.isfinite(samples).all():
         raise AudioError("nan", f"the waveform for {path.name} holds NaN or infinity")
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
         with soundfile.SoundFile(
-            aside, "w", sample_rate, 1, subtype=subtype, format=container
+            temporary, "w", sample_rate, 1, subtype=subtype, format=container
         ) as file:
             for first in range(0, len(samples), _WRITE_FRAMES):
                 file.write(np.clip(samples[first : first + _WRITE_FRAMES], -1.0, 1.0))
-        os.replace(aside, path)
+        os.replace(temporary, path)
     finally:
         with contextlib.suppress(FileNotFoundError):
-            aside.unlink()
+            temporary.unlink()
 
 
 def as_waveform(wav: Any) -> Waveform:
-    """An array or tensor of shape [S] or [1, S] as a float32 array [S]."""
+    """Convert an array or tensor [S] or [1, S] to a float32 array [S]."""
     if hasattr(wav, "detach"):
         wav = wav.detach().float().cpu().numpy()
     samples = np.asarray(wav, dtype=np.float32)
@@ -140,7 +144,7 @@ def as_waveform(wav: Any) -> Waveform:
 
 
 def to_mono(wav: NDArray[Any]) -> Waveform:
-    """Mean over the channels: [C, S] or [S] -> [S]."""
+    """Average the channels: [C, S] or [S] -> [S]."""
     samples = np.asarray(wav, dtype=np.float32)
     if samples.ndim == 1:
         return samples
@@ -150,7 +154,7 @@ def to_mono(wav: NDArray[Any]) -> Waveform:
 
 
 def resample(wav: NDArray[Any], from_rate: int, to_rate: int) -> Waveform:
-    """Resample [S] by soxr in its high quality; the same rate returns the same samples.
+    """Resample a waveform [S] with soxr in quality HQ; equal rates return the samples unchanged.
 
     Example:
         >>> resample(np.zeros(22050, np.float32), 22050, 24000).shape
@@ -176,11 +180,11 @@ def speed_factor(vary: float, draw: float) -> int:
     return round(1000 * (1 + vary) ** draw)
 
 
-def _name_of(source: AudioSource) -> str:
+def _describe(source: AudioSource) -> str:
     return f"{len(source)} bytes of audio" if isinstance(source, bytes) else os.fspath(source)
 
 
-def _refuse_empty(source: AudioSource, name: str) -> None:
+def _check_not_empty(source: AudioSource, name: str) -> None:
     if isinstance(source, bytes):
         size = len(source)
     else:
@@ -195,7 +199,7 @@ def _refuse_empty(source: AudioSource, name: str) -> None:
 
 
 @contextlib.contextmanager
-def _opened(source: AudioSource) -> Iterator[soundfile.SoundFile]:
+def _open(source: AudioSource) -> Iterator[soundfile.SoundFile]:
     if isinstance(source, bytes):
         with io.BytesIO(source) as memory, soundfile.SoundFile(memory) as file:
             yield file
@@ -208,7 +212,7 @@ def _opened(source: AudioSource) -> Iterator[soundfile.SoundFile]:
 def _read_soundfile(
     source: AudioSource, sample_rate: int | None, start: float, seconds: float | None
 ) -> Waveform:
-    with _opened(source) as file:
+    with _open(source) as file:
         rate = sample_rate or file.samplerate
         first = round(start * rate)
         count = None if seconds is None else max(1, round(seconds * rate))
@@ -226,10 +230,10 @@ def _read_soundfile(
 def source_range(
     first: int, count: int | None, from_rate: int, to_rate: int
 ) -> tuple[int, int | None]:
-    """The input frames that are needed for the output samples ``first .. first + count``.
+    """Range of input frames that is needed for output samples ``first .. first + count``.
 
-    The begin is a frame at which an output sample lies exactly, so that a part of a file is
-    resampled to the same samples as the whole.
+    It begins at a frame that coincides with an output sample, so that an excerpt is resampled to
+    the same samples as the whole file.
     """
     if from_rate == to_rate:
         return first, None if count is None else first + count
@@ -256,7 +260,7 @@ def _read_blocks(file: soundfile.SoundFile, frames: int | None) -> Waveform:
 
 @functools.cache
 def _torchcodec_decoder() -> Any:
-    """The decoder class of torchcodec, or None where it is missing or broken."""
+    """The decoder class of torchcodec, or None if it cannot be imported."""
     try:
         from torchcodec.decoders import AudioDecoder
     except (ImportError, RuntimeError, OSError):
@@ -273,14 +277,14 @@ def _read_torchcodec(
     cause: Exception,
 ) -> Waveform:
     decoder = _torchcodec_decoder()
-    why = getattr(cause, "error_string", cause)  # without the number of the file descriptor
+    reason = getattr(cause, "error_string", cause)  # without the number of the file descriptor
     if decoder is None:
-        raise AudioError("corrupt", f"{name} cannot be decoded ({why})") from cause
+        raise AudioError("corrupt", f"{name} cannot be decoded ({reason})") from cause
     try:
         samples = decoder(source if isinstance(source, bytes) else os.fspath(source))
         decoded = samples.get_all_samples()
     except (RuntimeError, ValueError) as error:
-        raise AudioError("corrupt", f"{name} cannot be decoded ({why}; {error})") from error
+        raise AudioError("corrupt", f"{name} cannot be decoded ({reason}; {error})") from error
     rate = sample_rate or int(decoded.sample_rate)
     wav = resample(to_mono(decoded.data.numpy()), int(decoded.sample_rate), rate)
     first = round(start * rate)

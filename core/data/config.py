@@ -1,4 +1,4 @@
-"""What the data side can be told; no torch here, so that a command line can read it."""
+"""Options of the codec's training data; free of torch, for the command line."""
 
 import math
 from collections.abc import Mapping
@@ -8,18 +8,18 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """How clips are checked, cached and cut.
+    """How clips are checked, cached and cut into segments.
 
-    The paper does not say how its audio was prepared; the defaults are ours (paper.md 5.4, D).
+    The paper does not describe its audio preparation; the defaults are ours (paper.md 5.4, D).
     """
 
     sample_rate: int = 24000
-    """Hz of everything that leaves the corpus."""
+    """Sample rate of the corpus in Hz; files of other rates are resampled."""
 
     segment_seconds: float = 3.0
     """Length of a training segment (3 s in stage 1, 6 to 12 s in stage 2: paper.md 5.4, D)."""
     segment_multiple: int = 1
-    """A segment's samples are rounded down to a multiple of this, such as the codec's hop."""
+    """Segment lengths are rounded down to a multiple of this, such as the codec's hop."""
 
     min_seconds: float = 0.1
     """Clips shorter than this are skipped as ``too_short``."""
@@ -27,40 +27,40 @@ class DataConfig:
     """Clips whose loudest 50 ms lie below this RMS level are skipped as ``silent``."""
 
     loudness_dbfs: float | None = -20.0
-    """Every clip is brought to this level before the random gain; None keeps its own level.
+    """Every clip is scaled to this level before the random gain; None keeps its own level.
 
     The level is the RMS of the clip's active 50 ms frames. It is RMS and not LUFS because it needs
     no filter and differs by 1 to 2 dB on speech; ALMTokenizer2 used -16 LUFS with gain +-3 dB
     (paper.md 5.4). A whole clip gets one gain, so silence inside it stays as quiet as it was.
     """
     max_gain_db: float = 30.0
-    """Silence guard: no clip is raised by more than this."""
+    """Maximum gain of the loudness normalization, so that near-silence is not amplified."""
     gain_db: tuple[float, float] = (-10.0, 4.0)
-    """Range of the random gain of each segment, so that the codec meets quiet and loud input."""
+    """Range of the random gain of each segment."""
     peak_limit: float = 0.99
-    """A segment whose peak would exceed this is scaled down to it; nothing is ever clipped."""
+    """A segment whose peak would exceed this is scaled down to it instead of being clipped."""
 
     vary: float = 0.0
-    """Each segment is played up to so much faster or slower, with its pitch: 0.1 is ten percent.
+    """Speed perturbation: 0.1 plays segments up to ten percent faster or slower, with their pitch.
 
-    A few voices become many (speed perturbation; Ko et al., "Audio augmentation for speech
-    recognition", Interspeech 2015). 0 plays everything as it was recorded.
+    It increases the variety of voices (Ko et al., "Audio augmentation for speech recognition",
+    Interspeech 2015). 0 turns it off.
     """
 
     short_clips: Literal["join", "pad"] = "join"
-    """What fills a segment when clips are shorter: other clips of the same domain, or zeros."""
+    """Segments longer than a clip are filled with other clips of the domain, or with zeros."""
     gap_seconds: tuple[float, float] = (0.05, 0.3)
-    """Range of the silence between joined clips."""
+    """Range of the pause between joined clips, in seconds."""
 
     domain_weights: Mapping[str, float] = field(default_factory=dict)
-    """Share of segments per domain (normalised to 1); empty: by duration."""
+    """Share of segments per domain (normalized to 1); empty: by duration."""
 
     cache_pcm: bool = True
-    """Keep decoded int16 PCM in the cache folder; False reads from the files at every crop."""
+    """Cache decoded audio as int16 PCM; False decodes the files at every crop."""
     shard_mebibytes: int = 32
-    """PCM per cache file, which is also what a killed scan has to repeat at most."""
+    """PCM per cache file, which is also the most that a killed scan repeats."""
     scan_threads: int = 2
-    """Threads that decode during a scan; the result does not depend on it."""
+    """Threads that decode during a scan; the result does not depend on their number."""
 
     def __post_init__(self) -> None:
         if self.sample_rate <= 0:
@@ -98,5 +98,5 @@ class DataConfig:
 
     @property
     def drawn_samples(self) -> int:
-        """Samples that are drawn for one segment: with ``vary``, so many as the fastest needs."""
+        """Samples that are read for one segment: with ``vary``, enough for the highest speed."""
         return math.ceil(self.segment_samples * (1 + self.vary))
