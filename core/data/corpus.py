@@ -21,7 +21,6 @@ from .entries import AudioEntry, EntryReader
 from .manifests import list_entries
 from .shards import (
     PCM,
-    ClipInfo,
     Shard,
     ShardWriter,
     finished_shards,
@@ -34,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 # Part of the cache key: raise it when the meaning of the cached bytes changes.
 _CACHE_VERSION = 1
-# A shard ends after so many entries even when it holds little PCM.
+# Maximum number of entries of a shard, however little PCM it holds.
 _SHARD_ENTRIES = 1024
 
 
@@ -42,17 +41,22 @@ _SHARD_ENTRIES = 1024
 class CorpusClip:
     """One usable clip of an :class:`AudioCorpus`."""
 
-    id: str
-    domain: str
+    entry: AudioEntry
     num_samples: int  # at the corpus's sample rate
     level_dbfs: float  # RMS of the active frames
-    text: str
-    speaker: str
-    language: str
-    entry: AudioEntry
     scale: float  # factor from the decoded file to the samples that are read
     shard: int  # cache file
     offset: int  # first sample in it
+
+    @property
+    def id(self) -> str:
+        """Id of the entry."""
+        return self.entry.id
+
+    @property
+    def domain(self) -> str:
+        """Domain of the entry."""
+        return self.entry.domain
 
 
 class AudioCorpus:
@@ -113,7 +117,14 @@ class AudioCorpus:
         skipped = SkipReport(tuple(item for shard in shards for item in shard.skipped))
         _report_skipped(skipped, len(entries), folder)
         clips = [
-            _clip(entries[info.entry], info, shard.number)
+            CorpusClip(
+                entry=entries[info.entry],
+                num_samples=info.num_samples,
+                level_dbfs=info.level_dbfs,
+                scale=info.scale,
+                shard=shard.number,
+                offset=info.offset,
+            )
             for shard in shards
             for info in shard.clips
         ]
@@ -212,22 +223,6 @@ class AudioCorpus:
             assert self._pcm_folder is not None
             self._maps[shard] = np.memmap(pcm_path(self._pcm_folder, shard), dtype=PCM, mode="r")
         return self._maps[shard]
-
-
-def _clip(entry: AudioEntry, info: ClipInfo, shard: int) -> CorpusClip:
-    return CorpusClip(
-        id=entry.id,
-        domain=entry.domain,
-        num_samples=info.num_samples,
-        level_dbfs=info.level_dbfs,
-        text=entry.text,
-        speaker=entry.speaker,
-        language=entry.language,
-        entry=entry,
-        scale=info.scale,
-        shard=shard,
-        offset=info.offset,
-    )
 
 
 def _cache_key(entries: Sequence[AudioEntry], config: DataConfig) -> str:

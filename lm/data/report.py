@@ -59,7 +59,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Findings:
-    """Totals of a corpus, and what should be looked at."""
+    """Totals of a corpus, and what in it should be looked at."""
 
     shares: tuple[Share, ...]
     outliers: tuple[tuple[str, float], ...]  # id, characters per second
@@ -183,11 +183,11 @@ def list_findings(title: str, count: str, items: Sequence[str]) -> list[str]:
     return lines
 
 
-@dataclass(frozen=True)
-class TokenReport:
-    """Report on a folder of token shards."""
+@dataclass(frozen=True, kw_only=True)
+class TokenReport(Findings):
+    """Report on a folder of token shards; digests are of the codes."""
 
-    fingerprint: str
+    fingerprint: str  # of the codec
     sample_rate: int
     num_codebooks: int
     frames_per_query: tuple[int, ...]  # values that occur
@@ -195,27 +195,9 @@ class TokenReport:
     rows: int
     seconds: float
     num_bytes: int  # of all shards
-    shares: tuple[Share, ...]
     used_codes: tuple[float, ...]  # [K], share of the entries of each codebook that occur
     skipped: dict[str, int]  # by reason
     examples_skipped: tuple[tuple[str, str, str], ...]  # id, reason, detail
-    outliers: tuple[tuple[str, float], ...]  # id, characters per second
-    duplicates: tuple[tuple[str, ...], ...]  # ids of rows with equal codes
-    audio_leaks: tuple[tuple[str, ...], ...]  # equal codes in two splits
-    text_leaks: tuple[tuple[str, ...], ...]  # equal transcripts in two splits
-    speaker_overlap: int  # speakers of train that are also in another split
-
-    @property
-    def findings(self) -> Findings:
-        """What should be looked at."""
-        return Findings(
-            self.shares,
-            self.outliers,
-            self.duplicates,
-            self.audio_leaks,
-            self.text_leaks,
-            self.speaker_overlap,
-        )
 
     @property
     def bytes_per_hour(self) -> float:
@@ -224,7 +206,19 @@ class TokenReport:
 
     def text(self) -> str:
         """The report as text."""
-        return _page(self)
+        rates = ", ".join(map(str, self.frames_per_query)) or "none"
+        used = ", ".join(f"{share:.0%}" for share in self.used_codes)
+        lines = [
+            f"{self.rows} rows, {self.seconds / 3600:.3f} h of audio in {self.shards} shards,"
+            f" {self.num_bytes / 1000:.0f} kB ({self.bytes_per_hour / 1000:.0f} kB per hour)",
+            f"codec {self.fingerprint}: {self.num_codebooks} codebooks (used: {used}),"
+            f" frames per query: {rates}",
+            *self.table(),
+        ]
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.skipped.items())
+        skipped = [" ".join(item) for item in self.examples_skipped]
+        lines += list_findings("skipped", reasons or "none", skipped)
+        return "\n".join([*lines, *self.lines("codes")])
 
     def save(self, folder: Path) -> Path:
         """Write ``report.json`` into the folder."""
@@ -263,36 +257,19 @@ def inspect_tokens(folder: str | os.PathLike[str]) -> TokenReport:
         rates |= {row["frames_per_query"] for row in labels}
         skipped += info.skipped
         _mark_used(used, codes, info)
-    return _report(paths, first, rows, rates, skipped, used)
-
-
-def _report(
-    paths: Sequence[Path],
-    info: ShardInfo,
-    rows: list[DescribedRow],
-    rates: set[int],
-    skipped: list[Skipped],
-    used: np.ndarray[Any, Any],
-) -> TokenReport:
-    found = examine(rows)
     return TokenReport(
-        fingerprint=info.fingerprint,
-        sample_rate=info.sample_rate,
-        num_codebooks=info.num_codebooks,
+        **vars(examine(rows)),
+        fingerprint=first.fingerprint,
+        sample_rate=first.sample_rate,
+        num_codebooks=first.num_codebooks,
         frames_per_query=tuple(sorted(rates)),
         shards=len(paths),
         rows=len(rows),
         seconds=sum(row.seconds for row in rows),
         num_bytes=sum(path.stat().st_size for path in paths),
-        shares=found.shares,
         used_codes=tuple(round(float(share), 4) for share in used.mean(axis=1)),
         skipped=dict(sorted(collections.Counter(item.reason for item in skipped).items())),
         examples_skipped=tuple((item.id, item.reason, item.detail) for item in skipped),
-        outliers=found.outliers,
-        duplicates=found.duplicates,
-        audio_leaks=found.audio_leaks,
-        text_leaks=found.text_leaks,
-        speaker_overlap=found.speaker_overlap,
     )
 
 
@@ -319,21 +296,3 @@ def _mark_used(used: np.ndarray[Any, Any], codes: ShardCodes, info: ShardInfo) -
         grid = codes.flat[begin:end].reshape(info.num_codebooks, -1)
         for layer, stream in enumerate(grid):
             used[layer, stream] = True
-
-
-def _page(report: TokenReport) -> str:
-    rates = ", ".join(str(w) for w in report.frames_per_query) or "none"
-    used = ", ".join(f"{share:.0%}" for share in report.used_codes)
-    lines = [
-        f"{report.rows} rows, {report.seconds / 3600:.3f} h of audio in {report.shards} shards,"
-        f" {report.num_bytes / 1000:.0f} kB ({report.bytes_per_hour / 1000:.0f} kB per hour)",
-        f"codec {report.fingerprint}: {report.num_codebooks} codebooks (used: {used}),"
-        f" frames per query: {rates}",
-        *report.findings.table(),
-    ]
-    reasons = ", ".join(f"{count} {reason}" for reason, count in report.skipped.items())
-    lines += list_findings(
-        "skipped", reasons or "none", [" ".join(x) for x in report.examples_skipped]
-    )
-    lines += report.findings.lines("codes")
-    return "\n".join(lines)

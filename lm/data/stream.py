@@ -9,6 +9,7 @@ the batches that were used.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -183,11 +184,10 @@ class StreamLoader(Generic[U]):
 
     def __iter__(self) -> Iterator[U]:
         self._stream.start, self._stream.turn = dict(self._positions), self._turn
-        each: Any = _CollateStreamBatch(self._collate)  # called per item: there is no batch size
         loader: Any = DataLoader(
             self._stream,
-            batch_size=None,
-            collate_fn=each,
+            batch_size=None,  # collate_fn is called with single items
+            collate_fn=functools.partial(_collate_batch, self._collate),
             num_workers=self._workers,
         )
         for batch in loader:
@@ -222,11 +222,8 @@ class StreamLoader(Generic[U]):
         self._positions = {int(w): Position(*at) for w, at in state["positions"].items()}
 
 
-@dataclass(frozen=True)
-class _CollateStreamBatch(Generic[U]):
-    """Collates in the worker, so that workers send tensors instead of samples."""
-
-    collate: Callable[[list[Any]], U]
-
-    def __call__(self, batch: StreamBatch[list[Any]]) -> StreamBatch[U]:
-        return StreamBatch(self.collate(batch.samples), batch.worker, batch.after)
+def _collate_batch(
+    collate: Callable[[list[Any]], U], batch: StreamBatch[list[Any]]
+) -> StreamBatch[U]:
+    """Collate in the worker, so that workers send tensors instead of samples."""
+    return StreamBatch(collate(batch.samples), batch.worker, batch.after)

@@ -222,7 +222,7 @@ def test_short_recordings_are_searched_for_and_long_ones_are_not(
         assert torch.equal(row.codes, way.tokenize(corpus / f"{row.id[1:]}.wav").codes)
     with pytest.raises(ValueError, match="other sources or options"):
         run(codec, str(corpus), tmp_path, config)
-    with pytest.raises(ValueError, match="search_seconds .*; came 2 with passes 2"):
+    with pytest.raises(ValueError, match="search_seconds .*; got 2 with passes 2"):
         replaced(config, search_seconds=2, passes=2)
 
 
