@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .rows import EpochIndex, TokenRow
     from .sampler import LengthBucketSampler
     from .stream import StreamLoader, TokenStream
-    from .tokenize import Tokenized, tokenize_corpus
+    from .tokenize import TokenizeResult, tokenize_corpus
 
 __all__ = [
     "Collator",
@@ -34,7 +34,7 @@ __all__ = [
     "TokenRow",
     "TokenStream",
     "TokenizeConfig",
-    "Tokenized",
+    "TokenizeResult",
     "inspect_tokens",
     "tokenize_corpus",
 ]
@@ -50,6 +50,6 @@ __getattr__, __dir__ = lazy_names(
         ".rows": ("EpochIndex", "TokenRow"),
         ".sampler": ("LengthBucketSampler",),
         ".stream": ("StreamLoader", "TokenStream"),
-        ".tokenize": ("Tokenized", "tokenize_corpus"),
+        ".tokenize": ("TokenizeResult", "tokenize_corpus"),
     },
 )

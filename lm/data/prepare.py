@@ -26,7 +26,7 @@ from ...core.data.shards import locked
 from ...core.files import complete_lines, write_json, write_text
 from .clips import DecodedClip, prefetch_buffers
 from .config import TokenizeConfig
-from .report import DescribedRow, Findings, examine, list_findings
+from .report import Findings, RowSummary, examine, list_findings
 
 MANIFEST, PARTIAL = "manifest.jsonl", "manifest.partial.jsonl"
 # Consecutive samples at full scale that indicate clipping.
@@ -66,7 +66,7 @@ class PrepareConfig:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PrepareResult:
     """Result of :func:`prepare`."""
 
     folder: Path
@@ -101,7 +101,7 @@ def prepare(
     *,
     overwrite: bool = False,
     progress: bool = True,
-) -> Prepared:
+) -> PrepareResult:
     """Check and convert a corpus, and report what should be looked at.
 
     Args:
@@ -233,7 +233,7 @@ def _is_clipped(wav: Any) -> bool:
     return bool((runs >= _CLIPPED_RUN).any())
 
 
-def _finish(out: Path, facts: Sequence[dict[str, Any]]) -> Prepared:
+def _finish(out: Path, facts: Sequence[dict[str, Any]]) -> PrepareResult:
     """Write the manifest and the report, in the order of the sources."""
     kept = [fact for fact in facts if "skipped" not in fact]
     hidden = ("digest", "clipped")
@@ -241,14 +241,14 @@ def _finish(out: Path, facts: Sequence[dict[str, Any]]) -> Prepared:
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     write_text(out / MANIFEST, lines)
     described = [
-        DescribedRow(
+        RowSummary(
             **{key: fact[key] for key in ("id", "split", "domain", "language", "speaker", "text")},
             seconds=fact["duration"],
             digest=bytes.fromhex(fact["digest"]),
         )
         for fact in kept
     ]
-    result = Prepared(
+    result = PrepareResult(
         folder=out,
         rows=len(kept),
         seconds=sum(fact["duration"] for fact in kept),

@@ -32,7 +32,7 @@ _SPEECH_DOMAINS = ("speech", "listening", "")  # their texts are transcripts
 
 
 @dataclass(frozen=True, slots=True)
-class DescribedRow:
+class RowSummary:
     """One clip of a corpus, of audio or of tokens."""
 
     id: str
@@ -46,7 +46,7 @@ class DescribedRow:
 
 
 @dataclass(frozen=True)
-class Share:
+class SplitTotals:
     """Totals of one split of one domain."""
 
     domain: str
@@ -61,7 +61,7 @@ class Share:
 class Findings:
     """Totals of a corpus, and what in it should be looked at."""
 
-    shares: tuple[Share, ...]
+    shares: tuple[SplitTotals, ...]
     outliers: tuple[tuple[str, float], ...]  # id, characters per second
     duplicates: tuple[tuple[str, ...], ...]  # ids of rows with equal digests
     audio_leaks: tuple[tuple[str, ...], ...]  # equal digests in two splits
@@ -99,7 +99,7 @@ class Findings:
         return lines
 
 
-def examine(rows: Sequence[DescribedRow]) -> Findings:
+def examine(rows: Sequence[RowSummary]) -> Findings:
     """Look for unlikely texts, duplicates, and audio, texts and speakers in two splits."""
     same_content = _groups(rows, lambda row: row.digest)
     same_text = _groups(rows, _transcript)
@@ -115,12 +115,12 @@ def examine(rows: Sequence[DescribedRow]) -> Findings:
     )
 
 
-def _shares(rows: Sequence[DescribedRow]) -> tuple[Share, ...]:
+def _shares(rows: Sequence[RowSummary]) -> tuple[SplitTotals, ...]:
     groups = collections.defaultdict(list)
     for row in rows:
         groups[row.domain, row.split].append(row)
     return tuple(
-        Share(
+        SplitTotals(
             domain=domain,
             split=split,
             rows=len(group),
@@ -132,7 +132,7 @@ def _shares(rows: Sequence[DescribedRow]) -> tuple[Share, ...]:
     )
 
 
-def _outliers(rows: Sequence[DescribedRow]) -> tuple[tuple[str, float], ...]:
+def _outliers(rows: Sequence[RowSummary]) -> tuple[tuple[str, float], ...]:
     """Speech whose text is far too long or too short for its audio: most are wrong transcripts."""
     groups = collections.defaultdict(list)
     for row in rows:
@@ -152,14 +152,14 @@ def _outliers(rows: Sequence[DescribedRow]) -> tuple[tuple[str, float], ...]:
     return tuple((name, rate) for _, name, rate in sorted(found, reverse=True))
 
 
-def _transcript(row: DescribedRow) -> str:
+def _transcript(row: RowSummary) -> str:
     """Words of a transcript; empty for captions, which may be equal for different sounds."""
     return " ".join(re.findall(r"\w+", row.text.lower())) if row.domain in _SPEECH_DOMAINS else ""
 
 
 def _groups(
-    rows: Sequence[DescribedRow], key: Callable[[DescribedRow], object]
-) -> list[Sequence[DescribedRow]]:
+    rows: Sequence[RowSummary], key: Callable[[RowSummary], object]
+) -> list[Sequence[RowSummary]]:
     groups = collections.defaultdict(list)
     for row in rows:
         if value := key(row):
@@ -167,11 +167,11 @@ def _groups(
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _across_splits(groups: list[Sequence[DescribedRow]]) -> list[Sequence[DescribedRow]]:
+def _across_splits(groups: list[Sequence[RowSummary]]) -> list[Sequence[RowSummary]]:
     return [group for group in groups if len({row.split for row in group}) > 1]
 
 
-def _ids(groups: list[Sequence[DescribedRow]]) -> tuple[tuple[str, ...], ...]:
+def _ids(groups: list[Sequence[RowSummary]]) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(row.id for row in group) for group in groups)
 
 
@@ -239,7 +239,7 @@ def inspect_tokens(folder: str | os.PathLike[str]) -> TokenReport:
         raise ValueError(
             f"{folder} holds no token shards (*.parquet); make some by almtok lm tokenize"
         )
-    rows: list[DescribedRow] = []
+    rows: list[RowSummary] = []
     rates: set[int] = set()
     skipped: list[Skipped] = []
     first = read_info(paths[0])
@@ -273,9 +273,9 @@ def inspect_tokens(folder: str | os.PathLike[str]) -> TokenReport:
     )
 
 
-def _rows(labels: Iterable[dict[str, Any]], codes: ShardCodes) -> list[DescribedRow]:
+def _rows(labels: Iterable[dict[str, Any]], codes: ShardCodes) -> list[RowSummary]:
     return [
-        DescribedRow(
+        RowSummary(
             id=row["id"],
             split=row["split"],
             domain=row["domain"],

@@ -27,7 +27,7 @@ U = TypeVar("U")
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class StreamPosition:
     """Position in a stream: batches ``0 .. batch - 1`` of this window were used."""
 
     epoch: int = 0
@@ -41,7 +41,7 @@ class StreamBatch(Generic[T]):
 
     samples: T
     worker: int
-    after: Position
+    after: StreamPosition
 
 
 class TokenStream(IterableDataset[StreamBatch[Any]]):
@@ -95,7 +95,7 @@ class TokenStream(IterableDataset[StreamBatch[Any]]):
         self._make, self._measure, self._filters = make, measure, filters
         self._budget, self._max_rows, self._window_shards = budget, max_rows, window_shards
         self._seed, self._rank, self._world, self._epochs = seed, rank, world, epochs
-        self.start: dict[int, Position] = {}  # by worker
+        self.start: dict[int, StreamPosition] = {}  # by worker
         self.turn = 0  # index of the worker that yields first
 
     def __iter__(self) -> Iterator[StreamBatch[list[Any]]]:
@@ -103,7 +103,7 @@ class TokenStream(IterableDataset[StreamBatch[Any]]):
         workers = 1 if info is None else info.num_workers
         # A loader starts with worker 0, so worker ids are rotated to resume at the right one.
         worker = 0 if info is None else (info.id + self.turn) % workers
-        at = self.start.get(worker, Position())
+        at = self.start.get(worker, StreamPosition())
         while self._epochs is None or at.epoch < self._epochs:
             windows = self._windows(at.epoch, worker, workers)
             empty = at.window == at.batch == 0
@@ -111,15 +111,15 @@ class TokenStream(IterableDataset[StreamBatch[Any]]):
                 batches = self._batches(windows[window], at.epoch, window)
                 for number in range(at.batch, len(batches)):
                     empty = False
-                    at = Position(at.epoch, window, number + 1)
+                    at = StreamPosition(at.epoch, window, number + 1)
                     yield StreamBatch(batches[number], worker, at)
-                at = Position(at.epoch, window + 1, 0)
+                at = StreamPosition(at.epoch, window + 1, 0)
             if empty and self._epochs is None:
                 raise ValueError(
                     f"process {self._rank}, worker {worker}: {len(windows)} windows of shards gave"
                     " no samples; use fewer workers or other filters"
                 )
-            at = Position(at.epoch + 1, 0, 0)
+            at = StreamPosition(at.epoch + 1, 0, 0)
 
     def state(self) -> dict[str, Any]:
         """Everything that the order of batches depends on."""
@@ -179,7 +179,7 @@ class StreamLoader(Generic[U]):
         num_workers: int = 0,
     ) -> None:
         self._stream, self._collate, self._workers = stream, collate, num_workers
-        self._positions: dict[int, Position] = {}
+        self._positions: dict[int, StreamPosition] = {}
         self._turn = 0
 
     def __iter__(self) -> Iterator[U]:
@@ -219,7 +219,7 @@ class StreamLoader(Generic[U]):
                 f" { {name: now[name] for name in other} }: it cannot be resumed exactly"
             )
         self._turn = int(state["turn"])
-        self._positions = {int(w): Position(*at) for w, at in state["positions"].items()}
+        self._positions = {int(w): StreamPosition(*at) for w, at in state["positions"].items()}
 
 
 def _collate_batch(

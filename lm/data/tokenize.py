@@ -57,7 +57,7 @@ _CONFIG_OF_ROWS = ("min_seconds", "max_seconds", "silence_dbfs", "loudness_dbfs"
 
 
 @dataclass(frozen=True)
-class Tokenized:
+class TokenizeResult:
     """Result of :func:`tokenize_corpus`."""
 
     folder: Path
@@ -68,7 +68,7 @@ class Tokenized:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TokenizePlan:
     """The shards to write, the same on every process."""
 
     entries: tuple[AudioEntry, ...]
@@ -96,7 +96,7 @@ def tokenize_corpus(
     *,
     overwrite: bool = False,
     progress: bool = True,
-) -> Tokenized:
+) -> TokenizeResult:
     """Encode a corpus into Parquet shards; the same call resumes an interrupted run.
 
     Under ``torchrun`` or ``accelerate launch`` the shards are distributed over the processes.
@@ -135,7 +135,7 @@ def tokenize_corpus(
 
 def make_plan(
     sources: Sequence[str | os.PathLike[str]], codec: ALMTokenizer, config: TokenizeConfig
-) -> Plan:
+) -> TokenizePlan:
     """List the entries and hash everything that the shards depend on."""
     if codec.codebook_size > 1 << 16:
         raise ValueError(f"codes are stored in 16 bits; the codec has {codec.codebook_size}")
@@ -161,10 +161,10 @@ def make_plan(
         num_codebooks=codec.num_codebooks,
         codebook_size=codec.codebook_size,
     )
-    return Plan(entries, w, config, shared)
+    return TokenizePlan(entries, w, config, shared)
 
 
-def _clear(out: Path, plan: Plan, overwrite: bool) -> None:
+def _clear(out: Path, plan: TokenizePlan, overwrite: bool) -> None:
     """Refuse or remove shards of another plan; remove temporary files of killed processes."""
     for path in sorted(out.glob("tokens-*.parquet")):
         try:
@@ -189,7 +189,7 @@ def _clear(out: Path, plan: Plan, overwrite: bool) -> None:
 
 
 def _encode_shards(
-    plan: Plan, numbers: Sequence[int], codec: ALMTokenizer, out: Path, progress: bool
+    plan: TokenizePlan, numbers: Sequence[int], codec: ALMTokenizer, out: Path, progress: bool
 ) -> None:
     left = [plan.info(number) for number in numbers if not _is_done(out, plan, number)]
     total = sum(plan.info(number).last - plan.info(number).first for number in numbers)
@@ -230,7 +230,7 @@ def _encode_shards(
             write_shard(out, info, rows, plan.frames_per_query)
 
 
-def _is_done(out: Path, plan: Plan, number: int) -> bool:
+def _is_done(out: Path, plan: TokenizePlan, number: int) -> bool:
     """Whether the shard exists and is undamaged."""
     path = shard_path(out, number)
     if not path.exists():
@@ -245,12 +245,12 @@ def _is_done(out: Path, plan: Plan, number: int) -> bool:
     return info.plan == plan.shared.plan
 
 
-def _collect(plan: Plan, out: Path) -> Tokenized:
+def _collect(plan: TokenizePlan, out: Path) -> TokenizeResult:
     infos = [read_info(shard_path(out, number)) for number in range(plan.shards)]
     seconds = 0.0
     for info in infos:
         seconds += sum(read_labels(shard_path(out, info.number), info)["duration"].to_pylist())
-    return Tokenized(
+    return TokenizeResult(
         folder=out,
         shards=len(infos),
         rows=sum(info.rows for info in infos),
