@@ -21,11 +21,11 @@ from typing import Any
 import torch
 
 import almtok  # noqa: F401  (the torchaudio guard)
+import almtok.tasks  # noqa: F401  (registers the layouts)
 from almtok.core.training import checkpoint
 from almtok.lm.train import LMTrainingConfig
 from almtok.lm.train.run import train_lm
 from almtok.lm.train.trainer import AudioLMTrainer
-from almtok.tasks import asr, continuation, tts  # noqa: F401
 from almtok.tasks.base import get_task
 
 
