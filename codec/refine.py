@@ -31,7 +31,10 @@ from tqdm import tqdm
 from ..core.audio import read_audio
 from ..core.runtime import native_bfloat16
 from .checks import check_waveform
-from .losses import LoudnessLoss, MelLoss, MelLossConfig, PitchLoss, recognition_loss
+from .losses.loudness import LoudnessLoss
+from .losses.phones import recognition_loss
+from .losses.pitch import PitchLoss
+from .losses.reconstruction import MelLoss, MelLossConfig
 from .model import ALMTokenizer
 from .phonemes import PhonemeClassifier
 from .refine_config import RefineConfig

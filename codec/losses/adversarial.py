@@ -16,11 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
 
+from .base import ForwardPass, LossSetup, TrainingLoss
 from .discriminators import DiscriminatorOutput
 
 AdversarialKind = Literal["hinge", "least_squares"]
@@ -81,6 +82,35 @@ def feature_matching_loss(
             difference = (fake_map.float() - target).abs().mean(dim=(1, 2, 3))  # [B]
             terms.append((difference / (target.abs().mean(dim=(1, 2, 3)) + 1e-5)).mean())
     return torch.stack(terms).mean()
+
+
+class AdversarialLoss(TrainingLoss):
+    """:func:`generator_adversarial_loss` as a loss of training."""
+
+    def __init__(self, kind: AdversarialKind = "hinge"):
+        super().__init__()
+        self.kind = kind
+
+    @classmethod
+    def from_setup(cls, setup: LossSetup) -> Self:
+        """Build it from the config field `adversarial_kind`."""
+        return cls(cast("AdversarialKind", setup.config.adversarial_kind))
+
+    def compute(self, forward: ForwardPass) -> Tensor | None:
+        """Return the loss of a step with discriminators."""
+        if forward.fake is None:
+            return None
+        return generator_adversarial_loss(forward.fake, kind=self.kind)
+
+
+class FeatureMatchingLoss(TrainingLoss):
+    """:func:`feature_matching_loss` as a loss of training."""
+
+    def compute(self, forward: ForwardPass) -> Tensor | None:
+        """Return the loss of a step with discriminators."""
+        if forward.real is None or forward.fake is None:
+            return None
+        return feature_matching_loss(forward.real, forward.fake)
 
 
 @contextmanager

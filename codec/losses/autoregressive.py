@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..transformer import Transformer
+from .base import ForwardPass, LossSetup, TrainingLoss, component_config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class AutoregressiveOutput:
     cosines: Tensor  # [K - 1] mean cosine of prediction and target for items 2 .. K, detached
 
 
-class AutoregressiveDepth(nn.Module):
+class AutoregressiveDepth(TrainingLoss):
     """Next-layer prediction along RVQ depth; `autoregressive` in configs and logs.
 
     The targets are detached (otherwise the codes could shrink or align to win) and of unit length;
@@ -88,6 +89,19 @@ class AutoregressiveDepth(nn.Module):
         # sqrt(D / 3) times as long, and the first losses of order D instead of 1.
         nn.init.normal_(self.output.weight, std=0.1 * (width * input_width) ** -0.5)
         nn.init.zeros_(self.output.bias)
+
+    @classmethod
+    def from_setup(cls, setup: LossSetup) -> AutoregressiveDepth:
+        """Build it from the config field `autoregressive`."""
+        config = component_config(AutoregressiveDepthConfig, setup.config.autoregressive)
+        model = setup.model
+        return cls(model.hidden_size, num_codebooks=model.num_codebooks, config=config)
+
+    def compute(self, forward: ForwardPass) -> Tensor | None:
+        """Return the loss of a quantised step; None if quantizer dropout left layers out."""
+        if forward.layers is None or forward.layers.shape[2] != self.num_codebooks:
+            return None
+        return self(forward.layers)
 
     def forward(self, layers: Tensor) -> Tensor:
         """Return the loss (float32 scalar) of per-layer vectors `[B, Q, K, D]`."""

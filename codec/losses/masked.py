@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..transformer import Transformer
+from .base import ForwardPass, LossSetup, TrainingLoss, component_config
 
 Encode = Callable[[Tensor], Tensor]  # [B, T, D] -> [B, T, D]
 
@@ -51,7 +52,7 @@ class MaskedBatch:
     mask: Tensor  # [B, T] bool, True where hidden
 
 
-class MaskedFrames(nn.Module):
+class MaskedFrames(TrainingLoss):
     """The MAE objective; `masked` in configs and logs.
 
     The decoder sees the encoder's output at every position, hidden and visible, and nothing of the
@@ -75,6 +76,19 @@ class MaskedFrames(nn.Module):
         self.encoder = self._transformer(width, self.config.encoder_layers)
         self.decoder = self._transformer(width, self.config.decoder_layers)
         self.output = nn.Linear(width, width)
+
+    @classmethod
+    def from_setup(cls, setup: LossSetup) -> MaskedFrames:
+        """Build it from the config field `masked`; stage 2 lends the query encoder (5.2)."""
+        own = {} if setup.config.stage == "1" else {"encoder_layers": 0}
+        config = component_config(MaskedFramesConfig, {**setup.config.masked, **own})
+        return cls(setup.model.hidden_size, config)
+
+    def compute(self, forward: ForwardPass) -> Tensor | None:
+        """Return the loss of Patchify's frames."""
+        if forward.frames is None:
+            return None
+        return self(forward.frames, forward.seeds, forward.encode_frames)
 
     def _transformer(self, width: int, num_layers: int) -> Transformer | None:
         if num_layers == 0:

@@ -11,10 +11,12 @@ Letters: `B` batch, `S` samples, `Q` queries, `D` width, `w` frames per query, `
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Self
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .base import ForwardPass, LossSetup, PhonemePosteriors, TrainingLoss
 
 # Answers for so many moments of a window; frames between them are interpolated, so that any number
 # of frames per query has its answers from the same head.
@@ -22,21 +24,7 @@ _MOMENTS = 6
 _HIDDEN = 256
 
 
-class RecognizesPhonemes(Protocol):
-    """What is asked of a listener; ``almtok.codec.phonemes.PhonemeClassifier`` answers it."""
-
-    @property
-    def num_phones(self) -> int:
-        """Phones P that it tells apart."""
-
-    def hear(self, wav: Tensor) -> Tensor:
-        """Log-probabilities `[B, T, P]` of waveforms `[B, 1, S]`, without gradients."""
-
-    def listen(self, wav: Tensor) -> Tensor:
-        """The same with gradients."""
-
-
-class QueryPhonemes(nn.Module):
+class QueryPhonemes(TrainingLoss):
     """Divergence between a listener's phones of a recording and those that queries tell.
 
     Args:
@@ -50,6 +38,18 @@ class QueryPhonemes(nn.Module):
         # A phone at the edge of a window is known by what stands beside it.
         self.look = nn.Conv1d(dim, _HIDDEN, 3, padding=1)
         self.say = nn.Linear(_HIDDEN, _MOMENTS * num_phones)
+
+    @classmethod
+    def from_setup(cls, setup: LossSetup) -> Self:
+        """Build it for the codec's queries and the phonemes of the classifier."""
+        assert setup.listener is not None  # the config guarantees it
+        return cls(setup.model.hidden_size, setup.listener.num_phones)
+
+    def compute(self, forward: ForwardPass) -> Tensor | None:
+        """Return the loss of the decoder's input."""
+        if forward.queries is None or forward.phonemes is None:
+            return None
+        return self(forward.queries, forward.phonemes, forward.frames_per_query)
 
     def forward(self, queries: Tensor, heard: Tensor, frames_per_query: int) -> Tensor:
         """Return nats a frame.
@@ -70,7 +70,37 @@ class QueryPhonemes(nn.Module):
         return frames.unflatten(0, moments.shape[:2]).transpose(2, 3).flatten(1, 2)
 
 
-def recognition_loss(listener: RecognizesPhonemes, output: Tensor, heard: Tensor) -> Tensor:
+class FirstCodebookPhonemes(QueryPhonemes):
+    """The same of what the first codebook contributes; `first_phones` in configs and logs."""
+
+    def compute(self, forward: ForwardPass) -> Tensor | None:
+        """Return the loss of a quantised step."""
+        if forward.layers is None or forward.phonemes is None:
+            return None
+        return self(forward.layers[:, :, 0], forward.phonemes, forward.frames_per_query)
+
+
+class RecognitionLoss(TrainingLoss):
+    """:func:`recognition_loss` as a loss of training; `recognition` in configs and logs."""
+
+    def __init__(self, listener: PhonemePosteriors):
+        super().__init__()
+        self._listener = (listener,)  # in a tuple: its weights are not part of this module
+
+    @classmethod
+    def from_setup(cls, setup: LossSetup) -> Self:
+        """Build it on the phoneme classifier."""
+        assert setup.listener is not None  # the config guarantees it
+        return cls(setup.listener)
+
+    def compute(self, forward: ForwardPass) -> Tensor | None:
+        """Return the loss of the output waveform."""
+        if forward.output is None or forward.phonemes is None:
+            return None
+        return recognition_loss(self._listener[0], forward.output, forward.phonemes)
+
+
+def recognition_loss(listener: PhonemePosteriors, output: Tensor, heard: Tensor) -> Tensor:
     """Nats a frame between what a listener hears in a waveform and what it heard in another.
 
     Args:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...core.metrics.yin import find_periods
 from ..vocoder import HIGHEST_HZ, LOWEST_HZ, SMOOTHED, place_of
+from .base import ForwardPass, LossSetup, TrainingLoss
 
 # At half the sample rate YIN costs half, and its lags still lie closer than the pitches.
 _DECIMATION = 2
@@ -31,7 +32,7 @@ class Voicing:
     voiced: Tensor  # [B, T] bool: where the pitch is to be trusted
 
 
-class PitchLoss(nn.Module):
+class PitchLoss(TrainingLoss):
     """Cross-entropy of the pitch that frames name, where the recording has one.
 
     A frame's target is the pitch a little after its end: the average over :data:`SMOOTHED` frames
@@ -45,6 +46,21 @@ class PitchLoss(nn.Module):
     def __init__(self, sample_rate: int, hop_length: int):
         super().__init__()
         self.sample_rate, self.hop_length = sample_rate, hop_length
+
+    @classmethod
+    def from_setup(cls, setup: LossSetup) -> PitchLoss | None:
+        """Build it for a codec with the harmonic-plus-noise vocoder; None for another."""
+        model = setup.model
+        if model.unpatchify != "harmonic":
+            return None
+        return cls(model.sample_rate, model.hop_length)
+
+    def compute(self, forward: ForwardPass) -> Tensor | None:
+        """Return the loss of the vocoder's pitch."""
+        if forward.pitch is None:
+            return None
+        with torch.autocast(forward.pitch.device.type, enabled=False):
+            return self(forward.pitch, forward.target)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Compare `[B, T, P]` with the waveforms `[B, 1, S]`; zero where nobody has a pitch."""

@@ -14,16 +14,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from .base import ForwardPass, LossSetup, TrainingLoss, component_config
 from .spectrum import MelScale, magnitude, mel_magnitude
 
 
-class WaveformLoss(nn.Module):
+class WaveformLoss(TrainingLoss):
     """Mean absolute difference of two waveforms; `time` in configs and logs."""
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Compare `[B, 1, S]` with `[B, 1, S]`; returns a scalar in float32."""
         _check_shapes(prediction, target)
         return (prediction.float() - target.float()).abs().mean()
+
+    def compute(self, forward: ForwardPass) -> Tensor:
+        """Return the loss of the output waveform."""
+        assert forward.output is not None
+        return self(forward.output, forward.target)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +62,7 @@ class MelLossConfig:
             raise ValueError(f"windows must be multiples of 4, came {self.windows}")
 
 
-class MelLoss(nn.Module):
+class MelLoss(TrainingLoss):
     """Log-mel distance averaged over several resolutions; `mel` in configs and logs.
 
     Per resolution: `log_l1 * mean |d| + log_l2 * mean over frames of rms(d)` with
@@ -73,6 +79,17 @@ class MelLoss(nn.Module):
     def __init__(self, config: MelLossConfig | None = None) -> None:
         super().__init__()
         self.config = config or MelLossConfig()
+
+    @classmethod
+    def from_setup(cls, setup: LossSetup) -> MelLoss:
+        """Build it from the config field `mel` at the codec's sample rate."""
+        rate = setup.model.sample_rate
+        return cls(component_config(MelLossConfig, setup.config.mel, sample_rate=rate))
+
+    def compute(self, forward: ForwardPass) -> Tensor:
+        """Return the loss of the output waveform."""
+        assert forward.output is not None
+        return self(forward.output, forward.target)
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Compare `[B, 1, S]` with `[B, 1, S]`; returns a scalar, target without gradient."""

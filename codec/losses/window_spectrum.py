@@ -16,13 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..batch_normalizer import BatchNormalizer
+from .base import ForwardPass, LossSetup, TrainingLoss
 from .spectrum import mel_magnitude
 
 # Magnitudes below this are silence.
 _FLOOR = 1e-3
 
 
-class QuerySpectrum(nn.Module):
+class QuerySpectrum(TrainingLoss):
     """Mean squared error of the log-mel spectrum of each half of a window; `spectrum` in logs.
 
     Args:
@@ -40,6 +41,18 @@ class QuerySpectrum(nn.Module):
         # Every band counts alike, whatever its level and its range.
         self.norm = BatchNormalizer(2 * num_bands)
         self.say = nn.Linear(dim, 2 * num_bands)
+
+    @classmethod
+    def from_setup(cls, setup: LossSetup) -> QuerySpectrum:
+        """Build it for the codec's queries, sample rate and hop."""
+        model = setup.model
+        return cls(model.hidden_size, sample_rate=model.sample_rate, hop_length=model.hop_length)
+
+    def compute(self, forward: ForwardPass) -> Tensor | None:
+        """Return the loss of the decoder's input."""
+        if forward.queries is None:
+            return None
+        return self(forward.queries, forward.target, forward.frames_per_query)
 
     def forward(self, queries: Tensor, wav: Tensor, frames_per_query: int) -> Tensor:
         """Return the loss, scalar, of queries `[B, Q, D]` of whole windows of `[B, 1, S]`."""

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 from ...core.data import AudioCorpus, CropDataset, DataConfig, SegmentBatch, collate
 from ...core.training.loop import leave_signals_to_the_parent
 from ...core.training.seeding import draw_int
+from ..losses.base import component_config
 from .config import CodecTrainConfig
-from .state import make
 from .update import micro_batch_size
 
 
@@ -72,7 +72,7 @@ def starting_batches(
 def _training_corpus(
     config: CodecTrainConfig, accelerator: Accelerator, sample_rate: int, hop_length: int
 ) -> tuple[AudioCorpus, DataConfig]:
-    data = make(
+    data = component_config(
         DataConfig,
         config.dataset,
         sample_rate=sample_rate,
@@ -95,7 +95,7 @@ def validation_batches(
     """The same held-out crops at every validation, at their own speed; [] without sources."""
     if not config.validation_data:
         return []
-    data = make(
+    data = component_config(
         DataConfig,
         config.dataset,
         sample_rate=sample_rate,

@@ -11,18 +11,18 @@ from typing import Any, ClassVar
 
 from ...core.choices import check_training_device
 from ...core.training.config import RunConfig, option
+from ..losses.registry import LOSSES, LossSpec, with_loss_weights
 
 STAGES = ("1", "2", "adapt")
 # With "-all", convolutions too.
 PRECISIONS = ("auto", "auto-all", "fp32", "bf16", "bf16-all", "fp16", "fp16-all")
 SCHEDULES = ("constant", "cosine", "exponential")
-# Losses on the inside of the network in stage 2.
-_DIRECT = tuple(
-    "masked autoregressive commitment spectrum phones first_phones latent pitch".split()
-)
+# Fields of earlier versions, with the value that switches each off: all that is accepted of them.
+_REMOVED = {"weight_loudness": 0.0}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+@with_loss_weights
 class CodecTrainConfig(RunConfig):
     """All that decides the outcome of a codec training run.
 
@@ -90,39 +90,11 @@ class CodecTrainConfig(RunConfig):
     clip_norm: float = option(1.0, "gradient norm above which gradients are scaled down; 0: never")
     ema_decay: float = option(0.999, "decay of the generator's averaged weights; 0: none")
 
-    # Losses: one weight per name in the log; zero switches a term off.
+    # Losses: a field weight_NAME for each entry of codec/losses/registry.py; 0 switches it off.
     balancer: bool = option(
         True, "EnCodec's gradient balancer for time, mel, adversarial, matching"
     )
     balancer_decay: float = option(0.99, "decay of the balancer's gradient norms")
-    weight_time: float = option(0.1, "waveform L1")
-    weight_mel: float = option(1.0, "multi-scale mel spectrogram distance")
-    weight_adversarial: float = option(3.0, "adversarial loss of the generator")
-    weight_feature_matching: float = option(3.0, "discriminator feature distance")
-    weight_loudness: float = option(
-        0.0, "what an ear would notice (the model of PESQ); ours (stage 2, adapt)"
-    )
-    weight_recognition: float = option(
-        0.0, "what is decoded sounds to --listener as the recording does; ours (stage 2, adapt)"
-    )
-    weight_masked: float = option(1.0, "masked frame prediction (MAE)")
-    weight_autoregressive: float = option(0.0, "next RVQ layer prediction (stage 2)")
-    weight_commitment: float = option(0.0, "RVQ commitment (stage 2)")
-    weight_spectrum: float = option(
-        0.0, "each query says the spectrum of its window; ours, for small budgets (stage 2)"
-    )
-    weight_phones: float = option(
-        0.0, "each query says which phones its window has, as --listener hears them; ours (stage 2)"
-    )
-    weight_first_phones: float = option(
-        0.0, "the same of the first codebook alone, so that it carries the words; ours (stage 2)"
-    )
-    weight_latent: float = option(
-        0.0, "distance of decoder frames to patchify frames; ours, for small budgets (stage 2)"
-    )
-    weight_pitch: float = option(
-        0.3, "pitch that frames name; ours, for UnPatchify by rule (stage 2, adapt)"
-    )
     mel: dict[str, Any] = option({}, "JSON object of mel loss fields that differ")
     discriminators: dict[str, Any] = option({}, "JSON object of discriminator fields that differ")
     masked: dict[str, Any] = option({}, "JSON object of MAE fields that differ")
@@ -197,10 +169,10 @@ class CodecTrainConfig(RunConfig):
         for name in ("quantize_probability", "discriminator_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be within 0..1, got {getattr(self, name)}")
-        for name in ("weight_phones", "weight_first_phones", "weight_recognition"):
-            if getattr(self, name) > 0 and self.listener is None:
+        for spec in LOSSES:
+            if spec.needs_listener and self.weight_of(spec) > 0 and self.listener is None:
                 raise ValueError(
-                    f"{name} needs listener, a file that 'almtok codec phonemes' wrote"
+                    f"weight_{spec.name} needs listener, a file that 'almtok codec phonemes' wrote"
                 )
         if self.replace_codebooks and (self.stage != "2" or self.init_from is None):
             raise ValueError("replace_codebooks belongs to stage 2 with init_from, a trained codec")
@@ -213,37 +185,55 @@ class CodecTrainConfig(RunConfig):
                 " (a frozen part must have been trained; freeze_patchify=False trains all)"
             )
 
+    def weight_of(self, spec: LossSpec) -> float:
+        """Value of the field ``weight_NAME`` of a loss."""
+        weight: float = getattr(self, f"weight_{spec.name}")
+        return weight
+
+    @property
+    def losses(self) -> tuple[LossSpec, ...]:
+        """Losses of this run: weighted above zero, and possible in its stage."""
+        return tuple(
+            spec
+            for spec in LOSSES
+            if self.stage in spec.stages
+            and self.weight_of(spec) > 0
+            and (self.adversarial_start >= 0 or not spec.adversarial)
+        )
+
     @property
     def balanced_weights(self) -> dict[str, float]:
         """Weights of the losses on the waveform, by log name; zero weights are left out."""
-        names = ["time", "mel"] + (["loudness", "recognition"] if self.stage != "1" else [])
-        if self.adversarial_start >= 0:
-            names += ["adversarial", "feature_matching"]
-        return {n: w for n in names if (w := getattr(self, f"weight_{n}")) > 0}
+        return {spec.name: self.weight_of(spec) for spec in self.losses if spec.waveform}
 
     @property
     def direct_weights(self) -> dict[str, float]:
         """Weights of the losses inside the network, by log name; zero weights are left out."""
-        names = {
-            "1": ("masked",),
-            "2": _DIRECT,
-            "adapt": ("latent", "pitch"),
-        }[self.stage]
-        return {n: w for n in names if (w := getattr(self, f"weight_{n}")) > 0}
+        return {spec.name: self.weight_of(spec) for spec in self.losses if not spec.waveform}
 
     @property
     def uses_discriminators(self) -> bool:
         """Whether adversarial training happens at some step of this run."""
-        return bool({"adversarial", "feature_matching"} & set(self.balanced_weights))
+        return any(spec.adversarial for spec in self.losses)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "CodecTrainConfig":
-        """A config on the defaults of its stage; an unknown key is refused by name.
+        """A config on the defaults of its stage.
+
+        Raises:
+            ValueError: if a key is unknown, or a field that was removed is not switched off.
 
         Example:
             >>> CodecTrainConfig.from_dict({"stage": "1", "steps": 5}).steps
             5
         """
+        for name in _REMOVED.keys() & values.keys():
+            if values[name] != _REMOVED[name]:
+                raise ValueError(
+                    f"{name} is no training option any more: only {_REMOVED[name]} is accepted,"
+                    f" got {values[name]!r}"
+                )
+        values = {name: value for name, value in values.items() if name not in _REMOVED}
         cls.refuse_unknown(values)
         rest = {key: value for key, value in values.items() if key != "stage"}
         return for_stage(str(values.get("stage", "1")), **rest)

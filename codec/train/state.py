@@ -1,11 +1,10 @@
 """All live objects of a run in one place, and what of them a checkpoint holds."""
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -19,27 +18,13 @@ from ...core.training.ema import WeightAverage
 from ...core.training.loss_scale import LossScale
 from ...core.training.seeding import draw_int
 from ..config import ALMTokenizerConfig
-from ..losses import (
-    AutoregressiveDepth,
-    AutoregressiveDepthConfig,
-    Balancer,
-    LoudnessLoss,
-    MaskedFrames,
-    MaskedFramesConfig,
-    MelDiscriminators,
-    MelDiscriminatorsConfig,
-    MelLoss,
-    MelLossConfig,
-    PitchLoss,
-    QueryPhonemes,
-    QuerySpectrum,
-    WaveformLoss,
-)
+from ..losses.balancer import Balancer
+from ..losses.base import LossSetup, TrainingLoss, build_losses, component_config
+from ..losses.discriminators import MelDiscriminators, MelDiscriminatorsConfig
+from ..losses.reconstruction import MelLoss, WaveformLoss
 from ..model import ALMTokenizer
 from ..phonemes import PhonemeClassifier
 from .config import CodecTrainConfig
-
-Config = TypeVar("Config")
 
 TRAINED = {  # parts of the model that each stage trains
     "1": ("patchify", "unpatchify"),
@@ -56,16 +41,10 @@ class TrainState:
     runtime: Runtime
     accelerator: Accelerator
     model: ALMTokenizer
-    waveform_loss: WaveformLoss
+    losses: dict[str, TrainingLoss]  # by name, those of the run
+    waveform_loss: WaveformLoss  # this and the next: measured in validation, whatever is trained
     mel_loss: MelLoss
-    loudness_loss: LoudnessLoss | None
-    pitch_loss: PitchLoss | None  # of UnPatchify by rule
-    listener: PhonemeClassifier | None  # of the losses of words
-    masked: MaskedFrames | None
-    autoregressive: AutoregressiveDepth | None
-    spectrum: QuerySpectrum | None
-    phones: QueryPhonemes | None
-    first_phones: QueryPhonemes | None  # of the first codebook alone
+    listener: PhonemeClassifier | None  # the phoneme classifier, if a loss uses it
     discriminators: MelDiscriminators | None
     balancer: Balancer | None
     generator_parameters: dict[str, nn.Parameter]  # everything the generator's optimiser moves
@@ -185,21 +164,25 @@ def build_state(config: CodecTrainConfig) -> TrainState:
     model.requires_grad_(False)
     for part in trained_parts(config):
         getattr(model, part).requires_grad_(True)
-    rate = model.config.sample_rate
     listener = _load_listener(config, model.config, accelerator.device)
-    objectives = _make_objectives(config, model.config, listener)
+    setup = LossSetup(config, model.config, listener)
+    losses = build_losses(config.losses, setup)
     discriminators = None
     if config.uses_discriminators:
         discriminators = MelDiscriminators(
-            make(MelDiscriminatorsConfig, config.discriminators, sample_rate=rate)
+            component_config(
+                MelDiscriminatorsConfig,
+                config.discriminators,
+                sample_rate=model.config.sample_rate,
+            )
         )
-    for module in (model, *objectives.values(), discriminators):
+    for module in (model, *losses.values(), discriminators):
         if module is not None:
             module.to(accelerator.device)
+    generator_modules: dict[str, nn.Module] = {"model": model, **losses}
     generator = {
         f"{name}.{key}": parameter
-        for name, module in {"model": model, **objectives}.items()
-        if module is not None
+        for name, module in generator_modules.items()
         for key, parameter in module.named_parameters()
         if parameter.requires_grad
     }
@@ -209,12 +192,10 @@ def build_state(config: CodecTrainConfig) -> TrainState:
         runtime=runtime,
         accelerator=accelerator,
         model=model,
+        losses=losses,
         waveform_loss=WaveformLoss(),
-        mel_loss=MelLoss(make(MelLossConfig, config.mel, sample_rate=rate)).to(accelerator.device),
-        loudness_loss=LoudnessLoss(rate) if "loudness" in config.balanced_weights else None,
-        pitch_loss=_make_pitch_loss(config, model.config),
+        mel_loss=MelLoss.from_setup(setup).to(accelerator.device),
         listener=listener,
-        **objectives,
         discriminators=discriminators,
         balancer=_make_balancer(config, accelerator),
         generator_parameters=generator,
@@ -248,55 +229,11 @@ def model_config_of(config: CodecTrainConfig) -> ALMTokenizerConfig:
     return ALMTokenizerConfig(**{**read_json_object(path), **changes})
 
 
-def make(kind: type[Config], values: Mapping[str, Any], **defaults: Any) -> Config:
-    """A component's config dataclass from JSON values (lists become tuples).
-
-    Raises:
-        ValueError: A key is no field of it.
-    """
-    known = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(values.keys() - known)
-    if unknown:
-        raise ValueError(
-            f"unknown {kind.__name__} option {unknown[0]!r}; known: {', '.join(sorted(known))}"
-        )
-    given = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return kind(**{**{k: v for k, v in defaults.items() if k in known}, **given})
-
-
-def _make_objectives(
-    config: CodecTrainConfig, model: ALMTokenizerConfig, listener: PhonemeClassifier | None
-) -> dict[str, Any]:
-    """The losses with weights of their own, by their name in `TrainState`; None where unused."""
-    weights, width = config.direct_weights, model.hidden_size
-    autoregressive = spectrum = None
-    if "autoregressive" in weights:
-        autoregressive = AutoregressiveDepth(
-            width,
-            num_codebooks=model.num_codebooks,
-            config=make(AutoregressiveDepthConfig, config.autoregressive),
-        )
-    if "spectrum" in weights:
-        spectrum = QuerySpectrum(width, sample_rate=model.sample_rate, hop_length=model.hop_length)
-    phones: dict[str, QueryPhonemes | None] = dict.fromkeys(("phones", "first_phones"))
-    for name in phones:  # in this order: modules draw their weights one after another
-        if name in weights:
-            assert listener is not None
-            phones[name] = QueryPhonemes(width, listener.num_phones)
-    return {
-        "masked": _make_masked(config, model) if "masked" in weights else None,
-        "autoregressive": autoregressive,
-        "spectrum": spectrum,
-        **phones,
-    }
-
-
 def _load_listener(
     config: CodecTrainConfig, model: ALMTokenizerConfig, device: torch.device
 ) -> PhonemeClassifier | None:
     """The listener, where a loss asks for it."""
-    asked = {"phones", "first_phones", "recognition"}
-    if config.listener is None or not asked & {*config.direct_weights, *config.balanced_weights}:
+    if config.listener is None or not any(spec.needs_listener for spec in config.losses):
         return None
     listener = PhonemeClassifier.load(config.listener).to(device)
     theirs, ours = listener.config, (model.sample_rate, model.hop_length)
@@ -306,18 +243,6 @@ def _load_listener(
             f" samples; the codec has {ours[0]} Hz and {ours[1]}"
         )
     return listener
-
-
-def _make_pitch_loss(config: CodecTrainConfig, model: ALMTokenizerConfig) -> PitchLoss | None:
-    if model.unpatchify != "harmonic" or "pitch" not in config.direct_weights:
-        return None
-    return PitchLoss(model.sample_rate, model.hop_length)
-
-
-def _make_masked(config: CodecTrainConfig, model: ALMTokenizerConfig) -> MaskedFrames:
-    # Stage 2 lends the query encoder's Transformer (paper.md 5.2).
-    own = {} if config.stage == "1" else {"encoder_layers": 0}
-    return MaskedFrames(model.hidden_size, make(MaskedFramesConfig, {**config.masked, **own}))
 
 
 def _make_balancer(config: CodecTrainConfig, accelerator: Accelerator) -> Balancer | None:
@@ -351,15 +276,8 @@ def _make_optimizer(
 
 
 def objective_modules(state: TrainState) -> dict[str, nn.Module]:
-    """The losses with weights of their own, by name: the heads that learn beside the codec."""
-    found = {
-        "masked": state.masked,
-        "autoregressive": state.autoregressive,
-        "spectrum": state.spectrum,
-        "phones": state.phones,
-        "first_phones": state.first_phones,
-    }
-    return {name: module for name, module in found.items() if module is not None}
+    """Losses with weights of their own, by name: the heads that are trained beside the codec."""
+    return {name: loss for name, loss in state.losses.items() if tensors_of(loss)}
 
 
 def head_of(checkpoint: Checkpoint, name: str) -> dict[str, Tensor]:

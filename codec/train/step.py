@@ -3,7 +3,7 @@
 Letters: B batch, S samples, T frames, Q queries, D width, w frames per query.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import cast
@@ -12,14 +12,8 @@ import torch
 from torch import Tensor
 
 from ...core.training.seeding import draw_int, draw_unit, lr_scale
-from ..losses import (
-    discriminator_loss,
-    feature_matching_loss,
-    generator_adversarial_loss,
-    recognition_loss,
-)
-from ..losses.adversarial import AdversarialKind
-from ..model import ALMTokenizer
+from ..losses.adversarial import AdversarialKind, discriminator_loss
+from ..losses.base import ForwardPass
 from ..vocoder import HarmonicVocoder
 from .config import CodecTrainConfig
 from .state import TrainState
@@ -52,16 +46,6 @@ def draw_step(config: CodecTrainConfig, step: int, window_range: Sequence[int]) 
     )
 
 
-@dataclass(frozen=True)
-class Reconstruction:
-    """What the generator made of a micro-batch."""
-
-    wav: Tensor  # [B, 1, S'], S' <= S: whole windows only
-    target: Tensor  # [B, 1, S']
-    direct: dict[str, Tensor]  # losses inside the network, by log name
-    heard: Tensor | None = None  # [B, T, P] phones of the target, where a loss asks for them
-
-
 def micro_step(
     state: TrainState, wav: Tensor, seeds: Tensor, step: int, draw: StepDraw
 ) -> dict[str, Tensor]:
@@ -81,22 +65,17 @@ def micro_step(
     Returns:
         Detached losses by log name.
     """
-    made = RECONSTRUCT[state.config.stage](state, wav, seeds, draw)
-    output = made.wav.detach().requires_grad_()  # cut: losses meet the generator here, once
-    balanced = {
-        "time": state.waveform_loss(output, made.target),
-        "mel": state.mel_loss(output, made.target),
-    }
-    if state.loudness_loss is not None:
-        balanced["loudness"] = state.loudness_loss(output, made.target)
-    if "recognition" in state.config.balanced_weights:
-        assert state.listener is not None and made.heard is not None
-        balanced["recognition"] = recognition_loss(state.listener, output, made.heard)
-    report = dict(made.direct)
-    if state.discriminators is not None and step >= state.config.adversarial_start:
-        balanced |= _adversarial(state, output, made.target, draw, report)
+    forward, inner = FORWARD[state.config.stage](state, wav, seeds, draw)
+    reconstruction = forward.output
+    assert reconstruction is not None
+    # Cut: losses on the waveform reach the generator here, once.
+    forward.output = output = reconstruction.detach().requires_grad_()
+    report = dict(inner)
     weights = state.config.balanced_weights
-    balanced = {name: loss for name, loss in balanced.items() if name in weights}
+    balanced = _evaluate(state, weights, forward)
+    if state.discriminators is not None and step >= state.config.adversarial_start:
+        report["discriminator"] = _discriminate(state, forward, draw)
+        balanced |= _evaluate(state, [n for n in weights if n not in balanced], forward)
     report |= balanced
     if state.balancer is not None:
         state.balancer.backward(balanced, output)  # fills output.grad
@@ -108,131 +87,123 @@ def micro_step(
     scale = 1.0 if state.loss_scale is None else state.loss_scale.value
     share = scale / state.config.accumulate
     assert output.grad is not None
-    roots, grads = [made.wav], [output.grad * share]
+    roots, grads = [reconstruction], [output.grad * share]
     for name, weight in state.config.direct_weights.items():
-        if name not in made.direct:
+        if name not in inner:
             continue
-        roots.append(made.direct[name])
-        grads.append(torch.full_like(made.direct[name], weight * share))
+        roots.append(inner[name])
+        grads.append(torch.full_like(inner[name], weight * share))
     torch.autograd.backward(roots, grads)
     return {name: loss.detach() for name, loss in report.items()}
 
 
-def _adversarial(
-    state: TrainState, output: Tensor, target: Tensor, draw: StepDraw, report: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    """Discriminator gradients, and the generator's two losses on the discriminators."""
-    assert state.discriminators is not None
+def _evaluate(state: TrainState, names: Iterable[str], forward: ForwardPass) -> dict[str, Tensor]:
+    """Losses by name, without those that this step has no tensors for."""
+    found = {name: state.losses[name].compute(forward) for name in names if name in state.losses}
+    return {name: loss for name, loss in found.items() if loss is not None}
+
+
+def _discriminate(state: TrainState, forward: ForwardPass, draw: StepDraw) -> Tensor:
+    """Run the discriminators on target and output; their own loss, and its gradients."""
+    assert state.discriminators is not None and forward.output is not None
     kind = cast("AdversarialKind", state.config.adversarial_kind)
     with nullcontext() if draw.update_discriminators else torch.no_grad():
-        real = state.discriminators(target)
-    fake = state.discriminators(output)
-    own = discriminator_loss(real, fake, kind=kind)
-    report["discriminator"] = own
+        forward.real = state.discriminators(forward.target)
+    forward.fake = state.discriminators(forward.output)
+    own = discriminator_loss(forward.real, forward.fake, kind=kind)
     if draw.update_discriminators:
         (own / state.config.accumulate).backward(
             inputs=list(state.discriminators.parameters()), retain_graph=True
         )
-    return {
-        "adversarial": generator_adversarial_loss(fake, kind=kind),
-        "feature_matching": feature_matching_loss(real, fake),
-    }
+    return own
 
 
-def _autoencode(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> Reconstruction:
+Forward = tuple[ForwardPass, dict[str, Tensor]]  # and the losses on inner tensors, by name
+
+
+def _autoencode(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> Forward:
     """Stage 1: patchify and back, and masked frames with Transformers of their own."""
+    forward = ForwardPass(target=wav, seeds=seeds, frames_per_query=draw.frames_per_query)
     with state.convolutions():
-        frames = state.model.patchify(wav).float()  # [B, T, D]
-        output = state.model.unpatchify(frames).float()
-    direct = {}
-    if state.masked is not None:
-        with state.transformers():
-            direct["masked"] = state.masked(frames, seeds, None)
-    return Reconstruction(wav=output, target=wav, direct=direct)
+        forward.frames = state.model.patchify(wav).float()  # [B, T, D]
+        forward.output = state.model.unpatchify(forward.frames).float()
+    with state.transformers():
+        return forward, _evaluate(state, state.config.direct_weights, forward)
 
 
-def _tokenise(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> Reconstruction:
+def _tokenize(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> Forward:
     """Stage 2: the whole path through the codes."""
     model, config, window = state.model, state.config, draw.frames_per_query
     wav = whole_windows(wav, model.config.hop_length * window)
+    forward = ForwardPass(target=wav, seeds=seeds, frames_per_query=window)
     with state.convolutions(), _no_grad_if(config.freeze_patchify):
         frames = model.patchify(wav).float()  # [B, T, D]
-    heard = _hear(state, wav)
+    forward.frames = frames
+    forward.phonemes = _classify(state, wav)
+    # MAE runs the query encoder's Transformer on frames alone, without query tokens (paper.md 5.1).
+    forward.encode_frames = lambda masked: model.encoder.encode_frames(masked, window)
     with state.transformers():
         queries = model.encoder(frames, window).float()  # [B, Q, D]
-        latent, first, direct = _quantise(state, queries, seeds)
-        decoded = model.decoder(latent, window).float()  # [B, T, D]
-        if state.spectrum is not None:
-            direct["spectrum"] = state.spectrum(latent, wav, window)
-        if state.phones is not None:
-            direct["phones"] = state.phones(latent, heard, window)
-        if state.first_phones is not None and first is not None:
-            direct["first_phones"] = state.first_phones(first, heard, window)
-        if state.masked is not None:
-            direct["masked"] = state.masked(frames, seeds, _frame_encoder(model, window))
-    if config.weight_latent > 0:
-        direct["latent"] = latent_distance(decoded, frames)
-    output = _speak(state, decoded, wav, direct)
-    return Reconstruction(wav=output, target=wav, direct=direct, heard=heard)
+        forward.queries = _quantize(state, queries, forward)
+        forward.decoded = model.decoder(forward.queries, window).float()  # [B, T, D]
+        forward.output = _unpatchify(state, forward)
+        inner = _evaluate(state, config.direct_weights, forward)
+    if forward.commitment is not None:
+        inner.setdefault("commitment", forward.commitment)  # logged with weight 0 too
+    return forward, inner
 
 
-def _speak(state: TrainState, frames: Tensor, wav: Tensor, direct: dict[str, Tensor]) -> Tensor:
-    """Waveform ``[B, 1, S]`` of decoded frames; adds the loss of the pitch that they name."""
+def _adapt(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> Forward:
+    """Adaptation of the decoder side: the codes come from the frozen half, as at inference."""
+    model, window = state.model, draw.frames_per_query
+    wav = whole_windows(wav, model.config.hop_length * window)
+    forward = ForwardPass(target=wav, seeds=seeds, frames_per_query=window)
+    with torch.no_grad():
+        forward.frames = model.patchify(wav)
+        queries = model.encoder(forward.frames, window)
+        forward.queries = model.quantizer(queries).quantized
+    with state.transformers():
+        forward.decoded = model.decoder(forward.queries, window).float()
+        forward.output = _unpatchify(state, forward)
+        inner = _evaluate(state, state.config.direct_weights, forward)
+    forward.phonemes = _classify(state, wav)
+    return forward, inner
+
+
+FORWARD: dict[str, Callable[[TrainState, Tensor, Tensor, StepDraw], Forward]] = {
+    "1": _autoencode,
+    "2": _tokenize,
+    "adapt": _adapt,
+}
+
+
+def _unpatchify(state: TrainState, forward: ForwardPass) -> Tensor:
+    """Waveform ``[B, 1, S]`` of the decoded frames; keeps the pitch logits of the vocoder."""
     unpatchify = state.model.unpatchify
+    assert forward.decoded is not None
     if not isinstance(unpatchify, HarmonicVocoder):
         with state.convolutions():
-            return unpatchify(frames).float()
-    said = unpatchify.describe(frames)
-    if state.pitch_loss is not None:
-        direct["pitch"] = state.pitch_loss(said.pitch, wav)
-    return unpatchify.render(said)[0]
+            return unpatchify(forward.decoded).float()
+    with state.runtime.autocast(enabled=False):
+        parameters = unpatchify.describe(forward.decoded)
+        forward.pitch = parameters.pitch
+        return unpatchify.render(parameters)[0]
 
 
-def _hear(state: TrainState, wav: Tensor) -> Tensor | None:
-    """Phones of the recording, in the precision in which the decoded one is heard: no autocast."""
+def _classify(state: TrainState, wav: Tensor) -> Tensor | None:
+    """Phoneme log-probabilities of the recording, without autocast as those of the output."""
     return None if state.listener is None else state.listener.hear(wav)
 
 
-def _quantise(
-    state: TrainState, queries: Tensor, seeds: Tensor
-) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
-    """What the decoder gets of the queries ``[B, Q, D]``, the first layer's part, and losses."""
-    model = state.model
-    if not model.quantizer.started:  # before quantize_start
-        return queries, None, {}
-    quantized = model.quantizer(queries)
-    direct = {"commitment": quantized.commitment_loss}
-    # Quantizer dropout leaves some steps without the deeper layers: nothing to predict then.
-    whole = quantized.layers.shape[2] == model.config.num_codebooks
-    if state.autoregressive is not None and whole:
-        direct["autoregressive"] = state.autoregressive(quantized.layers)
+def _quantize(state: TrainState, queries: Tensor, forward: ForwardPass) -> Tensor:
+    """Input of the decoder for queries ``[B, Q, D]``; keeps layers and commitment for losses."""
+    quantizer = state.model.quantizer
+    if not quantizer.started:  # before quantize_start
+        return queries
+    quantized = quantizer(queries)
+    forward.commitment, forward.layers = quantized.commitment_loss, quantized.layers
     share = state.config.quantize_probability
-    latent = _sometimes_raw(share, quantized.quantized, queries, seeds)
-    return latent, quantized.layers[:, :, 0], direct
-
-
-def _redecode(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> Reconstruction:
-    """Decoder-only adaptation: the codes come from the frozen half, as at inference."""
-    model, window = state.model, draw.frames_per_query
-    wav = whole_windows(wav, model.config.hop_length * window)
-    with torch.no_grad():
-        frames = model.patchify(wav)
-        queries = model.encoder(frames, window)
-        latent = model.quantizer(queries).quantized
-    with state.transformers():
-        decoded = model.decoder(latent, window).float()
-    direct = {}
-    if state.config.weight_latent > 0:
-        direct["latent"] = latent_distance(decoded, frames)
-    output = _speak(state, decoded, wav, direct)
-    return Reconstruction(wav=output, target=wav, direct=direct, heard=_hear(state, wav))
-
-
-RECONSTRUCT: dict[str, Callable[[TrainState, Tensor, Tensor, StepDraw], Reconstruction]] = {
-    "1": _autoencode,
-    "2": _tokenise,
-    "adapt": _redecode,
-}
+    return _sometimes_raw(share, quantized.quantized, queries, forward.seeds)
 
 
 def whole_windows(wav: Tensor, samples: int) -> Tensor:
@@ -251,17 +222,6 @@ def whole_windows(wav: Tensor, samples: int) -> Tensor:
     return wav[..., :length]
 
 
-def latent_distance(decoded: Tensor, frames: Tensor) -> Tensor:
-    """Distance of decoded frames to patchify's, relative to how much those vary (ours).
-
-    ``|d - e|_1 / mean |e - mean e|`` with a smooth corner below one tenth, mean of ``[B, T, D]``.
-    """
-    frames = frames.detach()
-    scale = (frames - frames.mean(dim=1, keepdim=True)).abs().mean(dim=(1, 2), keepdim=True)
-    scale = scale.clamp_min(1e-5)
-    return torch.nn.functional.smooth_l1_loss(decoded / scale, frames / scale, beta=0.1)
-
-
 def _sometimes_raw(share: float, quantized: Tensor, queries: Tensor, seeds: Tensor) -> Tensor:
     """Quantised queries for this share of the crops, raw ones for the rest (paper.md 4.2)."""
     if share >= 1:
@@ -269,11 +229,6 @@ def _sometimes_raw(share: float, quantized: Tensor, queries: Tensor, seeds: Tens
     mixed = (seeds * 6364136223846793005 + 1442695040888963407) >> 33  # one LCG step
     chosen = (mixed % 65536).float() / 65536 < share  # [B], where the seeds are: on the CPU
     return torch.where(chosen[:, None, None].to(queries.device), quantized, queries)
-
-
-def _frame_encoder(model: ALMTokenizer, window: int) -> Callable[[Tensor], Tensor]:
-    """The query encoder's Transformer on frames alone: no query tokens in MAE (paper.md 5.1)."""
-    return lambda frames: model.encoder.encode_frames(frames, window)
 
 
 def _no_grad_if(frozen: bool) -> AbstractContextManager[None]:

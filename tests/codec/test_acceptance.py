@@ -6,13 +6,10 @@
 import pytest
 import torch
 
-from almtok.codec.losses import (
-    AutoregressiveDepth,
-    AutoregressiveDepthConfig,
-    MaskedFrames,
-    MelDiscriminators,
-    generator_adversarial_loss,
-)
+from almtok.codec.losses.adversarial import generator_adversarial_loss
+from almtok.codec.losses.autoregressive import AutoregressiveDepth, AutoregressiveDepthConfig
+from almtok.codec.losses.discriminators import MelDiscriminators
+from almtok.codec.losses.masked import MaskedFrames
 
 from .toy import noise, toy_codec
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from almtok.__main__ import main
-from almtok.codec.losses import MelLoss, MelLossConfig
+from almtok.codec.losses.reconstruction import MelLoss, MelLossConfig
 from almtok.codec.model import ALMTokenizer
 from almtok.codec.phonemes import PhonemeClassifier, PhonemeClassifierConfig
 from almtok.codec.refine import LISTENER_NAME, CodeRefiner

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from almtok.codec.losses import MelLoss, PitchLoss
+from almtok.codec.losses.pitch import PitchLoss
+from almtok.codec.losses.reconstruction import MelLoss
 from almtok.codec.vocoder import HarmonicVocoder, VocoderParameters, place_of
 from almtok.core.metrics.pitch import pitch_curve
 

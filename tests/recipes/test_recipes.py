@@ -29,7 +29,8 @@ CONFIGS = {
 @pytest.mark.parametrize("name", CONFIGS)
 def test_recipes_make_valid_configs(name):
     from almtok.codec.config import ALMTokenizerConfig
-    from almtok.codec.losses import AutoregressiveDepthConfig, MelLossConfig
+    from almtok.codec.losses.autoregressive import AutoregressiveDepthConfig
+    from almtok.codec.losses.reconstruction import MelLossConfig
     from almtok.core.data import DataConfig
 
     config = CONFIGS[name]()

@@ -4,14 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from almtok.codec.losses import (
-    DiscriminatorOutput,
-    MelDiscriminators,
-    MelDiscriminatorsConfig,
+from almtok.codec.losses.adversarial import (
     discriminator_loss,
     feature_matching_loss,
     frozen,
     generator_adversarial_loss,
+)
+from almtok.codec.losses.discriminators import (
+    DiscriminatorOutput,
+    MelDiscriminators,
+    MelDiscriminatorsConfig,
 )
 
 TOY = MelDiscriminatorsConfig(hop_lengths=(64, 256), channel_divisor=16)

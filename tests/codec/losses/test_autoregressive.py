@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from almtok.codec.losses import AutoregressiveDepth, AutoregressiveDepthConfig
+from almtok.codec.losses.autoregressive import AutoregressiveDepth, AutoregressiveDepthConfig
 
 SMALL = AutoregressiveDepthConfig(width=16, num_layers=2, num_heads=2, layer_scale=1.0)
 

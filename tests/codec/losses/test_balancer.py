@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from almtok.codec.losses import Balancer
+from almtok.codec.losses.balancer import Balancer
 
 
 def linear_losses(wav: Tensor, scales: dict[str, float]) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from almtok.codec.losses import MelDiscriminators, MelDiscriminatorsConfig
+from almtok.codec.losses.discriminators import MelDiscriminators, MelDiscriminatorsConfig
 
 TOY = MelDiscriminatorsConfig(hop_lengths=(64, 256), channel_divisor=16)
 
@@ -80,7 +80,7 @@ def test_only_asks_the_chosen_ones() -> None:
 
 
 def test_a_toy_set_learns_to_tell_noise_from_a_tone() -> None:
-    from almtok.codec.losses import discriminator_loss
+    from almtok.codec.losses.adversarial import discriminator_loss
 
     torch.manual_seed(0)
     model = MelDiscriminators(TOY)

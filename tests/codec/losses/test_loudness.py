@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from almtok.codec.losses import LoudnessLoss
-from almtok.codec.losses.loudness import _table, _threshold
+from almtok.codec.losses.loudness import LoudnessLoss, _table, _threshold
 
 RATE = 24_000
 

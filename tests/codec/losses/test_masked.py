@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from almtok.codec.losses import MaskedFrames, MaskedFramesConfig
+from almtok.codec.losses.masked import MaskedFrames, MaskedFramesConfig
 
 SMALL = MaskedFramesConfig(encoder_layers=1, decoder_layers=1, num_heads=2, layer_scale=1.0)
 

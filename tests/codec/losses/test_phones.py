@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from almtok.codec.losses import QueryPhonemes, recognition_loss
+from almtok.codec.losses.phones import QueryPhonemes, recognition_loss
 
 
 def heard(frames: int) -> torch.Tensor:

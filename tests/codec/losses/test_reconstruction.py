@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from almtok.codec.losses import (
+from almtok.codec.losses.reconstruction import (
     MelLoss,
     MelLossConfig,
     MultiScaleSTFTLoss,

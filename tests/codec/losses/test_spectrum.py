@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from almtok.codec.losses import MelLoss, MelLossConfig
+from almtok.codec.losses.reconstruction import MelLoss, MelLossConfig
 from almtok.codec.losses.spectrum import magnitude, mel_filters, mel_magnitude
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from almtok.codec.losses import QuerySpectrum
+from almtok.codec.losses.window_spectrum import QuerySpectrum
 
 RATE, HOP = 24_000, 320
 

@@ -64,6 +64,13 @@ def test_a_wrong_value_is_named(values: dict[str, Any], words: str) -> None:
         CodecTrainConfig.from_dict(values)
 
 
+def test_a_removed_field_is_accepted_where_it_was_switched_off() -> None:
+    assert CodecTrainConfig.from_dict({"weight_loudness": 0.0}) == stage1()
+    assert CodecTrainConfig.from_dict({"weight_loudness": 0}) == stage1()
+    with pytest.raises(ValueError, match="weight_loudness is no training option any more"):
+        CodecTrainConfig.from_dict({"weight_loudness": 0.5})
+
+
 @pytest.mark.parametrize("stage", ["1", "2", "adapt"])
 def test_json_keeps_every_field(stage: str, tmp_path: Path) -> None:
     config = for_stage(stage, init_from="x", model={"hidden_size": 8}, lr=1e-3)

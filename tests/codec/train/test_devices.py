@@ -22,7 +22,7 @@ from .conftest import HOP, MODEL
 
 EVERY_LOSS = {
     f"weight_{name}": 0.1
-    for name in ("loudness", "recognition", "masked", "autoregressive", "commitment", "spectrum",
+    for name in ("recognition", "masked", "autoregressive", "commitment", "spectrum",
                  "phones", "first_phones", "latent", "pitch")
 }  # fmt: skip
 HARMONIC = {**MODEL, "unpatchify": "harmonic"}
@@ -34,7 +34,7 @@ CASES = [
     ("2", {**EVERY_LOSS, "model": HARMONIC, "precision": "bf16"}),
     ("2", {"muon_lr": 1e-3}),
     ("2", {"quantize_probability": 0.5, "balancer": False}),
-    ("adapt", {"weight_latent": 0.1, "weight_loudness": 0.1, "weight_recognition": 0.1}),
+    ("adapt", {"weight_latent": 0.1, "weight_recognition": 0.1}),
     ("adapt", {"model": HARMONIC}),
 ]
 

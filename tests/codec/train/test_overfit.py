@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import torch
 
-from almtok.codec.losses import MelLoss
+from almtok.codec.losses.reconstruction import MelLoss
 from almtok.codec.model import ALMTokenizer
 from almtok.codec.train import train_codec
 from almtok.codec.train.config import CodecTrainConfig

@@ -36,7 +36,6 @@ def run_values(toy_values: dict[str, Any], folder: Path) -> list[dict[str, Any]]
     second["weight_phones"] = 0.5
     second["weight_first_phones"] = 0.5
     second["weight_recognition"] = 0.5
-    second["weight_loudness"] = 0.5
     second["dataset"] = {**common.get("dataset", {}), "vary": 0.1}
     second["listener"] = str(folder / "listener.safetensors")
     torch.manual_seed(0)

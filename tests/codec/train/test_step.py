@@ -281,18 +281,3 @@ def test_words_are_heard_in_one_precision_and_only_where_a_loss_asks(
     run(state, toy_batch())
     # The recording and what was decoded of it: otherwise rounding would be taken for an error.
     assert precisions == [False, False]
-
-
-@pytest.mark.parametrize("stage", ["1", "2", "adapt"])
-def test_loudness_is_asked_where_codes_are_decoded(
-    stage: str, toy_config: Make, toy_batch: Batch, tmp_path: Path
-) -> None:
-    init = tmp_path / "codec"
-    build_state(toy_config("2")).model.save_pretrained(init)
-    given = {"init_from": str(init)} if stage != "1" else {}
-    assert build_state(toy_config(stage, **given)).loudness_loss is None
-    state = build_state(toy_config(stage, **given, weight_loudness=1.0))
-    losses = optimizer_step(state, [toy_batch()], Requests()).losses
-    assert ("loudness" in losses) == (stage != "1")
-    if stage != "1":
-        assert 0 < losses["loudness"] < 7

@@ -1,0 +1,33 @@
+"""Distance of decoder frames to Patchify's frames; `latent` in configs and logs (ours, D).
+
+Shapes: B batch, T frames, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .base import ForwardPass, TrainingLoss
+
+
+class LatentDistance(TrainingLoss):
+    """Smooth L1 between decoded frames and Patchify's, relative to how much the latter vary.
+
+    `|d - e|_1 / mean |e - mean e|`, quadratic below one tenth, mean over `[B, T, D]`.
+    """
+
+    def forward(self, decoded: Tensor, frames: Tensor) -> Tensor:
+        """Compare `[B, T, D]` with `[B, T, D]`; a scalar, `frames` without gradient."""
+        with torch.autocast(frames.device.type, enabled=False):
+            frames = frames.detach()
+            scale = (frames - frames.mean(dim=1, keepdim=True)).abs().mean(dim=(1, 2), keepdim=True)
+            scale = scale.clamp_min(1e-5)
+            return F.smooth_l1_loss(decoded / scale, frames / scale, beta=0.1)
+
+    def compute(self, forward: ForwardPass) -> Tensor | None:
+        """Return the loss of a step that has both."""
+        if forward.decoded is None or forward.frames is None:
+            return None
+        return self(forward.decoded, forward.frames)

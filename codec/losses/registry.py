@@ -1,0 +1,81 @@
+"""The losses of codec training: one entry each. No torch is imported here: the shell reads it.
+
+An entry gives a loss its config field ``weight_NAME``, its command-line flag, its name in
+``metrics.jsonl`` and the prefix of its parameters in checkpoints. To add a loss, write a
+:class:`~almtok.codec.losses.base.TrainingLoss` in a module of this package and add its entry
+(docs/extending.md, "Add a loss").
+"""
+
+import dataclasses
+from typing import TypeVar
+
+from ...core.training.config import option
+
+Class = TypeVar("Class", bound=type)
+
+_FROM_STAGE_2 = ("2", "adapt")
+
+
+@dataclasses.dataclass(frozen=True)
+class LossSpec:
+    """One loss of codec training."""
+
+    name: str
+    implementation: str  # "module:Class", the module in this package
+    weight: float  # default of the config field weight_NAME; 0 switches the loss off
+    help: str  # of the flag --weight-NAME
+    stages: tuple[str, ...] = ("2",)  # training stages in which the loss can be computed
+    waveform: bool = False  # a function of the output waveform: weighted by the gradient balancer
+    needs_listener: bool = False  # uses the phoneme classifier of the config field `listener`
+    adversarial: bool = False  # uses the discriminators
+
+
+# Order matters: it is the order in which gradients are summed and parameters are numbered.
+LOSSES = (
+    LossSpec("time", "reconstruction:WaveformLoss", 0.1, "waveform L1",
+             ("1", "2", "adapt"), waveform=True),
+    LossSpec("mel", "reconstruction:MelLoss", 1.0, "multi-scale mel spectrogram distance",
+             ("1", "2", "adapt"), waveform=True),
+    LossSpec("recognition", "phones:RecognitionLoss", 0.0,
+             "phoneme posteriors of the output match those of the recording, as --listener computes"
+             " both; ours (stage 2, adapt)", _FROM_STAGE_2, waveform=True, needs_listener=True),
+    LossSpec("adversarial", "adversarial:AdversarialLoss", 3.0, "adversarial loss of the generator",
+             ("1", "2", "adapt"), waveform=True, adversarial=True),
+    LossSpec("feature_matching", "adversarial:FeatureMatchingLoss", 3.0,
+             "discriminator feature distance",
+             ("1", "2", "adapt"), waveform=True, adversarial=True),
+    LossSpec("masked", "masked:MaskedFrames", 1.0, "masked frame prediction (MAE)", ("1", "2")),
+    LossSpec("autoregressive", "autoregressive:AutoregressiveDepth", 0.0,
+             "next RVQ layer prediction (stage 2)"),
+    LossSpec("commitment", "commitment:CommitmentLoss", 0.0, "RVQ commitment (stage 2)"),
+    LossSpec("spectrum", "window_spectrum:QuerySpectrum", 0.0,
+             "queries predict the spectrum of their windows; ours, for small budgets (stage 2)"),
+    LossSpec("phones", "phones:QueryPhonemes", 0.0,
+             "queries predict the phonemes of their windows, as --listener classifies them; ours"
+             " (stage 2)", needs_listener=True),
+    LossSpec("first_phones", "phones:FirstCodebookPhonemes", 0.0,
+             "the same of the first codebook alone, so that it carries phonetic content; ours"
+             " (stage 2)", needs_listener=True),
+    LossSpec("latent", "latent:LatentDistance", 0.0,
+             "distance of decoder frames to patchify frames; ours, for small budgets (stage 2,"
+             " adapt)", _FROM_STAGE_2),
+    LossSpec("pitch", "pitch:PitchLoss", 0.3,
+             "cross-entropy of the pitch; ours, for the harmonic-plus-noise vocoder (stage 2,"
+             " adapt)", _FROM_STAGE_2),
+)  # fmt: skip
+
+
+def with_loss_weights(config: Class) -> Class:
+    """Give a dataclass, before it is made one, a field ``weight_NAME`` for each loss.
+
+    The fields stand behind ``balancer_decay``, the last field about losses in general.
+    """
+    annotations = {}
+    for field, kind in config.__annotations__.items():
+        annotations[field] = kind
+        if field == "balancer_decay":
+            for spec in LOSSES:
+                annotations[f"weight_{spec.name}"] = float
+                setattr(config, f"weight_{spec.name}", option(spec.weight, spec.help))
+    config.__annotations__ = annotations
+    return config

@@ -1,0 +1,78 @@
+"""The registry of losses: every entry can be built, computed and found in the configuration."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from almtok.codec.config import ALMTokenizerConfig
+from almtok.codec.losses import LOSSES
+from almtok.codec.losses.base import ForwardPass, LossSetup, build_losses
+from almtok.codec.phonemes import PhonemeClassifier, PhonemeClassifierConfig
+from almtok.codec.train.config import CodecTrainConfig, stage2
+
+SECOND = stage2(init_from="x", listener="y", masked={"num_heads": 2})
+
+
+def setup() -> LossSetup:
+    model = ALMTokenizerConfig.preset("tiny", unpatchify="harmonic")
+    listener = PhonemeClassifier(PhonemeClassifierConfig(width=16, num_bands=16))
+    return LossSetup(SECOND, model, listener)
+
+
+def test_the_registry_loads_without_torch() -> None:
+    code = "import almtok.codec.losses, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_loss_has_a_weight_with_its_default_and_its_help() -> None:
+    fields = {field.name: field for field in dataclasses.fields(CodecTrainConfig)}
+    assert len({spec.name for spec in LOSSES}) == len(LOSSES)
+    for spec in LOSSES:
+        assert fields[f"weight_{spec.name}"].default == spec.weight
+        assert fields[f"weight_{spec.name}"].metadata["help"] == spec.help
+    assert {name for name in fields if name.startswith("weight_")} == {
+        f"weight_{spec.name}" for spec in LOSSES
+    } | {"weight_decay"}
+
+
+def test_every_loss_is_computed_where_its_tensors_exist_and_skipped_elsewhere() -> None:
+    torch.manual_seed(0)
+    made = setup()
+    losses = build_losses(LOSSES, made)
+    assert list(losses) == [spec.name for spec in LOSSES]
+    # None of them takes the classifier's weights as its own.
+    assert not any("layers.0.1" in key for key in losses["recognition"].state_dict())
+    model, wav = made.model, 0.1 * torch.randn(2, 1, 12 * 320)
+    bare = ForwardPass(target=wav, seeds=torch.arange(2), frames_per_query=3)
+    inner = [spec.name for spec in LOSSES if not spec.waveform or spec.adversarial]
+    assert [losses[name].compute(bare) for name in inner] == [None] * len(inner)
+    from almtok.codec.losses.discriminators import MelDiscriminators, MelDiscriminatorsConfig
+
+    judges = MelDiscriminators(MelDiscriminatorsConfig(hop_lengths=(256,), channel_divisor=64))
+    width = model.hidden_size
+    assert made.listener is not None
+    full = dataclasses.replace(
+        bare, output=wav.flip(0), frames=torch.randn(2, 12, width),
+        queries=torch.randn(2, 4, width), layers=torch.randn(2, 4, 3, width),
+        commitment=torch.tensor(1.0), decoded=torch.randn(2, 12, width),
+        pitch=torch.randn(2, 12, model.num_pitches),
+        phonemes=made.listener.hear(wav), encode_frames=lambda frames: frames,
+        real=judges(wav), fake=judges(wav.flip(0)),
+    )  # fmt: skip
+    for name, loss in losses.items():
+        value = loss.compute(full)
+        assert value is not None and value.shape == () and torch.isfinite(value), name
+
+
+def test_a_codec_without_the_vocoder_has_no_pitch_to_train() -> None:
+    mirror = dataclasses.replace(setup(), model=ALMTokenizerConfig.preset("tiny"))
+    assert "pitch" not in build_losses(LOSSES, mirror)
+
+
+@pytest.mark.parametrize("spec", [spec for spec in LOSSES if spec.needs_listener])
+def test_a_loss_on_phonemes_asks_for_the_classifier(spec) -> None:
+    with pytest.raises(ValueError, match=f"weight_{spec.name} needs listener"):
+        stage2(init_from="x", **{f"weight_{spec.name}": 1.0})
