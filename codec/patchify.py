@@ -16,7 +16,7 @@ from ..core.linear import Linear
 from .batch_normalizer import BatchNormalizer
 from .config import ALMTokenizerConfig
 from .conv import CausalConv, Chain, Downsample, Elu, ResidualUnit, Upsample
-from .streaming_module import StreamingModule
+from .streaming import StreamingModule
 from .transformer import Transformer
 from .vocoder import HarmonicVocoder
 

@@ -1,7 +1,7 @@
-"""Streams: audio in and codes out as they come, and the way back, with a latency of one window.
+"""Streaming: chunks of audio to codes and back, with a latency of one window.
 
-The streams call the very step functions of which the offline calls are made, so their results agree
-with them (tests/codec/test_parity.py).
+Streams call the same step functions as offline calls, so both give equal results
+(tests/codec/test_parity.py).
 """
 
 from __future__ import annotations
@@ -10,27 +10,39 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .config import ALMTokenizerConfig
 
 
+class StreamingModule(nn.Module):
+    """A module whose offline call is one step from the start of the signal."""
+
+    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Map the next part of a signal; state None is its start."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map a whole signal."""
+        return self.step(x, None)[0]
+
+
 @dataclass
 class StepState:
-    """What encoder or decoder remember between two steps of a stream."""
+    """State of encoder or decoder between two steps of a stream."""
 
     conv: Any = None  # of Patchify or UnPatchify
     transformer: Any = None  # caches of the query encoder or decoder
 
 
 class SteppingCodec(Protocol):
-    """What a stream asks of its codec."""
+    """What a stream uses of its codec."""
 
     config: ALMTokenizerConfig
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """Device of the weights."""
 
     def encode_step(
         self, wav: Tensor, frames_per_query: int, state: StepState
@@ -51,7 +63,7 @@ class SteppingCodec(Protocol):
 
 @dataclass
 class StreamEncoder:
-    """Push waveform chunks of any length, get codes as soon as a window is full.
+    """Push waveform chunks of any length and get codes as soon as a window is full.
 
     Made by :meth:`ALMTokenizer.stream_encoder`; use it as a context manager or alone.
     """
@@ -113,7 +125,7 @@ class StreamEncoder:
 
 @dataclass
 class StreamDecoder:
-    """Push codes, get the waveform of their windows at once: no look-ahead.
+    """Push codes and get the waveform of their windows at once, without look-ahead.
 
     Made by :meth:`ALMTokenizer.stream_decoder`; use it as a context manager or alone.
     """
@@ -136,7 +148,7 @@ class StreamDecoder:
         return wav
 
     def finish(self) -> None:
-        """End the stream; nothing is left to come, since the decoder has no look-ahead."""
+        """End the stream; the decoder has no look-ahead, so no samples are left."""
         self._closed = True
 
     def __enter__(self) -> StreamDecoder:

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from ..core.linear import Linear
 from .config import ALMTokenizerConfig
-from .streaming_module import StreamingModule
+from .streaming import StreamingModule
 
 LOWEST_HZ, HIGHEST_HZ = 50.0, 550.0
 # Pitches of so many frames are averaged: finer steps than the table's, and a smoother curve.

@@ -11,8 +11,7 @@ from .config import PriorConfig, TeacherSpec
 if TYPE_CHECKING:
     from .build import build_prior
     from .prior import Prior, load_prior, random_prior
-    from .teacher import Teacher
-    from .teachers import make_teacher
+    from .teachers import Teacher, make_teacher
 
 __all__ = [
     "Prior",
@@ -31,7 +30,6 @@ __getattr__, __dir__ = lazy_names(
     {
         ".build": ("build_prior",),
         ".prior": ("Prior", "load_prior", "random_prior"),
-        ".teacher": ("Teacher",),
-        ".teachers": ("make_teacher",),
+        ".teachers": ("Teacher", "make_teacher"),
     },
 )

@@ -13,7 +13,7 @@ from almtok.codec.priors.config import PriorConfig, TeacherSpec
 def parse(*arguments):
     parser = argparse.ArgumentParser()
     cli.register(parser.add_subparsers(required=True))
-    return parser.parse_args(["codec", "prior", *map(str, arguments)])
+    return parser.parse_args(["prior", *map(str, arguments)])
 
 
 @pytest.fixture

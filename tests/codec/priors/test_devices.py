@@ -7,8 +7,8 @@ import torch
 
 from almtok.codec.phonemes import PhonemeClassifier, PhonemeClassifierConfig
 from almtok.codec.priors import PriorConfig, build_prior
-from almtok.codec.priors.listening import PhonemeTeacher
 from almtok.codec.priors.pretrained import TransformersTeacher
+from almtok.codec.priors.teachers import PhonemeTeacher
 
 from ...pretend_device import pretend_device
 from .arrays import noises

@@ -3,7 +3,7 @@ import torch
 
 from almtok.codec.priors import kmeans as module
 from almtok.codec.priors.config import KMeansConfig
-from almtok.codec.priors.kmeans import TensorVectors, assign, kmeans, plus_plus
+from almtok.codec.priors.kmeans import KMeansRun, TensorVectors, assign, kmeans, plus_plus
 
 
 def blobs(clusters=20, each=100, width=8, spread=0.3, seed=0):
@@ -123,21 +123,17 @@ def test_a_state_of_other_settings_is_refused(tmp_path):
 
 
 def test_empty_clusters_are_moved_to_where_vectors_are():
-    # Twelve starting centroids on one spot: all but one of them stay empty until they are moved.
-    centres, points = blobs(spread=0.05)
-    settings = config(epochs=6)
-    start = module._start(TensorVectors(points), settings, "cpu")
-    crowded = start.centroids.clone()
-    crowded[8:] = 100.0
-    state = module.replace(start, centroids=crowded)
-    counts = module._measure(crowded, TensorVectors(points))[0]
-    assert int((counts == 0).sum()) >= 11
-    for step in range(6 * 8):
-        state = module._minibatch(state, TensorVectors(points), settings, "cpu", step, 8)
+    # Twelve initial centroids on one spot: all but one of them stay empty until they are moved.
+    _, points = blobs(spread=0.05)
+    run = KMeansRun(TensorVectors(points), config(epochs=6))
+    run.centroids = run.centroids.clone()
+    run.centroids[8:] = 100.0
+    assert int((run.measure()[0] == 0).sum()) >= 11
+    for _ in range(6 * 8):
+        run.minibatch()
     for _ in range(10):
-        state, _ = module._full_pass(state, TensorVectors(points), settings, "cpu")
-    counts = module._measure(state.centroids, TensorVectors(points))[0]
-    assert int((counts == 0).sum()) == 0
+        run.full_pass()
+    assert int((run.measure()[0] == 0).sum()) == 0
 
 
 def test_equal_vectors_do_not_hang_or_fail():
