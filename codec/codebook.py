@@ -111,7 +111,7 @@ class Codebook(nn.Module):
         self.entries.copy_(self.total / smooth[:, None].clamp_min(1e-12))
 
     @torch.no_grad()
-    def start(self, x: Tensor, iterations: int = 10) -> None:
+    def initialize(self, x: Tensor, iterations: int = 10) -> None:
         """Place the entries by k-means on vectors `[N, P]`, the same in every process.
 
         With fewer vectors than entries, the spare entries are jittered copies: revival moves them.

@@ -225,7 +225,7 @@ def _known_codes() -> tuple[Any, Any, Any]:
         torch.manual_seed(0)
         config = ALMTokenizerConfig.preset("tiny", prior_codebooks="none")
         model = ResidualQuantizer(config).eval()
-        model.start(torch.randn(4 * config.codebook_size, config.hidden_size))
+        model.initialize(torch.randn(4 * config.codebook_size, config.hidden_size))
         queries = torch.randn(1, 200, config.hidden_size)
     residual, codes = queries[0].double(), []
     every = torch.arange(config.codebook_size)

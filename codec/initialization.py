@@ -46,7 +46,7 @@ def initialize_coders(codec: ALMTokenizer, wavs: Iterable[Tensor]) -> None:
     """
     wavs = list(wavs)
     if isinstance(codec.unpatchify, HarmonicVocoder):
-        codec.unpatchify.place(torch.cat(wavs))
+        codec.unpatchify.initialize(torch.cat(wavs))
     frames = torch.cat([x.flatten(0, 1) for x in _frames(codec, wavs)])  # [N, D]
     mean, axes, variances = principal_axes(frames)
     into, out = codec.encoder.input, codec.decoder.output
@@ -97,7 +97,7 @@ def initialize_quantizer(codec: ALMTokenizer, wavs: Iterable[Tensor]) -> None:
         for x in frames:
             codec.encoder(x, w)
         norm.eval()
-    codec.quantizer.start(torch.cat([codec.encoder(x, w).flatten(0, 1) for x in frames]))
+    codec.quantizer.initialize(torch.cat([codec.encoder(x, w).flatten(0, 1) for x in frames]))
 
 
 def _frames(codec: ALMTokenizer, wavs: Iterable[Tensor]) -> Iterator[Tensor]:

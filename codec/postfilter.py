@@ -1,4 +1,4 @@
-"""A codec whose decoded spectra stand out more; its codes stay as they are."""
+"""Postfilter: a codec with sharper decoded spectra and the same codes."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def fit_postfilter(
     gain_db: float = 0.0,
     overwrite: bool = False,
 ) -> ALMTokenizer:
-    """Write the codec of a folder with sharper spectra (:meth:`HarmonicUnpatchify.sharpen`).
+    """Write a copy of a codec folder with sharper spectra (:meth:`HarmonicVocoder.sharpen`).
 
-    The precision of the weights stays; files beside them, such as a listener, come along.
+    The precision of the weights is kept; other files, such as a phoneme classifier, are copied.
 
     Raises:
         ValueError: `out` is not empty, the amount is negative or a number is not finite, there is
-            no such folder, or its codec has no UnPatchify by rule.
+            no such folder, or its codec has no harmonic-plus-noise vocoder.
     """
     place = Path(out)
     if place.exists() and any(place.iterdir()) and not overwrite:
@@ -38,7 +38,7 @@ def fit_postfilter(
     model = ALMTokenizer.from_pretrained(source).eval()
     if not isinstance(model.unpatchify, HarmonicVocoder):
         raise ValueError(
-            f"spectra are sharpened where UnPatchify names them (unpatchify 'harmonic'); {source}"
+            f"only codecs with unpatchify 'harmonic' have a postfilter; {source}"
             f" has {model.config.unpatchify!r}"
         )
     model.unpatchify.sharpen(amount, gain_db)

@@ -63,7 +63,7 @@ class ResidualQuantizer(nn.Module):
         )
 
     @torch.no_grad()
-    def start(self, queries: Tensor) -> None:
+    def initialize(self, queries: Tensor) -> None:
         """Start every layer on many queries `[N, D]` at once, best several for each entry.
 
         Every process brings the same queries. Without this call the first training batch does it,
@@ -71,11 +71,11 @@ class ResidualQuantizer(nn.Module):
         """
         residual = queries.float()
         for layer in self.layers:
-            layer.start(residual)
-            residual = residual - layer.decode(layer.search(residual))
+            layer.initialize(residual)
+            residual = residual - layer.decode(layer.nearest(residual))
 
     @property
-    def started(self) -> bool:
+    def initialized(self) -> bool:
         """Whether every layer has been placed by data."""
         return all(bool(layer.codebook.initialised) for layer in self.layers)
 
@@ -85,7 +85,7 @@ class ResidualQuantizer(nn.Module):
         with torch.autocast(queries.device.type, enabled=False):
             residual, codes = queries.float(), []
             for layer in self.layers:
-                code = layer.search(residual)
+                code = layer.nearest(residual)
                 residual = residual - layer.decode(code)
                 codes.append(code)
         return torch.stack(codes, dim=1)
@@ -116,7 +116,7 @@ class ResidualQuantizer(nn.Module):
         if not frozen:
             raise ValueError("this codec learns every codebook (prior_codebooks='none')")
         kept = [layer.codebook.freeze_on(centroids, num_speech) for layer in frozen]
-        return all(kept) and self.started
+        return all(kept) and self.initialized
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ResidualQuantizer:
         """Follow the model to another device, but never to another precision."""

@@ -41,7 +41,7 @@ class QuantizerLayer(nn.Module):
     codebook: Codebook
     commitment_weight: float
 
-    def search(self, residual: Tensor) -> Tensor:
+    def nearest(self, residual: Tensor) -> Tensor:
         """Return the codes `[...]` of residuals `[..., D]`."""
         raise NotImplementedError
 
@@ -49,13 +49,13 @@ class QuantizerLayer(nn.Module):
         """Map codes `[...]` to `[..., D]`."""
         raise NotImplementedError
 
-    def start(self, residual: Tensor) -> None:
+    def initialize(self, residual: Tensor) -> None:
         """Place maps and entries by vectors `[N, D]`, the same in every process."""
         raise NotImplementedError
 
-    def _start_once(self, residual: Tensor) -> None:
+    def _initialize_once(self, residual: Tensor) -> None:
         if self.training and not self.codebook.initialised:
-            self.start(all_gather(residual.detach()))
+            self.initialize(all_gather(residual.detach()))
 
 
 class FrozenLayer(QuantizerLayer):
@@ -95,8 +95,8 @@ class FrozenLayer(QuantizerLayer):
 
     def forward(self, residual: Tensor) -> LayerOutput:
         """Quantise `[N, D]`; the map learns to reach the residuals, as a codebook's update does."""
-        self._start_once(residual)
-        codes = self.search(residual)
+        self._initialize_once(residual)
+        codes = self.nearest(residual)
         if self.training:
             self.codebook.update(residual.detach(), codes)
         said = self.project_out(self.codebook.lookup(codes))
@@ -105,7 +105,7 @@ class FrozenLayer(QuantizerLayer):
         return LayerOutput(residual + (said - residual).detach(), codes, loss)
 
     @torch.no_grad()
-    def search(self, residual: Tensor) -> Tensor:
+    def nearest(self, residual: Tensor) -> Tensor:
         """Return the codes `[...]` of residuals `[..., D]`."""
         return nearest(residual, *self._prepared())
 
@@ -116,7 +116,7 @@ class FrozenLayer(QuantizerLayer):
         return F.embedding(codes, self.table())
 
     @torch.no_grad()
-    def start(self, residual: Tensor) -> None:
+    def initialize(self, residual: Tensor) -> None:
         """Place the map by vectors `[N, D]`: k-means whose centroids stay a map of the entries.
 
         The first map takes axis i of the entries to axis i of the vectors, with its variance
@@ -153,7 +153,7 @@ class LearnedLayer(QuantizerLayer):
 
     def forward(self, residual: Tensor) -> LayerOutput:
         """Quantise `[N, D]`; the commitment is measured among the queries, where all are alike."""
-        self._start_once(residual)
+        self._initialize_once(residual)
         latent = self.project_in(residual)  # [N, P]
         codes = self.codebook.nearest(latent.detach())
         entries = self.codebook.lookup(codes)
@@ -166,7 +166,7 @@ class LearnedLayer(QuantizerLayer):
         return LayerOutput(self.project_out(latent + (entries - latent).detach()), codes, loss)
 
     @torch.no_grad()
-    def search(self, residual: Tensor) -> Tensor:
+    def nearest(self, residual: Tensor) -> Tensor:
         """Return the codes `[...]` of residuals `[..., D]`."""
         return self.codebook.nearest(self.project_in(residual))
 
@@ -175,7 +175,7 @@ class LearnedLayer(QuantizerLayer):
         return self.project_out(self.codebook.lookup(codes))
 
     @torch.no_grad()
-    def start(self, residual: Tensor) -> None:
+    def initialize(self, residual: Tensor) -> None:
         """Place the maps on the principal axes of vectors `[N, D]`, the entries by k-means."""
         if isinstance(self.project_in, Linear) and isinstance(self.project_out, Linear):
             mean, axes, variances = principal_axes(residual)
@@ -186,7 +186,7 @@ class LearnedLayer(QuantizerLayer):
             self.project_in.bias.copy_(-there @ mean)
             self.project_out.weight.copy_(there.T)
             self.project_out.bias.copy_(mean)
-        self.codebook.start(self.project_in(residual))
+        self.codebook.initialize(self.project_in(residual))
 
 
 def _axis_to_axis(entries: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,18 +1,17 @@
-"""Search for codes: a recording's encoder guesses them, here the guess is improved by listening.
+"""Code refinement: gradient-based optimization of the codes of one recording.
 
     queries -quantizer-> codes -decoder, unpatchify-> wav -losses-> gradient -Adam-> queries
 
-An encoder sees a recording once and was trained on a few hours. The decoder can be asked what its
-codes sound like, so the queries of one recording are moved until what is decoded is nearer to it
+The queries of a recording are optimized so that the decoded waveform approaches the recording
 (analysis by synthesis, as in CELP: Schroeder and Atal, ICASSP 1985; for neural compression: Campos
 et al., "Content adaptive optimization for neural image compression", CVPR workshops 2019). The
-gradient passes the quantizer straight through, the best codes that were met are kept, and the codec
-itself does not change: anybody decodes the codes as all others. Ours (D).
+quantizer uses the straight-through gradient, and the best codes are kept. The codec does not
+change, so every decoder of it decodes the result. Ours (D).
 
-It costs a few seconds for each second of audio, for recordings that are to sound well and not for
-data of language models: codes that were searched are less alike for like sounds.
+Refinement takes a few seconds per second of audio. Do not use it for training data of language
+models: similar sounds get less similar codes.
 
-Letters: `B` batch, `S` samples, `Q` queries, `D` width, `K` codebooks, `w` frames per query.
+Shapes: `B` batch, `S` samples, `Q` queries, `D` width, `K` codebooks, `w` frames per query.
 """
 
 from __future__ import annotations
@@ -42,34 +41,34 @@ from .streaming import StepState
 from .tokens import AudioTokens
 from .vocoder import HarmonicVocoder
 
-LISTENER_NAME = "listener.safetensors"  # beside the weights of a codec that was trained with one
-_LOUDNESS_RATE = 16_000  # Hz; below, the loudness loss has nothing to hear
+LISTENER_NAME = "listener.safetensors"  # phoneme classifier in a codec folder
+_LOUDNESS_RATE = 16_000  # Hz, the lowest sample rate of the loudness loss
 _WINDOWS, _MELS = (512, 1024, 2048), (24, 48, 160)
 
 
 @dataclass(frozen=True)
 class RefinedCodes:
-    """What a search found."""
+    """Result of code refinement."""
 
     audio_codes: Tensor  # [1, K, Q] int64
-    before: float  # weighted losses of the encoder's codes, mean over the pieces
-    after: float  # of these
+    before: float  # weighted loss of the codes of the encoder, mean over the pieces
+    after: float  # the same of the refined codes
 
 
 class CodeRefiner:
-    """Encodes recordings with a codec, slowly and better.
+    """Encodes recordings and refines their codes.
 
     Args:
-        model: The codec, in evaluation mode; it is only read.
-        config: Steps and weights.
-        listener: What names phones, so that words count; made by ``almtok codec phonemes``.
+        model: The codec in evaluation mode; it is not modified.
+        config: Steps and loss weights.
+        listener: Phoneme classifier for the recognition loss (``almtok codec phonemes``).
 
     Raises:
-        ValueError: the listener hears another sample rate, or frames of another length.
+        ValueError: sample rate or hop length of the classifier differ from the codec's.
 
     Example:
         >>> codec = ALMTokenizer.from_pretrained(folder).eval()  # doctest: +SKIP
-        >>> codes = CodeSearch(codec).encode(wav).audio_codes  # doctest: +SKIP
+        >>> codes = CodeRefiner(codec).encode(wav).audio_codes  # doctest: +SKIP
         >>> better = codec.decode(codes).audio_values  # doctest: +SKIP
     """
 
@@ -86,19 +85,19 @@ class CodeRefiner:
             theirs = listener.config.sample_rate, listener.config.hop_length
             if theirs != (rate, hop):
                 raise ValueError(
-                    f"the listener hears {theirs[0]} Hz in frames of {theirs[1]} samples, the codec"
-                    f" has {rate} Hz and {hop}: make another by 'almtok codec phonemes'"
+                    f"the phoneme classifier has {theirs[0]} Hz and frames of {theirs[1]} samples,"
+                    f" the codec {rate} Hz and {hop}: train another by 'almtok codec phonemes'"
                 )
         self._mel = MelLoss(MelLossConfig(sample_rate=rate, windows=_WINDOWS, mels=_MELS))
         self._pitch = PitchLoss(rate, hop)
-        hears_loudness = rate >= _LOUDNESS_RATE and self.config.loudness > 0
-        self._loudness = LoudnessLoss(rate) if hears_loudness else None
+        use_loudness = rate >= _LOUDNESS_RATE and self.config.loudness > 0
+        self._loudness = LoudnessLoss(rate) if use_loudness else None
 
     @classmethod
     def of(
         cls, place: str | os.PathLike[str], model: ALMTokenizer, config: RefineConfig | None = None
     ) -> CodeRefiner:
-        """Search with the codec of a folder or hub id, and with its listener if it has one."""
+        """Refine with the codec of a folder or hub id, and its phoneme classifier if it has one."""
         folder = Path(place)
         if not folder.is_dir():
             folder = Path(snapshot_download(str(place), allow_patterns=LISTENER_NAME))
@@ -124,7 +123,7 @@ class CodeRefiner:
     def encode(
         self, input_values: Tensor, frames_per_query: int | None = None, *, progress: bool = False
     ) -> RefinedCodes:
-        """Search codes of one recording.
+        """Encode one recording and refine its codes.
 
         Args:
             input_values: `[1, 1, S]` in [-1, 1] at the codec's rate.
@@ -138,7 +137,7 @@ class CodeRefiner:
         check_waveform(input_values, None, model.sample_rate)
         if input_values.shape[0] != 1:
             raise ValueError(
-                f"one recording [1, 1, S] is searched at a time, came {list(input_values.shape)}"
+                f"expected one recording [1, 1, S], got shape {list(input_values.shape)}"
             )
         pieces = self._pieces(input_values.clone(), w)
         coming, going = StepState(), StepState()
@@ -150,7 +149,7 @@ class CodeRefiner:
                     frames, conv = model.patchify.step(piece, coming.conv)
                     queries, caches = model.encoder.step(frames, w, coming.transformer)
                 coming = StepState(conv, caches)
-                found = self._improve(queries.float(), self._judge(piece, w, going), bar)
+                found = self._optimize(queries.float(), self._objective(piece, w, going), bar)
                 with torch.no_grad():
                     _, going = model.decode_step(found.audio_codes, w, going)
                 codes.append(found.audio_codes)
@@ -158,10 +157,10 @@ class CodeRefiner:
         before, after = torch.tensor(scores).mean(dim=0).tolist()
         return RefinedCodes(torch.cat(codes, dim=-1), before, after)
 
-    def _improve(
-        self, queries: Tensor, judge: Callable[[Tensor], Tensor], bar: tqdm
+    def _optimize(
+        self, queries: Tensor, objective: Callable[[Tensor], Tensor], bar: tqdm
     ) -> RefinedCodes:
-        """Move queries `[1, Q, D]` downhill and keep the best codes on the way."""
+        """Optimize queries `[1, Q, D]` and keep the codes of the lowest loss."""
         quantizer, config = self.model.quantizer, self.config
         rate = config.rate * float(queries.std())
         moved = queries.clone().requires_grad_()
@@ -171,9 +170,9 @@ class CodeRefiner:
         with torch.enable_grad():
             for step in range(config.steps + 1):
                 codes = quantizer.quantize(moved)
-                said = quantizer.dequantize(codes)
-                # What is judged are the codes; the gradient goes to the queries straight through.
-                loss = judge(moved + (said - moved).detach())
+                quantized = quantizer.dequantize(codes)
+                # Straight through: the loss is that of the codes, its gradient goes to the queries.
+                loss = objective(moved + (quantized - moved).detach())
                 if step == 0:
                     first = loss.detach()
                 if loss < best:
@@ -186,33 +185,33 @@ class CodeRefiner:
                 bar.update()
         return RefinedCodes(kept, float(first), float(best))
 
-    def _judge(self, wav: Tensor, w: int, state: StepState) -> Callable[[Tensor], Tensor]:
-        """The weighted loss of latents `[1, Q, D]` against a piece `[1, 1, S]`, after a state."""
+    def _objective(self, wav: Tensor, w: int, state: StepState) -> Callable[[Tensor], Tensor]:
+        """The weighted loss of latents `[1, Q, D]` on a piece `[1, 1, S]` that follows a state."""
         model, config = self.model, self.config
-        heard = None if self.listener is None else self.listener.hear(wav)
-        voicing = self._pitch.listen(wav) if config.pitch else None
+        phonemes = None if self.listener is None else self.listener.target_log_posteriors(wav)
+        voicing = self._pitch.track(wav) if config.pitch else None
 
-        def judge(latent: Tensor) -> Tensor:
+        def objective(latent: Tensor) -> Tensor:
             with self._precision():
                 frames, _ = model.decoder.step(latent, w, state.transformer)
             total = latent.new_zeros(())
             if isinstance(model.unpatchify, HarmonicVocoder):
-                described = model.unpatchify.describe(frames.float())
+                parameters = model.unpatchify.predict(frames.float())
                 if voicing is not None:
-                    total = total + config.pitch * self._pitch.compare(described.pitch, voicing)
-                output, _ = model.unpatchify.render(described, state.conv)
+                    total = total + config.pitch * self._pitch.compare(parameters.pitch, voicing)
+                output, _ = model.unpatchify.synthesize(parameters, state.conv)
             else:
                 output, _ = model.unpatchify.step(frames.float(), state.conv)
             total = total + config.mel * self._mel(output, wav)
             if self._loudness is not None:
                 total = total + config.loudness * self._loudness(output, wav)
-            if self.listener is not None and heard is not None:
+            if self.listener is not None and phonemes is not None:
                 with self._precision():
-                    told = recognition_loss(self.listener, output, heard)
-                total = total + config.recognition * told
+                    divergence = recognition_loss(self.listener, output, phonemes)
+                total = total + config.recognition * divergence
             return total
 
-        return judge
+        return objective
 
     def _precision(self) -> contextlib.AbstractContextManager[None]:
         wanted, device = self.config.bfloat16, self.model.device.type
@@ -226,7 +225,7 @@ class CodeRefiner:
         queries = -(-wav.shape[-1] // window)
         wav = torch.nn.functional.pad(wav, (0, queries * window - wav.shape[-1]))
         most = max(1, int(self.config.piece_seconds * self.model.sample_rate / window))
-        # A model that sees the future cannot go piece by piece.
+        # Attention to the future does not allow pieces.
         count = 1 if self.model.config.attention_mode == "full" else -(-queries // most)
         each = -(-queries // count)
         return wav.split(each * window, dim=-1)

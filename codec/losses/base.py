@@ -30,10 +30,10 @@ class PhonemePosteriors(Protocol):
     def num_phones(self) -> int:
         """Number of phonemes P."""
 
-    def hear(self, wav: Tensor) -> Tensor:
+    def target_log_posteriors(self, wav: Tensor) -> Tensor:
         """Log-probabilities `[B, T, P]` of waveforms `[B, 1, S]`, without gradients."""
 
-    def listen(self, wav: Tensor) -> Tensor:
+    def log_posteriors(self, wav: Tensor) -> Tensor:
         """The same, with gradients."""
 
 

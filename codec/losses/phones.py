@@ -1,12 +1,11 @@
-"""Losses of words (ours, D): `phones`, which queries tell, and `recognition`, of what is decoded.
+"""Phoneme losses (ours, D): `phones` and `first_phones` on queries, `recognition` on the output.
 
-The paper's codes get their meaning from frozen teachers (wav2vec 2.0, BEATs; paper.md 3) and many
-GPU days. A small codec trained on spectra alone spends its bits on what is loud: through `mini` of
-412 bit/s a recogniser lost most words, and a probe named 49 % of the phones by its codes where 74 %
-can be named by the spectrum. `phones` asks for them where the bits are spent; `recognition` asks
-the decoder to pronounce them.
+The targets are posteriors of a frozen phoneme classifier on the recording. The paper's codes get
+phonetic content from frozen teachers (paper.md 3); small codecs trained by spectral losses alone
+spend their bits on loud components and lose words. `phones` supervises the codes, `recognition` the
+decoder.
 
-Letters: `B` batch, `S` samples, `Q` queries, `D` width, `w` frames per query, `P` phones.
+Shapes: `B` batch, `S` samples, `Q` queries, `D` width, `w` frames per query, `P` phones.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from torch import Tensor, nn
 
 from .base import ForwardPass, LossSetup, PhonemePosteriors, TrainingLoss
 
-# Answers for so many moments of a window; frames between them are interpolated, so that any number
-# of frames per query has its answers from the same head.
+# Predictions per window, interpolated to its frames, so that one head serves any number of frames
+# per query.
 _MOMENTS = 6
 _HIDDEN = 256
 
 
 class QueryPhonemes(TrainingLoss):
-    """Divergence between a listener's phones of a recording and those that queries tell.
+    """KL divergence of phoneme posteriors predicted by queries from those of the classifier.
 
     Args:
         dim: width D of the queries.
@@ -35,7 +34,7 @@ class QueryPhonemes(TrainingLoss):
     def __init__(self, dim: int, num_phones: int):
         super().__init__()
         self.num_phones = num_phones
-        # A phone at the edge of a window is known by what stands beside it.
+        # Phones at window edges need the context of the neighbours.
         self.look = nn.Conv1d(dim, _HIDDEN, 3, padding=1)
         self.say = nn.Linear(_HIDDEN, _MOMENTS * num_phones)
 
@@ -51,21 +50,21 @@ class QueryPhonemes(TrainingLoss):
             return None
         return self(forward.queries, forward.phonemes, forward.frames_per_query)
 
-    def forward(self, queries: Tensor, heard: Tensor, frames_per_query: int) -> Tensor:
-        """Return nats a frame.
+    def forward(self, queries: Tensor, target: Tensor, frames_per_query: int) -> Tensor:
+        """Return the loss in nats per frame.
 
         Args:
             queries: `[B, Q, D]`.
-            heard: log-probabilities `[B, Q w, P]` of :meth:`Hears.hear`, of whole windows.
+            target: log-probabilities `[B, Q w, P]` of the classifier, whole windows.
             frames_per_query: w.
         """
-        told = F.log_softmax(self.tell(queries, frames_per_query), dim=-1)
-        return _divergence(heard, told)
+        predicted = F.log_softmax(self.predict(queries, frames_per_query), dim=-1)
+        return _divergence(target, predicted)
 
-    def tell(self, queries: Tensor, frames_per_query: int) -> Tensor:
-        """Logits `[B, Q w, P]` that queries `[B, Q, D]` give for the frames of their windows."""
-        seen = F.gelu(self.look(queries.float().transpose(1, 2))).transpose(1, 2)
-        moments = self.say(seen).unflatten(-1, (self.num_phones, _MOMENTS))  # [B, Q, P, moments]
+    def predict(self, queries: Tensor, frames_per_query: int) -> Tensor:
+        """Logits `[B, Q w, P]` of queries `[B, Q, D]` for the frames of their windows."""
+        hidden = F.gelu(self.look(queries.float().transpose(1, 2))).transpose(1, 2)
+        moments = self.say(hidden).unflatten(-1, (self.num_phones, _MOMENTS))  # [B, Q, P, moments]
         frames = F.interpolate(moments.flatten(0, 1), size=frames_per_query, mode="linear")
         return frames.unflatten(0, moments.shape[:2]).transpose(2, 3).flatten(1, 2)
 
@@ -100,16 +99,16 @@ class RecognitionLoss(TrainingLoss):
         return recognition_loss(self._listener[0], forward.output, forward.phonemes)
 
 
-def recognition_loss(listener: PhonemePosteriors, output: Tensor, heard: Tensor) -> Tensor:
-    """Nats a frame between what a listener hears in a waveform and what it heard in another.
+def recognition_loss(listener: PhonemePosteriors, output: Tensor, target: Tensor) -> Tensor:
+    """KL divergence of phoneme posteriors of a waveform from a target, in nats per frame.
 
     Args:
-        listener: frozen.
+        listener: the phoneme classifier, frozen.
         output: `[B, 1, S]`.
-        heard: log-probabilities `[B, T, P]` of the other.
+        target: log-probabilities `[B, T, P]` of the recording.
     """
-    return _divergence(heard, listener.listen(output))
+    return _divergence(target, listener.log_posteriors(output))
 
 
-def _divergence(heard: Tensor, told: Tensor) -> Tensor:
-    return F.kl_div(told, heard, log_target=True, reduction="none").sum(dim=-1).mean()
+def _divergence(target: Tensor, predicted: Tensor) -> Tensor:
+    return F.kl_div(predicted, target, log_target=True, reduction="none").sum(dim=-1).mean()

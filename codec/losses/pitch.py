@@ -1,6 +1,6 @@
-"""Pitch loss (`pitch` in configs and logs): decoded frames name the pitch of the voice (ours, D).
+"""Pitch loss (`pitch` in configs and logs): cross-entropy of the predicted pitch (ours, D).
 
-Letters: `B` batch, `S` samples, `T` frames, `P` pitches.
+Shapes: `B` batch, `S` samples, `T` frames, `P` pitches.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _SPREAD = 25.0
 
 @dataclass(frozen=True)
 class Voicing:
-    """The pitch of a recording at its frames."""
+    """Pitch track of a recording."""
 
     hz: Tensor  # [B, T]
-    voiced: Tensor  # [B, T] bool: where the pitch is to be trusted
+    voiced: Tensor  # [B, T] bool: where the pitch is reliable
 
 
 class PitchLoss(TrainingLoss):
-    """Cross-entropy of the pitch that frames name, where the recording has one.
+    """Cross-entropy of the predicted pitch in voiced frames of the recording.
 
-    A frame's target is the pitch a little after its end: the average over :data:`SMOOTHED` frames
-    then names the pitch at its end, which is where the glide of the frame arrives.
+    The target of a frame is the pitch shortly after its end, so that the average over
+    :data:`SMOOTHED` frames is the pitch at its end, where the glide of the frame arrives.
 
     Args:
         sample_rate: in Hz.
@@ -63,28 +63,28 @@ class PitchLoss(TrainingLoss):
             return self(forward.pitch, forward.target)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Compare `[B, T, P]` with the waveforms `[B, 1, S]`; zero where nobody has a pitch."""
+        """Compare `[B, T, P]` with the waveforms `[B, 1, S]`; zero without voiced frames."""
         if logits.shape[1] * self.hop_length != target.shape[-1]:
             raise ValueError(
-                f"{logits.shape[1]} frames of {self.hop_length} samples came for a waveform of "
+                f"got {logits.shape[1]} frames of {self.hop_length} samples for a waveform of "
                 f"{target.shape[-1]} samples"
             )
-        return self.compare(logits, self.listen(target))
+        return self.compare(logits, self.track(target))
 
-    def compare(self, logits: Tensor, heard: Voicing) -> Tensor:
-        """The same for a pitch `[B, T]` that was tracked before."""
+    def compare(self, logits: Tensor, voicing: Voicing) -> Tensor:
+        """The same for a pitch track `[B, T]`."""
         count = logits.shape[-1]
         octaves = torch.log2(torch.tensor(HIGHEST_HZ / LOWEST_HZ, device=logits.device))
         cents = 1200 * octaves / (count - 1)
         places = torch.arange(count, device=logits.device)
-        away = (places - place_of(heard.hz, count)[..., None]) * cents  # [B, T, P]
+        away = (places - place_of(voicing.hz, count)[..., None]) * cents  # [B, T, P]
         wanted = torch.softmax(-0.5 * (away / _SPREAD).square(), dim=-1)
         entropy = -(wanted * F.log_softmax(logits.float(), dim=-1)).sum(dim=-1)  # [B, T]
-        return (entropy * heard.voiced).mean()
+        return (entropy * voicing.voiced).mean()
 
     @torch.no_grad()
-    def listen(self, wav: Tensor) -> Voicing:
-        """Track the pitch of `[B, 1, S]`, for each frame as the loss wants it."""
+    def track(self, wav: Tensor) -> Voicing:
+        """Track the pitch of `[B, 1, S]` at the target position of each frame (YIN)."""
         rate = self.sample_rate // _DECIMATION
         hop = self.hop_length // _DECIMATION
         shortest, longest = int(rate / HIGHEST_HZ), int(rate / LOWEST_HZ) + 1

@@ -1,10 +1,9 @@
-"""Phones: a small recogniser learned from aligned recordings, and what the codec asks of it.
+"""Phoneme classifier: trained on forced alignments, used by the phoneme losses of the codec.
 
-`Aligner` finds when each phone of a text is spoken in a recording.
-`train_phoneme_classifier` trains a `PhonemeClassifier` on aligned recordings; the classifier
-predicts a phone for each frame of a waveform. The loss
-:class:`almtok.codec.losses.QueryPhonemes` predicts the phones of each
-query's window.
+`Aligner` aligns the phones of a text with its recording. `train_phoneme_classifier` trains a
+`PhonemeClassifier` on aligned recordings; it predicts the phone of each frame of a waveform. Its
+posteriors are the targets of the losses `phones`, `first_phones` and `recognition`
+(:mod:`almtok.codec.losses.phones`).
 """
 
 from typing import TYPE_CHECKING

@@ -1,6 +1,6 @@
-"""When each word and each phone of a known text is spoken in its recording.
+"""Forced alignment of the words and phones of a known text with its recording.
 
-By pocketsphinx (`pip install almtok[eval]`): English, words of CMU's dictionary.
+Uses pocketsphinx (`pip install almtok[eval]`): English, words of the CMU dictionary.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _RATE, _FRAMES_PER_SECOND = 16_000, 100
 
 @dataclass(frozen=True)
 class Word:
-    """Where a word is."""
+    """A word with its time span."""
 
     text: str
     start: float  # seconds
@@ -28,15 +28,15 @@ class Word:
 
 @dataclass(frozen=True)
 class Phone:
-    """Where a phone is."""
+    """A phone with its time span."""
 
-    name: str  # as in CMU's dictionary, or SIL
+    name: str  # as in the CMU dictionary, or SIL
     start: float  # seconds
     end: float
 
 
 class Aligner:
-    """Finds the words and phones of a text in its recording."""
+    """Aligns the words and phones of a text with its recording."""
 
     def __init__(self) -> None:
         try:
@@ -46,9 +46,9 @@ class Aligner:
         self._decoder = Decoder(samprate=_RATE, loglevel="FATAL")
 
     def words(self, wav: Waveform, sample_rate: int, text: str) -> list[Word]:
-        """Every word of the text with its place in samples `[S]`, [] if it cannot be told.
+        """Every word of the text with its time span in samples `[S]`, or [] without an alignment.
 
-        A text with figures or a word that the dictionary lacks has no alignment.
+        Texts with digits or words outside the dictionary have no alignment.
         """
         words = self._known_words(text)
         if not words or not self._pass(_pcm(wav, sample_rate), words):
@@ -56,7 +56,7 @@ class Aligner:
         return self._found(words)
 
     def phones(self, wav: Waveform, sample_rate: int, text: str) -> list[Phone]:
-        """Every phone of the text with its place in samples `[S]`, [] if it cannot be told."""
+        """Every phone of the text with its time span in `[S]`, or [] without an alignment."""
         words, pcm = self._known_words(text), _pcm(wav, sample_rate)
         if not words or not self._pass(pcm, words) or not self._found(words):
             return []
@@ -79,8 +79,8 @@ class Aligner:
         return self._decode(pcm)
 
     def _decode(self, pcm: bytes) -> bool:
-        """Whether the recording could be brought together with the text."""
-        # It goes on with the noise and the means of what it heard before.
+        """Whether the recording could be aligned with the text."""
+        # Otherwise noise and cepstral means of the previous recording are kept.
         self._decoder.reinit_feat()
         self._decoder.start_utt()
         self._decoder.process_raw(pcm, full_utt=True)

@@ -1,6 +1,6 @@
-"""The listener: a waveform to log-probabilities of phones, one row for each frame of the codec.
+"""Phoneme classifier: a waveform to log-probabilities of phones for each frame of the codec.
 
-Letters: `B` batch, `S` samples, `T` frames, `M` mel bands, `P` phones, `W` width.
+Shapes: `B` batch, `S` samples, `T` frames, `M` mel bands, `P` phones, `W` width.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _KIND = "almtok-listener"
 
 
 class PhonemeClassifier(nn.Module):
-    """Convolutions over a log-mel spectrum; sees a third of a second around each frame.
+    """Convolutional network on log-mel spectra with a receptive field of a third of a second.
 
     Example:
-        >>> listener = Listener(ListenerConfig(width=32))
-        >>> listener.hear(torch.randn(1, 1, 24_000)).shape
+        >>> classifier = PhonemeClassifier(PhonemeClassifierConfig(width=32))
+        >>> classifier.target_log_posteriors(torch.randn(1, 1, 24_000)).shape
         torch.Size([1, 75, 41])
     """
 
@@ -48,7 +48,7 @@ class PhonemeClassifier(nn.Module):
 
     @property
     def num_phones(self) -> int:
-        """Phones P that it tells apart."""
+        """Number of phone classes P."""
         return len(PHONES)
 
     def features(self, wav: Tensor) -> Tensor:
@@ -63,8 +63,8 @@ class PhonemeClassifier(nn.Module):
         return mel[:, : wav.shape[-1] // self.config.hop_length].clamp_min(_FLOOR).log()
 
     def states(self, features: Tensor) -> Tensor:
-        """What it knows before it names phones, `[B, W, T]`, of features `[B, T, M]`."""
-        x = self.enter(0.5 * (features.transpose(1, 2) + 6.0))  # about one unit wide
+        """Hidden states `[B, W, T]` of the last layer for features `[B, T, M]`."""
+        x = self.enter(0.5 * (features.transpose(1, 2) + 6.0))  # to about unit variance
         for layer in self.layers:
             x = x + layer(x)
         return self.leave[0](x)
@@ -73,14 +73,14 @@ class PhonemeClassifier(nn.Module):
         """Logits `[B, T, P]` of features `[B, T, M]`."""
         return self.leave[1](self.states(features)).transpose(1, 2)
 
-    def listen(self, wav: Tensor) -> Tensor:
+    def log_posteriors(self, wav: Tensor) -> Tensor:
         """Log-probabilities `[B, T, P]` of waveforms `[B, 1, S]`."""
         return F.log_softmax(self(self.features(wav)).float(), dim=-1)
 
     @torch.no_grad()
-    def hear(self, wav: Tensor) -> Tensor:
-        """The same, without gradients."""
-        return self.listen(wav)
+    def target_log_posteriors(self, wav: Tensor) -> Tensor:
+        """The same without gradients, as targets of losses."""
+        return self.log_posteriors(wav)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file."""
@@ -92,15 +92,16 @@ class PhonemeClassifier(nn.Module):
         """Read what :meth:`save` wrote, in evaluation mode and frozen.
 
         Raises:
-            ValueError: the file holds something else, or knows other phones.
+            ValueError: the file is no phoneme classifier, or has another set of phones.
         """
         tensors, about = load_tensors(Path(path))
         if about.get("kind") != _KIND or about.get("phones") != list(PHONES):
             raise ValueError(
-                f"{path} is no listener of this almtok: make one by 'almtok codec phonemes'"
+                f"{path} is no phoneme classifier of this version: train one by"
+                " 'almtok codec phonemes'"
             )
         values = about["config"]
         values["dilations"] = tuple(values["dilations"])
-        listener = cls(PhonemeClassifierConfig(**values))
-        listener.load_state_dict(tensors)
-        return listener.eval().requires_grad_(False)
+        classifier = cls(PhonemeClassifierConfig(**values))
+        classifier.load_state_dict(tensors)
+        return classifier.eval().requires_grad_(False)

@@ -1,15 +1,15 @@
-"""``almtok codec phonemes``; nothing heavy is imported until it runs."""
+"""``almtok codec phonemes``; heavy imports happen when it runs."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
 DESCRIPTION = """\
-Train a listener: a small network that names the phones of speech, for the codec's loss `phones`.
+Train a phoneme classifier for the losses phones, first_phones and recognition of the codec.
 
-Recordings with English texts are aligned by pocketsphinx; sounds and music teach it what is no
-speech. Minutes on a CPU. The codec's training then asks of every column of codes which phones its
-window has, and of the decoder to pronounce them, so that words survive:
+Recordings with English texts are aligned by pocketsphinx; sounds and music serve as non-speech.
+Minutes on a CPU. Codec training then predicts the phones of each window from its codes and matches
+the phoneme posteriors of decoded and original audio:
 almtok codec train --listener FILE --weight-phones 2 --weight-recognition 1
 """
 
@@ -37,7 +37,7 @@ def register(commands: Any) -> None:
         "--width", type=int, default=256, help="channels of its layers; default %(default)s"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=1, help="processes that align")
+    parser.add_argument("--workers", type=int, default=1, help="alignment processes")
     parser.add_argument("--no-progress", action="store_true", help="no progress bars")
     parser.set_defaults(run=listener)
 
@@ -50,14 +50,14 @@ def listener(options: argparse.Namespace) -> int:
 
     config, progress = PhonemeClassifierConfig(width=options.width), not options.no_progress
     training = PhonemeTrainingConfig(steps=options.steps, seed=options.seed)
-    cache = options.out.with_suffix(".labels.npz")  # aligning takes longer than a second training
+    cache = options.out.with_suffix(".labels.npz")  # alignment takes longer than training
     frames = label_frames(
         options.data, config, cache=cache, workers=options.workers, progress=progress
     )
-    trained, heard = train_phoneme_classifier(frames, config, training, progress=progress)
+    trained, accuracy = train_phoneme_classifier(frames, config, training, progress=progress)
     trained.save(options.out)
     print(
-        f"{options.out}: names {100 * heard.accuracy:.1f} % of all frames and"
-        f" {100 * heard.spoken_accuracy:.1f} % of the spoken ones in {heard.clips} held-out clips"
+        f"{options.out}: accuracy {100 * accuracy.accuracy:.1f} % on all frames,"
+        f" {100 * accuracy.spoken_accuracy:.1f} % on speech, in {accuracy.clips} held-out clips"
     )
     return 0

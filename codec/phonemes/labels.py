@@ -1,4 +1,4 @@
-"""Frames with the phone that each one belongs to: what a listener learns from.
+"""Features and phone labels of frames: training data of the phoneme classifier.
 
 Letters: `N` frames of all clips, `M` mel bands.
 """
@@ -31,15 +31,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LabelledFrames:
-    """Clips one after another."""
+    """Concatenated clips."""
 
     features: np.ndarray[Any, Any]  # [N, M] float16
-    labels: np.ndarray[Any, Any]  # [N] uint8, places in PHONES
+    labels: np.ndarray[Any, Any]  # [N] uint8, indices into PHONES
     ends: np.ndarray[Any, Any]  # [clips] int64: first frame after each clip
     speech: np.ndarray[Any, Any]  # [clips] bool
 
     def clips(self, *, speech: bool) -> list[tuple[int, int]]:
-        """Beginning and end of the clips of one kind."""
+        """Start and end frames of speech or non-speech clips."""
         starts = np.concatenate([[0], self.ends[:-1]])
         return [
             (int(start), int(end))
@@ -56,11 +56,11 @@ def label_frames(
     workers: int = 1,
     progress: bool = True,
 ) -> LabelledFrames:
-    """Align all speech that has a text; other domains are no speech from beginning to end.
+    """Align all speech that has a text; all frames of other domains are non-speech.
 
     Args:
         sources: Recordings; what is no speech needs no text.
-        config: Of the listener that learns from them.
+        config: Of the phoneme classifier, for its features.
         cache: File of labels; read if it is of the same recordings, else written.
         workers: Processes that align.
         progress: Show a progress bar.
@@ -70,7 +70,7 @@ def label_frames(
     """
     entries = [entry for entry in list_entries(sources) if entry.text or entry.domain != "speech"]
     if not any(entry.domain == "speech" for entry in entries):
-        raise ValueError(f"no speech with texts in {', '.join(sources)}: a listener learns from it")
+        raise ValueError(f"no speech with texts in {', '.join(sources)}")
     name = hash_json([repr(config), *map(repr, entries)])
     if cache is not None and (known := _read(cache, name)) is not None:
         return known
@@ -89,7 +89,7 @@ def _read(cache: Path, name: str) -> LabelledFrames | None:
                 return None
             return LabelledFrames(*(file[f.name] for f in dataclasses.fields(LabelledFrames)))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        return None  # made again
+        return None  # computed again
 
 
 def _write(path: Path, name: str, frames: LabelledFrames) -> None:
@@ -102,7 +102,7 @@ def _label_all(
 ) -> LabelledFrames:
     parts = []
     with get_context("spawn").Pool(workers, _start, (config,)) as pool:
-        found = pool.imap(_label, entries, 8)  # in order: the same sources give the same file
+        found = pool.imap(_label, entries, 8)  # in order, so that equal sources give equal files
         bar = tqdm(found, total=len(entries), unit="clip", desc="align", disable=not progress)
         for entry, part in zip(entries, bar, strict=True):
             if part is not None:
@@ -149,7 +149,7 @@ def _label(entry: AudioEntry) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any
 
 
 def frame_labels(phones: Sequence[Phone], count: int, frame_rate: float) -> Any:
-    """The phone at each of `count` frames, as places in PHONES: `[count]` uint8."""
+    """The phone at each of `count` frames, as indices into PHONES: `[count]` uint8."""
     labels = np.full(count, SILENCE, np.uint8)
     for phone in phones:
         first, last = round(phone.start * frame_rate), round(phone.end * frame_rate)

@@ -1,4 +1,4 @@
-"""Training of a listener: minutes on a CPU.
+"""Training of a phoneme classifier: minutes on a CPU.
 
 Letters: `B` batch, `T` frames, `M` mel bands.
 """
@@ -25,10 +25,10 @@ Clips = Sequence[tuple[int, int]]
 
 @dataclass(frozen=True)
 class PhonemeScores:
-    """How well a listener names the phones of clips that it has not seen."""
+    """Accuracy of a phoneme classifier on held-out clips."""
 
     accuracy: float  # share of frames
-    spoken_accuracy: float  # of those that are no silence
+    spoken_accuracy: float  # share of the frames that are not silence
     clips: int
 
 
@@ -39,7 +39,7 @@ def train_phoneme_classifier(
     *,
     progress: bool = True,
 ) -> tuple[PhonemeClassifier, PhonemeScores]:
-    """Train on all clips but a held-out share, and judge on that."""
+    """Train on all clips but a held-out share, and evaluate on that."""
     torch.manual_seed(training.seed)
     rng = np.random.default_rng(training.seed)
     speech = [clip for clip in frames.clips(speech=True) if clip[1] > clip[0]]
@@ -48,23 +48,23 @@ def train_phoneme_classifier(
     held = max(1, round(training.held_out_share * len(speech)))
     held_out = [speech[place] for place in order[:held]]
     learned = [speech[place] for place in order[held:]] or held_out
-    listener = PhonemeClassifier(config)
-    optimizer = torch.optim.AdamW(listener.parameters(), training.lr, weight_decay=0.02)
-    bar = tqdm(range(training.steps), desc="listener", unit="step", disable=not progress)
+    classifier = PhonemeClassifier(config)
+    optimizer = torch.optim.AdamW(classifier.parameters(), training.lr, weight_decay=0.02)
+    bar = tqdm(range(training.steps), desc="phonemes", unit="step", disable=not progress)
     for step in bar:
         for group in optimizer.param_groups:
             group["lr"] = training.lr * _rate(step, training.steps)
         features, labels = _batch(frames, learned, other, training, rng)
         loss = F.cross_entropy(
-            listener(features).flatten(0, 1), labels.flatten(), label_smoothing=0.05
+            classifier(features).flatten(0, 1), labels.flatten(), label_smoothing=0.05
         )
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(listener.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(classifier.parameters(), 1.0)
         optimizer.step()
         if step % 20 == 0:
             bar.set_postfix(loss=f"{float(loss.detach()):.3f}")
-    return listener.eval(), evaluate_phonemes(listener, frames, held_out)
+    return classifier.eval(), evaluate_phonemes(classifier, frames, held_out)
 
 
 def _rate(step: int, steps: int) -> float:
@@ -79,7 +79,7 @@ def _batch(
     training: PhonemeTrainingConfig,
     rng: np.random.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Segments `[B, T, M]` and their labels `[B, T]`; what a clip lacks in length has no label."""
+    """Segments `[B, T, M]` and their labels `[B, T]`; padding has no label."""
     count = training.segment_frames
     features = np.full((training.batch_size, count, frames.features.shape[1]), -9.0, np.float32)
     labels = np.full((training.batch_size, count), -100, np.int64)
@@ -96,13 +96,13 @@ def _batch(
 
 @torch.no_grad()
 def evaluate_phonemes(
-    listener: PhonemeClassifier, frames: LabelledFrames, clips: Clips
+    classifier: PhonemeClassifier, frames: LabelledFrames, clips: Clips
 ) -> PhonemeScores:
-    """Share of frames whose phone is named."""
+    """Frame accuracy on the given clips."""
     right = spoken_right = total = spoken = 0
     for start, end in clips:
         features = torch.from_numpy(frames.features[start:end].astype(np.float32))
-        fits = listener(features[None])[0].argmax(dim=-1).numpy() == frames.labels[start:end]
+        fits = classifier(features[None])[0].argmax(dim=-1).numpy() == frames.labels[start:end]
         voice = frames.labels[start:end] != SILENCE
         right, total = right + int(fits.sum()), total + len(fits)
         spoken_right, spoken = spoken_right + int(fits[voice].sum()), spoken + int(voice.sum())

@@ -185,20 +185,20 @@ def _unpatchify(state: TrainState, forward: ForwardPass) -> Tensor:
         with state.convolutions():
             return unpatchify(forward.decoded).float()
     with state.runtime.autocast(enabled=False):
-        parameters = unpatchify.describe(forward.decoded)
+        parameters = unpatchify.predict(forward.decoded)
         forward.pitch = parameters.pitch
-        return unpatchify.render(parameters)[0]
+        return unpatchify.synthesize(parameters)[0]
 
 
 def _classify(state: TrainState, wav: Tensor) -> Tensor | None:
     """Phoneme log-probabilities of the recording, without autocast as those of the output."""
-    return None if state.listener is None else state.listener.hear(wav)
+    return None if state.listener is None else state.listener.target_log_posteriors(wav)
 
 
 def _quantize(state: TrainState, queries: Tensor, forward: ForwardPass) -> Tensor:
     """Input of the decoder for queries ``[B, Q, D]``; keeps layers and commitment for losses."""
     quantizer = state.model.quantizer
-    if not quantizer.started:  # before quantize_start
+    if not quantizer.initialized:  # before quantize_start
         return queries
     quantized = quantizer(queries)
     forward.commitment, forward.layers = quantized.commitment_loss, quantized.layers

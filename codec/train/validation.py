@@ -61,7 +61,7 @@ def reconstruct(model: ALMTokenizer, wav: Tensor, stage: str) -> Tensor:
     if stage != "1":
         window = model.config.frames_per_query
         queries = model.encoder(frames, window)
-        if model.quantizer.started:  # not before quantize_start
+        if model.quantizer.initialized:  # not before quantize_start
             queries = model.quantizer.dequantize(model.quantizer.quantize(queries))
         frames = model.decoder(queries, window)
     return model.unpatchify(frames)

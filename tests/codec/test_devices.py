@@ -66,7 +66,7 @@ def test_an_untrained_codec_is_placed(device, unpatchify):
             initialize_quantizer(codec, [w.to(place) for w in wavs])
         codecs.append(codec)
     here, there = codecs
-    assert there.quantizer.started
+    assert there.quantizer.initialized
     for name, value in here.state_dict().items():
         other = there.state_dict()[name]
         assert other.device == device

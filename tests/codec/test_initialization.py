@@ -38,7 +38,7 @@ def test_all_codebooks_are_used_after_the_start(codec):
     codec.encoder(codec.patchify(wavs[0][..., : 144 * 320]), 6)
     codec.eval()
     initialize_quantizer(codec, wavs)
-    assert codec.quantizer.started
+    assert codec.quantizer.initialized
     codes = codec.encode(noise(8, 48_000, seed=9)).audio_codes
     assert all(len(codes[:, k].unique()) > 32 for k in range(3))  # of 64
 

@@ -39,7 +39,7 @@ def test_only_spectra_change_and_files_beside_stay(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("unpatchify", "amount", "message"),
-    [("mirror", "0.4", "has 'mirror'"), ("harmonic", "-1", "0 or more; came -1")],
+    [("mirror", "0.4", "has 'mirror'"), ("harmonic", "-1", "at least 0, got -1")],
 )
 def test_what_cannot_be_sharpened_is_one_clear_error(tmp_path, capsys, unpatchify, amount, message):
     toy_codec(unpatchify=unpatchify).save_pretrained(tmp_path / "codec")

@@ -29,7 +29,7 @@ def test_shapes_and_sum_of_layers():
 
 def test_quantize_dequantize_forward_agree():
     net = quantizer()
-    net.start(queries().reshape(-1, 32))
+    net.initialize(queries().reshape(-1, 32))
     net.eval()
     x = queries(seed=9)
     out = net(x)
@@ -82,13 +82,13 @@ def test_frozen_codes_are_the_nearest_mapped_entries():
     net = quantizer().eval()
     x = queries().reshape(-1, 32)
     first = net.layers[0]
-    assert torch.equal(first.search(x), torch.cdist(x, first.table()).argmin(dim=1))
+    assert torch.equal(first.nearest(x), torch.cdist(x, first.table()).argmin(dim=1))
 
 
 def test_the_map_carries_frozen_entries_after_drifting_queries():
     net = quantizer(num_codebooks=1).train()
     net.load_prior(torch.randn(64, 12) + 2, num_speech=32)
-    net.start(queries(64, 40).reshape(-1, 32))
+    net.initialize(queries(64, 40).reshape(-1, 32))
 
     def far(x):
         return 3 * x + 5
@@ -130,7 +130,7 @@ def test_the_semantic_codebook_never_moves_and_the_others_do():
 def test_prior_map_start_reaches_most_frozen_entries():
     net = quantizer().train()
     net.load_prior(torch.randn(64, 12) * 5 + 20, num_speech=32)  # far from the queries
-    net.start(queries(64, 40).reshape(-1, 32))
+    net.initialize(queries(64, 40).reshape(-1, 32))
     net.eval()
     used = net(queries(64, 40, seed=3)).codes[:, 0].unique()
     assert len(used) > 50  # without the start: a handful
@@ -208,7 +208,7 @@ def test_kmeans_start_finds_the_clusters():
     centres = torch.randn(8, 5) * 10
     x = (centres[torch.randint(8, (800,))] + 0.1 * torch.randn(800, 5))[torch.randperm(800)]
     book = Codebook(8, 5, frozen=False)
-    book.start(x)
+    book.initialize(x)
     error = (book.lookup(book.nearest(x)) - x).square().sum(1).mean()
     spread = (x - x.mean(0)).square().sum(1).mean()
     assert error < 0.2 * spread
@@ -232,7 +232,7 @@ def test_dead_entries_come_back_to_life_at_any_batch_size(tokens):
 def test_a_healthy_codebook_is_left_alone():
     torch.manual_seed(0)
     book = Codebook(64, 4, frozen=False)
-    book.start(torch.randn(4096, 4))
+    book.initialize(torch.randn(4096, 4))
     for _ in range(50):
         x = torch.randn(512, 4)
         book.update(x, book.nearest(x))
@@ -260,7 +260,7 @@ def test_usage_says_nothing_of_halves_without_a_prior():
 
 def test_commitment_is_measured_among_the_queries():
     net = quantizer(num_codebooks=1, prior_codebooks="none", commitment_weight=2.0)
-    net.start(queries().reshape(-1, 32))
+    net.initialize(queries().reshape(-1, 32))
     net.eval()
     x = queries(seed=4)
     said = net.layers[0].decode(net(x).codes[:, 0])
@@ -273,10 +273,10 @@ def test_the_same_prior_again_keeps_what_was_placed_on_it():
     net, centroids = quantizer(), torch.randn(64, 12)
     assert not net.load_prior(centroids, num_speech=32)  # other entries than those drawn
     assert not net.load_prior(centroids, num_speech=32)  # not placed yet
-    net.start(torch.randn(2000, 32))
+    net.initialize(torch.randn(2000, 32))
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     assert net.load_prior(centroids.clone(), num_speech=32)
-    assert net.started
+    assert net.initialized
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
     assert not net.load_prior(centroids, num_speech=31)
-    assert not net.started
+    assert not net.initialized

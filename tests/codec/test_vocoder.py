@@ -34,7 +34,7 @@ def description(
 def test_pulses_have_the_pitch_of_the_frames_at_their_ends():
     harmonic = made()
     hz = torch.linspace(100, 240, 150)
-    wav, _ = harmonic.render(description(hz, harmonic))
+    wav, _ = harmonic.synthesize(description(hz, harmonic))
     assert list(wav.shape) == [1, 1, 150 * HOP]
     heard = pitch_curve(wav[0, 0].numpy(), RATE)
     ends = (np.arange(150) + 1) * HOP / RATE
@@ -54,7 +54,7 @@ def test_a_filter_has_the_magnitude_that_its_bands_name(kind):
     bands[:, :, kind] = -2.0
     bands[:, :, kind, : harmonic.num_bands // 2] = -4.0
     pitch = torch.zeros(1, 400, harmonic.num_pitches)
-    wav, _ = harmonic.render(VocoderParameters(pitch, bands))
+    wav, _ = harmonic.synthesize(VocoderParameters(pitch, bands))
     power = torch.stft(
         wav[0], 1024, window=torch.hann_window(1024), return_complex=True
     ).abs().square().mean(dim=(0, 2)) / torch.hann_window(1024).square().sum()  # fmt: skip
@@ -93,10 +93,10 @@ def test_phases_count_on_without_loss():
     """After an hour of one pitch, two voices that began together still agree to the sample."""
     harmonic = made()
     hour = description(torch.full((75,), 211.0), harmonic)
-    first, state = harmonic.render(hour)
+    first, state = harmonic.synthesize(hour)
     steps = int(state.phase[0])
     for _ in range(20):
-        _, state = harmonic.render(hour, state)
+        _, state = harmonic.synthesize(hour, state)
     step = (steps * 21) % 2**32
     assert int(state.phase[0]) % 2**32 == step
 
@@ -113,7 +113,7 @@ def test_codes_do_not_depend_on_it():
 def test_placing_begins_with_the_spectrum_of_the_data():
     harmonic = made()
     wav = noise(2, 48_000)
-    harmonic.place(wav)
+    harmonic.initialize(wav)
     with torch.no_grad():
         made_wav = harmonic(torch.zeros(2, 150, 32))
     assert 0.3 < float(made_wav.std() / wav.std()) < 1.2
@@ -122,7 +122,7 @@ def test_placing_begins_with_the_spectrum_of_the_data():
 def test_gradients_reach_spectra_by_the_mel_loss_and_pitch_by_its_own():
     harmonic = made()
     wav = noise(2, 150 * HOP)
-    harmonic.place(wav)
+    harmonic.initialize(wav)
     frames = torch.randn(2, 150, 32, requires_grad=True)
     MelLoss()(harmonic(frames), wav).backward()
     gradient = harmonic.outer.weight.grad
@@ -131,7 +131,7 @@ def test_gradients_reach_spectra_by_the_mel_loss_and_pitch_by_its_own():
     assert not gradient[: harmonic.num_pitches].any()
     time = torch.arange(150 * HOP) / RATE
     tone = sum(torch.sin(2 * torch.pi * 150 * k * time) / k for k in range(1, 9))
-    loss = PitchLoss(RATE, HOP)(harmonic.describe(frames).pitch, 0.1 * tone.expand(2, 1, -1))
+    loss = PitchLoss(RATE, HOP)(harmonic.predict(frames).pitch, 0.1 * tone.expand(2, 1, -1))
     loss.backward()
     assert harmonic.outer.weight.grad[: harmonic.num_pitches].abs().sum() > 0
     assert frames.grad is not None and frames.grad.abs().sum() > 0
@@ -142,7 +142,7 @@ def test_the_target_of_a_frame_is_the_pitch_a_frame_after_its_end():
     hz = 110 + 40 * time  # a glide
     phase = 2 * torch.pi * (110 * time + 20 * time.square())
     tone = 0.1 * sum(torch.sin(k * phase) / k for k in range(1, 12))
-    heard = PitchLoss(RATE, HOP).listen(tone[None, None])
+    heard = PitchLoss(RATE, HOP).track(tone[None, None])
     inner = slice(5, -6)
     assert heard.voiced[0, inner].all()
     at = (torch.arange(150) + 2) * HOP
@@ -154,7 +154,7 @@ def test_the_target_of_a_frame_is_the_pitch_a_frame_after_its_end():
 def test_noise_and_silence_have_no_pitch():
     loss = PitchLoss(RATE, HOP)
     for wav in (torch.zeros(1, 1, 9_600), torch.randn(1, 1, 9_600)):
-        assert float(loss.listen(wav).voiced.float().mean()) < 0.1
+        assert float(loss.track(wav).voiced.float().mean()) < 0.1
     assert float(loss(torch.randn(1, 30, 192), torch.zeros(1, 1, 9_600))) == 0
 
 
@@ -166,9 +166,9 @@ def test_a_waveform_of_another_length_is_refused():
 def test_sharper_spectra_stand_out_by_the_amount():
     harmonic = made()
     frames = torch.randn(2, 5, 32)
-    before = harmonic.describe(frames)
+    before = harmonic.predict(frames)
     harmonic.sharpen(0.4)
-    after = harmonic.describe(frames)
+    after = harmonic.predict(frames)
     assert torch.equal(after.pitch, before.pitch)
     edges = torch.cat(
         [before.bands[..., :1]] * 4 + [before.bands] + [before.bands[..., -1:]] * 4, dim=-1
@@ -176,9 +176,9 @@ def test_sharper_spectra_stand_out_by_the_amount():
     around = edges.unfold(-1, 9, 1).mean(dim=-1)
     assert (after.bands - around - 1.4 * (before.bands - around)).abs().max() < 1e-4
     harmonic.sharpen(0.0, gain_db=-6.0)
-    quieter = harmonic.describe(frames).bands - after.bands
+    quieter = harmonic.predict(frames).bands - after.bands
     assert (quieter + 6.0 * np.log(10) / 20).abs().max() < 1e-4
-    with pytest.raises(ValueError, match="by an amount of 0 or more; came -1"):
+    with pytest.raises(ValueError, match="the amount must be finite and at least 0, got -1"):
         harmonic.sharpen(-1)
-    with pytest.raises(ValueError, match="the gain is a number of decibels; came nan"):
+    with pytest.raises(ValueError, match="the gain must be a finite number of dB, got nan"):
         harmonic.sharpen(0.4, gain_db=float("nan"))

@@ -25,7 +25,7 @@ def toy_codec(seed: int = 0, **overrides) -> ALMTokenizer:
         codec.encoder.output.weight.mul_(4)
         wav = noise(8, 48_000, seed=seed + 1)
         queries = codec.encoder(codec.patchify(wav[..., : 144 * 320]), 6)
-        codec.quantizer.start(queries.reshape(-1, codec.config.hidden_size))
+        codec.quantizer.initialize(queries.reshape(-1, codec.config.hidden_size))
     return codec.eval()
 
 

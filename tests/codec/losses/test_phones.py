@@ -14,16 +14,16 @@ def heard(frames: int) -> torch.Tensor:
 @pytest.mark.parametrize("window", [2, 6, 10])
 def test_every_frame_of_a_window_is_asked_at_any_rate(window):
     phones = QueryPhonemes(8, 5)
-    assert phones.tell(torch.randn(2, 3, 8), window).shape == (2, 3 * window, 5)
+    assert phones.predict(torch.randn(2, 3, 8), window).shape == (2, 3 * window, 5)
     assert phones(torch.randn(2, 3, 8), heard(3 * window), window) > 0
 
 
 def test_the_loss_is_the_divergence_and_vanishes_when_the_same_is_told(monkeypatch):
     phones, said = QueryPhonemes(8, 5), heard(12)
-    monkeypatch.setattr(phones, "tell", lambda queries, window: said + 3.0)
+    monkeypatch.setattr(phones, "predict", lambda queries, window: said + 3.0)
     assert abs(float(phones(torch.randn(2, 2, 8), said, 6))) < 1e-5
     flat = torch.zeros(2, 12, 5)
-    monkeypatch.setattr(phones, "tell", lambda queries, window: flat)
+    monkeypatch.setattr(phones, "predict", lambda queries, window: flat)
     want = (said.exp() * (said + torch.log(torch.tensor(5.0)))).sum(-1).mean()
     torch.testing.assert_close(phones(torch.randn(2, 2, 8), said, 6), want)
 
@@ -48,7 +48,7 @@ def test_recognition_vanishes_for_the_same_sound_and_teaches_the_output_alone():
     listener = PhonemeClassifier(PhonemeClassifierConfig(width=16)).eval().requires_grad_(False)
     target = 0.1 * torch.randn(2, 1, 4800)
     output = target.clone().requires_grad_()
-    said = listener.hear(target)
+    said = listener.target_log_posteriors(target)
     assert float(recognition_loss(listener, output, said).detach()) == pytest.approx(0.0, abs=1e-6)
     other = (0.1 * torch.randn(2, 1, 4800)).requires_grad_()
     loss = recognition_loss(listener, other, said)

@@ -59,7 +59,7 @@ def test_every_loss_is_computed_where_its_tensors_exist_and_skipped_elsewhere() 
         queries=torch.randn(2, 4, width), layers=torch.randn(2, 4, 3, width),
         commitment=torch.tensor(1.0), decoded=torch.randn(2, 12, width),
         pitch=torch.randn(2, 12, model.num_pitches),
-        phonemes=made.listener.hear(wav), encode_frames=lambda frames: frames,
+        phonemes=made.listener.target_log_posteriors(wav), encode_frames=lambda frames: frames,
         real=judges(wav), fake=judges(wav.flip(0)),
     )  # fmt: skip
     for name, loss in losses.items():

@@ -25,7 +25,7 @@ SMALL = PhonemeClassifierConfig(width=32, num_bands=24)
 
 
 def test_one_row_for_each_frame_of_the_codec():
-    heard = PhonemeClassifier(SMALL).hear(torch.randn(2, 1, 320 * 7 + 100))
+    heard = PhonemeClassifier(SMALL).target_log_posteriors(torch.randn(2, 1, 320 * 7 + 100))
     assert heard.shape == (2, 7, len(PHONES))
     torch.testing.assert_close(heard.exp().sum(dim=-1), torch.ones(2, 7))
 
@@ -35,7 +35,7 @@ def test_what_is_saved_is_loaded_frozen_and_the_same(tmp_path):
     listener.save(tmp_path / "listener.safetensors")
     again = PhonemeClassifier.load(tmp_path / "listener.safetensors")
     wav = torch.randn(1, 1, 4800)
-    assert torch.equal(listener.hear(wav), again.hear(wav))
+    assert torch.equal(listener.target_log_posteriors(wav), again.target_log_posteriors(wav))
     assert not any(parameter.requires_grad for parameter in again.parameters())
 
 
@@ -43,7 +43,7 @@ def test_another_file_is_refused(tmp_path):
     from safetensors.torch import save_file
 
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
-    with pytest.raises(ValueError, match="is no listener"):
+    with pytest.raises(ValueError, match="is no phoneme classifier"):
         PhonemeClassifier.load(tmp_path / "x.safetensors")
 
 

@@ -30,7 +30,9 @@ def test_states_are_what_phones_are_named_by(listener):
     assert [tuple(one.shape) for one in alone] == [(9, 32), (30, 32)]
     model = PhonemeClassifier.load(listener)
     logits = model.leave[1](alone[1].T[None]).transpose(1, 2)
-    torch.testing.assert_close(logits.log_softmax(-1), model.hear(wavs[1][None, None]))
+    torch.testing.assert_close(
+        logits.log_softmax(-1), model.target_log_posteriors(wavs[1][None, None])
+    )
 
 
 def test_the_file_has_to_be_named_and_to_be_one(tmp_path):
@@ -39,7 +41,7 @@ def test_the_file_has_to_be_named_and_to_be_one(tmp_path):
     from safetensors.torch import save_file
 
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
-    with pytest.raises(ValueError, match="no listener"):
+    with pytest.raises(ValueError, match="no phoneme classifier"):
         make_teacher("speech", PriorConfig(teacher_speech=f"listener:{tmp_path / 'x.safetensors'}"))
 
 

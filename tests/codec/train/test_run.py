@@ -144,7 +144,7 @@ def test_codebooks_of_a_trained_codec_are_placed_anew_and_of_another_kind(
     before, after = (ALMTokenizer.from_pretrained(str(r.model)).eval() for r in (two, new))
     assert before.quantizer.layers[0].codebook.frozen
     assert not after.quantizer.layers[0].codebook.frozen
-    assert after.quantizer.started
+    assert after.quantizer.initialized
     assert torch.equal(before.encoder.output.weight, after.encoder.output.weight)
     with pytest.raises(CheckpointError, match="codec of other sizes: quantizer"):
         train_codec(

@@ -101,7 +101,7 @@ def codec() -> ALMTokenizer:
         codec.encoder.output.weight.mul_(4)
         wav = torch.from_numpy(np.stack([noise(6.0, seed, 0.1) for seed in range(4)]))[:, None]
         queries = codec.encoder(codec.patchify(wav), 6)
-        codec.quantizer.start(queries.reshape(-1, config.hidden_size))
+        codec.quantizer.initialize(queries.reshape(-1, config.hidden_size))
     return codec.eval()
 
 
