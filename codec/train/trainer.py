@@ -173,7 +173,7 @@ class CodecTrainer(TrainingLoop):
     def _places_codebooks(self) -> bool:
         config = self.config
         due = config.stage == "2" and self.step >= config.quantize_start
-        return due and not self.state.model.quantizer.started
+        return due and not self.state.model.quantizer.initialized
 
 
 def export_model(state: TrainState, place: Path) -> None:
