@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from almtok.core.report.curves import read_metrics
+
 POINTS = 20
 # Half the width of a band: standard deviations, and at least this fraction of the mean.
 _SPREADS, _LEAST = 3.0, 0.08
@@ -37,8 +39,8 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Curves:
-    """Curves of all losses of a run, by name."""
+class LossCurves:
+    """LossCurves of all losses of a run, by name."""
 
     what: str  # run folder or recipe
     steps: int  # planned steps
@@ -71,8 +73,8 @@ class Verdict:
         return self.low <= self.value <= self.high
 
 
-def read_curves(place: Path) -> Curves:
-    """Read the curves of a run folder, or of a JSON file with :meth:`Curves.to_dict`.
+def read_curves(place: Path) -> LossCurves:
+    """Read the curves of a run folder, or of a JSON file with :meth:`LossCurves.to_dict`.
 
     Raises:
         ValueError: `place` is neither, or the run has no losses yet.
@@ -80,17 +82,16 @@ def read_curves(place: Path) -> Curves:
     if place.suffix == ".json" and place.is_file():
         known = json.loads(place.read_text(encoding="utf-8"))
         losses = {n: [Point(*point) for point in found] for n, found in known["losses"].items()}
-        return Curves(known["what"], known["steps"], known["done"], losses)
+        return LossCurves(known["what"], known["steps"], known["done"], losses)
     if not (place / "metrics.jsonl").is_file():
         raise ValueError(f"{place} is no run folder: it has no metrics.jsonl")
-    lines = [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
-    lines = [line for line in lines if "losses" in line]
+    lines = [line for line in read_metrics(place / "metrics.jsonl") if "losses" in line]
     if not lines:
         raise ValueError(f"{place} has no losses yet: train for a few steps first")
     steps = int(json.loads((place / "config.json").read_text(encoding="utf-8"))["steps"])
     names = dict.fromkeys(name for line in lines for name in line["losses"])
     losses = {name: _points(lines, name, steps) for name in names}
-    return Curves(str(place), steps, min(1.0, lines[-1]["step"] / steps), losses)
+    return LossCurves(str(place), steps, min(1.0, lines[-1]["step"] / steps), losses)
 
 
 def _points(lines: Sequence[dict[str, Any]], name: str, steps: int) -> list[Point]:
@@ -106,7 +107,7 @@ def _points(lines: Sequence[dict[str, Any]], name: str, steps: int) -> list[Poin
     ]
 
 
-def compare(run: Curves, reference: Curves) -> list[Verdict]:
+def compare(run: LossCurves, reference: LossCurves) -> list[Verdict]:
     """Compare every loss that both have, at the last point that both have.
 
     Raises:

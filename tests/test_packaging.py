@@ -191,6 +191,7 @@ def test_the_wheel_holds_exactly_the_library(wheel):
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert "almtok/py.typed" in names
     assert "almtok/checkpoints/mini/codec/model.safetensors" in names
+    assert "almtok/core/report/templates/base.html" in names
     code = {name for name in names if name.endswith(".py")}
     expected = {
         f"almtok/{file.relative_to(ROOT).as_posix()}"

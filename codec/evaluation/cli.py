@@ -12,13 +12,13 @@ from ...core.choices import add_device
 from ..cli import add_search, named_by_search, searches_of
 
 if TYPE_CHECKING:
-    from .coder import EvaluatedCodec
+    from .codecs import EvaluatedCodec
     from .harness import EvaluationClip
     from .results import ClipResult
     from .table import Evaluation
 
 EXAMPLES = """\
-coders: encodec, dac, mimi, xcodec (Hugging Face), any of them with @KBPS or =FOLDER@KBPS,
+codecs: encodec, dac, mimi, xcodec (Hugging Face), any of them with @KBPS or =FOLDER@KBPS,
         codec2-450, codec2-700C, codec2-1300, codec2-2400, opus-6k (installed programs)
 
 examples:
@@ -51,7 +51,7 @@ def register(commands: Any) -> None:
     )
     add_search(parser, "evaluate every --checkpoint with searched codes too")
     parser.add_argument(
-        "--peers", nargs="+", default=[], metavar="CODER", help="other coders, see below"
+        "--peers", nargs="+", default=[], metavar="CODEC", help="other codecs, see below"
     )
     parser.add_argument(
         "--data",
@@ -66,7 +66,7 @@ def register(commands: Any) -> None:
         "--out", type=Path, required=True, help="folder for table.md, table.json and clip results"
     )
     parser.add_argument(
-        "--reference", metavar="CODER", help="take paired differences to this coder"
+        "--reference", metavar="CODEC", help="take paired differences to this codec"
     )
     parser.add_argument(
         "--keep-audio", type=int, default=4, metavar="N", help="clips per domain kept (default 4)"
@@ -80,7 +80,7 @@ def register(commands: Any) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    """Run ``almtok codec evaluate``; 1 when a coder could not be run or no clip was scored."""
+    """Run ``almtok codec evaluate``; 1 when a codec could not be run or no clip was scored."""
     if not options.checkpoint and not options.peers:
         raise ValueError("nothing to evaluate: give --checkpoint or --peers")
     if options.out.suffix in (".md", ".json", ".html"):
@@ -102,7 +102,7 @@ def evaluate(options: argparse.Namespace) -> int:
     results, not_run = _run_all(options, wanted, clips, corpus.fingerprint)
     if not results:
         reasons = "; ".join(f"{name}: {why}" for name, why in not_run.items())
-        raise ValueError(f"no coder could be run: {reasons}")
+        raise ValueError(f"no codec could be run: {reasons}")
     if options.reference in not_run:
         raise ValueError(f"the reference {options.reference} could not be run")
     table = summarise(
@@ -112,15 +112,15 @@ def evaluate(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     _write(options, table, to_markdown(table), clips)
-    scored = all(len(row.failed) < row.clips for row in table.coders)
+    scored = all(len(row.failed) < row.clips for row in table.codecs)
     return 0 if scored and not not_run else 1
 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """A coder to run."""
+    """A codec to run."""
 
-    text: str  # as make_coder takes it
+    text: str  # as `load_codec` takes it
     frames_per_query: int | None = None
     search_steps: int | None = None
 
@@ -142,7 +142,7 @@ def _run_all(
     clips: list[EvaluationClip],
     data: str,
 ) -> tuple[dict[str, tuple[EvaluatedCodec, list[ClipResult]]], dict[str, str]]:
-    from .coder import CodecUnavailable
+    from .codecs import CodecUnavailable
     from .harness import evaluate_codec
 
     kept = _kept(clips, options.keep_audio)
@@ -150,13 +150,13 @@ def _run_all(
     not_run: dict[str, str] = {}
     for name, one in wanted.items():
         try:
-            coder = _make(name, one, options.device)
+            codec = _make(name, one, options.device)
         except CodecUnavailable as error:
             print(f"almtok: {name} is not run: {error}", file=sys.stderr)
             not_run[name] = str(error)
             continue
         rows = evaluate_codec(
-            coder,
+            codec,
             clips,
             options.out,
             data=data,
@@ -164,8 +164,8 @@ def _run_all(
             retry_failed=options.retry_failed,
             device=options.device,
         )
-        results[name] = coder, rows
-        coder.release()
+        results[name] = codec, rows
+        codec.release()
     _keep_originals(options.out, clips, kept)
     return results, not_run
 

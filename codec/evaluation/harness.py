@@ -1,13 +1,16 @@
-"""The same clips through every coder, one result per clip, resumable after a kill.
+"""The same clips through every codec, one result per clip, resumable after a kill.
 
-Scores are computed at 24 kHz against the clip as the corpus holds it. A coder of another rate gets
+Scores are computed at 24 kHz against the clip as the corpus holds it. A codec of another rate gets
 the clip resampled and its output resampled back: what its bandwidth loses counts as its loss.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
+import resource
+import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +26,7 @@ from ...core.choices import AUTO
 from ...core.data import AudioCorpus, DataConfig
 from ...core.metrics.audio import DOMAINS, SCORE_RATE, score_clip
 from ...core.runtime import find_device
-from .coder import CodecResult, EvaluatedCodec, Waveform, fit_length
-from .memory import PeakMemory
+from .codecs import CodecResult, EvaluatedCodec, Waveform, fit_length
 from .results import ClipResult, ResultStore, pack_codes
 
 # Raise when scores change their meaning, so that old results are not mixed with new ones.
@@ -41,8 +43,41 @@ class EvaluationClip:
     read: Callable[[], Waveform]  # -> [S] at 24 kHz
 
 
+class PeakMemory:
+    """Highest resident memory (on a GPU: allocated memory) between `start` and `megabytes`.
+
+    MPS, which shares the machine's memory, keeps no peak of its own: there it is the process's.
+    Linux lets a process reset its own high-water mark; elsewhere the peak is the one since the
+    process began.
+    """
+
+    def __init__(self, device: str | torch.device = "cpu") -> None:
+        self.device = torch.device(device)
+        module = torch.get_device_module(self.device)
+        self._own = module if hasattr(module, "max_memory_allocated") else None
+
+    def start(self) -> None:
+        """Forget the peak so far."""
+        if self._own is not None:
+            self._own.reset_peak_memory_stats(self.device)
+            return
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+
+    def megabytes(self) -> float:
+        """The peak since `start`, in MB of 2**20 bytes."""
+        if self._own is not None:
+            return float(self._own.max_memory_allocated(self.device)) / 2**20
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) / 1024.0
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / 2**20 if sys.platform == "darwin" else peak / 1024.0
+
+
 def safe_name(text: str) -> str:
-    """A clip id or coder name as a file name."""
+    """A clip id or codec name as a file name."""
     return re.sub(r"[^A-Za-z0-9._@+-]+", "_", text).strip("_") or "clip"
 
 
@@ -78,36 +113,36 @@ def evaluation_clips(
     return clips
 
 
-def _through(coder: EvaluatedCodec, wav: Waveform) -> tuple[Waveform, CodecResult]:
-    """Code a clip [S] at 24 kHz; return its reconstruction [S] at 24 kHz and the coder's answer."""
+def _through(codec: EvaluatedCodec, wav: Waveform) -> tuple[Waveform, CodecResult]:
+    """Code a clip [S] at 24 kHz; return its reconstruction [S] at 24 kHz and the codec's answer."""
     given = wav
-    if coder.sample_rate != SCORE_RATE:
-        given = soxr.resample(wav, SCORE_RATE, coder.sample_rate).astype(np.float32)
-    coded = coder.code(np.ascontiguousarray(given))
+    if codec.sample_rate != SCORE_RATE:
+        given = soxr.resample(wav, SCORE_RATE, codec.sample_rate).astype(np.float32)
+    coded = codec.code(np.ascontiguousarray(given))
     if coded.wav.shape != given.shape:
-        raise ValueError(f"{coder.name} gave {coded.wav.shape} for {given.shape} samples")
+        raise ValueError(f"{codec.name} gave {coded.wav.shape} for {given.shape} samples")
     back = coded.wav
-    if coder.sample_rate != SCORE_RATE:
-        back = soxr.resample(back, coder.sample_rate, SCORE_RATE)
+    if codec.sample_rate != SCORE_RATE:
+        back = soxr.resample(back, codec.sample_rate, SCORE_RATE)
     return fit_length(back, wav.size), coded
 
 
 def evaluate_clip(
-    coder: EvaluatedCodec, clip: EvaluationClip, memory: PeakMemory, audio: Path | None = None
+    codec: EvaluatedCodec, clip: EvaluationClip, memory: PeakMemory, audio: Path | None = None
 ) -> ClipResult:
     """Code and score one clip; what goes wrong becomes the result's ``error``.
 
     Args:
-        coder: to run.
+        codec: to run.
         clip: to run it on.
-        memory: measures the coder's peak.
+        memory: measures the codec's peak.
         audio: where to keep the reconstruction, if at all.
     """
     try:
         wav = clip.read()
         memory.start()
-        reconstruction, coded = _through(coder, wav)
-        peak = None if coder.external else round(memory.megabytes(), 1)
+        reconstruction, coded = _through(codec, wav)
+        peak = None if codec.external else round(memory.megabytes(), 1)
         scores = score_clip(wav, reconstruction, SCORE_RATE, domain=clip.domain)
         if audio is not None:
             write_audio(audio, reconstruction, SCORE_RATE)
@@ -130,7 +165,7 @@ def evaluate_clip(
 
 
 def evaluate_codec(
-    coder: EvaluatedCodec,
+    codec: EvaluatedCodec,
     clips: Sequence[EvaluationClip],
     out: str | Path,
     *,
@@ -140,10 +175,10 @@ def evaluate_codec(
     device: str | torch.device = AUTO,
     progress: bool = True,
 ) -> list[ClipResult]:
-    """Run a coder over clips; results of an earlier, interrupted run are kept.
+    """Run a codec over clips; results of an earlier, interrupted run are kept.
 
     Args:
-        coder: to run.
+        codec: to run.
         clips: in the order to be run.
         out: folder; results go to ``clips/NAME.jsonl``, kept audio to ``audio/NAME/``.
         data: fingerprint of the corpus, so that results of other data are not mixed in.
@@ -156,21 +191,21 @@ def evaluate_codec(
         One result per clip, in the order of ``clips``.
     """
     out = Path(out)
-    settings: dict[str, Any] = coder.settings() | {"data": data, "scoring": SCORING_VERSION}
-    store = ResultStore(out / "clips" / f"{safe_name(coder.name)}.jsonl", settings)
+    settings: dict[str, Any] = codec.settings() | {"data": data, "scoring": SCORING_VERSION}
+    store = ResultStore(out / "clips" / f"{safe_name(codec.name)}.jsonl", settings)
     memory = PeakMemory(find_device(device))
     todo = [clip for clip in clips if _pending(store.results.get(clip.id), retry_failed)]
     if todo:
         # The first call pays for lazy set-up (threads, kernels): a second of noise takes it.
-        noise = np.random.default_rng(0).standard_normal(coder.sample_rate) * 0.01
+        noise = np.random.default_rng(0).standard_normal(codec.sample_rate) * 0.01
         try:
-            coder.code(noise.astype(np.float32))
+            codec.code(noise.astype(np.float32))
         except Exception as error:
-            tqdm.write(f"{coder.name}: failed on a second of noise: {error}")
-    for clip in tqdm(todo, desc=coder.name, unit="clip", disable=not progress):
+            tqdm.write(f"{codec.name}: failed on a second of noise: {error}")
+    for clip in tqdm(todo, desc=codec.name, unit="clip", disable=not progress):
         kept = clip.id in keep_audio
-        audio = out / "audio" / safe_name(coder.name) / f"{safe_name(clip.id)}.flac"
-        store.add(evaluate_clip(coder, clip, memory, audio if kept else None))
+        audio = out / "audio" / safe_name(codec.name) / f"{safe_name(clip.id)}.flac"
+        store.add(evaluate_clip(codec, clip, memory, audio if kept else None))
     return [store.results[clip.id] for clip in clips]
 
 

@@ -1,30 +1,39 @@
-"""Coders by name: ours, any Hugging Face codec, and the classics, behind one interface.
+"""Other codecs under evaluation: neural codecs of transformers, Codec2 and Opus.
 
-A name is ``KIND``, ``KIND=CHECKPOINT`` or either with ``@KBPS``: ``encodec@1.5``, ``mimi``,
-``dac=/my/folder@3``, ``codec2-700C``, ``opus-6k``, ``almtok=runs/codec``.
+A codec is named ``KIND``, ``KIND=CHECKPOINT`` or either with ``@KBPS``: ``encodec@1.5``, ``mimi``,
+``dac=/my/folder@3``, ``codec2-700C``, ``opus-6k``, ``almtok=runs/codec``. Codec2 and Opus run as
+programs (Debian, Ubuntu: ``apt-get install codec2 opus-tools``).
 """
 
 from __future__ import annotations
 
 import math
+import re
+import shutil
+import subprocess
+import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import soundfile
 import torch
 
 from ...core.choices import AUTO
 from ...core.progress import no_inner_bars
 from ...core.runtime import find_device
-from ..config import PRESETS, ALMTokenizerConfig
-from ..model import ALMTokenizer
-from ..refine import CodeRefiner
-from ..refine_config import RefineConfig
-from .classics import load_classic_codec
-from .coder import CodecResult, CodecUnavailable, EvaluatedCodec, Waveform, fit_length
+from .codecs import (
+    CodecResult,
+    CodecUnavailable,
+    EvaluatedCodec,
+    Waveform,
+    fit_length,
+    load_almtok_codec,
+    timed,
+)
 
 # Short name -> checkpoint on the Hugging Face hub.
 HUB_CODECS = {
@@ -38,10 +47,29 @@ HUB_CODECS = {
 # Peers whose convolutions have no padding of their own fail below a few frames.
 _SHORTEST_FRAMES = 16
 
+# kbit/s by mode name of c2enc.
+CODEC2_MODES = {
+    "450": 0.45,
+    "700C": 0.7,
+    "1200": 1.2,
+    "1300": 1.3,
+    "1600": 1.6,
+    "2400": 2.4,
+    "3200": 3.2,
+}
+# c2dec gives its output late. These are the delays at which the mean STOI over 32 clips is highest
+# (a flat top: 1 ms to either side costs under 0.005), so the alignment favours Codec2.
+CODEC2_DELAY_MS = {"450": 30, "700C": 30}
+CODEC2_DELAY_MS_DEFAULT = 20
+# c2enc drops the last incomplete frame (up to 40 ms) and the decoder's delay cuts as much again.
+CODEC2_TAIL_MS = 80
+_CODEC2_RATE = 8_000
+_OPUS_RATE = 16_000
+
 
 @dataclass(frozen=True)
 class PeerName:
-    """A parsed coder name."""
+    """A parsed codec name."""
 
     kind: str
     checkpoint: str | None
@@ -59,72 +87,6 @@ def parse_peer(text: str) -> PeerName:
     except ValueError:
         raise ValueError(f"expected kbit/s after @, as in encodec@1.5, got {text!r}") from None
     return PeerName(kind, checkpoint or None, kbps)
-
-
-def _timed(function: Callable[[], Any], device: torch.device) -> tuple[Any, float]:
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
-    start = time.perf_counter()
-    result = function()
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
-    return result, time.perf_counter() - start
-
-
-class AlmtokCodec(EvaluatedCodec):
-    """An `ALMTokenizer` under evaluation."""
-
-    def __init__(
-        self,
-        model: ALMTokenizer,
-        *,
-        name: str = "almtok",
-        frames_per_query: int | None = None,
-        search: CodeRefiner | None = None,
-        device: str | torch.device = AUTO,
-    ) -> None:
-        self.device = find_device(device)
-        self.model = model.eval().to(self.device)
-        self.search = search
-        config = model.config
-        self.frames_per_query = frames_per_query or config.frames_per_query
-        self.name = name
-        self.sample_rate = config.sample_rate
-        self.frame_rate = config.query_rate(self.frames_per_query)
-        self.codebook_size = config.codebook_size
-        self.kbps = config.bits_per_second(self.frames_per_query) / 1000.0
-
-    @torch.inference_mode()
-    def code(self, wav: Waveform) -> CodecResult:
-        """Encode and decode one clip [S] at the model's rate."""
-        x = torch.from_numpy(wav).to(self.device)[None, None]  # [1, 1, S]
-        w = self.frames_per_query
-        encoder = self.model if self.search is None else self.search
-        codes, encode = _timed(
-            lambda: encoder.encode(x, frames_per_query=w).audio_codes, self.device
-        )  # [1, K, Q]
-        decoded, decode = _timed(
-            lambda: self.model.decode(codes, frames_per_query=w, length=wav.size).audio_values,
-            self.device,
-        )  # [1, 1, S]
-        array = codes[0].cpu().numpy()
-        return CodecResult(
-            wav=fit_length(decoded[0, 0].float().cpu().numpy(), wav.size),
-            codes=array,
-            bits=math.ceil(array.size * math.log2(self.codebook_size or 1)),
-            encode_seconds=encode,
-            decode_seconds=decode,
-        )
-
-    def release(self) -> None:
-        """Free the model."""
-        del self.model, self.search
-
-    def settings(self) -> dict[str, str | int | float | None]:
-        """As every coder, with the fingerprint of the weights that give the codes their meaning."""
-        extra = {"frames_per_query": self.frames_per_query, "fingerprint": self.model.fingerprint}
-        searched = {} if self.search is None else {"search": repr(self.search.config)}
-        return super().settings() | extra | searched
 
 
 class TransformersCodec(EvaluatedCodec):
@@ -225,8 +187,8 @@ class TransformersCodec(EvaluatedCodec):
         frames = max(math.ceil(wav.size / self.hop), _SHORTEST_FRAMES)
         padded = fit_length(wav, frames * self.hop)
         x = torch.from_numpy(padded).to(self.device)[None, None]
-        (codes, scales), encode = _timed(lambda: self._encode(x), self.device)
-        decoded, decode = _timed(lambda: self._decode(codes, scales), self.device)
+        (codes, scales), encode = timed(lambda: self._encode(x), self.device)
+        decoded, decode = timed(lambda: self._decode(codes, scales), self.device)
         # EnCodec gives [chunks, B, K, Q], the others [B, K, Q]: of one clip the last two matter.
         array: npt.NDArray[np.int64] = (
             codes.reshape(-1, *codes.shape[-2:])[0].to(torch.int64).cpu().numpy()
@@ -245,48 +207,117 @@ class TransformersCodec(EvaluatedCodec):
         del self.model
 
     def settings(self) -> dict[str, str | int | float | None]:
-        """As every coder, with the checkpoint."""
+        """As every codec, with the checkpoint."""
         return super().settings() | {"checkpoint": self.checkpoint, "codebooks": self.codebooks}
 
 
-def load_almtok_codec(
-    checkpoint: str,
-    *,
-    name: str = "almtok",
-    frames_per_query: int | None = None,
-    search_steps: int | None = None,
-    device: str | torch.device = AUTO,
-    seed: int = 0,
-) -> AlmtokCodec:
-    """A checkpoint folder, a hub id, or a preset with seeded random weights (for cost only).
+def _need(*programs: str, package: str) -> None:
+    absent = [program for program in programs if shutil.which(program) is None]
+    if absent:
+        raise CodecUnavailable(
+            f"{' and '.join(absent)} not found: install the package {package}"
+            f" (Debian, Ubuntu: apt-get install {package}; macOS: brew install {package})"
+        )
 
-    Args:
-        checkpoint: which one.
-        name: in tables.
-        frames_per_query: w, the codec's own by default.
-        search_steps: improve the encoder's codes by so many steps (codec/refine.py); None: do not.
-        device: to run on.
-        seed: of random weights.
+
+def _run(*command: str | Path) -> float:
+    """Run a program and return its wall-clock seconds."""
+    start = time.perf_counter()
+    done = subprocess.run([str(part) for part in command], capture_output=True, check=False)
+    seconds = time.perf_counter() - start
+    if done.returncode != 0:
+        message = done.stderr.decode(errors="replace").strip().splitlines()
+        raise RuntimeError(
+            f"{command[0]} ended with {done.returncode}: {message[-1] if message else 'no message'}"
+        )
+    return seconds
+
+
+class Codec2(EvaluatedCodec):
+    """Codec2 of D. Rowe through ``c2enc`` and ``c2dec``, 8 kHz, delay compensated."""
+
+    external = True
+
+    def __init__(self, mode: str) -> None:
+        if mode not in CODEC2_MODES:
+            raise ValueError(f"Codec2 mode must be one of {', '.join(CODEC2_MODES)}, got {mode!r}")
+        _need("c2enc", "c2dec", package="codec2")
+        self.mode = mode
+        self.name = f"codec2-{mode}"
+        self.sample_rate = _CODEC2_RATE
+        self.kbps = CODEC2_MODES[mode]
+        self.delay = CODEC2_DELAY_MS.get(mode, CODEC2_DELAY_MS_DEFAULT) * _CODEC2_RATE // 1000
+
+    def code(self, wav: Waveform) -> CodecResult:
+        """Encode and decode one clip [S] at 8 kHz; times include starting the two programs."""
+        tail = np.zeros(CODEC2_TAIL_MS * _CODEC2_RATE // 1000, dtype=np.float32)
+        padded = np.clip(np.concatenate([wav, tail]), -1.0, 1.0)
+        with tempfile.TemporaryDirectory() as folder:
+            raw, bits, out = (Path(folder) / name for name in ("in.raw", "bits", "out.raw"))
+            (padded * 32767.0).astype("<i2").tofile(raw)
+            encode = _run("c2enc", self.mode, raw, bits)
+            decode = _run("c2dec", self.mode, bits, out)
+            decoded = np.fromfile(out, "<i2").astype(np.float32) / 32768.0
+        return CodecResult(
+            wav=fit_length(decoded, wav.size, delay=self.delay),
+            codes=None,
+            bits=round(self.kbps * 1000 * wav.size / _CODEC2_RATE),
+            encode_seconds=encode,
+            decode_seconds=decode,
+        )
+
+
+class Opus(EvaluatedCodec):
+    """Opus through ``opusenc`` and ``opusdec``, constant rate, 16 kHz; it removes its delay."""
+
+    external = True
+
+    def __init__(self, kbps: float) -> None:
+        if not 6.0 <= kbps <= 256.0:
+            raise ValueError(f"Opus mono takes 6 to 256 kbit/s, got {kbps}")
+        _need("opusenc", "opusdec", package="opus-tools")
+        self.name = f"opus-{kbps:g}k"
+        self.sample_rate = _OPUS_RATE
+        self.kbps = kbps
+
+    def code(self, wav: Waveform) -> CodecResult:
+        """Encode and decode one clip [S] at 16 kHz; times include starting the two programs."""
+        with tempfile.TemporaryDirectory() as folder:
+            source, bits, out = (Path(folder) / name for name in ("in.wav", "bits.opus", "out.wav"))
+            soundfile.write(source, np.clip(wav, -1.0, 1.0), _OPUS_RATE, subtype="PCM_16")
+            rate = ("--bitrate", f"{self.kbps:g}", "--hard-cbr")
+            encode = _run("opusenc", "--quiet", *rate, source, bits)
+            decode = _run("opusdec", "--quiet", "--rate", str(_OPUS_RATE), bits, out)
+            decoded, _ = soundfile.read(out, dtype="float32", always_2d=True)
+        return CodecResult(
+            wav=fit_length(decoded[:, 0], wav.size),
+            codes=None,
+            bits=round(self.kbps * 1000 * wav.size / _OPUS_RATE),
+            encode_seconds=encode,
+            decode_seconds=decode,
+        )
+
+
+def load_classic_codec(name: str) -> EvaluatedCodec:
+    """``codec2-450``, ``codec2-700C``, ``codec2-1300``, ``opus-6k`` and the like.
+
+    Raises:
+        ValueError: an unknown name or mode.
+        CodecUnavailable: the program is not installed; says what to install.
     """
-    if checkpoint in PRESETS:
-        torch.manual_seed(seed)
-        model = ALMTokenizer(ALMTokenizerConfig.preset(checkpoint))
-        name = f"{name} ({checkpoint}, random)"
-    else:
-        with no_inner_bars():
-            model = ALMTokenizer.from_pretrained(checkpoint)
-    search, model = None, model.to(find_device(device))
-    if search_steps is not None:
-        config = RefineConfig(steps=search_steps)
-        known = checkpoint not in PRESETS
-        search = CodeRefiner.of(checkpoint, model, config) if known else CodeRefiner(model, config)
-    return AlmtokCodec(
-        model, name=name, frames_per_query=frames_per_query, search=search, device=device
+    codec2 = re.fullmatch(r"codec2-(\d+[a-zA-Z]?)", name)
+    if codec2:
+        return Codec2(codec2.group(1).upper())
+    opus = re.fullmatch(r"opus-(\d+(?:\.\d+)?)k?", name)
+    if opus:
+        return Opus(float(opus.group(1)))
+    raise ValueError(
+        f"expected codec2-MODE (MODE one of {', '.join(CODEC2_MODES)}) or opus-KBPSk, got {name!r}"
     )
 
 
 def load_codec(text: str, *, device: str | torch.device = AUTO) -> EvaluatedCodec:
-    """The coder that a name stands for.
+    """The codec that a name stands for.
 
     Args:
         text: as in the head of this file.
@@ -294,7 +325,7 @@ def load_codec(text: str, *, device: str | torch.device = AUTO) -> EvaluatedCode
 
     Raises:
         ValueError: the name is not understood.
-        CoderUnavailable: program or weights are missing; says what to do.
+        CodecUnavailable: program or weights are missing; says what to do.
     """
     peer = parse_peer(text)
     if peer.kind == "almtok":
@@ -309,6 +340,6 @@ def load_codec(text: str, *, device: str | torch.device = AUTO) -> EvaluatedCode
     if peer.kind.startswith(("codec2-", "opus-")) and peer.checkpoint is None:
         return load_classic_codec(text)
     raise ValueError(
-        f"unknown coder {text!r}: expected almtok=..., {', '.join(HUB_CODECS)}, hf=..., "
+        f"unknown codec {text!r}: expected almtok=..., {', '.join(HUB_CODECS)}, hf=..., "
         "codec2-MODE or opus-KBPSk"
     )

@@ -1,29 +1,72 @@
-"""An evaluation as one HTML file: scores, players, spectrograms, codes, training curves.
+"""An evaluation as a single HTML file: scores, players, spectrograms, codes, training curves.
 
-Everything is inside the file, so it can be mailed, opened on a phone and kept.
+Letters: S samples, K codebooks, Q positions.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from ...core.audio import read_audio
 from ...core.files import write_text
-from ...core.metrics.audio import DOMAINS, METRICS
+from ...core.metrics.audio import DOMAINS, METRICS, SCORE_RATE
+from ...core.metrics.bootstrap import PairedDifference
 from ...core.report.curves import Curves, find_metrics, read_curves
-from ...core.report.figures import Bar, curve_chart, interval_chart
-from ...core.report.page import html_table, page, section
-from .harness import EvaluationClip
-from .listen import Sample, coder_name, is_ours, listen, samples_from_folder
-from .table import CodecRow, Evaluation, metric_head
+from ...core.report.figures import (
+    Bar,
+    CurveChart,
+    IntervalChart,
+    code_map_url,
+    curve_chart,
+    flac_url,
+    interval_chart,
+    loudest_band,
+    spectrogram_url,
+)
+from ...core.report.render import render
+from .harness import EvaluationClip, safe_name
+from .results import read_results, unpack_codes
+from .table import Evaluation, left_out, metric_head
 
-# What is worth a chart; the table has everything.
+# Metrics with a chart; the tables have all of them.
 _CHARTED = ("pesq_wb", "stoi", "mel", "mel_4k", "stft", "f0_cents")
-# The STFT distance is no verdict: the bands that a narrow-band coder leaves empty dominate it.
-_VERDICTS = ("pesq_wb", "stoi", "mel", "mel_4k", "f0_cents")
+# Metrics compared in words. Not the STFT distance: the bands that a narrow-band codec leaves empty
+# dominate it.
+_COMPARED = ("pesq_wb", "stoi", "mel", "mel_4k", "f0_cents")
+_PER_CLIP = ("pesq_wb", "stoi", "mel", "si_sdr")
 _MOST_CURVES = 12
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """A clip reconstructed by a codec."""
+
+    name: str  # of the codec
+    wav: npt.NDArray[np.float32]  # [S] at 24 kHz
+    scores: dict[str, float] = field(default_factory=dict)
+    codes: npt.NDArray[np.int64] | None = None  # [K, Q]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A clip with its reconstructions."""
+
+    id: str
+    domain: str
+    original: npt.NDArray[np.float32]  # [S] at 24 kHz
+    reconstructions: tuple[Reconstruction, ...]
+
+
+def is_ours(name: str) -> bool:
+    """Whether the codec of this name is an ALMTokenizer."""
+    return name.startswith("almtok")
 
 
 def write_report(
@@ -45,257 +88,130 @@ def write_report(
         title: heading.
         notes: further sentences for the head of the page, plain text.
     """
-    sections = [
-        ("scores", "Scores", _scores(evaluation)),
-        ("listen", "Listen", listen(samples)),
-        ("codes", "Codes", _codes(evaluation)),
-        ("cost", "Rate and cost", _cost(evaluation)),
-        ("training", "Training", _training(curves)),
-        ("left-out", "Left out", _left_out(evaluation)),
-    ]
-    links = "".join(f'<a href="#{a}">{escape(t)}</a>' for a, t, body in sections if body)
-    head = f"<h1>{escape(title)}</h1>{_summary(evaluation, notes)}<nav>{links}</nav>"
-    body = head + "".join(section(*part) for part in sections)
-    write_text(path, page(title, body))
+    html = render(
+        "codec_evaluation.html",
+        title=title,
+        notes=notes,
+        evaluation=evaluation,
+        domains=[_domain(evaluation, name) for name in DOMAINS if name in evaluation.domains],
+        samples=[_sample(sample) for sample in samples],
+        runs=[(run.title, _curve_charts(run)) for run in curves],
+        fewest=min(evaluation.domains.values(), default=0),
+        random_weights=any("random" in codec.name for codec in evaluation.codecs),
+        left_out=left_out(evaluation),
+        METRICS=METRICS,
+        compared_metrics=_COMPARED,
+        metric_head=metric_head,
+        is_ours=is_ours,
+        tone=_tone,
+    )
+    write_text(path, html)
     return Path(path)
 
 
-def _summary(evaluation: Evaluation, notes: Sequence[str]) -> str:
-    counts = ", ".join(f"{count} {domain}" for domain, count in evaluation.domains.items())
-    parts = [
-        f"<p>{len(evaluation.coders)} coders on the same clips ({counts}). Each point is the mean"
-        " over clips, each line its 95 % bootstrap interval: how far the mean would move with other"
-        " clips of the same kind. The scores are computed, nobody was asked; listen below.</p>"
-    ]
-    if any("random" in coder.name for coder in evaluation.coders):
-        parts.append(
-            '<p class="warn">A coder marked «random» has untrained weights: its rate and cost mean'
-            " something, its sound does not.</p>"
-        )
-    least = min(evaluation.domains.values(), default=0)
-    if 0 < least < 20:
-        parts.append(
-            f'<p class="warn">Few clips: a domain has only {least}. Read the intervals, not the'
-            " means.</p>"
-        )
-    parts += [f"<p>{escape(note)}</p>" for note in notes]
-    return "".join(parts)
+def _domain(evaluation: Evaluation, domain: str) -> dict[str, Any]:
+    """What the template shows of a domain."""
+    metrics = [name for name, metric in METRICS.items() if domain in metric.domains]
+    charts = {name: _interval_chart(evaluation, domain, name) for name in _CHARTED}
+    return {
+        "name": domain,
+        "metrics": metrics,
+        "heads": [metric_head(name) for name in metrics],
+        "charts": {name: chart for name, chart in charts.items() if chart is not None},
+        "rows": [(codec, codec.domains.get(domain)) for codec in evaluation.codecs],
+        "compared": [
+            (codec, codec.domains[domain].differences)
+            for codec in evaluation.codecs
+            if domain in codec.domains and codec.domains[domain].differences
+        ],
+    }
 
 
-# ----------------------------------------------------------------------------------------- scores
-
-
-def _scores(evaluation: Evaluation) -> str:
-    parts = []
-    for domain in DOMAINS:
-        if domain not in evaluation.domains:
-            continue
-        charts = "".join(_chart(evaluation, domain, name) for name in _CHARTED)
-        parts.append(
-            f"<h3>{domain.capitalize()}</h3>{_verdicts(evaluation, domain)}"
-            f'<div class="grid">{charts}</div>'
-            f"<details><summary>All scores of {domain}</summary>{_table(evaluation, domain)}"
-            f"{_difference_table(evaluation, domain)}</details>"
-        )
-    about = "".join(
-        f"<li><b>{escape(m.label)}</b> {escape(m.unit)}: {escape(m.about)},"
-        f" {'higher' if m.higher_is_better else 'lower'} is better</li>"
-        for m in METRICS.values()
-    )
-    return "".join(parts) + (
-        f"<details><summary>What the scores are</summary><ul>{about}</ul></details>"
-    )
-
-
-def _chart(evaluation: Evaluation, domain: str, metric: str) -> str:
+def _interval_chart(evaluation: Evaluation, domain: str, metric: str) -> IntervalChart | None:
     bars = []
-    for coder in evaluation.coders:
-        row = coder.domains.get(domain)
-        interval = None if row is None else row.scores.get(metric)
-        if interval is not None:
-            bars.append(
-                Bar(coder.name, interval.mean, interval.low, interval.high, is_ours(coder.name))
-            )
-    if not bars:
-        return ""
+    for codec in evaluation.codecs:
+        row = codec.domains.get(domain)
+        score = None if row is None else row.scores.get(metric)
+        if score is not None:
+            bars.append(Bar(codec.name, score.mean, score.low, score.high, is_ours(codec.name)))
     rule = METRICS[metric]
-    chart = interval_chart(bars, digits=rule.digits, higher_is_better=rule.higher_is_better)
-    return f'<div class="card"><h3>{escape(metric_head(metric))}</h3>{chart}</div>'
+    if not bars:
+        return None
+    return interval_chart(bars, digits=rule.digits, higher_is_better=rule.higher_is_better)
 
 
-def _verdicts(evaluation: Evaluation, domain: str) -> str:
-    """Sentences on how ours compares with the reference, only where the interval allows one."""
-    lines = []
-    for coder in evaluation.coders:
-        row = coder.domains.get(domain)
-        if row is None or not row.differences or not is_ours(coder.name):
-            continue
-        words = []
-        for metric in _VERDICTS:
-            paired = row.differences.get(metric)
-            if paired is None:
-                continue
-            rule, by = METRICS[metric], paired.difference
-            size = f"{by.mean:+.{rule.digits}f} {rule.unit}".strip()
-            if not paired.clear:
-                words.append(f"no clear difference in {escape(rule.label)} ({size})")
-            else:
-                better = (by.mean > 0) == rule.higher_is_better
-                tone, word = ("good", "better") if better else ("bad", "worse")
-                words.append(f'<span class="{tone}">{word}</span> in {escape(rule.label)} ({size})')
-        lines.append(
-            f"<p><b>{escape(coder.name)}</b> against {escape(evaluation.reference or '')},"
-            f" clip by clip: {', '.join(words)}.</p>"
-        )
-    return "".join(lines)
+def _tone(metric: str, paired: PairedDifference) -> str:
+    """CSS class of a difference: good, bad, or soft where the interval includes zero."""
+    if not paired.clear:
+        return "soft"
+    return "good" if (paired.difference.mean > 0) == METRICS[metric].higher_is_better else "bad"
 
 
-def _cell(mean: float, low: float, high: float, digits: int, sign: str = "") -> str:
-    return (
-        f"{mean:{sign}.{digits}f} <small>{low:{sign}.{digits}f} … {high:{sign}.{digits}f}</small>"
-    )
-
-
-def _table(evaluation: Evaluation, domain: str) -> str:
-    names = [name for name, metric in METRICS.items() if domain in metric.domains]
-    rows = []
-    for coder in evaluation.coders:
-        row = coder.domains.get(domain)
-        cells = [coder_name(coder.name), f"{coder.kbps:.4g}"]
-        for name in names:
-            interval = None if row is None else row.scores.get(name)
-            cells.append(
-                ""
-                if interval is None
-                else _cell(interval.mean, interval.low, interval.high, METRICS[name].digits)
-            )
-        rows.append(cells)
-    return html_table(["coder", "kbit/s", *(metric_head(name) for name in names)], rows)
-
-
-def _difference_table(evaluation: Evaluation, domain: str) -> str:
-    names = [name for name, metric in METRICS.items() if domain in metric.domains]
-    rows = []
-    for coder in evaluation.coders:
-        row = coder.domains.get(domain)
-        if row is None or not row.differences:
-            continue
-        cells = [coder_name(coder.name)]
-        for name in names:
-            paired = row.differences.get(name)
-            if paired is None:
-                cells.append("")
-                continue
-            by, rule = paired.difference, METRICS[name]
-            text = _cell(by.mean, by.low, by.high, rule.digits, "+")
-            better = (by.mean > 0) == rule.higher_is_better
-            tone = ("good" if better else "bad") if paired.clear else "soft"
-            cells.append(f'<span class="{tone}">{text}</span>')
-        rows.append(cells)
-    if not rows:
-        return ""
-    note = f"Paired difference to {escape(evaluation.reference or '')}; colour where it is clear."
-    head = ["coder", *(metric_head(name) for name in names)]
-    return f'<p class="soft">{note}</p>' + html_table(head, rows)
-
-
-# ---------------------------------------------------------------------------- codes, cost, the rest
-
-
-def _codes(evaluation: Evaluation) -> str:
-    rows = []
-    for coder in evaluation.coders:
-        stats = coder.codes
-        if stats is None:
-            continue
-        for layer, usage in enumerate(stats.usage):
-            rows.append(
-                [
-                    f"{coder_name(coder.name)}, layer {layer + 1}",
-                    f"{100 * usage:.1f} %",
-                    f"{stats.entropy_bits[layer]:.2f}",
-                    f"{stats.perplexity[layer]:.0f}",
-                ]
-            )
-        rows.append(
-            [
-                f"{coder_name(coder.name)}, together",
-                "",
-                f"{stats.kbps_entropy:.4g} kbit/s of {stats.kbps_nominal:.4g}",
-                f"{stats.positions} positions",
-            ]
-        )
-    if not rows:
-        return ""
-    note = (
-        '<p class="soft">Usage: share of the entries that occur on these clips. Entropy: bits per'
-        " code that an ideal coder without memory would need; too low on few clips.</p>"
-    )
-    return note + html_table(["layer", "usage", "entropy, bit", "perplexity"], rows)
-
-
-def _cost(evaluation: Evaluation) -> str:
-    def number(value: float | None, digits: int) -> str:
-        return "" if value is None else f"{value:.{digits}f}"
-
-    rows = [
-        [
-            coder_name(coder.name),
-            f"{coder.kbps:.4g}",
-            number(coder.rtf_encode, 4),
-            number(coder.rtf_decode, 4),
-            number(coder.peak_mb, 0),
-            f"{coder.seconds / 60:.1f}",
-            f"{coder.clips - len(coder.failed)} of {coder.clips}",
-        ]
-        for coder in evaluation.coders
+def _curve_charts(run: Curves) -> list[CurveChart]:
+    names = [name for name in run.series if name.startswith(("losses", "validation"))]
+    names += [
+        name for name in run.series if name.endswith(("usage", "perplexity")) and name not in names
     ]
-    head = ["coder", "kbit/s", "RTF encode", "RTF decode", "peak MB", "minutes", "clips coded"]
-    note = (
-        '<p class="soft">RTF: seconds of computing per second of audio on this machine, one clip at'
-        " a time, whatever else it was doing; below 1 is faster than real time.</p>"
-    )
-    return note + html_table(head, rows)
+    charts = (curve_chart(name, *run.series[name]) for name in names[:_MOST_CURVES])
+    return [chart for chart in charts if chart is not None]
 
 
-def _training(curves: Sequence[Curves]) -> str:
-    parts = []
-    for run in curves:
-        names = [n for n in run.series if n.startswith(("losses", "validation"))]
-        names += [n for n in run.series if n.endswith(("usage", "perplexity")) and n not in names]
-        charts = "".join(
-            f'<div class="card">{curve_chart(name, *run.series[name])}</div>'
-            for name in names[:_MOST_CURVES]
-        )
-        if charts:
-            parts.append(f'<h3>{escape(run.title)}</h3><div class="grid">{charts}</div>')
-    return "".join(parts)
+def _sample(sample: Sample) -> dict[str, Any]:
+    """A sample with its audio and pictures as data URLs."""
+    loudest = loudest_band(sample.original, SCORE_RATE)
+    original = Reconstruction("original", sample.original)
+    return {
+        "id": sample.id,
+        "domain": sample.domain,
+        "seconds": len(sample.original) / SCORE_RATE,
+        "versions": [_version(one, loudest) for one in (original, *sample.reconstructions)],
+    }
 
 
-def _left_out(evaluation: Evaluation) -> str:
-    lines = [
-        f"{escape(name)} was not run: {escape(why)}" for name, why in evaluation.not_run.items()
-    ]
-    for coder in evaluation.coders:
-        lines += [
-            f"{escape(coder.name)} failed on {escape(clip)}: {escape(why)}"
-            for clip, why in coder.failed.items()
-        ]
-        lines += _missing(coder)
-    return "<ul>" + "".join(f"<li>{line}</li>" for line in lines) + "</ul>" if lines else ""
+def _version(one: Reconstruction, loudest: float) -> dict[str, Any]:
+    codes = one.codes if is_ours(one.name) else None
+    seconds = len(one.wav) / SCORE_RATE
+    return {
+        "name": one.name,
+        "audio": flac_url(one.wav, SCORE_RATE),
+        "spectrogram": spectrogram_url(one.wav, SCORE_RATE, loudest=loudest),
+        "code_map": None if codes is None else code_map_url(codes),
+        "code_count": ""
+        if codes is None
+        else f"{codes.size} codes, {codes.size / seconds:.1f} per second",
+        "scores": [
+            f"{METRICS[name].label} {one.scores[name]:.{METRICS[name].digits}f}"
+            for name in _PER_CLIP
+            if name in one.scores
+        ],
+    }
 
 
-def _missing(coder: CodecRow) -> list[str]:
-    return [
-        f"no {escape(METRICS[metric].label)} for {escape(coder.name)} on {count} clips of"
-        f" {domain}: {escape(reason)}"
-        for domain, row in coder.domains.items()
-        for metric, reasons in row.missing.items()
-        for reason, count in reasons.items()
-    ]
-
-
-# ------------------------------------------------------------------------------ from an evaluation
+def samples_from_folder(
+    out: Path, evaluation: Evaluation, clips: Sequence[EvaluationClip]
+) -> list[Sample]:
+    """Clips whose audio an evaluation has kept, with the reconstructions of every codec."""
+    results = {
+        codec.name: read_results(out / "clips" / f"{safe_name(codec.name)}.jsonl")
+        for codec in evaluation.codecs
+    }
+    samples = []
+    for clip in clips:
+        file = f"{safe_name(clip.id)}.flac"
+        original = out / "audio" / "original" / file
+        if not original.exists():
+            continue
+        reconstructions = []
+        for name, by_clip in results.items():
+            audio = out / "audio" / safe_name(name) / file
+            result = by_clip.get(clip.id)
+            if audio.exists() and result is not None:
+                codes = None if result.codes is None else unpack_codes(result.codes)
+                wav = read_audio(audio, SCORE_RATE)
+                reconstructions.append(Reconstruction(name, wav, result.scores, codes))
+        wav = read_audio(original, SCORE_RATE)
+        samples.append(Sample(clip.id, clip.domain, wav, tuple(reconstructions)))
+    return samples
 
 
 def report_from_folder(
@@ -306,7 +222,7 @@ def report_from_folder(
     checkpoints: Sequence[str] = (),
     title: str = "Codec evaluation",
 ) -> Path:
-    """Write ``report.html`` from what `evaluate_coder` left in a folder.
+    """Write ``report.html`` from the results of `evaluate_codec` in a folder.
 
     Args:
         out: folder of the evaluation.
@@ -317,11 +233,10 @@ def report_from_folder(
     """
     out = Path(out)
     logs = [log for one in checkpoints for log in find_metrics(Path(one))]
-    curves = [read_curves(log) for log in dict.fromkeys(logs)]
     return write_report(
         out / "report.html",
         evaluation,
         samples=samples_from_folder(out, evaluation, clips),
-        curves=curves,
+        curves=[read_curves(log) for log in dict.fromkeys(logs)],
         title=title,
     )

@@ -1,7 +1,8 @@
-"""What is kept of every clip, in a file that survives a kill.
+"""Results of single clips in a resumable JSONL file, and statistics of their codes.
 
-One JSON object per line: first what the results depend on, then one line per finished clip. A line
-that a kill cut short is dropped and its clip is done again.
+The first line of a file holds the settings that the results depend on, every other line the result
+of a clip. An incomplete last line is dropped and its clip is evaluated again.
+Letters: K codebooks, C codebook size, Q positions.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import base64
 import json
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,23 +24,23 @@ from ...core.files import append_json_line, complete_lines
 
 @dataclass(frozen=True)
 class ClipResult:
-    """One clip through one coder."""
+    """Result of a clip with a codec."""
 
     id: str
     domain: str
-    seconds: float  # of audio
+    seconds: float  # duration
     scores: dict[str, float] = field(default_factory=dict)  # metric name -> score
-    missing: dict[str, str] = field(default_factory=dict)  # metric name -> why there is none
-    bits: int = 0
+    missing: dict[str, str] = field(default_factory=dict)  # metric name -> why it is undefined
+    bits: int = 0  # of the codes of the clip
     encode_seconds: float = 0.0
     decode_seconds: float = 0.0
-    peak_mb: float | None = None  # resident memory of this process while coding
-    codes: str | None = None  # packed [K, Q], see `pack_codes`
-    error: str | None = None  # why the clip failed; then there are no scores
+    peak_mb: float | None = None  # peak memory while coding, MB of 2**20 bytes
+    codes: str | None = None  # [K, Q], packed by `pack_codes`
+    error: str | None = None  # why the clip failed
 
 
 def pack_codes(codes: npt.NDArray[np.int64] | None) -> str | None:
-    """Codes [K, Q] as short text: ``K:`` and the compressed numbers."""
+    """Pack codes [K, Q] into text: K, a colon, and base64 of the zlib-compressed uint32 values."""
     if codes is None:
         return None
     data = zlib.compress(np.ascontiguousarray(codes, dtype="<u4").tobytes(), 6)
@@ -47,25 +48,28 @@ def pack_codes(codes: npt.NDArray[np.int64] | None) -> str | None:
 
 
 def unpack_codes(text: str) -> npt.NDArray[np.int64]:
-    """The codes [K, Q] that `pack_codes` wrote."""
+    """Codes [K, Q] from the text of `pack_codes`."""
     rows, _, data = text.partition(":")
     numbers = np.frombuffer(zlib.decompress(base64.b64decode(data)), dtype="<u4")
     return numbers.astype(np.int64).reshape(int(rows), -1)
 
 
 def read_results(path: str | os.PathLike[str]) -> dict[str, ClipResult]:
-    """Results by clip id from a file of `ResultStore`; a line cut short is left out."""
+    """Results by clip id from a file of `ResultStore`; an incomplete last line is left out."""
     lines = complete_lines(Path(path), repair=False)
     results = (ClipResult(**json.loads(line)) for line in lines[1:])
     return {result.id: result for result in results}
 
 
 class ResultStore:
-    """Clip results of one coder in a JSONL file; opening it again goes on where it ended.
+    """Clip results of a codec in a JSONL file; an existing file is continued.
 
     Args:
-        path: of the file; folders are made.
-        settings: what the results depend on (coder, data). A file with other settings is refused.
+        path: of the file; missing folders are created.
+        settings: what the results depend on (codec, data).
+
+    Raises:
+        ValueError: the file holds results with other settings.
     """
 
     def __init__(self, path: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
@@ -96,6 +100,71 @@ class ResultStore:
         complete_lines(self.path)
 
     def add(self, result: ClipResult) -> None:
-        """Keep a result, on disk before this returns."""
+        """Append a result; it is on disk when this returns."""
         append_json_line(self.path, asdict(result))
         self.results[result.id] = result
+
+
+@dataclass(frozen=True)
+class CodeStatistics:
+    """Statistics over all codes of a codec on a data set."""
+
+    usage: tuple[float, ...]  # [K], share of the C entries that occur at all
+    entropy_bits: tuple[float, ...]  # [K], zeroth order, of the empirical distribution
+    perplexity: tuple[float, ...]  # [K], 2 ** entropy
+    positions: int  # positions Q counted over all clips
+    kbps_nominal: float  # frame rate x sum of log2 C
+    kbps_entropy: (
+        float  # frame rate x sum of the entropies: what an ideal zeroth-order entropy encoder needs
+    )
+
+
+def code_histogram(codes: Iterable[npt.ArrayLike], codebook_size: int) -> npt.NDArray[np.int64]:
+    """Count how often each entry occurs, [K, C], over codes [K, Q] of any number of clips."""
+    counts: npt.NDArray[np.int64] | None = None
+    for item in codes:
+        array = np.asarray(item)
+        if array.ndim != 2:
+            raise ValueError(f"codes must be [K, Q], got shape {array.shape}")
+        if array.size and (array.min() < 0 or array.max() >= codebook_size):
+            raise ValueError(
+                f"codes must lie in 0..{codebook_size - 1}, got {array.min()}..{array.max()}"
+            )
+        if counts is None:
+            counts = np.zeros((array.shape[0], codebook_size), dtype=np.int64)
+        if array.shape[0] != len(counts):
+            raise ValueError(f"expected {len(counts)} codebooks as before, got {array.shape[0]}")
+        counts += np.stack([np.bincount(row, minlength=codebook_size) for row in array])
+    if counts is None:
+        raise ValueError("code statistics need the codes of at least one clip, got none")
+    return counts
+
+
+def code_statistics(
+    codes: Iterable[npt.ArrayLike], *, codebook_size: int, frame_rate: float
+) -> CodeStatistics:
+    """Statistics of codes [K, Q] of many clips.
+
+    The entropy is the plug-in estimate, which is too low on few positions: by about
+    ``(entries used - 1) / (2 positions ln 2)`` bits per layer.
+
+    Args:
+        codes: integer arrays [K, Q], one per clip.
+        codebook_size: C.
+        frame_rate: positions per second.
+    """
+    counts = code_histogram(codes, codebook_size)
+    positions = int(counts[0].sum())
+    if positions == 0:
+        raise ValueError("code statistics need at least one position, got none")
+    share = counts / positions
+    with np.errstate(divide="ignore", invalid="ignore"):
+        entropy = -np.where(share > 0, share * np.log2(share), 0.0).sum(axis=1)
+    return CodeStatistics(
+        usage=tuple(float(u) for u in (counts > 0).mean(axis=1)),
+        entropy_bits=tuple(float(h) for h in entropy),
+        perplexity=tuple(float(p) for p in 2.0**entropy),
+        positions=positions,
+        kbps_nominal=frame_rate * len(counts) * float(np.log2(codebook_size)) / 1000.0,
+        kbps_entropy=frame_rate * float(entropy.sum()) / 1000.0,
+    )

@@ -1,4 +1,4 @@
-"""Results of several coders as one table: means, intervals, paired differences, cost."""
+"""Results of several codecs as one table: means, intervals, paired differences, cost."""
 
 from __future__ import annotations
 
@@ -13,23 +13,22 @@ from ...core.metrics.bootstrap import (
     bootstrap_interval,
     paired_difference,
 )
-from .coder import EvaluatedCodec
-from .codes import CodeStatistics, code_statistics
-from .results import ClipResult, unpack_codes
+from .codecs import EvaluatedCodec
+from .results import ClipResult, CodeStatistics, code_statistics, unpack_codes
 
 
 @dataclass(frozen=True)
 class DomainRow:
-    """One coder on the clips of one domain."""
+    """One codec on the clips of one domain."""
 
     scores: dict[str, Interval]  # metric name -> mean and interval over the clips that have it
-    differences: dict[str, PairedDifference]  # to the reference coder, where both have the metric
+    differences: dict[str, PairedDifference]  # to the reference codec, where both have the metric
     missing: dict[str, dict[str, int]]  # metric name -> reason -> clips
 
 
 @dataclass(frozen=True)
 class CodecRow:
-    """One coder on everything."""
+    """One codec on everything."""
 
     name: str
     kbps: float  # nominal
@@ -39,33 +38,33 @@ class CodecRow:
     seconds: float  # of audio that was coded
     rtf_encode: float | None
     rtf_decode: float | None
-    peak_mb: float | None  # highest over the clips; None for coders that run as other programs
+    peak_mb: float | None  # highest over the clips; None for codecs that run as other programs
     codes: CodeStatistics | None
     domains: dict[str, DomainRow]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All coders on the same clips."""
+    """All codecs on the same clips."""
 
-    coders: tuple[CodecRow, ...]
-    reference: str | None  # name of the coder that the differences are taken to
+    codecs: tuple[CodecRow, ...]
+    reference: str | None  # name of the codec that the differences are taken to
     domains: dict[str, int]  # domain -> clips
-    not_run: dict[str, str]  # coder name -> why
+    not_run: dict[str, str]  # codec name -> why
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values."""
         return asdict(self)
 
 
-def _codes(coder: EvaluatedCodec, results: Sequence[ClipResult]) -> CodeStatistics | None:
+def _codes(codec: EvaluatedCodec, results: Sequence[ClipResult]) -> CodeStatistics | None:
     packed = [result.codes for result in results if result.codes is not None]
-    if not packed or coder.codebook_size is None or coder.frame_rate is None:
+    if not packed or codec.codebook_size is None or codec.frame_rate is None:
         return None
     return code_statistics(
         (unpack_codes(text) for text in packed),
-        codebook_size=coder.codebook_size,
-        frame_rate=coder.frame_rate,
+        codebook_size=codec.codebook_size,
+        frame_rate=codec.frame_rate,
     )
 
 
@@ -94,8 +93,8 @@ def _domain_row(
     return DomainRow(scores, differences, missing)
 
 
-def _coder_row(
-    coder: EvaluatedCodec,
+def _codec_row(
+    codec: EvaluatedCodec,
     results: Sequence[ClipResult],
     reference: Sequence[ClipResult] | None,
     seed: int,
@@ -108,8 +107,8 @@ def _coder_row(
         return [row for row in rows if row.domain == domain and row.error is None]
 
     return CodecRow(
-        name=coder.name,
-        kbps=coder.kbps,
+        name=codec.name,
+        kbps=codec.kbps,
         kbps_measured=sum(r.bits for r in good) / seconds / 1000.0 if seconds else 0.0,
         clips=len(results),
         failed={result.id: result.error for result in results if result.error is not None},
@@ -117,7 +116,7 @@ def _coder_row(
         rtf_encode=sum(r.encode_seconds for r in good) / seconds if seconds else None,
         rtf_decode=sum(r.decode_seconds for r in good) / seconds if seconds else None,
         peak_mb=max(peaks) if peaks else None,
-        codes=_codes(coder, good),
+        codes=_codes(codec, good),
         domains={
             domain: _domain_row(
                 of(domain, results), None if reference is None else of(domain, reference), seed
@@ -135,25 +134,25 @@ def summarise(
     not_run: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> Evaluation:
-    """Put the results of several coders on the same clips into one table.
+    """Put the results of several codecs on the same clips into one table.
 
     Args:
-        results: coder and its clip results, in the order of the rows.
-        reference: name of the coder to take paired differences to.
-        not_run: coders that could not be run, with the reason.
+        results: codec and its clip results, in the order of the rows.
+        reference: name of the codec to take paired differences to.
+        not_run: codecs that could not be run, with the reason.
         seed: of the bootstrap.
     """
-    names = [coder.name for coder, _ in results]
+    names = [codec.name for codec, _ in results]
     if reference is not None and reference not in names:
         raise ValueError(f"reference must be one of {', '.join(names)}, got {reference!r}")
-    base = next((rows for coder, rows in results if coder.name == reference), None)
+    base = next((rows for codec, rows in results if codec.name == reference), None)
     counts: dict[str, int] = {}
     for result in results[0][1] if results else ():
         counts[result.domain] = counts.get(result.domain, 0) + 1
     return Evaluation(
-        coders=tuple(
-            _coder_row(coder, rows, None if coder.name == reference else base, seed)
-            for coder, rows in results
+        codecs=tuple(
+            _codec_row(codec, rows, None if codec.name == reference else base, seed)
+            for codec, rows in results
         ),
         reference=reference,
         domains=counts,
@@ -193,18 +192,18 @@ def metric_head(name: str) -> str:
 
 def _domain_tables(evaluation: Evaluation, domain: str) -> list[str]:
     metrics = [name for name, metric in METRICS.items() if domain in metric.domains]
-    head = ["coder", "kbit/s", "clips", *(metric_head(name) for name in metrics)]
+    head = ["codec", "kbit/s", "clips", *(metric_head(name) for name in metrics)]
     rows, differences = [], []
-    for coder in evaluation.coders:
-        row = coder.domains.get(domain)
+    for codec in evaluation.codecs:
+        row = codec.domains.get(domain)
         if row is None:
-            rows.append([coder.name, f"{coder.kbps:.3g}", "0", *("" for _ in metrics)])
+            rows.append([codec.name, f"{codec.kbps:.3g}", "0", *("" for _ in metrics)])
             continue
         most = max((interval.n for interval in row.scores.values()), default=0)
         cells = [_interval(row.scores.get(name), METRICS[name].digits) for name in metrics]
-        rows.append([coder.name, f"{coder.kbps:.4g}", str(most), *cells])
+        rows.append([codec.name, f"{codec.kbps:.4g}", str(most), *cells])
         if row.differences:
-            differences.append([coder.name, *(_difference(row, name) for name in metrics)])
+            differences.append([codec.name, *(_difference(row, name) for name in metrics)])
     parts = [
         f"### {domain.capitalize()} ({evaluation.domains.get(domain, 0)} clips)",
         markdown_table(head, rows),
@@ -213,7 +212,7 @@ def _domain_tables(evaluation: Evaluation, domain: str) -> list[str]:
         parts += [
             f"Paired difference to **{evaluation.reference}** on the same clips;"
             " bold where the interval leaves zero out.",
-            markdown_table(["coder", *(metric_head(name) for name in metrics)], differences),
+            markdown_table(["codec", *(metric_head(name) for name in metrics)], differences),
         ]
     return parts
 
@@ -229,19 +228,19 @@ def _difference(row: DomainRow, metric: str) -> str:
 def _cost_table(evaluation: Evaluation) -> list[str]:
     rows = [
         [
-            coder.name,
-            f"{coder.kbps:.4g}",
-            f"{coder.kbps_measured:.4g}",
-            _number(coder.rtf_encode, 4),
-            _number(coder.rtf_decode, 4),
-            _number(coder.peak_mb, 0),
-            f"{coder.seconds / 60:.1f}",
-            str(len(coder.failed)),
+            codec.name,
+            f"{codec.kbps:.4g}",
+            f"{codec.kbps_measured:.4g}",
+            _number(codec.rtf_encode, 4),
+            _number(codec.rtf_decode, 4),
+            _number(codec.peak_mb, 0),
+            f"{codec.seconds / 60:.1f}",
+            str(len(codec.failed)),
         ]
-        for coder in evaluation.coders
+        for codec in evaluation.codecs
     ]
     head = [
-        "coder",
+        "codec",
         "kbit/s",
         "measured",
         "RTF encode",
@@ -255,13 +254,13 @@ def _cost_table(evaluation: Evaluation) -> list[str]:
 
 def _code_table(evaluation: Evaluation) -> list[str]:
     rows = []
-    for coder in evaluation.coders:
-        stats = coder.codes
+    for codec in evaluation.codecs:
+        stats = codec.codes
         if stats is None:
             continue
         rows.append(
             [
-                coder.name,
+                codec.name,
                 " / ".join(f"{100 * value:.0f}" for value in stats.usage),
                 " / ".join(f"{value:.2f}" for value in stats.entropy_bits),
                 " / ".join(f"{value:.0f}" for value in stats.perplexity),
@@ -272,20 +271,21 @@ def _code_table(evaluation: Evaluation) -> list[str]:
         )
     if not rows:
         return []
-    head = ["coder", "usage %", "entropy bit", "perplexity", "kbit/s nominal", "entropy-coded"]
+    head = ["codec", "usage %", "entropy bit", "perplexity", "kbit/s nominal", "entropy-coded"]
     return ["### Codes, layer by layer", markdown_table([*head, "positions"], rows)]
 
 
-def _notes(evaluation: Evaluation) -> list[str]:
-    lines = [f"- not run: {name}: {reason}" for name, reason in evaluation.not_run.items()]
-    for coder in evaluation.coders:
-        lines += [f"- failed: {coder.name}, {clip}: {why}" for clip, why in coder.failed.items()]
-        for domain, row in coder.domains.items():
+def left_out(evaluation: Evaluation) -> list[str]:
+    """Codecs that were not run, clips that failed and scores that are missing, one line each."""
+    lines = [f"not run: {name}: {reason}" for name, reason in evaluation.not_run.items()]
+    for codec in evaluation.codecs:
+        lines += [f"failed: {codec.name}, {clip}: {why}" for clip, why in codec.failed.items()]
+        for domain, row in codec.domains.items():
             for metric, reasons in row.missing.items():
                 for reason, count in reasons.items():
                     label = METRICS[metric].label
-                    lines.append(f"- no {label}: {coder.name}, {domain}, {count} clips: {reason}")
-    return ["### Left out", "\n".join(lines)] if lines else []
+                    lines.append(f"no {label}: {codec.name}, {domain}, {count} clips: {reason}")
+    return lines
 
 
 def to_markdown(evaluation: Evaluation) -> str:
@@ -297,5 +297,8 @@ def to_markdown(evaluation: Evaluation) -> str:
     for domain in DOMAINS:
         if domain in evaluation.domains:
             parts += _domain_tables(evaluation, domain)
-    parts += _cost_table(evaluation) + _code_table(evaluation) + _notes(evaluation)
+    parts += _cost_table(evaluation) + _code_table(evaluation)
+    lines = left_out(evaluation)
+    if lines:
+        parts += ["### Left out", "\n".join(f"- {line}" for line in lines)]
     return "\n\n".join(parts) + "\n"

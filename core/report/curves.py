@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,26 @@ from typing import Any
 
 @dataclass
 class Curves:
-    """Everything that a run logged: name -> steps and values."""
+    """All numbers that a run logged."""
 
     title: str
     series: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
+    """Name -> steps and values, both [n]; nested keys are joined with ", "."""
+
+
+def read_metrics(path: str | Path) -> Iterator[dict[str, Any]]:
+    """Yield the records of a ``metrics.jsonl`` that have a step; incomplete lines are skipped."""
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(record, dict) and isinstance(record.get("step"), int | float):
+            yield record
 
 
 def find_metrics(checkpoint: Path) -> list[Path]:
-    """Logs that belong to a checkpoint folder: of its run, or of the stages beside it."""
+    """Logs of the run that wrote a checkpoint folder, or of the stages in the same folder."""
     if not checkpoint.is_dir():  # a preset or a hub id
         return []
     beside = checkpoint.parent / "metrics.jsonl"
@@ -28,18 +40,13 @@ def find_metrics(checkpoint: Path) -> list[Path]:
 
 
 def read_curves(path: str | Path) -> Curves:
-    """Read a log; a line that a kill cut short is left out, a step logged twice counts once."""
+    """Read the curves of a log; of a step logged twice the last value counts."""
     path = Path(path)
-    curves = Curves(path.parent.name)
     found: dict[str, dict[float, float]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(record, dict) and isinstance(record.get("step"), int | float):
-            for name, value in _numbers(record, ""):
-                found.setdefault(name, {})[float(record["step"])] = value
+    for record in read_metrics(path):
+        for name, value in _numbers(record, ""):
+            found.setdefault(name, {})[float(record["step"])] = value
+    curves = Curves(path.parent.name)
     for name, by_step in found.items():
         if name != "step" and len(by_step) > 1:
             steps = sorted(by_step)
@@ -48,7 +55,7 @@ def read_curves(path: str | Path) -> Curves:
 
 
 def _numbers(value: Any, name: str) -> list[tuple[str, float]]:
-    """Every number in nested JSON with the path to it as its name."""
+    """Every number in nested JSON, named by its path."""
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return []
     if isinstance(value, int | float):

@@ -1,6 +1,7 @@
-"""Pictures for the report: spectrograms and code maps as PNG, charts as SVG that follow the page.
+"""Figures of the reports: audio, spectrograms and code maps as data URLs, charts as geometry.
 
-SVG is written by hand: it takes its colours from the page (light or dark) and stays sharp.
+The templates draw the charts as SVG (macros ``interval_chart`` and ``curve_chart``).
+Letters: S samples, K codebooks, Q positions.
 """
 
 from __future__ import annotations
@@ -8,21 +9,36 @@ from __future__ import annotations
 import base64
 import io
 import math
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from ..audio import write_audio
 from ..metrics.spectral import magnitude_blocks, mel_filters
 
 _FFT, _HOP, _BANDS = 1024, 240, 96
 _RANGE_DB = 70.0
+_MOST_POINTS = 400  # of a curve: more than a phone has columns
 
 
-def _png(image: npt.NDArray[np.float64], colours: str) -> str:
-    """A PNG data address of values 0..1 [height, width]."""
+def _data_url(media_type: str, data: bytes) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+
+
+def flac_url(wav: npt.ArrayLike, sample_rate: int) -> str:
+    """Data URL of samples [S] as 16-bit FLAC: lossless, half the size of WAV."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.flac"
+        write_audio(path, np.asarray(wav, dtype=np.float32), sample_rate)
+        return _data_url("audio/flac", path.read_bytes())
+
+
+def _png_url(image: npt.NDArray[np.float64], colours: str) -> str:
+    """Data URL of a PNG of values 0..1 [height, width] in a colour map of matplotlib."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -35,123 +51,173 @@ def _png(image: npt.NDArray[np.float64], colours: str) -> str:
     picture.putpalette(table.tobytes())
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return _data_url("image/png", buffer.getvalue())
 
 
-def spectrogram_png(wav: npt.ArrayLike, sample_rate: int, *, loudest: float | None = None) -> str:
-    """Mel spectrogram of a clip [S] as a data address: low tones at the bottom, 70 dB of range.
-
-    Args:
-        wav: samples.
-        sample_rate: of them.
-        loudest: amplitude drawn brightest; by default the clip's own. Give the original's to the
-            reconstruction, so that a wrong level can be seen.
-    """
+def _mel_power(wav: npt.ArrayLike, sample_rate: int) -> npt.NDArray[np.float64]:
+    """Power [frames, bands] relative to a full-scale sine."""
     filters = mel_filters(sample_rate, _FFT, _BANDS)
     magnitudes = np.concatenate(list(magnitude_blocks(wav, _FFT, _HOP)))
-    level = 10.0 * np.log10(np.maximum((magnitudes / (_FFT / 4)) ** 2 @ filters, 1e-12))
+    return (magnitudes / (_FFT / 4)) ** 2 @ filters
+
+
+def spectrogram_url(wav: npt.ArrayLike, sample_rate: int, *, loudest: float | None = None) -> str:
+    """Mel spectrogram of samples [S] as a PNG data URL, 0 Hz at the bottom, range 70 dB.
+
+    Args:
+        wav: samples [S].
+        sample_rate: in Hz.
+        loudest: level in dB drawn brightest, by default the loudest of the clip. Pass that of the
+            original (`loudest_band`) for a reconstruction, to make wrong levels visible.
+    """
+    level = 10.0 * np.log10(np.maximum(_mel_power(wav, sample_rate), 1e-12))
     top = level.max() if loudest is None else loudest
-    return _png(((level - top) / _RANGE_DB + 1.0).T[::-1], "magma")
+    return _png_url(((level - top) / _RANGE_DB + 1.0).T[::-1], "magma")
 
 
 def loudest_band(wav: npt.ArrayLike, sample_rate: int) -> float:
-    """Level in dB of a clip's loudest mel band: the common scale for its spectrograms."""
-    filters = mel_filters(sample_rate, _FFT, _BANDS)
-    power = max(float(((m / (_FFT / 4)) ** 2 @ filters).max()) for m in
-                magnitude_blocks(wav, _FFT, _HOP))  # fmt: skip
-    return 10.0 * math.log10(max(power, 1e-12))
+    """Level in dB of the loudest mel band of samples [S]."""
+    return 10.0 * math.log10(max(float(_mel_power(wav, sample_rate).max()), 1e-12))
 
 
-def code_map_png(codes: npt.NDArray[np.int64]) -> str:
-    """Codes [K, Q] as coloured cells, one row per layer; equal codes have equal colours."""
-    # Neighbouring entries of a codebook have nothing in common: spread them over the colours.
+def code_map_url(codes: npt.NDArray[np.int64]) -> str:
+    """Codes [K, Q] as a PNG data URL: a coloured cell per code, one row per layer."""
+    # Neighbouring codebook entries are unrelated: the golden ratio spreads them over the colours.
     scattered = (codes * 0.6180339887498949) % 1.0
     cells = np.kron(scattered, np.ones((8, 4)))
     cells[::8] = 0.0
-    return _png(cells, "turbo")
+    return _png_url(cells, "turbo")
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One row of an interval chart."""
+    """A mean with its interval."""
 
     name: str
     mean: float
     low: float
     high: float
+    ours: bool  # drawn in the accent colour
+
+
+@dataclass(frozen=True)
+class ChartRow:
+    """A `Bar` with its position in the chart; lengths in SVG units."""
+
+    name: str
+    value: str  # the mean as text
+    mean: float
+    low: float
+    high: float
+    y: float
     ours: bool
+    best: bool
 
 
-def interval_chart(bars: Sequence[Bar], *, digits: int, higher_is_better: bool) -> str:
-    """Means with their intervals as an SVG, one row per coder, all on one axis."""
+@dataclass(frozen=True)
+class Tick:
+    """A labelled grid line."""
+
+    x: float
+    text: str
+
+
+@dataclass(frozen=True)
+class IntervalChart:
+    """Means with their intervals on a common axis, one row each."""
+
+    rows: tuple[ChartRow, ...]
+    ticks: tuple[Tick, ...]
+    height: int
+    width: int
+    left: int  # start of the axis
+
+
+def interval_chart(bars: Sequence[Bar], *, digits: int, higher_is_better: bool) -> IntervalChart:
+    """Lay out means with their intervals; the best mean is drawn bold."""
     low, high = min(bar.low for bar in bars), max(bar.high for bar in bars)
-    span = (high - low) or max(abs(high), 1.0) * 0.1
-    low, high = low - 0.06 * span, high + 0.06 * span
-    row, left, right, width = 26, 132, 62, 420
-    height = row * len(bars) + 22
+    margin = 0.06 * ((high - low) or max(abs(high), 1.0) * 0.1)
+    low, high = low - margin, high + margin
+    row_height, left, right, width = 26, 132, 62, 420
 
     def x(value: float) -> float:
         return left + (value - low) / (high - low) * (width - left - right)
 
-    parts = [f'<svg class="chart" viewBox="0 0 {width} {height}" role="img">']
-    for tick in np.linspace(low + 0.06 * span, high - 0.06 * span, 3):
-        at = x(float(tick))
-        parts.append(
-            f'<line class="grid" x1="{at:.1f}" y1="2" x2="{at:.1f}" y2="{height - 18}"/>'
-            f'<text class="tick" x="{at:.1f}" y="{height - 4}" text-anchor="middle">'
-            f"{tick:.{digits}f}</text>"
-        )
     best = max(bars, key=lambda bar: bar.mean if higher_is_better else -bar.mean)
-    for number, bar in enumerate(bars):
-        y = row * number + row / 2 + 2
-        kind = "ours" if bar.ours else "peer"
-        weight = ' font-weight="700"' if bar is best else ""
-        parts.append(
-            f'<text class="name {kind}" x="{left - 8}" y="{y + 4:.1f}" text-anchor="end"'
-            f"{weight}>{escape(bar.name if len(bar.name) < 21 else bar.name[:19] + '…')}</text>"
-            f'<line class="{kind}" x1="{x(bar.low):.1f}" x2="{x(bar.high):.1f}" y1="{y:.1f}"'
-            f' y2="{y:.1f}"/><circle class="{kind}" cx="{x(bar.mean):.1f}" cy="{y:.1f}" r="4.5"/>'
-            f'<text class="value" x="{width - 4}" y="{y + 4:.1f}" text-anchor="end"{weight}>'
-            f"{bar.mean:.{digits}f}</text>"
+    rows = tuple(
+        ChartRow(
+            name=bar.name,
+            value=f"{bar.mean:.{digits}f}",
+            mean=x(bar.mean),
+            low=x(bar.low),
+            high=x(bar.high),
+            y=row_height * (number + 0.5) + 2,
+            ours=bar.ours,
+            best=bar is best,
         )
-    return "".join(parts) + "</svg>"
+        for number, bar in enumerate(bars)
+    )
+    marks = (float(mark) for mark in np.linspace(low + margin, high - margin, 3))
+    ticks = tuple(Tick(x(mark), f"{mark:.{digits}f}") for mark in marks)
+    return IntervalChart(rows, ticks, row_height * len(bars) + 22, width, left)
 
 
-def curve_chart(name: str, steps: Sequence[float], values: Sequence[float]) -> str:
-    """One quantity over training steps as an SVG; logarithmic when it falls by more than 20."""
-    y = np.asarray(values, dtype=np.float64)
-    x = np.asarray(steps, dtype=np.float64)
-    keep = np.isfinite(y)
-    x, y = x[keep], y[keep]
+@dataclass(frozen=True)
+class CurveChart:
+    """One quantity over training steps; lengths in SVG units."""
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+    logarithmic: bool
+    highest: str
+    lowest: str
+    first_step: float
+    last_step: float
+    width: int
+    height: int
+    left: int  # margins around the axes
+    top: int
+    bottom: int
+
+
+def curve_chart(name: str, steps: Sequence[float], values: Sequence[float]) -> CurveChart | None:
+    """Lay out a curve, on a logarithmic axis if the values span more than a factor of 20.
+
+    Args:
+        name: heading.
+        steps: positions [n], ascending.
+        values: [n]; values that are not finite are left out.
+
+    Returns:
+        The chart, or None when no value is finite.
+    """
+    y, x = np.asarray(values, dtype=np.float64), np.asarray(steps, dtype=np.float64)
+    finite = np.isfinite(y)
+    x, y = x[finite], y[finite]
     if y.size == 0:
-        return ""
+        return None
     logarithmic = bool(y.min() > 0 and y.max() / y.min() > 20)
     shown = np.log10(y) if logarithmic else y
-    if x.size > 400:  # a phone cannot show more
-        groups = np.array_split(np.arange(x.size), 400)
+    if x.size > _MOST_POINTS:
+        groups = np.array_split(np.arange(x.size), _MOST_POINTS)
         x, shown = (np.array([a[g].mean() for g in groups]) for a in (x, shown))
     low, high = float(shown.min()), float(shown.max())
-    span = (high - low) or 1.0
     first, last = float(x[0]), float(x[-1]) if x[-1] > x[0] else float(x[0]) + 1.0
     width, height, left, top, bottom = 420, 170, 52, 24, 22
-    points = " ".join(
-        f"{left + (a - first) / (last - first) * (width - left - 8):.1f},"
-        f"{top + (high - b) / span * (height - top - bottom):.1f}"
-        for a, b in zip(x, shown, strict=True)
-    )
-    ticks = "".join(
-        f'<text class="tick" x="{left - 6}" y="{at:.0f}" text-anchor="end">'
-        f"{(10.0**value if logarithmic else value):.3g}</text>"
-        for value, at in ((high, top + 4), (low, height - bottom + 4))
-    )
-    scale = " (log)" if logarithmic else ""
-    return (
-        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img">'
-        f'<text class="title" x="{left}" y="13">{escape(name)}{scale}</text>'
-        f'<line class="grid" x1="{left}" x2="{width - 8}" y1="{height - bottom}"'
-        f' y2="{height - bottom}"/><line class="grid" x1="{left}" x2="{width - 8}" y1="{top}"'
-        f' y2="{top}"/>{ticks}'
-        f'<text class="tick" x="{left}" y="{height - 5}">{first:.0f}</text>'
-        f'<text class="tick" x="{width - 8}" y="{height - 5}" text-anchor="end">{last:.0f} steps'
-        f'</text><polyline class="curve" points="{points}"/></svg>'
+    across = left + (x - first) / (last - first) * (width - left - 8)
+    down = top + (high - shown) / ((high - low) or 1.0) * (height - top - bottom)
+    highest, lowest = (f"{10.0**value if logarithmic else value:.3g}" for value in (high, low))
+    return CurveChart(
+        name=name,
+        points=tuple(zip(across.tolist(), down.tolist(), strict=True)),
+        logarithmic=logarithmic,
+        highest=highest,
+        lowest=lowest,
+        first_step=first,
+        last_step=last,
+        width=width,
+        height=height,
+        left=left,
+        top=top,
+        bottom=bottom,
     )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
 
 from ...core.metrics.intervals import Interval, bootstrap_interval, shown
-from ...core.report.page import html_table, page, section
+from ...core.report.render import render
 from .caption_scores import caption_scores
 from .failures import KINDS, FailureRow, Utterance, failure_table, rate_ratio
 from .scores import error_rate
@@ -110,49 +109,34 @@ def to_markdown(evaluation: TaskEvaluation) -> str:
     return "\n".join(lines) + "\n"
 
 
+# Facts of a clip in the table of the page, in this order.
+_CLIP_COLUMNS = (
+    "text",
+    "asr",
+    "tts_own",
+    "judge_original",
+    "judge_tts",
+    "caption",
+    "made_class",
+    "label",
+    "named_recording",
+    "named_made",
+)
+
+
 def to_html(evaluation: TaskEvaluation, facts: Sequence[Facts], title: str) -> str:
-    """One page with the tables and what was heard of every clip."""
-    tables = html_table(
-        ("task", "figure", "value", "n", ""),
-        [[escape(cell) for cell in row] for row in _rows(evaluation)],
+    """An HTML page with the tables and the facts of every clip."""
+    columns = [name for name in _CLIP_COLUMNS if any(name in one for one in facts)]
+    return render(
+        "task_evaluation.html",
+        title=title,
+        figures=_rows(evaluation),
+        failure_head=_failure_head(evaluation),
+        failures=_failure_rows(evaluation),
+        recognizer=evaluation.heard_by,
+        columns=columns,
+        clips=[[one["id"], *(one.get(name, "") for name in columns)] for one in facts],
     )
-    failures = html_table(
-        _failure_head(evaluation),
-        [[escape(cell) for cell in row] for row in _failure_rows(evaluation)],
-    )
-    names = (
-        "text",
-        "asr",
-        "tts_own",
-        "judge_original",
-        "judge_tts",
-        "caption",
-        "made_class",
-        "label",
-        "named_recording",
-        "named_made",
-    )
-    used = [name for name in names if any(name in one for one in facts)]
-    clips = html_table(
-        ("clip", *used),
-        [
-            [escape(str(cell)) for cell in (one["id"], *(one.get(n, "") for n in used))]
-            for one in facts
-        ],
-    )
-    heard = escape(evaluation.heard_by)
-    body = "".join(
-        (
-            f"<h1>{escape(title)}</h1>",
-            section("figures", "Figures", tables),
-            section(
-                "failures", f"TTS failures by length of the text, heard by {heard} (%)",
-                failures if evaluation.failures else "",
-            ),
-            section("clips", "Clips", clips),
-        )
-    )  # fmt: skip
-    return page(title, body)
 
 
 def _speech_figures(speech: Sequence[Facts], judge: str) -> list[Figure]:

@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from ...codec.checkpoints import shipped
 from ...codec.cli import named_by_search, searches_of
-from ...codec.evaluation.coder import CodecUnavailable, EvaluatedCodec
-from ...codec.evaluation.peers import load_almtok_codec, load_codec
+from ...codec.evaluation.codecs import CodecUnavailable, EvaluatedCodec, load_almtok_codec
+from ...codec.evaluation.peers import load_codec
 from ...core.audio import read_audio
 from ...core.data.entries import EntryReader
 from ...core.files import write_json, write_text

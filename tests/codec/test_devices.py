@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 
-from almtok.codec.evaluation.memory import PeakMemory
-from almtok.codec.evaluation.peers import AlmtokCodec
+from almtok.codec.evaluation.codecs import AlmtokCodec
+from almtok.codec.evaluation.harness import PeakMemory
 from almtok.codec.initialization import initialize_coders, initialize_patchify, initialize_quantizer
 from almtok.codec.priors.config import KMeansConfig
 from almtok.codec.priors.kmeans import TensorVectors, kmeans

@@ -1,11 +1,11 @@
-"""Clips and coders that cost nothing."""
+"""Clips and codecs that cost nothing."""
 
 import almtok  # noqa: F401, I001
 
 import numpy as np
 import pytest
 
-from almtok.codec.evaluation.coder import CodecResult, EvaluatedCodec
+from almtok.codec.evaluation.codecs import CodecResult, EvaluatedCodec
 from almtok.codec.evaluation.harness import EvaluationClip
 
 RATE = 24_000
@@ -23,7 +23,7 @@ def make_voice(seconds=1.5, hz=140.0, rate=RATE, seed=0):
     return (0.1 * wave * syllables + 0.0005 * rng.standard_normal(t.size)).astype(np.float32)
 
 
-class NoisyCoder(EvaluatedCodec):
+class NoisyCodec(EvaluatedCodec):
     """Adds noise; fails on clips longer than it likes."""
 
     frame_rate = 50.0

@@ -38,11 +38,11 @@ def test_a_random_codec_at_two_rates(data, tmp_path, capsys):
     text = (out / "table.md").read_text()
     assert "almtok w=3" in text and "### Speech (2 clips)" in text and "Paired difference" in text
     table = json.loads((out / "table.json").read_text())
-    assert [row["name"] for row in table["coders"]] == [
+    assert [row["name"] for row in table["codecs"]] == [
         "almtok w=3 (tiny, random)",
         "almtok w=6 (tiny, random)",
     ]
-    assert table["coders"][0]["kbps"] == pytest.approx(2 * table["coders"][1]["kbps"])
+    assert table["codecs"][0]["kbps"] == pytest.approx(2 * table["codecs"][1]["kbps"])
     assert len(list((out / "audio" / "original").iterdir())) == 1
     capsys.readouterr()
     (path,) = (out / "clips").glob("almtok_w_3*.jsonl")
@@ -71,7 +71,7 @@ def test_a_missing_coder_is_listed_and_the_others_run(data, tmp_path, monkeypatc
     arguments = ["codec", "--data", data, "--limit", "1", "--out", str(out)]
     assert main([*arguments, "--checkpoint", "tiny", "--peers", "codec2-700C"]) == 1
     assert "not run: codec2-700C: c2enc and c2dec not found" in (out / "table.md").read_text()
-    with pytest.raises(ValueError, match="no coder could be run"):
+    with pytest.raises(ValueError, match="no codec could be run"):
         main([*arguments, "--peers", "codec2-700C"])
 
 

@@ -11,21 +11,21 @@ import numpy as np
 import pytest
 
 from almtok.codec.evaluation import harness, table
-from almtok.codec.evaluation.coder import CodecResult
+from almtok.codec.evaluation.codecs import CodecResult
 from almtok.codec.evaluation.results import ClipResult, ResultStore, pack_codes, unpack_codes
 
 from ...pace import wait_until
-from .conftest import RATE, NoisyCoder, make_voice
+from .conftest import RATE, NoisyCodec, make_voice
 
 pytest.importorskip("pesq")
 
 
-def run(coder, clips, out, **options):
-    return harness.evaluate_codec(coder, clips, out, progress=False, **options)
+def run(codec, clips, out, **options):
+    return harness.evaluate_codec(codec, clips, out, progress=False, **options)
 
 
 def test_speech_scores_only_where_speech(clips, tmp_path):
-    results = {r.id: r for r in run(NoisyCoder(), clips, tmp_path)}
+    results = {r.id: r for r in run(NoisyCodec(), clips, tmp_path)}
     assert "pesq_wb" in results["speech/0"].scores
     assert set(results["music/0"].scores) == {"mel", "mel_4k", "stft", "si_sdr"}
     assert results["music/1"].peak_mb > 10
@@ -33,57 +33,57 @@ def test_speech_scores_only_where_speech(clips, tmp_path):
 
 
 def test_a_second_run_does_nothing_and_a_third_finishes(clips, tmp_path):
-    first = run(NoisyCoder(), clips[:2], tmp_path)
-    again = NoisyCoder()
+    first = run(NoisyCodec(), clips[:2], tmp_path)
+    again = NoisyCodec()
     assert run(again, clips[:2], tmp_path) == first
     assert again.calls == 0
-    more = NoisyCoder()
+    more = NoisyCodec()
     assert run(more, clips, tmp_path)[:2] == first
     assert more.calls == 3  # one to warm up, two new clips
 
 
 def test_a_line_cut_short_is_done_again(clips, tmp_path):
-    whole = run(NoisyCoder(), clips, tmp_path)
+    whole = run(NoisyCodec(), clips, tmp_path)
     path = tmp_path / "clips" / "noisy.jsonl"
     text = path.read_bytes()
     path.write_bytes(text[: len(text) - 40])
-    after = run(NoisyCoder(), clips, tmp_path)
+    after = run(NoisyCodec(), clips, tmp_path)
     assert [r.scores for r in after] == [r.scores for r in whole]
     assert len(path.read_bytes().splitlines()) == 5
     path.write_bytes(text[:20])  # killed while the very first line was written
-    assert [r.scores for r in run(NoisyCoder(), clips, tmp_path)] == [r.scores for r in whole]
+    assert [r.scores for r in run(NoisyCodec(), clips, tmp_path)] == [r.scores for r in whole]
 
 
 def test_results_of_other_data_or_coders_are_refused(clips, tmp_path):
-    run(NoisyCoder(), clips[:1], tmp_path, data="a")
+    run(NoisyCodec(), clips[:1], tmp_path, data="a")
     with pytest.raises(ValueError, match="different: data"):
-        run(NoisyCoder(), clips[:1], tmp_path, data="b")
-    other = NoisyCoder()
+        run(NoisyCodec(), clips[:1], tmp_path, data="b")
+    other = NoisyCodec()
     other.kbps = 9.0
     with pytest.raises(ValueError, match="different: kbps"):
         run(other, clips[:1], tmp_path, data="a")
 
 
 def test_failures_are_counted_and_listed(clips, tmp_path):
-    results = run(NoisyCoder(longest=1.5), clips, tmp_path)
+    results = run(NoisyCodec(longest=1.5), clips, tmp_path)
     assert [r.error is None for r in results] == [True, False, True, False]
-    row = table.summarise([(NoisyCoder(), results)]).coders[0]
+    row = table.summarise([(NoisyCodec(), results)]).codecs[0]
     assert set(row.failed) == {"speech/1", "music/1"}
     assert row.clips == 4 and row.domains["speech"].scores["mel"].n == 1
-    text = table.to_markdown(table.summarise([(NoisyCoder(), results)]))
+    text = table.to_markdown(table.summarise([(NoisyCodec(), results)]))
     assert "failed: noisy, speech/1: MemoryError: 48000 samples do not fit" in text
     # They stay failed until somebody asks for another try.
-    calm = NoisyCoder()
+    calm = NoisyCodec()
     assert run(calm, clips, tmp_path)[1].error is not None and calm.calls == 0
-    assert run(NoisyCoder(), clips, tmp_path, retry_failed=True)[1].error is None
+    assert run(NoisyCodec(), clips, tmp_path, retry_failed=True)[1].error is None
 
 
 def test_wrong_lengths_and_nan_are_failures(clips, tmp_path):
-    class Short(NoisyCoder):
+    class Short(NoisyCodec):
         def code(self, wav):
             return CodecResult(wav[:-1], None, 1, 0.0, 0.0)
 
-    class Broken(NoisyCoder):
+    class Broken(NoisyCodec):
         def code(self, wav):
             return CodecResult(np.full_like(wav, np.nan), None, 1, 0.0, 0.0)
 
@@ -94,7 +94,7 @@ def test_wrong_lengths_and_nan_are_failures(clips, tmp_path):
 def test_other_rates_and_kept_audio(clips, tmp_path):
     from almtok.core.audio import read_audio
 
-    result = run(NoisyCoder(level=0.0, sample_rate=16_000), clips[:2], tmp_path,
+    result = run(NoisyCodec(level=0.0, sample_rate=16_000), clips[:2], tmp_path,
                  keep_audio={"speech/0"})  # fmt: skip
     assert result[0].scores["mel_4k"] < 0.2
     kept = list((tmp_path / "audio" / "noisy").iterdir())
@@ -109,16 +109,16 @@ def test_codes_survive_packing():
 
 
 def test_paired_differences_and_intervals(clips, tmp_path):
-    good, bad = NoisyCoder("good", 0.001), NoisyCoder("bad", 0.05)
-    rows = [(coder, run(coder, clips, tmp_path)) for coder in (good, bad)]
+    good, bad = NoisyCodec("good", 0.001), NoisyCodec("bad", 0.05)
+    rows = [(codec, run(codec, clips, tmp_path)) for codec in (good, bad)]
     summary = table.summarise(rows, reference="bad", not_run={"absent": "not installed"})
-    first = summary.coders[0].domains["speech"].differences["pesq_wb"]
+    first = summary.codecs[0].domains["speech"].differences["pesq_wb"]
     assert first.difference.mean > 0 and first.clear and first.higher == 1.0
-    assert summary.coders[1].domains["speech"].differences == {}
+    assert summary.codecs[1].domains["speech"].differences == {}
     text = table.to_markdown(summary)
     assert "**+" in text and "not run: absent: not installed" in text and "PESQ-WB" in text
     assert json.loads(json.dumps(summary.to_dict()))["reference"] == "bad"
-    assert summary.coders[0].rtf_encode == pytest.approx(4 * 0.01 / 6)
+    assert summary.codecs[0].rtf_encode == pytest.approx(4 * 0.01 / 6)
     with pytest.raises(ValueError, match="good, bad"):
         table.summarise(rows, reference="ugly")
 
@@ -128,9 +128,9 @@ def test_missing_scores_are_counted(tmp_path):
         harness.EvaluationClip("quiet", "speech", 1.0, lambda: np.zeros(RATE, np.float32)),
         harness.EvaluationClip("loud", "speech", 1.0, lambda: make_voice(1.0)),
     ]
-    rows = run(NoisyCoder(), silent, tmp_path)
-    summary = table.summarise([(NoisyCoder(), rows)])
-    assert summary.coders[0].domains["speech"].scores["stoi"].n == 1
+    rows = run(NoisyCodec(), silent, tmp_path)
+    summary = table.summarise([(NoisyCodec(), rows)])
+    assert summary.codecs[0].domains["speech"].scores["stoi"].n == 1
     assert "no STOI: noisy, speech, 1 clips: the original is silent" in table.to_markdown(summary)
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from almtok.codec.evaluation import classics, peers
-from almtok.codec.evaluation.coder import CodecUnavailable, fit_length
+from almtok.codec.evaluation import codecs, peers
+from almtok.codec.evaluation.codecs import CodecUnavailable, fit_length
 from almtok.core.metrics.audio import stoi
 
 from .conftest import make_voice
@@ -62,13 +62,13 @@ def folders(tmp_path_factory):
     [("encodec", 0.75, 2), ("dac", 1.125, 3), ("mimi", 0.125, 2), ("xcodec", 0.5, 1)],
 )
 def test_hugging_face_codecs_run_at_a_chosen_rate(folders, kind, kbps, books):
-    coder = peers.load_codec(f"{kind}={folders / kind}@{kbps}")
-    assert coder.kbps == pytest.approx(kbps) and coder.codebooks == books
+    codec = peers.load_codec(f"{kind}={folders / kind}@{kbps}")
+    assert codec.kbps == pytest.approx(kbps) and codec.codebooks == books
     for samples in (1, 1000, 24_001):
-        coded = coder.code(make_voice(2.0)[:samples])
+        coded = codec.code(make_voice(2.0)[:samples])
         assert coded.wav.shape == (samples,) and coded.wav.dtype == np.float32
-        assert coded.codes.shape == (books, -(-samples // coder.hop))
-        assert coded.bits == coded.codes.size * np.log2(coder.codebook_size)
+        assert coded.codes.shape == (books, -(-samples // codec.hop))
+        assert coded.bits == coded.codes.size * np.log2(codec.codebook_size)
 
 
 def test_all_codebooks_by_default_and_rates_that_do_not_exist(folders):
@@ -111,49 +111,49 @@ def test_a_folder_without_a_codec_says_so(tmp_path):
 def test_missing_programs_say_what_to_install(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(CodecUnavailable, match="apt-get install codec2"):
-        classics.load_classic_codec("codec2-700C")
+        peers.load_classic_codec("codec2-700C")
     with pytest.raises(CodecUnavailable, match="apt-get install opus-tools"):
-        classics.load_classic_codec("opus-6k")
+        peers.load_classic_codec("opus-6k")
 
 
 @pytest.mark.skipif(shutil.which("c2enc") is None, reason="codec2 is not installed")
 @pytest.mark.parametrize("mode", ["450", "700C", "1300", "2400"])
 def test_codec2_is_aligned(mode):
-    coder = peers.load_codec(f"codec2-{mode}")
+    codec = peers.load_codec(f"codec2-{mode}")
     wav = make_voice(2.0, rate=8_000)
-    coded = coder.code(wav)
-    assert coded.wav.shape == wav.shape and coded.bits == coder.kbps * 2000
+    coded = codec.code(wav)
+    assert coded.wav.shape == wav.shape and coded.bits == codec.kbps * 2000
     # Syllables of the original and of the reconstruction rise and fall together.
     smooth = np.ones(400) / 400
     a, b = (np.sqrt(np.convolve(x**2, smooth, "same")) for x in (wav, coded.wav))
     lags = list(range(-400, 401, 40))
     best = lags[int(np.argmax([np.corrcoef(a, np.roll(b, -lag))[0, 1] for lag in lags]))]
     assert abs(best) <= 160  # 20 ms
-    # The tail is decoded too: the coder is given silence to flush.
-    assert coder.code(wav[:100]).wav.shape == (100,)
+    # The tail is decoded too: the codec is given silence to flush.
+    assert codec.code(wav[:100]).wav.shape == (100,)
 
 
 @pytest.mark.skipif(shutil.which("opusenc") is None, reason="opus-tools is not installed")
 def test_opus_is_aligned():
-    coder = peers.load_codec("opus-24k")
+    codec = peers.load_codec("opus-24k")
     wav = make_voice(2.0, rate=16_000)
-    coded = coder.code(wav)
-    assert coded.wav.shape == wav.shape and coder.external
+    coded = codec.code(wav)
+    assert coded.wav.shape == wav.shape and codec.external
     assert stoi(wav, coded.wav, 16_000) > 0.9
     with pytest.raises(ValueError, match="6 to 256"):
         peers.load_codec("opus-3k")
 
 
 def test_our_codec(tmp_path):
-    coder = peers.load_almtok_codec("tiny", frames_per_query=3)
-    assert coder.frame_rate == 25.0
-    coded = coder.code(make_voice(1.0)[:23_000])
+    codec = codecs.load_almtok_codec("tiny", frames_per_query=3)
+    assert codec.frame_rate == 25.0
+    coded = codec.code(make_voice(1.0)[:23_000])
     assert coded.wav.shape == (23_000,)
-    assert coded.codes.shape == (coder.model.config.num_codebooks, 24)
-    coder.model.save_pretrained(tmp_path)
+    assert coded.codes.shape == (codec.model.config.num_codebooks, 24)
+    codec.model.save_pretrained(tmp_path)
     again = peers.load_codec(f"almtok={tmp_path}")
     assert again.frame_rate == 12.5 and again.name == "almtok"
-    assert again.settings()["fingerprint"] == coder.settings()["fingerprint"]
+    assert again.settings()["fingerprint"] == codec.settings()["fingerprint"]
 
 
 def test_fit_length():

@@ -9,11 +9,12 @@ import re
 import numpy as np
 import pytest
 
-from almtok.codec.evaluation import harness, listen, report, table
+from almtok.codec.evaluation import harness, report, table
 from almtok.core.audio import read_audio
 from almtok.core.report import curves, figures
+from almtok.core.report.render import render_macro
 
-from .conftest import RATE, NoisyCoder, make_voice
+from .conftest import RATE, NoisyCodec, make_voice
 
 pytest.importorskip("pesq")
 pytest.importorskip("matplotlib")
@@ -54,10 +55,10 @@ def evaluated(clips, tmp_path):
     from almtok.codec.evaluation.cli import _keep_originals
 
     kept = {"speech/0", "music/1"}
-    ours, peer = NoisyCoder("almtok", 0.001), NoisyCoder("<b>peer", 0.05, longest=1.5)
+    ours, peer = NoisyCodec("almtok", 0.001), NoisyCodec("<b>peer", 0.05, longest=1.5)
     rows = [
-        (coder, harness.evaluate_codec(coder, clips, tmp_path, keep_audio=kept, progress=False))
-        for coder in (ours, peer)
+        (codec, harness.evaluate_codec(codec, clips, tmp_path, keep_audio=kept, progress=False))
+        for codec in (ours, peer)
     ]
     _keep_originals(tmp_path, clips, kept)
     return table.summarise(rows, reference="<b>peer", not_run={"lyra": "not <there>"})
@@ -77,7 +78,7 @@ def test_the_whole_report_from_a_folder(evaluated, clips, tmp_path):
     assert counts["audio"] == 2 + 2 + 1  # originals, ours, and the one clip that the peer managed
     assert counts["img"] == counts["audio"] + 2  # spectrograms, and our code maps
     assert "&lt;b&gt;peer" in text and "<b>peer<" not in text and "not &lt;there&gt;" in text
-    assert "failed on music/1" in text and 'class="good">better' in text
+    assert "failed: &lt;b&gt;peer, music/1" in text and 'class="good">better' in text
     assert "losses, mel" in text and "Few clips: a domain has only 2" in text
     assert not list(tmp_path.glob("*.tmp-*"))
 
@@ -89,10 +90,10 @@ def test_players_hold_the_exact_samples(evaluated, clips, tmp_path):
     assert np.abs(wav - make_voice(1.0, seed=0)).max() < 1e-4
 
 
-def test_a_report_without_clips_curves_or_codes():
-    coder = NoisyCoder("almtok (tiny, random)")
-    summary = table.summarise([(coder, [])])
-    text = report.page("t", report._summary(summary, ["a <note>"]))
+def test_a_report_without_clips_curves_or_codes(tmp_path):
+    codec = NoisyCodec("almtok (tiny, random)")
+    summary = table.summarise([(codec, [])])
+    text = report.write_report(tmp_path / "x.html", summary, notes=["a <note>"]).read_text()
     checked(text)
     assert "untrained weights" in text and "a &lt;note&gt;" in text
 
@@ -105,7 +106,7 @@ def picture(address):
 
 def test_spectrogram_shows_a_tone_where_it_is():
     t = np.arange(RATE) / RATE
-    image = np.asarray(picture(figures.spectrogram_png(np.sin(2 * np.pi * 300 * t), RATE))
+    image = np.asarray(picture(figures.spectrogram_url(np.sin(2 * np.pi * 300 * t), RATE))
                        .convert("L")).astype(float)  # fmt: skip
     assert image.shape[0] == 96
     row = image[:, 20:-20].mean(axis=1).argmax()
@@ -115,7 +116,7 @@ def test_spectrogram_shows_a_tone_where_it_is():
 
 def test_code_map_has_a_cell_per_code():
     codes = np.array([[1, 1, 2], [5, 6, 5]])
-    image = np.asarray(picture(figures.code_map_png(codes)).convert("RGB"))
+    image = np.asarray(picture(figures.code_map_url(codes)).convert("RGB"))
     assert image.shape[:2] == (16, 12)
     cell = image[4, 2], image[4, 6], image[4, 10]
     assert (cell[0] == cell[1]).all() and not (cell[0] == cell[2]).all()
@@ -123,14 +124,19 @@ def test_code_map_has_a_cell_per_code():
 
 def test_charts():
     bars = [figures.Bar("almtok", 2.0, 1.9, 2.1, True), figures.Bar("x & y", 1.0, 1.0, 1.0, False)]
-    svg = figures.interval_chart(bars, digits=2, higher_is_better=True)
+    chart = figures.interval_chart(bars, digits=2, higher_is_better=True)
+    assert [row.best for row in chart.rows] == [True, False]
+    svg = render_macro("interval_chart", chart)
     assert checked(svg)["circle"] == 2 and "x &amp; y" in svg
-    checked(figures.interval_chart(bars[1:], digits=0, higher_is_better=False))
+    alone = figures.interval_chart(bars[1:], digits=0, higher_is_better=False)
+    checked(render_macro("interval_chart", alone))
     steps = list(range(2000))
-    svg = figures.curve_chart("loss", steps, [100.0 / (1 + s) for s in steps])
+    svg = render_macro(
+        "curve_chart", figures.curve_chart("loss", steps, [100.0 / (1 + s) for s in steps])
+    )
     checked(svg)
     assert "(log)" in svg and svg.count(",") < 500
-    assert figures.curve_chart("loss", [1.0], [float("nan")]) == ""
+    assert figures.curve_chart("loss", [1.0], [float("nan")]) is None
 
 
 def test_curves_of_one_run_and_of_stages_beside_it(tmp_path):
@@ -144,4 +150,4 @@ def test_curves_of_one_run_and_of_stages_beside_it(tmp_path):
     assert [path.parent.name for path in found] == ["stage1", "stage2"]
     assert curves.read_curves(found[0]).series["lr"] == ([1.0, 2.0], [1.0, 3.0])
     assert curves.find_metrics(tmp_path / "nothing") == []
-    assert listen.is_ours("almtok w=3") and not listen.is_ours("encodec")
+    assert report.is_ours("almtok w=3") and not report.is_ours("encodec")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from almtok.codec.evaluation.codes import code_statistics
+from almtok.codec.evaluation.results import code_statistics
 from almtok.core.metrics.bootstrap import bootstrap_interval, paired_difference
 
 

@@ -8,7 +8,7 @@ import soundfile
 
 from almtok.__main__ import main
 from almtok.codec.config import ALMTokenizerConfig
-from almtok.codec.evaluation.coder import CodecResult, EvaluatedCodec
+from almtok.codec.evaluation.codecs import CodecResult, EvaluatedCodec
 from almtok.codec.model import ALMTokenizer
 from almtok.tasks.evaluation.measure import clips_of
 from almtok.tasks.evaluation.words import ORIGINAL, measure, to_markdown
