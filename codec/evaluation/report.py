@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ...core.audio import read_audio
 from ...core.files import write_text
 from ...core.metrics.audio import DOMAINS, METRICS, SCORE_RATE
-from ...core.metrics.bootstrap import PairedDifference
+from ...core.metrics.intervals import PairedDifference
 from ...core.report.curves import Curves, find_metrics, read_curves
 from ...core.report.figures import (
     Bar,

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ...core.metrics.audio import DOMAINS, METRICS
-from ...core.metrics.bootstrap import (
+from ...core.metrics.intervals import (
     Interval,
     PairedDifference,
     bootstrap_interval,
+    format_interval,
     paired_difference,
 )
 from .codecs import EvaluatedCodec
@@ -170,11 +171,7 @@ def _number(value: float | None, digits: int) -> str:
 def _interval(interval: Interval | None, digits: int, *, signed: bool = False) -> str:
     if interval is None:
         return ""
-    sign = "+" if signed else ""
-    mean, low, high = (
-        f"{value:{sign}.{digits}f}" for value in (interval.mean, interval.low, interval.high)
-    )
-    return f"{mean} [{low}, {high}]"
+    return format_interval(interval, percent=False, digits=digits, signed=signed)
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...core.metrics.yin import find_periods
+from ...core.metrics.pitch import find_periods
 from ..vocoder import HIGHEST_HZ, LOWEST_HZ, SMOOTHED, place_of
 from .base import ForwardPass, LossSetup, TrainingLoss
 

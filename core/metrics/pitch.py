@@ -1,4 +1,7 @@
-"""Fundamental frequency by YIN (`yin.py`), and how far two pitch contours lie apart."""
+"""Fundamental frequency by YIN (de Cheveigné and Kawahara, 2002) and distances of pitch contours.
+
+Letters: `N` frames, `n` samples of a frame, `W` samples that are compared, `G` lags.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 import torch
-
-from .yin import find_periods
+from torch import Tensor
 
 Array = npt.NDArray[np.float64]
 
@@ -24,6 +26,54 @@ _WINDOW = 640
 _LONGEST = int(PITCH_RATE / LOWEST_HZ) + 2
 _SHORTEST = int(PITCH_RATE / HIGHEST_HZ)
 _BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class Periods:
+    """Periods of frames."""
+
+    samples: Tensor  # [N], with fractions of a sample
+    depth: Tensor  # [N], normalised difference: 0 exactly periodic, 1 aperiodic
+
+
+def find_periods(frames: Tensor, shortest: int, longest: int, threshold: float) -> Periods:
+    """Find the period of each frame: the first dip below the threshold, else the deepest.
+
+    Args:
+        frames: `[N, W + longest]`, zero-mean.
+        shortest: least period in samples.
+        longest: greatest period in samples.
+        threshold: depth below which a dip is a period (YIN paper: 0.1 to 0.2).
+    """
+    depth = _normalised_difference(frames, longest)  # [N, longest + 1]
+    inner = depth[:, shortest:longest]
+    dips = torch.zeros_like(inner, dtype=torch.bool)
+    dips[:, 1:-1] = (inner[:, 1:-1] <= inner[:, :-2]) & (inner[:, 1:-1] < inner[:, 2:])
+    good = dips & (inner < threshold)
+    deepest = inner.masked_fill(~dips, torch.inf).argmin(dim=1)
+    lag = torch.where(good.any(dim=1), good.int().argmax(dim=1), deepest) + shortest
+    left, centre, right = (depth.gather(1, lag[:, None] + i)[:, 0] for i in (-1, 0, 1))
+    curve = left - 2 * centre + right
+    bent = curve.abs() > 1e-12
+    shift = torch.where(bent, 0.5 * (left - right) / curve.where(bent, torch.ones_like(curve)), 0)
+    return Periods(lag + shift.clamp(-0.5, 0.5), centre)
+
+
+def _normalised_difference(frames: Tensor, longest: int) -> Tensor:
+    """Cumulative mean normalised difference function of YIN, `[N, G]`."""
+    window = frames.shape[1] - longest
+    n_fft = 1 << (frames.shape[1] - 1).bit_length()
+    head = torch.fft.rfft(frames[:, :window], n_fft)
+    product = torch.fft.irfft(torch.fft.rfft(frames, n_fft) * head.conj(), n_fft)
+    squares = torch.nn.functional.pad(frames.square().cumsum(dim=1), (1, 0))
+    energy = squares[:, window:] - squares[:, : longest + 1]  # [N, G] of the lagged window
+    difference = (energy[:, :1] + energy - 2 * product[:, : longest + 1]).clamp_min(0)
+    lags = torch.arange(1, longest + 1, device=frames.device)
+    mean = difference[:, 1:].cumsum(dim=1) / lags
+    sounding = mean > 1e-12
+    ratio = difference[:, 1:] / mean.where(sounding, torch.ones_like(mean))
+    ratio = ratio.where(sounding, torch.ones_like(ratio))
+    return torch.nn.functional.pad(ratio, (1, 0), value=1.0)
 
 
 @dataclass(frozen=True)
@@ -45,7 +95,7 @@ class PitchError:
 
 
 def _without_jumps(hz: Array, voiced: npt.NDArray[np.bool_]) -> Array:
-    """Octave slips of one or two frames are moved to the octave of their neighbours."""
+    """Correct octave errors of one or two frames by the median of their neighbours."""
     padded = np.pad(np.where(voiced, hz, np.nan), 3, constant_values=np.nan)
     around = np.lib.stride_tricks.sliding_window_view(padded, 7)
     middle = hz.copy()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.metrics.intervals import Interval, bootstrap_interval, shown
+from ...core.metrics.intervals import Interval, bootstrap_interval, format_interval
 from ...core.report.render import render
 from .caption_scores import caption_scores
 from .failures import KINDS, FailureRow, Utterance, failure_table, rate_ratio
@@ -262,7 +262,7 @@ def _failure_head(evaluation: TaskEvaluation) -> list[str]:
 
 def _rows(evaluation: TaskEvaluation) -> list[list[str]]:
     return [
-        [f.task, f.name, shown(f.value, percent=f.percent), str(f.value.n), f.note]
+        [f.task, f.name, format_interval(f.value, percent=f.percent), str(f.value.n), f.note]
         for f in evaluation.figures
     ]
 
@@ -274,6 +274,9 @@ def _failure_rows(evaluation: TaskEvaluation) -> list[list[str]]:
         words = "all" if (least, most) == (1, 10**9) else f"{least}-{most}"
         words = f"{least}+" if most == 10**9 and least > 1 else words
         kinds = [f"{100 * row.by_kind[kind]:.1f}" for kind in KINDS]
-        beside = [shown(others[number].rate) for others in evaluation.failing_recordings.values()]
-        rows.append([words, shown(row.rate), str(row.rate.n), *kinds, *beside])
+        beside = [
+            format_interval(others[number].rate)
+            for others in evaluation.failing_recordings.values()
+        ]
+        rows.append([words, format_interval(row.rate), str(row.rate.n), *kinds, *beside])
     return rows

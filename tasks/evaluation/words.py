@@ -24,7 +24,7 @@ from ...core.audio import read_audio
 from ...core.data.entries import EntryReader
 from ...core.files import write_json, write_text
 from ...core.metrics.audio import SCORE_RATE
-from ...core.metrics.intervals import Interval, rate_interval, shown
+from ...core.metrics.intervals import Interval, format_interval, rate_interval
 from ..commands.outputs import print_status
 from .measure import Clip, clips_of
 from .recognizers import CachedRecognizer, Recognizer, load_recognizer
@@ -90,8 +90,8 @@ def to_markdown(rows: Sequence[CodecWordErrors], judge: str) -> str:
     ]
     for row in rows:
         rate = "" if row.lost is None else f"{row.kbps:.4g}"
-        lost = "" if row.lost is None else shown(row.lost)
-        lines.append(f"| {row.coder} | {rate} | {shown(row.wer)} | {lost} |")
+        lost = "" if row.lost is None else format_interval(row.lost)
+        lines.append(f"| {row.coder} | {rate} | {format_interval(row.wer)} | {lost} |")
     return "\n".join(lines) + "\n"
 
 

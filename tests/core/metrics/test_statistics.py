@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from almtok.codec.evaluation.results import code_statistics
-from almtok.core.metrics.bootstrap import bootstrap_interval, paired_difference
+from almtok.core.metrics.intervals import bootstrap_interval, paired_difference
 
 
 def test_interval_matches_the_normal_approximation():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from almtok.core.metrics.intervals import rate_interval, shown
+from almtok.core.metrics.intervals import format_interval, rate_interval
 from almtok.tasks.duration import SpeakingRate, units
 from almtok.tasks.evaluation import scores
 from almtok.tasks.evaluation.caption_scores import bleu, caption_scores, cider
@@ -59,7 +59,7 @@ def test_rates_refuse_what_has_no_rate():
         rate_interval([1.0, 2.0], [1.0])
     with pytest.raises(ValueError, match="2 references and 1"):
         scores.error_rate(["a", "b"], ["a"])
-    assert shown(rate_interval([1, 0], [10, 10])) == "5.0 [0.0, 10.0]"
+    assert format_interval(rate_interval([1, 0], [10, 10])) == "5.0 [0.0, 10.0]"
 
 
 def test_captions_are_best_when_they_are_the_reference():
