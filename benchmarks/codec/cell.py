@@ -1,29 +1,19 @@
-"""One measurement in a process of its own, so that its peak memory is its own.
-
-``python -m benchmarks.codec.cell '{"kind": "codec", ...}'`` prints one line of JSON.
-"""
+"""Measurements of codecs: ``python -m benchmarks.codec.cell '{"kind": "codec", ...}'``."""
 
 from __future__ import annotations
 
-import json
-import resource
-import sys
 import time
 from typing import Any
 
-from .clock import measure, peak_mb
+from ..harness import Cell, cell_main, measure_cell
+from ..timing import measure, peak_mb
 from .systems import build
 
 SAMPLE_RATE = 24_000
 
 
-def run(cell: dict[str, Any]) -> dict[str, Any]:
-    """Measure one cell; the answer repeats the question."""
-    import torch
-
-    if cell.get("threads"):
-        torch.set_num_threads(cell["threads"])
-    torch.manual_seed(0)
+def run(cell: Cell) -> Cell:
+    """Measure a cell in this process."""
     kinds = {
         "codec": _codec,
         "train": _train,
@@ -32,7 +22,7 @@ def run(cell: dict[str, Any]) -> dict[str, Any]:
         "facts": _facts,
         "peak": _peak,
     }
-    return {**cell, **kinds[cell["kind"]](cell)}
+    return measure_cell(kinds, cell)
 
 
 def _noise(batch: int, seconds: float) -> Any:
@@ -42,7 +32,7 @@ def _noise(batch: int, seconds: float) -> Any:
     return torch.randn(batch, 1, max(1, round(seconds * SAMPLE_RATE))).mul_(0.1)
 
 
-def _codec(cell: dict[str, Any]) -> dict[str, Any]:
+def _codec(cell: Cell) -> Cell:
     import torch
 
     system = build(cell["system"], dtype=cell["dtype"], compiled=cell["compile"])
@@ -70,7 +60,7 @@ def _codec(cell: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _train(cell: dict[str, Any]) -> dict[str, Any]:
+def _train(cell: Cell) -> Cell:
     import torch
 
     system = build(cell["system"])
@@ -97,7 +87,7 @@ def _train(cell: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _stream(cell: dict[str, Any]) -> dict[str, Any]:
+def _stream(cell: Cell) -> Cell:
     """Milliseconds of one step of a stream: one column of codes, by default 80 ms of audio."""
     import torch
 
@@ -133,7 +123,7 @@ _WORK = {
 }
 
 
-def _parts(cell: dict[str, Any]) -> dict[str, Any]:
+def _parts(cell: Cell) -> Cell:
     """Where the time of our codec goes: seconds per part and per second of audio, and FLOPs."""
     import torch
 
@@ -170,14 +160,14 @@ def _parts(cell: dict[str, Any]) -> dict[str, Any]:
     return {"parts": parts, "flops": plan.flops, "rest": whole - sum(parts.values())}
 
 
-def _facts(cell: dict[str, Any]) -> dict[str, Any]:
+def _facts(cell: Cell) -> Cell:
     system = build(cell["system"])
     encode, decode = system.flops()
     count = sum(p.numel() for p in system.model.parameters())
     return {"parameters": count, "flops_encode": encode, "flops_decode": decode}
 
 
-def _peak(cell: dict[str, Any]) -> dict[str, Any]:
+def _peak(cell: Cell) -> Cell:
     """What this machine reaches at best: a wide convolution in cache, and a matrix product."""
     import torch
     import torch.nn.functional as F
@@ -199,15 +189,5 @@ def _peak(cell: dict[str, Any]) -> dict[str, Any]:
     return {"gflops": rates, "others": round(others, 3)}
 
 
-def main() -> int:
-    """Measure the cell given as JSON and print it with its results."""
-    cell = json.loads(sys.argv[1])
-    if cell.get("memory_gib"):
-        limit = int(cell["memory_gib"] * 2**30)
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    print(json.dumps(run(cell)))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    cell_main(run)

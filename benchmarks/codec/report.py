@@ -1,18 +1,19 @@
-"""The rows of a run as Markdown."""
+"""Report of the codec benchmark."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .plan import Cell
+from ..harness import (
+    Cell,
+    busy_note,
+    join_sections,
+    markdown_table,
+    target_table,
+)
 from .systems import PEERS
-from .targets import Rows, check_targets
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *rows))
+from .targets import CodecRows, check_targets
 
 
 def _clip(seconds: float, batch: int) -> str:
@@ -20,19 +21,13 @@ def _clip(seconds: float, batch: int) -> str:
     return name if batch == 1 else f"{name} x {batch}"
 
 
-def _plain(rows: Rows) -> list[Cell]:
-    """Codec rows without bf16 or compile, one per cell, failed ones included."""
-    seen: dict[tuple[Any, ...], Cell] = {}
-    for row in rows.all:
-        if row["kind"] == "codec" and row["dtype"] == "float32" and not row["compile"]:
-            key = (row["system"], row["side"], row["seconds"], row["batch"])
-            seen.setdefault(key, row)
-    return list(seen.values())
-
-
-def _grid(rows: Rows, value: str, digits: int) -> str:
+def _grid(rows: CodecRows, value: str, digits: int) -> str:
     """Systems and sides down, clip lengths across."""
-    plain = _plain(rows)
+    plain = [
+        row
+        for row in rows.all
+        if row["kind"] == "codec" and row["dtype"] == "float32" and not row["compile"]
+    ]
     clips = list(dict.fromkeys((row["seconds"], row["batch"]) for row in plain))
     lines = list(dict.fromkeys((row["side"], row["system"]) for row in plain))
     lines.sort(key=lambda key: ["encode", "decode", "both"].index(key[0]))
@@ -49,13 +44,13 @@ def _grid(rows: Rows, value: str, digits: int) -> str:
             else:
                 cells.append(f"{row[value]:.{digits}f}")
         out.append([f"{system}, {'round trip' if side == 'both' else side}", *cells])
-    text = _table(["codec", *(_clip(*clip) for clip in clips)], out)
+    text = markdown_table(["codec", *(_clip(*clip) for clip in clips)], out)
     if notes and value == "rtf":
         text += "\n\n`-`: " + "; ".join(notes) + "."
     return text
 
 
-def _facts(rows: Rows) -> str:
+def _facts(rows: CodecRows) -> str:
     peak = rows.peak_gflops()
     out = []
     for row in rows.of_kind("facts"):
@@ -73,10 +68,10 @@ def _facts(rows: Rows) -> str:
     head = ["codec", "M parameters"]
     for side in ("encode", "decode"):
         head += [f"{side} GFLOP/s of audio", "least RTF", "% of peak, 10 s"]
-    return _table(head, out)
+    return markdown_table(head, out)
 
 
-def _parts(rows: Rows) -> str:
+def _parts(rows: CodecRows) -> str:
     """Where the time of ours goes, part by part."""
     peak = rows.peak_gflops()
     out = []
@@ -93,10 +88,10 @@ def _parts(rows: Rows) -> str:
         out.append([f"{row['system']}, rest", f"{1000 * rest:.2f}", f"{100 * rest / whole:.0f}",
                     "", "", ""])  # fmt: skip
     head = ["part", "ms per second of audio", "% of time", "GFLOP", "GFLOP/s", "% of peak"]
-    return _table(head, out)
+    return markdown_table(head, out)
 
 
-def _options(rows: Rows) -> str:
+def _options(rows: CodecRows) -> str:
     out = []
     for row in rows.of_kind("codec"):
         if row["dtype"] == "float32" and not row["compile"]:
@@ -116,10 +111,10 @@ def _options(rows: Rows) -> str:
             if word
         )
         out.append([f"{row['system']}, {row['side']}, {name}", f"{row['rtf']:.4f}", gain])
-    return _table(["10 s, batch 1", "RTF", "gain over fp32"], out) if out else ""
+    return markdown_table(["10 s, batch 1", "RTF", "gain over fp32"], out)
 
 
-def _training(rows: Rows) -> str:
+def _training(rows: CodecRows) -> str:
     out = [
         [
             f"{row['system']}, {'bf16' if row['dtype'] == 'bfloat16' else 'fp32'}",
@@ -129,10 +124,10 @@ def _training(rows: Rows) -> str:
         ]
         for row in rows.of_kind("train")
     ]
-    return _table(["4 x 0.96 s", "s per step", "s per s of audio", "peak MB"], out) if out else ""
+    return markdown_table(["4 x 0.96 s", "s per step", "s per s of audio", "peak MB"], out)
 
 
-def _streams(rows: Rows) -> str:
+def _streams(rows: CodecRows) -> str:
     out = [
         [
             f"{row['system']}, {row['side']}",
@@ -142,13 +137,7 @@ def _streams(rows: Rows) -> str:
         ]
         for row in rows.of_kind("stream")
     ]
-    return _table(["stream", "ms of audio", "ms median", "ms 95 %"], out) if out else ""
-
-
-def _targets(rows: Rows) -> str:
-    words = {True: "yes", False: "**no**", None: "?"}
-    out = [[c.text, c.measured, words[c.passed]] for c in check_targets(rows.all)]
-    return _table(["target", "measured", "reached"], out)
+    return markdown_table(["stream", "ms of audio", "ms median", "ms 95 %"], out)
 
 
 def to_markdown(rows: Sequence[Cell], environment: Mapping[str, Any]) -> str:
@@ -156,10 +145,9 @@ def to_markdown(rows: Sequence[Cell], environment: Mapping[str, Any]) -> str:
 
     Args:
         rows: of `run_benchmark`.
-        environment: of `runner.environment`.
+        environment: of `harness.environment`.
     """
-    table = Rows(rows)
-    busy = [row["others"] for row in rows if "others" in row]
+    table = CodecRows(rows)
     machine = ", ".join(f"{key} {value}" for key, value in environment.items())
     peaks = "; ".join(
         f"{name} {rate:.0f} GFLOP/s"
@@ -167,13 +155,14 @@ def to_markdown(rows: Sequence[Cell], environment: Mapping[str, Any]) -> str:
         for name, rate in row["gflops"].items()
     )
     failed = [row for row in rows if "error" in row and row["kind"] != "codec"]
-    sections = [
+    about = (
+        "RTF: seconds of computing per second of audio, batch counted; lower is better. Random"
+        " weights. Every cell in a process of its own, all codecs in turn."
+    )
+    return join_sections([
         ("# Cost of the codecs", f"{machine}. Best rates of the machine: {peaks}."),
-        ("", "RTF: seconds of computing per second of audio, batch counted; lower is better. Random"
-             " weights. Every cell in a process of its own, all codecs in turn."
-             + (f" Other processes took up to {100 * max(busy):.0f} % of the machine during a cell"
-                f" (median {100 * sorted(busy)[len(busy) // 2]:.0f} %)." if busy else "")),
-        ("## Targets", _targets(table)),
+        ("", about + busy_note(rows)),
+        ("## Targets", target_table(check_targets(rows))),
         ("## Real-time factor", _grid(table, "rtf", 4)),
         ("## Processor seconds per second of audio, all threads", _grid(table, "cpu", 4)),
         ("## Peak memory, MB", _grid(table, "mb_peak", 0)),
@@ -183,5 +172,4 @@ def to_markdown(rows: Sequence[Cell], environment: Mapping[str, Any]) -> str:
         ("## One training step, generator alone", _training(table)),
         ("## One step of a stream", _streams(table)),
         ("## Failed", "\n".join(f"- {r['kind']} {r['system']}: {r['error']}" for r in failed)),
-    ]  # fmt: skip
-    return "\n\n".join(f"{head}\n\n{body}".strip() for head, body in sections if body) + "\n"
+    ])  # fmt: skip

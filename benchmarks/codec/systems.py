@@ -1,6 +1,6 @@
-"""The codecs side by side: ours by preset, and the published architectures with random weights.
+"""The codecs of the benchmark: our presets and published architectures, with random weights.
 
-Cost does not depend on the weights. Architectures are written out, so that nothing is downloaded.
+Cost does not depend on the weights, so nothing is downloaded.
 Letters: B batch, S samples, K codebooks, Q positions.
 """
 
@@ -18,36 +18,21 @@ OURS = ("tiny", "mini", "base", "paper")
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """A published codec: what is needed to build it and to judge whether a cell can run."""
+    """A published codec."""
 
     model_type: str  # of transformers
-    config: dict[str, Any]
     frame_rate: float
     codebooks: int
     about: str
-    mb_per_second: float  # resident memory per second of audio, measured: decides what fits
+    mb_per_second: float  # measured peak memory per second of audio: decides what fits
+    config: dict[str, Any] = field(default_factory=dict)  # where it differs from the default
     encode_options: dict[str, Any] = field(default_factory=dict)
 
 
+# The defaults of EnCodec and Mimi in transformers are those of the 24 kHz checkpoints.
 PEERS = {
     "encodec": Peer(
         model_type="encodec",
-        config={
-            "sampling_rate": 24_000,
-            "upsampling_ratios": [8, 5, 4, 2],
-            "num_filters": 32,
-            "hidden_size": 128,
-            "num_residual_layers": 1,
-            "num_lstm_layers": 2,
-            "kernel_size": 7,
-            "last_kernel_size": 7,
-            "residual_kernel_size": 3,
-            "codebook_size": 1024,
-            "codebook_dim": 128,
-            "target_bandwidths": [1.5, 3.0, 6.0, 12.0, 24.0],
-            "norm_type": "weight_norm",
-            "use_causal_conv": True,
-        },
         frame_rate=75.0,
         codebooks=8,
         about="EnCodec 24 kHz, 6 kbit/s",
@@ -56,47 +41,18 @@ PEERS = {
     ),
     "dac": Peer(
         model_type="dac",
-        config={
-            "sampling_rate": 24_000,
-            "downsampling_ratios": [2, 4, 5, 8],
-            "encoder_hidden_size": 64,
-            "decoder_hidden_size": 1536,
-            "n_codebooks": 32,
-            "codebook_size": 1024,
-            "codebook_dim": 8,
-        },
         frame_rate=75.0,
         codebooks=32,
         about="DAC 24 kHz, 24 kbit/s",
         mb_per_second=60.0,
+        config={
+            "sampling_rate": 24_000,
+            "downsampling_ratios": [2, 4, 5, 8],
+            "n_codebooks": 32,
+        },
     ),
     "mimi": Peer(
         model_type="mimi",
-        config={
-            "sampling_rate": 24_000,
-            "upsampling_ratios": [8, 6, 5, 4],
-            "num_filters": 64,
-            "hidden_size": 512,
-            "num_residual_layers": 1,
-            "kernel_size": 7,
-            "last_kernel_size": 3,
-            "residual_kernel_size": 3,
-            "codebook_size": 2048,
-            "codebook_dim": 256,
-            "vector_quantization_hidden_dimension": 256,
-            "num_quantizers": 32,
-            "num_semantic_quantizers": 1,
-            "use_conv_shortcut": False,
-            "use_causal_conv": True,
-            "pad_mode": "constant",
-            "upsample_groups": 512,
-            "num_hidden_layers": 8,
-            "intermediate_size": 2048,
-            "num_attention_heads": 8,
-            "num_key_value_heads": 8,
-            "head_dim": 64,
-            "sliding_window": 250,
-        },
         frame_rate=12.5,
         codebooks=8,
         about="Mimi, 8 codebooks, 1.1 kbit/s",
@@ -109,7 +65,7 @@ NAMES = (*OURS, *PEERS)
 
 @dataclass
 class System:
-    """One codec, ready to be timed."""
+    """A codec to measure."""
 
     name: str
     model: Any
@@ -227,7 +183,7 @@ def _peer(name: str, dtype: Any, compiled: bool) -> System:
         model=model,
         frame_rate=peer.frame_rate,
         codebooks=peer.codebooks,
-        codebook_size=peer.config["codebook_size"],
+        codebook_size=model.config.codebook_size,
         encode=encode,
         decode=decode,
         step=_peer_step(name, model),
@@ -235,7 +191,7 @@ def _peer(name: str, dtype: Any, compiled: bool) -> System:
 
 
 def _peer_step(name: str, model: Any) -> Callable[[Any], Any]:
-    """Waveform to waveform with a straight-through quantiser, which the library leaves out."""
+    """Training step with a straight-through quantiser, which transformers lacks."""
     import torch
 
     def encodec(wav: Any) -> Any:

@@ -1,37 +1,28 @@
-"""One measurement in a process of its own, so that its peak memory is its own.
-
-``python -m benchmarks.lm.cell '{"kind": "lm", ...}'`` prints one line of JSON.
-"""
+"""Measurements of generation: ``python -m benchmarks.lm.cell '{"kind": "lm", ...}'``."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import resource
-import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
-from ..codec.clock import measure, peak_mb
+from ..harness import Cell, cell_main, measure_cell
+from ..timing import measure, peak_mb
 from .systems import BACKBONES, SYSTEMS
 
 _READ = 64 * 2**20  # numbers of 4 bytes: far beyond every cache
 
 
-def run(cell: dict[str, Any]) -> dict[str, Any]:
-    """Measure one cell; the answer repeats the question."""
+def run(cell: Cell) -> Cell:
+    """Measure a cell in this process."""
     import torch
 
-    if cell.get("threads"):
-        torch.set_num_threads(cell["threads"])
-    torch.manual_seed(0)
     kinds = {"lm": _lm, "codec": _codec, "kernels": _kernels, "peak": _peak}
     with torch.no_grad():
-        return {**cell, **kinds[cell["kind"]](cell)}
+        return measure_cell(kinds, cell)
 
 
-def _lm(cell: dict[str, Any]) -> dict[str, Any]:
+def _lm(cell: Cell) -> Cell:
     import torch
 
     from almtok.core.linear import unpacked
@@ -83,7 +74,7 @@ def _lm(cell: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _codec(cell: dict[str, Any]) -> dict[str, Any]:
+def _codec(cell: Cell) -> Cell:
     """Codes to waveform, offline, in the precision of the language model, as the commands do."""
     from ..codec.systems import build
 
@@ -101,7 +92,7 @@ def _codec(cell: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _kernels(cell: dict[str, Any]) -> dict[str, Any]:
+def _kernels(cell: Cell) -> Cell:
     """One linear map of the backbone by every kernel there is, read from memory each time."""
     import torch
     from torch import nn
@@ -139,7 +130,7 @@ def _kernels(cell: dict[str, Any]) -> dict[str, Any]:
     return {"kernels": rates, "others": round(others, 3)}
 
 
-def _peak(cell: dict[str, Any]) -> dict[str, Any]:
+def _peak(cell: Cell) -> Cell:
     """How fast this machine reads memory, all threads, GB/s."""
     import torch
 
@@ -151,15 +142,5 @@ def _peak(cell: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def main() -> int:
-    """Measure the cell given as JSON and print it with its results."""
-    cell = json.loads(sys.argv[1])
-    if cell.get("memory_gib"):
-        limit = int(cell["memory_gib"] * 2**30)
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    print(json.dumps(run(cell)))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    cell_main(run)

@@ -1,11 +1,12 @@
-"""Which cells are measured, in which order, and which are left out because they cannot run."""
+"""Cells of the generation benchmark."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..results import Cell
+from ..harness import Cell, HarnessConfig, Run, Save, run_cells
 from .systems import OPTIONS, SYSTEMS
 
 DTYPES = ("bfloat16", "float32")
@@ -13,7 +14,7 @@ CODECS = ("mini", "base")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchmarkConfig:
+class BenchmarkConfig(HarnessConfig):
     """What to measure."""
 
     systems: Sequence[str] = tuple(SYSTEMS)
@@ -24,21 +25,16 @@ class BenchmarkConfig:
     size: str = "qwen2-0.5b"  # of our backbone: a name of `systems.BACKBONES`
     prompt: int = 128  # rows before the first step
     frames: int = 400  # most frames of one generation
-    rounds: int = 1  # times that every cell is measured, all systems in turn within each round
-    budget: float = 3.0  # seconds of measuring per cell and round
-    runs: int = 3
-    threads: int = 0  # 0: what torch takes
-    memory_gib: float = 0.0  # limit per cell; 0: nine tenths of what is free
-    timeout: float = 240.0  # seconds per cell
-    minutes: float = 10.0  # after which no cell is begun
+    budget: float = 3.0
+    timeout: float = 240.0
+    minutes: float = 10.0  # no cell is started later
 
 
-def turns(config: BenchmarkConfig) -> Iterator[list[Cell]]:
-    """Groups of cells that are compared with each other; what matters most comes first."""
-    yield [_common(config, "peak")]
+def groups(config: BenchmarkConfig) -> Iterator[list[Cell]]:
+    """Groups of cells that are compared with each other, the most important first."""
+    yield [config.cell("peak")]
     yield [
-        _common(config, "codec")
-        | {"system": codec, "dtype": dtype, "batch": batch, "seconds": 10.0}
+        config.cell("codec", codec, dtype=dtype, batch=batch, seconds=10.0)
         for batch in config.batches
         for codec in config.codecs
         for dtype in DTYPES
@@ -47,17 +43,14 @@ def turns(config: BenchmarkConfig) -> Iterator[list[Cell]]:
     for batch in config.batches:
         yield [_lm(config, system, main, batch) for system in config.systems]
         if config.options and "depth" in config.systems:
-            # The usual way again: options are compared within their own turn.
+            # "packed" again: options are compared within their own group.
             names = ("packed", *(name for name in config.options if name != "packed"))
             yield [_lm(config, "depth", main, batch, option) for option in names]
     for dtype in others:
-        # Batches in float32 are nobody's choice where bfloat16 is twice as fast.
+        # No batches in float32: bfloat16 is twice as fast.
         yield [_lm(config, system, dtype, 1) for system in config.systems]
-    yield [
-        _common(config, "kernels") | {"batch": batch, "size": config.size}
-        for batch in config.batches
-    ]
-    yield [_common(config, "peak")]
+    yield [config.cell("kernels", batch=batch, size=config.size) for batch in config.batches]
+    yield [config.cell("peak")]
 
 
 def too_big(cell: Cell, memory_gib: float) -> str | None:
@@ -75,22 +68,41 @@ def too_big(cell: Cell, memory_gib: float) -> str | None:
 def _lm(
     config: BenchmarkConfig, system: str, dtype: str, batch: int, option: str = "packed"
 ) -> Cell:
-    return _common(config, "lm") | {
-        "system": system,
-        "size": config.size,
-        "dtype": kind if (kind := option.split()[0]) in ("int8", "int4") else dtype,
-        "batch": batch,
-        "option": option,
-        "prompt": config.prompt,
-        "frames": config.frames,
-    }
+    kind = option.split()[0]
+    return config.cell(
+        "lm",
+        system,
+        size=config.size,
+        dtype=kind if kind in ("int8", "int4") else dtype,
+        batch=batch,
+        option=option,
+        prompt=config.prompt,
+        frames=config.frames,
+    )
 
 
-def _common(config: BenchmarkConfig, kind: str) -> Cell:
-    return {
-        "kind": kind,
-        "system": "",
-        "budget": config.budget,
-        "runs": config.runs,
-        "threads": config.threads,
-    }
+def run_benchmark(
+    config: BenchmarkConfig,
+    *,
+    run: Run | None = None,
+    save: Save | None = None,
+    progress: bool = True,
+) -> list[Cell]:
+    """Measure everything; the arguments are those of `run_cells`."""
+    start = time.perf_counter()
+
+    def skip(cell: Cell, memory_gib: float) -> str | None:
+        late = time.perf_counter() - start > 60.0 * config.minutes
+        return too_big(cell, memory_gib) or (
+            f"left out: {config.minutes:g} minutes were up" if late else None
+        )
+
+    return run_cells(
+        list(groups(config)),
+        config,
+        module="benchmarks.lm.cell",
+        skip=skip,
+        run=run,
+        save=save,
+        progress=progress,
+    )

@@ -1,30 +1,23 @@
-"""The rows of a run as Markdown."""
+"""Report of the generation benchmark."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .plan import Cell
+from ..harness import Cell, busy_note, join_sections, markdown_table, target_table
 from .systems import SYSTEMS
-from .targets import CODEC, FAST, Rows, check_targets
+from .targets import CODEC, FAST, ModelRows, check_targets
 
 _SHORT = {"bfloat16": "bf16", "float32": "fp32", "int8": "int8", "int4": "int4"}
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    if not rows:
-        return ""
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *rows))
 
 
 def _label(row: Cell) -> str:
     return f"{SYSTEMS[row['system']].about}, {_SHORT[row['dtype']]} x {row['batch']}"
 
 
-def _systems(rows: Rows) -> list[Cell]:
-    """The usual way of every model, once each."""
+def _systems(rows: ModelRows) -> list[Cell]:
+    """The first row of every model with the option "packed"."""
     seen: dict[tuple[Any, ...], Cell] = {}
     for row in rows.of_kind("lm"):
         if row["option"] == "packed":
@@ -32,7 +25,7 @@ def _systems(rows: Rows) -> list[Cell]:
     return list(seen.values())
 
 
-def _cost(rows: Rows) -> str:
+def _cost(rows: ModelRows) -> str:
     out = []
     for row in _systems(rows):
         parts = [row["rtf"] - row["rtf_heads"], row["rtf_heads"]]
@@ -43,10 +36,10 @@ def _cost(rows: Rows) -> str:
         cells = [f"{part:.3f} ({100 * part / whole:.0f} %)" for part in parts]
         out.append([_label(row), *cells, *[""] * (3 - len(cells)), f"**{whole:.3f}**"])
     head = ["s of computing per s of audio", "backbone", "heads", f"codec ({CODEC})", "all"]
-    return _table(head, out)
+    return markdown_table(head, out)
 
 
-def _steps(rows: Rows) -> str:
+def _steps(rows: ModelRows) -> str:
     out = []
     for row in _systems(rows):
         size = row["main_bytes"] + row["heads_bytes"]
@@ -64,17 +57,17 @@ def _steps(rows: Rows) -> str:
         ])  # fmt: skip
     head = ["step", "M parameters", "ms", "steps/s, all rows", "MB of weights", "GB/s",
             "% of bandwidth", "prompt rows/s", "peak MB"]  # fmt: skip
-    return _table(head, out)
+    return markdown_table(head, out)
 
 
-def _options(rows: Rows) -> str:
-    """Options of one batch size against the usual way, measured in the same turn."""
+def _options(rows: ModelRows) -> str:
+    """Options against "packed" in the same group."""
     out = []
     found = [row for row in rows.of_kind("lm") if row["system"] == "depth"]
     batches = sorted({row["batch"] for row in found if row["option"] != "packed"})
     for batch in batches:
         turn = [row for row in found if row["batch"] == batch and row["dtype"] in FAST]
-        # The usual way was measured twice; the second time beside its options.
+        # "packed" was measured twice, the second time beside the options.
         usual = [row for row in turn if row["option"] == "packed"][-1:]
         for row in [*usual, *(row for row in turn if row["option"] != "packed")]:
             gain = f"{usual[0]['rtf'] / row['rtf']:.2f}x" if usual else ""
@@ -91,10 +84,10 @@ def _options(rows: Rows) -> str:
             ])  # fmt: skip
     head = ["depth, bf16, int8 or int4", "ms per step", "language model", "with codec", "gain",
             "% of bandwidth", "peak MB"]  # fmt: skip
-    return _table(head, out)
+    return markdown_table(head, out)
 
 
-def _kernels(rows: Rows) -> str:
+def _kernels(rows: ModelRows) -> str:
     found = rows.of_kind("kernels")
     names = list(dict.fromkeys(name for row in found for name in row["kernels"]))
     out = []
@@ -107,26 +100,20 @@ def _kernels(rows: Rows) -> str:
     head = ["kernel"]
     for row in found:
         head += [f"ms, x {row['batch']}", "GB/s"]
-    return _table(head, out)
+    return markdown_table(head, out)
 
 
-def _codecs(rows: Rows) -> str:
+def _codecs(rows: ModelRows) -> str:
     out = [
         [f"{row['system']}, {_SHORT[row['dtype']]}, {row['seconds']:g} s x {row['batch']}",
          f"{row['rtf']:.4f}",
          f"{row['mb_peak']}"]
         for row in rows.of_kind("codec")
     ]  # fmt: skip
-    return _table(["codec, decoding", "s per s of audio", "peak MB"], out)
+    return markdown_table(["codec, decoding", "s per s of audio", "peak MB"], out)
 
 
-def _targets(rows: Rows) -> str:
-    words = {True: "yes", False: "**no**", None: "?"}
-    out = [[c.text, c.measured, words[c.passed]] for c in check_targets(rows.all)]
-    return _table(["target", "measured", "reached"], out)
-
-
-def _failed(rows: Rows) -> str:
+def _failed(rows: ModelRows) -> str:
     lines = []
     for row in rows.all:
         if "error" in row:
@@ -141,32 +128,25 @@ def to_markdown(rows: Sequence[Cell], environment: Mapping[str, Any]) -> str:
 
     Args:
         rows: of `run_benchmark`.
-        environment: of `benchmarks.codec.runner.environment`.
+        environment: of `harness.environment`.
     """
-    table = Rows(rows)
+    table = ModelRows(rows)
     machine = ", ".join(f"{key} {value}" for key, value in environment.items())
     best = table.bandwidth()
-    busy = sorted(row["others"] for row in rows if "others" in row)
-    words = (
+    about = (
         "Random weights. Every cell in a process of its own, all models in turn. Batch counted: x 8"
         " is the cost of one of eight rows. Heads: all between the backbone's state and the codes,"
         " with choosing them; of peers no codes are chosen and no codec counts, in their favour."
     )
-    if busy:
-        words += (
-            f" Other processes took up to {100 * busy[-1]:.0f} % of the machine during a cell"
-            f" (median {100 * busy[len(busy) // 2]:.0f} %)."
-        )
     reads = "" if best is None else f" Memory is read at {best / 1e9:.0f} GB/s at best."
-    sections = [
+    return join_sections([
         ("# Cost of generation", f"{machine}.{reads}"),
-        ("", words),
-        ("## Targets", _targets(table)),
+        ("", about + busy_note(rows)),
+        ("## Targets", target_table(check_targets(rows))),
         ("## Seconds of computing per second of audio", _cost(table)),
         ("## One step", _steps(table)),
         ("## Options of ours", _options(table)),
         ("## One linear map, its weights read from memory", _kernels(table)),
         ("## Codes to waveform", _codecs(table)),
         ("## Not measured", _failed(table)),
-    ]
-    return "\n\n".join(f"{head}\n\n{body}".strip() for head, body in sections if body) + "\n"
+    ])  # fmt: skip

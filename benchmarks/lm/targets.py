@@ -1,37 +1,18 @@
-"""What the project promises about generation, each promise checked against the rows of one run."""
+"""Targets for the cost of generation, checked against the rows of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
-from .plan import Cell
+from ..harness import BUSY, Cell, Check, Rows, unmeasured
 from .systems import SYSTEMS
 
-# Above this share of the machine taken by others, a missed time says more about them than about us.
-BUSY = 0.15
 FAST = ("bfloat16", "int8", "int4")
-CODEC = "base"  # the larger of ours: a promise that holds with it holds with the other
+CODEC = "base"  # the larger of ours
 
 
-@dataclass(frozen=True)
-class Check:
-    """One promise."""
-
-    text: str
-    measured: str
-    passed: bool | None  # None: the rows needed for it were not measured, or the machine was busy
-
-
-class Rows:
-    """Rows of a run by what they are about."""
-
-    def __init__(self, rows: Iterable[Cell]) -> None:
-        self.all = list(rows)
-
-    def of_kind(self, kind: str) -> list[Cell]:
-        """Rows of a kind that did not fail."""
-        return [row for row in self.all if row["kind"] == kind and "error" not in row]
+class ModelRows(Rows):
+    """Rows of the generation benchmark."""
 
     def lm(
         self, system: str, *, dtype: str = "bfloat16", batch: int = 1, option: str = "packed"
@@ -50,7 +31,7 @@ class Rows:
         return min(found, key=lambda row: row["rtf"], default=None)
 
     def codec(self, row: Cell, name: str = CODEC) -> Cell | None:
-        """The row of decoding what a language model of this row says, if it was measured."""
+        """The row of decoding the codes of a language model, if it was measured."""
         wanted = {"system": name, "batch": row["batch"], "dtype": row["codec_dtype"]}
         return next((row for row in self.of_kind("codec") if wanted.items() <= row.items()), None)
 
@@ -76,7 +57,7 @@ def _at_most(
     text: str, value: float | None, limit: float, rows: Sequence[Cell | None], note: str = ""
 ) -> Check:
     if value is None:
-        return Check(text, "not measured", None)
+        return unmeasured(text)
     return _judged(text, f"{value:.3f}{note}", value <= limit, rows)
 
 
@@ -87,7 +68,7 @@ def _judged(text: str, measured: str, passed: bool, rows: Sequence[Cell | None])
     return Check(text, measured, passed)
 
 
-def _plain_promises(rows: Rows) -> Iterator[Check]:
+def _plain_checks(rows: ModelRows) -> Iterator[Check]:
     row = rows.lm("depth")
     codec = row and rows.codec(row)
     both = (row, codec)
@@ -102,7 +83,7 @@ def _plain_promises(rows: Rows) -> Iterator[Check]:
         yield _at_most(f"{name}: {text}", value, limit, both)
 
 
-def _best_promises(rows: Rows) -> Iterator[Check]:
+def _best_checks(rows: ModelRows) -> Iterator[Check]:
     row = rows.fastest("depth", 1)
     total = row and rows.total(row)
     note = f" ({row['option']})" if row else ""
@@ -113,33 +94,33 @@ def _best_promises(rows: Rows) -> Iterator[Check]:
     plain = rows.fastest("depth", 1, ("bfloat16",))
     share = plain and rows.share_of_bandwidth(plain)
     if plain is None or share is None:
-        yield Check(text, "not measured", None)
+        yield unmeasured(text)
     else:
         note = f" ({plain['option']})"
         yield _judged(text, f"{100 * share:.0f} %{note}", share >= 0.45, (plain,))
     many = rows.fastest("depth", 8)
     text = "batch 8 at least 4.5x the throughput of batch 1, language model, fastest options"
     if row is None or many is None:
-        yield Check(text, "not measured", None)
+        yield unmeasured(text)
     else:
         gain = row["rtf"] / many["rtf"]
         note = f" ({row['option']}, {many['option']})"
         yield _judged(text, f"{gain:.2f}x{note}", gain >= 4.5, (row, many))
 
 
-def _peer_promises(rows: Rows) -> Iterator[Check]:
+def _peer_checks(rows: ModelRows) -> Iterator[Check]:
     ours = rows.lm("depth")
     for name in ("flat", "delay50", "musicgen", "csm"):
         text = f"depth faster per second of audio than {SYSTEMS[name].about}, bf16, batch 1"
         other = rows.lm(name)
         if ours is None or other is None:
-            yield Check(text, "not measured", None)
+            yield unmeasured(text)
         else:
             ratio = other["rtf"] / ours["rtf"]
             yield _judged(text, f"{ratio:.1f}x", ratio > 1, (ours, other))
 
 
 def check_targets(rows: Sequence[Cell]) -> list[Check]:
-    """Every promise with what this run says about it; toys promise nothing."""
-    table = Rows([row for row in rows if row.get("size") != "toy"])
-    return [*_plain_promises(table), *_best_promises(table), *_peer_promises(table)]
+    """Every target with its result; there are none for toys."""
+    table = ModelRows([row for row in rows if row.get("size") != "toy"])
+    return [*_plain_checks(table), *_best_checks(table), *_peer_checks(table)]

@@ -11,8 +11,9 @@ if not (ROOT / "benchmarks").is_dir():
     pytest.skip("the benchmarks are not beside the tests", allow_module_level=True)
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import harness  # noqa: E402
 from benchmarks.lm import __main__ as main  # noqa: E402
-from benchmarks.lm import cell, plan, report, runner, systems, targets  # noqa: E402
+from benchmarks.lm import cell, plan, report, systems, targets  # noqa: E402
 
 CONFIG = plan.BenchmarkConfig(memory_gib=22.0)
 # Seconds of a step, batch 1; of a batch of 8 a step takes half as long again.
@@ -47,7 +48,7 @@ def fake(slower=1.0):
 
 
 def measure(**kwargs):
-    return runner.run_benchmark(CONFIG, progress=False, **kwargs)
+    return plan.run_benchmark(CONFIG, progress=False, **kwargs)
 
 
 def test_all_systems_take_turns_and_rows_are_kept_after_every_cell():
@@ -67,10 +68,10 @@ def test_all_systems_take_turns_and_rows_are_kept_after_every_cell():
 
 
 def test_what_does_not_fit_or_comes_too_late_is_left_out():
-    small = runner.run_benchmark(plan.BenchmarkConfig(memory_gib=6.0), run=fake(), progress=False)
+    small = plan.run_benchmark(plan.BenchmarkConfig(memory_gib=6.0), run=fake(), progress=False)
     errors = {(r["system"], r["dtype"]): r["error"] for r in small if "error" in r}
     assert "does not fit" in errors["csm", "float32"]
-    late = runner.run_benchmark(
+    late = plan.run_benchmark(
         plan.BenchmarkConfig(memory_gib=22.0, minutes=0.0), run=fake(), progress=False
     )
     assert all("minutes were up" in r["error"] or "fit" in r["error"] for r in late)
@@ -130,7 +131,7 @@ def test_one_real_cell_of_each_kind():
 
 def test_the_quick_benchmark_writes_its_report(tmp_path, monkeypatch):
     # In this process: a cell of its own costs an import of torch each.
-    monkeypatch.setattr(runner, "run_cell", lambda question, **_: cell.run(question))
+    monkeypatch.setattr(harness, "run_cell", lambda question, **_: cell.run(question))
     monkeypatch.setattr(cell, "_READ", 1 << 16)
     monkeypatch.setattr(
         sys, "argv", ["benchmark", "--quick", "--threads", "1", "--out", str(tmp_path)]

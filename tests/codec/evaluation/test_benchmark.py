@@ -11,7 +11,8 @@ if not (ROOT / "benchmarks").is_dir():
     pytest.skip("the benchmarks are not beside the tests", allow_module_level=True)
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.codec import cell, plan, report, runner, systems, targets  # noqa: E402
+from benchmarks import harness  # noqa: E402
+from benchmarks.codec import cell, plan, report, systems, targets  # noqa: E402
 
 from ...pace import patience  # noqa: E402
 
@@ -47,9 +48,7 @@ def test_all_systems_take_turns_and_what_cannot_fit_is_left_out():
         asked.append(question)
         return fake(FAST)(question)
 
-    rows = runner.run_benchmark(
-        dataclasses.replace(CONFIG, memory_gib=22.0), run=run, progress=False
-    )
+    rows = plan.run_benchmark(dataclasses.replace(CONFIG, memory_gib=22.0), run=run, progress=False)
     first = [q["system"] for q in asked if q["kind"] == "codec"][:8]
     assert first == [*CONFIG.systems, *CONFIG.systems]
     hour = {r["system"]: r for r in rows if r["kind"] == "codec" and r["seconds"] == 3600}
@@ -60,13 +59,13 @@ def test_all_systems_take_turns_and_what_cannot_fit_is_left_out():
 
 
 def test_targets_pass_and_fail():
-    rows = runner.run_benchmark(dataclasses.replace(CONFIG, memory_gib=22.0), run=fake(FAST),
+    rows = plan.run_benchmark(dataclasses.replace(CONFIG, memory_gib=22.0), run=fake(FAST),
                                 progress=False)  # fmt: skip
     checks = {check.text: check for check in targets.check_targets(rows)}
     assert all(check.passed for check in checks.values()), [
         c for c in checks.values() if not c.passed
     ]
-    slow = runner.run_benchmark(
+    slow = plan.run_benchmark(
         dataclasses.replace(CONFIG, memory_gib=22.0), run=fake({**FAST, "mini": 0.02}),
         progress=False,
     )  # fmt: skip
@@ -89,7 +88,7 @@ def test_report_shows_failures_and_targets():
             return {**question, "error": "longer than 5 s"}
         return fake(FAST)(question)
 
-    rows = runner.run_benchmark(dataclasses.replace(CONFIG, memory_gib=22.0), run=run,
+    rows = plan.run_benchmark(dataclasses.replace(CONFIG, memory_gib=22.0), run=run,
                                 progress=False)  # fmt: skip
     text = report.to_markdown(rows, {"processor": "test"})
     for words in ("## Targets", "mimi, encode, 10 s: longer than 5 s", "| mini, round trip |",
@@ -131,5 +130,7 @@ def test_published_sizes():
 def test_a_cell_that_dies_is_an_error_of_that_cell():
     question = {"kind": "codec", "system": "nonsense", "side": "encode", "dtype": "float32",
                 "compile": False, "seconds": 1.0, "batch": 1}  # fmt: skip
-    row = runner.run_cell(question, memory_gib=8.0, timeout=patience(120))
+    row = harness.run_cell(
+        question, module="benchmarks.codec.cell", memory_gib=8.0, timeout=patience(120)
+    )
     assert "codec must be one of" in row["error"]

@@ -1,4 +1,4 @@
-"""Timing on a machine that others may use too."""
+"""Wall-clock time, processor time and memory, on a machine that other processes use too."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-# Runs of less than this are repeated: the kernel counts other processes' time in steps of 10 ms.
+# Shorter calls are repeated for as long: the kernel counts processor time in steps of 10 ms.
 _BLOCK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Wall-clock seconds of one call."""
+    """Seconds of one call."""
 
-    median: float
-    fastest: float
-    cpu: float  # processor seconds of one call, all threads: moves little when others compute too
-    runs: int
-    others: float  # share of the machine that other processes took meanwhile, 0 to 1
+    median: float  # wall-clock
+    fastest: float  # wall-clock
+    cpu: float  # processor seconds over all threads; depends little on other processes
+    runs: int  # number of measurements
+    others: float  # share of the machine used by other processes meanwhile, 0 to 1
 
 
 def peak_mb() -> float:
@@ -51,15 +51,14 @@ def _others(before: list[int], after: list[int], own_seconds: float) -> float:
 
 
 def measure(run: Callable[[], Any], *, budget: float = 5.0, runs: int = 3) -> Timing:
-    """Time a call: once to warm up, then at least ``runs`` times and until the budget is spent.
+    """Time a call after one warm-up call.
 
-    A first call that alone takes twice the budget is its own measurement, since warming up is then
-    a small part of it.
+    If the warm-up call takes more than twice the budget, it is the measurement.
 
     Args:
-        run: what to time.
-        budget: seconds to spend after the warm-up.
-        runs: least number of measurements.
+        run: function to time.
+        budget: seconds of measuring.
+        runs: minimum number of measurements.
     """
     before, own = _machine(), _cpu()
     start = time.perf_counter()
@@ -81,3 +80,15 @@ def measure(run: Callable[[], Any], *, budget: float = 5.0, runs: int = 3) -> Ti
     cpu = _cpu() - own
     others = _others(before, _machine(), cpu)
     return Timing(statistics.median(walls), min(walls), cpu / calls, len(walls), others)
+
+
+def free_gib() -> float:
+    """Available memory of this machine in GiB."""
+    try:
+        with open("/proc/meminfo") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) / 2**20
+    except OSError:
+        pass
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30

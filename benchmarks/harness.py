@@ -1,0 +1,314 @@
+"""Shared by the benchmarks: cells in processes of their own, in turn; targets; reports.
+
+A cell is a measurement, described by a dictionary of JSON values. Its row is the cell with the
+results, or with an ``error``. ``run_cells`` measures all cells of a group one after the other
+before it starts the next round, so that changes of the load of the machine affect all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from almtok.core.files import write_json, write_text
+
+from .timing import free_gib
+
+ROOT = Path(__file__).resolve().parents[1]
+# Above this share of the machine used by other processes, wall-clock times are not judged.
+BUSY = 0.15
+_SLOW_SECONDS = 60.0  # calls of this duration are measured in one round only
+
+Cell = dict[str, Any]
+Run = Callable[[Cell], Cell]
+Save = Callable[[list[Cell]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HarnessConfig:
+    """Options of every benchmark."""
+
+    rounds: int = 1  # measurements of every cell
+    budget: float = 4.0  # seconds of measuring per cell and round
+    runs: int = 3  # minimum number of calls per cell and round
+    threads: int = 0  # of torch; 0: its default
+    memory_gib: float = 0.0  # limit per cell; 0: nine tenths of the available memory
+    timeout: float = 600.0  # seconds per cell and round
+
+    @classmethod
+    def from_arguments(cls, arguments: argparse.Namespace) -> Any:
+        """Make a configuration from the arguments named like its fields."""
+        known = {f.name: vars(arguments)[f.name] for f in fields(cls) if f.name in arguments}
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in known.items()})
+
+    def cell(self, kind: str, system: str = "", **values: Any) -> Cell:
+        """A cell with the options that all cells have."""
+        common = {"budget": self.budget, "runs": self.runs, "threads": self.threads}
+        return {"kind": kind, "system": system, **common, **values}
+
+
+# ------------------------------------------------------------------------------------------- cells
+
+
+def run_cell(cell: Cell, *, module: str, memory_gib: float, timeout: float) -> Cell:
+    """Measure a cell in a new process: ``python -m MODULE CELL`` prints its row as JSON.
+
+    Args:
+        cell: to measure.
+        module: calls `cell_main`.
+        memory_gib: limit of the process.
+        timeout: seconds.
+    """
+    environment = dict(os.environ, TOKENIZERS_PARALLELISM="false", PYTHONWARNINGS="ignore")
+    # Active waiting of GNU OpenMP makes two threads up to 35 times slower beside another process;
+    # passive waiting costs 5 to 25 % on an idle machine.
+    environment.setdefault("OMP_WAIT_POLICY", "passive")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", module, json.dumps(cell | {"memory_gib": memory_gib})],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            cwd=ROOT,
+            env=environment,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return {**cell, "error": f"longer than {timeout:.0f} s"}
+    answers = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode == 0 and answers:
+        return json.loads(answers[-1])
+    text = (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]
+    if "memory" in text.lower() or done.returncode < 0:
+        text = f"out of memory ({memory_gib:.0f} GiB)" if done.returncode > 0 else "was killed"
+    return {**cell, "error": text[:200]}
+
+
+def measure_cell(kinds: Mapping[str, Run], cell: Cell) -> Cell:
+    """Measure a cell in this process by the function for its kind."""
+    import torch
+
+    if cell.get("threads"):
+        torch.set_num_threads(cell["threads"])
+    torch.manual_seed(0)
+    return {**cell, **kinds[cell["kind"]](cell)}
+
+
+def cell_main(run: Run) -> None:
+    """Measure the cell in ``sys.argv[1]`` and print its row."""
+    cell = json.loads(sys.argv[1])
+    if cell.get("memory_gib"):
+        limit = int(cell["memory_gib"] * 2**30)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    print(json.dumps(run(cell)))
+
+
+def run_cells(
+    groups: Sequence[Sequence[Cell]],
+    config: HarnessConfig,
+    *,
+    module: str,
+    skip: Callable[[Cell, float], str | None],
+    once: Callable[[Cell], bool] = lambda cell: False,
+    run: Run | None = None,
+    save: Save | None = None,
+    progress: bool = True,
+) -> list[Cell]:
+    """Measure groups of cells; the row of a cell is the median of its rounds.
+
+    Args:
+        groups: cells to compare with each other.
+        config: rounds and limits.
+        module: of `run_cell`.
+        skip: gets a cell and the memory limit in GiB; returns why not to measure it, or None.
+        once: whether a cell is measured in one round only.
+        run: measures a cell, by default `run_cell`.
+        save: called with all rows so far after every measurement.
+        progress: show a progress bar.
+    """
+    memory = config.memory_gib or 0.9 * free_gib()
+    measured = run or (
+        lambda cell: run_cell(cell, module=module, memory_gib=memory, timeout=config.timeout)
+    )
+    rows: list[Cell] = []
+    total = config.rounds * sum(len(group) for group in groups)
+    with tqdm(total=total, desc="benchmark", unit="cell", disable=not progress) as bar:
+        for group in groups:
+            answers: list[list[Cell]] = [[] for _ in group]
+            for _ in range(config.rounds):
+                for cell, known in zip(group, answers, strict=True):
+                    bar.set_postfix_str(f"{cell['kind']} {cell['system']}")
+                    bar.update()
+                    if known and (once(cell) or _final(known[-1])):
+                        continue
+                    reason = skip(cell, memory)
+                    if reason is None:
+                        known.append(measured(cell))
+                    elif not known:
+                        known.append({**cell, "error": reason})
+                    if save is not None:
+                        save(rows + [_median(some) for some in answers if some])
+            rows += [_median(some) for some in answers]
+    return rows
+
+
+def _final(row: Cell) -> bool:
+    """Whether a cell is not measured again: it failed or is slow."""
+    return "error" in row or row.get("seconds_wall", 0.0) >= _SLOW_SECONDS
+
+
+def _median(answers: Sequence[Cell]) -> Cell:
+    """The row with the median time, and the times of all rounds."""
+    good = [answer for answer in answers if "error" not in answer]
+    if not good or "seconds_wall" not in good[0]:
+        return answers[0]
+    times = [round(answer["rtf"], 5) for answer in good]
+    good.sort(key=lambda answer: answer["seconds_wall"])
+    row = good[(len(good) - 1) // 2] | {"rtf_rounds": times}
+    if "cpu" in row:
+        row["cpu"] = statistics.median(answer["cpu"] for answer in good)
+    return row | {"others": max(answer["others"] for answer in good)}
+
+
+# ----------------------------------------------------------------------------------------- targets
+
+
+@dataclass(frozen=True)
+class Check:
+    """A target and its result."""
+
+    text: str
+    measured: str
+    passed: bool | None  # None: not measured, or other processes used the machine
+
+
+def unmeasured(text: str, why: str = "not measured") -> Check:
+    """A target without a result."""
+    return Check(text, why, None)
+
+
+class Rows:
+    """The rows of a run, with queries."""
+
+    def __init__(self, rows: Iterable[Cell]) -> None:
+        self.all = list(rows)
+
+    def of_kind(self, kind: str) -> list[Cell]:
+        """Rows of a kind that did not fail."""
+        return [row for row in self.all if row["kind"] == kind and "error" not in row]
+
+    def find(self, kind: str, **values: Any) -> Cell | None:
+        """The first row of a kind with these values, failed ones included."""
+        wanted = {"kind": kind, **values}
+        return next((row for row in self.all if wanted.items() <= row.items()), None)
+
+
+# ----------------------------------------------------------------------------------------- reports
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, first column left, others right; ``""`` without rows."""
+    if not rows:
+        return ""
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *rows))
+
+
+def target_table(checks: Sequence[Check]) -> str:
+    """Targets as a Markdown table."""
+    words = {True: "yes", False: "**no**", None: "?"}
+    rows = [[check.text, check.measured, words[check.passed]] for check in checks]
+    return markdown_table(["target", "measured", "reached"], rows)
+
+
+def busy_note(rows: Sequence[Cell]) -> str:
+    """A sentence on the load by other processes, ``""`` if it was not measured."""
+    busy = sorted(row["others"] for row in rows if "others" in row)
+    if not busy:
+        return ""
+    return (
+        f" Other processes took up to {100 * busy[-1]:.0f} % of the machine during a cell"
+        f" (median {100 * busy[len(busy) // 2]:.0f} %)."
+    )
+
+
+def join_sections(sections: Sequence[tuple[str, str]]) -> str:
+    """Headings and their texts as Markdown; sections without text are left out."""
+    return "\n\n".join(f"{head}\n\n{body}".strip() for head, body in sections if body) + "\n"
+
+
+def environment() -> dict[str, Any]:
+    """The machine and the versions, for the head of a report."""
+    import torch
+    import transformers
+
+    name = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo") as file:
+            name = next(x.split(":", 1)[1].strip() for x in file if x.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return {
+        "processor": name,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "passive"),
+    }
+
+
+# ---------------------------------------------------------------------------------------- commands
+
+
+def make_parser(prog: str, about: str | None, default: HarnessConfig) -> argparse.ArgumentParser:
+    """A parser with the options of every benchmark."""
+    parser = argparse.ArgumentParser(
+        prog=prog, description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=default.rounds)
+    parser.add_argument("--budget", type=float, default=default.budget, help="seconds per cell")
+    parser.add_argument("--threads", type=int, default=default.threads, help="0: all cores")
+    parser.add_argument("--memory-gib", type=float, default=default.memory_gib, help="per cell")
+    parser.add_argument("--timeout", type=float, default=default.timeout, help="per cell, seconds")
+    return parser
+
+
+def benchmark_main(
+    out: Path,
+    run_benchmark: Callable[[Save], list[Cell]],
+    to_markdown: Callable[[Sequence[Cell], Mapping[str, Any]], str],
+    check_targets: Callable[[Sequence[Cell]], list[Check]],
+) -> int:
+    """Run a benchmark and write ``rows.json`` and ``table.md``; 1 when a target is missed.
+
+    Args:
+        out: folder of the results.
+        run_benchmark: gets the function that saves rows; returns all rows.
+        to_markdown: rows and environment to the report.
+        check_targets: rows to targets.
+    """
+    machine = environment()
+
+    def save(rows: list[Cell]) -> None:
+        write_json(out / "rows.json", {"environment": machine, "rows": rows})
+        write_text(out / "table.md", to_markdown(rows, machine))
+
+    rows = run_benchmark(save)
+    print(to_markdown(rows, machine))
+    print(f"rows.json and table.md are in {out}")
+    return 1 if any(check.passed is False for check in check_targets(rows)) else 0
