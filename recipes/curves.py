@@ -40,7 +40,7 @@ class Point:
 
 @dataclass(frozen=True)
 class LossCurves:
-    """LossCurves of all losses of a run, by name."""
+    """Curves of all losses of a run, by name."""
 
     what: str  # run folder or recipe
     steps: int  # planned steps

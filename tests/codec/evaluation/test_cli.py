@@ -14,8 +14,8 @@ pytest.importorskip("pesq")
 
 
 def main(arguments):
-    """What ``almtok evaluate`` does with its arguments, errors not caught."""
-    parser = argparse.ArgumentParser(prog="almtok evaluate")
+    """What ``almtok codec`` does with its arguments, errors not caught."""
+    parser = argparse.ArgumentParser(prog="almtok codec")
     cli.register(parser.add_subparsers(required=True))
     options = parser.parse_args(arguments)
     return options.run(options)
@@ -32,7 +32,7 @@ def data(tmp_path):
 
 def test_a_random_codec_at_two_rates(data, tmp_path, capsys):
     out = tmp_path / "scores"
-    command = ["codec", "--checkpoint", "tiny", "--frames-per-query", "3", "6",
+    command = ["evaluate", "--checkpoint", "tiny", "--frames-per-query", "3", "6",
                "--data", data, "--limit", "2", "--out", str(out), "--keep-audio", "1"]  # fmt: skip
     assert main([*command, "--reference", "almtok w=6"]) == 0
     text = (out / "table.md").read_text()
@@ -53,7 +53,7 @@ def test_a_random_codec_at_two_rates(data, tmp_path, capsys):
 
 def test_sources_are_given_together_or_one_by_one(data, tmp_path):
     noises = data.replace("speech=", "sound=")
-    command = ["codec", "--checkpoint", "tiny", "--limit", "1", "--keep-audio", "0"]
+    command = ["evaluate", "--checkpoint", "tiny", "--limit", "1", "--keep-audio", "0"]
     for number, sources in enumerate(
         (["--data", data, noises], ["--data", data, "--data", noises])
     ):
@@ -68,7 +68,7 @@ def test_a_missing_coder_is_listed_and_the_others_run(data, tmp_path, monkeypatc
 
     monkeypatch.setattr(shutil, "which", lambda name: None)
     out = tmp_path / "scores"
-    arguments = ["codec", "--data", data, "--limit", "1", "--out", str(out)]
+    arguments = ["evaluate", "--data", data, "--limit", "1", "--out", str(out)]
     assert main([*arguments, "--checkpoint", "tiny", "--peers", "codec2-700C"]) == 1
     assert "not run: codec2-700C: c2enc and c2dec not found" in (out / "table.md").read_text()
     with pytest.raises(ValueError, match="no codec could be run"):
@@ -86,10 +86,10 @@ def test_a_missing_coder_is_listed_and_the_others_run(data, tmp_path, monkeypatc
 )
 def test_mistakes_are_refused(flags, message, data):
     with pytest.raises(ValueError, match=message):
-        main(["codec", "--data", data, *flags])
+        main(["evaluate", "--data", data, *flags])
 
 
 def test_help_names_the_coders(capsys):
     with pytest.raises(SystemExit):
-        main(["codec", "--help"])
+        main(["evaluate", "--help"])
     assert "codec2-700C" in capsys.readouterr().out
