@@ -11,7 +11,8 @@ from .config import PriorConfig, TeacherSpec
 if TYPE_CHECKING:
     from .build import build_prior
     from .prior import Prior, load_prior, random_prior
-    from .teachers import Teacher, make_teacher
+    from .teacher import Teacher
+    from .teachers import make_teacher
 
 __all__ = [
     "Prior",
@@ -30,6 +31,7 @@ __getattr__, __dir__ = lazy_names(
     {
         ".build": ("build_prior",),
         ".prior": ("Prior", "load_prior", "random_prior"),
-        ".teachers": ("Teacher", "make_teacher"),
+        ".teacher": ("Teacher",),
+        ".teachers": ("make_teacher",),
     },
 )

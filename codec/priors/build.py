@@ -23,7 +23,8 @@ from .corpus import Corpus, ReadingPlan, belongs, plan_reading
 from .files import hash_json, load_tensors, save_tensors
 from .kmeans import kmeans
 from .prior import HALVES, Prior, join_halves, load_prior
-from .teachers import Teacher, make_teacher
+from .teacher import Teacher
+from .teachers import make_teacher
 from .vectors import ShardVectors, extract
 
 

@@ -25,7 +25,7 @@ from .beats import MIN_SAMPLES, STEP
 from .beats_checkpoint import load_beats
 from .config import DEFAULT_LAYERS
 from .fbank import SAMPLE_RATE
-from .teachers import Teacher
+from .teacher import Teacher
 
 MODELS = {"wav2vec2": Wav2Vec2Model, "hubert": HubertModel, "wavlm": WavLMModel}
 # Weights that a checkpoint may lack: only masked training reads them.

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .teachers import Teacher
+from .teacher import Teacher
 
 FLAVOURS = ("speech", "sound")
 # The four numbers kept per band or cepstrum, with the share of the squared distance given to each:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from ...core.audio import resample
 from .corpus import Corpus, Piece, ReadingPlan, thin_frames
 from .files import write_aside
-from .teachers import Teacher
+from .teacher import Teacher
 
 
 @dataclass(frozen=True)

@@ -187,6 +187,8 @@ def test_the_guides_run_as_they_stand(learned, tmp_path, monkeypatch, page, made
     first, second = list(learned.tokens)[:2]
     for name, text in (("ref", first), ("me", first), ("she", second)):
         learned.pipeline.save(learned.tokens[text], f"{name}.wav")
+    Path("voices").mkdir()  # the corpus of "Add a corpus"
+    Path("voices/ref.wav").write_bytes(Path("ref.wav").read_bytes())
     Path("checkpoints").mkdir()
     Path("checkpoints/mini").symlink_to(learned.folder)
     names = {}

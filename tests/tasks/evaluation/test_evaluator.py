@@ -284,7 +284,7 @@ def test_a_judge_with_a_grammar_hears_its_sentences_only(tmp_path):
         with pytest.raises(ValueError, match=message):
             load_recognizer("pocketsphinx", bad)
     file.write_text("open the door")
-    with pytest.raises(ValueError, match="is no grammar in JSGF"):
+    with pytest.raises(ValueError, match="is not a JSGF grammar"):
         load_recognizer("pocketsphinx", file)
     with pytest.raises(ValueError, match="needs a recogniser"):
         load_recognizer("none", file)
