@@ -36,7 +36,7 @@ SSE := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTI
 # Judged by stored numbers, or by one way of computing beside another.
 NUMBERS := $(addprefix tests/,codec/priors/test_fbank.py codec/priors/test_beats.py \
 	codec/test_quantizer.py codec/test_model.py codec/test_shipped.py lm/test_model.py \
-	lm/generation/test_quantized.py tasks/test_shipped.py)
+	lm/generation/test_quantize.py tasks/test_shipped.py)
 WAYS := $(addprefix tests/,codec/test_parity.py codec/test_cache.py lm/generation/test_generate.py)
 
 .PHONY: demo test test-plain lint format docs clean

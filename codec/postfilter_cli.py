@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 DESCRIPTION = """\
-Write a codec whose decoded spectra stand out more than it learned to say them.
+Add a spectral postfilter to the vocoder of a trained codec.
 
-A codec that learned by spectral distances says formants too flatly. This adds AMOUNT times what a
-band has above the mean of its neighbours; only weights of UnPatchify change, so codes and language
-models stay valid. All is louder by 1 to 2 dB then, which --gain can take back. How much is best,
-held-out recordings say ('evaluate words', 'evaluate codec'). For codecs with UnPatchify by rule
-(preset mini).
+Spectra that are learned with spectral distances are too smooth. The postfilter adds AMOUNT times the
+difference between each band and the mean of its neighbours. Only weights of UnPatchify change, so codes
+and language models stay valid. The output is 1 to 2 dB louder; --gain can compensate. Choose AMOUNT on
+held-out recordings ('almtok codec word-errors', 'almtok codec evaluate'). The codec needs the
+harmonic-plus-noise vocoder (preset mini).
 """
 
 EPILOG = """\

@@ -222,3 +222,11 @@ def test_the_installed_package_runs_from_anywhere(wheel, quiet_environment, tmp_
     assert Path(file).is_relative_to(site)
     assert sample_rate == "24000"
     assert os.access(site / "bin" / "almtok", os.X_OK)
+
+
+def test_the_files_that_the_makefile_names_exist():
+    """Or `make test-plain` would fail, which only CI runs."""
+    text = (ROOT / "Makefile").read_text()
+    named = re.findall(r"[\w/]+/test_\w+\.py", text)
+    assert len(named) > 8
+    assert not [name for name in named if not (ROOT / "tests" / name).exists()]

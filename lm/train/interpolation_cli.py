@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 DESCRIPTION = """\
-Write a language model whose weights lie between those of two.
+Interpolate the weights of two language models.
 
-A model that was trained further on little data gains and forgets; part of the way back to where it
-began is often better than both ends. Which share is best, a held-out set says ('evaluate lm').
+A model that is trained further on little data forgets some of what it knew. Weights between the models
+before and after are often better than either. Choose the share on a held-out set ('almtok lm evaluate').
 """
 
 EPILOG = """\
