@@ -9,11 +9,11 @@ from typing import Any
 DESCRIPTION = """\
 Add a spectral postfilter to the vocoder of a trained codec.
 
-Spectra that are learned with spectral distances are too smooth. The postfilter adds AMOUNT times the
-difference between each band and the mean of its neighbours. Only weights of UnPatchify change, so codes
-and language models stay valid. The output is 1 to 2 dB louder; --gain can compensate. Choose AMOUNT on
-held-out recordings ('almtok codec word-errors', 'almtok codec evaluate'). The codec needs the
-harmonic-plus-noise vocoder (preset mini).
+Spectra that are learned with spectral distances are too smooth. The postfilter adds AMOUNT times
+the difference between each band and the mean of its neighbours. Only weights of UnPatchify change,
+so codes and language models stay valid. The output is 1 to 2 dB louder; --gain can compensate.
+Choose AMOUNT on held-out recordings ('almtok codec word-errors', 'almtok codec evaluate'). The
+codec needs the harmonic-plus-noise vocoder (preset mini).
 """
 
 EPILOG = """\

@@ -9,8 +9,9 @@ from typing import Any
 DESCRIPTION = """\
 Interpolate the weights of two language models.
 
-A model that is trained further on little data forgets some of what it knew. Weights between the models
-before and after are often better than either. Choose the share on a held-out set ('almtok lm evaluate').
+A model that is trained further on little data forgets some of what it knew. Weights between the
+models before and after are often better than either. Choose the share on a held-out set
+('almtok lm evaluate').
 """
 
 EPILOG = """\
