@@ -1,6 +1,6 @@
-"""Whatever audio a caller has -> tokens of the codec that the language model was trained on.
+"""AudioInput: files, waveforms and tokens -> tokens of the codec of a language model.
 
-The codec is loaded when the first waveform comes: who works on tokens alone never needs it.
+The codec is loaded for the first waveform; tokens do not need it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from ..core.audio import as_waveform, read_audio, resample, to_mono
 from ..core.data.decoding import measure_levels, normalize_loudness
 from .config import AudioLMConfig
 
-PAPER_WINDOW = 6  # frames per query where neither the caller nor a codec says it (paper.md 2.1)
-# A voice is not heard in less (our default), nor in a signal below -66 dB of full scale.
-SHORTEST_VOICE = 0.3  # seconds
-SILENCE = 5e-4
+PAPER_FRAMES_PER_QUERY = 6  # default without a codec (paper.md 2.1)
+MIN_VOICE_SECONDS = 0.3  # shortest voice reference (our default)
+SILENCE = 5e-4  # peak below which audio is silent, -66 dBFS
 
 
 class AudioInput:
@@ -33,21 +32,21 @@ class AudioInput:
     def __init__(
         self, config: AudioLMConfig, codec: ALMTokenizer | str | os.PathLike[str] | None
     ) -> None:
-        """Remember the codec, or where it lies (a folder or hub id).
+        """Set the codec, or the folder or hub id from which it is loaded when needed.
 
         Raises:
-            ValueError: if a codec that is given does not fit the language model.
+            ValueError: if the codec does not match the language model.
         """
         self.config = config
         self.source = None if codec is None or isinstance(codec, ALMTokenizer) else os.fspath(codec)
         self._codec: ALMTokenizer | None = None
         self._codec_config: ALMTokenizerConfig | None = None
         if isinstance(codec, ALMTokenizer):
-            self._codec = self._fitting(codec)
+            self._codec = self._checked(codec)
 
     @property
     def codec(self) -> ALMTokenizer:
-        """The codec; loaded now if it was not.
+        """The codec, loaded at the first access.
 
         Raises:
             ValueError: if there is none, or it is not the one of the language model.
@@ -59,17 +58,17 @@ class AudioInput:
                     "folder or hub id), or give audio as AudioTokens"
                 )
             codec = ALMTokenizer.from_pretrained(self.source).eval()
-            self._codec = self._fitting(codec)
+            self._codec = self._checked(codec)
         return self._codec
 
     @property
-    def loaded(self) -> ALMTokenizer | None:
-        """The codec if it is in memory."""
+    def loaded_codec(self) -> ALMTokenizer | None:
+        """The codec if it was loaded, else None."""
         return self._codec
 
     @property
     def codec_config(self) -> ALMTokenizerConfig | None:
-        """The codec's numbers, without its weights; None if there is no codec."""
+        """Configuration of the codec, without loading its weights; None without a codec."""
         if self._codec is not None:
             return self._codec.config
         if self._codec_config is None and self.source is not None:
@@ -78,22 +77,16 @@ class AudioInput:
 
     @property
     def fingerprint(self) -> str | None:
-        """Of the codec whose codes the model knows, as far as that is known."""
+        """Fingerprint of the codec of the model; None if it is unknown."""
         if self.config.codec_fingerprint is not None or self._codec is None:
             return self.config.codec_fingerprint
         return self._codec.fingerprint
 
-    @staticmethod
-    def is_tokens(audio: Any) -> bool:
-        """Whether the audio is codes already."""
-        return isinstance(audio, AudioTokens)
-
-    def window(self, tokens: AudioTokens | None = None) -> int:
-        """Frames per query: of tokens, else the codec's."""
-        if tokens is not None:
-            return tokens.frames_per_query
+    @property
+    def default_frames_per_query(self) -> int:
+        """Frames per query of the codec."""
         config = self.codec_config
-        return PAPER_WINDOW if config is None else config.frames_per_query
+        return PAPER_FRAMES_PER_QUERY if config is None else config.frames_per_query
 
     def tokens(
         self,
@@ -104,45 +97,47 @@ class AudioInput:
         voice: bool = False,
         lead: int = 0,
     ) -> AudioTokens:
-        """Return the tokens of one audio.
+        """Encode audio; tokens are checked and returned.
 
         Args:
             audio: AudioTokens, a path, samples `[S]` or `[channels, S]`, or a mapping with `array`
                 and `sampling_rate` (or `path`), as in Hugging Face datasets.
-            frames_per_query: w of the sequence that it goes into.
-            sampling_rate: Hz of samples; the codec's if not given.
-            voice: whether it is to show how somebody sounds: silence and less than
-                :data:`SHORTEST_VOICE` seconds are refused.
-            lead: samples of silence that are put before it, so that windows begin elsewhere.
+            frames_per_query: w of the sequence.
+            sampling_rate: Hz of samples; the codec's if None.
+            voice: whether it is a voice reference: silence and less than
+                :data:`MIN_VOICE_SECONDS` are refused.
+            lead: samples of silence to put before it, which shift the windows of the codec.
 
         Raises:
-            ValueError: for audio that cannot be read, tokens of another codec or rate, a model
-                that has no codec; AudioError (a ValueError) for files.
+            ValueError: for audio that cannot be read (AudioError for files), tokens of another
+                codec or rate, or samples without a codec.
         """
         if isinstance(audio, AudioTokens):
             self._check_tokens(audio, frames_per_query)
             if lead:
-                raise ValueError(f"tokens have their windows: no {lead} samples go before them")
+                raise ValueError(f"lead must be 0 for audio tokens, got {lead}")
             if voice:
                 _check_voice(audio.duration)
             return audio
         wav = self._waveform(audio, sampling_rate)
         if voice:
             _check_voice(wav.numel() / self.codec.sample_rate, wav)
-        wav = F.pad(self._levelled(wav), (lead, 0))
+        wav = F.pad(self._normalize(wav), (lead, 0))
         return self.codec.tokenize(wav, frames_per_query=frames_per_query)
 
-    def of_codes(self, codes: Tensor, frames_per_query: int) -> AudioTokens:
-        """Codes `[K, Q]` that a model has made, as tokens: whole windows of its codec."""
+    def from_codes(self, codes: Tensor, frames_per_query: int) -> AudioTokens:
+        """Tokens of generated codes `[K, Q]`."""
         config = self.codec_config
         if config is None:
-            raise ValueError("without a codec, codes cannot be said to be so and so long")
+            raise ValueError("the length of codes in samples needs a codec, got None")
         samples = codes.shape[-1] * frames_per_query * config.hop_length
-        print_of = self.fingerprint or self.codec.fingerprint
         return AudioTokens(
-            codes.detach().cpu().to(torch.int64), frames_per_query, samples, config.sample_rate,
-            print_of,
-        )  # fmt: skip
+            codes.detach().cpu().to(torch.int64),
+            frames_per_query,
+            samples,
+            config.sample_rate,
+            self.fingerprint or self.codec.fingerprint,
+        )
 
     def _waveform(self, audio: Any, sampling_rate: int | None) -> Tensor:
         rate = self.codec.sample_rate
@@ -155,60 +150,60 @@ class AudioInput:
             return torch.from_numpy(read_audio(audio, rate))
         if not isinstance(audio, Tensor) and not hasattr(audio, "__array__"):
             raise ValueError(
-                f"audio must be AudioTokens, a path or samples [S]; came {type(audio).__name__}"
+                f"audio must be AudioTokens, a path or samples [S], got {type(audio).__name__}"
             )
         samples = torch.as_tensor(audio).squeeze()
         if not samples.is_floating_point():
-            raise ValueError(f"float samples in [-1, 1] are expected; came {samples.dtype}")
+            raise ValueError(f"samples must be floats in [-1, 1], got {samples.dtype}")
         if samples.numel() == 0:
             raise ValueError("the audio has no samples")
-        mono = as_waveform(samples) if samples.ndim == 1 else to_mono(as_waveforms(samples))
+        mono = as_waveform(samples) if samples.ndim == 1 else to_mono(_as_waveforms(samples))
         return torch.from_numpy(resample(mono, sampling_rate or rate, rate))
 
-    def _levelled(self, wav: Tensor) -> Tensor:
+    def _normalize(self, wav: Tensor) -> Tensor:
         """Normalize the loudness to that of the training data (`almtok lm tokenize --loudness`)."""
-        wanted, samples = self.config.loudness_dbfs, wav.numpy()
-        if wanted is None or not samples.any():
+        target, samples = self.config.loudness_dbfs, wav.numpy()
+        if target is None or not samples.any():
             return wav
         active = measure_levels(samples, self.codec.sample_rate).active_dbfs
-        return torch.from_numpy(normalize_loudness(wanted, samples, active))
+        return torch.from_numpy(normalize_loudness(target, samples, active))
 
     def _check_tokens(self, tokens: AudioTokens, frames_per_query: int) -> None:
         expected = self.fingerprint
         if expected is not None and tokens.fingerprint != expected:
             raise ValueError(
-                f"these tokens were made by codec {tokens.fingerprint}, this model reads codec "
-                f"{expected}: their codes do not mean the same sounds"
+                f"this model was trained on codes of codec {expected}, got tokens of codec "
+                f"{tokens.fingerprint}"
             )
         if tokens.frames_per_query != frames_per_query:
             raise ValueError(
-                f"these tokens have {tokens.frames_per_query} frames per query, the sequence has "
-                f"{frames_per_query}: all audio of a sequence is of one rate"
+                f"frames_per_query must be {frames_per_query} in all audio of a sequence, got "
+                f"tokens with {tokens.frames_per_query}"
             )
         if tokens.codes.shape[0] != self.config.num_codebooks:
             raise ValueError(
-                f"tokens of {tokens.codes.shape[0]} codebooks came, this model reads "
-                f"{self.config.num_codebooks}"
+                f"tokens must have {self.config.num_codebooks} codebooks, got "
+                f"{tokens.codes.shape[0]}"
             )
 
-    def _fitting(self, codec: ALMTokenizer) -> ALMTokenizer:
-        mine = (self.config.num_codebooks, self.config.codebook_size)
-        its = (codec.num_codebooks, codec.codebook_size)
-        if mine != its:
+    def _checked(self, codec: ALMTokenizer) -> ALMTokenizer:
+        expected = (self.config.num_codebooks, self.config.codebook_size)
+        sizes = (codec.num_codebooks, codec.codebook_size)
+        if sizes != expected:
             raise ValueError(
-                f"this codec has {its[0]} codebooks of {its[1]} codes, the language model reads "
-                f"{mine[0]} of {mine[1]}"
+                f"the codec must have {expected[0]} codebooks of {expected[1]} codes, as the "
+                f"language model, got {sizes[0]} of {sizes[1]}"
             )
-        expected = self.config.codec_fingerprint
-        if expected is not None and codec.fingerprint != expected:
+        fingerprint = self.config.codec_fingerprint
+        if fingerprint not in (None, codec.fingerprint):
             raise ValueError(
-                f"this is codec {codec.fingerprint}, the language model was trained on codec "
-                f"{expected}: its codes would not mean the same sounds"
+                f"the language model was trained on codes of codec {fingerprint}, got codec "
+                f"{codec.fingerprint}"
             )
         return codec
 
 
-def as_waveforms(samples: Tensor) -> Any:
+def _as_waveforms(samples: Tensor) -> Any:
     """Samples `[channels, S]` as an array.
 
     Raises:
@@ -216,19 +211,18 @@ def as_waveforms(samples: Tensor) -> Any:
     """
     if samples.ndim != 2 or samples.shape[0] > samples.shape[1]:
         raise ValueError(
-            f"one recording [S] or [channels, S] is expected; came {list(samples.shape)}"
+            f"samples must be one recording, [S] or [channels, S], got {list(samples.shape)}"
         )
     return samples.detach().float().cpu().numpy()
 
 
 def _check_voice(seconds: float, wav: Tensor | None = None) -> None:
-    if seconds < SHORTEST_VOICE:
+    if seconds < MIN_VOICE_SECONDS:
         raise ValueError(
-            f"the reference is too short to hear a voice in: {seconds:.2f} s came, at least "
-            f"{SHORTEST_VOICE} s are needed"
+            f"a voice reference must be at least {MIN_VOICE_SECONDS} s long, got {seconds:.2f} s"
         )
     if wav is not None and float(wav.abs().max()) < SILENCE:
         raise ValueError(
-            f"the reference is silent: its loudest sample is {float(wav.abs().max()):.1e}, at "
-            f"least {SILENCE:.0e} is needed"
+            f"the peak of a voice reference must be at least {SILENCE:.0e}, got silence "
+            f"({float(wav.abs().max()):.1e})"
         )

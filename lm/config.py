@@ -107,7 +107,7 @@ class AudioLMConfig(PreTrainedConfig):
         A dict given for `backbone` replaces single fields of the preset's backbone.
         """
         if name not in PRESETS:
-            raise ValueError(f"unknown preset {name!r}; expected one of {', '.join(PRESETS)}")
+            raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
         values = {**PRESETS[name], **overrides}
         if isinstance(overrides.get("backbone"), dict):
             values["backbone"] = {**PRESETS[name]["backbone"], **overrides["backbone"]}
@@ -120,11 +120,11 @@ class AudioLMConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         if len(set(self.tasks)) != len(self.tasks) or len(self.tasks) > self.num_task_slots:
             raise ValueError(
-                f"tasks must be different and at most {self.num_task_slots}; came {self.tasks}"
+                f"tasks must be different and at most {self.num_task_slots}, got {self.tasks}"
             )
         if self.num_codebooks < 1 or self.codebook_size < 1:
             raise ValueError(
-                f"num_codebooks and codebook_size must be positive; came {self.num_codebooks} "
+                f"num_codebooks and codebook_size must be positive, got {self.num_codebooks} "
                 f"and {self.codebook_size}"
             )
         if self.depth_width % self.depth_heads:
@@ -163,6 +163,6 @@ def _as_config(backbone: Any) -> PreTrainedConfig | None:
     if not isinstance(backbone, dict):
         return backbone
     if "model_type" not in backbone:
-        raise ValueError(f"backbone needs a model_type (llama, qwen2, ...); came {backbone}")
+        raise ValueError(f"backbone needs a model_type (llama, qwen2, ...), got {backbone}")
     values = {name: value for name, value in backbone.items() if name != "model_type"}
     return AutoConfig.for_model(backbone["model_type"], **values)

@@ -72,7 +72,7 @@ class PlainIds:
         says = rows != empty  # [L, 1+K]
         if bool((says.sum(dim=1) != 1).any()):
             place = int((says.sum(dim=1) != 1).nonzero()[0])
-            raise ValueError(f"row {place} must say one thing; came {rows[place].tolist()}")
+            raise ValueError(f"row {place} must say one thing, got {rows[place].tolist()}")
         streams = range(1 + self.config.num_codebooks)
         offsets = torch.tensor([self.first(k) for k in streams], device=rows.device)
         return ((rows + offsets) * says).sum(dim=1)
@@ -85,7 +85,7 @@ class PlainIds:
         """
         if ids.numel() and not (0 <= int(ids.min()) and int(ids.max()) < self.size):
             raise ValueError(
-                f"ids must be 0..{self.size - 1}; came {int(ids.min())}..{int(ids.max())}"
+                f"ids must be 0..{self.size - 1}, got {int(ids.min())}..{int(ids.max())}"
             )
         vocabulary = Vocabulary(self.config)
         rows = ids.new_full((len(ids), 1 + self.config.num_codebooks), vocabulary.audio_empty)

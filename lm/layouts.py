@@ -2,7 +2,7 @@
 
 A task is a prompt, not a model: a training example is its conditions followed by its target, and
 one model serves all tasks (docs/paper.md, section 8). Layouts are plain data without torch or a
-tokenizer. They are registered by the tasks themselves (`almtok.tasks`): this package knows none.
+tokenizer. They are registered by the tasks (`almtok.tasks`); this package defines none.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["text", "audio"]
-# Arguments of AudioLMProcessor.__call__ that no slot may hide.
+# Arguments of AudioLMProcessor.__call__, which no slot may be named after.
 _RESERVED = frozenset(
     {"task", "target", "frames_per_query", "sampling_rate", "language", "return_tensors"}
 )
@@ -27,8 +27,8 @@ class Slot:
         name: key of the field in calls and rows, a Python identifier.
         kind: "text" or "audio".
         required: whether the field must be given.
-        spoken: the text is a transcript: it is normalised ("Dr. 5" -> "doctor five").
-        said: the text is to be spoken by the model: a phoneme model gets its phonemes.
+        transcript: the text is a transcript of speech: it is normalised ("Dr. 5" -> "doctor five").
+        phonemize: the text is to be spoken: models with the text form "phones" get its phones.
         voice: the audio is a voice reference: silence and very short audio are refused.
         needs: name of the slot that must be given too, as the audio of a transcript.
     """
@@ -36,8 +36,8 @@ class Slot:
     name: str
     kind: Kind
     required: bool = True
-    spoken: bool = False
-    said: bool = False
+    transcript: bool = False
+    phonemize: bool = False
     voice: bool = False
     needs: str | None = None
 
@@ -48,7 +48,7 @@ class TaskLayout:
 
     Attributes:
         name: of the task, a Python identifier.
-        conditions: what is given.
+        conditions: inputs, in the order of the sequence.
         target: what is generated.
         prefix: audio with which an audio target begins; generation continues it.
 
@@ -68,14 +68,14 @@ class TaskLayout:
     prefix: Slot | None = None
 
     def __post_init__(self) -> None:
-        for what, name in (("task", self.name), *(("slot", slot) for slot in self.names)):
+        for kind, name in (("task", self.name), *(("slot", slot) for slot in self.names)):
             if not name.isidentifier() or name in _RESERVED:
                 raise ValueError(
-                    f"{what} name {name!r} must be a Python name other than {sorted(_RESERVED)}"
+                    f"{kind} name must be an identifier not in {sorted(_RESERVED)}, got {name!r}"
                 )
-        if lost := [slot for slot in self.slots if slot.needs and slot.needs not in self.names]:
+        if missing := [slot for slot in self.slots if slot.needs and slot.needs not in self.names]:
             raise ValueError(
-                f"task {self.name!r} has no slot {lost[0].needs!r}: {lost[0]} needs it"
+                f"task {self.name!r} has no slot {missing[0].needs!r}: {missing[0]} needs it"
             )
         if len(set(self.names)) != len(self.names):
             raise ValueError(f"task {self.name!r} has two slots of one name: {self.names}")
@@ -89,7 +89,7 @@ class TaskLayout:
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        """Everything that can be given: the conditions, then the prefix."""
+        """The conditions, then the prefix."""
         return self.conditions + (() if self.prefix is None else (self.prefix,))
 
     @property
@@ -106,7 +106,7 @@ class TaskLayout:
         for slot in self.slots:
             if slot.name == name:
                 return slot
-        raise ValueError(f"task {self.name!r} takes {', '.join(self.names)}; came {name!r}")
+        raise ValueError(f"task {self.name!r} takes {', '.join(self.names)}, got {name!r}")
 
 
 _LAYOUTS: dict[str, TaskLayout] = {}

@@ -1,10 +1,10 @@
-"""What a language model pays for text and codes that it did not expect.
+"""Cross-entropy of text and codes, by stream and combined.
 
-Every target counts once, times its stream's weight (the first codebook's is larger, paper.md 8,
-C; the weights of the codebooks average to one), and the loss is their mean. With the `flat` pattern
-all streams share one vocabulary, so that an exported model needs no knowledge of streams.
+The loss is the mean over all targets, weighted by stream (the first codebook has a larger weight,
+paper.md 8, C; the weights of the codebooks average to one). With the pattern `flat` all streams
+share one vocabulary, so that an exported model needs no streams.
 
-Letters: `N` positions that have a target, `V` text vocabulary, `K` codebooks, `C` codebook size.
+Shapes: `N` positions with a target, `V` text vocabulary, `K` codebooks, `C` codebook size.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class StreamLoss:
 
     total: Tensor  # scalar, sum over the targets
     count: Tensor  # scalar int64, number of targets
-    hits: Tensor  # scalar int64, targets that were the likeliest
+    hits: Tensor  # scalar int64, targets with the highest logit
 
     def __add__(self, other: StreamLoss) -> StreamLoss:
         return StreamLoss(
@@ -35,17 +35,17 @@ class StreamLoss:
 
     @property
     def mean(self) -> Tensor:
-        """Mean over the targets; zero where there are none."""
+        """Mean over the targets; zero without targets."""
         return self.total / self.count.clamp_min(1)
 
     @property
     def accuracy(self) -> Tensor:
-        """Share of the targets that were the likeliest."""
+        """Share of the targets with the highest logit."""
         return self.hits / self.count.clamp_min(1)
 
 
 def stream_loss(logits: Tensor, labels: Tensor) -> StreamLoss:
-    """Cross-entropy of logits `[N, C+1]` at labels `[N]`, in float32, over known labels."""
+    """Cross-entropy of logits `[N, C+1]` and labels `[N]` in float32; ignores `IGNORED`."""
     logits = logits.float()
     total = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
     known = labels != IGNORED
@@ -70,7 +70,7 @@ def flat_streams(
 
 
 def joint_offset(config: AudioLMConfig, stream: int) -> int:
-    """Where a stream's ids (0 is text, k the k-th codebook) begin in the joint vocabulary."""
+    """First id of a stream (0 is text, k the k-th codebook) in the joint vocabulary."""
     if stream == 0:
         return 0
     first = config.vocab_size + Vocabulary(config).num_controls
@@ -88,22 +88,22 @@ def combine(
     parts: dict[str, StreamLoss],
     config: AudioLMConfig,
     num_targets: Tensor | int | None = None,
-    heard: StreamLoss | None = None,
+    ctc: StreamLoss | None = None,
 ) -> Tensor:
-    """Join `text`, `audio_1` .. `audio_K` into one loss.
+    """Combine `text`, `audio_1` .. `audio_K` into one loss.
 
     Args:
         parts: by stream.
         config: for the weights.
-        num_targets: what to divide by, where several batches make one step (gradient
-            accumulation, several processes); by default the targets in `parts`.
-        heard: CTC of transcripts, of `listening_loss`; it adds to the loss and is no target.
+        num_targets: divisor, if several batches make one step (gradient accumulation, several
+            processes); by default the number of targets in `parts`.
+        ctc: CTC loss of transcripts, which is added; it does not count as a target.
     """
     weights = {f"audio_{k + 1}": weight for k, weight in enumerate(audio_weights(config))}
     weights["text"] = config.text_weight
     total = torch.stack([weights[name] * part.total for name, part in parts.items()]).sum()
     if num_targets is None:
         num_targets = torch.stack([part.count for part in parts.values()]).sum().clamp_min(1)
-    if heard is not None:
-        total = total + config.ctc_weight * heard.total
+    if ctc is not None:
+        total = total + config.ctc_weight * ctc.total
     return total / num_targets

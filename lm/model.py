@@ -3,8 +3,8 @@
     rows [B,L,1+K] -embed-> [B,L,D] -backbone-> hidden [B,L,D] -> text logits [B,L,V]
                                                                -> heads: codes of the next row
 
-Letters: `B` batch, `L` rows, `K` codebooks, `C` codebook size, `V` text vocabulary, `D` width,
-`N` positions that have a target.
+Shapes: `B` batch, `L` rows, `K` codebooks, `C` codebook size, `V` text vocabulary, `D` width, `N`
+positions with a target.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class AudioLMOutput(ModelOutput):
     loss: Tensor | None = None  # scalar
     losses: dict[str, Tensor] | None = None  # mean cross-entropy: text, audio_1 .. audio_K
     accuracies: dict[str, Tensor] | None = None  # by the same names
-    heard: Tensor | None = None  # [2]: sum of the CTC loss, and its number of targets
+
     streams: dict[str, StreamLoss] | None = None  # sums by stream, with their gradients
-    ctc: StreamLoss | None = None  # sum, with its gradients
+    ctc: StreamLoss | None = None  # sum of the CTC loss, with its gradients
     hidden: Tensor | None = None  # [B, L, D], with labels
     text_logits: Tensor | None = None  # [B, L, V]
     audio_logits: Tensor | None = None  # [B, L, K, C+1]
@@ -64,7 +64,6 @@ class AudioLMOutput(ModelOutput):
             loss=combine(streams, config, num_items_in_batch, ctc),
             losses={name: part.mean.detach() for name, part in streams.items()},
             accuracies={name: part.accuracy for name, part in streams.items()},
-            heard=None if ctc is None else torch.stack([ctc.total.detach(), ctc.count]),
             streams=streams,
             ctc=ctc,
             **fields,
@@ -80,7 +79,7 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
-    accepts_loss_kwargs = True  # the Trainer may give num_items_in_batch
+    accepts_loss_kwargs = True  # the Trainer passes num_items_in_batch
 
     def __init__(self, config: AudioLMConfig):
         super().__init__(config)
@@ -98,10 +97,10 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         Raises:
             ValueError: if weights are missing or left over.
         """
-        wants_info = kwargs.pop("output_loading_info", False)
+        return_info = kwargs.pop("output_loading_info", False)
         model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
         refuse_other_weights(info, f"{args[0]} does not fit this version of the language model")
-        return (model, info) if wants_info else model  # type: ignore[return-value]
+        return (model, info) if return_info else model  # type: ignore[return-value]
 
     @classmethod
     def from_backbone(cls, name_or_path: str, config: AudioLMConfig, **kwargs: Any) -> AudioLM:
@@ -150,8 +149,8 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
     def joint_logits(self, hidden: Tensor) -> Tensor:
         """Logits `[N, V + controls + K * (C+1)]` of one vocabulary for all streams (`flat`).
 
-        Controls are scored by their own embeddings, and never are a target: an exported model
-        learns not to predict them.
+        Controls are scored by their own embeddings and are never targets: an exported model learns
+        not to predict them.
         """
         audio = self.heads.teacher_forced(hidden, hidden.new_zeros(0))
         controls = hidden @ self.embedding.controls.weight.T
@@ -172,14 +171,14 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         Args:
             input_ids: rows `[B, L, 1+K]`, see `lm/vocabulary.py`.
             attention_mask: `[B, L]`, 0 at padding (either side); with a cache, of the whole past.
-            labels: `[B, L, 1+K]`, the rows themselves where they are targets, else -100.
-            position_ids: `[B, L]`; by default counted from the mask, so that padding costs none.
-            cache: a cache to read and fill (`past_key_values` in older versions of transformers).
-            use_cache: make a cache where none is given.
-            num_items_in_batch: what to divide the summed loss by (transformers' Trainer).
+            labels: `[B, L, 1+K]`, equal to `input_ids` at targets, else -100.
+            position_ids: `[B, L]`; by default counted from the mask, without padding.
+            cache: key-value cache (`past_key_values` in older versions of transformers).
+            use_cache: create a cache if there is none.
+            num_items_in_batch: divisor of the summed loss (see the Trainer of transformers).
 
         Raises:
-            ValueError: if the rows have another number of streams than this model.
+            ValueError: if the number of streams is not that of the model.
         """
         self._check(input_ids, labels)
         if position_ids is None and attention_mask is not None:
@@ -215,7 +214,7 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         batch, length, width = hidden.shape
         rows = input_ids[..., 1:]
         last = rows.new_full((batch, 1, rows.shape[-1]), self.heads.empty)
-        following = torch.cat([rows[:, 1:], last], dim=1)  # nothing follows the last row yet
+        following = torch.cat([rows[:, 1:], last], dim=1)
         logits = self.heads.teacher_forced(
             hidden.reshape(-1, width), following.reshape(batch * length, -1)
         )
@@ -226,12 +225,12 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """Logits `[N, W]` and labels `[N]` by stream: `text`, `audio_1` .. `audio_K`.
 
-        Logits are made only where there are targets: most rows of a batch are conditions.
+        Logits are computed at targets only: most rows of a batch are conditions.
 
         Args:
             hidden: states `[B, L, D]`.
-            rows: what follows each, `[B, L, 1+K]`.
-            labels: of these, `[B, L, 1+K]`.
+            rows: the next row of each position, `[B, L, 1+K]`.
+            labels: of the next rows, `[B, L, 1+K]`.
         """
         is_text = labels[..., 0] != IGNORED
         is_audio = (labels[..., 1:] != IGNORED).any(dim=-1)
@@ -240,7 +239,7 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
             return flat_streams(self.joint_logits(hidden[targets]), labels[targets], self.config)
         text = self.text_logits(hidden[is_text])  # [N, V]
         audio_labels = labels[is_audio][:, 1:]
-        # Codes of the labels: those of the input may be noisy (data/noise.py).
+        # Codes of the labels: the input may have noise (data/collator.py).
         codes = torch.where(audio_labels == IGNORED, rows[is_audio][:, 1:], audio_labels)
         audio = self.heads.teacher_forced(hidden[is_audio], codes)  # [N, K, C+1]
         pairs = {"text": (text, labels[is_text][:, 0])}
@@ -252,11 +251,11 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         streams = 1 + self.config.num_codebooks
         if input_ids.ndim != 3 or input_ids.shape[-1] != streams:
             raise ValueError(
-                f"input_ids must be rows [B, L, {streams}]; came {list(input_ids.shape)}"
+                f"input_ids must be rows [B, L, {streams}], got {list(input_ids.shape)}"
             )
         if labels is not None and labels.shape != input_ids.shape:
             raise ValueError(
-                f"labels must have the shape of input_ids, {list(input_ids.shape)}; came "
+                f"labels must have the shape of input_ids, {list(input_ids.shape)}, got "
                 f"{list(labels.shape)}"
             )
 

@@ -64,7 +64,7 @@ class Layout:
             ValueError: if there are not K streams.
         """
         if codes.ndim != 2 or codes.shape[0] != self.num_codebooks:
-            raise ValueError(f"expected codes [{self.num_codebooks}, Q]; came {list(codes.shape)}")
+            raise ValueError(f"codes must be [{self.num_codebooks}, Q], got {list(codes.shape)}")
         count = codes.shape[1]
         rows = codes.new_full((self.num_rows(count), self.num_codebooks), self.empty)
         for k, stream in enumerate(codes):

@@ -62,7 +62,7 @@ def prefix_lm_mask(
         if not bool(conditions.any()):
             return mask  # goes on with a target
         raise ValueError(
-            f"bidirectional_conditions: a prompt must be read at once; came {input_ids.shape[1]}"
+            f"bidirectional_conditions: a prompt must be read at once, got {input_ids.shape[1]}"
             f" rows that open something after {cache.get_seq_length()} that were read before"
         )
     length = input_ids.shape[1]

@@ -1,11 +1,11 @@
-"""AudioLMProcessor: texts and audio -> rows for the model, and what it makes -> for people.
+"""AudioLMProcessor: texts and audio -> inputs of the model, and its outputs -> texts and audio.
 
     text  -TextEncoder-> ids        ┐
                                     ├─ layout of the task ─> rows [B, L, 1+K], padded on the left
     audio -codec-> codes [K, Q]     ┘
     waveforms [S], strings <─ codec, tokenizer ─ Generation
 
-Letters: `B` batch, `L` rows, `K` codebooks, `Q` frames of codes, `S` samples, `w` frames per query.
+Shapes: `B` batch, `L` rows, `K` codebooks, `Q` frames of codes, `S` samples, `w` frames per query.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..codec.model import ALMTokenizer
 from ..codec.tokens import AudioTokens
 from ..core.audio import write_audio
 from .audio_input import AudioInput
-from .chat import Conversation, Part, as_string, is_batch, read_parts, task_of
+from .chat import Conversation, Part, default_task, is_batch, read_parts, to_string
 from .config import AudioLMConfig
 from .generation.output import GeneratedRow
 from .processor_files import read_processor, write_codec, write_processor
@@ -42,7 +42,7 @@ _R = TypeVar("_R")
 
 
 class AudioLMProcessor(ProcessorMixin):
-    """Makes the model's inputs from texts and audio, and texts and audio from its outputs.
+    """Converts texts and audio to inputs of the model, and its outputs to texts and audio.
 
     Example:
         >>> processor = AudioLMProcessor.from_pretrained("checkpoints/mini")  # doctest: +SKIP
@@ -60,33 +60,33 @@ class AudioLMProcessor(ProcessorMixin):
         text_form: TextForm = "spoken",
         language: str | None = "en",
     ) -> None:
-        """Put a processor together.
+        """Create a processor.
 
         Args:
-            tokenizer: of the backbone.
-            config: of the language model.
-            audio_tokenizer: the codec, or where it lies: then it is loaded when it is needed.
-            text_form: see :class:`TextEncoder`; the same in training and ever after.
-            language: of texts where nothing else is said.
+            tokenizer: tokenizer of the backbone.
+            config: configuration of the language model.
+            audio_tokenizer: the codec, or its folder or hub id, from which it is loaded when
+                needed.
+            text_form: text form that the model was trained on, see :class:`TextEncoder`.
+            language: default language of texts.
 
         Raises:
-            ValueError: if tokenizer, codec and model do not fit one another.
+            ValueError: if tokenizer, codec and model do not match.
         """
         if len(tokenizer) > config.vocab_size:
             raise ValueError(
-                f"the tokenizer has {len(tokenizer)} ids, the language model {config.vocab_size}"
+                f"the tokenizer must have at most {config.vocab_size} ids, the vocab_size of the"
+                f" language model, got {len(tokenizer)}"
             )
-        _compare_ends(tokenizer, config)
+        _compare_eos(tokenizer, config)
         self.tokenizer = tokenizer
         self.config = config
-        self.chat_template = None  # message lists are segments, not text: see chat.py
-        texts, audio = (
-            TextEncoder(tokenizer, text_form, language),
-            AudioInput(config, audio_tokenizer),
-        )
-        self.composer = PromptBuilder(config, texts, audio)
+        self.chat_template = None  # conversations become segments, not text: see chat.py
+        self.text_encoder = TextEncoder(tokenizer, text_form, language)
+        self.audio_input = AudioInput(config, audio_tokenizer)
+        self.prompt_builder = PromptBuilder(config, self.text_encoder, self.audio_input)
 
-    # ------------------------------------------------------------------ to the model
+    # ------------------------------------------------------------------ inputs of the model
 
     def __call__(  # type: ignore[override]
         self,
@@ -103,46 +103,46 @@ class AudioLMProcessor(ProcessorMixin):
     ) -> BatchFeature:
         """Make a batch of prompts, or of training sequences if there are targets.
 
-        Every field is one value or a list of B, None where a row has none; one value stands for
-        all rows. The layout of a task (`tasks/builtin`) names its fields: tts takes text and, for a
-        voice, `voice=` with its transcript `voice_text=`; asr takes audio.
+        A field is a list of B values, None for rows without it, or one value for all rows. The
+        layout of a task (`tasks/builtin`) names its fields: tts takes text and, for a voice,
+        `voice=` with its transcript `voice_text=`; asr takes audio.
 
         Args:
-            text: what to say, or a description.
+            text: text to speak, or a description.
             audio: AudioTokens, paths, samples `[S]` or mappings with `array` and `sampling_rate`.
-            task: one for all rows, or one for each.
-            target: what is to be learned, text or audio by the task: then there are labels.
-            frames_per_query: w of all audio; by default that of tokens given, else the codec's.
+            task: for all rows, or for each.
+            target: training targets, texts or audio by the task.
+            frames_per_query: w of all audio; by default that of the tokens, else the codec's.
             sampling_rate: Hz of samples; by default the codec's.
-            language: of spoken texts, if not the processor's.
+            language: of transcripts; by default the processor's.
             return_tensors: "pt".
-            slots: the other fields of the task.
+            slots: other fields of the task.
 
         Returns:
             `input_ids` `[B, L, 1+K]` and `attention_mask` `[B, L]`, padded on the left; with
             targets also `labels` `[B, L, 1+K]`, and padding on the right.
 
         Raises:
-            ValueError: for an unknown task or field, an empty text, audio that cannot be used, a
-                prompt longer than the model. The row and the field are named.
+            ValueError: for an unknown task or field, an empty text, audio that cannot be used, or a
+                prompt that is too long; the message names the row and the field.
         """
         if return_tensors != "pt":
-            raise ValueError(f"return_tensors must be 'pt'; came {return_tensors!r}")
-        reading = PromptOptions(
+            raise ValueError(f"return_tensors must be 'pt', got {return_tensors!r}")
+        options = PromptOptions(
             frames_per_query=frames_per_query, sampling_rate=sampling_rate, language=language
         )
         rows = _rows({"task": task, "target": target, "text": text, "audio": audio, **slots})
 
         def make(row: dict[str, Any]) -> Any:
-            name, goal = row.pop("task"), row.pop("target", None)
+            name, row_target = row.pop("task"), row.pop("target", None)
             if target is None:
-                return self.composer.prompt(name, row, reading)
-            if goal is None:
-                raise ValueError("target: none came, while other rows have one")
-            return self.composer.example(name, row, goal, reading)
+                return self.prompt_builder.prompt(name, row, options)
+            if row_target is None:
+                raise ValueError("target must be given for all rows or for none, got None")
+            return self.prompt_builder.example(name, row, row_target, options)
 
-        made = _each(make, rows)
-        return self._prompts(made) if target is None else self._examples(made)
+        results = _map_rows(make, rows)
+        return self._collate_prompts(results) if target is None else self._collate_examples(results)
 
     def apply_chat_template(  # type: ignore[override]
         self,
@@ -158,91 +158,94 @@ class AudioLMProcessor(ProcessorMixin):
         add_generation_prompt: bool = True,
         return_tensors: str = "pt",
     ) -> Any:
-        """Turn message lists into a batch, as `CsmProcessor` does.
+        """Convert message lists to a batch, as `CsmProcessor` does.
 
         Args:
-            conversation: one or several; see `lm/chat.py`. Turns with text and audio before the
-                last one show how the voice sounds.
+            conversation: one or several, see `lm/chat.py`. Turns with text and audio before the
+                last one are voice references.
             task: by default tts if the last part is text, asr if it is audio.
-            tokenize: False gives a string to look at.
-            return_dict: False gives only `input_ids`.
-            output_labels: the last part is the target, to be learned.
-            frames_per_query: as for a call.
-            sampling_rate: as for a call.
-            language: as for a call.
-            add_generation_prompt: nothing but True: a prompt ends with the target's opening.
+            tokenize: False returns a string.
+            return_dict: False returns only `input_ids`.
+            output_labels: use the last part as training target.
+            frames_per_query: as in :meth:`__call__`.
+            sampling_rate: as in :meth:`__call__`.
+            language: as in :meth:`__call__`.
+            add_generation_prompt: must be True: a prompt ends with the opening of the target.
             return_tensors: "pt".
 
         Raises:
-            ValueError: as for a call, and for messages that are not understood.
+            ValueError: as in :meth:`__call__`, and for malformed messages.
         """
         if return_tensors != "pt" or not (add_generation_prompt or output_labels):
             raise ValueError(
-                f"return_tensors 'pt' and add_generation_prompt True are expected; came "
+                f"return_tensors must be 'pt' and add_generation_prompt True, got "
                 f"{return_tensors!r} and {add_generation_prompt}"
             )
-        several = is_batch(conversation)
-        given: list[Any] = list(conversation) if several else [conversation]
-        talks = _each(read_parts, given)
-        before = [talk[:-1] or talk if output_labels else talk for talk in talks]
-        names = [task_of(talk, task) for talk in before]
+        batched = is_batch(conversation)
+        conversations: list[Any] = list(conversation) if batched else [conversation]
+        parts = _map_rows(read_parts, conversations)
+        prompts = [row[:-1] or row if output_labels else row for row in parts]
+        tasks = [task or default_task(row) for row in prompts]
         if not tokenize:
-            shown = [as_string(talk, name) for talk, name in zip(before, names, strict=True)]
-            return shown if several else shown[0]
-        reading = PromptOptions(
+            strings = [to_string(row, name) for row, name in zip(prompts, tasks, strict=True)]
+            return strings if batched else strings[0]
+        options = PromptOptions(
             frames_per_query=frames_per_query, sampling_rate=sampling_rate, language=language
         )
-        compose = self.composer.talk_example if output_labels else self.composer.talk_prompt
+        builder = self.prompt_builder
 
-        def make(talk: tuple[list[Part], str]) -> Any:
-            return compose(talk[0], talk[1], reading)
+        def make(row: tuple[list[Part], str]) -> Any:
+            if output_labels:
+                return builder.conversation_example(*row, options)
+            return builder.conversation_prompt(*row, options)
 
-        made = _each(make, list(zip(talks, names, strict=True)))
-        batch = self._examples(made) if output_labels else self._prompts(made)
+        results = _map_rows(make, list(zip(parts, tasks, strict=True)))
+        batch = self._collate_examples(results) if output_labels else self._collate_prompts(results)
         return batch if return_dict else batch["input_ids"]
 
-    # ------------------------------------------------------------------ from the model
+    # ------------------------------------------------------------------ outputs of the model
 
     def batch_decode(self, outputs: Iterable[GeneratedRow]) -> list[Any]:
-        """What was generated, for people: waveforms `[S]` of audio targets, strings of texts.
+        """Decode generated rows: audio targets to waveforms `[S]`, text targets to strings.
 
         Args:
-            outputs: what `AudioLM.generate` returned.
+            outputs: output of `AudioLM.generate`.
         """
         return [self.decode(row) for row in outputs]
 
     def decode(self, output: GeneratedRow) -> Any:
         """One row of :meth:`batch_decode`; audio without a frame has no samples."""
         if output.kind == "text":
-            return self.texts.text(output.ids)
+            return self.text_encoder.decode(output.ids)
         tokens = self.audio_tokens(output)
         return torch.zeros(0) if tokens is None else self.audio_tokenizer.detokenize(tokens).cpu()
 
     def audio_tokens(self, output: GeneratedRow) -> AudioTokens | None:
-        """Codes of an audio target, with all that decoding needs; None if there are none.
+        """Tokens of an audio target, input of the codec's decoder; None without frames.
 
         Raises:
             ValueError: if the target was text.
         """
         if output.codes is None:
-            raise ValueError("this row holds text: its target was not audio")
+            raise ValueError("the target of the row must be audio, got text")
         if not output.codes.shape[-1]:
             return None
-        return self.composer.audio.of_codes(output.codes, output.frames_per_query)
+        return self.audio_input.from_codes(output.codes, output.frames_per_query)
 
     def save_audio(
         self, audio: Any, paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
     ) -> None:
-        """Write waveforms `[S]` to files; the suffix (.wav .flac .ogg .opus .mp3) says how.
+        """Write waveforms `[S]` to files in the format of the suffix (.wav .flac .ogg .opus .mp3).
 
         Raises:
             ValueError: if there are not as many files as waveforms, or one has no samples.
         """
         files: list[Any] = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-        one = getattr(audio, "ndim", 2) == 1
-        waves = [audio] if one else list(audio)
+        waves = [audio] if getattr(audio, "ndim", 2) == 1 else list(audio)
         if len(waves) != len(files):
-            raise ValueError(f"{len(waves)} waveforms came for {len(files)} files")
+            raise ValueError(
+                f"paths must be as many as the {len(waves)} waveforms, got {len(files)}"
+            )
         for number, (wav, path) in enumerate(zip(waves, files, strict=True)):
             if not len(wav):
                 raise ValueError(f"waveform {number} has no samples to write to {path}")
@@ -257,15 +260,15 @@ class AudioLMProcessor(ProcessorMixin):
         audio_tokenizer: ALMTokenizer | str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> AudioLMProcessor:
-        """Load what :meth:`save_pretrained` wrote; the codec's weights come when they are needed.
+        """Load a processor; the weights of the codec are loaded when they are needed.
 
         Args:
             pretrained_model_name_or_path: a folder or hub id.
-            audio_tokenizer: another place of the codec, or the codec.
-            options: of the hub: revision, cache_dir, token, local_files_only, force_download.
+            audio_tokenizer: the codec or its folder, instead of the saved one.
+            options: for the hub: revision, cache_dir, token, local_files_only, force_download.
 
         Raises:
-            ValueError: if there is no processor.
+            ValueError: if the folder holds no processor.
         """
         files = read_processor(pretrained_model_name_or_path, options)
         return cls(
@@ -287,89 +290,86 @@ class AudioLMProcessor(ProcessorMixin):
         """Write a folder that :meth:`from_pretrained` and `AutoProcessor` load.
 
         Args:
-            save_directory: made if it is missing; a language model may lie in it too.
-            push_to_hub: refused: :meth:`push_to_hub` does that.
-            include_codec: put the codec into `codec/`, so that the folder stands alone.
+            save_directory: created if missing; may be the folder of the language model.
+            push_to_hub: must be False; use :meth:`push_to_hub`.
+            include_codec: also save the codec, to `codec/`.
         """
         if push_to_hub:
-            raise ValueError("this writes a folder: call push_to_hub(repo_id) to upload one")
+            raise ValueError("push_to_hub must be False: call push_to_hub(repo_id) to upload")
         os.makedirs(save_directory, exist_ok=True)
         self.tokenizer.save_pretrained(save_directory)
-        audio, said = self.composer.audio, self.to_dict()
-        if include_codec and write_codec(save_directory, audio.loaded, audio.source):
-            said["codec"] = None  # found in the folder, wherever that goes
-        write_processor(save_directory, said)
+        values = self.to_dict()
+        if include_codec and write_codec(
+            save_directory, self.audio_input.loaded_codec, self.audio_input.source
+        ):
+            values["codec"] = None  # found in the folder
+        write_processor(save_directory, values)
 
     def to_dict(self) -> dict[str, Any]:
-        """What `processor_config.json` holds."""
+        """Contents of `processor_config.json`."""
         return {
             "processor_class": type(self).__name__,
-            "text_form": self.texts.form,
-            "language": self.texts.language,
-            "codec": self.composer.audio.source,
+            "text_form": self.text_encoder.form,
+            "language": self.text_encoder.language,
+            "codec": self.audio_input.source,
             "lm": self.config.to_dict(),
         }
 
-    # ------------------------------------------------------------------ facts and inner works
-
-    @property
-    def texts(self) -> TextEncoder:
-        """Texts to ids and back, in the form that the model reads."""
-        return self.composer.texts
+    # ------------------------------------------------------------------ properties and internals
 
     @property
     def audio_tokenizer(self) -> ALMTokenizer:
-        """The codec; loaded now if it was not."""
-        return self.composer.audio.codec
+        """The codec, loaded at the first access."""
+        return self.audio_input.codec
 
     @property
     def sample_rate(self) -> int:
-        """Hz of the waveforms that come out."""
-        config = self.composer.audio.codec_config
+        """Sample rate of decoded waveforms in Hz."""
+        config = self.audio_input.codec_config
         return self.audio_tokenizer.sample_rate if config is None else config.sample_rate
 
     @property
     def model_input_names(self) -> list[str]:
-        """Names of what a prompt holds."""
+        """Names of the inputs of `AudioLM.generate`."""
         return ["input_ids", "attention_mask"]
 
     @classmethod
     def get_attributes(cls) -> list[str]:
-        """Sub-processors that `ProcessorMixin` knows of."""
+        """Sub-processors of `ProcessorMixin`."""
         return ["tokenizer"]
 
-    def _prompts(self, prompts: list[Tensor]) -> BatchFeature:
+    def _collate_prompts(self, prompts: list[Tensor]) -> BatchFeature:
         rows = [Rows(prompt, torch.full_like(prompt, IGNORED)) for prompt in prompts]
         batch = collate(rows, self.config, "left")
         batch.pop("labels")
         return BatchFeature(batch)
 
-    def _examples(self, examples: list[Example]) -> BatchFeature:
-        eos = self.texts.eos_id
+    def _collate_examples(self, examples: list[Example]) -> BatchFeature:
+        eos = self.text_encoder.eos_id
         rows = [build_sequence(example, self.config, eos_id=eos) for example in examples]
         for number, row in enumerate(rows):
             if len(row) > self.config.max_positions:
                 raise ValueError(
-                    f"row {number}: {len(row)} rows are more than the {self.config.max_positions} "
-                    f"positions of the model"
+                    f"row {number}: an example must have at most {self.config.max_positions} "
+                    f"positions, got {len(row)}"
                 )
         return BatchFeature(collate(rows, self.config, "right"))
 
 
-def _compare_ends(tokenizer: Any, config: AudioLMConfig) -> None:
-    """Say it when the model would end its texts by another id than it was taught."""
-    known = config.backbone.get_text_config().eos_token_id  # type: ignore[union-attr]
-    known = known[0] if isinstance(known, list) else known
-    if known != tokenizer.eos_token_id:
+def _compare_eos(tokenizer: Any, config: AudioLMConfig) -> None:
+    """Warn if tokenizer and backbone have different end tokens."""
+    eos_id = config.backbone.get_text_config().eos_token_id  # type: ignore[union-attr]
+    eos_id = eos_id[0] if isinstance(eos_id, list) else eos_id
+    if eos_id != tokenizer.eos_token_id:
         logger.warning(
-            "the tokenizer ends a text by %s, the backbone's configuration by %s: set "
-            "config.backbone.eos_token_id, or give generate eos_id",
-            tokenizer.eos_token_id, known,
+            "the end token of the tokenizer is %s, that of the backbone %s: set "
+            "config.backbone.eos_token_id, or pass eos_id to generate",
+            tokenizer.eos_token_id, eos_id,
         )  # fmt: skip
 
 
 def _rows(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One dict for each row, without what it does not have; single values stand for all rows.
+    """One dict of fields for each row, without those that are None.
 
     Raises:
         ValueError: for lists of different lengths, or empty ones.
@@ -379,7 +379,7 @@ def _rows(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
     }
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
         found = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise ValueError(f"lists of one length, at least 1, are expected; came {found}")
+        raise ValueError(f"lists must have one length, at least 1, got {found}")
     count = next(iter(lengths.values()), 1)
     rows = []
     for number in range(count):
@@ -388,13 +388,13 @@ def _rows(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _each(make: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
-    """Make something of every item; an error says of which."""
-    made = []
-    for number, item in enumerate(items):
+def _map_rows(function: Callable[[_T], _R], rows: Sequence[_T]) -> list[_R]:
+    """Apply a function to every row; errors name the row."""
+    results = []
+    for number, row in enumerate(rows):
         with error_context(f"row {number}"):
-            made.append(make(item))
-    return made
+            results.append(function(row))
+    return results
 
 
 AutoProcessor.register(AudioLMConfig, AudioLMProcessor)

@@ -1,11 +1,11 @@
-"""The fields of a task -> a prompt, or an example to learn from.
+"""PromptBuilder: fields of a task -> a prompt, or a training example.
 
-Letters: `L` rows, `K` codebooks, `w` frames per query.
+Shapes: `L` rows, `K` codebooks, `w` frames per query.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..codec.tokens import AudioTokens
 from .audio_input import AudioInput
 from .chat import Part
 from .config import AudioLMConfig
@@ -23,16 +24,16 @@ from .text.encoder import TextEncoder
 
 @dataclass(frozen=True, kw_only=True)
 class PromptOptions:
-    """How fields are to be read; None leaves it to the fields, the codec or the processor."""
+    """How fields are encoded; None means the default of the tokens, codec or processor."""
 
     frames_per_query: int | None = None
-    sampling_rate: int | None = None  # Hz, of bare samples
-    language: str | None = None  # of spoken texts
+    sampling_rate: int | None = None  # Hz, of samples
+    language: str | None = None  # of transcripts
 
 
 @contextmanager
 def error_context(where: str) -> Iterator[None]:
-    """Say in a ValueError where it happened."""
+    """Prefix the message of a ValueError with its location."""
     try:
         yield
     except ValueError as error:
@@ -41,113 +42,122 @@ def error_context(where: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class PromptBuilder:
-    """Puts texts and audio together in the order of a task's layout."""
+    """Encodes texts and audio and arranges them in the order of a task's layout."""
 
     config: AudioLMConfig
-    texts: TextEncoder
-    audio: AudioInput
+    text_encoder: TextEncoder
+    audio_input: AudioInput
 
-    def prompt(self, task: str, fields: Mapping[str, Any], reading: PromptOptions) -> Tensor:
-        """Rows `[L, 1+K]` of all that is given for a target, up to its opening or prefix."""
+    def prompt(self, task: str, fields: Mapping[str, Any], options: PromptOptions) -> Tensor:
+        """Rows `[L, 1+K]` of the conditions, up to the opening of the target or its prefix."""
         layout = task_layout(task)
         self._check(layout, fields, training=False)
-        w = self._window(fields.values(), reading)
-        segments = self._segments(layout, fields, w, reading)
+        w = self._frames_per_query(fields.values(), options)
+        segments = self._segments(layout, fields, w, options)
         prefix = segments.pop(layout.prefix.name) if layout.prefix is not None else None
         return self._rows(layout, list(segments.values()), w, prefix)
 
     def example(
-        self, task: str, fields: Mapping[str, Any], target: Any, reading: PromptOptions
+        self, task: str, fields: Mapping[str, Any], target: Any, options: PromptOptions
     ) -> Example:
-        """A training example; a prefix, if one is given, becomes the target's beginning."""
+        """A training example; an optional prefix is prepended to the target."""
         layout = task_layout(task)
         self._check(layout, fields, training=True)
-        w = self._window([*fields.values(), target], reading)
-        segments = self._segments(layout, fields, w, reading)
-        last = self._segment(layout.target, target, w, reading, "target")
+        w = self._frames_per_query([*fields.values(), target], options)
+        segments = self._segments(layout, fields, w, options)
+        last = self._segment(layout.target, target, w, options, "target")
         first = segments.pop(layout.prefix.name, None) if layout.prefix is not None else None
         if isinstance(first, AudioSegment) and isinstance(last, AudioSegment):
             last = AudioSegment(torch.cat([first.codes, last.codes], dim=1))
         return Example(task, (*segments.values(), last), w)
 
-    def talk_prompt(self, parts: Sequence[Part], task: str, reading: PromptOptions) -> Tensor:
-        """Rows `[L, 1+K]` of a conversation that the task goes on from."""
-        w = self._window([part.value for part in parts], reading)
-        return self._rows(task_layout(task), self._talk(parts, task, w, reading), w, None)
+    def conversation_prompt(
+        self, parts: Sequence[Part], task: str, options: PromptOptions
+    ) -> Tensor:
+        """Rows `[L, 1+K]` of a conversation that the task continues."""
+        w = self._frames_per_query([part.value for part in parts], options)
+        return self._rows(task_layout(task), self._conversation(parts, task, w, options), w, None)
 
-    def talk_example(self, parts: Sequence[Part], task: str, reading: PromptOptions) -> Example:
+    def conversation_example(
+        self, parts: Sequence[Part], task: str, options: PromptOptions
+    ) -> Example:
         """A training example whose target is the last part of a conversation."""
         layout = task_layout(task)
         if len(parts) < 2 or parts[-1].kind != layout.target.kind:
             raise ValueError(
-                f"to learn {task!r}, a conversation of two parts or more must end with "
-                f"{layout.target.kind}; this one has {', '.join(part.kind for part in parts)}"
+                f"a conversation for {task!r} must have two parts or more and end with "
+                f"{layout.target.kind}, got {', '.join(part.kind for part in parts)}"
             )
-        w = self._window([part.value for part in parts], reading)
-        return Example(task, tuple(self._talk(parts, task, w, reading)), w)
+        w = self._frames_per_query([part.value for part in parts], options)
+        return Example(task, tuple(self._conversation(parts, task, w, options)), w)
 
-    # ------------------------------------------------------------------ inner works
+    # ------------------------------------------------------------------ internals
 
     def _check(self, layout: TaskLayout, fields: Mapping[str, Any], *, training: bool) -> None:
-        """Refuse fields that the task does not know, and miss those that it needs."""
+        """Raise ValueError for unknown and for missing fields."""
         for name in fields:
             layout.slot(name)
         for slot in layout.slots:
-            # In training the target has a beginning already.
+            # The prefix is optional in training: it is part of the target.
             optional = not slot.required or (training and slot == layout.prefix)
             if slot.name not in fields and not optional:
-                came = ", ".join(fields) or "nothing"
-                raise ValueError(f"task {layout.name!r} needs {slot.name}; came {came}")
+                found = ", ".join(fields) or "nothing"
+                raise ValueError(f"task {layout.name!r} needs {slot.name}, got {found}")
             if slot.name in fields and slot.needs is not None and slot.needs not in fields:
-                raise ValueError(f"{slot.name} came without {slot.needs}, to which it belongs")
+                raise ValueError(f"{slot.name} needs {slot.needs}, which is missing")
 
-    def _window(self, values: Any, reading: PromptOptions) -> int:
-        """The w of a sequence: as asked for, else that of the first tokens, else the codec's."""
-        if reading.frames_per_query is not None:
-            return reading.frames_per_query
-        values = list(values)
-        tokens = [value for value in values if self.audio.is_tokens(value)]
-        return self.audio.window(tokens[0] if tokens else None)
+    def _frames_per_query(self, values: Iterable[Any], options: PromptOptions) -> int:
+        """The w of a sequence: of the options, else of the first tokens, else the default."""
+        if options.frames_per_query is not None:
+            return options.frames_per_query
+        tokens = (value.frames_per_query for value in values if isinstance(value, AudioTokens))
+        return next(tokens, self.audio_input.default_frames_per_query)
 
     def _segments(
-        self, layout: TaskLayout, fields: Mapping[str, Any], w: int, reading: PromptOptions
+        self, layout: TaskLayout, fields: Mapping[str, Any], w: int, options: PromptOptions
     ) -> dict[str, Segment]:
-        """What the fields hold, in the order of the layout."""
+        """Segments of the fields by slot, in the order of the layout."""
         return {
-            slot.name: self._segment(slot, fields[slot.name], w, reading, slot.name)
+            slot.name: self._segment(slot, fields[slot.name], w, options, slot.name)
             for slot in layout.slots
             if slot.name in fields
         }
 
     def _segment(
-        self, slot: Slot, value: Any, w: int, reading: PromptOptions, where: str
-    ) -> TextSegment | AudioSegment:
+        self, slot: Slot, value: Any, w: int, options: PromptOptions, where: str
+    ) -> Segment:
         with error_context(where):
             if slot.kind == "text":
-                ids = self.texts.ids(
-                    value, spoken=slot.spoken, said=slot.said, language=reading.language
+                ids = self.text_encoder.encode(
+                    value,
+                    transcript=slot.transcript,
+                    phonemize=slot.phonemize,
+                    language=options.language,
                 )
                 return TextSegment(ids)
-            tokens = self.audio.tokens(
+            tokens = self.audio_input.tokens(
                 value,
                 frames_per_query=w,
-                sampling_rate=reading.sampling_rate,
+                sampling_rate=options.sampling_rate,
                 voice=slot.voice,
             )
             return AudioSegment(tokens.codes)
 
-    def _talk(
-        self, parts: Sequence[Part], task: str, w: int, reading: PromptOptions
+    def _conversation(
+        self, parts: Sequence[Part], task: str, w: int, options: PromptOptions
     ) -> list[Segment]:
         layout = task_layout(task)
-        spoken = any(slot.spoken for slot in (*layout.slots, layout.target))
+        transcript = any(slot.transcript for slot in (*layout.slots, layout.target))
         return [
             self._segment(
-                Slot(name="content", kind=part.kind, spoken=spoken), part.value, w, reading,
+                Slot(name="content", kind=part.kind, transcript=transcript),
+                part.value,
+                w,
+                options,
                 f"part {number}",
             )
             for number, part in enumerate(parts)
-        ]  # fmt: skip
+        ]
 
     def _rows(
         self, layout: TaskLayout, segments: Sequence[Segment], w: int, prefix: Segment | None
@@ -158,13 +168,13 @@ class PromptBuilder:
             layout.target.kind,
             self.config,
             frames_per_query=w,
-            eos_id=self.texts.eos_id,
+            eos_id=self.text_encoder.eos_id,
             prefix=prefix if isinstance(prefix, AudioSegment) else None,
         )
         if len(rows) >= self.config.max_positions:
             raise ValueError(
-                f"the prompt has {len(rows)} rows, and the model {self.config.max_positions} "
-                f"positions for it and what follows: split a long text "
-                f"(almtok.lm.text.sentences.split_text), give long audio in windows"
+                f"a prompt must be shorter than the {self.config.max_positions} positions of the "
+                f"model, got {len(rows)} rows: split a long text "
+                f"(almtok.lm.text.sentences.split_text), use windows of long audio"
             )
         return rows

@@ -196,7 +196,7 @@ def quantize(*models: nn.Module, kind: str = "int8") -> None:
             another device.
     """
     if kind not in KINDS:
-        raise ValueError(f"expected one of {', '.join(KINDS)}; came {kind!r}")
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     if kind == "int8" and _INT8_ENGINE not in torch.backends.quantized.supported_engines:
         raise ValueError(
             "int8 weights need an x86 processor (PyTorch's engine fbgemm is not here): use auto, "

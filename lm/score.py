@@ -57,8 +57,7 @@ def score(lm: AudioLM, sequences: Many[Sequence], *, batch_size: int = 8) -> lis
     """
     if not sequences or batch_size < 1:
         raise ValueError(
-            f"expected sequences and a batch_size of at least 1; came {len(sequences)} and "
-            f"{batch_size}"
+            f"sequences and batch_size must be at least 1, got {len(sequences)} and {batch_size}"
         )
     order = sorted(range(len(sequences)), key=lambda number: len(sequences[number]))
     scores: dict[int, Score] = {}

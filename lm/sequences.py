@@ -186,16 +186,14 @@ def _content(segment: Segment, vocabulary: Vocabulary, eos_id: int) -> Tensor:
     size = vocabulary.num_text
     strange = [i for i in segment.ids if not 0 <= i < size]
     if strange:
-        raise ValueError(f"text ids must be 0..{size - 1}; came {strange[:5]}")
+        raise ValueError(f"text ids must be 0..{size - 1}, got {strange[:5]}")
     return _text_rows((*segment.ids, eos_id), vocabulary)
 
 
 def _audio_rows(segment: AudioSegment, vocabulary: Vocabulary, *, ended: bool) -> Tensor:
     codes, size = segment.codes, vocabulary.num_codes
     if codes.numel() and not (0 <= int(codes.min()) and int(codes.max()) < size):
-        raise ValueError(
-            f"codes must be 0..{size - 1}; came {int(codes.min())}..{int(codes.max())}"
-        )
+        raise ValueError(f"codes must be 0..{size - 1}, got {int(codes.min())}..{int(codes.max())}")
     grid = layout(vocabulary).apply(codes, ended=ended)
     return F.pad(grid, (1, 0), value=vocabulary.text_empty)
 

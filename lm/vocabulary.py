@@ -63,7 +63,7 @@ class Vocabulary:
         """
         if not 1 <= frames_per_query <= MAX_FRAMES_PER_QUERY:
             raise ValueError(
-                f"frames_per_query must be 1..{MAX_FRAMES_PER_QUERY}; came {frames_per_query}"
+                f"frames_per_query must be 1..{MAX_FRAMES_PER_QUERY}, got {frames_per_query}"
             )
         return self._control(len(_MARKS) + frames_per_query - 1)
 

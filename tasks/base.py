@@ -120,17 +120,17 @@ class Task(ABC):
                 f"is {row.domain}"
             )
         texts = tokenizer if isinstance(tokenizer, TextEncoder) else TextEncoder(tokenizer)
-        given = self.fields(row)
+        fields = self.fields(row)
         segments = [
-            _segment(slot, given[slot.name], row, texts)
+            _segment(slot, fields[slot.name], row, texts)
             for slot in self.layout.conditions
-            if slot.name in given
+            if slot.name in fields
         ]
-        missing = [s.name for s in self.layout.conditions if s.required and s.name not in given]
+        missing = [s.name for s in self.layout.conditions if s.required and s.name not in fields]
         if missing:
             raise ValueError(f"{row.id}: task {self.name!r} needs {', '.join(missing)}")
-        goal = _segment(self.layout.target, self.target(row), row, texts)
-        return Example(self.name, (*segments, goal), row.frames_per_query)
+        target = _segment(self.layout.target, self.target(row), row, texts)
+        return Example(self.name, (*segments, target), row.frames_per_query)
 
     def sampling(self, num_codebooks: int) -> tuple[SamplingConfig, ...]:
         """Sampling configuration of each codebook."""
@@ -154,8 +154,8 @@ class Task(ABC):
         if self.layout.target.kind == "text":
             most = self.max_text if seconds is None else 16 + seconds * _MAX_TEXT_PER_SECOND
             return Limits(max_text_tokens=round(most))
-        spoken = [slot for slot in self.layout.conditions if slot.spoken and slot.required]
-        if spoken and text:
+        texts = [slot for slot in self.layout.conditions if slot.transcript and slot.required]
+        if texts and text:
             least, most = self.pace.bounds(text)
             return Limits(min_frames=frames(least, frame_rate), max_frames=frames(most, frame_rate))
         return Limits(max_frames=frames(seconds or self.max_seconds, frame_rate))
@@ -255,14 +255,19 @@ def _only_new(where: str, before: set[str], likely: str) -> Task:
 def _segment(slot: Slot, value: str | Tensor, row: TokenRow, texts: TextEncoder) -> Segment:
     if slot.kind == "audio":
         if not isinstance(value, Tensor) or value.ndim != 2 or not value.shape[1]:
-            raise ValueError(f"{row.id}: {slot.name} must be codes [K, Q]; came {value!r}")
+            raise ValueError(f"{row.id}: {slot.name} must be codes [K, Q], got {value!r}")
         return AudioSegment(value)
     if not isinstance(value, str):
-        raise ValueError(f"{row.id}: {slot.name} must be a text; came {type(value).__name__}")
+        raise ValueError(f"{row.id}: {slot.name} must be a text, got {type(value).__name__}")
     # In training, text of a language without a normaliser stays as it is written.
     code = row.language.lower().replace("_", "-")
-    known = not code or code in languages() or code.split("-")[0] in languages()
-    spoken = slot.spoken and known
+    supported = not code or code in languages() or code.split("-")[0] in languages()
+    transcript = slot.transcript and supported
     return TextSegment(
-        texts.ids(value, spoken=spoken, said=slot.said, language=row.language or None)
+        texts.encode(
+            value,
+            transcript=transcript,
+            phonemize=slot.phonemize,
+            language=row.language or None,
+        )
     )

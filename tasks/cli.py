@@ -66,7 +66,7 @@ examples:
       --recogniser none --out scores/
 
 ASR: WER and CER of transcripts of the recordings. TTS: WER of speech generated from their texts, by
-the model's own ASR and by an independent recogniser (pip install pocketsphinx), next to its WER on
+the model's own ASR and by an independent recognizer (pip install pocketsphinx), next to its WER on
 the recordings and on the recordings through the codec; failures (no end, early end, skipped or
 repeated words, silence, tempo) by length of the text. Sound and music: captions of the recordings,
 audio generated from their captions, and retrieval of the caption by likelihood.
@@ -169,7 +169,7 @@ def register_words(what: Any) -> None:
     parser = what.add_parser(
         "word-errors",
         help="word errors of a recognizer on recordings and on codec reconstructions",
-        description="Word errors of a recogniser on recordings, and on them through codecs.",
+        description="Word errors of a recognizer on recordings, and on them through codecs.",
         epilog="example: almtok codec word-errors --data speech=voices/ --peers opus-6k --out out/",
     )
     add = parser.add_argument

@@ -35,7 +35,8 @@ class SpeakingRate:
         ordered = 0 < self.quickest <= self.usual <= self.slowest
         if not ordered or self.pause < 0 or not 0 <= self.shortest <= self.pause:
             raise ValueError(
-                f"expected 0 < quickest <= usual <= slowest and 0 <= shortest <= pause; came {self}"
+                "a speaking rate must have 0 < quickest <= usual <= slowest and 0 <= shortest <="
+                f" pause, got {self}"
             )
 
     @classmethod
@@ -51,7 +52,7 @@ class SpeakingRate:
         """
         rates = [seconds / units(text) for text, seconds in pairs if units(text) and seconds > 0]
         if not rates:
-            raise ValueError("no pair of a text and its seconds came, expected at least one")
+            raise ValueError("pairs must hold a text and its duration at least once, got none")
         low, middle, high = np.quantile(rates, [0.005, 0.5, 0.995])
         return cls(quickest=low / margin, usual=float(middle), slowest=high * margin)
 

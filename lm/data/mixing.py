@@ -89,12 +89,12 @@ class TextDataset:
 
 
 def text_only_example(task: str, row: TokenRow, texts: TextEncoder) -> Example:
-    """The example of a text without audio: a transcript as target, no condition.
+    """Example of a text without audio: a transcript as target, no condition.
 
     Raises:
         ValueError: The text has no speakable content.
     """
-    ids = texts.ids(row.text, spoken=True, language=row.language or None)
+    ids = texts.encode(row.text, transcript=True, language=row.language or None)
     return Example(task, (TextSegment(ids),), row.frames_per_query)
 
 

@@ -1,1 +1,1 @@
-"""almtok.lm.generation."""
+"""Generation: prompts -> codes and texts. `generate` is the entry point of `AudioLM.generate`."""

@@ -1,22 +1,20 @@
-r"""Beam search for a transcript: what reads well and what was heard, weighed for whole texts.
+r"""Beam search for transcripts, by the backbone and CTC (as in Watanabe et al. 2017).
 
-    views -> hidden states of what is heard -> CTC of every prefix   \
-          -> hypotheses, W for each job     -> the backbone's own     > score -> the best W go on
-    nothing -> the same hypotheses          -> how likely they are   /
+    views -> hidden states of the audio -> CTC score of every prefix  \
+          -> W hypotheses of each job   -> score of the backbone       > score -> the best W stay
+    no audio -> the same hypotheses     -> score of the text alone    /
 
-A model of few recordings writes likely texts and skips or repeats what it hears; its own CTC
-(ctc.py) hears every word and spells badly. The sum of both is better than either (as in the hybrid
-systems of Watanabe et al. 2017; ours (D) for this kind of model). A model that learned texts of no
-recording is its own language model too (shallow fusion; Gulcehre et al. 2015): it is asked how
-likely a text is where nothing is heard.
+A model trained on few recordings generates likely texts and skips or repeats what was said; its CTC
+scores (ctc.py) have every word but bad spelling. The sum of both is better than either (ours (D)
+for this kind of model). A model that was also trained on texts without audio is its own language
+model (shallow fusion; Gulcehre et al. 2015): hypotheses are also scored without the audio.
 
-One recording may be given in several views, such as the codes of it when its windows begin a little
-later. Errors of its codes differ from view to view, words do not: a text has to fit them all, by
-the mean of what each says.
+A recording may have several views, such as its codes with shifted codec windows. Errors of the
+codes differ between views and words do not, so scores are averaged over the views.
 
-Letters: `N` live jobs, `W` hypotheses of each, `C` candidates for the next id, `V` text ids, `E`
-views of each job, `T` frames heard, `K` codebooks, `D` width. Where there are several views, rows
-are those of all jobs in their first view, then of all in their second.
+Shapes: `N` live jobs, `W` hypotheses of each, `C` candidates for the next id, `V` text ids, `E`
+views of each job, `T` frames of audio, `K` codebooks, `D` width. With several views, the rows of a
+batch are those of all jobs in their first view, then of all in their second.
 """
 
 from __future__ import annotations
@@ -41,61 +39,61 @@ from .settings import BeamSettings
 if TYPE_CHECKING:
     from ..model import AudioLM
 
-_CANDIDATES = 3  # times the beams: that many ids of each hypothesis are looked at with CTC
-_MARGIN = 3.0  # a live hypothesis so much worse than the best complete one will not overtake it
+_CANDIDATES = 3  # ids of each hypothesis that are scored with CTC, as a multiple of the beams
+_MARGIN = 3.0  # hypotheses worse than the best finished one by more than this are dropped
 
 
 @dataclass(frozen=True)
 class BeamJob:
-    """The transcript of one recording."""
+    """A recording to transcribe."""
 
-    views: tuple[Prompt, ...]  # the prompt; or one for each view, as many in every job of a batch
-    least: int  # ids
-    most: int
-    limit: Finish  # what it is called when it is as long as it may be
+    views: tuple[Prompt, ...]  # a prompt for each view; equally many in all jobs of a batch
+    min_ids: int
+    max_ids: int
+    limit: Finish  # reported for a transcript of max_ids
     seed: int
 
 
 @dataclass(frozen=True)
-class _Complete:
-    """A text that has ended."""
+class _Finished:
+    """A finished hypothesis."""
 
     score: float
     ids: Tensor  # [n]
-    log_probability: float  # by the backbone, with the end
+    log_probability: float  # of the backbone, including the end
 
 
 @dataclass(frozen=True)
-class _Live:
-    """The hypotheses of the live jobs: on the CPU, in float64, but for what is heard.
+class _Hypotheses:
+    """The hypotheses of the live jobs, on the CPU in float64 except for the CTC state.
 
-    Few numbers decide which hypotheses go on; there they cost no wait for the device, and their
-    sums are exact, also where a device has no float64.
+    These few numbers decide which hypotheses stay: on the CPU they need no synchronization with the
+    device, and float64 exists on every machine.
     """
 
     ids: Tensor  # [N, W, n]
-    read: Tensor  # [N, W], log-probability by the backbone
-    known: Tensor  # [N, W], the same where it hears nothing; zeros if it is not asked
-    heard: PrefixState  # [E N, W, T], on the device
+    lm_score: Tensor  # [N, W], log-probability of the backbone
+    prior_score: Tensor  # [N, W], the same without the audio; zeros if it is not used
+    ctc: PrefixState  # [E N, W, T], on the device
     score: Tensor  # [N, W]
 
-    def of(self, jobs: Tensor, views: Tensor) -> _Live:
-        """Of some jobs only, whose views are these."""
-        return _Live(
+    def select(self, jobs: Tensor, views: Tensor) -> _Hypotheses:
+        """Those of some jobs, whose rows in all views are `views`."""
+        return _Hypotheses(
             self.ids[jobs],
-            self.read[jobs],
-            self.known[jobs],
-            self.heard.of(views.to(self.heard.blank.device)),
+            self.lm_score[jobs],
+            self.prior_score[jobs],
+            self.ctc.select(views.to(self.ctc.blank.device)),
             self.score[jobs],
         )
 
 
 class BeamSearch:
-    """A batch of transcripts; `run` writes them all."""
+    """Transcribes a batch of recordings by beam search; see :meth:`run`."""
 
-    _memory: KVCache
+    _cache: KVCache
     _scorer: PrefixScorer
-    _first: Tensor  # [E N, 1, V], logits of the first id; behind them those of nothing heard
+    _first: Tensor  # [E N, 1, V], logits of the first id; then N more without the audio
 
     def __init__(
         self,
@@ -110,13 +108,13 @@ class BeamSearch:
         """Read the prompts.
 
         Raises:
-            ValueError: if the model was not trained with CTC, a prompt gives a beginning of its
-                text, or nothing to hear, or jobs differ in the number of views.
+            ValueError: if the model was not trained with CTC, a prompt has no audio or a prefix of
+                its text, or jobs differ in the number of views.
         """
         if lm.config.ctc_weight <= 0:
             raise ValueError(
-                "beams need a model that was trained with ctc_weight above 0: without it, texts "
-                "are best written id by id (beams 1)"
+                f"beam search needs a model trained with ctc_weight > 0, got {lm.config.ctc_weight}"
+                f" (set beams to 1)"
             )
         self.lm, self.jobs, self.settings = lm, list(jobs), settings
         self.prefill_seconds = self.step_seconds = 0.0
@@ -126,179 +124,186 @@ class BeamSearch:
         )
         vocabulary = Vocabulary(lm.config)
         self._empty = torch.tensor([vocabulary.audio_empty] * lm.config.num_codebooks)
-        self._complete: list[list[_Complete]] = [[] for _ in jobs]
-        self._asks = settings.lm_weight > 0  # also how likely a text is where nothing is heard
-        self._views = len(jobs[0].views) if jobs else 1
-        if any(len(job.views) != self._views for job in jobs):
-            raise ValueError(
-                f"all jobs of a batch have as many views; came {[len(job.views) for job in jobs]}"
-            )
-        self._live, self._width = len(jobs), 1  # jobs in the memory, hypotheses of each
-        self._open(vocabulary, cache)
+        self._finished: list[list[_Finished]] = [[] for _ in jobs]
+        self._use_prior = settings.lm_weight > 0
+        self._num_views = len(jobs[0].views) if jobs else 1
+        if any(len(job.views) != self._num_views for job in jobs):
+            counts = [len(job.views) for job in jobs]
+            raise ValueError(f"all jobs must have the same number of views, got {counts}")
+        self._num_live, self._width = len(jobs), 1  # jobs in the cache, hypotheses of each
+        self._prefill(vocabulary, cache)
 
     def run(self) -> list[GeneratedRow]:
-        """One row for each job, in order."""
+        """Return a row for each job, in order."""
         start = time.perf_counter()
-        live = self._begin()
+        hypotheses = self._start()
         numbers = list(range(len(self.jobs)))  # of the live jobs
         logits, steps = self._first, 0
         while numbers:
-            chances = self._chances(logits, live, numbers)
-            self._end(chances, live, numbers)
-            row, live, ids = self._grow(chances, live)
-            stay = [n for n, number in enumerate(numbers) if self._goes_on(number, live, n)]
-            if not stay:
+            log_probs = self._log_probs(logits, hypotheses, numbers)
+            self._finish(log_probs, hypotheses, numbers)
+            parents, hypotheses, ids = self._extend(log_probs, hypotheses)
+            live = [n for n, number in enumerate(numbers) if self._is_live(number, hypotheses, n)]
+            if not live:
                 break
-            index = torch.tensor(stay)
-            views = self._in_every_view(index, len(numbers))
-            numbers = [numbers[n] for n in stay]
-            live, self._scorer = live.of(index, views), self._scorer.of(views.to(logits.device))
-            logits, steps = self._read(row[index], index, ids[index]), steps + 1
+            index = torch.tensor(live)
+            views = self._rows_in_views(index, len(numbers))
+            numbers = [numbers[n] for n in live]
+            hypotheses = hypotheses.select(index, views)
+            self._scorer = self._scorer.select(views.to(logits.device))
+            logits, steps = self._step(parents[index], index, ids[index]), steps + 1
         self.step_seconds = time.perf_counter() - start
         return [self._result(number, steps) for number in range(len(self.jobs))]
 
     # ------------------------------------------------------------------ parts of a step
 
-    def _open(self, vocabulary: Vocabulary, cache: str) -> None:
-        """Read the prompts: what is heard, and what could come first."""
+    def _prefill(self, vocabulary: Vocabulary, cache: str) -> None:
+        """Read the prompts and initialise the CTC scores and the logits of the first id."""
         start = time.perf_counter()
-        hearing = [job.views[e] for e in range(self._views) for job in self.jobs]
+        prompts = [job.views[e] for e in range(self._num_views) for job in self.jobs]
         silent = [without_condition(job.views[0], self.lm.config) for job in self.jobs]
-        rows, mask = pad_left(hearing + (silent if self._asks else []), self.lm.config)
+        rows, mask = pad_left(prompts + (silent if self._use_prior else []), self.lm.config)
         rows, mask = rows.to(self.lm.device), mask.to(self.lm.device)
-        heard = ((rows[..., 1] < vocabulary.num_codes) & mask.bool())[: len(hearing)]  # [E N, L]
-        for number, prompt in enumerate(hearing):
-            if prompt.kind != "text" or len(prompt.prefix) or not heard[number].any():
+        is_audio = (rows[..., 1] < vocabulary.num_codes) & mask.bool()
+        is_audio = is_audio[: len(prompts)]  # [E N, L]
+        for number, prompt in enumerate(prompts):
+            if prompt.kind != "text" or len(prompt.prefix) or not is_audio[number].any():
                 raise ValueError(
-                    f"beams transcribe audio from its beginning; prompt "
-                    f"{number % len(self.jobs)} is for {prompt.kind}, begun with "
-                    f"{len(prompt.prefix)} rows, and gives {int(heard[number].sum())} frames to "
-                    f"hear"
+                    f"prompt {number % len(self.jobs)} of a beam search must have audio and an"
+                    f" empty text target, got {int(is_audio[number].sum())} frames and a"
+                    f" {prompt.kind} target of {len(prompt.prefix)} rows"
                 )
-        room = 1 + max(job.most for job in self.jobs)
-        self._memory = KVCache(self.lm, rows, mask, room=room, cache=cache)
-        hidden = self._memory.read_prompts()  # [E N, L, D]; where nothing is heard, N more rows
-        own = zip(hidden[: len(heard)], heard, strict=True)
-        states = pad_sequence([h[frames] for h, frames in own], True)
-        spelled = self.lm.text_logits(states).float().log_softmax(dim=-1)
-        self._scorer = PrefixScorer.hear(spelled, heard.sum(dim=1), self._blank)
-        self._first = self.lm.text_logits(hidden[:, -1])[:, None]  # [E N, 1, V], or N more
+        room = 1 + max(job.max_ids for job in self.jobs)
+        self._cache = KVCache(self.lm, rows, mask, room=room, cache=cache)
+        hidden = self._cache.read_prompts()  # [E N, L, D], and N more rows without the audio
+        pairs = zip(hidden[: len(is_audio)], is_audio, strict=True)
+        states = pad_sequence([state[frames] for state, frames in pairs], True)
+        log_probs = self.lm.text_logits(states).float().log_softmax(dim=-1)
+        self._scorer = PrefixScorer.from_log_probs(log_probs, is_audio.sum(dim=1), self._blank)
+        self._first = self.lm.text_logits(hidden[:, -1])[:, None]
         self.prefill_seconds = time.perf_counter() - start
 
-    def _begin(self) -> _Live:
+    def _start(self) -> _Hypotheses:
         count = len(self.jobs)
-        nothing = torch.zeros(count, 1, dtype=torch.float64)
+        zeros = torch.zeros(count, 1, dtype=torch.float64)
         ids = torch.zeros(count, 1, 0, dtype=torch.int64)
-        return _Live(ids, nothing, nothing, self._scorer.start(), nothing)
+        return _Hypotheses(ids, zeros, zeros, self._scorer.start(), zeros)
 
-    def _chances(self, logits: Tensor, live: _Live, numbers: list[int]) -> Tensor:
-        """Log-probabilities `[N, W, V]` of the next id, the impossible ones excluded.
+    def _log_probs(self, logits: Tensor, hypotheses: _Hypotheses, numbers: list[int]) -> Tensor:
+        """Log-probabilities `[N, W, V]` of the next id, averaged over the views.
 
-        And where it hears nothing, if it is asked: `[2N, W, V]`. Logits: `[E N, W, V]`, or N more.
+        With the prior `[2N, W, V]`, the second half without the audio. Logits are `[E N, W, V]`,
+        with the prior N more. Forbidden ids have -inf.
         """
         logits = logits.float().index_fill(-1, self._forbidden, -torch.inf)
-        length = live.ids.shape[2]
-        early = torch.tensor([length < self.jobs[number].least for number in numbers])
-        blocks = self._views + self._asks
-        logits[early.repeat(blocks).to(logits.device), :, self._eos] = -torch.inf
-        chances = logits.log_softmax(dim=-1)
-        if self._views == 1:
-            return chances
-        hearing = self._mean_of_views(chances[: self._views * len(numbers)])
-        return torch.cat([hearing, chances[self._views * len(numbers) :]])
+        length = hypotheses.ids.shape[2]
+        too_early = torch.tensor([length < self.jobs[number].min_ids for number in numbers])
+        blocks = self._num_views + self._use_prior
+        logits[too_early.repeat(blocks).to(logits.device), :, self._eos] = -torch.inf
+        log_probs = logits.log_softmax(dim=-1)
+        if self._num_views == 1:
+            return log_probs
+        rows = self._num_views * len(numbers)
+        return torch.cat([self._mean_of_views(log_probs[:rows]), log_probs[rows:]])
 
     def _mean_of_views(self, values: Tensor) -> Tensor:
         """Mean `[N, ...]` over the views of `[E N, ...]`."""
-        return values if self._views == 1 else values.unflatten(0, (self._views, -1)).mean(dim=0)
+        if self._num_views == 1:
+            return values
+        return values.unflatten(0, (self._num_views, -1)).mean(dim=0)
 
-    def _in_every_view(self, jobs: Tensor, count: int) -> Tensor:
+    def _rows_in_views(self, jobs: Tensor, count: int) -> Tensor:
         """Rows of some of `count` jobs in all their views."""
-        return torch.cat([jobs + view * count for view in range(self._views)])
+        return torch.cat([jobs + view * count for view in range(self._num_views)])
 
-    def _end(self, chances: Tensor, live: _Live, numbers: list[int]) -> None:
-        """Let every hypothesis end here; the best of them are kept."""
-        count, (read, known) = len(numbers), (live.read, live.known)
-        end = chances[..., self._eos].cpu()  # [N, W], or 2N
-        read = read + end[:count]
-        if self._asks:
-            known = known + end[count:]
-        ended = self._mean_of_views(self._scorer.ended(live.heard).cpu().double())
-        score = self._score(read.clamp_min(-1e30), known, ended)
-        score = score + self.settings.bonus * live.ids.shape[2]
+    def _finish(self, log_probs: Tensor, hypotheses: _Hypotheses, numbers: list[int]) -> None:
+        """End a copy of every hypothesis here; keep the best finished ones of each job."""
+        count = len(numbers)
+        end = log_probs[..., self._eos].cpu()  # [N, W], with the prior [2N, W]
+        lm_score, prior_score = hypotheses.lm_score + end[:count], hypotheses.prior_score
+        if self._use_prior:
+            prior_score = prior_score + end[count:]
+        ctc_score = self._mean_of_views(self._scorer.end_score(hypotheses.ctc).cpu().double())
+        score = self._score(lm_score.clamp_min(-1e30), prior_score, ctc_score)
+        score = score + self.settings.bonus * hypotheses.ids.shape[2]
         for n, number in enumerate(numbers):
-            kept = self._complete[number]
-            for w in range(live.ids.shape[1]):
-                if read[n, w] > -torch.inf:
-                    kept.append(_Complete(float(score[n, w]), live.ids[n, w], float(read[n, w])))
-            kept.sort(key=lambda one: -one.score)
-            del kept[self.settings.beams :]
+            finished = self._finished[number]
+            for w in range(hypotheses.ids.shape[1]):
+                if lm_score[n, w] > -torch.inf:
+                    ids, log_probability = hypotheses.ids[n, w], float(lm_score[n, w])
+                    finished.append(_Finished(float(score[n, w]), ids, log_probability))
+            finished.sort(key=lambda hypothesis: -hypothesis.score)
+            del finished[self.settings.beams :]
 
-    def _grow(self, chances: Tensor, live: _Live) -> tuple[Tensor, _Live, Tensor]:
-        """The best longer hypotheses: whom each goes on from `[N, W]`, they, their last ids."""
-        settings, (count, width, _) = self.settings, live.ids.shape
-        size = chances.shape[2]
-        chances[..., self._eos] = -torch.inf
-        best = chances[:count].topk(min(size, _CANDIDATES * settings.beams), dim=-1)
-        last = live.ids[..., -1] if live.ids.shape[2] else live.ids.new_full((count, width), -1)
-        last = last.to(chances.device)
-        many = self._views
-        begins, states = self._scorer.extend(
-            live.heard, last.repeat(many, 1), best.indices.repeat(many, 1, 1)
+    def _extend(
+        self, log_probs: Tensor, hypotheses: _Hypotheses
+    ) -> tuple[Tensor, _Hypotheses, Tensor]:
+        """Extend by one id: indices of the parents `[N, W]`, the hypotheses, their last ids."""
+        settings, (count, width, length) = self.settings, hypotheses.ids.shape
+        log_probs[..., self._eos] = -torch.inf
+        num_candidates = min(log_probs.shape[2], _CANDIDATES * settings.beams)
+        best = log_probs[:count].topk(num_candidates, dim=-1)
+        ids = hypotheses.ids
+        last = ids[..., -1] if length else ids.new_full((count, width), -1)
+        last = last.to(log_probs.device)
+        views = self._num_views
+        ctc_score, states = self._scorer.extend(
+            hypotheses.ctc, last.repeat(views, 1), best.indices.repeat(views, 1, 1)
         )
-        read = live.read[..., None] + best.values.cpu()  # [N, W, C]
-        known = live.known[..., None].expand_as(read)
-        if self._asks:
-            known = known + chances[count:].gather(-1, best.indices).cpu()
-        score = self._score(read, known, self._mean_of_views(begins.cpu().double()))
-        score = score + settings.bonus * (live.ids.shape[2] + 1)
-        score = score.masked_fill(read == -torch.inf, -torch.inf).flatten(1)
+        lm_score = hypotheses.lm_score[..., None] + best.values.cpu()  # [N, W, C]
+        prior_score = hypotheses.prior_score[..., None].expand_as(lm_score)
+        if self._use_prior:
+            prior_score = prior_score + log_probs[count:].gather(-1, best.indices).cpu()
+        ctc_score = self._mean_of_views(ctc_score.cpu().double())
+        score = self._score(lm_score, prior_score, ctc_score) + settings.bonus * (length + 1)
+        score = score.masked_fill(lm_score == -torch.inf, -torch.inf).flatten(1)
         top = score.topk(min(settings.beams, score.shape[1]), dim=1)
-        row, place = top.indices // best.values.shape[2], top.indices % best.values.shape[2]
-        which = torch.arange(count)[:, None], row, place
-        ids = best.indices.cpu()[which]  # [N, W]
-        longer = torch.cat([live.ids[which[:2]], ids[..., None]], dim=-1)
-        there = [one.repeat(many, 1).to(chances.device) for one in (row, place)]
-        heard = states.take(*there)
-        grown = _Live(longer, read[which], known[which], heard, top.values)
-        return row, grown, ids
+        parents, candidates = top.indices // num_candidates, top.indices % num_candidates
+        index = torch.arange(count)[:, None], parents, candidates
+        new_ids = best.indices.cpu()[index]  # [N, W]
+        on_device = [x.repeat(views, 1).to(log_probs.device) for x in (parents, candidates)]
+        extended = _Hypotheses(
+            torch.cat([ids[index[:2]], new_ids[..., None]], dim=-1),
+            lm_score[index],
+            prior_score[index],
+            states.gather(*on_device),
+            top.values,
+        )
+        return parents, extended, new_ids
 
-    def _score(self, read: Tensor, known: Tensor, heard: Tensor) -> Tensor:
-        """What the backbone, the backbone that hears nothing, and CTC say, weighed."""
+    def _score(self, lm_score: Tensor, prior_score: Tensor, ctc_score: Tensor) -> Tensor:
+        """Weighted sum of the scores of the backbone, of the prior and of CTC."""
         share = self.settings.ctc_share
-        return (1 - share) * read + share * heard + self.settings.lm_weight * known
+        return (1 - share) * lm_score + share * ctc_score + self.settings.lm_weight * prior_score
 
-    def _goes_on(self, number: int, live: _Live, n: int) -> bool:
+    def _is_live(self, number: int, hypotheses: _Hypotheses, n: int) -> bool:
         """Whether a longer text of this job may still be the best."""
-        complete = self._complete[number]
-        if live.ids.shape[2] > self.jobs[number].most:
+        finished = self._finished[number]
+        if hypotheses.ids.shape[2] > self.jobs[number].max_ids:
             return False
-        best = float(live.score[n].max())
-        return not complete or best > complete[0].score - _MARGIN
+        return not finished or float(hypotheses.score[n].max()) > finished[0].score - _MARGIN
 
-    def _read(self, row: Tensor, jobs: Tensor, ids: Tensor) -> Tensor:
-        """Read the ids `[N, W]` after the hypotheses they go on from; logits `[E N, W, V]`.
-
-        And where it hears nothing, if it is asked, N more.
-        """
-        chosen = (jobs[:, None] * self._width + row).flatten()
-        blocks = self._views + self._asks  # the same hypotheses in each
-        size = self._live * self._width
-        every = torch.cat([chosen + block * size for block in range(blocks)]).to(self.lm.device)
-        self._memory.select(every, same_prompts=ids.shape == (self._live, self._width))
-        self._live, self._width = len(jobs), row.shape[1]
+    def _step(self, parents: Tensor, jobs: Tensor, ids: Tensor) -> Tensor:
+        """Logits `[E N, W, V]` after ids `[N, W]`, with the prior N more."""
+        chosen = (jobs[:, None] * self._width + parents).flatten()
+        blocks = self._num_views + self._use_prior  # the same hypotheses in each
+        size = self._num_live * self._width
+        rows = torch.cat([chosen + block * size for block in range(blocks)]).to(self.lm.device)
+        self._cache.select(rows, same_prompts=ids.shape == (self._num_live, self._width))
+        self._num_live, self._width = len(jobs), parents.shape[1]
         ids = ids.repeat(blocks, 1).to(self.lm.device)
         audio = self._empty.to(ids.device).expand(ids.numel(), -1)
-        hidden = self._memory.read(torch.cat([ids.reshape(-1, 1), audio], dim=1))
+        hidden = self._cache.read(torch.cat([ids.reshape(-1, 1), audio], dim=1))
         return self.lm.text_logits(hidden).view(*ids.shape, -1)
 
     def _result(self, number: int, steps: int) -> GeneratedRow:
-        job, best = self.jobs[number], self._complete[number][0]
+        job, best = self.jobs[number], self._finished[number][0]
         return GeneratedRow(
             kind="text",
             codes=None,
             ids=best.ids,
             prefix=0,
-            finish="end" if len(best.ids) < job.most else job.limit,
+            finish="end" if len(best.ids) < job.max_ids else job.limit,
             held_back=0,
             log_probability=best.log_probability,
             num_choices=len(best.ids) + 1,

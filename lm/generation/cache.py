@@ -1,10 +1,10 @@
-"""What the backbone remembers of the rows so far: memory that is written in place.
+"""RowCache: a key-value cache that is written in place.
 
-transformers' dynamic cache copies all of itself at every step, and its static one makes every step
-attend over the whole memory. Here a step writes one row, and attends over what is written; only a
-compiled step, whose shapes may not change, sees the memory whole (behind a mask).
+The dynamic cache of transformers copies all keys and values at every step, and with its static one
+every step attends over the whole buffer. Here a step writes one row and attends over the rows
+written so far; only a compiled step, whose shapes are fixed, sees the whole buffer (with a mask).
 
-Letters: `B` batch, `H` key-value heads, `P` places, `E` head width.
+Shapes: `B` batch, `H` key-value heads, `L` new rows, `P` rows of the buffer, `E` head width.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
 from ..config import AudioLMConfig
 
-# What a backbone calls its cache: renamed in transformers 5.24.
+# Name of the cache argument of backbones, renamed in transformers 5.24.
 CACHE_ARGUMENT = (
     "cache" if "cache" in inspect.signature(LlamaModel.forward).parameters else "past_key_values"
 )
-_FIRST_ROOM = 256  # places beyond the prompt, before the memory first grows
+_FIRST_ROOM = 256  # rows after the prompt before the buffer first grows
 
 
 class RowCacheLayer(CacheLayerMixin):
@@ -36,19 +36,19 @@ class RowCacheLayer(CacheLayerMixin):
         self.max_length = max_length
         self.whole = whole
         self.used = 0
-        self.place: Tensor | None = None  # [1] int64, where a compiled step writes
+        self.place: Tensor | None = None  # [1] int64, row that a compiled step writes
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Make the memory, in the shape of the first keys and values."""
+        """Allocate buffers with the shape of the first keys and values."""
         first = self.max_length if self.whole else key_states.shape[2] + _FIRST_ROOM
-        self.keys = self._room(key_states, min(first, self.max_length))
-        self.values = self._room(value_states, min(first, self.max_length))
+        self.keys = self._allocate(key_states, min(first, self.max_length))
+        self.values = self._allocate(value_states, min(first, self.max_length))
         self.is_initialized = True
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Write `[B, H, L, E]`; return what attention is to see, `[B, H, P, E]`."""
+        """Write `[B, H, L, E]`; return the keys and values to attend over, `[B, H, P, E]`."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None and self.values is not None
@@ -64,49 +64,49 @@ class RowCacheLayer(CacheLayerMixin):
         return self.keys[:, :, : self.used], self.values[:, :, : self.used]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Length and offset of the keys that the next rows will see."""
+        """Length and offset of the keys of the next rows."""
         return self.used + query_length, 0
 
     def get_seq_length(self) -> int:
-        """Places written."""
+        """Rows written so far."""
         return self.used
 
     def get_max_length(self) -> int:
-        """Places that there can be."""
+        """Maximum number of rows."""
         return self.max_length
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Go on with these batch rows only."""
+        """Keep these rows of the batch."""
         if self.keys is not None and self.values is not None:
             self.keys, self.values = self.keys[indices], self.values[indices]
 
     def reorder_since(self, indices: Tensor, since: int) -> None:
-        """Go on with these batch rows, as many as there are, which differ only after a place."""
+        """Reorder the batch, whose rows are equal before position `since`."""
         if self.keys is not None and self.values is not None:
-            for memory in (self.keys, self.values):
-                written = memory[:, :, since : self.used]
+            for buffer in (self.keys, self.values):
+                written = buffer[:, :, since : self.used]
                 written.copy_(written[indices])
 
     def _grow(self) -> None:
-        """Double the memory."""
+        """Double the buffers."""
         assert self.keys is not None and self.values is not None
         places = min(max(2 * self.keys.shape[2], self.used), self.max_length)
         if self.used > places:
-            raise ValueError(f"the cache holds {self.max_length} rows; came row {self.used}")
+            raise ValueError(f"the cache holds at most {self.max_length} rows, got row {self.used}")
         for name in ("keys", "values"):
             old = getattr(self, name)
-            new = self._room(old, places)
+            new = self._allocate(old, places)
             new[:, :, : old.shape[2]] = old
             setattr(self, name, new)
 
     @staticmethod
-    def _room(like: Tensor, places: int) -> Tensor:
-        # Zeros: what a mask hides is still multiplied, by nought, and must be a number.
+    def _allocate(like: Tensor, places: int) -> Tensor:
+        # Zeros: masked values are multiplied by zero, which must not give NaN.
         return like.new_zeros(like.shape[0], like.shape[1], places, like.shape[3])
 
 
 class RowCache(Cache):
-    """Memory for at most `max_length` rows of a batch."""
+    """A cache for at most `max_length` rows of a batch."""
 
     def __init__(self, num_layers: int, max_length: int, *, whole: bool = False):
         self.max_length = max_length
@@ -115,7 +115,7 @@ class RowCache(Cache):
         super().__init__(layers=layers)  # type: ignore[arg-type]
 
     def fix_shapes(self, device: torch.device) -> Tensor:
-        """From now on show the whole memory; returns the `[1]` place where steps write."""
+        """Return the whole buffers from now on; returns the index `[1]` of the next row."""
         place = torch.tensor([self.get_seq_length()], device=device)
         for layer in self.layers:
             layer.place = place  # type: ignore[union-attr]
@@ -127,32 +127,32 @@ def new_cache(config: AudioLMConfig, kind: str, max_length: int, *, whole: bool 
 
     Args:
         config: of the model.
-        kind: "static" (memory written in place) or "dynamic" (transformers' own).
-        max_length: most rows that will come.
-        whole: keep one shape from the first step on, for a compiled step.
+        kind: "static" (written in place) or "dynamic" (of transformers).
+        max_length: maximum number of rows.
+        whole: allocate all rows at once, for a compiled step.
 
     Raises:
-        ValueError: for another kind; for "static" with a backbone that attends through windows.
+        ValueError: for another kind.
     """
     if kind == "dynamic" and not whole:
         return DynamicCache(config=config.backbone)
     if kind != "static":
         raise ValueError(
-            f"cache must be 'static' or 'dynamic' (and 'static' when compiled); came {kind!r}"
+            f"cache must be 'static' or 'dynamic' ('static' if compiled), got {kind!r}"
         )
     text = config.backbone.get_text_config()  # type: ignore[union-attr]
     return RowCache(text.num_hidden_layers, max_length, whole=whole)
 
 
 def attends_fully(config: AudioLMConfig) -> bool:
-    """Whether every layer of the backbone sees all rows, which the static cache relies on."""
+    """Whether all layers of the backbone have full attention, as the static cache needs."""
     text = config.backbone.get_text_config()  # type: ignore[union-attr]
     kinds = getattr(text, "layer_types", None) or ["full_attention"]
     return set(kinds) == {"full_attention"}
 
 
 def shares_keys(config: AudioLMConfig) -> bool:
-    """Whether several query heads of the backbone look at the same keys."""
+    """Whether the backbone has grouped-query attention."""
     text = config.backbone.get_text_config()  # type: ignore[union-attr]
     heads = text.num_attention_heads
     return bool((getattr(text, "num_key_value_heads", None) or heads) < heads)

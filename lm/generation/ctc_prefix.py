@@ -1,11 +1,11 @@
-"""How probable it is, by CTC, that what was heard begins with some text.
+"""CTC prefix scores: log-probabilities that the transcript of audio begins with a text.
 
-Watanabe et al. 2017 score the hypotheses of a beam so. Per hypothesis two numbers for each frame
-are enough: the probability that the frames so far spell it, with their last one a letter or a
-blank. Adding a letter is a recurrence over the frames, and it is linear: two cumulative sums (of
-logarithms) do it for all frames, hypotheses and letters at once.
+For every hypothesis and frame there are two numbers: the probability that the frames so far are
+aligned with the text, ending in its last id or in a blank (Watanabe et al. 2017). Extending a text
+is a linear recurrence over the frames, computed by two cumulative sums (of logarithms) for all
+frames, hypotheses and candidates at once.
 
-Letters: `N` utterances, `T` frames, `V` text ids, `W` hypotheses, `C` candidates for the next id.
+Shapes: `N` utterances, `T` frames, `V` text ids, `W` hypotheses, `C` candidates for the next id.
 """
 
 from __future__ import annotations
@@ -15,121 +15,122 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_NEVER = -1e30  # a logarithm that stays finite when many are added up
+_LOG_ZERO = -1e30  # stays finite when many are added
 
 
 @dataclass(frozen=True)
 class PrefixState:
-    """What frames have spelled so far, as log-probabilities `[N, W, T]`."""
+    """Log-probabilities `[N, W, T]` that the frames until `t` are aligned with the prefix."""
 
-    letter: Tensor  # the last of the frames is the last id
-    blank: Tensor  # the last of the frames is a blank
+    label: Tensor  # frame t is the last id
+    blank: Tensor  # frame t is a blank
 
-    def take(self, row: Tensor, place: Tensor) -> PrefixState:
-        """Of states `[N, W, C, T]` those of hypothesis `row` and candidate `place`, `[N, W']`."""
-        which = torch.arange(len(row), device=row.device)[:, None], row, place
-        return PrefixState(self.letter[which], self.blank[which])
+    def gather(self, hypotheses: Tensor, candidates: Tensor) -> PrefixState:
+        """Of states `[N, W, C, T]`, those of the given indices `[N, W']`."""
+        rows = torch.arange(len(hypotheses), device=hypotheses.device)[:, None]
+        index = rows, hypotheses, candidates
+        return PrefixState(self.label[index], self.blank[index])
 
-    def of(self, utterances: Tensor) -> PrefixState:
-        """Of some utterances only."""
-        return PrefixState(self.letter[utterances], self.blank[utterances])
+    def select(self, utterances: Tensor) -> PrefixState:
+        """The state of some utterances."""
+        return PrefixState(self.label[utterances], self.blank[utterances])
 
 
 @dataclass(frozen=True)
 class PrefixScorer:
-    """CTC of prefixes for a batch of utterances."""
+    """CTC prefix scores of a batch of utterances."""
 
     log_probs: Tensor  # [N, T, V], padded on the right
-    blank: Tensor  # [N, 1, T], that all frames so far are blank
-    pause: Tensor  # [N, 1, T], that this frame is
-    known: Tensor  # [N, 1, T], False at padding
-    last: Tensor  # [N, 1, 1], the last frame
+    all_blank: Tensor  # [N, 1, T], log-probability that all frames until t are blank
+    blank: Tensor  # [N, 1, T], log-probability that frame t is blank
+    mask: Tensor  # [N, 1, T], False at padding
+    last_frame: Tensor  # [N, 1, 1]
 
     @classmethod
-    def hear(cls, log_probs: Tensor, lengths: Tensor, blank: int) -> PrefixScorer:
-        """Take what the frames say.
+    def from_log_probs(cls, log_probs: Tensor, lengths: Tensor, blank_id: int) -> PrefixScorer:
+        """Make a scorer of CTC outputs.
 
         Args:
             log_probs: `[N, T, V]`, padded on the right.
             lengths: frames of each utterance, `[N]`, at least one.
-            blank: the id of it.
+            blank_id: id of the blank.
         """
-        known = torch.arange(log_probs.shape[1], device=lengths.device) < lengths[:, None]
-        pause = log_probs[..., blank][:, None]
-        silent = pause.cpu().double().cumsum(dim=-1)
-        # float64 on the CPU, float32 on devices, which may have no other (see _recur).
-        digits = torch.float64 if log_probs.device.type == "cpu" else torch.float32
-        silent, pause = silent.to(log_probs.device, digits), pause.to(digits)
-        return cls(log_probs, silent, pause, known[:, None], (lengths - 1)[:, None, None])
+        mask = torch.arange(log_probs.shape[1], device=lengths.device) < lengths[:, None]
+        blank = log_probs[..., blank_id][:, None]
+        all_blank = blank.cpu().double().cumsum(dim=-1)
+        # float64 on the CPU, float32 on devices, which may not have float64 (see _recur).
+        dtype = torch.float64 if log_probs.device.type == "cpu" else torch.float32
+        all_blank, blank = all_blank.to(log_probs.device, dtype), blank.to(dtype)
+        return cls(log_probs, all_blank, blank, mask[:, None], (lengths - 1)[:, None, None])
 
     def start(self) -> PrefixState:
-        """Nothing is spelled: all frames are blank; one hypothesis for each utterance."""
-        return PrefixState(torch.full_like(self.blank, _NEVER), self.blank)
+        """State of the empty prefix, one hypothesis for each utterance: all frames are blank."""
+        return PrefixState(torch.full_like(self.all_blank, _LOG_ZERO), self.all_blank)
 
-    def of(self, utterances: Tensor) -> PrefixScorer:
-        """Of some utterances only."""
+    def select(self, utterances: Tensor) -> PrefixScorer:
+        """The scorer of some utterances."""
         return PrefixScorer(
             self.log_probs[utterances],
+            self.all_blank[utterances],
             self.blank[utterances],
-            self.pause[utterances],
-            self.known[utterances],
-            self.last[utterances],
+            self.mask[utterances],
+            self.last_frame[utterances],
         )
 
-    def ended(self, state: PrefixState) -> Tensor:
-        """Log-probability `[N, W]` that nothing follows."""
-        whole = torch.logaddexp(state.letter, state.blank)
-        return whole.gather(2, self.last.expand(-1, whole.shape[1], 1))[..., 0]
+    def end_score(self, state: PrefixState) -> Tensor:
+        """Log-probability `[N, W]` that the prefix is the whole text."""
+        either = torch.logaddexp(state.label, state.blank)
+        return either.gather(2, self.last_frame.expand(-1, either.shape[1], 1))[..., 0]
 
     def extend(
         self, state: PrefixState, last: Tensor, candidates: Tensor
     ) -> tuple[Tensor, PrefixState]:
-        """Add an id to hypotheses.
+        """Extend hypotheses by an id.
 
         Args:
             state: of the hypotheses.
-            last: their last ids `[N, W]`, -1 where there is none yet.
+            last: their last ids `[N, W]`, -1 for empty ones.
             candidates: ids `[N, W, C]`.
 
         Returns:
-            Log-probabilities `[N, W, C]` that the text begins so, and states `[N, W, C, T]`.
+            Log-probabilities `[N, W, C]` of the longer prefixes, and their states `[N, W, C, T]`.
         """
         frames = self.log_probs.shape[1]
         index = candidates.flatten(1)[..., None].expand(-1, -1, frames)
-        said = self.log_probs.transpose(1, 2).gather(1, index)  # [N, W * C, T]
-        said = said.view(*candidates.shape, frames).to(self.blank.dtype)
-        # The same id twice needs a blank between.
-        again = (candidates == last[..., None])[..., None]
-        whole = torch.logaddexp(state.letter, state.blank)[:, :, None]
-        before = torch.where(again, state.blank[:, :, None], whole)  # [N, W, C, T]
-        first = torch.where(last < 0, 0.0, _NEVER)[:, :, None, None].expand_as(before[..., :1])
-        entering = torch.cat([first.to(before), before[..., :-1]], dim=-1)  # at the frame before
-        letter = _recur(entering, said)
-        nothing = torch.full_like(letter[..., :1], _NEVER)
-        blank = _recur(torch.cat([nothing, letter[..., :-1]], dim=-1), self.pause[:, :, None])
-        begins = (entering + said).masked_fill(~self.known[:, :, None], _NEVER)
-        return begins.logsumexp(dim=-1), PrefixState(letter, blank)
+        emission = self.log_probs.transpose(1, 2).gather(1, index)  # [N, W * C, T]
+        emission = emission.view(*candidates.shape, frames).to(self.blank.dtype)
+        # The same id twice needs a blank in between.
+        repeated = (candidates == last[..., None])[..., None]
+        either = torch.logaddexp(state.label, state.blank)[:, :, None]
+        before = torch.where(repeated, state.blank[:, :, None], either)  # [N, W, C, T]
+        first = torch.where(last < 0, 0.0, _LOG_ZERO)[:, :, None, None].expand_as(before[..., :1])
+        entering = torch.cat([first.to(before), before[..., :-1]], dim=-1)  # at frame t - 1
+        label = _recur(entering, emission)
+        start = torch.full_like(label[..., :1], _LOG_ZERO)
+        blank = _recur(torch.cat([start, label[..., :-1]], dim=-1), self.blank[:, :, None])
+        score = (entering + emission).masked_fill(~self.mask[:, :, None], _LOG_ZERO)
+        return score.logsumexp(dim=-1), PrefixState(label, blank)
 
 
 def _recur(entering: Tensor, x: Tensor) -> Tensor:
     """`y[t] = logaddexp(y[t-1], entering[t]) + x[t]` over the last dimension.
 
-    Two cumulative sums take sums of hundreds of logarithms apart again, for which float32 has too
-    few digits. There spans of 1, 2, 4, ... frames are joined: what was entered in a span, and what
-    it costs who was there before. No large number is taken from another so.
+    In float64 two cumulative sums compute it. They subtract sums of hundreds of logarithms, for
+    which float32 has too few digits: there, spans of 1, 2, 4, ... frames are combined (what entered
+    within a span, and the cost of passing it), without subtractions of large numbers.
 
     Args:
         entering: `[..., T]`.
-        x: `[..., T]`, or one for several rows of `entering`.
+        x: `[..., T]`, broadcast over the rows of `entering`.
     """
     if x.dtype == torch.float64:
         total = x.cumsum(dim=-1)
         before = torch.cat([torch.zeros_like(total[..., :1]), total[..., :-1]], dim=-1)
         return total + (entering - before).logcumsumexp(dim=-1)
-    here, cost, span = entering + x, x, 1
-    while span < here.shape[-1]:
-        joined = torch.logaddexp(here[..., :-span] + cost[..., span:], here[..., span:])
-        here = torch.cat([here[..., :span], joined], dim=-1)
+    y, cost, span = entering + x, x, 1
+    while span < y.shape[-1]:
+        joined = torch.logaddexp(y[..., :-span] + cost[..., span:], y[..., span:])
+        y = torch.cat([y[..., :span], joined], dim=-1)
         cost = torch.cat([cost[..., :span], cost[..., :-span] + cost[..., span:]], dim=-1)
         span *= 2
-    return here
+    return y

@@ -1,6 +1,6 @@
-"""`AudioLM.generate`: from prompts to codes and texts.
+"""`AudioLM.generate`: prompts -> codes and texts.
 
-Letters: `B` batch, `L` rows of a prompt, `K` codebooks, `C` codebook size, `V` text vocabulary.
+Shapes: `B` batch, `L` rows of a prompt, `K` codebooks.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ OnRow = Callable[[int, GeneratedRow], None]
 
 
 class GenerateMixin:
-    """Gives a model `generate`, as transformers' `GenerationMixin` does.
+    """Adds `generate` to a model, as `GenerationMixin` of transformers does.
 
-    It has another name on purpose: from a base class of that name transformers concludes that the
-    model has a `generation_config`, and saves one.
+    It is not named `GenerationMixin`, because transformers saves a `generation_config` for models
+    with a base class of that name.
     """
 
     def generate(
@@ -46,14 +46,14 @@ class GenerateMixin:
     ) -> Generation:
         """Generate the targets of a batch of prompts, each until its end.
 
-        A prompt determines its target: text and audio targets can be mixed in one batch, and a
-        given beginning of audio or text is continued. The result of a row depends on its own prompt
-        and seed, not on the other rows. The model is in evaluation mode meanwhile.
+        A prompt determines its target: a batch can mix text and audio targets, and a prefix of the
+        target is continued. The result of a row depends on its own prompt and seed only. The model
+        is in evaluation mode meanwhile.
 
         Args:
             input_ids: prompts as rows `[B, L, 1+K]`, see :func:`prepare`.
             attention_mask: `[B, L]`, 0 at padding, on either side.
-            on_row: called as `on_row(index, row)` when a row is complete (with beam search: when
+            on_row: called as `on_row(index, row)` when a row is finished (with beam search: when
                 all are).
             options: fields of :class:`GenerationSettings`.
 
@@ -67,7 +67,8 @@ class GenerateMixin:
         lm = cast("AudioLM", self)
         with evaluating(lm, compiled=options.get("compile", False)):
             if options.get("beam") is not None:
-                return _search(lm, input_ids, attention_mask, GenerationSettings(**options), on_row)
+                settings = GenerationSettings(**options)
+                return _beam_search(lm, input_ids, attention_mask, settings, on_row)
             decoding = prepare(lm, input_ids, attention_mask, **options)
             while decoding.running:
                 before = set(decoding.finished)
@@ -82,7 +83,7 @@ class GenerateMixin:
 def prepare(
     lm: AudioLM, input_ids: Tensor, attention_mask: Tensor | None = None, **options: Any
 ) -> Decoding:
-    """Everything but the loop: read and check the prompts, the limits and the seeds.
+    """Check prompts, limits and seeds, and set a batch up for step by step decoding.
 
     Args:
         lm: the model.
@@ -91,56 +92,58 @@ def prepare(
         options: fields of :class:`GenerationSettings`.
 
     Raises:
-        ValueError: for prompts that are none, that the backbone has no positions for or that are
-            not for the given targets; for limits that contradict each other.
+        ValueError: for malformed or too long prompts, prompts of other targets than given, or
+            limits that contradict each other.
     """
     settings = GenerationSettings(**options)
     if settings.beam is not None:
-        raise ValueError("beams are searched by generate, all at once: there is nothing to step")
+        raise ValueError("beam must be None: beam search runs in generate only")
     prompts = read_prompts(input_ids, attention_mask, lm.config)
     kinds = _check_targets(prompts, settings.target)
-    free = _free_prompts(prompts, lm, settings)
+    unconditional = _unconditional_prompts(prompts, lm, settings)
     seeds = settings.seeds_of(len(prompts))
     work = []
     for kind in sorted(set(kinds)):
-        what = _target(lm, kind, settings)
+        target = _target(lm, kind, settings)
         bounds = settings.bounds(kind, len(prompts))
-        jobs = []
+        rows = []
         for number, prompt in enumerate(prompts):
             if prompt.kind == kind:
-                longest = max(len(prompt), len(free[number]) if free else 0)
+                longest = max(len(prompt), len(unconditional[number]) if unconditional else 0)
                 room = lm.config.max_positions - longest
-                jobs.append(_job(number, prompt, what.layout, room, bounds, seeds[number]))
-        work.append((what, jobs))
-    return Decoding(lm, prompts, work, free, cache=settings.cache, compiled=settings.compile)
+                rows.append(_row(number, prompt, target.layout, room, bounds, seeds[number]))
+        work.append((target, rows))
+    return Decoding(lm, prompts, work, unconditional, settings.cache, compiled=settings.compile)
 
 
-def _search(
+def _beam_search(
     lm: AudioLM,
     input_ids: Tensor,
     attention_mask: Tensor | None,
     settings: GenerationSettings,
     on_row: OnRow | None,
 ) -> Generation:
-    """Transcripts by beams."""
+    """Generate transcripts by beam search."""
     prompts = read_prompts(input_ids, attention_mask, lm.config)
     _check_targets(prompts, settings.target or "text")
     assert settings.beam is not None
-    many = settings.beam.views
-    if len(prompts) % many:
-        raise ValueError(f"expected {many} views of each recording; came {len(prompts)} prompts")
-    recordings = [tuple(prompts[at : at + many]) for at in range(0, len(prompts), many)]
+    views = settings.beam.views
+    if len(prompts) % views:
+        raise ValueError(
+            f"the batch must hold {views} views of each recording, got {len(prompts)} prompts"
+        )
+    recordings = [tuple(prompts[n : n + views]) for n in range(0, len(prompts), views)]
     seeds, jobs = settings.seeds_of(len(recordings)), []
-    grid, bounds = _target(lm, "text", settings).layout, settings.bounds("text", len(recordings))
-    for number, (views, seed) in enumerate(zip(recordings, seeds, strict=True)):
-        room = lm.config.max_positions - max(map(len, views))
-        job = _job(number, views[0], grid, room, bounds, seed)
-        jobs.append(BeamJob(views, job.min_new, job.max_new, job.limit, seed))
+    layout, bounds = _target(lm, "text", settings).layout, settings.bounds("text", len(recordings))
+    for number, (recording, seed) in enumerate(zip(recordings, seeds, strict=True)):
+        room = lm.config.max_positions - max(map(len, recording))
+        row = _row(number, recording[0], layout, room, bounds, seed)
+        jobs.append(BeamJob(recording, row.min_new, row.max_new, row.limit, seed))
     search = BeamSearch(
         lm,
         jobs,
         settings.beam,
-        eos_id=_end_of_text(lm, settings.eos_id),
+        eos_id=_eos_id(lm, settings.eos_id),
         forbidden=settings.forbidden_text_ids,
         cache=settings.cache,
     )
@@ -155,42 +158,42 @@ def _check_targets(prompts: list[Prompt], target: Kind | Sequence[Kind] | None) 
     kinds = [prompt.kind for prompt in prompts]
     expected = [target] * len(kinds) if isinstance(target, str) else target
     if expected is not None and list(expected) != kinds:
-        raise ValueError(f"the prompts are for {kinds}; expected {list(expected)}")
+        raise ValueError(f"targets of the prompts must be {list(expected)}, got {kinds}")
     return kinds
 
 
-def _free_prompts(
+def _unconditional_prompts(
     prompts: list[Prompt], lm: AudioLM, settings: GenerationSettings
 ) -> list[Prompt] | None:
-    """Prompts without condition, where there is guidance."""
+    """Prompts without conditions for guidance; None without guidance."""
     if settings.guidance_scale == 1:
         return None
     if settings.unconditional_ids is None:
         return [without_condition(prompt, lm.config) for prompt in prompts]
-    free = read_prompts(settings.unconditional_ids, settings.unconditional_mask, lm.config)
-    if [prompt.kind for prompt in free] != [prompt.kind for prompt in prompts]:
+    found = read_prompts(settings.unconditional_ids, settings.unconditional_mask, lm.config)
+    if [prompt.kind for prompt in found] != [prompt.kind for prompt in prompts]:
         raise ValueError(
-            f"unconditional prompts must be for the same targets, {[p.kind for p in prompts]}; "
-            f"came {[p.kind for p in free]}"
+            f"targets of the unconditional prompts must be {[p.kind for p in prompts]}, got "
+            f"{[p.kind for p in found]}"
         )
-    return free
+    return found
 
 
 def _target(lm: AudioLM, kind: Kind, settings: GenerationSettings) -> Target:
-    guards = NO_LIMITS if settings.guards is None else settings.guards
+    limits = NO_LIMITS if settings.guards is None else settings.guards
     if kind == "audio":
-        grid = layout(lm.config)
+        audio_layout = layout(lm.config)
         return Target(
             kind=kind,
-            layout=grid,
+            layout=audio_layout,
             sample=lm.heads.sample,
             width=lm.heads.num_codes,
-            sampling=per_stream(settings.audio_sampling, grid.num_codebooks),
+            sampling=per_stream(settings.audio_sampling, audio_layout.num_codebooks),
             guidance_scale=settings.guidance_scale,
-            repetition_limit=guards.audio_limit,
-            repetition_period=guards.audio_period,
+            repetition_limit=limits.audio_limit,
+            repetition_period=limits.audio_period,
         )
-    end = _end_of_text(lm, settings.eos_id)
+    end = _eos_id(lm, settings.eos_id)
 
     def sample(hidden: Tensor, choose: Choose, streams: Sequence[int]) -> Tensor:
         return choose(0, lm.text_logits(hidden))[:, None]
@@ -198,44 +201,44 @@ def _target(lm: AudioLM, kind: Kind, settings: GenerationSettings) -> Target:
     ids = torch.tensor([i for i in settings.forbidden_text_ids if i != end], device=lm.device)
     return Target(
         kind=kind,
-        # One id a row; -1 is no id at all.
+        # One id per row; -1 is an empty row.
         layout=Layout(1, 1, (0,), end, -1),
         sample=sample,
         width=lm.config.vocab_size,
         sampling=(settings.text_sampling,),
         forbidden=ids if len(ids) else None,
         guidance_scale=settings.guidance_scale,
-        repetition_limit=guards.text_limit,
-        repetition_period=guards.text_period,
+        repetition_limit=limits.text_limit,
+        repetition_period=limits.text_period,
     )
 
 
-def _end_of_text(lm: AudioLM, eos_id: int | None) -> int:
+def _eos_id(lm: AudioLM, eos_id: int | None) -> int:
     if eos_id is None:
-        known = lm.config.backbone.get_text_config().eos_token_id  # type: ignore[union-attr]
-        eos_id = known[0] if isinstance(known, list) else known
+        default = lm.config.backbone.get_text_config().eos_token_id  # type: ignore[union-attr]
+        eos_id = default[0] if isinstance(default, list) else default
     if eos_id is None or not 0 <= eos_id < lm.config.vocab_size:
         raise ValueError(
-            f"eos_id must be a text id, 0..{lm.config.vocab_size - 1}; came {eos_id}: give the "
-            f"tokenizer's eos_token_id"
+            f"eos_id must be in [0, {lm.config.vocab_size}), such as the tokenizer's "
+            f"eos_token_id, got {eos_id}"
         )
     return eos_id
 
 
-def _job(
-    number: int, prompt: Prompt, grid: Layout, room: int, bounds: LengthBounds, seed: int
+def _row(
+    number: int, prompt: Prompt, layout: Layout, room: int, bounds: LengthBounds, seed: int
 ) -> DecodingRow:
-    unit, least, most = bounds.unit, bounds.least[number], bounds.most[number]
+    unit, least, most = bounds.unit, bounds.min_length[number], bounds.max_length[number]
     if not 0 <= least <= most:
         raise ValueError(
-            f"min_{unit} must be 0 or more and at most max_{unit}; came {least} and {most}"
+            f"min_{unit} must be 0 or more and at most max_{unit}, got {least} and {most}"
         )
-    tail = grid.num_rows(1) - 1 - grid.stride  # rows behind the end row
-    fits = max(0, (room - 1 - tail) // grid.stride)
+    tail = layout.num_rows(1) - 1 - layout.stride  # rows after the end row
+    fits = max(0, (room - 1 - tail) // layout.stride)
     if least > fits:
         raise ValueError(
-            f"prompt {number} leaves {room} positions of the backbone, room for {fits} {unit}; "
-            f"min_{unit} is {least}"
+            f"min_{unit} must be at most {fits}, which fit into the positions after prompt "
+            f"{number}, got {least}"
         )
     return DecodingRow(
         number=number,

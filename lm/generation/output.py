@@ -1,6 +1,6 @@
-"""What generation returns, and why each row of it ended.
+"""Output of `AudioLM.generate`.
 
-Letters: `K` codebooks, `Q` frames of codes, `T` text ids.
+Shapes: `K` codebooks, `Q` frames of codes, `T` text ids.
 """
 
 from __future__ import annotations
@@ -14,43 +14,43 @@ from torch import Tensor
 
 from .prompts import Kind
 
-# "end": by the model's own end token; "max_length": the caller's limit; "max_positions": the
-# backbone's; "repetition": a guard saw the row go round in circles.
+# Why a target ended. "end": by its end token; "max_length": by the caller's limit; "max_positions":
+# by that of the backbone; "repetition": it repeated itself (stopping_criteria.py).
 Finish = Literal["end", "max_length", "max_positions", "repetition"]
 
 
 @dataclass(frozen=True)
 class GeneratedRow:
-    """One row of a batch: codes or text, and how it came about."""
+    """One row of a batch: generated codes or text, with statistics."""
 
     kind: Kind
-    codes: Tensor | None  # [K, Q] int64 of an audio target, its given beginning included
-    ids: Tensor | None  # [T] int64 of a text target, its given beginning included, without end
-    prefix: int  # frames or ids of the given beginning
+    codes: Tensor | None  # [K, Q] int64 of an audio target, including its prefix
+    ids: Tensor | None  # [T] int64 of a text target, including its prefix, without the end
+    prefix: int  # frames or ids of the prefix
     finish: Finish
-    held_back: int  # steps at which the end was likeliest, and too early by the minimum length
-    log_probability: float  # of all that was chosen, by the (guided) model at temperature 1
-    num_choices: int  # codes, ids and ends chosen
-    steps: int  # of the backbone, the prompt not counted
+    held_back: int  # steps at which the end was most likely but not allowed by the minimum length
+    log_probability: float  # of all choices, by the (guided) model at temperature 1
+    num_choices: int  # generated codes, ids and ends
+    steps: int  # of the backbone, without the prompt
     seed: int
-    frames_per_query: int  # rate of the codes
+    frames_per_query: int  # w of the codes
 
     @property
     def ended(self) -> bool:
-        """Whether the model ended the row itself, when it wanted to."""
+        """Whether the row ended by its end token, not delayed by the minimum length."""
         return self.finish == "end" and not self.held_back
 
     @property
     def confidence(self) -> float:
-        """Geometric mean of the probabilities of what was chosen, 0 to 1."""
+        """Geometric mean of the probabilities of all choices, 0 to 1."""
         return math.exp(self.log_probability / max(1, self.num_choices))
 
     @property
     def content(self) -> Tensor:
-        """What is new: codes `[K, Q - prefix]` or ids `[T - prefix]`."""
-        whole = self.codes if self.codes is not None else self.ids
-        assert whole is not None
-        return whole[..., self.prefix :]
+        """Codes `[K, Q - prefix]` or ids `[T - prefix]` after the prefix."""
+        values = self.codes if self.codes is not None else self.ids
+        assert values is not None
+        return values[..., self.prefix :]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Generation:
 
     rows: tuple[GeneratedRow, ...]
     prefill_seconds: float
-    seconds: float  # all steps after the prompts
+    seconds: float  # of all steps after the prompts
 
     def __len__(self) -> int:
         return len(self.rows)

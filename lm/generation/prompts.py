@@ -1,9 +1,9 @@
-"""What a prompt of rows says by itself: what is to follow it, and with what that begins.
+"""Prompts: rows -> the kind of their target, its prefix and its frame rate.
 
-A prompt ends with the opening of its target, and after it the beginning of the target, if there is
-one to be continued (`sequences.build_prompt`). So a batch of prompts needs no other description.
+A prompt ends with the opening of its target and the prefix that is to be continued, if any
+(`sequences.build_prompt`), so a batch of prompts needs no further description.
 
-Letters: `B` batch, `L` rows of a prompt, `K` codebooks, `p` rows of the target's beginning.
+Shapes: `B` batch, `L` rows of a prompt, `K` codebooks, `P` rows of a prefix.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class Prompt:
 
     rows: Tensor  # [L, 1+K] int64
     kind: Kind  # of the target
-    opening: int  # the row that opens the target
-    stride: int  # rows of a frame of the target; 1 for text
-    frames_per_query: int  # of every audio in it
+    opening: int  # index of the row that opens the target
+    stride: int  # rows per frame of the target; 1 for text
+    frames_per_query: int  # of all its audio
 
     @property
     def prefix(self) -> Tensor:
-        """The target's beginning: text ids `[p, 1]`, or audio rows `[p, K]`."""
+        """Prefix of the target: text ids `[P, 1]`, or audio rows `[P, K]`."""
         rows = self.rows[self.opening + 1 :]
         return rows[:, :1] if self.kind == "text" else rows[:, 1:]
 
@@ -44,22 +44,22 @@ class Prompt:
 def read_prompts(
     input_ids: Tensor, attention_mask: Tensor | None, config: AudioLMConfig
 ) -> list[Prompt]:
-    """Take a padded batch `[B, L, 1+K]` apart, whatever its side of padding.
+    """Split a batch `[B, L, 1+K]`, padded on either side, into prompts.
 
     Raises:
-        ValueError: for an empty batch, another number of streams, a mask of another shape, a prompt
-            without rows or without an opening, and for one that the backbone has no positions for.
+        ValueError: for an empty batch, a wrong shape of rows or mask, a prompt without an opening,
+            or one that fills all positions of the backbone.
     """
     streams = 1 + config.num_codebooks
     if input_ids.ndim != 3 or input_ids.shape[-1] != streams:
-        raise ValueError(f"input_ids must be rows [B, L, {streams}]; came {list(input_ids.shape)}")
+        raise ValueError(f"input_ids must be rows [B, L, {streams}], got {list(input_ids.shape)}")
     if not len(input_ids):
-        raise ValueError("the batch is empty: expected at least one prompt, came input_ids of none")
+        raise ValueError("input_ids must hold at least one prompt, got none")
     if attention_mask is None:
         attention_mask = torch.ones_like(input_ids[..., 0])
     if attention_mask.shape != input_ids.shape[:2]:
         raise ValueError(
-            f"attention_mask must be {list(input_ids.shape[:2])}; came {list(attention_mask.shape)}"
+            f"attention_mask must be {list(input_ids.shape[:2])}, got {list(attention_mask.shape)}"
         )
     return [
         _read(rows[mask.bool()], config, number)
@@ -68,17 +68,17 @@ def read_prompts(
 
 
 def without_condition(prompt: Prompt, config: AudioLMConfig) -> Prompt:
-    """The same prompt with its conditions withheld, as in training with condition dropout."""
+    """The same prompt without its conditions, as in training with condition dropout."""
     vocabulary = Vocabulary(config)
-    gap = prompt.rows[prompt.opening].clone()
-    gap[0] = vocabulary.no_condition
-    # The task and the rate stay: they are no conditions.
-    rows = torch.cat([prompt.rows[:2], gap[None], prompt.rows[prompt.opening :]])
+    dropped = prompt.rows[prompt.opening].clone()
+    dropped[0] = vocabulary.no_condition
+    # Task and rate are not conditions and stay.
+    rows = torch.cat([prompt.rows[:2], dropped[None], prompt.rows[prompt.opening :]])
     return replace(prompt, rows=rows, opening=3)
 
 
 def pad_left(prompts: list[Prompt], config: AudioLMConfig) -> tuple[Tensor, Tensor]:
-    """One batch: rows `[B, L, 1+K]` and mask `[B, L]`, padding first."""
+    """Collate with padding on the left: rows `[B, L, 1+K]` and mask `[B, L]`."""
     longest = max(len(prompt) for prompt in prompts)
     vocabulary = Vocabulary(config)
     first = prompts[0].rows
@@ -97,8 +97,8 @@ def _read(rows: Tensor, config: AudioLMConfig, number: int) -> Prompt:
     places = openings.nonzero()
     if not len(places):
         raise ValueError(
-            f"prompt {number} opens no target: expected rows of build_prompt, whose last control "
-            f"is open_text or open_audio; came {len(rows)} rows"
+            f"prompt {number} must have a row with open_text or open_audio (see build_prompt), got "
+            f"{len(rows)} rows without one"
         )
     opening = int(places[-1])
     kind: Kind = "text" if int(rows[opening, 0]) == vocabulary.open_text else "audio"
@@ -106,17 +106,17 @@ def _read(rows: Tensor, config: AudioLMConfig, number: int) -> Prompt:
     rate = int(rows[1, 0]) - vocabulary.rate(1) + 1 if opening > 1 else 0
     if not 1 <= rate <= MAX_FRAMES_PER_QUERY:
         raise ValueError(
-            f"prompt {number} does not begin with a task and a rate; expected rows of build_prompt"
+            f"prompt {number} must begin with a task and a rate (see build_prompt), got rate {rate}"
         )
     prompt = Prompt(rows, kind, opening, stride, rate)
     if len(prompt.prefix) % stride:
         raise ValueError(
-            f"the beginning in prompt {number} has {len(prompt.prefix)} rows; expected whole "
-            f"frames of {stride}"
+            f"the prefix of prompt {number} must be whole frames of {stride} rows, got "
+            f"{len(prompt.prefix)} rows"
         )
     if len(rows) >= config.max_positions:
         raise ValueError(
-            f"prompt {number} has {len(rows)} rows, and the backbone has {config.max_positions} "
-            f"positions: nothing can follow it"
+            f"prompt {number} must be shorter than the {config.max_positions} positions of the "
+            f"backbone, got {len(rows)} rows"
         )
     return prompt

@@ -1,10 +1,10 @@
-"""How a code or a text id is chosen by its logits, reproducibly for every row of a batch.
+"""Sampling of ids from logits, reproducible for every row of a batch.
 
-A choice is the largest of `logits / temperature + Gumbel noise`, which is a draw from the softmax
-(Gumbel-max). Every row draws its noise from a generator of its own, a fixed amount for each step,
-so its result depends on its seed alone: not on its neighbours, their number or their lengths.
+The argmax of `logits / temperature + Gumbel noise` is a sample of the softmax (Gumbel-max). Every
+row has a generator of its own, from which each step draws the same amount, so its result depends
+on its seed only, and not on the other rows of the batch.
 
-Letters: `N` rows, `S` streams, `W` ids that are scored.
+Shapes: `N` rows, `S` streams, `W` ids that are scored.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Numbers of noise drawn at once for one row: few calls, little memory.
+# Noise values that are drawn at once for a row: few calls, little memory.
 _BLOCK = 1 << 17
-# How much less likely than the likeliest an id may be to be guided to.
+# Guidance considers ids that are at most this factor less likely than the most likely one.
 _PLAUSIBLE = 50
-_LAST = 1e4
+_PENALTY = 1e4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,30 +32,30 @@ class SamplingConfig:
         True
     """
 
-    temperature: float = 1.0  # 0 takes the likeliest
-    top_k: int = 0  # only the k likeliest; 0 is all
-    top_p: float = 1.0  # only the likeliest that together have this probability
-    # Ids among the stream's last `window` lose this factor of their odds; 1 is off.
+    temperature: float = 1.0  # 0 is greedy
+    top_k: int = 0  # sample among the k most likely; 0: all
+    top_p: float = 1.0  # sample among the most likely of this total probability
+    # Odds of ids among the last `repetition_window` ones are divided by this; 1 is off.
     repetition_penalty: float = 1.0
     repetition_window: int = 25  # two seconds at 12.5 Hz
 
     def __post_init__(self) -> None:
         if not self.temperature >= 0:
-            raise ValueError(f"temperature must be 0 or more; came {self.temperature}")
+            raise ValueError(f"temperature must be 0 or more, got {self.temperature}")
         if self.top_k < 0:
-            raise ValueError(f"top_k must be 0 (all) or more; came {self.top_k}")
+            raise ValueError(f"top_k must be 0 (all) or more, got {self.top_k}")
         if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must be above 0 and at most 1; came {self.top_p}")
+            raise ValueError(f"top_p must be above 0 and at most 1, got {self.top_p}")
         if not self.repetition_penalty >= 1:
             raise ValueError(
-                f"repetition_penalty must be 1 (off) or more; came {self.repetition_penalty}"
+                f"repetition_penalty must be 1 (off) or more, got {self.repetition_penalty}"
             )
         if self.repetition_window < 1:
-            raise ValueError(f"repetition_window must be at least 1; came {self.repetition_window}")
+            raise ValueError(f"repetition_window must be at least 1, got {self.repetition_window}")
 
     @property
     def greedy(self) -> bool:
-        """Whether the likeliest is always taken."""
+        """Whether the most likely id is always chosen."""
         return self.temperature == 0 or self.top_k == 1
 
 
@@ -75,7 +75,7 @@ def per_stream(
     if isinstance(sampling, SamplingConfig):
         return (sampling,) * count
     if len(sampling) != count:
-        raise ValueError(f"expected one SamplingConfig, or {count}; came {len(sampling)}")
+        raise ValueError(f"sampling must be one SamplingConfig or {count}, got {len(sampling)}")
     return tuple(sampling)
 
 
@@ -87,8 +87,8 @@ def choose(
     Args:
         logits: `[N, W]` float32, -inf where an id is not allowed.
         config: of this stream.
-        gumbel: noise `[N, W]`; None where the stream is greedy.
-        seen: `[N, W]` bool, ids that the repetition penalty is for.
+        gumbel: noise `[N, W]`; None for a greedy stream.
+        seen: `[N, W]` bool, ids with the repetition penalty.
     """
     if seen is not None:
         logits = logits - seen * torch.tensor(config.repetition_penalty).log().item()
@@ -101,7 +101,7 @@ def choose(
         scores, ids = scores.sort(dim=-1, descending=True)
     if config.top_p < 1:
         share = scores.softmax(dim=-1)
-        # The likeliest stays whatever p is: nothing comes before it.
+        # The most likely id always stays.
         scores = scores.masked_fill(share.cumsum(dim=-1) - share >= config.top_p, -torch.inf)
     if ids is None:
         return (scores + gumbel).argmax(dim=-1)
@@ -109,33 +109,33 @@ def choose(
     return ids.gather(-1, best).squeeze(-1)
 
 
-def guide(given: Tensor, free: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance, among what is plausible: logits `[N, W]`.
+def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
+    """Classifier-free guidance with a plausibility constraint: logits `[N, W]`.
 
-    Away from what the model says without condition, `free`, towards what it says with it, `given`.
-    An id that is `_PLAUSIBLE` times less likely than the likeliest of `given` comes last whatever
-    the guidance says of it (the constraint of contrastive decoding, Li et al. 2022): without it,
-    strong guidance walks past the end of every sixth utterance.
+    Ids that are more than `_PLAUSIBLE` times less likely than the most likely one by the
+    conditional logits are ranked last (Li et al. 2022, contrastive decoding): without this, strong
+    guidance misses the end of every sixth utterance.
     """
-    logits = free + scale * (given - free)
-    # Not -inf: where the likeliest may not be taken, as an end that is too early, the order of
-    # the others still counts.
-    far = given < given.amax(dim=-1, keepdim=True) - math.log(_PLAUSIBLE)
-    return logits - far * _LAST
+    logits = unconditional + scale * (conditional - unconditional)
+    # Not -inf: if the most likely id is not allowed (an end that is too early), the order of the
+    # others still matters.
+    limit = conditional.amax(dim=-1, keepdim=True) - math.log(_PLAUSIBLE)
+    implausible = conditional < limit
+    return logits - implausible * _PENALTY
 
 
 class RowNoise:
     """Gumbel noise for every row, step and stream, from one generator per row."""
 
     def __init__(self, seeds: Sequence[int], num_streams: int, width: int, device: torch.device):
-        # On the CPU, so that a seed means the same on every device.
+        # On the CPU, so that seeds give the same noise on every device.
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self._shape = (max(1, _BLOCK // (num_streams * width)), num_streams, width)
         self._device = device
         self._block = torch.empty(0)  # [N, T, S, W]
 
     def at(self, step: int) -> Tensor:
-        """Noise `[N, S, W]` of a step; ask for steps in order, from 0."""
+        """Noise `[N, S, W]` of a step; steps must be requested in order, from 0."""
         place = step % self._shape[0]
         if place == 0:
             block = torch.empty(len(self._generators), *self._shape)
@@ -145,6 +145,6 @@ class RowNoise:
         return self._block[:, place]
 
     def keep(self, rows: list[int]) -> None:
-        """Go on with these rows only."""
+        """Keep these rows only."""
         self._generators = [self._generators[row] for row in rows]
         self._block = self._block[torch.tensor(rows, device=self._block.device)]

@@ -1,6 +1,6 @@
-"""How a batch is generated: limits, sampling, guidance, seeds, as one record.
+"""GenerationSettings: options of `AudioLM.generate`.
 
-Letters: `B` batch, `L` rows of a prompt, `K` codebooks.
+Shapes: `B` batch, `L` rows of a prompt, `K` codebooks.
 """
 
 from __future__ import annotations
@@ -19,91 +19,93 @@ from .stopping_criteria import DEFAULT_LIMITS, RepetitionLimits
 
 @dataclass(frozen=True)
 class LengthBounds:
-    """How long the targets of one kind may be, for each prompt."""
+    """Minimum and maximum length of the targets of one kind, for each prompt."""
 
     unit: str  # "frames" or "text_tokens"
-    least: list[int]
-    most: list[int]
+    min_length: list[int]
+    max_length: list[int]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BeamSettings:
-    """How beams are searched for a transcript, see beam.py."""
+    """Options of beam search, see beam_search.py."""
 
     beams: int = 8
-    # Of the score: CTC's share, the rest is the backbone's; and what every id adds, because longer
-    # texts are less likely. Chosen on validation clips (docs/lab/language_model.md).
+    # Share of CTC in the score; the rest is the backbone's. Defaults were chosen on validation
+    # clips (docs/lab/language_model.md).
     ctc_share: float = 0.5
-    length_bonus: float | None = None  # by default 0.5, and 2.5 for every 1 of lm_weight
-    # Added to the score: so many times the log-probability of the text for the same model when it
-    # hears nothing. For models that learned texts of no recording; 0 asks it nothing.
+    # Added to the score for every id, because longer texts are less likely; by default 0.5, plus
+    # 2.5 times lm_weight.
+    length_bonus: float | None = None
+    # Weight of the log-probability of the text without the audio (shallow fusion), for models that
+    # were trained on texts without audio.
     lm_weight: float = 0.0
-    # So many prompts in a row are views of one recording (beam.py) and have one text: limits, seeds
-    # and results are one for each recording.
+    # Consecutive prompts that are views of one recording (beam_search.py). Limits, seeds and
+    # results are per recording.
     views: int = 1
 
     def __post_init__(self) -> None:
         if self.views < 1:
-            raise ValueError(f"views must be at least 1; came {self.views}")
+            raise ValueError(f"views must be at least 1, got {self.views}")
         if self.beams < 1:
-            raise ValueError(f"beams must be at least 1; came {self.beams}")
+            raise ValueError(f"beams must be at least 1, got {self.beams}")
         if not 0 <= self.ctc_share <= 1:
-            raise ValueError(f"ctc_share must be 0 to 1; came {self.ctc_share}")
+            raise ValueError(f"ctc_share must be in [0, 1], got {self.ctc_share}")
         if not self.lm_weight >= 0:
-            raise ValueError(f"lm_weight must be 0 or more; came {self.lm_weight}")
+            raise ValueError(f"lm_weight must be 0 or more, got {self.lm_weight}")
 
     @property
     def bonus(self) -> float:
-        """What every id adds."""
+        """Score of every id."""
         return 0.5 + 2.5 * self.lm_weight if self.length_bonus is None else self.length_bonus
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationSettings:
-    """Every option of :func:`generate` beside its prompts.
+    """Options of :meth:`AudioLM.generate`.
 
-    Bounds are for all prompts or one for each.
+    Lengths are for all prompts, or a list with one for each.
     """
 
-    # What is expected to follow, one for all or one for each prompt; checked if given.
+    # Expected kind of target, for all prompts or for each; checked if given.
     target: Kind | Sequence[Kind] | None = None
-    # The text's end; by default the backbone's own.
+    # End token of texts; by default the backbone's.
     eos_id: int | None = None
     audio_sampling: SamplingConfig | Sequence[SamplingConfig] = AUDIO_SAMPLING  # one, or K
     text_sampling: SamplingConfig = TEXT_SAMPLING
-    # Row i of the batch has `seed + i`; None takes one from torch's own generator.
+    # Row i of the batch has `seed + i`; None draws a seed from torch's default generator.
     seed: int | None = 0
-    # One for each row, instead: a row's result depends on its own seed only.
+    # Instead, a seed for each row.
     seeds: Sequence[int] | None = None
-    # 1 is off; above 1, logits go away from those of the prompt without condition, by this factor.
+    # Scale of classifier-free guidance; 1 is off.
     guidance_scale: float = 1.0
-    # Prompts `[B, L, 1+K]` for that; by default the same with their conditions withheld.
+    # Prompts without conditions `[B, L, 1+K]` for guidance; by default made of `input_ids`.
     unconditional_ids: Tensor | None = None
     unconditional_mask: Tensor | None = None  # [B, L]
-    # New frames of audio before which no end is chosen, and after which it is forced, and reported.
+    # Minimum and maximum number of new frames or ids; the prefix of a target does not count.
     min_frames: int | Sequence[int] = 1
     max_frames: int | Sequence[int] = 750
     min_text_tokens: int | Sequence[int] = 0
     max_text_tokens: int | Sequence[int] = 512
-    forbidden_text_ids: Sequence[int] = ()  # never chosen
-    # "static" memory, written in place, or transformers' "dynamic" one; same results. A backbone
-    # with windowed layers always takes transformers' own.
+    forbidden_text_ids: Sequence[int] = ()  # never generated
+    # "static" cache, written in place, or the "dynamic" one of transformers; same results. For a
+    # backbone with sliding windows it is always "dynamic".
     cache: Literal["static", "dynamic"] = "static"
-    # Compile the backbone's step, and the heads with all choices of a row as one function, once for
-    # each size of batch: minutes on a small machine, and rows that are complete stay in the batch.
-    # For GPUs first of all: on a CPU it gives up the packed weights (core/linear.py).
+    # Compile the step of the backbone, and heads and sampling of a row as one function, once for
+    # each batch size (minutes on a small machine); finished rows stay in the batch. Mainly for
+    # GPUs: on a CPU it does without packed weights (core/linear.py).
     compile: bool = False
-    guards: RepetitionLimits | None = DEFAULT_LIMITS  # against run-aways; None for none
-    # Search whole transcripts instead of choosing id by id; for a model trained with CTC.
+    guards: RepetitionLimits | None = DEFAULT_LIMITS  # ends repetitive rows; None: never
+    # Beam search for transcripts, for models trained with CTC.
     beam: BeamSettings | None = None
 
     def __post_init__(self) -> None:
         if not self.guidance_scale >= 0:
             raise ValueError(
-                f"guidance_scale must be 0 or more (1 is off); came {self.guidance_scale}"
+                f"guidance_scale must be 0 or more (1 is off), got {self.guidance_scale}"
             )
         if self.beam is not None and (self.guidance_scale != 1 or self.compile):
-            raise ValueError("beams go neither with guidance nor with compile=True")
+            raise ValueError("beam search supports neither guidance nor compile=True")
 
     def bounds(self, kind: Kind, count: int) -> LengthBounds:
         """Return the bounds of `count` prompts for one kind of target."""
@@ -120,9 +122,9 @@ class GenerationSettings:
         if self.seeds is not None:
             if len(self.seeds) != count:
                 raise ValueError(
-                    f"expected {count} seeds, one for each prompt; came {len(self.seeds)}"
+                    f"seeds must be {count}, one for each prompt, got {len(self.seeds)}"
                 )
-            return [int(one) for one in self.seeds]
+            return [int(seed) for seed in self.seeds]
         first = int(torch.randint(1 << 31, ())) if self.seed is None else self.seed
         return [first + row for row in range(count)]
 
@@ -131,5 +133,5 @@ def _each(value: int | Sequence[int], name: str, count: int) -> list[int]:
     if isinstance(value, int):
         return [value] * count
     if len(value) != count:
-        raise ValueError(f"expected one {name}, or {count}; came {len(value)}")
-    return [int(one) for one in value]
+        raise ValueError(f"{name} must be one number or {count}, got {len(value)}")
+    return [int(item) for item in value]

@@ -1,11 +1,10 @@
-"""Sound while it is being made: waveform chunks of every row, as soon as their frames are known.
+"""Streaming generation: waveform chunks of every row, as soon as their frames are complete.
 
-    generation step -> rows -> whole frames [K,q] -> the codec's stream decoder -> samples [1,1,S]
+    generation step -> rows -> whole frames [K,Q] -> stream decoder of the codec -> samples [1,1,S]
 
-The steps and the decoder are those of the offline way, so the result is the same: the codes
-exactly, the waveform to rounding.
+The codes are exactly those of `AudioLM.generate`, the waveform is the same up to rounding.
 
-Letters: `K` codebooks, `q` new frames of codes, `S` samples, `w` codec frames per code frame.
+Shapes: `K` codebooks, `Q` new frames of codes, `S` samples.
 """
 
 from __future__ import annotations
@@ -27,23 +26,23 @@ from .output import GeneratedRow
 
 
 class StreamingCodec(Protocol):
-    """What a stream of sound asks of the codec (`codec.model.ALMTokenizer`)."""
+    """The part of the codec (`codec.model.ALMTokenizer`) that streaming uses."""
 
     @property
     def num_codebooks(self) -> int:
-        """Streams of codes."""
+        """Number of codebooks."""
 
     @property
     def codebook_size(self) -> int:
-        """Codes of each."""
+        """Codes of each codebook."""
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """Device of its weights."""
 
     @property
     def fingerprint(self) -> str:
-        """What its codes mean."""
+        """Identifies the codec."""
 
     def stream_decoder(self, frames_per_query: int | None = None) -> StreamDecoder:
         """Open a stream from codes to waveform."""
@@ -51,45 +50,42 @@ class StreamingCodec(Protocol):
 
 @dataclass(frozen=True)
 class AudioChunk:
-    """A piece of one row's sound."""
+    """A chunk of the audio of a row."""
 
     row: int  # in the batch of prompts
-    codes: Tensor  # [K, q] int64, the frames of this chunk
+    codes: Tensor  # [K, Q] int64, the frames of this chunk
     waveform: Tensor  # [1, 1, S]
-    start: int  # number of the chunk's first frame; the given beginning has the first numbers
-    seconds: float  # since the stream began: of a row's first chunk, its latency
-    result: GeneratedRow | None  # with the row's last chunk (which may be without frames)
+    start: int  # index of the first frame; the prefix of the target has the first indices
+    seconds: float  # since the start of the stream
+    result: GeneratedRow | None  # with the last chunk of a row (which may have no frames)
 
 
 @dataclass
 class _Row:
-    """How far a row's sound is."""
+    """State of a row."""
 
     decoder: StreamDecoder
     sent: int  # frames
-    silent: bool = True  # nothing was handed out yet
+    silent: bool = True  # no chunk was yielded yet
 
 
 @dataclass
 class AudioStream:
-    """An iterator over the chunks of all rows; closing it ends the generation.
-
-    Made by :func:`stream`.
-    """
+    """An iterator over the chunks of all rows, made by :func:`stream`."""
 
     lm: AudioLM
     codec: StreamingCodec
     decoding: Decoding
     chunk_frames: int
-    first_chunk_latency: float | None = None  # seconds from the first `next` to the first sound
+    first_chunk_latency: float | None = None  # seconds from the first `next` to the first audio
     _rows: dict[int, _Row] = field(default_factory=dict)
-    _began: float = 0.0
+    _start: float = 0.0
 
     def __iter__(self) -> Iterator[AudioChunk]:
-        self._began = time.perf_counter()
+        self._start = time.perf_counter()
         with faster_layers(self.lm, compiled=self.decoding.compiled):
             while self.decoding.running:
-                # The caller works between two chunks: not under our no_grad.
+                # Not around the yield: the caller's code must not run under no_grad.
                 with torch.no_grad():
                     chunks = list(self._advance())
                 yield from chunks
@@ -109,25 +105,25 @@ class AudioStream:
                 yield self._chunk(number, row, result.codes[:, row.sent :], result)
                 row.decoder.finish()
                 continue
-            writer, place = sources[number]
-            ready = writer.frames_ready(place)
-            wanted = 1 if row.silent else self.chunk_frames
-            if ready - row.sent >= wanted:
-                yield self._chunk(number, row, writer.frames(place, row.sent, ready), None)
+            state, place = sources[number]
+            ready = state.frames_ready(place)
+            min_frames = 1 if row.silent else self.chunk_frames
+            if ready - row.sent >= min_frames:
+                yield self._chunk(number, row, state.frames(place, row.sent, ready), None)
 
     def _open(self) -> None:
-        """A decoder for each row, which has heard the row's given beginning."""
-        for number, (writer, place) in self.decoding.rows.items():
+        """Make a decoder for each row and push the prefix of its target."""
+        for number, (state, place) in self.decoding.rows.items():
             decoder = self.codec.stream_decoder(self.decoding.prompts[number].frames_per_query)
-            known = writer.frames_ready(place)
-            decoder.push(writer.frames(place, 0, known).to(self.codec.device))
-            self._rows[number] = _Row(decoder, known)
+            ready = state.frames_ready(place)
+            decoder.push(state.frames(place, 0, ready).to(self.codec.device))
+            self._rows[number] = _Row(decoder, ready)
 
     def _chunk(
         self, number: int, row: _Row, codes: Tensor, result: GeneratedRow | None
     ) -> AudioChunk:
         waveform = row.decoder.push(codes.to(self.codec.device))
-        seconds = time.perf_counter() - self._began
+        seconds = time.perf_counter() - self._start
         if self.first_chunk_latency is None and codes.shape[1]:
             self.first_chunk_latency = seconds
         row.silent = row.silent and not codes.shape[1]
@@ -144,17 +140,17 @@ def stream(
     chunk_frames: int = 1,
     **kwargs: Any,
 ) -> AudioStream:
-    """Generate audio and hand it out while it is made.
+    """Generate audio and yield it while it is generated.
 
-    The given beginning of a continued audio is heard by the decoder, but not handed out again
-    (where a pattern delays codebooks, its last K - 1 frames are written anew and handed out).
+    The prefix of a target is decoded but not yielded (with a pattern that delays codebooks, its
+    last K - 1 frames are generated again and yielded).
 
     Args:
         lm: the model.
-        codec: the one whose codes the model knows, on any device.
-        input_ids: prompts as rows `[B, L, 1+K]`; all targets are audio.
+        codec: the codec of the model, on any device.
+        input_ids: prompts with audio targets, rows `[B, L, 1+K]`.
         attention_mask: `[B, L]`.
-        chunk_frames: frames in a chunk; the first of a row comes with its first frame.
+        chunk_frames: frames in a chunk; the first chunk of a row has one frame.
         kwargs: as of :func:`almtok.lm.generation.generate.prepare`.
 
     Example:
@@ -162,32 +158,27 @@ def stream(
         ...     player.write(chunk.waveform)
 
     Raises:
-        ValueError: for another codec than the model's, a chunk without frames, text targets, and as
-            `prepare` does.
+        ValueError: for another codec than the model's, a chunk without frames, or text targets, and
+            as :func:`prepare`.
     """
     _check_codec(lm, codec)
     if chunk_frames < 1:
-        raise ValueError(f"chunk_frames must be at least 1; came {chunk_frames}")
+        raise ValueError(f"chunk_frames must be at least 1, got {chunk_frames}")
     kwargs.setdefault("target", "audio")
     return AudioStream(lm, codec, prepare(lm, input_ids, attention_mask, **kwargs), chunk_frames)
 
 
 def _check_codec(lm: AudioLM, codec: StreamingCodec) -> None:
     config = lm.config
-    ours, theirs = (
-        (config.num_codebooks, config.codebook_size),
-        (
-            codec.num_codebooks,
-            codec.codebook_size,
-        ),
-    )
+    ours = (config.num_codebooks, config.codebook_size)
+    theirs = (codec.num_codebooks, codec.codebook_size)
     if ours != theirs:
         raise ValueError(
-            f"the model writes {ours[0]} codebooks of {ours[1]} codes; the codec has {theirs[0]} "
-            f"of {theirs[1]}"
+            f"the codec must have {ours[0]} codebooks of {ours[1]} codes, got {theirs[0]} of "
+            f"{theirs[1]}"
         )
     if config.codec_fingerprint is not None and config.codec_fingerprint != codec.fingerprint:
         raise ValueError(
-            f"the model writes codes of codec {config.codec_fingerprint}; this is codec "
-            f"{codec.fingerprint}: its sounds would mean nothing"
+            f"the model was trained on codes of codec {config.codec_fingerprint}, got codec "
+            f"{codec.fingerprint}"
         )

@@ -1,4 +1,4 @@
-"""Text in the form that a model was trained on, as ids, and back."""
+"""TextEncoder: text -> ids in the text form of a model, and back."""
 
 from __future__ import annotations
 
@@ -10,116 +10,116 @@ from .normalize import normalize, plain
 from .phones import phones
 
 TextForm = Literal["written", "spoken", "plain", "phones"]
-_REMEMBERED = 200_000  # texts, about 100 MB
+_MAX_CACHED = 200_000  # texts, about 100 MB
 
 
-def in_form(
-    text: str, form: TextForm = "spoken", *, spoken: bool, language: str | None = "en"
+def apply_text_form(
+    text: str, form: TextForm = "spoken", *, transcript: bool, language: str | None = "en"
 ) -> str:
-    """Bring a text into the form that a model reads, and that its tokenizer is trained on.
+    """Convert a text to a text form, the one that the tokenizer of a model is trained on.
 
     Args:
-        text: what a user or a corpus wrote.
-        form: "written" only cleans; "spoken" writes words of speech out by the language; "plain"
-            keeps of that only lower-case words (few texts: no capitals, no signs to learn), and so
-            does "phones", for all that is not to be said, see :meth:`TextEncoder.form_of`.
-        spoken: whether these are words of speech, not a description.
-        language: code; None leaves words of speech as they are written.
+        text: input text.
+        form: "written" only cleans; "spoken" also writes numbers and abbreviations of transcripts
+            out; "plain" then keeps lower-case words without punctuation, and so does "phones" for
+            texts that are not phonemized (see :meth:`TextEncoder.apply_form`).
+        transcript: whether the text is a transcript of speech, and not a description.
+        language: language code; with None transcripts are not normalised.
 
     Raises:
-        ValueError: if this is no text, nothing is left of it, or the language is unknown.
+        ValueError: if the text is not a string, nothing is left of it, or the language is unknown.
 
     Example:
-        >>> in_form("Dr. Lee paid $5!", "plain", spoken=True)
+        >>> apply_text_form("Dr. Lee paid $5!", "plain", transcript=True)
         'doctor lee paid five dollars'
     """
-    whole = _written_out(text, language if form != "written" and spoken else None)
-    whole = plain(whole) if form in ("plain", "phones") else whole
-    if not whole:
+    result = _normalize(text, language if form != "written" and transcript else None)
+    result = plain(result) if form in ("plain", "phones") else result
+    if not result:
         raise ValueError(
             f"nothing of {text[:40]!r} can be said" if text.strip() else "the text is empty"
         )
-    return whole
+    return result
 
 
-def _written_out(text: str, language: str | None) -> str:
-    """A text as a language speaks it, with its punctuation; only cleaned if that is None."""
+def _normalize(text: str, language: str | None) -> str:
+    """A text normalised by the rules of a language, with punctuation; only cleaned if None."""
     if not isinstance(text, str):
-        raise ValueError(f"a text is expected; came {type(text).__name__}")
-    # Half of a surrogate pair cannot be written as bytes.
-    whole = "".join("\ufffd" if unicodedata.category(c) == "Cs" else c for c in text)
-    return normalize(whole, language)
+        raise ValueError(f"a text must be a str, got {type(text).__name__}")
+    # A lone surrogate cannot be encoded as UTF-8.
+    text = "".join("\ufffd" if unicodedata.category(c) == "Cs" else c for c in text)
+    return normalize(text, language)
 
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """A tokenizer, and what is done to a text before it."""
+    """A tokenizer with the text form of its model."""
 
-    tokenizer: Any  # of Hugging Face
-    form: TextForm = "spoken"  # see in_form
+    tokenizer: Any  # of transformers
+    form: TextForm = "spoken"  # see apply_text_form
     language: str | None = "en"
 
     def __post_init__(self) -> None:
         if self.form not in get_args(TextForm):
-            raise ValueError(f"form must be one of {get_args(TextForm)}; came {self.form!r}")
+            raise ValueError(f"form must be one of {get_args(TextForm)}, got {self.form!r}")
         if self.tokenizer.eos_token_id is None:
-            raise ValueError("the tokenizer has no eos token: a text could not end")
+            raise ValueError("the tokenizer must have an eos token, got None")
 
     @property
     def eos_id(self) -> int:
-        """The end of a text."""
+        """Id of the end of a text."""
         return int(self.tokenizer.eos_token_id)
 
-    def form_of(
-        self, text: str, *, spoken: bool, said: bool = False, language: str | None = None
+    def apply_form(
+        self, text: str, *, transcript: bool, phonemize: bool = False, language: str | None = None
     ) -> str:
-        """The text as the model reads it.
+        """Convert a text to the form of the model.
 
         Args:
-            text: what a user wrote.
-            spoken: whether these are words of speech.
-            said: whether the model is to say them: in the form "phones" it is told how.
-            language: if it is not the encoder's.
+            text: input text.
+            transcript: whether it is a transcript of speech.
+            phonemize: with the form "phones", convert it to phones.
+            language: language code; the encoder's if None.
 
         Raises:
-            ValueError: as :func:`in_form`.
-            ImportError: phones are wanted, and espeak-ng is missing.
+            ValueError: as :func:`apply_text_form`.
+            ImportError: if phones are needed and espeak-ng is not installed.
         """
         language = language or self.language
-        words = in_form(text, self.form, spoken=spoken, language=language)
-        if not said or self.form != "phones":
+        words = apply_text_form(text, self.form, transcript=transcript, language=language)
+        if not phonemize or self.form != "phones":
             return words
-        # With its punctuation, which says where a reader pauses.
-        return phones(_written_out(text, language if spoken else None), language)
+        # With its punctuation, which marks pauses.
+        return phones(_normalize(text, language if transcript else None), language)
 
-    def ids(
-        self, text: str, *, spoken: bool, said: bool = False, language: str | None = None
+    def encode(
+        self, text: str, *, transcript: bool, phonemize: bool = False, language: str | None = None
     ) -> tuple[int, ...]:
-        """Ids of the text in its form, without special tokens.
+        """Ids of a text in the form of the model, without special tokens.
 
         Args:
-            text: what a user wrote.
-            spoken: as in :meth:`form_of`.
-            said: as there.
-            language: as there.
+            text: input text.
+            transcript: as in :meth:`apply_form`.
+            phonemize: as in :meth:`apply_form`.
+            language: as in :meth:`apply_form`.
 
         Raises:
-            ValueError: as :meth:`form_of`, or if the tokenizer knows none of its characters.
-            ImportError: as :meth:`form_of`.
+            ValueError: as :meth:`apply_form`, or if all its characters are unknown.
+            ImportError: as :meth:`apply_form`.
         """
-        text = self.form_of(text, spoken=spoken, said=said, language=language)
-        # No special tokens: neither added ones nor such that a user has typed.
+        text = self.apply_form(text, transcript=transcript, phonemize=phonemize, language=language)
+        # No special tokens: neither added ones nor those typed by a user.
         ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
         unknown = self.tokenizer.unk_token_id
         if unknown is not None and all(i == unknown for i in ids):
             raise ValueError(
                 f"the tokenizer knows no character of {text[:40]!r}: train one with byte fallback "
-                f"(almtok.lm.text.tokenizer) or choose a backbone that reads this script"
+                f"(almtok.lm.text.tokenizer) or choose a backbone that supports this script"
             )
         return tuple(ids)
 
-    def text(self, ids: Any) -> str:
-        """Ids back as text, up to the first end, without special tokens."""
+    def decode(self, ids: Any) -> str:
+        """Text of ids up to the first end, without special tokens."""
         ids = [int(i) for i in ids]
         if self.eos_id in ids:
             ids = ids[: ids.index(self.eos_id)]
@@ -127,29 +127,31 @@ class TextEncoder:
 
 
 @dataclass(frozen=True)
-class RememberingEncoder(TextEncoder):
-    """An encoder that does nothing twice: for training, where texts come back in every epoch.
+class CachedTextEncoder(TextEncoder):
+    """A :class:`TextEncoder` that caches ids, for training, where texts recur in every epoch.
 
-    Nothing that ids depend on may change meanwhile.
+    The tokenizer must not change.
     """
 
-    _known: dict[tuple[str, bool, bool, str | None], tuple[int, ...]] = field(
+    _cache: dict[tuple[str, bool, bool, str | None], tuple[int, ...]] = field(
         init=False, default_factory=dict, compare=False, repr=False
     )
 
     @classmethod
-    def of(cls, texts: TextEncoder) -> RememberingEncoder:
-        """The same encoder, with a memory."""
-        return cls(texts.tokenizer, texts.form, texts.language)
+    def of(cls, encoder: TextEncoder) -> CachedTextEncoder:
+        """The same encoder with a cache."""
+        return cls(encoder.tokenizer, encoder.form, encoder.language)
 
-    def ids(
-        self, text: str, *, spoken: bool, said: bool = False, language: str | None = None
+    def encode(
+        self, text: str, *, transcript: bool, phonemize: bool = False, language: str | None = None
     ) -> tuple[int, ...]:
-        """As :meth:`TextEncoder.ids`."""
-        key = text, spoken, said, language
-        known = self._known.get(key)
-        if known is None:
-            known = super().ids(text, spoken=spoken, said=said, language=language)
-            if len(self._known) < _REMEMBERED:
-                self._known[key] = known
-        return known
+        """As :meth:`TextEncoder.encode`."""
+        key = text, transcript, phonemize, language
+        ids = self._cache.get(key)
+        if ids is None:
+            ids = super().encode(
+                text, transcript=transcript, phonemize=phonemize, language=language
+            )
+            if len(self._cache) < _MAX_CACHED:
+                self._cache[key] = ids
+        return ids

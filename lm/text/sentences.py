@@ -76,8 +76,8 @@ def split_text(text: str, *, max_chars: int = 240, min_chars: int = 30) -> list[
     """
     if max_chars < 1 or not 0 <= min_chars <= max_chars:
         raise ValueError(
-            f"0 <= min_chars <= max_chars and max_chars >= 1 are expected; came min_chars "
-            f"{min_chars}, max_chars {max_chars}"
+            f"min_chars and max_chars must satisfy 0 <= min_chars <= max_chars and 1 <= max_chars,"
+            f" got {min_chars} and {max_chars}"
         )
     parts: list[str] = []
     for sentence in split_sentences(text):

@@ -111,7 +111,7 @@ def resolve_finetune(options: argparse.Namespace) -> LMTrainingConfig:
     values = _given(options)
     if options.full:
         if values.get("lora_rank"):
-            raise ValueError(f"--full trains without LoRA; came --lora-rank {values['lora_rank']}")
+            raise ValueError(f"--full trains without LoRA, got --lora-rank {values['lora_rank']}")
         values["lora_rank"] = 0
     if not values.get("init_from"):
         values["init_from"] = str(DEFAULT / "lm")

@@ -163,7 +163,7 @@ class LMTrainingConfig(RunConfig):
         for name, known in (("precision", PRECISIONS), ("schedule", SCHEDULES)):
             if getattr(self, name) not in known:
                 raise ValueError(
-                    f"{name} must be one of {', '.join(known)}; came {getattr(self, name)!r}"
+                    f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
                 )
         if self.device is None:  # files written when None was the default
             object.__setattr__(self, "device", "auto")
@@ -174,29 +174,29 @@ class LMTrainingConfig(RunConfig):
     def _check_numbers(self) -> None:
         for name in ("steps", "batch_positions", "accumulate", "log_every", "keep", "max_skips"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; came {getattr(self, name)}")
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.num_workers is not None and self.num_workers < 0:
-            raise ValueError(f"num_workers must not be negative; came {self.num_workers}")
+            raise ValueError(f"num_workers must not be negative, got {self.num_workers}")
         for name in ("lora_rank", "warmup_steps", "lora_dropout", "clip_norm"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative; came {getattr(self, name)}")
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if len(self.betas) != 2:
-            raise ValueError(f"betas must be two numbers; came {self.betas}")
+            raise ValueError(f"betas must be two numbers, got {self.betas}")
         if not 0 <= self.input_noise < 1:
-            raise ValueError(f"input_noise must be in [0, 1); came {self.input_noise}")
+            raise ValueError(f"input_noise must be in [0, 1), got {self.input_noise}")
         if self.input_noise_span < 1:
-            raise ValueError(f"input_noise_span must be at least 1; came {self.input_noise_span}")
+            raise ValueError(f"input_noise_span must be at least 1, got {self.input_noise_span}")
         if not self.lr > 0:
-            raise ValueError(f"lr must be positive; came {self.lr}")
+            raise ValueError(f"lr must be positive, got {self.lr}")
         if self.muon_lr < 0:
-            raise ValueError(f"muon_lr must not be negative; came {self.muon_lr}")
+            raise ValueError(f"muon_lr must not be negative, got {self.muon_lr}")
         if not 0 < self.text_share < 1:
-            raise ValueError(f"text_share must be between 0 and 1; came {self.text_share}")
+            raise ValueError(f"text_share must be between 0 and 1, got {self.text_share}")
 
     def _check_together(self) -> None:
         if self.backbone is not None and self.init_from is not None:
             raise ValueError(
-                f"begin from a text model or from a language model, not both; came backbone "
+                f"begin from a text model or from a language model, not both, got backbone "
                 f"{self.backbone!r} and init_from {self.init_from!r}"
             )
         if self.old_tokens and (self.init_from is None or self.lora_rank):
@@ -205,7 +205,7 @@ class LMTrainingConfig(RunConfig):
         if self.distill_tasks and (teacher is None or self.old_tokens or self.shard):
             raise ValueError(
                 "distill_tasks needs init_from or distill_from, whose predictions are to be"
-                f" learned, of the same codes and undivided; came {teacher!r} with old_tokens"
+                f" learned, of the same codes and undivided, got {teacher!r} with old_tokens"
                 f" {self.old_tokens} and shard {self.shard}"
             )
         if self.distill_from and not self.distill_tasks:
@@ -221,7 +221,7 @@ class LMTrainingConfig(RunConfig):
         ):
             raise ValueError(
                 "lora_audio_rank is 0 or more, for an adapter that has tables and heads (lora_rank"
-                f" above 0, lora_audio on); came {self.lora_audio_rank} with lora_rank"
+                f" above 0, lora_audio on), got {self.lora_audio_rank} with lora_rank"
                 f" {self.lora_rank} and lora_audio {self.lora_audio}"
             )
         if self.lora_rank and self.shard:

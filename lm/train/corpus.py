@@ -26,7 +26,7 @@ from ..data.shards import ShardInfo
 from ..data.stream import StreamLoader, TokenStream
 from ..layouts import Slot, TaskLayout
 from ..sequences import Example
-from ..text.encoder import RememberingEncoder, TextEncoder
+from ..text.encoder import CachedTextEncoder, TextEncoder
 from ..vocabulary import Vocabulary
 from .batches import Batches, BucketBatches
 from .config import LMTrainingConfig
@@ -105,13 +105,13 @@ def choose(config: LMTrainingConfig, find_task: FindTask) -> list[Choice]:
         try:
             number = float(weight) if equals else 1.0
         except ValueError:
-            raise ValueError(f"a task is written NAME or NAME=WEIGHT; came {text!r}") from None
+            raise ValueError(f"a task must be NAME or NAME=WEIGHT, got {text!r}") from None
         if not number > 0:
-            raise ValueError(f"the weight of a task must be positive; came {text!r}")
+            raise ValueError(f"the weight of a task must be positive, got {text!r}")
         choices.append(Choice(find_task(name if equals else text), number))
     names = [choice.task.name for choice in choices]
     if not names or len(set(names)) != len(names):
-        raise ValueError(f"different tasks, at least one, are expected; came {names}")
+        raise ValueError(f"tasks must be different, at least one, got {names}")
     return choices
 
 
@@ -135,17 +135,20 @@ def training_texts(config: LMTrainingConfig, choices: Sequence[Choice]) -> Itera
     # Where no task has a text, the model has a tokenizer all the same: later tasks may.
     reading = [choice for choice in choices if choice.reads] or choices
     for choice in reading:
-        spoken = any(slot.spoken for slot in choice.slots)
-        said = any(slot.said for slot in choice.slots)
+        transcript = any(slot.transcript for slot in choice.slots)
+        phonemize = any(slot.phonemize for slot in choice.slots)
         for rows in _datasets(config, choice, config.data, "train"):
             for place in range(len(rows)):
                 row = rows.labels(place)
-                if not row.text or (row.text, spoken, said) in seen:
+                if not row.text or (row.text, transcript, phonemize) in seen:
                     continue
-                seen.add((row.text, spoken, said))
+                seen.add((row.text, transcript, phonemize))
                 try:
-                    yield encoder.form_of(
-                        row.text, spoken=spoken, said=said, language=row.language or None
+                    yield encoder.apply_form(
+                        row.text,
+                        transcript=transcript,
+                        phonemize=phonemize,
+                        language=row.language or None,
                     )
                 except ValueError:  # no normaliser for this language, or nothing to say
                     yield row.text
@@ -169,7 +172,7 @@ def training_batches(
     dropout = config.condition_dropout
     dropout = lm.condition_dropout if dropout is None else dropout
     collate = Collator(lm, texts.eos_id, config.input_noise, config.input_noise_span)
-    texts = RememberingEncoder.of(texts)
+    texts = CachedTextEncoder.of(texts)
     if config.stream:
         stream = TokenStream(
             config.data,
@@ -272,12 +275,10 @@ def _passages(
     Raises:
         ValueError: no task of the run writes what it hears, or there is no text.
     """
-    names = [c.task.name for c in choices if c.task.layout.target.spoken]
+    names = [c.task.name for c in choices if c.task.layout.target.transcript]
     if not names:
-        came = ", ".join(choice.task.name for choice in choices)
-        raise ValueError(
-            f"texts are learned as transcripts: a task such as asr is needed; came {came}"
-        )
+        found = ", ".join(choice.task.name for choice in choices)
+        raise ValueError(f"texts need a task that writes transcripts, such as asr, got {found}")
     first = others[0].dataset
     assert isinstance(first, TokenDataset)
     rate = first.labels(0).frames_per_query

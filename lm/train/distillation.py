@@ -5,7 +5,7 @@ models, and the loss of the new one is its divergence from the earlier one (lear
 forgetting: Li and Hoiem 2016, after Hinton et al. 2015), at every target and, for transcripts, at
 every row of the audio. The labels of these rows are not used.
 
-Letters: `B` batch, `L` rows, `K` codebooks, `D` width, `N` positions, `W` ids that are scored.
+Shapes: `B` batch, `L` rows, `K` codebooks, `D` width, `N` positions, `W` ids that are scored.
 """
 
 from __future__ import annotations
@@ -108,15 +108,15 @@ def _divergences(
     """Divergence from the teacher by stream, and of the text logits at the rows of audio read."""
     positions = None if mask is None else (mask.cumsum(dim=1) - 1).clamp_min(0)
     with torch.no_grad():
-        known = teacher.advance(rows, mask, positions)
-        targets = teacher.stream_logits(known[:, :-1], rows[:, 1:], labels[:, 1:])
+        teacher_hidden = teacher.advance(rows, mask, positions)
+        targets = teacher.stream_logits(teacher_hidden[:, :-1], rows[:, 1:], labels[:, 1:])
     logits = student.stream_logits(hidden[:, :-1], rows[:, 1:], labels[:, 1:])
     streams = {name: divergence(logits[name][0], *targets[name]) for name in logits}
     audio = audio_positions(rows, labels, student.config)
     with torch.no_grad():
-        spelled = teacher.text_logits(known[audio])
-    no_labels = torch.zeros(len(spelled), dtype=torch.int64, device=spelled.device)
-    return streams, divergence(student.text_logits(hidden[audio]), spelled, no_labels)
+        text_targets = teacher.text_logits(teacher_hidden[audio])
+    no_labels = torch.zeros(len(text_targets), dtype=torch.int64, device=text_targets.device)
+    return streams, divergence(student.text_logits(hidden[audio]), text_targets, no_labels)
 
 
 def divergence(logits: Tensor, targets: Tensor, labels: Tensor) -> StreamLoss:
@@ -127,9 +127,9 @@ def divergence(logits: Tensor, targets: Tensor, labels: Tensor) -> StreamLoss:
         targets: logits of the teacher, `[N, W]`.
         labels: `[N]`; only the accuracy depends on their values.
     """
-    known = labels != IGNORED
-    logits, targets, labels = logits[known].float(), targets[known].float(), labels[known]
+    valid = labels != IGNORED
+    logits, targets, labels = logits[valid].float(), targets[valid].float(), labels[valid]
     expected = targets.log_softmax(dim=-1)
     total = (expected.exp() * (expected - logits.log_softmax(dim=-1))).sum()
     hits = (logits.argmax(dim=-1) == labels).sum()
-    return StreamLoss(total, known.sum(), hits)
+    return StreamLoss(total, valid.sum(), hits)

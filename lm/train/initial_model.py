@@ -76,7 +76,7 @@ def build_initial_model(
     }
     for name, value in codec.items():
         if config.model.get(name, value) != value:
-            raise ValueError(f"the tokens have {name} {value}; came {config.model[name]}")
+            raise ValueError(f"{name} must be {value}, as in the tokens, got {config.model[name]}")
     values = {**config.model, **codec}
     if config.condition_dropout is not None:
         values["condition_dropout"] = config.condition_dropout
@@ -121,8 +121,8 @@ def build_teacher(
     strange = [name for name in config.distill_tasks if name not in task_names]
     if strange:
         raise ValueError(
-            f"distill_tasks must be among the tasks that are trained, {', '.join(task_names)};"
-            f" came {', '.join(strange)}"
+            f"distill_tasks must be among the tasks of the run, {', '.join(task_names)}, got"
+            f" {', '.join(strange)}"
         )
     with _named(source):
         known = AudioLM.from_pretrained(model_folder(source), dtype=torch.float32)
@@ -162,7 +162,7 @@ def _start_tables(lm: AudioLM, source: str, seed: int) -> None:
 
 
 def _level(dbfs: float | None) -> str:
-    return "the levels they came with" if dbfs is None else f"{dbfs:g} dBFS"
+    return "their original levels" if dbfs is None else f"{dbfs:g} dBFS"
 
 
 def _from_ours(

@@ -36,7 +36,7 @@ def interpolate_state(lm: AudioLM, other: AudioLM, share: float) -> None:
         ValueError: the share lies outside, or the two are not alike.
     """
     if not 0 <= share <= 1:
-        raise ValueError(f"share must lie in [0, 1]; came {share}")
+        raise ValueError(f"share must lie in [0, 1], got {share}")
     for name in _ALIKE:
         one, two = getattr(lm.config, name), getattr(other.config, name)
         if one != two:

@@ -1,6 +1,6 @@
-"""What a run of the language model reports: losses, accuracies, samples, skipped steps.
+"""Metrics of a training run: losses, accuracies, samples, skipped steps.
 
-Letters: `B` batch, `L` rows, `K` codebooks.
+Shapes: `B` batch, `L` rows, `K` codebooks.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Meter:
         """Set all sums to zero."""
         # float32 on the device (no float64 on some): summed over a few steps only.
         self._sums = torch.zeros(3, len(self._names), device=self._device)  # loss, hits, count
-        self._heard = torch.zeros(2, device=self._device)  # CTC: loss, count
+        self._ctc = torch.zeros(2, device=self._device)  # loss, count
 
     def add(self, outputs: AudioLMOutput, labels: Tensor, weight: float = 1.0) -> None:
         """Add a batch.
@@ -74,13 +74,14 @@ class Meter:
         means = torch.stack([outputs.losses[name].float() for name in self._names])
         hits = torch.stack([outputs.accuracies[name].float() for name in self._names])
         self._sums += torch.stack([means * counts, hits * counts, counts])
-        if outputs.heard is not None:
-            self._heard += outputs.heard.float() * weight
+        if outputs.ctc is not None:
+            ctc = torch.stack([outputs.ctc.total.detach().float(), outputs.ctc.count.float()])
+            self._ctc += ctc * weight
 
     def merge(self, other: Meter) -> None:
         """Add the sums of another meter."""
         self._sums += other._sums
-        self._heard += other._heard
+        self._ctc += other._ctc
 
     def read(self, add_up: Callable[[Tensor], Tensor]) -> MeterReading:
         """Return the means.
@@ -92,9 +93,9 @@ class Meter:
         total, hits, count = sums
         known = [n for n in range(len(self._names)) if count[n] > 0]
         targets = float(count.sum())
-        heard, spelled = add_up(self._heard).tolist()
-        whole = float((self._weights * total).sum()) + self._ctc_weight * heard
-        ctc = {"ctc": heard / spelled} if spelled else {}
+        ctc_loss, ctc_count = add_up(self._ctc).tolist()
+        whole = float((self._weights * total).sum()) + self._ctc_weight * ctc_loss
+        ctc = {"ctc": ctc_loss / ctc_count} if ctc_count else {}
         return MeterReading(
             loss=whole / max(1.0, targets),
             losses={self._names[n]: float(total[n] / count[n]) for n in known} | ctc,

@@ -133,7 +133,7 @@ def _make_validator(
         start.lm.config,
         eos_id=start.texts.eos_id,
         budget=config.batch_positions,
-        decode=start.texts.text,
+        decode=start.texts.decode,
         samples=config.samples,
         **place,
     )

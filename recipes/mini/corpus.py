@@ -66,7 +66,7 @@ def _parts(kind: str) -> list[Part]:
             Part("speech", "test", 0.25, (NEW_VOICE,), FEW),
         ]
     if kind not in KINDS:
-        raise ValueError(f"expected a kind of corpus of {', '.join(KINDS)}; came {kind!r}")
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     shares = {"speech": 0.5, "sound": 0.25, "music": 0.25}
     splits = dict.fromkeys(DOMAINS, (0.8, 0.1, 0.1))
     voices: tuple[Voice, ...] = VOICES

@@ -90,7 +90,9 @@ def nats_per_code(pipeline: AudioLMPipeline, tokens: Path) -> tuple[float, ...]:
     for number in range(len(dataset)):
         row = dataset[number]
         given = {"text": row.text}
-        example = pipeline.processor.composer.example("tts", given, row.tokens, PromptOptions())
+        example = pipeline.processor.prompt_builder.example(
+            "tts", given, row.tokens, PromptOptions()
+        )
         sequences.append(build_sequence(example, lm, eos_id=pipeline.text_encoder.eos_id))
         frames += row.codes.shape[-1]
     found = score(pipeline.lm, sequences)

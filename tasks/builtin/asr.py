@@ -17,7 +17,7 @@ class ASR(Task):
     layout = TaskLayout(
         name="asr",
         conditions=(Slot(name="audio", kind="audio"),),
-        target=Slot(name="text", kind="text", spoken=True),
+        target=Slot(name="text", kind="text", transcript=True),
     )
     beams = 8
     lm_weight = 0.2

@@ -26,12 +26,12 @@ class TTS(Task):
                 name="voice_text",
                 kind="text",
                 required=False,
-                spoken=True,
-                said=True,
+                transcript=True,
+                phonemize=True,
                 needs="voice",
             ),
             Slot(name="voice", kind="audio", required=False, voice=True),
-            Slot(name="text", kind="text", spoken=True, said=True),
+            Slot(name="text", kind="text", transcript=True, phonemize=True),
         ),
         target=Slot(name="audio", kind="audio"),
     )
@@ -52,5 +52,5 @@ class TTS(Task):
         return {"voice_text": voice.text, "voice": voice.codes, "text": row.text}
 
     def score(self, outputs: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
-        """WER and CER of a recogniser's transcripts of the speech."""
+        """WER and CER of a recognizer's transcripts of the speech."""
         return word_scores(outputs, references)

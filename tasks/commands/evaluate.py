@@ -11,7 +11,7 @@ from ...core.audio import resample
 from ...core.files import write_json, write_text
 from ..evaluation.classifier import RATE, SoundClassifier
 from ..evaluation.evaluator import evaluate_facts, to_html, to_markdown
-from ..evaluation.measure import MeasureConfig, Measurer, clips_of
+from ..evaluation.measure import MeasureConfig, Measurer, list_clips
 from ..evaluation.recognizers import CachedRecognizer, load_recognizer
 from ..evaluation.scores import text_errors
 from ..pipelines.base import AudioLMPipeline
@@ -23,8 +23,8 @@ from .outputs import print_status
 def run_evaluation(args: argparse.Namespace, options: GenerationOptions) -> int:
     """Evaluate, and write table.md, table.json and, with --html, report.html."""
     if args.limit is not None and args.limit < 1:
-        raise ValueError(f"--limit must be at least 1; came {args.limit}")
-    clips = clips_of(args.data, limit=args.limit)
+        raise ValueError(f"--limit must be at least 1, got {args.limit}")
+    clips = list_clips(args.data, limit=args.limit)
     if args.domains:
         clips = [clip for clip in clips if clip.domain in args.domains]
         if not clips:
@@ -32,9 +32,9 @@ def run_evaluation(args: argparse.Namespace, options: GenerationOptions) -> int:
     speech = any(clip.domain == "speech" for clip in clips)
     if speech:
         text_errors("a", "a")  # raises now, not after an hour, if jiwer is missing
-    recogniser = load_recognizer(args.recogniser, args.grammar) if speech else None
-    if recogniser is not None:
-        recogniser = CachedRecognizer(recogniser, args.cache or args.out)
+    recognizer = load_recognizer(args.recogniser, args.grammar) if speech else None
+    if recognizer is not None:
+        recognizer = CachedRecognizer(recognizer, args.cache or args.out)
     config = MeasureConfig(
         seed=args.seed,
         check=args.check is not None,
@@ -46,14 +46,14 @@ def run_evaluation(args: argparse.Namespace, options: GenerationOptions) -> int:
     )
     pipeline = load_pipeline(args)
     measurer = Measurer(
-        pipeline, args.out, config, options=options, recogniser=recogniser,
+        pipeline, args.out, config, options=options, recognizer=recognizer,
         classifiers=classifiers_of(args.classes, pipeline), model=model_stamp(args),
     )  # fmt: skip
     facts = measurer.run(clips)
     settings = {
         "checkpoint": str(args.checkpoint),
         "data": list(args.data),
-        "recogniser": "none" if recogniser is None else recogniser.name,
+        "recogniser": "none" if recognizer is None else recognizer.name,
         "classes": list(args.classes),
         **dataclasses.asdict(config),
         "sampling": dataclasses.asdict(options),

@@ -70,7 +70,7 @@ def text_items(
     if bool(texts) == (batch is not None):
         raise ValueError("give texts (or - for standard input), or --batch FILE")
     if voice_text is not None and voice is None:
-        raise ValueError("--voice-text came without --voice")
+        raise ValueError("--voice-text needs --voice")
     lines = _read_batch(batch) if batch is not None else [_given(text) for text in texts]
     width = max(4, len(str(len(lines))))
     items = []
@@ -158,7 +158,7 @@ def _json_line(line: str, where: str) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{where} is not JSON: {error}") from error
     if not isinstance(row, dict) or not isinstance(row.get("text"), str):
-        raise ValueError(f'{where}: expected {{"text": "...", ...}}; came {line[:80]}')
+        raise ValueError(f'{where}: a line must be {{"text": "...", ...}}, got {line[:80]}')
     if unknown := sorted(set(row) - _FIELDS):
         raise ValueError(
             f"{where}: unknown {', '.join(unknown)}; known are {', '.join(sorted(_FIELDS))}"

@@ -29,7 +29,7 @@ def speak(args: argparse.Namespace, options: GenerationOptions) -> int:
         args.texts, args.batch, seed=args.seed, voice=args.voice, voice_text=args.voice_text
     )
     if args.check is not None and args.check < 1:
-        raise ValueError(f"--check takes a number of tries, at least 1; came {args.check}")
+        raise ValueError(f"--check takes a number of tries, at least 1, got {args.check}")
     if args.stream:
         return _stream(args, options, items)
     destination = AudioDestination(args.out, len(items), args.format)

@@ -16,10 +16,10 @@ import numpy as np
 from ...core.metrics.intervals import bootstrap_interval
 from ...lm.text.normalize import plain
 
-_MOST = 4  # longest n-gram, as in both papers
+_MAX_N = 4  # longest n-gram, as in both papers
 _CIDER_SCALE = 10.0
 
-Grams = Counter[tuple[str, ...]]
+Ngrams = Counter[tuple[str, ...]]
 
 
 def caption_scores(outputs: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
@@ -29,7 +29,10 @@ def caption_scores(outputs: Sequence[str], references: Sequence[str]) -> dict[st
         ValueError: for lists of different lengths, or without captions.
     """
     if len(outputs) != len(references) or not outputs:
-        raise ValueError(f"{len(outputs)} captions and {len(references)} references came")
+        raise ValueError(
+            f"captions must be as many as the references, at least one, got {len(outputs)} and"
+            f" {len(references)}"
+        )
     bleus = [bleu(output, ref) for output, ref in zip(outputs, references, strict=True)]
     return {
         "bleu": bootstrap_interval(bleus),
@@ -42,18 +45,18 @@ def bleu(output: str, reference: str) -> float:
 
     `n` is at most 4 and at most the length of the shorter text.
     """
-    came, wanted = plain(output).split(), plain(reference).split()
-    if not came or not wanted:
-        return float(came == wanted)
+    words, target = plain(output).split(), plain(reference).split()
+    if not words or not target:
+        return float(words == target)
     logs = []
-    for n in range(1, min(_MOST, len(came), len(wanted)) + 1):
-        found, known = _grams(came, n), _grams(wanted, n)
-        hits = sum(min(count, known[gram]) for gram, count in found.items())
-        extra = 0 if n == 1 else 1
-        if not hits + extra:
+    for n in range(1, min(_MAX_N, len(words), len(target)) + 1):
+        grams, target_grams = _ngrams(words, n), _ngrams(target, n)
+        hits = sum(min(count, target_grams[gram]) for gram, count in grams.items())
+        smoothing = 0 if n == 1 else 1
+        if not hits + smoothing:
             return 0.0
-        logs.append(math.log((hits + extra) / (found.total() + extra)))
-    brevity = min(0.0, 1 - len(wanted) / len(came))
+        logs.append(math.log((hits + smoothing) / (grams.total() + smoothing)))
+    brevity = min(0.0, 1 - len(target) / len(words))
     return math.exp(sum(logs) / len(logs) + brevity)
 
 
@@ -62,28 +65,28 @@ def cider(outputs: Sequence[str], references: Sequence[str]) -> list[float]:
 
     Document frequencies are counted in the given references, so a single caption scores 0.
     """
-    came = [plain(output).split() for output in outputs]
-    wanted = [plain(reference).split() for reference in references]
-    totals = np.zeros(len(came))
-    for n in range(1, _MOST + 1):
-        known = [_grams(words, n) for words in wanted]
-        documents: Grams = Counter(gram for grams in known for gram in grams)
-        for place, (words, grams) in enumerate(zip(came, known, strict=True)):
-            totals[place] += _cosine(_grams(words, n), grams, documents, len(wanted))
-    return [float(total) * _CIDER_SCALE / _MOST for total in totals]
+    output_words = [plain(output).split() for output in outputs]
+    reference_words = [plain(reference).split() for reference in references]
+    totals = np.zeros(len(outputs))
+    for n in range(1, _MAX_N + 1):
+        targets = [_ngrams(words, n) for words in reference_words]
+        documents: Ngrams = Counter(gram for grams in targets for gram in grams)
+        for index, (words, target) in enumerate(zip(output_words, targets, strict=True)):
+            totals[index] += _cosine(_ngrams(words, n), target, documents, len(targets))
+    return [float(total) * _CIDER_SCALE / _MAX_N for total in totals]
 
 
-def _grams(words: Sequence[str], n: int) -> Grams:
+def _ngrams(words: Sequence[str], n: int) -> Ngrams:
     return Counter(tuple(words[first : first + n]) for first in range(len(words) - n + 1))
 
 
-def _cosine(came: Grams, wanted: Grams, documents: Grams, total: int) -> float:
-    def weighed(grams: Grams) -> dict[tuple[str, ...], float]:
+def _cosine(output: Ngrams, target: Ngrams, documents: Ngrams, total: int) -> float:
+    def tf_idf(grams: Ngrams) -> dict[tuple[str, ...], float]:
         return {
             gram: count / grams.total() * math.log(total / max(1, documents[gram]))
             for gram, count in grams.items()
         }
 
-    a, b = weighed(came), weighed(wanted)
+    a, b = tf_idf(output), tf_idf(target)
     norms = math.hypot(*a.values()) * math.hypot(*b.values())
     return sum(weight * b.get(gram, 0.0) for gram, weight in a.items()) / norms if norms else 0.0

@@ -118,7 +118,7 @@ class SoundClassifier:
         """Train on features `[F]` and their classes."""
         classes = tuple(sorted({name for _, name in rows}))
         if len(classes) < 2:
-            raise ValueError(f"a classifier needs two classes or more; came {list(classes)}")
+            raise ValueError(f"a classifier needs two classes or more, got {list(classes)}")
         features = np.stack([row for row, _ in rows])
         mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
         features = (features - mean) / scale
@@ -197,7 +197,7 @@ def _labelled(sources: Sequence[str], least: int) -> list[AudioEntry]:
     kept = [entry for entry in entries if counts[entry.label] >= least]
     if len({entry.label for entry in kept}) < 2:
         raise ValueError(
-            f"a classifier needs two classes or more of {least} recordings each; came"
+            f"a classifier needs two classes or more of {least} recordings each, got"
             f" {dict(counts.most_common(5))} in {', '.join(map(str, sources))} (column 'label'"
             " or 'class')"
         )

@@ -8,7 +8,7 @@ from typing import Literal
 
 from ...lm.text.normalize import plain
 
-Kind = Literal["same", "other", "missing", "extra"]
+Kind = Literal["equal", "substitution", "deletion", "insertion"]
 # Costs: minimise errors first, then maximise the number of equal words.
 _ERROR = 1 << 32
 
@@ -18,8 +18,8 @@ class Word:
     """One step of the alignment."""
 
     kind: Kind
-    wanted: str  # "" where extra
-    heard: str  # "" where missing
+    reference: str  # "" for an insertion
+    hypothesis: str  # "" for a deletion
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class Diff:
 
     @property
     def errors(self) -> int:
-        """Word errors: missing, extra and substituted words."""
-        return sum(word.kind != "same" for word in self.words)
+        """Word errors: substitutions, deletions and insertions."""
+        return sum(word.kind != "equal" for word in self.words)
 
     @property
     def rate(self) -> float:
         """Word errors per reference word (at least one); may exceed 1."""
-        return self.errors / max(1, sum(word.kind != "extra" for word in self.words))
+        return self.errors / max(1, sum(word.kind != "insertion" for word in self.words))
 
     def count(self, kind: Kind) -> int:
         """Number of steps of one kind."""
@@ -44,40 +44,44 @@ class Diff:
 
     def __str__(self) -> str:
         shown = {
-            "same": lambda word: word.wanted,
-            "other": lambda word: f"[{word.wanted} -> {word.heard}]",
-            "missing": lambda word: f"[-{word.wanted}-]",
-            "extra": lambda word: f"[+{word.heard}+]",
+            "equal": lambda word: word.reference,
+            "substitution": lambda word: f"[{word.reference} -> {word.hypothesis}]",
+            "deletion": lambda word: f"[-{word.reference}-]",
+            "insertion": lambda word: f"[+{word.hypothesis}+]",
         }
         return " ".join(shown[word.kind](word) for word in self.words)
 
 
-def word_diff(wanted: str, heard: str) -> Diff:
+def word_diff(reference: str, hypothesis: str) -> Diff:
     """Align the words of two texts, ignoring case and punctuation.
 
     Example:
         >>> print(word_diff("The cat sat down.", "a cat sat sat"))
         [the -> a] cat sat [down -> sat]
     """
-    return align(plain(wanted).split(), plain(heard).split())
+    return align(plain(reference).split(), plain(hypothesis).split())
 
 
-def align(wanted: Sequence[str], heard: Sequence[str]) -> Diff:
+def align(reference: Sequence[str], hypothesis: Sequence[str]) -> Diff:
     """Align lists of words with the fewest errors, and among these the most equal words."""
-    costs = _costs(wanted, heard)
+    costs = _costs(reference, hypothesis)
     steps: list[Word] = []
-    i, j = len(wanted), len(heard)
+    i, j = len(reference), len(hypothesis)
     while i or j:
-        if i and j and costs[i][j] == costs[i - 1][j - 1] + _cost(wanted[i - 1], heard[j - 1]):
+        if (
+            i
+            and j
+            and costs[i][j] == costs[i - 1][j - 1] + _cost(reference[i - 1], hypothesis[j - 1])
+        ):
             i, j = i - 1, j - 1
-            kind: Kind = "same" if wanted[i] == heard[j] else "other"
-            steps.append(Word(kind, wanted[i], heard[j]))
+            kind: Kind = "equal" if reference[i] == hypothesis[j] else "substitution"
+            steps.append(Word(kind, reference[i], hypothesis[j]))
         elif i and costs[i][j] == costs[i - 1][j] + _ERROR:
             i -= 1
-            steps.append(Word("missing", wanted[i], ""))
+            steps.append(Word("deletion", reference[i], ""))
         else:
             j -= 1
-            steps.append(Word("extra", "", heard[j]))
+            steps.append(Word("insertion", "", hypothesis[j]))
     return Diff(tuple(reversed(steps)))
 
 
@@ -85,12 +89,12 @@ def _cost(word: str, other: str) -> int:
     return -1 if word == other else _ERROR
 
 
-def _costs(wanted: Sequence[str], heard: Sequence[str]) -> list[list[int]]:
+def _costs(reference: Sequence[str], hypothesis: Sequence[str]) -> list[list[int]]:
     """`costs[i][j]`: minimal cost of aligning the first i and the first j words."""
-    costs = [[j * _ERROR for j in range(len(heard) + 1)]]
-    for i, word in enumerate(wanted, start=1):
+    costs = [[j * _ERROR for j in range(len(hypothesis) + 1)]]
+    for i, word in enumerate(reference, start=1):
         above, row = costs[-1], [i * _ERROR]
-        for j, other in enumerate(heard, start=1):
+        for j, other in enumerate(hypothesis, start=1):
             row.append(min(above[j - 1] + _cost(word, other), above[j] + _ERROR, row[-1] + _ERROR))
         costs.append(row)
     return costs

@@ -36,7 +36,7 @@ class TaskEvaluation:
     failures: tuple[FailureRow, ...]  # of TTS, by the length of the text
     # Failures that the same judge finds in the recordings, and in them through the codec.
     failing_recordings: Mapping[str, tuple[FailureRow, ...]]
-    heard_by: str  # recogniser of the failures
+    recognizer: str  # that found the failures
     not_measured: Mapping[str, str]  # error by clip
     settings: Mapping[str, Any]
 
@@ -50,7 +50,7 @@ class TaskEvaluation:
                 name: [asdict(row) for row in rows]
                 for name, rows in self.failing_recordings.items()
             },
-            "failures_heard_by": self.heard_by,
+            "failures_heard_by": self.recognizer,
             "not_measured": dict(self.not_measured),
         }
 
@@ -61,23 +61,25 @@ def evaluate_facts(facts: Sequence[Facts], settings: Mapping[str, Any]) -> TaskE
     Raises:
         ValueError: if no clip could be measured.
     """
-    good = [one for one in facts if "error" not in one]
-    bad = {one["id"]: one["error"] for one in facts if "error" in one}
+    good = [clip for clip in facts if "error" not in clip]
+    bad = {clip["id"]: clip["error"] for clip in facts if "error" in clip}
     if not good:
         raise ValueError(f"none of {len(facts)} clips could be measured: {next(iter(bad.items()))}")
-    speech = [one for one in good if one["domain"] == "speech"]
+    speech = [clip for clip in good if clip["domain"] == "speech"]
     judge = str(settings.get("recogniser", "none"))
     judged = bool(speech) and "judge_tts" in speech[0]
     figures = _speech_figures(speech, judge)
-    for domain, make, tell in (
+    for domain, generation_task, caption_task in (
         ("sound", "text_to_audio", "audio_caption"),
         ("music", "text_to_music", "music_caption"),
     ):
-        figures += _sound_figures([one for one in good if one["domain"] == domain], make, tell)
-    heard = "judge_tts" if judged else "tts_own"
-    failures = failure_table(_utterance(one, heard) for one in speech) if speech else []
+        figures += _sound_figures(
+            [clip for clip in good if clip["domain"] == domain], generation_task, caption_task
+        )
+    column = "judge_tts" if judged else "tts_own"
+    failures = failure_table(_utterance(clip, column) for clip in speech) if speech else []
     recordings = {
-        name: tuple(failure_table(_recorded(one, column) for one in speech))
+        name: tuple(failure_table(_recorded(clip, column) for clip in speech))
         for name, column in _RECORDINGS.items()
         if judged
     }
@@ -97,7 +99,7 @@ def to_markdown(evaluation: TaskEvaluation) -> str:
     if evaluation.failures:
         lines += [
             "",
-            f"TTS failures by length of the text, heard by {evaluation.heard_by} (%).",
+            f"TTS failures by length of the text, heard by {evaluation.recognizer} (%).",
             "",
             f"| {' | '.join(_failure_head(evaluation))} |",
             "|" + " --- |" * len(_failure_head(evaluation)),
@@ -126,16 +128,16 @@ _CLIP_COLUMNS = (
 
 def to_html(evaluation: TaskEvaluation, facts: Sequence[Facts], title: str) -> str:
     """An HTML page with the tables and the facts of every clip."""
-    columns = [name for name in _CLIP_COLUMNS if any(name in one for one in facts)]
+    columns = [name for name in _CLIP_COLUMNS if any(name in clip for clip in facts)]
     return render(
         "task_evaluation.html",
         title=title,
         figures=_rows(evaluation),
         failure_head=_failure_head(evaluation),
         failures=_failure_rows(evaluation),
-        recognizer=evaluation.heard_by,
+        recognizer=evaluation.recognizer,
         columns=columns,
-        clips=[[one["id"], *(one.get(name, "") for name in columns)] for one in facts],
+        clips=[[clip["id"], *(clip.get(name, "") for name in columns)] for clip in facts],
     )
 
 
@@ -151,50 +153,56 @@ def _speech_figures(speech: Sequence[Facts], judge: str) -> list[Figure]:
             ("judge_tts", "on speech that was made"),
         ):
             figures += _rates(speech, "tts", column, f"{judge} {words}")
-    tempo = [rate_ratio(_utterance(one, "tts_own")) for one in speech]
+    tempo = [rate_ratio(_utterance(clip, "tts_own")) for clip in speech]
     figures.append(_mean("tts", "tempo, by the recording's", tempo))
-    figures.append(_mean("tts", "RTF", [one["tts_rtf"] for one in speech]))
-    figures.append(_mean("asr", "RTF", [one["asr_rtf"] for one in speech]))
+    figures.append(_mean("tts", "RTF", [clip["tts_rtf"] for clip in speech]))
+    figures.append(_mean("asr", "RTF", [clip["asr_rtf"] for clip in speech]))
     return figures
 
 
 def _rates(facts: Sequence[Facts], task: str, column: str, words: str) -> list[Figure]:
-    references = [one["text"] for one in facts]
-    heard = [one[column] for one in facts]
+    references = [clip["text"] for clip in facts]
+    hypotheses = [clip[column] for clip in facts]
     return [
-        Figure(task, f"WER, {words} (%)", error_rate(references, heard), True),
-        Figure(task, f"CER, {words} (%)", error_rate(references, heard, characters=True), True),
+        Figure(task, f"WER, {words} (%)", error_rate(references, hypotheses), True),
+        Figure(
+            task, f"CER, {words} (%)", error_rate(references, hypotheses, characters=True), True
+        ),
     ]
 
 
-def _sound_figures(facts: Sequence[Facts], make: str, tell: str) -> list[Figure]:
+def _sound_figures(facts: Sequence[Facts], generation_task: str, caption_task: str) -> list[Figure]:
     if not facts:
         return []
     figures = []
-    captions = caption_scores([one["caption"] for one in facts], [one["text"] for one in facts])
+    captions = caption_scores([clip["caption"] for clip in facts], [clip["text"] for clip in facts])
     for name, value in captions.items():
-        figures.append(Figure(tell, f"{name}, against the caption", value, False))
+        figures.append(Figure(caption_task, f"{name}, against the caption", value, False))
     for what, task, words in (
-        ("original", tell, "recordings"),
-        ("made", make, "what was made of the caption"),
+        ("original", caption_task, "recordings"),
+        ("made", generation_task, "what was made of the caption"),
     ):
-        ranked = [one for one in facts if f"{what}_rank" in one]
+        ranked = [clip for clip in facts if f"{what}_rank" in clip]
         if not ranked:
             continue
         note = f"chance {100 / ranked[0]['classes']:.1f} of {ranked[0]['classes']} captions"
         for name, fits in _RANKS.items():
-            hits = [float(fits(one[f"{what}_rank"])) for one in ranked]
+            hits = [float(fits(clip[f"{what}_rank"])) for clip in ranked]
             figures.append(
                 Figure(task, f"{name}, {words} (%)", bootstrap_interval(hits), True, note)
             )
-    figures += _named_figures([one for one in facts if "label" in one], make)
-    if any("made_rtf" in one for one in facts):
-        figures.append(_mean(make, "RTF", [one["made_rtf"] for one in facts if "made_rtf" in one]))
+    figures += _classifier_figures([clip for clip in facts if "label" in clip], generation_task)
+    if any("made_rtf" in clip for clip in facts):
+        figures.append(
+            _mean(
+                generation_task, "RTF", [clip["made_rtf"] for clip in facts if "made_rtf" in clip]
+            )
+        )
     return figures
 
 
-def _named_figures(facts: Sequence[Facts], make: str) -> list[Figure]:
-    """How often classifiers that learned from recordings call sounds by their class."""
+def _classifier_figures(facts: Sequence[Facts], task: str) -> list[Figure]:
+    """Accuracy of classifiers trained on recordings."""
     figures = []
     for key, judge in (
         ("named", "a classifier of recordings"),
@@ -205,12 +213,12 @@ def _named_figures(facts: Sequence[Facts], make: str) -> list[Figure]:
             ("codec", "recordings through the codec"),
             ("made", "what was made of the caption"),
         ):
-            known = [one for one in facts if f"{key}_{what}" in one]
-            if known:
-                right = [_share(one[f"{key}_{what}"], one["label"]) for one in known]
+            clips = [clip for clip in facts if f"{key}_{what}" in clip]
+            if clips:
+                correct = [_share(clip[f"{key}_{what}"], clip["label"]) for clip in clips]
                 name = f"called by its class by {judge}, {words} (%)"
-                note = f"{known[0]['classes_known']} classes"
-                figures.append(Figure(make, name, bootstrap_interval(right), True, note))
+                note = f"{clips[0]['classes_known']} classes"
+                figures.append(Figure(task, name, bootstrap_interval(correct), True, note))
     return figures
 
 
@@ -231,22 +239,22 @@ def _mean(task: str, name: str, values: Sequence[float]) -> Figure:
     return Figure(task, name, bootstrap_interval(finite or [0.0]), False)
 
 
-def _utterance(facts: Facts, heard: str) -> Utterance:
+def _utterance(facts: Facts, column: str) -> Utterance:
     return Utterance(
         text=facts["text"],
-        heard=facts[heard],
+        transcript=facts[column],
         seconds=facts["tts_seconds"],
         ended=facts["tts_finish"] == "end",
         reference_seconds=facts["seconds"],
     )
 
 
-def _recorded(facts: Facts, heard: str) -> Utterance:
-    """The recording itself, judged as if it had been made."""
+def _recorded(facts: Facts, column: str) -> Utterance:
+    """The recording itself, judged like generated speech."""
     seconds = facts["seconds"]
     return Utterance(
         text=facts["text"],
-        heard=facts[heard],
+        transcript=facts[column],
         seconds=seconds,
         ended=True,
         reference_seconds=seconds,

@@ -17,7 +17,7 @@ from .diff import Diff, word_diff
 KINDS = ("no_stop", "early_stop", "skip", "repeat", "silent", "tempo")
 # Classes of text length, in words.
 LENGTHS = ((1, 3), (4, 8), (9, 16), (17, 40), (41, 10**9))
-# Missing or repeated words in a row that count as a failure: three, and a third of the text.
+# Deleted or repeated words in a row that count as a failure: three, and a third of the text.
 _RUN, _SHARE = 3, 1 / 3
 _SLOWEST, _QUICKEST = 0.5, 2.0  # of the usual tempo
 
@@ -27,7 +27,7 @@ class Utterance:
     """One utterance and its transcript."""
 
     text: str
-    heard: str
+    transcript: str
     seconds: float
     ended: bool  # by the model's own end token
     reference_seconds: float | None = None  # of a recording of the text
@@ -58,20 +58,20 @@ class FailureRow:
 
 def judge(utterance: Utterance, *, pace: SpeakingRate = USUAL) -> Verdict:
     """Classify the failures of an utterance."""
-    diff = word_diff(utterance.text, utterance.heard)
-    wanted = max(1, len(plain(utterance.text).split()))
-    run = max(_RUN, wanted * _SHARE) if wanted > _RUN else wanted
-    missing, last_missing = _longest(diff, "missing")
-    repeats = _repeated(utterance.heard) - _repeated(utterance.text)
+    diff = word_diff(utterance.text, utterance.transcript)
+    num_words = max(1, len(plain(utterance.text).split()))
+    run = max(_RUN, num_words * _SHARE) if num_words > _RUN else num_words
+    deleted, at_end = _longest_run(diff, "deletion")
+    repeats = _repeated(utterance.transcript) - _repeated(utterance.text)
     ratio = rate_ratio(utterance, pace)
     kinds = []
     if not utterance.ended:
         kinds.append("no_stop")
-    if not utterance.heard.strip():
+    if not utterance.transcript.strip():
         kinds.append("silent")
-    elif missing >= run:
-        kinds.append("early_stop" if last_missing else "skip")
-    if repeats >= min(_RUN, wanted):
+    elif deleted >= run:
+        kinds.append("early_stop" if at_end else "skip")
+    if repeats >= min(_RUN, num_words):
         kinds.append("repeat")
     if not _SLOWEST <= ratio <= _QUICKEST:
         kinds.append("tempo")
@@ -88,7 +88,10 @@ def failure_table(
     utterances: Iterable[Utterance], *, pace: SpeakingRate = USUAL
 ) -> list[FailureRow]:
     """Failure rates by text length, then of all texts; empty length classes are left out."""
-    verdicts = [(len(plain(one.text).split()), judge(one, pace=pace)) for one in utterances]
+    verdicts = [
+        (len(plain(utterance.text).split()), judge(utterance, pace=pace))
+        for utterance in utterances
+    ]
     rows = []
     for least, most in (*LENGTHS, (1, 10**9)):
         inside = [verdict for words, verdict in verdicts if least <= max(1, words) <= most]
@@ -105,22 +108,22 @@ def _shares(verdicts: Sequence[Verdict]) -> dict[str, float]:
     }
 
 
-def _longest(diff: Diff, kind: str) -> tuple[int, bool]:
+def _longest_run(diff: Diff, kind: str) -> tuple[int, bool]:
     """Length of the longest run of one kind, and whether the text ends with it."""
-    best, run, place = 0, 0, -1
+    longest, run, end = 0, 0, -1
     for number, word in enumerate(diff.words):
         run = run + 1 if word.kind == kind else 0
-        if run > best:
-            best, place = run, number
-    return best, place == len(diff.words) - 1
+        if run > longest:
+            longest, end = run, number
+    return longest, end == len(diff.words) - 1
 
 
 def _repeated(text: str) -> int:
     """Number of words in immediate repetitions of phrases of one to four words."""
     words = plain(text).split()
-    again: set[int] = set()
+    repeated: set[int] = set()
     for size in range(1, 5):
         for first in range(size, len(words) - size + 1):
             if words[first : first + size] == words[first - size : first]:
-                again.update(range(first, first + size))
-    return len(again)
+                repeated.update(range(first, first + size))
+    return len(repeated)

@@ -32,11 +32,11 @@ def likelihoods(
         drop_condition: leave the audio out, for models trained with condition dropout.
         batch_size: sequences per batch.
     """
-    reading = PromptOptions(language=language)
-    compose = pipeline.processor.composer.example
+    options = PromptOptions(language=language)
+    make_example = pipeline.processor.prompt_builder.example
     sequences = [
         build_sequence(
-            compose(task, {"audio": tokens}, text, reading),
+            make_example(task, {"audio": tokens}, text, options),
             pipeline.lm.config,
             eos_id=pipeline.text_encoder.eos_id,
             drop_condition=drop_condition,

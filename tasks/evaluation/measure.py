@@ -33,13 +33,13 @@ from .classifier import SoundClassifier
 from .recognizers import Recognizer
 from .retrieval import TextRetrieval
 
-MOST_CLASSES = 50  # captions to choose from in retrieval
+MAX_CLASSES = 50  # captions to choose from in retrieval
 _GENERATED_BY = {"sound": "text_to_audio", "music": "text_to_music"}
 _DESCRIBED_BY = {"sound": "audio_caption", "music": "music_caption"}
 
 
 @dataclass(frozen=True)
-class Clip:
+class EvaluationClip:
     """One recording of the test set."""
 
     id: str
@@ -62,10 +62,10 @@ class MeasureConfig:
 
     def __post_init__(self) -> None:
         if self.draws < 1:
-            raise ValueError(f"draws must be at least 1; came {self.draws}")
+            raise ValueError(f"draws must be at least 1, got {self.draws}")
 
 
-def clips_of(sources: Sequence[str], *, limit: int | None = None) -> list[Clip]:
+def list_clips(sources: Sequence[str], *, limit: int | None = None) -> list[EvaluationClip]:
     """Clips with a text, at most `limit` of each domain; of split `test` where a source has one.
 
     Clips are taken from all sources in turn, so that a limit leaves no source out.
@@ -73,16 +73,15 @@ def clips_of(sources: Sequence[str], *, limit: int | None = None) -> list[Clip]:
     Raises:
         ValueError: if no clip has a text.
     """
-    of_source = []
+    by_source = []
     for source in sources:
-        found = [one for one in list_entries([source], transcripts=True) if one.text.strip()]
-        tests = [one for one in found if one.split == "test"]
-        of_source.append(tests or found)
-    clips: list[Clip] = []
+        entries = [e for e in list_entries([source], transcripts=True) if e.text.strip()]
+        by_source.append([e for e in entries if e.split == "test"] or entries)
+    clips: list[EvaluationClip] = []
     counts: dict[str, int] = {}
     seen: dict[str, int] = {}
-    for place in range(max(map(len, of_source), default=0)):
-        for recordings in of_source:
+    for place in range(max(map(len, by_source), default=0)):
+        for recordings in by_source:
             if place >= len(recordings):
                 continue
             entry = recordings[place]
@@ -90,15 +89,15 @@ def clips_of(sources: Sequence[str], *, limit: int | None = None) -> list[Clip]:
             if limit is None or counts[entry.domain] <= limit:
                 times = seen[entry.id] = seen.get(entry.id, 0) + 1
                 name = entry.id if times == 1 else f"{entry.id}#{times}"
-                clips.append(Clip(name, entry.domain, entry.text, recordings[place]))
+                clips.append(EvaluationClip(name, entry.domain, entry.text, recordings[place]))
     if not clips:
         raise ValueError(f"no clip of {', '.join(sources)} has a text: there is nothing to measure")
     return clips
 
 
-def _references(clips: Sequence[Clip]) -> dict[str, Clip]:
+def _references(clips: Sequence[EvaluationClip]) -> dict[str, EvaluationClip]:
     """The next clip of the same speaker, by id; speakers with one clip are left out."""
-    of_speaker: dict[str, list[Clip]] = {}
+    of_speaker: dict[str, list[EvaluationClip]] = {}
     for clip in clips:
         if clip.domain == "speech" and clip.recording.speaker:
             of_speaker.setdefault(clip.recording.speaker, []).append(clip)
@@ -114,10 +113,10 @@ def _references(clips: Sequence[Clip]) -> dict[str, Clip]:
 class _Job:
     """A clip to measure."""
 
-    clip: Clip
+    clip: EvaluationClip
     key: str  # hash of all that its measurements depend on
     retrieval: TextRetrieval | None
-    reference: Clip | None  # voice of TTS
+    reference: EvaluationClip | None  # voice of TTS
     keep: bool  # whether to keep generated audio
 
 
@@ -130,7 +129,7 @@ class _Ready:
     tokens: AudioTokens
 
 
-def _known(clip: Clip) -> dict[str, Any]:
+def _clip_facts(clip: EvaluationClip) -> dict[str, Any]:
     return {"id": clip.id, "domain": clip.domain, "text": clip.text}
 
 
@@ -152,7 +151,7 @@ class Measurer:
         config: MeasureConfig,
         *,
         options: GenerationOptions = DEFAULT,
-        recogniser: Recognizer | None = None,
+        recognizer: Recognizer | None = None,
         classifiers: Mapping[str, SoundClassifier] | None = None,
         model: str = "",
     ) -> None:
@@ -163,13 +162,13 @@ class Measurer:
             out: folder of `clips.jsonl` and of audio.
             config: what to measure.
             options: of generation.
-            recogniser: independent recogniser of speech.
+            recognizer: independent speech recognizer.
             classifiers: by name; the class that `NAME` gives a generated sound is the field
                 `NAME_made`.
             model: hash of the checkpoint, for the log.
         """
         self.pipeline, self.out, self.config = pipeline, out, config
-        self.recogniser, self.classifiers = recogniser, dict(classifiers or {})
+        self.recognizer, self.classifiers = recognizer, dict(classifiers or {})
         self.batch_size = options.batch_size
         self.tts = TextToSpeech(pipeline, options)
         quiet = GenerationOptions(
@@ -178,16 +177,16 @@ class Measurer:
             lm_weight=options.lm_weight,
             views=options.views,
         )
-        self.recognizer = SpeechRecognizer(pipeline, quiet)
+        self.asr = SpeechRecognizer(pipeline, quiet)
         self.captioner = AudioCaptioner(pipeline, quiet)
         self.generator = AudioGenerator(pipeline, options)
         self.log = ResultsLog(out / "clips.jsonl")
-        judge = recogniser.name if recogniser is not None else "none"
-        said = {**dataclasses.asdict(options), "batch_size": None}  # which changes no result
-        self._facts = (model, dataclasses.asdict(config), said, judge)
+        judge = recognizer.name if recognizer is not None else "none"
+        sampling = {**dataclasses.asdict(options), "batch_size": None}  # does not affect results
+        self._facts = (model, dataclasses.asdict(config), sampling, judge)
         self._reader = EntryReader()
 
-    def run(self, clips: Sequence[Clip]) -> list[dict[str, Any]]:
+    def run(self, clips: Sequence[EvaluationClip]) -> list[dict[str, Any]]:
         """Measure all clips that are not in the log; return the measurements of all."""
         jobs = self._jobs(clips)
         facts = {job.clip.id: self.log.get(job.clip.id, job.key) for job in jobs}
@@ -202,7 +201,7 @@ class Measurer:
                 bar.update(len(batch))
         return [found for found in facts.values() if found is not None]
 
-    def _jobs(self, clips: Sequence[Clip]) -> list[_Job]:
+    def _jobs(self, clips: Sequence[EvaluationClip]) -> list[_Job]:
         retrievals = {domain: self._retrieval(clips, domain) for domain in _DESCRIBED_BY}
         references = _references(clips) if self.config.voices else {}
         jobs, kept = [], dict[str, int]()
@@ -226,18 +225,18 @@ class Measurer:
                 ready.append(_Ready(job, wav, self.pipeline.tokens(wav)))
             except ValueError as error:
                 facts[job.clip.id] = {"error": str(error)}
-        facts |= self._found_of(ready)
-        return [_known(job.clip) | facts[job.clip.id] for job in batch]
+        facts |= self._measure_ready(ready)
+        return [_clip_facts(job.clip) | facts[job.clip.id] for job in batch]
 
-    def _found_of(self, ready: Sequence[_Ready]) -> dict[str, dict[str, Any]]:
+    def _measure_ready(self, ready: Sequence[_Ready]) -> dict[str, dict[str, Any]]:
         """Measurements by id; if the batch fails, clips are tried one by one."""
         if not ready:
             return {}
         domain = ready[0].job.clip.domain
         measure = {"speech": self._speech, **dict.fromkeys(_DESCRIBED_BY, self._sound)}.get(domain)
         if measure is None:
-            nothing = {"error": f"domain {domain!r} has no measure"}
-            return {item.job.clip.id: nothing for item in ready}
+            error = {"error": f"domain {domain!r} has no measure"}
+            return {item.job.clip.id: error for item in ready}
         try:
             return {
                 item.job.clip.id: {"seconds": round(item.tokens.duration, 3)} | found
@@ -246,9 +245,11 @@ class Measurer:
         except ValueError as error:
             if len(ready) == 1:
                 return {ready[0].job.clip.id: {"error": str(error)}}
-            return {name: found for item in ready for name, found in self._found_of([item]).items()}
+            return {
+                name: found for item in ready for name, found in self._measure_ready([item]).items()
+            }
 
-    def _wav(self, clip: Clip) -> Any:
+    def _wav(self, clip: EvaluationClip) -> Any:
         recording = clip.recording
         content = self._reader.open(recording)
         return read_audio(
@@ -257,7 +258,7 @@ class Measurer:
 
     def _speech(self, batch: Sequence[_Ready]) -> list[dict[str, Any]]:
         clips = [item.job.clip for item in batch]
-        transcripts = self.recognizer.transcribe_all([item.wav for item in batch])
+        transcripts = self.asr.transcribe_all([item.wav for item in batch])
         speeches = self.tts.speak_all(
             [clip.text for clip in clips],
             voice=[self._voice(item.job.reference) for item in batch],
@@ -265,7 +266,7 @@ class Measurer:
             check=self.config.check,
             tries=self.config.tries,
         )
-        again = self.recognizer.transcribe_all([speech.tokens for speech in speeches])
+        again = self.asr.transcribe_all([speech.tokens for speech in speeches])
         facts: list[dict[str, Any]] = []
         for item, asr, speech, own in zip(batch, transcripts, speeches, again, strict=True):
             facts.append({
@@ -282,20 +283,20 @@ class Measurer:
                 speech.save(self.out / "audio" / f"{safe_name(item.job.clip.id)}.tts.flac")
         return facts
 
-    def _voice(self, reference: Clip | None) -> Voice | None:
+    def _voice(self, reference: EvaluationClip | None) -> Voice | None:
         if reference is None:
             return None
         return self.tts.voice(self._wav(reference), reference.text)
 
     def _judged(self, item: _Ready, speech: Speech) -> dict[str, str]:
-        """Transcripts of the independent recogniser, if there is one."""
-        if self.recogniser is None:
+        """Transcripts of the independent recognizer, if there is one."""
+        if self.recognizer is None:
             return {}
         rate = self.pipeline.sample_rate
         return {
-            "judge_original": self.recogniser.transcribe(item.wav, rate),
-            "judge_codec": self.recogniser.transcribe(self.pipeline.decode(item.tokens), rate),
-            "judge_tts": self.recogniser.transcribe(speech.wav, rate),
+            "judge_original": self.recognizer.transcribe(item.wav, rate),
+            "judge_codec": self.recognizer.transcribe(self.pipeline.decode(item.tokens), rate),
+            "judge_tts": self.recognizer.transcribe(speech.wav, rate),
         }
 
     def _sound(self, batch: Sequence[_Ready]) -> list[dict[str, Any]]:
@@ -307,7 +308,7 @@ class Measurer:
         ]
         for item, seconds, entry in zip(batch, longest, facts, strict=True):
             if item.tokens.duration <= seconds:
-                entry |= self._found("original", item.job, item.tokens)
+                entry |= self._retrieved("original", item.job, item.tokens)
             entry |= self._named(item.job, recording=item.wav, codec=self._decoded(item))
         if not self.config.make:
             return facts
@@ -316,7 +317,7 @@ class Measurer:
         for item, draws, entry in zip(batch, generated, facts, strict=True):
             first = draws[0]
             entry |= {"made_seconds": round(first.duration, 3), "made_rtf": first.rtf}
-            entry |= self._found("made", item.job, first.tokens)
+            entry |= self._retrieved("made", item.job, first.tokens)
             named = [self._named(item.job, made=draw.wav) for draw in draws]
             # For each classifier, the classes of all draws.
             entry |= named[0] | {
@@ -344,7 +345,7 @@ class Measurer:
         outputs = iter(self.generator.generate(task, rows, seconds=lengths, seeds=seeds))
         return [list(itertools.islice(outputs, count)) for count in counts]
 
-    def _found(self, what: str, job: _Job, tokens: AudioTokens) -> dict[str, Any]:
+    def _retrieved(self, what: str, job: _Job, tokens: AudioTokens) -> dict[str, Any]:
         """The best caption by retrieval, and the rank of the right one."""
         retrieval, text = job.retrieval, job.clip.text
         if retrieval is None or text not in retrieval.texts:
@@ -357,7 +358,7 @@ class Measurer:
             "classes": len(retrieval.texts),
         }
 
-    def _named_by(self, clip: Clip) -> list[str]:
+    def _named_by(self, clip: EvaluationClip) -> list[str]:
         """Stamps of the classifiers and the label, if all know the class and domain of the clip."""
         judges, label = self.classifiers.values(), clip.recording.label
         known = all(clip.domain in judge.domains and label in judge.classes for judge in judges)
@@ -377,8 +378,8 @@ class Measurer:
             facts |= {f"{key}_{what}": judge.name(wav, rate) for what, wav in wavs.items()}
         return facts
 
-    def _retrieval(self, clips: Sequence[Clip], domain: str) -> TextRetrieval | None:
+    def _retrieval(self, clips: Sequence[EvaluationClip], domain: str) -> TextRetrieval | None:
         texts = list(dict.fromkeys(clip.text for clip in clips if clip.domain == domain))
         if len(texts) < 2:
             return None
-        return TextRetrieval(self.pipeline, texts[:MOST_CLASSES], _DESCRIBED_BY[domain])
+        return TextRetrieval(self.pipeline, texts[:MAX_CLASSES], _DESCRIBED_BY[domain])

@@ -1,4 +1,4 @@
-"""Independent speech recognisers, to evaluate generated speech.
+"""Independent speech recognizers, to evaluate generated speech.
 
 Always report their error rate on recordings too.
 """
@@ -22,7 +22,7 @@ _PEAK = 0.7  # peak level that audio is scaled to
 
 
 class Recognizer(Protocol):
-    """A speech recogniser."""
+    """A speech recognizer."""
 
     name: str
 
@@ -47,18 +47,18 @@ class PocketSphinx:
             from pocketsphinx import Decoder
         except ImportError as error:
             raise ModuleNotFoundError(
-                "the independent recogniser is not installed: pip install pocketsphinx, or give "
+                "the independent recognizer is not installed: pip install pocketsphinx, or give "
                 "--recogniser none",
                 name="almtok.pocketsphinx",
             ) from error
         self.name = "pocketsphinx"
-        given = {}
+        options = {}
         if grammar is not None:
             content = _read(grammar)
             self.name += f" with a grammar ({hashlib.sha256(content).hexdigest()[:8]})"
-            given = {"jsgf": os.fspath(grammar)}
+            options = {"jsgf": os.fspath(grammar)}
         try:
-            self._decoder = Decoder(samprate=_RATE, loglevel="FATAL", **given)
+            self._decoder = Decoder(samprate=_RATE, loglevel="FATAL", **options)
         except RuntimeError as error:
             if grammar is None:
                 raise
@@ -85,24 +85,24 @@ class PocketSphinx:
 
 
 class CachedRecognizer:
-    """A recogniser whose transcripts are stored in a folder and reused for the same waveform."""
+    """A recognizer whose transcripts are stored in a folder and reused for the same waveform."""
 
-    def __init__(self, judge: Recognizer, folder: str | os.PathLike[str]) -> None:
-        self.name = judge.name
-        self._judge = judge
-        file = "_".join(re.findall(r"\w+", judge.name))
-        self._journal = ResultsLog(Path(folder) / f"heard_{file}.jsonl")
+    def __init__(self, recognizer: Recognizer, folder: str | os.PathLike[str]) -> None:
+        self.name = recognizer.name
+        self._recognizer = recognizer
+        file = "_".join(re.findall(r"\w+", recognizer.name))
+        self._log = ResultsLog(Path(folder) / f"heard_{file}.jsonl")
 
     def transcribe(self, wav: Any, sample_rate: int) -> str:
         """Transcribe samples `[S]`."""
         samples = np.ascontiguousarray(wav, np.float32)
         name = hashlib.sha256(samples.tobytes()).hexdigest()[:20]
-        known = self._journal.get(name, str(sample_rate))
-        if known is None:
-            heard = self._judge.transcribe(samples, sample_rate)
-            self._journal.add(name, str(sample_rate), {"heard": heard})
-            return heard
-        return str(known["heard"])
+        entry = self._log.get(name, str(sample_rate))
+        if entry is None:
+            transcript = self._recognizer.transcribe(samples, sample_rate)
+            self._log.add(name, str(sample_rate), {"heard": transcript})
+            return transcript
+        return str(entry["heard"])
 
 
 def _read(grammar: str | os.PathLike[str]) -> bytes:
@@ -113,16 +113,16 @@ def _read(grammar: str | os.PathLike[str]) -> bytes:
 
 
 def load_recognizer(name: str, grammar: str | os.PathLike[str] | None = None) -> Recognizer | None:
-    """Load a recogniser by name; None for "none".
+    """Load a recognizer by name; None for "none".
 
     Raises:
-        ValueError: for an unknown name, or a grammar without a recogniser.
+        ValueError: for an unknown name, or a grammar without a recognizer.
         ModuleNotFoundError: if it is not installed.
     """
     if name == "none":
         if grammar is not None:
-            raise ValueError(f"a grammar ({grammar}) needs a recogniser; came 'none'")
+            raise ValueError(f"a grammar ({grammar}) needs a recognizer, got 'none'")
         return None
     if name not in NAMES:
-        raise ValueError(f"unknown recogniser {name!r}; there are {', '.join(NAMES)} and none")
+        raise ValueError(f"unknown recognizer {name!r}, must be one of {', '.join(NAMES)}, none")
     return PocketSphinx(grammar)

@@ -50,7 +50,7 @@ class TextRetrieval:
             ValueError: for fewer than two texts, or a repeated one.
         """
         if len(set(texts)) < 2 or len(set(texts)) != len(texts):
-            raise ValueError(f"expected at least two texts, all different; came {list(texts)}")
+            raise ValueError(f"texts must be at least two, all different, got {list(texts)}")
         self.pipeline, self.texts, self.task = pipeline, list(texts), task
         self._free: npt.NDArray[np.float64] | None = None
 

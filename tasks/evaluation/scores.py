@@ -78,11 +78,11 @@ def text_errors(
     """
     jiwer = _jiwer()
     normalise = normalise or whisper_normaliser()
-    wanted, came = normalise(reference).strip(), normalise(hypothesis).strip()
-    if not wanted:  # jiwer refuses an empty reference: all words are insertions
-        return TextErrors(0, 0, len(came) if characters else len(came.split()), 0)
+    reference, hypothesis = normalise(reference).strip(), normalise(hypothesis).strip()
+    if not reference:  # jiwer refuses an empty reference: all words are insertions
+        return TextErrors(0, 0, len(hypothesis if characters else hypothesis.split()), 0)
     process = jiwer.process_characters if characters else jiwer.process_words
-    found = process(wanted, came)
+    found = process(reference, hypothesis)
     return TextErrors(
         found.substitutions,
         found.deletions,
@@ -105,7 +105,9 @@ def error_rate(
         ValueError: for lists of different lengths, no texts, or references without words.
     """
     if len(references) != len(hypotheses):
-        raise ValueError(f"{len(references)} references and {len(hypotheses)} hypotheses came")
+        raise ValueError(
+            f"hypotheses must be {len(references)}, as the references, got {len(hypotheses)}"
+        )
     counts = [
         text_errors(reference, hypothesis, characters=characters, normalise=normalise)
         for reference, hypothesis in zip(references, hypotheses, strict=True)

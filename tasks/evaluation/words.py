@@ -1,4 +1,4 @@
-"""``almtok codec word-errors``: word errors of a recogniser on audio through codecs.
+"""``almtok codec word-errors``: word errors of a recognizer on audio through codecs.
 
 STOI and PESQ can miss lost words. The result is the increase in WER over that on the recordings,
 paired by clip.
@@ -26,7 +26,7 @@ from ...core.files import write_json, write_text
 from ...core.metrics.audio import SCORE_RATE
 from ...core.metrics.intervals import Interval, format_interval, rate_interval
 from ..commands.outputs import print_status
-from .measure import Clip, clips_of
+from .measure import EvaluationClip, list_clips
 from .recognizers import CachedRecognizer, Recognizer, load_recognizer
 from .scores import text_errors
 
@@ -44,7 +44,7 @@ class CodecWordErrors:
 
 
 def measure(
-    clips: Sequence[Clip], coders: Sequence[EvaluatedCodec], recogniser: Recognizer
+    clips: Sequence[EvaluationClip], coders: Sequence[EvaluatedCodec], recognizer: Recognizer
 ) -> tuple[list[CodecWordErrors], list[dict[str, Any]]]:
     """Transcribe every clip, and every clip through every codec.
 
@@ -52,30 +52,30 @@ def measure(
         Rows of the table, and all transcripts by clip.
     """
     reader, facts = EntryReader(), []
-    for clip in tqdm(clips, desc="listen", unit="clip"):
-        one = clip.recording
-        content = reader.open(one)
-        wav = read_audio(content, SCORE_RATE, start=one.start, seconds=one.seconds)
-        heard = {ORIGINAL: recogniser.transcribe(wav, SCORE_RATE)}
+    for clip in tqdm(clips, desc="transcribe", unit="clip"):
+        entry = clip.recording
+        content = reader.open(entry)
+        wav = read_audio(content, SCORE_RATE, start=entry.start, seconds=entry.seconds)
+        transcripts = {ORIGINAL: recognizer.transcribe(wav, SCORE_RATE)}
         for coder in coders:
             # At the rate of the codec: resampling to 24 kHz in between costs Codec2 some points.
-            given = soxr.resample(wav, SCORE_RATE, coder.sample_rate).astype(np.float32)
-            again = coder.code(np.ascontiguousarray(given)).wav
-            heard[coder.name] = recogniser.transcribe(again, coder.sample_rate)
-        facts.append({"id": clip.id, "text": clip.text, "heard": heard})
+            resampled = soxr.resample(wav, SCORE_RATE, coder.sample_rate).astype(np.float32)
+            decoded = coder.code(np.ascontiguousarray(resampled)).wav
+            transcripts[coder.name] = recognizer.transcribe(decoded, coder.sample_rate)
+        facts.append({"id": clip.id, "text": clip.text, "heard": transcripts})
     names = {ORIGINAL: 0.0, **{coder.name: coder.kbps for coder in coders}}
     return [_row(name, kbps, facts) for name, kbps in names.items()], facts
 
 
 def _row(name: str, kbps: float, facts: Sequence[dict[str, Any]]) -> CodecWordErrors:
-    mine = [text_errors(fact["text"], fact["heard"][name]) for fact in facts]
-    plain = [text_errors(fact["text"], fact["heard"][ORIGINAL]) for fact in facts]
-    sizes = [count.size for count in mine]
-    more = [one.errors - two.errors for one, two in zip(mine, plain, strict=True)]
+    counts = [text_errors(fact["text"], fact["heard"][name]) for fact in facts]
+    originals = [text_errors(fact["text"], fact["heard"][ORIGINAL]) for fact in facts]
+    sizes = [count.size for count in counts]
+    more = [a.errors - b.errors for a, b in zip(counts, originals, strict=True)]
     return CodecWordErrors(
         coder=name,
         kbps=kbps,
-        wer=rate_interval([count.errors for count in mine], sizes),
+        wer=rate_interval([count.errors for count in counts], sizes),
         lost=None if name == ORIGINAL else rate_interval(more, sizes),
     )
 
@@ -97,11 +97,10 @@ def to_markdown(rows: Sequence[CodecWordErrors], judge: str) -> str:
 
 def evaluate_words(args: argparse.Namespace) -> int:
     """Evaluate, and write words.md and words.json; 1 if a peer codec could not be run."""
-    recogniser = load_recognizer(args.recogniser)
-    if recogniser is None:
-        raise ValueError("word errors need a recogniser: --recogniser pocketsphinx")
-    found = [clip for clip in clips_of(args.data) if clip.domain == "speech"]
-    clips = found[: args.limit]
+    recognizer = load_recognizer(args.recogniser)
+    if recognizer is None:
+        raise ValueError("word errors need a recognizer: --recogniser pocketsphinx")
+    clips = [clip for clip in list_clips(args.data) if clip.domain == "speech"][: args.limit]
     if not clips:
         raise ValueError(f"no speech with a text in {', '.join(args.data)}")
     checkpoints = args.checkpoint or [str(shipped() / "codec")]
@@ -123,9 +122,9 @@ def evaluate_words(args: argparse.Namespace) -> int:
         except CodecUnavailable as error:
             print_status(f"almtok: {peer} is not run: {error}")
             missing += 1
-    judge = CachedRecognizer(recogniser, args.out)
+    judge = CachedRecognizer(recognizer, args.out)
     rows, facts = measure(clips, coders, judge)
-    table = to_markdown(rows, recogniser.name)
+    table = to_markdown(rows, recognizer.name)
     write_json(args.out / "words.json", {"rows": [asdict(row) for row in rows], "clips": facts})
     write_text(args.out / "words.md", table)
     print(table)

@@ -109,7 +109,7 @@ def beam_settings(
     if beams == 1:
         if encodings > 1:
             raise ValueError(
-                f"{encodings} encodings of an audio need a beam search: expected 2 beams or more"
+                f"beams must be at least 2 for {encodings} encodings of an audio, got {beams}"
             )
         return None
     weight = task.lm_weight if options.lm_weight is None else options.lm_weight
@@ -130,7 +130,7 @@ def flatten_encodings(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[s
     """
     counts = {1 + len(row.get(SHIFTED, ())) for row in rows} or {1}
     if len(counts) > 1:
-        raise ValueError(f"all rows of a batch must have as many encodings; came {sorted(counts)}")
+        raise ValueError(f"rows of a batch must have equally many encodings, got {sorted(counts)}")
     flat: list[Mapping[str, Any]] = []
     for row in rows:
         plain = {name: value for name, value in row.items() if name != SHIFTED}
@@ -159,12 +159,12 @@ def _prompt(
     if prefix_text is not None:
         fields["text"] = f"{prefix_text} {fields['text']}"
     w = options.frames_per_query if prefix is None else prefix.frames_per_query
-    reading = PromptOptions(frames_per_query=w, language=options.language)
-    composer = pipeline.processor.composer
-    prompt = composer.prompt(task.name, fields, reading)
+    prompt_options = PromptOptions(frames_per_query=w, language=options.language)
+    builder = pipeline.processor.prompt_builder
+    prompt = builder.prompt(task.name, fields, prompt_options)
     if prefix is None:
         return prompt
-    checked = composer.audio.tokens(prefix, frames_per_query=prefix.frames_per_query)
+    checked = builder.audio_input.tokens(prefix, frames_per_query=prefix.frames_per_query)
     grid = layout(pipeline.lm.config).apply(checked.codes, ended=False)  # [R, K]
     empty = Vocabulary(pipeline.lm.config).text_empty
     return torch.cat([prompt, F.pad(grid, (1, 0), value=empty)])
@@ -200,11 +200,11 @@ def _limits(
 ) -> Limits:
     tokens = [value for value in row.values() if isinstance(value, AudioTokens)]
     rate = pipeline.frame_rate(pipeline.frames_per_query(options, tokens[0] if tokens else None))
-    slot = next((s for s in task.layout.conditions if s.spoken and s.required), None)
+    slot = next((s for s in task.layout.conditions if s.transcript and s.required), None)
     text = ""
     if slot is not None:
-        form_of = pipeline.text_encoder.form_of
-        text = form_of(row[slot.name], spoken=True, language=options.language)
+        encoder = pipeline.text_encoder
+        text = encoder.apply_form(row[slot.name], transcript=True, language=options.language)
     limits = task.limits(text, frame_rate=rate, seconds=seconds)
     if options.max_seconds is None:
         return limits

@@ -170,10 +170,10 @@ class AudioLMPipeline:
             without_prefix: leave out the audio that the target was given to begin with.
         """
         if row.kind == "text":
-            return TaskOutput(row, None, self.text_encoder.text(row.ids), seconds)
+            return TaskOutput(row, None, self.text_encoder.decode(row.ids), seconds)
         if not without_prefix:
             return TaskOutput(row, self.processor.audio_tokens(row), None, seconds)
-        tokens = self.processor.composer.audio.of_codes(row.content, row.frames_per_query)
+        tokens = self.processor.audio_input.from_codes(row.content, row.frames_per_query)
         return TaskOutput(row, tokens, None, seconds)
 
     # ------------------------------------------------------------------ audio and tokens
@@ -198,7 +198,7 @@ class AudioLMPipeline:
         Raises:
             ValueError: for audio that cannot be used, or tokens of another codec.
         """
-        source = self.processor.composer.audio
+        source = self.processor.audio_input
         w = self.frames_per_query(options, audio if isinstance(audio, AudioTokens) else None)
         return source.tokens(audio, frames_per_query=w, voice=voice, lead=lead)
 
@@ -223,18 +223,18 @@ class AudioLMPipeline:
     def reencode(self, tokens: AudioTokens) -> AudioTokens:
         """Decode tokens and encode the waveform again."""
         sound = {"array": self.decode(tokens), "sampling_rate": self.sample_rate}
-        source = self.processor.composer.audio
+        source = self.processor.audio_input
         return source.tokens(sound, frames_per_query=tokens.frames_per_query)
 
     def join(self, parts: Sequence[AudioTokens]) -> AudioTokens:
         """Concatenate tokens of one frame rate."""
         codes = torch.cat([part.codes for part in parts], dim=1)
-        return self.processor.composer.audio.of_codes(codes, parts[0].frames_per_query)
+        return self.processor.audio_input.from_codes(codes, parts[0].frames_per_query)
 
     def cut(self, tokens: AudioTokens, start: int, stop: int) -> AudioTokens:
         """Frames `start:stop` of tokens."""
         codes = tokens.codes[:, start:stop].contiguous()
-        return self.processor.composer.audio.of_codes(codes, tokens.frames_per_query)
+        return self.processor.audio_input.from_codes(codes, tokens.frames_per_query)
 
     def save(self, audio: Any, path: str | os.PathLike[str]) -> None:
         """Decode tokens, or an output with tokens, and write an audio file.
@@ -257,7 +257,7 @@ class AudioLMPipeline:
     @property
     def text_encoder(self) -> TextEncoder:
         """Encodes texts in the text form of the model."""
-        return self.processor.composer.texts
+        return self.processor.text_encoder
 
     @property
     def sample_rate(self) -> int:
@@ -270,7 +270,7 @@ class AudioLMPipeline:
         """`w` of the tokens, else of the options, else the codec's default."""
         if tokens is not None:
             return tokens.frames_per_query
-        return options.frames_per_query or self.processor.composer.audio.window()
+        return options.frames_per_query or self.processor.audio_input.default_frames_per_query
 
     def frame_rate(self, w: int) -> float:
         """Frames of codes per second, in Hz."""

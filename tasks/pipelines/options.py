@@ -52,13 +52,13 @@ class GenerationOptions:
         for name in ("batch_size", "beams", "best_of", "views", "max_chars"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1; came {value}")
+                raise ValueError(f"{name} must be at least 1, got {value}")
         if self.lm_weight is not None and not self.lm_weight >= 0:
-            raise ValueError(f"lm_weight must be 0 or more; came {self.lm_weight}")
+            raise ValueError(f"lm_weight must be 0 or more, got {self.lm_weight}")
         if self.check_by not in ("sound", "codes"):
-            raise ValueError(f"check_by must be 'sound' or 'codes'; came {self.check_by!r}")
+            raise ValueError(f"check_by must be 'sound' or 'codes', got {self.check_by!r}")
         if self.max_seconds is not None and not self.max_seconds > 0:
-            raise ValueError(f"max_seconds must be positive; came {self.max_seconds}")
+            raise ValueError(f"max_seconds must be positive, got {self.max_seconds}")
 
     @property
     def sampling(self) -> dict[str, float | int]:

@@ -39,8 +39,8 @@ def self_check(
         seconds=[tokens.duration for tokens in audio],
         options=GenerationOptions(language=options.language, batch_size=options.batch_size),
     )
-    spoken = [
-        pipeline.text_encoder.form_of(text, spoken=True, language=options.language)
+    references = [
+        pipeline.text_encoder.apply_form(text, transcript=True, language=options.language)
         for text in texts
     ]
     scores = likelihoods(
@@ -53,5 +53,5 @@ def self_check(
             score.confidence,
             output.row.finish,
         )
-        for output, text, score in zip(outputs, spoken, scores, strict=True)
+        for output, text, score in zip(outputs, references, scores, strict=True)
     ]

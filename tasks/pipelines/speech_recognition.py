@@ -68,8 +68,8 @@ class SpeechRecognizer(TaskPipeline):
         """
         if not 0 <= overlap_seconds < window_seconds:
             raise ValueError(
-                f"expected 0 <= overlap_seconds < window_seconds; came {overlap_seconds} and "
-                f"{window_seconds}"
+                f"overlap_seconds must be in [0, window_seconds), got {overlap_seconds} and "
+                f"window_seconds {window_seconds}"
             )
         encoded = [
             encode_windows(

@@ -102,7 +102,9 @@ class TextToSpeech(TaskPipeline):
                 f"expected: cut it"
             )
         if text is not None:  # raises here rather than in the middle of a batch
-            self.pipeline.text_encoder.form_of(text, spoken=True, language=self.options.language)
+            self.pipeline.text_encoder.apply_form(
+                text, transcript=True, language=self.options.language
+            )
         return Voice(tokens, text, apart)
 
     def speak(self, text: str, **kwargs: Any) -> Speech:
@@ -140,7 +142,7 @@ class TextToSpeech(TaskPipeline):
                 frame rate.
         """
         if tries < 1:
-            raise ValueError(f"tries must be at least 1; came {tries}")
+            raise ValueError(f"tries must be at least 1, got {tries}")
         voices = [voice] * len(texts) if isinstance(voice, Voice | None) else list(voice)
         seeds = [seed + number for number in range(len(texts))] if seeds is None else list(seeds)
         jobs = [
@@ -167,7 +169,7 @@ class TextToSpeech(TaskPipeline):
         if speakable := [piece for piece in pieces if self._speakable(piece)]:
             return speakable
         # Raises an error that says why, for most texts.
-        self.pipeline.text_encoder.form_of(text, spoken=True, language=self.options.language)
+        self.pipeline.text_encoder.apply_form(text, transcript=True, language=self.options.language)
         raise ValueError(f"nothing of {text[:40]!r} can be spoken")
 
     def stream(
@@ -217,7 +219,7 @@ class TextToSpeech(TaskPipeline):
     def _speakable(self, piece: str) -> bool:
         encoder = self.pipeline.text_encoder
         try:
-            encoder.ids(piece, spoken=True, said=True, language=self.options.language)
+            encoder.encode(piece, transcript=True, phonemize=True, language=self.options.language)
         except ValueError:
             return False
         return True

@@ -115,7 +115,7 @@ def test_low_rank_changes_of_heads_are_all_that_is_trained_of_them(tmp_path: Pat
     save_adapter(add_lora(toy_lm(), SMALL), whole)
     sizes = [(path / "adapter.safetensors").stat().st_size for path in (small, whole)]
     assert sizes[0] < sizes[1]
-    with pytest.raises(ValueError, match="audio_rank is 0 or more, and needs audio=True; came 2"):
+    with pytest.raises(ValueError, match="audio_rank is 0 or more, and needs audio=True, got 2"):
         LoraSettings(audio=False, audio_rank=2)
 
 

@@ -197,7 +197,7 @@ def test_wrong_rows_are_refused():
 def test_config_refuses_unknown_fields_and_bad_values():
     with pytest.raises(ValueError, match="did you mean 'depth_layers'"):
         toy_config(depth_layer=3)
-    with pytest.raises(ValueError, match="came 0"):
+    with pytest.raises(ValueError, match="got 0"):
         toy_config(num_codebooks=0)
     with pytest.raises(ValueError, match="needs a model_type"):
         toy_config(backbone={"hidden_size": 3})

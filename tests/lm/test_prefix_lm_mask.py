@@ -116,7 +116,7 @@ def test_a_prompt_in_two_parts_is_refused():
     rows, first = rows_of(lm)
     cache = DynamicCache(config=lm.config.backbone)
     lm.advance(rows[:, :4], cache=cache, use_cache=True)
-    with pytest.raises(ValueError, match="a prompt must be read at once; came"):
+    with pytest.raises(ValueError, match="a prompt must be read at once, got"):
         lm.advance(rows[:, 4:first], cache=cache, use_cache=True)
     # What goes on with a target may come in parts.
     cache = DynamicCache(config=lm.config.backbone)

@@ -103,9 +103,9 @@ def test_what_cannot_be_laid_out_is_refused():
     text, audio = toy_example().segments
     cases = [
         (Example("tss", (text, audio), 6), "no task 'tss'.*did you mean 'tts'"),
-        (Example("tts", (text, audio), 99), "1..16; came 99"),
-        (Example("tts", (text, AudioSegment(audio.codes + 9)), 6), "0..15; came"),
-        (Example("tts", (TextSegment((60,)), audio), 6), r"0..59; came \[60\]"),
+        (Example("tts", (text, audio), 99), "1..16, got 99"),
+        (Example("tts", (text, AudioSegment(audio.codes + 9)), 6), "0..15, got"),
+        (Example("tts", (TextSegment((60,)), audio), 6), r"0..59, got \[60\]"),
         (Example("asr", (audio, TextSegment(())), 6), "target of this 'asr' example is empty"),
         (Example("tts", (text, AudioSegment(toy_codes(0))), 6), "is empty"),
     ]

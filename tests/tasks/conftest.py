@@ -69,7 +69,7 @@ def _examples(processor, tokens, folder):
     """Examples, and those of texts again without their audio: what is likely by itself."""
 
     def example(task, target, **fields):
-        return processor.composer.example(task, fields, target, PromptOptions())
+        return processor.prompt_builder.example(task, fields, target, PromptOptions())
 
     made = []
     codec = processor.audio_tokenizer
@@ -83,7 +83,7 @@ def _examples(processor, tokens, folder):
     first, second = LINES
     voice = {"voice": tokens[first], "voice_text": first}
     made.append((example("tts", tokens[second], text=second, **voice), False))
-    both = processor.composer.audio.of_codes(
+    both = processor.audio_input.from_codes(
         torch.cat([tokens[first].codes, tokens[second].codes], dim=1), 6
     )
     made.append((example("tts", both, text=f"{first} {second}"), False))

@@ -204,7 +204,7 @@ def test_help_teaches_and_imports_nothing_heavy(quiet_environment, tmp_path):
         (["tts", "--out", "a.wav"], "give texts"),
         (["tts", "a", "b", "--out", "a.wav"], "give a folder"),
         (["tts", "book.txt", "--out", "a.wav"], "no such file or folder: book.txt"),
-        (["tts", "a", "--voice-text", "b", "--out", "a.wav"], "--voice-text came without"),
+        (["tts", "a", "--voice-text", "b", "--out", "a.wav"], "--voice-text needs --voice"),
         (["tts", "a", "--check", "0", "--out", "a.wav"], "at least 1"),
         (["tts", "a", "--temperature", "-1", "--out", "a.wav"], "temperature"),
         (["tts", "a", "--stream", "--check"], "--stream writes to standard output"),

@@ -57,7 +57,7 @@ def test_the_folder_fits_into_git(pipeline, card):
 
 
 def test_its_own_words_are_as_likely_as_they_were(pipeline, card, said):
-    example = pipeline.processor.composer.example(
+    example = pipeline.processor.prompt_builder.example(
         "tts", {"text": card["text_of_the_test"]}, said, PromptOptions()
     )
     sequence = build_sequence(example, pipeline.lm.config, eos_id=pipeline.text_encoder.eos_id)

@@ -39,7 +39,9 @@ def passages(rows, tmp_path):
 
 
 def asr(row, texts):
-    return Example("asr", (TextSegment(texts.ids(row.text, spoken=True)),), row.frames_per_query)
+    return Example(
+        "asr", (TextSegment(texts.encode(row.text, transcript=True)),), row.frames_per_query
+    )
 
 
 def test_lines_become_transcripts_that_nothing_is_heard_of(passages):

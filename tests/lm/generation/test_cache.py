@@ -36,7 +36,7 @@ def test_it_is_full_at_its_length():
     cache = RowCache(1, 4)
     x = torch.zeros(1, 1, 4, 2)
     cache.update(x, x, 0)
-    with pytest.raises(ValueError, match="holds 4 rows; came row 5"):
+    with pytest.raises(ValueError, match="holds at most 4 rows, got row 5"):
         cache.update(x[:, :, :1], x[:, :, :1], 0)
 
 
@@ -92,7 +92,7 @@ def test_windowed_backbones_keep_transformers_cache():
 
 
 def test_unknown_kinds_are_refused():
-    with pytest.raises(ValueError, match="came 'big'"):
+    with pytest.raises(ValueError, match="got 'big'"):
         new_cache(toy_config(), "big", 9)
 
 

@@ -71,10 +71,12 @@ def test_the_backbones_positions_are_a_limit_of_their_own(pattern):
     grid_rows = {"depth": frames + 1, "parallel": frames + 1, "delay": frames + 2}
     used = grid_rows.get(pattern, 3 * frames + 1)
     assert room - 3 < used <= room
-    with pytest.raises(ValueError, match=rf"room for {frames} frames; min_frames is {frames + 1}"):
+    with pytest.raises(
+        ValueError, match=rf"min_frames must be at most {frames}, .* got {frames + 1}"
+    ):
         lm.generate(rows[None], min_frames=frames + 1)
     long = _prompt(lm, toy_codes(14))
-    with pytest.raises(ValueError, match="the backbone has 40 positions"):
+    with pytest.raises(ValueError, match="shorter than the 40 positions"):
         lm.generate(torch.cat([long, long[-1:].repeat(30, 1)])[None])
 
 
@@ -128,21 +130,21 @@ def test_what_cannot_be_generated_is_refused(depth):
         with pytest.raises(ValueError, match=match):
             lm.generate(*args, **kwargs)
 
-    refused("the batch is empty", rows[:0])
-    refused(r"rows \[B, L, 4\]; came \[4, 3\]", rows[:, 0, :3])
+    refused("at least one prompt, got none", rows[:0])
+    refused(r"rows \[B, L, 4\], got \[4, 3\]", rows[:, 0, :3])
     refused(r"attention_mask must be \[4, ", rows, torch.ones(4, 2))
-    refused("prompt 0 opens no target", no_opening[2:3])
-    refused("does not begin with a task and a rate", rows[:1, -1:])
-    refused("prompts are for .*'text'", **batch, target="audio", eos_id=EOS)
-    refused("min_frames must be 0 or more and at most max_frames; came 9 and 4",
+    refused("prompt 0 must have a row with open_text", no_opening[2:3])
+    refused("must begin with a task and a rate", rows[:1, -1:])
+    refused("targets of the prompts must be .*, got .*'text'", **batch, target="audio", eos_id=EOS)
+    refused("min_frames must be 0 or more and at most max_frames, got 9 and 4",
             **batch, min_frames=9, max_frames=4)  # fmt: skip
-    refused("expected one max_frames, or 4; came 2", **batch, max_frames=[1, 2])
-    refused("expected 4 seeds", **batch, seeds=[1])
+    refused("max_frames must be one number or 4, got 2", **batch, max_frames=[1, 2])
+    refused("seeds must be 4", **batch, seeds=[1])
     refused("guidance_scale must be 0 or more", **batch, guidance_scale=-1)
-    refused("eos_id must be a text id", **batch, eos_id=60)
+    refused(r"eos_id must be in \[0, 60\), .* got 60", **batch, eos_id=60)
     refused("cache must be 'static' or 'dynamic'", **batch, eos_id=EOS, cache="big")
-    refused("one SamplingConfig, or 3; came 2", **batch, audio_sampling=[GREEDY, GREEDY])
-    refused("same targets", **depth.prompts([TTS]), eos_id=EOS, guidance_scale=2,
+    refused("one SamplingConfig, or 3, got 2", **batch, audio_sampling=[GREEDY, GREEDY])
+    refused("targets of the unconditional prompts", **depth.prompts([TTS]), eos_id=EOS, guidance_scale=2,
             unconditional_ids=depth.prompts([ASR])["input_ids"])  # fmt: skip
 
 
@@ -150,11 +152,11 @@ def test_logits_that_are_no_numbers_are_refused():
     lm = toy_lm()
     with torch.no_grad():
         lm.backbone.model.norm.weight.fill_(torch.nan)
-    with pytest.raises(ValueError, match="are not numbers"):
+    with pytest.raises(ValueError, match="must be finite, got NaN"):
         lm.generate(_prompt(lm)[None], max_frames=3)
 
 
 def test_an_empty_or_foreign_mask_row_is_refused(depth):
     batch = collate([Sequence(depth.prompt(TTS), depth.prompt(TTS))], depth.lm.config)
-    with pytest.raises(ValueError, match="came 0 rows"):
+    with pytest.raises(ValueError, match="got 0 rows"):
         depth.lm.generate(batch["input_ids"], torch.zeros_like(batch["attention_mask"]))

@@ -91,14 +91,14 @@ def test_noise_is_kept_across_blocks():
      ("repetition_penalty", 0.5), ("repetition_window", 0), ("temperature", float("nan"))],
 )  # fmt: skip
 def test_bad_values_are_refused(field, value):
-    with pytest.raises(ValueError, match=f"{field} must be .*came"):
+    with pytest.raises(ValueError, match=f"{field} must be .*got"):
         SamplingConfig(**{field: value})
 
 
 def test_one_for_all_or_one_for_each():
     assert per_stream(GREEDY, 3) == (GREEDY,) * 3
     assert per_stream([GREEDY, SamplingConfig()], 2)[1] == SamplingConfig()
-    with pytest.raises(ValueError, match="or 3; came 1"):
+    with pytest.raises(ValueError, match="or 3, got 1"):
         per_stream([GREEDY], 3)
 
 

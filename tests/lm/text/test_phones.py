@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from almtok.lm.text import espeak
-from almtok.lm.text.encoder import RememberingEncoder, TextEncoder
+from almtok.lm.text.encoder import CachedTextEncoder, TextEncoder
 from almtok.lm.text.phones import phones
 from almtok.lm.text.tokenizer import train_tokenizer
 
@@ -45,18 +45,25 @@ def tokenizer():
     return train_tokenizer(["the cat sat on the mat", "the dog ran to five cats"], vocab_size=300)
 
 
-@pytest.mark.parametrize("kind", [TextEncoder, RememberingEncoder])
+@pytest.mark.parametrize("kind", [TextEncoder, CachedTextEncoder])
 def test_only_what_is_to_be_said_is_pronounced(tokenizer, kind):
     pytest.importorskip("espeakng_loader")
     texts = kind(tokenizer, "phones")
-    read = texts.text(texts.ids("The cat, 5 dogs", spoken=True, said=True))
+    read = texts.decode(texts.encode("The cat, 5 dogs", transcript=True, phonemize=True))
     assert read == phones("The cat, five dogs")
     for _ in range(2):  # one that remembers keeps the two apart
-        assert texts.text(texts.ids("The cat, 5 dogs", spoken=True)) == "the cat five dogs"
-    assert texts.text(texts.ids("Rain, 5 dogs", spoken=False, said=False)) == "rain 5 dogs"
-    assert texts.ids("half \ud83d a pair", spoken=True, said=True)  # no bytes can be written of it
+        assert texts.decode(texts.encode("The cat, 5 dogs", transcript=True)) == "the cat five dogs"
+    assert (
+        texts.decode(texts.encode("Rain, 5 dogs", transcript=False, phonemize=False))
+        == "rain 5 dogs"
+    )
+    assert texts.encode(
+        "half \ud83d a pair", transcript=True, phonemize=True
+    )  # no bytes can be written of it
     plain = kind(tokenizer, "plain")
-    assert plain.ids("the cat", spoken=True, said=True) == plain.ids("the cat", spoken=True)
+    assert plain.encode("the cat", transcript=True, phonemize=True) == plain.encode(
+        "the cat", transcript=True
+    )
 
 
 def test_speech_is_prompted_by_phones_and_transcribed_in_words(tokenizer):
@@ -64,7 +71,7 @@ def test_speech_is_prompted_by_phones_and_transcribed_in_words(tokenizer):
     import almtok.tasks  # noqa: F401  (registers the tasks)
     from almtok.lm.layouts import task_layout
 
-    said = [slot.name for slot in task_layout("tts").conditions if slot.said]
-    assert said == ["voice_text", "text"]
-    assert not task_layout("asr").target.said
-    assert not any(slot.said for slot in task_layout("text_to_audio").conditions)
+    names = [slot.name for slot in task_layout("tts").conditions if slot.phonemize]
+    assert names == ["voice_text", "text"]
+    assert not task_layout("asr").target.phonemize
+    assert not any(slot.phonemize for slot in task_layout("text_to_audio").conditions)

@@ -61,5 +61,5 @@ def test_models_that_are_not_alike_are_refused():
         interpolate_state(lm, toy_lm(codec_fingerprint="other"), 0.5)
     with pytest.raises(ValueError, match="only models of one size can be blended: heads"):
         interpolate_state(lm, toy_lm(depth_width=32), 0.5)
-    with pytest.raises(ValueError, match=r"share must lie in \[0, 1\]; came 1.5"):
+    with pytest.raises(ValueError, match=r"share must lie in \[0, 1\], got 1.5"):
         interpolate_state(lm, toy_lm(), 1.5)

@@ -137,7 +137,7 @@ def test_tasks_that_stay_are_learned_from_the_model_before(
     # Nothing has changed yet, so there is nothing to pay.
     assert max(losses("--distill-tasks", "tts", "asr").values()) < 1e-4
     losses("--distill-tasks", "tts", "continuation", "--seed", "1", status=1)
-    assert "that are trained, tts, asr; came continuation" in capsys.readouterr().err
+    assert "that are trained, tts, asr, got continuation" in capsys.readouterr().err
 
 
 def test_from_a_pretrained_text_model(tokens: Path, toy_config: Any, tmp_path: Path) -> None:
@@ -182,10 +182,10 @@ def test_texts_of_no_recording_have_the_share_that_is_asked_for(
     batches = training_batches(settings, choices, start.lm.config, start.texts)
     assert batches._dataset.counts == {"tts": 11, "asr": 10 + 21}  # type: ignore[attr-defined]
     only_speech = toy_config(tasks=["tts"], texts=settings.texts)
-    with pytest.raises(ValueError, match="a task such as asr is needed; came tts"):
+    with pytest.raises(ValueError, match="such as asr, got tts"):
         training_batches(only_speech, choose(only_speech, get_task), start.lm.config, start.texts)
     captions = toy_config(tasks=["tts", "audio_caption"], texts=["no.txt"])
-    assert not any(c.task.layout.target.spoken for c in choose(captions, get_task))
+    assert not any(c.task.layout.target.transcript for c in choose(captions, get_task))
 
 
 @pytest.mark.parametrize(
@@ -216,9 +216,9 @@ def test_mistakes_are_one_clear_error(
         ({"precision": "fp8"}, "must be one of auto, fp32, bf16, fp16"),
         ({"steps": 0}, "at least 1"),
         ({"lora_rank": 4}, "give init_from"),
-        ({"lora_audio_rank": 4}, "an adapter that has tables and heads .* came 4 with lora_rank 0"),
+        ({"lora_audio_rank": 4}, "an adapter that has tables and heads .* got 4 with lora_rank 0"),
         ({"old_tokens": ["x"]}, "old_tokens needs init_from"),
-        ({"distill_tasks": ["tts"]}, "distill_tasks needs init_from or .* came None"),
+        ({"distill_tasks": ["tts"]}, "distill_tasks needs init_from or .* got None"),
         ({"distill_from": "x"}, "distill_from is for distill_tasks"),
         ({"backbone": "a", "init_from": "b"}, "not both"),
         ({"stream": True, "voices": 0.5}, "neither temperature nor voices"),
@@ -283,7 +283,7 @@ def test_another_level_is_refused_and_the_models_own_is_kept(
     assert AudioLM.from_pretrained(result.model).config.loudness_dbfs == -20
     assert AudioLMProcessor.from_pretrained(result.model).config.loudness_dbfs == -20
     changes = dict(init_from=str(result.model), model={}, out=str(tmp_path / "on"))
-    with pytest.raises(ValueError, match="at -20 dBFS, these tokens are at the levels they came"):
+    with pytest.raises(ValueError, match="at -20 dBFS, these tokens are at their original levels"):
         train_lm(toy_config(data=[str(tmp_path / "as it was")], **changes), get_task)
 
 

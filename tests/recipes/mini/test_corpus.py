@@ -87,7 +87,7 @@ def test_a_corpus_for_a_language_model_has_words_few_voices_and_a_grammar(tmp_pa
     voice = rows_of(make_corpus(tmp_path / "v", 0, 0.2, kind="voice", progress=False))
     assert {row["speaker"] for row in voice} == {mini.NEW_VOICE.name}
     assert not {mini.NEW_VOICE} & set(mini.LANGUAGE_VOICES)
-    with pytest.raises(ValueError, match="codec, language, voice; came 'mine'"):
+    with pytest.raises(ValueError, match="codec, language, voice, got 'mine'"):
         make_corpus(tmp_path / "other", kind="mine")
 
 

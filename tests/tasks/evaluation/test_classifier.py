@@ -41,7 +41,7 @@ def test_one_clip_of_each_class_is_enough_to_learn_from():
 
 
 def test_one_class_is_refused():
-    with pytest.raises(ValueError, match=r"two classes or more; came \['dog'\]"):
+    with pytest.raises(ValueError, match=r"two classes or more, got \['dog'\]"):
         SoundClassifier.fit((wav, RATE, kind) for _, wav, kind in clips(["dog"], range(2)))
 
 

@@ -15,15 +15,20 @@ from almtok.recipes.mini.sounds import make_sound
 from almtok.recipes.mini.voices import VOICES, find_speaker
 from almtok.tasks.commands import evaluate as evaluate_module
 from almtok.tasks.evaluation.classifier import SoundClassifier
-from almtok.tasks.evaluation.evaluator import _named_figures, evaluate_facts, to_html, to_markdown
+from almtok.tasks.evaluation.evaluator import (
+    _classifier_figures,
+    evaluate_facts,
+    to_html,
+    to_markdown,
+)
 from almtok.tasks.evaluation.measure import (
-    Clip,
+    EvaluationClip,
     MeasureConfig,
     Measurer,
     _Job,
     _Ready,
     _references,
-    clips_of,
+    list_clips,
 )
 from almtok.tasks.evaluation.recognizers import CachedRecognizer, load_recognizer
 from almtok.tasks.evaluation.retrieval import TextRetrieval
@@ -36,7 +41,7 @@ FIRST, SECOND = LINES
 
 
 class Ears:
-    """A recogniser that always hears the first line."""
+    """A recognizer that always hears the first line."""
 
     name = "ears"
 
@@ -59,10 +64,10 @@ def corpus(learned, tmp_path):
 
 
 def test_clips_are_those_with_texts_of_every_source(corpus):
-    clips = clips_of(corpus)
+    clips = list_clips(corpus)
     assert [(clip.domain, clip.text) for clip in clips][:2] == [("speech", FIRST), ("sound", SOUND)]
     assert len(clips) == 5
-    assert len(clips_of(corpus, limit=1)) == 2
+    assert len(list_clips(corpus, limit=1)) == 2
 
 
 def test_evaluate_lm_measures_goes_on_and_reports(learned, corpus, tmp_path, capsys, monkeypatch):
@@ -175,7 +180,7 @@ def test_sounds_are_named_by_a_classifier_of_recordings(learned, corpus, tmp_pat
     few = [*arguments[:-2], str(tmp_path / "few" / "manifest.jsonl")]
     capsys.readouterr()
     assert main(few) == 1
-    assert "two classes or more of 8 recordings each; came {'bell': 3}" in capsys.readouterr().err
+    assert "two classes or more of 8 recordings each, got {'bell': 3}" in capsys.readouterr().err
 
 
 def test_clips_of_one_description_are_made_of_it_one_by_one(learned, tmp_path, monkeypatch):
@@ -187,12 +192,12 @@ def test_clips_of_one_description_are_made_of_it_one_by_one(learned, tmp_path, m
 
     monkeypatch.setattr(AudioGenerator, "generate", generate)
     monkeypatch.setattr(Measurer, "_named_by", lambda self, clip: ["stamp", "dog"])
-    clips = [Clip(name, "sound", "a dog", None) for name in ("one", "two")]
+    clips = [EvaluationClip(name, "sound", "a dog", None) for name in ("one", "two")]
     batch = [_Ready(_Job(clip, "", None, None, False), None, None) for clip in clips]
     measurer = Measurer(learned.pipeline, tmp_path, MeasureConfig(draws=2))
     assert [len(sounds) for sounds in measurer._generate(batch, [1.0, 1.0])] == [2, 2]
     assert len(set(wanted)) == 4 and {text for text, _ in wanted} == {"a dog"}
-    with pytest.raises(ValueError, match="draws must be at least 1; came 0"):
+    with pytest.raises(ValueError, match="draws must be at least 1, got 0"):
         MeasureConfig(draws=0)
 
 
@@ -201,7 +206,7 @@ def test_a_share_of_the_draws_is_right():
         {"label": "dog", "classes_known": 2, "named_made": ["dog", "rain", "dog", "dog"]},
         {"label": "rain", "classes_known": 2, "named_made": ["dog", "rain"]},
     ]
-    (figure,) = _named_figures(facts, "text_to_audio")
+    (figure,) = _classifier_figures(facts, "text_to_audio")
     assert figure.value.mean == pytest.approx((0.75 + 0.5) / 2)
 
 
@@ -226,7 +231,7 @@ def test_tables_of_facts_without_judge():
         for n in range(4)
     ]  # fmt: skip
     table = evaluate_facts(facts, {"recogniser": "none"})
-    assert table.heard_by == "its own ASR"
+    assert table.recognizer == "its own ASR"
     text = to_markdown(table)
     assert "| asr | WER, own ASR on recordings (%) | 25.0 [25.0, 25.0] | 4 |  |" in text
     assert "| 4-8 | 25.0 [0.0, 75.0] | 4 | 0.0 | 0.0 | 0.0 | 0.0 | 25.0 | 0.0 |" in text
@@ -237,7 +242,7 @@ def test_tables_of_facts_without_judge():
 
 def test_judges_are_named_and_asked_for_early(monkeypatch):
     assert load_recognizer("none") is None
-    with pytest.raises(ValueError, match="unknown recogniser"):
+    with pytest.raises(ValueError, match="unknown recognizer"):
         load_recognizer("whisper")
     monkeypatch.setitem(sys.modules, "pocketsphinx", None)
     with pytest.raises(ModuleNotFoundError, match="pip install pocketsphinx"):
@@ -286,7 +291,7 @@ def test_a_judge_with_a_grammar_hears_its_sentences_only(tmp_path):
     file.write_text("open the door")
     with pytest.raises(ValueError, match="is not a JSGF grammar"):
         load_recognizer("pocketsphinx", file)
-    with pytest.raises(ValueError, match="needs a recogniser"):
+    with pytest.raises(ValueError, match="needs a recognizer"):
         load_recognizer("none", file)
 
 
@@ -308,7 +313,7 @@ def test_a_judge_is_asked_once_for_each_waveform(tmp_path):
 def test_the_voice_of_a_clip_is_the_speakers_next_one():
     def clip(name, speaker):
         entry = AudioEntry(id=name, path="", speaker=speaker, domain="speech")
-        return Clip(name, "speech", "text", entry)
+        return EvaluationClip(name, "speech", "text", entry)
 
     clips = [clip("a", "x"), clip("b", "y"), clip("c", "x"), clip("d", "")]
     voices = _references(clips)

@@ -21,8 +21,8 @@ def test_the_diff_has_as_many_errors_as_jiwer_counts(wanted, heard):
     found = align(wanted, heard)
     expected = jiwer.process_words(" ".join(wanted), " ".join(heard))
     assert found.errors == expected.substitutions + expected.deletions + expected.insertions
-    assert [word.wanted for word in found.words if word.kind != "extra"] == wanted
-    assert [word.heard for word in found.words if word.kind != "missing"] == heard
+    assert [word.reference for word in found.words if word.kind != "insertion"] == wanted
+    assert [word.hypothesis for word in found.words if word.kind != "deletion"] == heard
 
 
 def test_a_diff_reads_like_an_edit():
@@ -79,7 +79,7 @@ TEXT = "the old man walked slowly down the long road to the sea"
 
 def utterance(heard, seconds=None, ended=True, text=TEXT):
     seconds = 0.085 * units(text) if seconds is None else seconds
-    return Utterance(text=text, heard=heard, seconds=seconds, ended=ended)
+    return Utterance(text=text, transcript=heard, seconds=seconds, ended=ended)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from almtok.__main__ import main
 from almtok.codec.config import ALMTokenizerConfig
 from almtok.codec.evaluation.codecs import CodecResult, EvaluatedCodec
 from almtok.codec.model import ALMTokenizer
-from almtok.tasks.evaluation.measure import clips_of
+from almtok.tasks.evaluation.measure import list_clips
 from almtok.tasks.evaluation.words import ORIGINAL, measure, to_markdown
 
 
@@ -44,7 +44,7 @@ def source(tmp_path):
 
 
 def test_the_difference_is_paired_with_the_recordings(source):
-    rows, facts = measure(clips_of([source]), [Quieter()], Loudness())
+    rows, facts = measure(list_clips([source]), [Quieter()], Loudness())
     assert [row.coder for row in rows] == [ORIGINAL, "quieter"]
     assert rows[0].wer.mean == 0 and rows[0].lost is None
     assert rows[1].wer.mean == rows[1].lost.mean == 0.25

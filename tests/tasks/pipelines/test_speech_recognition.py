@@ -162,9 +162,9 @@ def test_transcripts_are_searched_by_beams_where_the_model_can(learned, monkeypa
     assert beams("asr") == 8 and beams("asr", beams=3) == 3 and beams("asr", beams=1) is None
     assert beams("asr", temperature=0.5) is None and beams("asr", compile=True) is None
     assert beams("text_to_audio") is None and beams("text_to_audio", beams=3) is None
-    with pytest.raises(ValueError, match="beams must be at least 1; came 0"):
+    with pytest.raises(ValueError, match="beams must be at least 1, got 0"):
         GenerationOptions(beams=0)
-    with pytest.raises(ValueError, match="lm_weight must be 0 or more; came -1"):
+    with pytest.raises(ValueError, match="lm_weight must be 0 or more, got -1"):
         GenerationOptions(lm_weight=-1)
     heard = SpeechRecognizer(learned.pipeline, GenerationOptions(beams=2)).transcribe(
         learned.tokens[LINES[0]]
@@ -195,7 +195,7 @@ def test_of_several_sounds_the_best_described_is_kept(learned):
         assert len(set(fits)) == 3
         assert torch.equal(kept.tokens.codes, each[int(np.argmax(fits))].tokens.codes)
         assert kept.seconds > 0
-    with pytest.raises(ValueError, match="best_of must be at least 1; came 0"):
+    with pytest.raises(ValueError, match="best_of must be at least 1, got 0"):
         GenerationOptions(best_of=0)
 
 
@@ -231,13 +231,13 @@ def test_beams_hear_an_audio_in_views_and_tokens_as_they_are(learned, monkeypatc
     assert [options["seeds"] for _, options in seen] == [[6], [5, 7]]
     alone = [recognizer.transcribe(one).text for one in (wavs[0], second, wavs[1])]
     assert [one.text for one in mixed] == alone
-    with pytest.raises(ValueError, match=r"as many encodings; came \[1, 2\]"):
+    with pytest.raises(ValueError, match=r"as many encodings, got \[1, 2\]"):
         pipeline.prompt("asr", [{"audio": first, "shifted_audio": [second]}, {"audio": second}])
     with pytest.raises(ValueError, match="2 encodings of an audio need a beam search"):
         pipeline.prompt(
             "asr", [{"audio": first, "shifted_audio": [second]}], options=GenerationOptions(beams=1)
         )
-    with pytest.raises(ValueError, match="views must be at least 1; came 0"):
+    with pytest.raises(ValueError, match="views must be at least 1, got 0"):
         GenerationOptions(views=0)
     with pytest.raises(ValueError, match="no 5 samples go before them"):
         pipeline.tokens(first, lead=5)

@@ -122,7 +122,7 @@ def test_a_check_hears_the_sound_unless_codes_are_asked_for(learned, monkeypatch
     again = pipeline.codec.tokenize(speech.wav)
     assert asked[0].codes.equal(again.codes) and not asked[0].codes.equal(speech.tokens.codes)
     assert asked[1].codes.equal(speech.tokens.codes)
-    with pytest.raises(ValueError, match="'sound' or 'codes'; came 'eyes'"):
+    with pytest.raises(ValueError, match="'sound' or 'codes', got 'eyes'"):
         GenerationOptions(check_by="eyes")
 
 
