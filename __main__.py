@@ -1,6 +1,6 @@
-"""``almtok``: the command line. Each part registers its own commands; this file only collects them.
+"""``almtok``: the command line. Each package registers its commands; this file collects them.
 
-No cli module imports torch, so that ``--help``, ``--version`` and a mistyped flag answer at once.
+Modules that register commands do not import torch, so that ``--help`` and usage errors are fast.
 """
 
 import argparse
@@ -17,12 +17,12 @@ from .codec.phonemes import cli as codec_phones
 from .codec.priors import cli as codec_priors
 from .codec.train import cli as codec_train
 from .core import lean
-from .lm import export_cli as lm_export
+from .lm import export as lm_export
 from .lm.data import cli as lm_data
 from .lm.train import cli as lm_train
-from .lm.train import interpolation_cli as lm_blend
+from .lm.train import interpolation as lm_interpolation
 from .recipes import cli as recipes
-from .recipes import compare_cli
+from .recipes import curves as recipe_curves
 from .recipes.mini import cli as demo
 from .tasks import cli as tasks
 
@@ -43,12 +43,12 @@ examples:
 'almtok COMMAND --help' explains one command.
 """
 
-# Exit statuses as shells know them: 128 + the signal's number.
+# Exit statuses by the convention of shells: 128 + the number of the signal.
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the whole parser; every leaf sets ``run``, a function of the parsed arguments."""
+    """Return the parser; every command sets ``run``, a function of the parsed arguments."""
     parser = argparse.ArgumentParser(
         prog="almtok",
         description="ALMTokenizer: audio to 37.5 tokens per second and back, open and trainable.",
@@ -65,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     codec.register(commands)
     recipes.register(commands)
     demo.register(commands)
-    compare_cli.register(commands)
+    recipe_curves.register(commands)
     doctor.register(commands)
     _register_codec(_group(commands, "codec", "train, evaluate and inspect codecs"))
     _register_lm(
@@ -74,9 +74,11 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _group(commands: Any, name: str, line: str) -> Any:
-    """Add a command that has commands of its own."""
-    group = commands.add_parser(name, help=line, description=f"{line[0].upper()}{line[1:]}.")
+def _group(commands: Any, name: str, summary: str) -> Any:
+    """Add a command with sub-commands."""
+    group = commands.add_parser(
+        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+    )
     return group.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
 
@@ -92,34 +94,34 @@ def _register_codec(commands: Any) -> None:
 
 def _register_lm(commands: Any) -> None:
     lm_data.register(commands)
-    lm_train.register(commands, _find_task)
-    lm_train.register_finetune(commands, _find_task)
+    lm_train.register(commands)
+    lm_train.register_finetune(commands)
     tasks.register_evaluate(commands)
-    lm_blend.register(commands)
+    lm_interpolation.register(commands)
     lm_export.register(commands)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status.
 
-    What a user can mend (a wrong value, a missing file, an extra that is not installed) is one line
-    on standard error; anything else is a bug and keeps its traceback.
+    User errors (a wrong value, a missing file, an extra that is not installed) are printed as one
+    line to standard error; other exceptions are bugs and keep their traceback.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    # Wanted after the fact, by recalling the command and adding it at the end: taken from anywhere.
-    show_traceback = "--traceback" in given
-    options = build_parser().parse_args([word for word in given if word != "--traceback"])
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    # Accepted at any position: users append it to the command that failed.
+    show_traceback = "--traceback" in argv
+    args = build_parser().parse_args([arg for arg in argv if arg != "--traceback"])
     try:
-        # A caller's process may train afterwards; a shell's ends with the command. Compiling needs
-        # what is left out.
-        if arguments is None and options.lean and not getattr(options, "compile", False):
+        # Not in a caller's process, which may train afterwards, and not for compiling: both need
+        # modules that the lean import leaves out.
+        if arguments is None and args.lean and not getattr(args, "compile", False):
             lean.import_transformers()
-        return options.run(options) or 0
+        return args.run(args) or 0
     except KeyboardInterrupt:
         print("\nalmtok: stopped", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output (`| head`) has gone: nothing more to say, also not at exit.
+        # The reader of stdout (`| head`) has closed it: avoid a second error at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except (ValueError, OSError, ModuleNotFoundError) as error:
@@ -127,13 +129,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"almtok: error: {_one_line(error)}", file=sys.stderr)
         return 1
-
-
-def _find_task(name: str) -> Any:
-    """A task for a floor that stands below the tasks."""
-    from .tasks.base import get_task
-
-    return get_task(name)
 
 
 def _one_line(error: Exception) -> str:

@@ -1,81 +1,127 @@
-"""A `flat` language model as a plain Llama or Qwen checkpoint, for any engine that serves those.
+"""``almtok lm export``: a `flat` language model as a plain Llama or Qwen checkpoint.
 
-One vocabulary for all streams, in the order of `AudioLM.joint_logits`:
+The exported model has one vocabulary for all streams, in the order of `AudioLM.joint_logits`:
 
     text 0..V-1 | controls | codes and end of codebook 1 | .. 2 | .. K        each codebook C + 1
 
-Embeddings and head are stacked in that order; what lies between them is the backbone, unchanged.
+Embeddings and head are concatenated in that order; the backbone between them is unchanged.
+Importing this file loads no torch.
 
-Letters: `L` rows or ids, `K` codebooks, `C` codebook size, `V` text vocabulary.
+Shapes: `L` rows or ids, `K` codebooks, `C` codebook size, `V` text vocabulary.
 """
 
 from __future__ import annotations
 
+import argparse
 import copy
 import json
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
 
-from .config import AudioLMConfig
-from .loss import joint_offset
-from .model import AudioLM
-from .vocabulary import Vocabulary
+    from .config import AudioLMConfig
+    from .model import AudioLM
 
 LAYOUT = "codes.json"
+
+DESCRIPTION = """\
+Write a language model of pattern 'flat' as a plain Llama or Qwen checkpoint.
+
+Text, controls and the codes of all codebooks become one vocabulary; OUT/codes.json says which id
+is what. Any engine that serves the backbone's architecture can then generate audio.
+"""
+
+EPILOG = """\
+example:
+  almtok lm train --model '{"pattern": "flat"}' --data tokens/ --out runs/flat
+  almtok lm export --checkpoint runs/flat --out plain/
+  >>> AutoModelForCausalLM.from_pretrained("plain/").generate(ids)
+"""
+
+
+def register(commands: Any) -> None:
+    """Add ``export`` to the sub-parsers of ``almtok lm``."""
+    parser = commands.add_parser(
+        "export",
+        help="export a language model of pattern flat as a plain Llama/Qwen checkpoint",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--checkpoint", required=True, metavar="DIR", help="run folder, saved model or hub id"
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to make")
+    parser.add_argument("--overwrite", action="store_true", help="replace a folder that is there")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``almtok lm export``."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    out = export_plain(args.checkpoint, args.out, overwrite=args.overwrite)
+    print(f"plain checkpoint: {out}; its ids: {out / LAYOUT}")
+    return 0
 
 
 @dataclass(frozen=True)
 class PlainIds:
-    """Rows of our model as ids of the exported one, and back."""
+    """Maps rows of an :class:`AudioLM` to ids of the exported model, and back."""
 
     config: AudioLMConfig
 
     def __post_init__(self) -> None:
         if self.config.pattern != "flat":
             raise ValueError(
-                f"only pattern 'flat' has one id for each row; this model has"
-                f" {self.config.pattern!r}"
+                f"pattern must be 'flat', with one id per row, got {self.config.pattern!r}"
             )
 
     @property
     def size(self) -> int:
-        """Ids in all."""
+        """Size of the vocabulary."""
         return self.first(self.config.num_codebooks) + self.config.codebook_size + 1
 
     def first(self, stream: int) -> int:
-        """Id of the first text (stream 0) or of code 0 of the codebook `stream` (1 to K)."""
+        """First id of the text (stream 0) or of the codebook `stream` (1 to K)."""
+        from .loss import joint_offset
+
         return joint_offset(self.config, stream)
 
     @property
     def audio_end(self) -> int:
-        """The id that ends an audio."""
+        """Id of the end of audio."""
+        from .vocabulary import Vocabulary
+
         return self.first(1) + Vocabulary(self.config).audio_end
 
     def from_rows(self, rows: Tensor) -> Tensor:
         """Ids `[L]` of rows `[L, 1+K]`.
 
         Raises:
-            ValueError: a row says nothing, or more than one thing.
+            ValueError: a row has no id, or several.
         """
+        import torch
+
+        from .vocabulary import Vocabulary
+
         vocabulary = Vocabulary(self.config)
-        empty = torch.tensor(
-            [vocabulary.text_empty] + [vocabulary.audio_empty] * self.config.num_codebooks,
-            device=rows.device,
-        )
-        says = rows != empty  # [L, 1+K]
-        if bool((says.sum(dim=1) != 1).any()):
-            place = int((says.sum(dim=1) != 1).nonzero()[0])
-            raise ValueError(f"row {place} must say one thing, got {rows[place].tolist()}")
         streams = range(1 + self.config.num_codebooks)
+        empty = [vocabulary.text_empty] + [vocabulary.audio_empty] * self.config.num_codebooks
+        present = rows != torch.tensor(empty, device=rows.device)  # [L, 1+K]
+        wrong = (present.sum(dim=1) != 1).nonzero()
+        if len(wrong):
+            number = int(wrong[0])
+            raise ValueError(f"row {number} must have one id, got {rows[number].tolist()}")
         offsets = torch.tensor([self.first(k) for k in streams], device=rows.device)
-        return ((rows + offsets) * says).sum(dim=1)
+        return ((rows + offsets) * present).sum(dim=1)
 
     def to_rows(self, ids: Tensor) -> Tensor:
         """Rows `[L, 1+K]` of ids `[L]`.
@@ -83,6 +129,8 @@ class PlainIds:
         Raises:
             ValueError: an id is not in the vocabulary.
         """
+        from .vocabulary import Vocabulary
+
         if ids.numel() and not (0 <= int(ids.min()) and int(ids.max()) < self.size):
             raise ValueError(
                 f"ids must be 0..{self.size - 1}, got {int(ids.min())}..{int(ids.max())}"
@@ -92,12 +140,14 @@ class PlainIds:
         rows[:, 0] = ids.where(ids < self.first(1), vocabulary.text_empty)
         for stream in range(1, 1 + self.config.num_codebooks):
             code = ids - self.first(stream)
-            here = (code >= 0) & (code <= self.config.codebook_size)
-            rows[here, stream] = code[here]
+            in_stream = (code >= 0) & (code <= self.config.codebook_size)
+            rows[in_stream, stream] = code[in_stream]
         return rows
 
     def describe(self) -> dict[str, Any]:
-        """What somebody needs who knows nothing of us: which id is what."""
+        """The meaning of all ids, for `codes.json`."""
+        from .vocabulary import Vocabulary
+
         vocabulary = Vocabulary(self.config)
         controls = {name: getattr(vocabulary, name) for name in ("open_text", "open_audio")}
         controls["no_condition"] = vocabulary.no_condition
@@ -115,45 +165,46 @@ class PlainIds:
         }
 
 
-@torch.no_grad()
 def to_plain(lm: AudioLM) -> PreTrainedModel:
-    """Return the plain causal model that computes what a `flat` model computes.
+    """Return the plain causal model with the same outputs as a `flat` model.
 
     Raises:
-        ValueError: the pattern is another, conditions are read in both directions, or the backbone
-            does more with its tables than look up and multiply.
+        ValueError: the model has another pattern or bidirectional conditions, or its backbone does
+            more with its embeddings than look up and multiply.
     """
+    import torch
+    from torch import nn
+    from transformers import AutoModelForCausalLM, GenerationConfig
+
     ids = PlainIds(lm.config)
     if lm.config.bidirectional_conditions:
-        raise ValueError(
-            "engines for plain models read causally; this model was trained with"
-            " bidirectional_conditions"
-        )
+        raise ValueError("bidirectional_conditions must be off: exported models are causal")
     table, head = lm.backbone.get_input_embeddings(), lm.backbone.get_output_embeddings()
     softcap = getattr(lm.config.backbone, "final_logit_softcapping", None)
     if type(table) is not nn.Embedding or getattr(head, "bias", None) is not None or softcap:
         raise ValueError(
-            f"only a backbone with plain tables can be exported; {type(lm.backbone).__name__} has"
-            f" a {type(table).__name__}, a head with bias, or capped logits"
+            f"the backbone must have plain embeddings and a head without bias and softcap, got"
+            f" {type(lm.backbone).__name__} with {type(table).__name__}"
         )
     config: Any = copy.deepcopy(lm.config.backbone)
     config.vocab_size, config.tie_word_embeddings = ids.size, False
     plain = AutoModelForCausalLM.from_config(config).to(lm.dtype).eval()
-    tables = (table.weight, head.weight)
-    own = {key: value for key, value in lm.backbone.state_dict().items()}
-    for key in [key for key, value in own.items() if any(_same(value, t) for t in tables)]:
-        del own[key]
-    plain.load_state_dict(own, strict=False)
+    tables = {table.weight.data_ptr(), head.weight.data_ptr()}
+    state = lm.backbone.state_dict()
+    inner = {key: value for key, value in state.items() if value.data_ptr() not in tables}
+    plain.load_state_dict(inner, strict=False)
     controls = lm.embedding.controls.weight
     heads = [out.weight for out in lm.heads.out]  # type: ignore[union-attr]
-    plain.get_input_embeddings().weight.copy_(
-        torch.cat([table.weight, controls, lm.embedding.audio.weight])
-    )
-    plain.get_output_embeddings().weight.copy_(torch.cat([head.weight, controls, *heads]))
-    ends = [end for end in (_end(lm),) if end is not None]
+    with torch.no_grad():
+        plain.get_input_embeddings().weight.copy_(
+            torch.cat([table.weight, controls, lm.embedding.audio.weight])
+        )
+        plain.get_output_embeddings().weight.copy_(torch.cat([head.weight, controls, *heads]))
+    eos_id = lm.config.backbone.get_text_config().eos_token_id  # type: ignore[union-attr]
+    eos_id = eos_id[0] if isinstance(eos_id, list) else eos_id
     plain.generation_config = GenerationConfig(
-        eos_token_id=[*ends, ids.audio_end],
-        pad_token_id=ends[0] if ends else ids.audio_end,
+        eos_token_id=[ids.audio_end] if eos_id is None else [eos_id, ids.audio_end],
+        pad_token_id=ids.audio_end if eos_id is None else eos_id,
         do_sample=False,
     )
     return plain
@@ -167,39 +218,29 @@ def export_plain(
     Args:
         checkpoint: folder or hub id of the model.
         out: folder to make.
-        overwrite: replace a folder that is there.
+        overwrite: replace an existing folder.
 
     Raises:
         ValueError: the model cannot be exported, or the folder exists.
     """
+    from .model import AudioLM
     from .processor_files import NAME
     from .text.tokenizer import load_tokenizer
 
-    place = Path(out)
-    if place.exists() and any(place.iterdir()) and not overwrite:
-        raise ValueError(f"{place} is not empty: choose another --out, or --overwrite it")
+    out = Path(out)
+    if out.exists() and any(out.iterdir()) and not overwrite:
+        raise ValueError(f"{out} is not empty: choose another --out, or --overwrite it")
     folder = Path(checkpoint) / "model"
     source = folder if (folder / "config.json").exists() else Path(checkpoint)
     lm = AudioLM.from_pretrained(source if source.exists() else str(checkpoint)).eval()
     plain = to_plain(lm)
-    aside = place.with_name(f"{place.name}.tmp-{os.getpid()}")
+    aside = out.with_name(f"{out.name}.tmp-{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
     plain.save_pretrained(aside)
     text = json.dumps(PlainIds(lm.config).describe(), indent=1)
     (aside / LAYOUT).write_text(text + "\n", encoding="utf-8")
     if (source / NAME).exists():
         load_tokenizer(source).save_pretrained(aside)
-    shutil.rmtree(place, ignore_errors=True)
-    os.replace(aside, place)
-    return place
-
-
-def _same(value: Tensor, other: Tensor) -> bool:
-    return value.shape == other.shape and value.data_ptr() == other.data_ptr()
-
-
-def _end(lm: AudioLM) -> int | None:
-    """The backbone's own end of text."""
-    text: Any = lm.config.backbone
-    end = text.get_text_config().eos_token_id
-    return end[0] if isinstance(end, list) else end
+    shutil.rmtree(out, ignore_errors=True)
+    os.replace(aside, out)
+    return out

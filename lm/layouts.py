@@ -126,7 +126,7 @@ def register_layout(layout: TaskLayout) -> TaskLayout:
 
 
 def add_provider(provider: Callable[[], object]) -> None:
-    """Add a function that registers layouts. It is called once, at the first look-up.
+    """Add a function that registers tasks; it is called once, at the first lookup.
 
     `almtok.tasks` adds the import of its task files, which load torch.
     """
@@ -149,11 +149,15 @@ def task_layout(name: str) -> TaskLayout:
     raise ValueError(unknown("task", name, _LAYOUTS))
 
 
+def load_providers() -> None:
+    """Call the functions of :func:`add_provider` that were not called yet."""
+    while _PROVIDERS:
+        _PROVIDERS.pop(0)()
+
+
 def layout_names() -> tuple[str, ...]:
     """Names of all tasks, in the order of their registration."""
-    for provider in tuple(_PROVIDERS):
-        provider()
-        _PROVIDERS.remove(provider)
+    load_providers()
     return tuple(_LAYOUTS)
 
 

@@ -1,4 +1,4 @@
-"""Loss curves of a run, and a comparison with the curves of a reference run.
+"""``almtok compare``: loss curves of a run beside those of a reference run.
 
 A curve has 20 points along the run, each the mean and the standard deviation of the losses around
 it; it is small enough to be stored with a recipe. Runs of different length are compared at the same
@@ -7,20 +7,82 @@ fraction of their steps, because their learning rate schedules agree there.
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from almtok.core.files import write_json
 from almtok.core.report.curves import read_metrics
 
+RECIPES = Path(__file__).parent
 POINTS = 20
 # Half the width of a band: standard deviations, and at least this fraction of the mean.
 _SPREADS, _LEAST = 3.0, 0.08
+
+DESCRIPTION = """\
+Is my loss normal? The losses of a run beside those of a recipe or of another run.
+
+A recipe's reference is a run of ours on its own data: yours need not be the same, but a loss far
+outside its band has a cause, and the likeliest is named. Runs of different length are compared at
+the same share of their steps.
+"""
+
+EPILOG = """\
+examples:
+  almtok compare runs/mine/stage2 --to runs/yours/stage2
+  almtok compare runs/demo/stage2 --to mini/stage2           what make demo gave us
+  almtok compare runs/mine/lm --save reference.json      keep its curves as a reference
+"""
+
+
+def register(commands: Any) -> None:
+    """Add ``compare`` to the sub-parsers of ``almtok``."""
+    parser = commands.add_parser(
+        "compare",
+        help="compare the loss curves of a run with those of a recipe or another run",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run_folder", metavar="RUN", type=Path, help="folder of a training")
+    names = ", ".join(references()) or "none"
+    parser.add_argument("--to", metavar="REF", help=f"RECIPE/STAGE ({names}), or a run folder")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="write the run's curves as JSON")
+    parser.set_defaults(run=run_compare)
+
+
+def run_compare(args: argparse.Namespace) -> int:
+    """Run ``almtok compare``; 1 if a loss is outside the band of the reference."""
+    curves = read_curves(args.run_folder)
+    if args.save is not None:
+        write_json(args.save, curves.to_dict())
+        print(f"curves of {curves.what}: {args.save}")
+    if args.to is None:
+        if args.save is None:
+            raise ValueError(f"--to must be a run folder or one of {references()}, got nothing")
+        return 0
+    path = Path(args.to)
+    if args.to in references():
+        recipe, stage = args.to.split("/")
+        path = RECIPES / recipe / "reference" / f"{stage}.json"
+    reference = read_curves(path)
+    verdicts = compare(curves, reference)
+    done = f"{100 * curves.done:.0f} % of {curves.steps} steps"
+    print(f"{curves.what}, {done}, beside {reference.what}")
+    print(verdict_table(verdicts), end="")
+    if curves.steps != reference.steps:
+        print(f"(the reference had {reference.steps} steps: compared at the same share of them)")
+    return 0 if all(verdict.inside for verdict in verdicts) else 1
+
+
+def references() -> list[str]:
+    """References of the recipes, as RECIPE/STAGE."""
+    return [f"{path.parts[-3]}/{path.stem}" for path in sorted(RECIPES.glob("*/reference/*.json"))]
 
 
 @dataclass(frozen=True)
@@ -73,25 +135,25 @@ class Verdict:
         return self.low <= self.value <= self.high
 
 
-def read_curves(place: Path) -> LossCurves:
+def read_curves(path: Path) -> LossCurves:
     """Read the curves of a run folder, or of a JSON file with :meth:`LossCurves.to_dict`.
 
     Raises:
-        ValueError: `place` is neither, or the run has no losses yet.
+        ValueError: `path` is neither, or the run has no losses yet.
     """
-    if place.suffix == ".json" and place.is_file():
-        known = json.loads(place.read_text(encoding="utf-8"))
-        losses = {n: [Point(*point) for point in found] for n, found in known["losses"].items()}
-        return LossCurves(known["what"], known["steps"], known["done"], losses)
-    if not (place / "metrics.jsonl").is_file():
-        raise ValueError(f"{place} is no run folder: it has no metrics.jsonl")
-    lines = [line for line in read_metrics(place / "metrics.jsonl") if "losses" in line]
+    if path.suffix == ".json" and path.is_file():
+        values = json.loads(path.read_text(encoding="utf-8"))
+        losses = {n: [Point(*point) for point in found] for n, found in values["losses"].items()}
+        return LossCurves(values["what"], values["steps"], values["done"], losses)
+    if not (path / "metrics.jsonl").is_file():
+        raise ValueError(f"{path} is no run folder: it has no metrics.jsonl")
+    lines = [line for line in read_metrics(path / "metrics.jsonl") if "losses" in line]
     if not lines:
-        raise ValueError(f"{place} has no losses yet: train for a few steps first")
-    steps = int(json.loads((place / "config.json").read_text(encoding="utf-8"))["steps"])
+        raise ValueError(f"{path} has no losses yet: train for a few steps first")
+    steps = int(json.loads((path / "config.json").read_text(encoding="utf-8"))["steps"])
     names = dict.fromkeys(name for line in lines for name in line["losses"])
     losses = {name: _points(lines, name, steps) for name in names}
-    return LossCurves(str(place), steps, min(1.0, lines[-1]["step"] / steps), losses)
+    return LossCurves(str(path), steps, min(1.0, lines[-1]["step"] / steps), losses)
 
 
 def _points(lines: Sequence[dict[str, Any]], name: str, steps: int) -> list[Point]:
@@ -102,9 +164,13 @@ def _points(lines: Sequence[dict[str, Any]], name: str, steps: int) -> list[Poin
             value = line["losses"][name]
             found.setdefault(place, []).append(math.inf if value is None else float(value))
     return [
-        Point((place + 0.5) / POINTS, float(np.mean(values)), float(np.std(values)))
+        Point((place + 0.5) / POINTS, statistics.fmean(values), _deviation(values))
         for place, values in sorted(found.items())
     ]
+
+
+def _deviation(values: Sequence[float]) -> float:
+    return statistics.pstdev(values) if all(map(math.isfinite, values)) else math.nan
 
 
 def compare(run: LossCurves, reference: LossCurves) -> list[Verdict]:
@@ -115,19 +181,15 @@ def compare(run: LossCurves, reference: LossCurves) -> list[Verdict]:
     """
     verdicts = []
     for name, points in reference.losses.items():
-        known = {point.share: point for point in points}
-        mine = [point for point in run.losses.get(name, []) if point.share in known]
-        if not mine:
+        bands = {point.share: point.band for point in points}
+        common = [point for point in run.losses.get(name, []) if point.share in bands]
+        if not common:
             continue
         # The last point of an unfinished run covers few steps and would be too high.
-        last = mine[-2] if run.done < 1 and len(mine) > 1 else mine[-1]
-        low, high = known[last.share].band
-        verdict = Verdict(name, last.share, last.mean, low, high, "")
-        if not verdict.inside:
-            verdict = Verdict(
-                name, last.share, last.mean, low, high, _cause(name, last.mean > high)
-            )
-        verdicts.append(verdict)
+        last = common[-2] if run.done < 1 and len(common) > 1 else common[-1]
+        low, high = bands[last.share]
+        cause = "" if low <= last.mean <= high else _cause(name, last.mean > high)
+        verdicts.append(Verdict(name, last.share, last.mean, low, high, cause))
     if not verdicts:
         raise ValueError(
             f"{run.what} and {reference.what} have no loss in common: {', '.join(run.losses)} and"
@@ -140,8 +202,8 @@ def _cause(name: str, above: bool) -> str:
     """Return the most frequent cause."""
     if not above:
         return _BELOW
-    for begin, cause in _ABOVE.items():
-        if name.startswith(begin):
+    for prefix, cause in _ABOVE.items():
+        if name.startswith(prefix):
             return cause
     return "another learning rate, batch or corpus than the reference's"
 
@@ -170,10 +232,10 @@ _ABOVE = {
 def verdict_table(verdicts: Sequence[Verdict]) -> str:
     """Return a Markdown table."""
     lines = ["| loss | at | here | reference | |", "| --- | ---: | ---: | --- | --- |"]
-    for one in verdicts:
-        said = "as expected" if one.inside else f"**{one.cause}**"
+    for row in verdicts:
+        result = "as expected" if row.inside else f"**{row.cause}**"
         lines.append(
-            f"| {one.name} | {100 * one.share:.0f} % | {one.value:.3f} | {one.low:.3f} to"
-            f" {one.high:.3f} | {said} |"
+            f"| {row.name} | {100 * row.share:.0f} % | {row.value:.3f} | {row.low:.3f} to"
+            f" {row.high:.3f} | {result} |"
         )
     return "\n".join(lines) + "\n"

@@ -9,24 +9,25 @@ Shapes: `K` codebooks, `Q` frames of codes, `w` frames per query.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import pkgutil
-import sys
 from abc import ABC
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ..lm import task_registry
 from ..lm.data.rows import TokenRow
 from ..lm.generation.sampling import AUDIO_SAMPLING, TEXT_SAMPLING, SamplingConfig
-from ..lm.layouts import Slot, TaskLayout, register_layout, unknown
+from ..lm.layouts import Slot, TaskLayout
 from ..lm.sequences import AudioSegment, Example, Segment, TextSegment
+from ..lm.task_registry import register_task, task_names
 from ..lm.text.encoder import TextEncoder
 from ..lm.text.normalize import languages
 from .duration import USUAL, SpeakingRate, frames
+
+__all__ = ["Limits", "Task", "get_task", "import_builtin_tasks", "register_task", "task_names"]
 
 PAPER_FRAME_RATE = 12.5  # Hz: 75 / w with w = 6, as in the paper
 _MAX_TEXT_PER_SECOND = 25.0  # text ids per second of audio; read speech has fewer letters
@@ -169,34 +170,11 @@ class Task(ABC):
         return {}
 
 
-_TASKS: dict[str, Task] = {}
-_BUILTIN = f"{__package__}.builtin"
-TaskOrClass = TypeVar("TaskOrClass", bound=Task | type[Task])
-
-
-def register_task(task: TaskOrClass) -> TaskOrClass:
-    """Register a task, and its layout, under its name; also a class decorator.
-
-    Another task of the same name and layout is replaced.
-
-    Returns:
-        The argument.
-
-    Raises:
-        ValueError: if a task of the name has another layout.
-    """
-    instance = task() if isinstance(task, type) else task
-    if not type(instance).__module__.startswith(_BUILTIN):
-        import_builtin_tasks()  # so that a later import of these cannot replace this task
-    register_layout(instance.layout)
-    _TASKS[instance.name] = instance
-    return task
-
-
 def import_builtin_tasks() -> None:
     """Import every module of `tasks/builtin`; each registers a task."""
-    for module in pkgutil.iter_modules(importlib.import_module(_BUILTIN).__path__):
-        importlib.import_module(f"{_BUILTIN}.{module.name}")
+    package = f"{__package__}.builtin"
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        importlib.import_module(f"{package}.{module.name}")
 
 
 def get_task(name: str) -> Task:
@@ -209,47 +187,8 @@ def get_task(name: str) -> Task:
         ValueError: if there is no such task, or the module does not register exactly one.
         FileNotFoundError: if the file does not exist.
     """
-    import_builtin_tasks()
-    if name in _TASKS:
-        return _TASKS[name]
-    if name.endswith(".py"):
-        return _task_of_file(Path(name))
-    if "." in name:
-        before = set(_TASKS)
-        importlib.import_module(name)
-        return _only_new(name, before, name.rpartition(".")[2])
-    raise ValueError(unknown("task", name, task_names()))
-
-
-def task_names() -> tuple[str, ...]:
-    """Names of all registered tasks."""
-    import_builtin_tasks()
-    return tuple(_TASKS)
-
-
-def _task_of_file(path: Path) -> Task:
-    if not path.is_file():
-        raise FileNotFoundError(2, "No such file or directory", str(path))
-    module_name = f"almtok_task_{path.stem}"
-    before = set(_TASKS)
-    if module_name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module  # dataclasses look up their module while it is executed
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[module_name]
-            raise
-    return _only_new(str(path), before, path.stem)
-
-
-def _only_new(where: str, before: set[str], likely: str) -> Task:
-    new = [name for name in _TASKS if name not in before] or [n for n in _TASKS if n == likely]
-    if len(new) != 1:
-        raise ValueError(f"{where} must register one task; it registers {new or 'none'}")
-    return _TASKS[new[0]]
+    task: Task = task_registry.get_task(name)
+    return task
 
 
 def _segment(slot: Slot, value: str | Tensor, row: TokenRow, texts: TextEncoder) -> Segment:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
 from ...codec.checkpoints import DEFAULT
@@ -26,8 +25,8 @@ examples:
   almtok lm train --data tokens/ --backbone Qwen/Qwen3-0.6B --precision bf16 --out runs/qwen
   torchrun --nproc-per-node 8 -m almtok lm train --accumulate 8 ...   8 processes, same result
 
-The same command goes on where it was stopped, however it was stopped. OUT/model is the model with
-its processor; OUT/metrics.jsonl and OUT/tensorboard show how it went.
+The same command resumes a stopped run. OUT/model is the model with its processor;
+OUT/metrics.jsonl and OUT/tensorboard have its losses.
 
 how to choose:
   --batch-positions   positions of a micro-batch, padding counted: as many as memory allows
@@ -39,8 +38,8 @@ how to choose:
 FINETUNE = """\
 Teach a trained language model a voice, a domain or a task, from little data.
 
-By default the model stays as it is and gets an adapter (LoRA on the backbone, audio tables and
-heads of its own), which is saved alone: OUT/adapter. --full trains all weights instead: OUT/model.
+By default an adapter is trained (LoRA on the backbone, copies of audio tables and heads) and saved
+to OUT/adapter; the model does not change. --full trains all weights: OUT/model.
 """
 
 FINETUNE_EXAMPLES = """\
@@ -54,20 +53,17 @@ Use it:
   >>> load_adapter(lm, "runs/voice")                        # almtok.lm.lora
 """
 
-# A task by its name; handed in, because tasks stand above this floor.
-FindTask = Callable[[str], Any]
 
-
-def register(commands: Any, find_task: FindTask) -> None:
+def register(commands: Any) -> None:
     """Add ``train`` to the sub-parsers of ``almtok lm``."""
     parser = make_parser(
         commands, "train", "train a language model on tokens", TRAIN, TRAIN_EXAMPLES
     )
     add_flags(parser, LMTrainingConfig, pretrain())
-    parser.set_defaults(run=lambda options: train(resolve(options), find_task))
+    parser.set_defaults(run=lambda options: train(resolve(options)))
 
 
-def register_finetune(commands: Any, find_task: FindTask) -> None:
+def register_finetune(commands: Any) -> None:
     """Add ``finetune`` to the sub-parsers of ``almtok lm``."""
     parser = make_parser(
         commands,
@@ -86,24 +82,24 @@ def register_finetune(commands: Any, find_task: FindTask) -> None:
     )
     parser.add_argument("--full", action="store_true", help="train all weights, without LoRA")
     add_flags(parser, LMTrainingConfig, finetune(init_from="base"), hidden=["init_from"])
-    parser.set_defaults(run=lambda options: train(resolve_finetune(options), find_task))
+    parser.set_defaults(run=lambda options: train(resolve_finetune(options)))
 
 
-def train(config: LMTrainingConfig, find_task: FindTask) -> int:
+def train(config: LMTrainingConfig) -> int:
     """Run a training; see :func:`run_training` for the exit status."""
     from .run import train_lm
 
     what = "adapter" if config.lora_rank else "model"
-    return run_training(lambda: train_lm(config, find_task), config.out, what)
+    return run_training(lambda: train_lm(config), config.out, what)
 
 
 def resolve(options: argparse.Namespace) -> LMTrainingConfig:
-    """Return the defaults, overridden by the file, then by the flags."""
+    """The configuration: defaults, overridden by the file, then by the flags."""
     return pretrain(**_given(options))
 
 
 def resolve_finetune(options: argparse.Namespace) -> LMTrainingConfig:
-    """Return the same for ``almtok lm finetune``.
+    """As :func:`resolve`, for ``almtok lm finetune``.
 
     Raises:
         ValueError: --full was given together with a rank.
@@ -111,7 +107,7 @@ def resolve_finetune(options: argparse.Namespace) -> LMTrainingConfig:
     values = _given(options)
     if options.full:
         if values.get("lora_rank"):
-            raise ValueError(f"--full trains without LoRA, got --lora-rank {values['lora_rank']}")
+            raise ValueError(f"--lora-rank must be 0 with --full, got {values['lora_rank']}")
         values["lora_rank"] = 0
     if not values.get("init_from"):
         values["init_from"] = str(DEFAULT / "lm")

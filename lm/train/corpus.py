@@ -1,12 +1,11 @@
-"""From the configuration to what a run learns from: tasks, mixtures, held-out rows."""
+"""Training data of a run: its tasks, the mixture of their rows, and held-out rows."""
 
 from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 from torch.utils.data import Dataset
 
@@ -24,8 +23,9 @@ from ..data.mixing import (
 from ..data.rows import TokenRow
 from ..data.shards import ShardInfo
 from ..data.stream import StreamLoader, TokenStream
-from ..layouts import Slot, TaskLayout
+from ..layouts import Slot
 from ..sequences import Example
+from ..task_registry import TrainableTask, get_task
 from ..text.encoder import CachedTextEncoder, TextEncoder
 from ..vocabulary import Vocabulary
 from .batches import Batches, BucketBatches
@@ -34,72 +34,41 @@ from .config import LMTrainingConfig
 logger = logging.getLogger(__name__)
 
 
-class LearnableTask(Protocol):
-    """What training asks of a task; `almtok.tasks` has them."""
-
-    @property
-    def name(self) -> str:
-        """As the model knows it."""
-        ...
-
-    @property
-    def domains(self) -> tuple[str, ...]:
-        """Rows that it learns from; empty: all."""
-        ...
-
-    @property
-    def draws(self) -> bool:
-        """Whether an example depends on `row.draw`."""
-        ...
-
-    @property
-    def layout(self) -> TaskLayout:
-        """Conditions and target."""
-        ...
-
-    def to_example(self, row: TokenRow, tokenizer: Any) -> Example:
-        """An example of a row; ValueError if it makes none."""
-        ...
-
-
-FindTask = Callable[[str], LearnableTask]
-
-
 @dataclass(frozen=True)
-class Choice:
-    """A task, and how much it counts."""
+class WeightedTask:
+    """A task of a run and its weight in the mixture."""
 
-    task: LearnableTask
+    task: TrainableTask
     weight: float
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        """Conditions and target."""
+        """Slots of the conditions and the target."""
         return (*self.task.layout.conditions, self.task.layout.target)
 
     @property
-    def reads(self) -> bool:
-        """Whether there is a text in it."""
+    def has_text(self) -> bool:
+        """Whether a condition or the target is a text."""
         return any(slot.kind == "text" for slot in self.slots)
 
     @property
     def needs_text(self) -> bool:
-        """Whether a row without text is of no use."""
+        """Whether it needs rows with a text."""
         return any(slot.kind == "text" and slot.required for slot in self.slots)
 
     @property
     def takes_voice(self) -> bool:
-        """Whether another row of the speaker can be a condition."""
+        """Whether another row of the speaker can be a voice reference."""
         return any(slot.voice for slot in self.task.layout.conditions)
 
 
-def choose(config: LMTrainingConfig, find_task: FindTask) -> list[Choice]:
+def find_tasks(config: LMTrainingConfig) -> list[WeightedTask]:
     """The tasks of a run.
 
     Raises:
         ValueError: there are none, one is unknown or named twice, or a weight is not positive.
     """
-    choices = []
+    tasks = []
     for text in config.tasks:
         name, equals, weight = text.rpartition("=")
         try:
@@ -108,18 +77,18 @@ def choose(config: LMTrainingConfig, find_task: FindTask) -> list[Choice]:
             raise ValueError(f"a task must be NAME or NAME=WEIGHT, got {text!r}") from None
         if not number > 0:
             raise ValueError(f"the weight of a task must be positive, got {text!r}")
-        choices.append(Choice(find_task(name if equals else text), number))
-    names = [choice.task.name for choice in choices]
+        tasks.append(WeightedTask(get_task(name if equals else text), number))
+    names = [item.task.name for item in tasks]
     if not names or len(set(names)) != len(names):
         raise ValueError(f"tasks must be different, at least one, got {names}")
-    return choices
+    return tasks
 
 
 def read_info(config: LMTrainingConfig) -> ShardInfo:
-    """Codec and sizes of the tokens; those of all folders must be of one codec.
+    """Metadata of the tokens, which must be of one codec.
 
     Raises:
-        ValueError: no tokens, or of several codecs.
+        ValueError: there are no tokens, or of several codecs.
     """
     if not config.data:
         raise ValueError(
@@ -128,13 +97,12 @@ def read_info(config: LMTrainingConfig) -> ShardInfo:
     return read_infos(shard_paths([*config.data, *config.validation_data]), None)[0]
 
 
-def training_texts(config: LMTrainingConfig, choices: Sequence[Choice]) -> Iterator[str]:
-    """Texts of the training rows in the form the model will see, each once, to make a tokenizer."""
+def training_texts(config: LMTrainingConfig, tasks: Sequence[WeightedTask]) -> Iterator[str]:
+    """Distinct texts of the training rows in the text form, to train a tokenizer."""
     encoder = TextEncoder(_NoTokenizer(), config.text_form or "spoken", config.language)  # type: ignore[arg-type]
     seen = set()
-    # Where no task has a text, the model has a tokenizer all the same: later tasks may.
-    reading = [choice for choice in choices if choice.reads] or choices
-    for choice in reading:
+    # Without a task with texts, the tokenizer is made of all texts, for later tasks.
+    for choice in [choice for choice in tasks if choice.has_text] or tasks:
         transcript = any(slot.transcript for slot in choice.slots)
         phonemize = any(slot.phonemize for slot in choice.slots)
         for rows in _datasets(config, choice, config.data, "train"):
@@ -150,13 +118,13 @@ def training_texts(config: LMTrainingConfig, choices: Sequence[Choice]) -> Itera
                         phonemize=phonemize,
                         language=row.language or None,
                     )
-                except ValueError:  # no normaliser for this language, or nothing to say
+                except ValueError:  # no normaliser for this language, or nothing is left
                     yield row.text
 
 
 def training_batches(
     config: LMTrainingConfig,
-    choices: Sequence[Choice],
+    tasks: Sequence[WeightedTask],
     lm: AudioLMConfig,
     texts: TextEncoder,
     *,
@@ -164,7 +132,7 @@ def training_batches(
     world: int = 1,
     pin_memory: bool = False,
 ) -> Batches:
-    """This process's micro-batches.
+    """Micro-batches of this process.
 
     Raises:
         ValueError: a task finds no rows.
@@ -176,8 +144,8 @@ def training_batches(
     if config.stream:
         stream = TokenStream(
             config.data,
-            _Make(tuple(choices), texts, dropout),
-            _Measure(_Fits(lm)),
+            _StreamSamples(tuple(tasks), texts, dropout),
+            _SampleLength(_ExampleLength(lm)),
             budget=config.batch_positions,
             max_rows=config.batch_rows,
             seed=config.seed,
@@ -189,13 +157,13 @@ def training_batches(
             max_seconds=config.max_seconds,
         )
         return StreamLoader(stream, collate, num_workers=config.num_workers or 0)
-    sources = [s for choice in choices for s in _sources(config, choice, config.data, "train")]
+    sources = [s for choice in tasks for s in _sources(config, choice, config.data, "train")]
     if config.texts:
-        sources.append(_passages(config, choices, sources))
+        sources.append(_text_source(config, tasks, sources))
     mixture = MixedDataset(
         sources,
         texts,
-        _Fits(lm),
+        _ExampleLength(lm),
         temperature=config.temperature,
         condition_dropout=dropout,
         seed=config.seed,
@@ -214,17 +182,17 @@ def training_batches(
 
 
 def held_out(
-    config: LMTrainingConfig, choices: Sequence[Choice], lm: AudioLMConfig, texts: TextEncoder
+    config: LMTrainingConfig, tasks: Sequence[WeightedTask], lm: AudioLMConfig, texts: TextEncoder
 ) -> dict[str, Dataset[Sample]]:
-    """Held-out rows by task, the same ones every time; tasks without any are left out.
+    """Held-out rows by task, always the same; tasks without any are left out.
 
     Raises:
-        ValueError: held-out folders were given, and a task finds nothing in them.
+        ValueError: a task has no rows in the given held-out folders.
     """
     found: dict[str, Dataset[Sample]] = {}
     explicit = bool(config.validation_data)
-    for choice in choices:
-        # Folders of their own may be all of one piece; else only what tokenizing held out.
+    for choice in tasks:
+        # Separate folders may have no splits; otherwise only the split "valid" is held out.
         splits = ("valid", None) if explicit else ("valid",)
         for split in splits:
             try:
@@ -234,14 +202,14 @@ def held_out(
                     raise
                 continue
             rows = sum(len(source.dataset) for source in sources)
-            judged = MixedDataset(
+            dataset = MixedDataset(
                 sources,
                 texts,
-                _Fits(lm, config.batch_positions),
+                _ExampleLength(lm, config.batch_positions),
                 rows_per_epoch=min(rows, config.validation_items),
             )
-            if (judged.lengths(0) > 0).any():
-                found[choice.task.name] = judged
+            if (dataset.lengths(0) > 0).any():
+                found[choice.task.name] = dataset
             else:
                 logger.warning(
                     "no held-out row of task %r fits into %d positions: it is not validated",
@@ -252,7 +220,7 @@ def held_out(
 
 
 def _sources(
-    config: LMTrainingConfig, choice: Choice, folders: list[str], split: str | None
+    config: LMTrainingConfig, choice: WeightedTask, folders: list[str], split: str | None
 ) -> list[TaskSource]:
     return [
         TaskSource(
@@ -267,25 +235,25 @@ def _sources(
     ]
 
 
-def _passages(
-    config: LMTrainingConfig, choices: Sequence[Choice], others: Sequence[TaskSource]
+def _text_source(
+    config: LMTrainingConfig, tasks: Sequence[WeightedTask], others: Sequence[TaskSource]
 ) -> TaskSource:
-    """Texts of no recording beside the other sources, in the share that is asked for.
+    """Texts without audio, with the share `text_share` of the mixture.
 
     Raises:
-        ValueError: no task of the run writes what it hears, or there is no text.
+        ValueError: no task of the run has transcripts as targets, or there is no text.
     """
-    names = [c.task.name for c in choices if c.task.layout.target.transcript]
+    names = [c.task.name for c in tasks if c.task.layout.target.transcript]
     if not names:
-        found = ", ".join(choice.task.name for choice in choices)
+        found = ", ".join(choice.task.name for choice in tasks)
         raise ValueError(f"texts need a task that writes transcripts, such as asr, got {found}")
     first = others[0].dataset
     assert isinstance(first, TokenDataset)
     rate = first.labels(0).frames_per_query
     passages = TextDataset(config.texts, first.info, rate, language=config.language)
     root = 1.0 / config.temperature
-    beside = sum(source.weight * len(source.dataset) ** root for source in others)
-    weight = config.text_share / (1 - config.text_share) * beside / len(passages) ** root
+    total = sum(source.weight * len(source.dataset) ** root for source in others)
+    weight = config.text_share / (1 - config.text_share) * total / len(passages) ** root
     return TaskSource(
         dataset=passages,
         task=names[0],
@@ -296,9 +264,9 @@ def _passages(
 
 
 def _datasets(
-    config: LMTrainingConfig, choice: Choice, folders: list[str], split: str | None
+    config: LMTrainingConfig, choice: WeightedTask, folders: list[str], split: str | None
 ) -> list[TokenDataset]:
-    """Rows of a task, one dataset for each of its domains that has some."""
+    """Rows of a task, a dataset for each of its domains with rows."""
     found: list[TokenDataset] = []
     domains: tuple[str | None, ...] = choice.task.domains or (None,)
     for domain in domains:
@@ -320,24 +288,24 @@ def _datasets(
 
 
 class _NoTokenizer:
-    """Texts have a form before there is a tokenizer."""
+    """Stands in for the tokenizer that is to be trained."""
 
     eos_token_id = 0
 
 
 @dataclass(frozen=True)
-class _Fits:
-    """Positions of an example; an example that the model has no positions for is of no use."""
+class _ExampleLength:
+    """Positions of an example; 0 if it exceeds the limit or the positions of the model."""
 
     config: AudioLMConfig
-    most: int | None = None
+    max_length: int | None = None
     _length: SequenceLength = field(init=False)
     _limit: int = field(init=False)
 
     def __post_init__(self) -> None:
-        # Once: every look into a config of transformers costs microseconds.
+        # Computed once: reading a field of a transformers config takes microseconds.
         positions = self.config.max_positions
-        limit = positions if self.most is None else min(self.most, positions)
+        limit = positions if self.max_length is None else min(self.max_length, positions)
         object.__setattr__(self, "_length", SequenceLength(Vocabulary(self.config)))
         object.__setattr__(self, "_limit", limit)
 
@@ -347,34 +315,34 @@ class _Fits:
 
 
 @dataclass(frozen=True)
-class _Measure:
-    """:class:`_Fits` for samples of a stream."""
+class _SampleLength:
+    """:class:`_ExampleLength` for samples of a stream."""
 
-    fits: _Fits
+    length: _ExampleLength
 
     def __call__(self, sample: Sample) -> int:
-        return self.fits(sample.example)
+        return self.length(sample.example)
 
 
 @dataclass(frozen=True)
-class _Make:
-    """The samples of a row of a stream; its draw decides all that is random."""
+class _StreamSamples:
+    """Samples of a row of a stream; random tasks depend on its draw only."""
 
-    choices: tuple[Choice, ...]
+    tasks: tuple[WeightedTask, ...]
     texts: TextEncoder
     dropout: float
 
     def __call__(self, row: TokenRow) -> Iterator[Sample]:
-        most = max(choice.weight for choice in self.choices)
-        for number, choice in enumerate(self.choices):
+        max_weight = max(choice.weight for choice in self.tasks)
+        for number, choice in enumerate(self.tasks):
             task = choice.task
             if task.domains and row.domain not in task.domains:
                 continue
-            if draw_unit(row.draw, "task", number) >= choice.weight / most:
+            if draw_unit(row.draw, "task", number) >= choice.weight / max_weight:
                 continue
             try:
                 example = task.to_example(row, self.texts)
-            except ValueError:  # an empty text, say
+            except ValueError:  # such as an empty text
                 continue
             drop = draw_unit(row.draw, "condition", number) < self.dropout
             noise = int(draw_unit(row.draw, "noise", number) * (1 << 53))

@@ -1,56 +1,102 @@
-"""A model between two: what both have learned, and less of what either learned by heart.
+"""``almtok lm interpolate``: weights between those of two language models.
 
-A trained model that goes on learning finds weights from which a straight line leads back to where
-it began, and along it what was learned in both places adds up, while what only one of them knows by
-heart does not ("model soups"; Wortsman et al. 2022). Measured in docs/lab/language_model.md.
+Between a model and one that was trained further from it, the loss is low along a straight line.
+Models on that line keep what both have learned, and overfit less than either ("model soups";
+Wortsman et al. 2022). Measured in docs/lab/language_model.md. Importing this file loads no torch.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    from ..model import AudioLM
 
-from ...core.files import replaced_folder
-from ...core.training.checkpoint import CheckpointError
-from ..model import AudioLM
-from .initial_model import model_folder
+DESCRIPTION = """\
+Interpolate the weights of two language models.
 
-# What two models must have in common for a weight of one to mean what it means in the other.
-_ALIKE = ("codec_fingerprint", "pattern", "num_codebooks", "codebook_size", "tasks")
+A model that is trained further on little data forgets some of what it knew. Weights between the
+models before and after are often better than either. Choose the share on a held-out set
+('almtok lm evaluate').
+"""
+
+EPILOG = """\
+example:
+  almtok lm train --init-from runs/mine --data more-tokens/ --out runs/further
+  almtok lm interpolate runs/further runs/mine --share 0.7 --out runs/between
+"""
+
+# Fields of the configuration that must be equal in both models.
+_EQUAL_FIELDS = ("codec_fingerprint", "pattern", "num_codebooks", "codebook_size", "tasks")
 
 
-@torch.no_grad()
+def register(commands: Any) -> None:
+    """Add ``interpolate`` to the sub-parsers of ``almtok lm``."""
+    parser = commands.add_parser(
+        "interpolate",
+        help="interpolate the weights of two language models",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("model", metavar="DIR", help="run folder or saved model; its texts and settings stay")
+    add("other", metavar="OTHER", help="the model that it began from, or another of its kind")
+    add("--share", type=float, default=0.7, metavar="S", help="of DIR (default: %(default)s)")
+    add("--out", required=True, type=Path, metavar="DIR", help="folder to make")
+    add("--overwrite", action="store_true", help="replace a folder that is there")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``almtok lm interpolate``."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    out = interpolate_models(args.model, args.other, args.out, args.share, overwrite=args.overwrite)
+    print(f"interpolated model: {out / 'model'}")
+    return 0
+
+
 def interpolate_state(lm: AudioLM, other: AudioLM, share: float) -> None:
-    """Move the weights of `lm` towards `other`, which keeps the part `1 - share` of each.
+    """Replace the weights of `lm` by `share * lm + (1 - share) * other`.
 
     Args:
-        lm: a model that went on from `other`, or from where `other` began; changed in place, its
+        lm: a model trained further from `other`, or from the same model; changed in place, its
             configuration stays.
         other: a model with weights of the same names and shapes.
-        share: of `lm`'s own weights, 0 to 1.
+        share: of the weights of `lm`, 0 to 1.
 
     Raises:
-        ValueError: the share lies outside, or the two are not alike.
+        ValueError: the share is out of range, or the models do not match.
     """
+    import torch
+
     if not 0 <= share <= 1:
-        raise ValueError(f"share must lie in [0, 1], got {share}")
-    for name in _ALIKE:
-        one, two = getattr(lm.config, name), getattr(other.config, name)
-        if one != two:
-            raise ValueError(f"only models of one kind can be blended: {name} is {one} and {two}")
-    mine, theirs = lm.state_dict(), other.state_dict()
-    odd = [
+        raise ValueError(f"share must be in [0, 1], got {share}")
+    for name in _EQUAL_FIELDS:
+        a, b = getattr(lm.config, name), getattr(other.config, name)
+        if a != b:
+            raise ValueError(f"{name} must be equal in both models, got {a} and {b}")
+    state, other_state = lm.state_dict(), other.state_dict()
+    different = [
         name
-        for name in sorted(mine.keys() | theirs.keys())
-        if name not in mine or name not in theirs or mine[name].shape != theirs[name].shape
+        for name in sorted(state.keys() | other_state.keys())
+        if name not in state
+        or name not in other_state
+        or state[name].shape != other_state[name].shape
     ]
-    if odd:
-        raise ValueError(f"only models of one size can be blended: {', '.join(odd[:3])} differ")
-    for name, weight in lm.named_parameters():  # weights that are tied come once
-        weight.lerp_(theirs[name].to(weight), 1 - share)
+    if different:
+        raise ValueError(
+            f"weights must have the same shapes in both models, {', '.join(different[:3])} differ"
+        )
+    with torch.no_grad():
+        for name, weight in lm.named_parameters():  # tied weights occur once
+            weight.lerp_(other_state[name].to(weight), 1 - share)
 
 
 def interpolate_models(
@@ -61,33 +107,41 @@ def interpolate_models(
     *,
     overwrite: bool = False,
 ) -> Path:
-    """Write a model between two, with the texts, tasks and settings of the first.
+    """Write a model between two, with the tokenizer, tasks and settings of the first.
 
     Args:
         source: run folder or saved model.
-        other: what it is blended with.
-        out: folder to make, as a run has it: `OUT/model`.
-        share: of the first.
-        overwrite: replace a folder that is there.
+        other: the other one.
+        out: run folder to make, with `OUT/model`.
+        share: of the weights of the first.
+        overwrite: replace an existing folder.
 
     Raises:
-        ValueError: the two are not alike, or the folder exists.
+        ValueError: the models do not match, or the folder exists.
         CheckpointError: a folder holds no language model.
     """
-    place = Path(out)
-    if place.exists() and any(place.iterdir()) and not overwrite:
-        raise ValueError(f"{place} is not empty: choose another --out, or --overwrite it")
-    folders = [_local(os.fspath(one)) for one in (source, other)]
-    lm, second = (AudioLM.from_pretrained(one, dtype=torch.float32) for one in folders)
+    import torch
+
+    from ...core.files import replaced_folder
+    from ..model import AudioLM
+
+    out = Path(out)
+    if out.exists() and any(out.iterdir()) and not overwrite:
+        raise ValueError(f"{out} is not empty: choose another --out, or --overwrite it")
+    folders = [_local_folder(os.fspath(path)) for path in (source, other)]
+    lm, second = (AudioLM.from_pretrained(path, dtype=torch.float32) for path in folders)
     interpolate_state(lm, second, share)
-    with replaced_folder(place / "model") as aside:
+    with replaced_folder(out / "model") as aside:
         shutil.copytree(folders[0], aside, dirs_exist_ok=True)
         lm.save_pretrained(aside)
-    return place
+    return out
 
 
-def _local(source: str) -> str:
-    """The folder of a saved model: the files beside the weights are wanted too."""
+def _local_folder(source: str) -> str:
+    """The local folder of a saved model, whose other files are copied too."""
+    from ...core.training.checkpoint import CheckpointError
+    from .initial_model import model_folder
+
     if not Path(source).exists():
-        raise CheckpointError(f"no language model to blend: there is no folder {source}")
+        raise CheckpointError(f"no language model to interpolate: there is no folder {source}")
     return model_folder(source)

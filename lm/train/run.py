@@ -1,9 +1,9 @@
-"""A training run of the language model: from a config to a model, or an adapter, in a folder.
+"""A training run of the language model: config -> model or adapter in a folder.
 
-OUT/config.json     the run's configuration      OUT/checkpoints/  to go on from
+OUT/config.json     the run's configuration      OUT/checkpoints/  to resume from
 OUT/metrics.jsonl   one line per log step        OUT/model/        the model and its processor
 OUT/tensorboard/    the same and samples         OUT/adapter/      instead, of a LoRA run
-OUT/tokenizer/      if the run has made one      OUT/base/         of an adapter on a text model
+OUT/tokenizer/      if the run trained one       OUT/base/         of an adapter on a text model
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..model import AudioLM
 from ..processor import AudioLMProcessor
 from ..text.encoder import TextEncoder
 from .config import LMTrainingConfig
-from .corpus import FindTask, choose, held_out, read_info, training_batches, training_texts
+from .corpus import find_tasks, held_out, read_info, training_batches, training_texts
 from .initial_model import InitialModel, build_initial_model, build_teacher
 from .sharding import is_sharded, shard, whole
 from .trainer import AudioLMTrainer, start_processes
@@ -37,7 +37,7 @@ _SHORT_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class LMTrainResult:
-    """Where a run ended."""
+    """State of a run when it ended."""
 
     step: int  # optimiser steps done
     model: Path  # folder of the model, or of the adapter
@@ -46,12 +46,11 @@ class LMTrainResult:
     loss: float | None  # of the last log line of this call
 
 
-def train_lm(config: LMTrainingConfig, find_task: FindTask) -> LMTrainResult:
+def train_lm(config: LMTrainingConfig) -> LMTrainResult:
     """Train until the last step, from the newest complete checkpoint of ``config.out`` if any.
 
     Args:
-        config: Configuration of the run.
-        find_task: Returns a task by its name, `almtok.tasks.base.get_task`.
+        config: Configuration of the run. Its tasks must be registered: import `almtok.tasks`.
 
     Raises:
         ValueError: The run folder belongs to another configuration or is in use, or there is no
@@ -63,19 +62,21 @@ def train_lm(config: LMTrainingConfig, find_task: FindTask) -> LMTrainResult:
     if config.num_workers is None:
         workers = choose_workers(accelerator.device, runtime.precision)
         config = dataclasses.replace(config, num_workers=workers)
-    choices, info = choose(config, find_task), read_info(config)
+    weighted, info = find_tasks(config), read_info(config)
     run, main = Path(config.out), accelerator.is_main_process
     with lock_run_dir(run), no_inner_bars(), training_products(accelerator.device):
         init_run_dir(run, config, write=main)
-        names = [choice.task.name for choice in choices]
-        start = build_initial_model(config, info, names, lambda: training_texts(config, choices))
+        names = [item.task.name for item in weighted]
+        start = build_initial_model(config, info, names, lambda: training_texts(config, weighted))
         lm = _prepare(start, config, accelerator, runtime)
         place: dict[str, Any] = {
             "rank": accelerator.process_index, "world": accelerator.num_processes,
         }  # fmt: skip
         pin = accelerator.device.type == "cuda"
-        batches = training_batches(config, choices, lm.config, start.texts, pin_memory=pin, **place)
-        tasks = held_out(config, choices, lm.config, start.texts)
+        batches = training_batches(
+            config, weighted, lm.config, start.texts, pin_memory=pin, **place
+        )
+        tasks = held_out(config, weighted, lm.config, start.texts)
         if main:
             warn_of_leaks(config)
         newest = newest_checkpoint(run)
@@ -211,14 +212,14 @@ def _write(
 
 
 def _keep_base(start: InitialModel, config: LMTrainingConfig, main: bool) -> None:
-    """Save what an adapter on a text model stands on: its audio parts exist nowhere else."""
+    """Save the base of an adapter on a text model, whose audio parts exist nowhere else."""
     place = Path(config.out) / "base"
     if config.backbone is not None and not place.exists():
         _replace(place, lambda aside: _write(start.lm, start.texts, config, aside, False), main)
 
 
 def _gathered(lm: AudioLM, main: bool) -> AudioLM:
-    """The model in one piece."""
+    """The model with whole weights."""
     if not is_sharded(lm):
         return lm
     values = {name: whole(value).cpu() for name, value in lm.state_dict().items()}

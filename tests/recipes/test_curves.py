@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from almtok.__main__ import main
-from almtok.recipes.compare_cli import references
-from almtok.recipes.curves import compare, read_curves
+from almtok.recipes.curves import compare, read_curves, references
 
 
 @pytest.fixture
@@ -90,8 +89,8 @@ def test_what_cannot_be_compared_is_one_line(words, message, make_run, tmp_path,
 
 @pytest.mark.parametrize("name", references())
 def test_references_of_recipes_are_read_and_lie_in_their_own_bands(name):
-    from almtok.recipes.compare_cli import HERE
+    from almtok.recipes.curves import RECIPES
 
     recipe, stage = name.split("/")
-    curves = read_curves(HERE / recipe / "reference" / f"{stage}.json")
+    curves = read_curves(RECIPES / recipe / "reference" / f"{stage}.json")
     assert all(verdict.inside for verdict in compare(curves, curves))

@@ -143,8 +143,8 @@ def test_what_cannot_be_generated_is_refused(depth):
     refused("guidance_scale must be 0 or more", **batch, guidance_scale=-1)
     refused(r"eos_id must be in \[0, 60\), .* got 60", **batch, eos_id=60)
     refused("cache must be 'static' or 'dynamic'", **batch, eos_id=EOS, cache="big")
-    refused("one SamplingConfig, or 3, got 2", **batch, audio_sampling=[GREEDY, GREEDY])
-    refused("targets of the unconditional prompts", **depth.prompts([TTS]), eos_id=EOS, guidance_scale=2,
+    refused("one SamplingConfig or 3, got 2", **batch, audio_sampling=[GREEDY, GREEDY])
+    refused("targets of the unconditional", **depth.prompts([TTS]), eos_id=EOS, guidance_scale=2,
             unconditional_ids=depth.prompts([ASR])["input_ids"])  # fmt: skip
 
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+import almtok.tasks  # noqa: F401  (registers the tasks)
 from almtok.core.training.checkpoint import newest_checkpoint, read_checkpoint
 from almtok.lm.lora import LoraSettings, add_lora
 from almtok.lm.train import LMTrainingConfig
 from almtok.lm.train.distillation import DistillationTeacher
 from almtok.lm.train.run import train_lm
 from almtok.lm.train.trainer import AudioLMTrainer
-from almtok.tasks.base import get_task
 
 from ...pretend_device import pretend_device
 from ..toy import EOS, PATTERNS, toy_lm
@@ -83,9 +83,9 @@ def test_a_checkpoint_goes_on_there(device, tmp_path):
 @pytest.mark.parametrize("changes", [{}, {"lora_rank": 2, "merge": True}])
 def test_whole_runs(device, toy_config, monkeypatch, changes):
     """Loading, validation with samples, logs, checkpoints, export; and the same of an adapter."""
-    run = train_lm(toy_config(validate_every=2, samples=1), get_task)
+    run = train_lm(toy_config(validate_every=2, samples=1))
     assert run.finished
     if changes:
         out = str(run.model.parent / "tuned")
         again = toy_config(init_from=str(run.model), model={}, out=out, **changes)
-        assert train_lm(again, get_task).finished
+        assert train_lm(again).finished

@@ -21,14 +21,14 @@ import torch
 import almtok
 from almtok.lm.train import LMTrainingConfig
 from almtok.lm.train.run import train_lm
-from almtok.tasks.base import get_task
+import almtok.tasks  # noqa: F401  (registers the tasks)
 
 torch.set_num_threads(1)
 for values in json.load(open(sys.argv[1])):
     if values.pop("again", False) and torch.distributed.get_rank() == 0:
         shutil.rmtree(Path(values["out"]) / "checkpoints" / "step-00000004")
     torch.distributed.is_initialized() and torch.distributed.barrier()
-    train_lm(LMTrainingConfig.from_dict(values), get_task)
+    train_lm(LMTrainingConfig.from_dict(values))
 torch.distributed.barrier()
 torch.distributed.destroy_process_group()
 # What is tested is done; gloo's threads have been seen to abort an interpreter that goes down.

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+import almtok.tasks  # noqa: F401  (registers the tasks)
 from almtok.core.training.checkpoint import CheckpointError
 from almtok.lm.train import LMTrainingConfig
 from almtok.lm.train.run import train_lm
-from almtok.tasks.base import get_task
 
 STEPS = 7
 
@@ -131,12 +131,12 @@ def test_an_adapter_with_dropout_goes_on_exactly(
 def test_another_configuration_is_refused(unbroken: Path, toy_values: dict[str, Any]) -> None:
     config = LMTrainingConfig.from_dict(values(toy_values, unbroken, lr=1.0))
     with pytest.raises(ValueError, match=r"lr: 0.001 -> 1.0"):
-        train_lm(config, get_task)
+        train_lm(config)
 
 
 def test_a_finished_run_does_nothing_again(unbroken: Path, toy_values: dict[str, Any]) -> None:
     before = final_files(unbroken)
-    result = train_lm(LMTrainingConfig.from_dict(values(toy_values, unbroken)), get_task)
+    result = train_lm(LMTrainingConfig.from_dict(values(toy_values, unbroken)))
     assert result.finished and result.step == STEPS
     assert final_files(unbroken) == before
 
@@ -147,4 +147,4 @@ def test_a_missing_source_is_an_error(toy_values: dict[str, Any], tmp_path: Path
         {**toy_values, "out": str(tmp_path / "run"), "init_from": str(tmp_path / "empty")}
     )
     with pytest.raises(CheckpointError, match="no language model to begin from"):
-        train_lm(config, get_task)
+        train_lm(config)

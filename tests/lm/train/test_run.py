@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+import almtok.tasks  # noqa: F401  (registers the tasks)
 from almtok.__main__ import main
 from almtok.codec.config import ALMTokenizerConfig
 from almtok.codec.model import ALMTokenizer
@@ -20,7 +21,7 @@ from almtok.lm.processor import AudioLMProcessor
 from almtok.lm.text.tokenizer import train_tokenizer
 from almtok.lm.train import LMTrainingConfig, finetune, run
 from almtok.lm.train.corpus import (
-    choose,
+    find_tasks,
     held_out,
     read_info,
     training_batches,
@@ -28,7 +29,6 @@ from almtok.lm.train.corpus import (
 )
 from almtok.lm.train.initial_model import build_initial_model
 from almtok.lm.train.run import train_lm
-from almtok.tasks.base import get_task
 
 from .conftest import TOY_MODEL, _maker
 
@@ -156,14 +156,14 @@ def test_from_a_pretrained_text_model(tokens: Path, toy_config: Any, tmp_path: P
     assert start.lm.config.tasks[-1] == "my_task"
     for name, value in text.state_dict().items():
         assert torch.equal(start.lm.backbone.state_dict()[name], value), name
-    result = train_lm(settings, get_task)
+    result = train_lm(settings)
     lm = AudioLM.from_pretrained(Path(settings.out) / "base")
     assert result.finished and load_adapter(lm, result.model) is lm
 
 
 def test_temperature_and_weights_share_the_rows(toy_config: Any) -> None:
     settings = toy_config(tasks=["tts=3", "asr"], temperature=1.0)
-    choices = choose(settings, get_task)
+    choices = find_tasks(settings)
     assert [(c.task.name, c.weight) for c in choices] == [("tts", 3.0), ("asr", 1.0)]
     start = build_initial_model(settings, read_info(settings), ["tts"], lambda: ["row"] * 3)
     batches = training_batches(settings, choices, start.lm.config, start.texts)
@@ -177,15 +177,15 @@ def test_texts_of_no_recording_have_the_share_that_is_asked_for(
 ) -> None:
     (tmp_path / "books.txt").write_text("a line\nanother line\n")
     settings = toy_config(tasks=["tts", "asr"], texts=[str(tmp_path / "books.txt")], text_share=0.5)
-    choices = choose(settings, get_task)
+    choices = find_tasks(settings)
     start = build_initial_model(settings, read_info(settings), ["tts", "asr"], lambda: ["row"] * 3)
     batches = training_batches(settings, choices, start.lm.config, start.texts)
     assert batches._dataset.counts == {"tts": 11, "asr": 10 + 21}  # type: ignore[attr-defined]
     only_speech = toy_config(tasks=["tts"], texts=settings.texts)
     with pytest.raises(ValueError, match="such as asr, got tts"):
-        training_batches(only_speech, choose(only_speech, get_task), start.lm.config, start.texts)
+        training_batches(only_speech, find_tasks(only_speech), start.lm.config, start.texts)
     captions = toy_config(tasks=["tts", "audio_caption"], texts=["no.txt"])
-    assert not any(c.task.layout.target.transcript for c in choose(captions, get_task))
+    assert not any(c.task.layout.target.transcript for c in find_tasks(captions))
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_mistakes_are_one_clear_error(
     toy_config: Callable[..., LMTrainingConfig], changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        train_lm(toy_config(**changes), get_task)
+        train_lm(toy_config(**changes))
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_defaults_of_finetune() -> None:
 
 def test_another_codec_is_refused(base: Path, toy_config: Any) -> None:
     with pytest.raises(ValueError, match=r"speaks the codes of codec .*aaaa"):
-        train_lm(toy_config(init_from=str(base / "run"), model={}), get_task)
+        train_lm(toy_config(init_from=str(base / "run"), model={}))
 
 
 def test_a_model_moves_to_the_codes_of_another_codec(tmp_path: Path, toy_config: Any) -> None:
@@ -249,12 +249,12 @@ def test_a_model_moves_to_the_codes_of_another_codec(tmp_path: Path, toy_config:
     for name, codes in (("old", old), ("new", new)):
         _maker().shards(tmp_path / name, codes, fingerprint=name)
     _maker().shards(tmp_path / "other", [dict(frames=3, text="row")], fingerprint="old")
-    first = train_lm(toy_config(data=[str(tmp_path / "old")], out=str(tmp_path / "one")), get_task)
+    first = train_lm(toy_config(data=[str(tmp_path / "old")], out=str(tmp_path / "one")))
     fields = dict(
         init_from=str(first.model), model={}, data=[str(tmp_path / "new")], steps=1, lr=1e-9
     )
     config = toy_config(**fields, old_tokens=[str(tmp_path / "old")])
-    second = train_lm(config, get_task)
+    second = train_lm(config)
     before, after = (AudioLM.from_pretrained(run.model) for run in (first, second))
     assert (before.config.codec_fingerprint, after.config.codec_fingerprint) == ("old", "new")
     one, two = (lm.heads.out[0].weight[:16] for lm in (before, after))
@@ -269,7 +269,7 @@ def test_a_model_moves_to_the_codes_of_another_codec(tmp_path: Path, toy_config:
         wrong = toy_config(
             **fields, old_tokens=[str(tmp_path / "other")], out=str(tmp_path / "wrong")
         )
-        train_lm(wrong, get_task)
+        train_lm(wrong)
 
 
 def test_another_level_is_refused_and_the_models_own_is_kept(
@@ -279,12 +279,12 @@ def test_another_level_is_refused_and_the_models_own_is_kept(
     for name, level in (("quiet", -20.0), ("as it was", None)):
         _maker().shards(tmp_path / name, rows, loudness=level)
     config = toy_config(steps=1, data=[str(tmp_path / "quiet")])
-    result = train_lm(config, get_task)
+    result = train_lm(config)
     assert AudioLM.from_pretrained(result.model).config.loudness_dbfs == -20
     assert AudioLMProcessor.from_pretrained(result.model).config.loudness_dbfs == -20
     changes = dict(init_from=str(result.model), model={}, out=str(tmp_path / "on"))
     with pytest.raises(ValueError, match="at -20 dBFS, these tokens are at their original levels"):
-        train_lm(toy_config(data=[str(tmp_path / "as it was")], **changes), get_task)
+        train_lm(toy_config(data=[str(tmp_path / "as it was")], **changes))
 
 
 def test_the_deepspeed_file_is_one() -> None:
@@ -309,7 +309,7 @@ def test_short_rows_in_bf16_on_a_cpu_attend_by_plain_operations(
     for name, seconds in (("plain", 12.0), ("fused", None)):
         place = str(tmp_path / name)
         config = toy_config(precision="bf16", max_seconds=seconds, out=place, condition_dropout=0.0)
-        result = train_lm(config, get_task)
+        result = train_lm(config)
         losses.append(result.loss)
         saved = AudioLM.from_pretrained(result.model)
         assert saved.config.backbone._attn_implementation == "sdpa"
@@ -322,6 +322,6 @@ def test_a_model_of_tasks_without_texts_has_a_tokenizer_all_the_same(
     toy_config: Callable[..., LMTrainingConfig],
 ) -> None:
     settings = toy_config(tasks=["continuation"], steps=1)
-    assert "row 2" in set(training_texts(settings, choose(settings, get_task)))
-    made = train_lm(settings, get_task)
+    assert "row 2" in set(training_texts(settings, find_tasks(settings)))
+    made = train_lm(settings)
     assert AudioLMProcessor.from_pretrained(made.model).tokenizer("row 2").input_ids

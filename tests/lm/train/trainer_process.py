@@ -21,12 +21,11 @@ from typing import Any
 import torch
 
 import almtok  # noqa: F401  (the torchaudio guard)
-import almtok.tasks  # noqa: F401  (registers the layouts)
+import almtok.tasks  # noqa: F401  (registers the layouts)  # noqa: F401  (registers the tasks)
 from almtok.core.training import checkpoint
 from almtok.lm.train import LMTrainingConfig
 from almtok.lm.train.run import train_lm
 from almtok.lm.train.trainer import AudioLMTrainer
-from almtok.tasks.base import get_task
 
 
 def main() -> None:
@@ -51,7 +50,7 @@ def run(request: dict[str, Any]) -> int:
         _die_in_save(request["save"])
     try:
         for values in request["configs"]:
-            train_lm(LMTrainingConfig.from_dict(values), get_task)
+            train_lm(LMTrainingConfig.from_dict(values))
     except BaseException:
         traceback.print_exc()
         return 1
