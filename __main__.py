@@ -11,7 +11,7 @@ from typing import Any
 
 from . import __version__
 from .codec import cli as codec
-from .codec import doctor, postfilter_cli
+from .codec import doctor, postfilter
 from .codec.evaluation import cli as codec_evaluation
 from .codec.phonemes import cli as codec_phones
 from .codec.priors import cli as codec_priors
@@ -86,7 +86,7 @@ def _register_codec(commands: Any) -> None:
     codec_train.register(commands)
     codec_priors.register(commands)
     codec_phones.register(commands)
-    postfilter_cli.register(commands)
+    postfilter.register(commands)
     codec_evaluation.register(commands)
     tasks.register_words(commands)
     codec.register_plan(commands)

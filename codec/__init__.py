@@ -1,7 +1,7 @@
 """audio <-> codes: ALMTokenizer, its training, its evaluation.
 
 ``wav [B,1,S] -patchify-> frames [B,T,D] -interleave-> [B,T+Q,D] -encoder-> -retrieve->
-queries [B,Q,D] -quantize-> codes [B,K,Q]`` and back by the mirror of it; README.md draws it.
+queries [B,Q,D] -quantize-> codes [B,K,Q]`` and back; see README.md.
 """
 
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ALMTokenizer", "ALMTokenizerConfig", "AudioTokens", "shipped"]
 
-# Each of these loads torch and transformers.
+# These load torch and transformers.
 __getattr__, __dir__ = lazy_names(
     __name__,
     {

@@ -1,12 +1,12 @@
 """Windowed self-attention whose cost is linear in the length.
 
-A sequence is made of blocks (w frames and their query; block size 1 for plain frames). A position
-may attend to its own block and to the blocks before it inside the sliding window (`block_causal`,
-paper.md 2.2 D), to single positions before it (`causal`), or to both sides (`full`). Because the
-reach is bounded, the sequence is folded into chunks and each chunk attends to itself and to the
-reach before (and after) it: no term in the square of the length, in time or in memory.
+A sequence consists of blocks (w frames and their query; block size 1 for plain frames). A position
+attends to its own block and to the preceding blocks inside the sliding window (`block_causal`,
+paper.md 2.2 D), to preceding single positions (`causal`), or to both sides (`full`). The sequence
+is folded into chunks, and each chunk attends to itself and to the reach before (and after) it:
+neither time nor memory has a term in the square of the length.
 
-Letters: `B` batch, `L` positions, `P` cached positions before them, `H` heads, `E` head width.
+Shapes: `B` batch, `L` positions, `P` cached positions before them, `H` heads, `E` head width.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Reach:
-    """How far a position sees, in whole blocks of `block_size` positions."""
+    """Receptive field of a position, in whole blocks of `block_size` positions."""
 
     block_size: int
-    before: int  # blocks before the own block
-    after: int  # blocks after the own block: 0 unless the mode is `full`
+    before: int  # preceding blocks
+    after: int  # following blocks; 0 unless the mode is `full`
 
     @classmethod
     def of(cls, mode: str, window: int, block_size: int) -> Reach:
-        """Return the reach of a mode for a window in positions (own block included)."""
+        """Return the reach of a mode for a window of positions, which includes the own block."""
         if mode == "causal":
             return cls(1, window - 1, 0)
         blocks = max(1, window // block_size)
@@ -37,12 +37,12 @@ class Reach:
 
     @property
     def past(self) -> int:
-        """Positions before the own block: the length of a full cache."""
+        """Number of preceding positions outside the own block: the length of a full cache."""
         return self.before * self.block_size
 
     @property
     def future(self) -> int:
-        """Positions after the own block."""
+        """Number of following positions outside the own block."""
         return self.after * self.block_size
 
 
@@ -51,9 +51,9 @@ def windowed_attention(q: Tensor, k: Tensor, v: Tensor, reach: Reach) -> Tensor:
 
     Args:
         q: queries, `[B, H, L, E]`.
-        k: keys, `[B, H, P + L, E]`: the cache (P a multiple of the block size), then as many as q.
-        v: values, like k.
-        reach: who sees whom.
+        k: keys, `[B, H, P + L, E]`; the P cached ones come first, P a multiple of the block size.
+        v: values, `[B, H, P + L, E]`.
+        reach: receptive field of each position.
 
     Returns:
         `[B, H, L, E]`.
@@ -67,11 +67,12 @@ def windowed_attention(q: Tensor, k: Tensor, v: Tensor, reach: Reach) -> Tensor:
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Softmax attention `[B, H, L, E]` under a visibility mask.
+    """Softmax attention `[B, H, L, E]` with a boolean mask, True where attention is allowed.
 
-    PyTorch's fused kernel is slow on a CPU in bfloat16, and slowest in its backward pass: 28 ms
+    PyTorch's fused kernel is slow on a CPU in bfloat16, most of all its backward pass: 28 ms
     against 6 ms for the three plain operations (12 x 4 heads, 168 positions of width 64, one
-    thread). The plain ones keep all weights, which a chunk's bounded size allows.
+    thread). The plain operations store all attention weights; the size of a chunk bounds their
+    memory.
     """
     if q.device.type != "cpu" or not torch.is_grad_enabled():
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
@@ -89,7 +90,7 @@ def _folded(
     size: int,
     cached: int,
 ) -> Tensor:
-    """Fold into chunks of `size`; chunk n sees keys from its start - past to its end + future."""
+    """Attend in chunks of `size`; keys of a chunk range from start - past to end + future."""
     batch, heads, length, width = q.shape
     chunks = -(-length // size)
     tail = chunks * size - length
@@ -110,9 +111,10 @@ def _folded(
 
 
 def _chunk_size(reach: Reach, length: int) -> int:
-    """Positions per chunk, whole blocks; short sequences stay in one piece.
+    """Positions per chunk, a multiple of the block size; a short sequence is one chunk.
 
-    Half the reach: a chunk as long as the reach pays for twice as many keys as a position sees.
+    Half the reach: with a chunk as long as the reach, a position would have twice as many keys as
+    it attends to.
     """
     target = max((reach.past + reach.future) // 2, 64)
     whole = -(-target // reach.block_size) * reach.block_size
@@ -122,14 +124,14 @@ def _chunk_size(reach: Reach, length: int) -> int:
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # a cached inference tensor could not take part in training
 def _mask(length: int, keys: int, cached: int, reach: Reach, device: torch.device) -> Tensor | None:
-    """Visibility `[L, P + L]`, or None where everything is visible."""
+    """Attention mask `[L, P + L]`, or None if every position attends to all keys."""
     first, last = cached // reach.block_size, (keys - 1) // reach.block_size  # blocks of queries
     if last <= reach.before and last - first <= reach.after:
         return None
     row = (torch.arange(length) + cached)[:, None] // reach.block_size
     column = torch.arange(keys)[None] // reach.block_size
-    visible = (row - column <= reach.before) & (column - row <= reach.after)
-    return visible.to(device)
+    allowed = (row - column <= reach.before) & (column - row <= reach.after)
+    return allowed.to(device)
 
 
 @lru_cache(maxsize=16)
@@ -137,20 +139,20 @@ def _mask(length: int, keys: int, cached: int, reach: Reach, device: torch.devic
 def _folded_mask(
     chunks: int, size: int, length: int, cached: int, reach: Reach, device: torch.device
 ) -> Tensor:
-    """Visibility `[chunks or 1, 1, size, span]`; one row serves all chunks where they agree."""
+    """Attention mask `[chunks, 1, size, span]`, or `[1, 1, size, span]` if all chunks are alike."""
     span = reach.past + size + reach.future
     row = (torch.arange(size) + reach.past)[:, None] // reach.block_size
     column = torch.arange(span)[None] // reach.block_size
     near = (row - column <= reach.before) & (column - row <= reach.after)
     if cached == reach.past and length == chunks * size and not reach.after:
-        return near[None, None].to(device)  # every chunk has all its keys
+        return near[None, None].to(device)  # all keys of all chunks exist
     start = torch.arange(chunks)[:, None, None] * size - reach.past
     index = start + torch.arange(span)
     exists = (index >= -cached) & (index < length)
-    visible = (near & exists)[:, None]
-    # Padded rows at the very end see nothing and are cut off later; softmax needs one key.
-    visible |= ~visible.any(dim=-1, keepdim=True)
-    return visible.to(device)
+    allowed = (near & exists)[:, None]
+    # Padding at the end has no key and is cut off later; softmax needs at least one key.
+    allowed |= ~allowed.any(dim=-1, keepdim=True)
+    return allowed.to(device)
 
 
 @lru_cache(maxsize=16)
@@ -158,9 +160,9 @@ def _folded_mask(
 def rotary_table(
     start: int, length: int, width: int, theta: float, device: torch.device
 ) -> Rotation:
-    """Return the rotation of `length` positions from `start` on for heads of width `E`.
+    """Return the rotary embedding of positions `start .. start + length` for heads of width `E`.
 
-    Angles are made in float64, so they are as exact a week into a stream as at its start.
+    Angles are computed in float64, so that they stay exact in long streams.
     """
     frequency = theta ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
     angle = torch.arange(start, start + length, dtype=torch.float64)[:, None] * frequency
@@ -171,12 +173,15 @@ def rotary_table(
 
 @dataclass(frozen=True)
 class Rotation:
-    """How far the channel pairs (e, e + E/2) of each position are turned."""
+    """Rotary embedding (RoPE): rotates the channel pairs (e, e + E/2) of each position."""
 
     cos: Tensor  # [L, 1, 1, E]
     sin: Tensor  # [L, 1, 1, E], negative for the first channels of the pairs
 
     def apply(self, x: Tensor) -> Tensor:
-        """Turn `[B, L, N, H, E]`."""
-        cos, sin = self.cos.to(x.dtype), self.sin.to(x.dtype)  # autocast decides late
+        """Rotate `[B, L, N, H, E]`."""
+        cos, sin = (
+            self.cos.to(x.dtype),
+            self.sin.to(x.dtype),
+        )  # under autocast the dtype of x is known only here
         return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)

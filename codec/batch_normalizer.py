@@ -1,4 +1,4 @@
-"""Normalisation over the batch: of frames, and of queries to keep codebooks in reach of them."""
+"""Batch normalisation of frames and queries."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from ..core.distributed import all_sum_with_gradient
 
 
 class BatchNormalizer(nn.Module):
-    """Zero mean and unit variance per channel: of the batch in training, running ones after it.
+    """Normalises each channel to zero mean and unit variance.
 
-    A query encoder's output drifts as a whole while it learns, most of all its mean, faster than
-    codebooks can follow, and a frozen one not at all. The batch is that of all processes together.
-    With `follow` off the statistics are constants, put there once (frames, see start_patches.py):
-    a batch's own would take its loudness away.
+    Training uses the statistics of the batch, over all processes; evaluation uses running averages.
+    The output of the query encoder drifts during training, most of all its mean, faster than a
+    learned codebook can follow; a frozen codebook cannot follow at all.
+
+    Args:
+        width: Number of channels D.
+        decay: Of the running averages.
+        epsilon: Added to the variance.
+        frozen: Always use the stored statistics and never update them. For frames, whose statistics
+            are set once (initialization.py): those of a batch would remove its loudness.
     """
 
     mean: Tensor
@@ -22,12 +28,12 @@ class BatchNormalizer(nn.Module):
     updates: Tensor
 
     def __init__(
-        self, width: int, decay: float = 0.98, epsilon: float = 1e-5, *, follow: bool = True
+        self, width: int, decay: float = 0.98, epsilon: float = 1e-5, *, frozen: bool = False
     ):
         super().__init__()
         self.decay = decay
         self.epsilon = epsilon
-        self.follow = follow
+        self.frozen = frozen
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("variance", torch.ones(width))
         self.register_buffer("updates", torch.tensor(0))
@@ -35,20 +41,20 @@ class BatchNormalizer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise `[B, T, D]` to float32."""
         x = x.float()
-        mean, variance = self._of_batch(x) if self.training and self.follow else self._stored()
+        mean, variance = self.mean, self.variance
+        if self.training and not self.frozen:
+            mean, variance = self._batch_statistics(x)
         return (x - mean) * (variance + self.epsilon).rsqrt()
 
-    def _stored(self) -> tuple[Tensor, Tensor]:
-        return self.mean, self.variance
-
-    def _of_batch(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _batch_statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance `[D]` of the batch, which also update the running averages."""
         flat = x.flatten(0, -2)  # [N, D]
         count = flat.new_full((1,), float(len(flat)))
         sums = all_sum_with_gradient(torch.cat([count, flat.sum(dim=0), flat.square().sum(dim=0)]))
         mean, square = (sums[1:] / sums[0]).chunk(2)
         variance = (square - mean.square()).clamp_min(0)
         with torch.no_grad():
-            # The first batches count fully, so that the start does not matter.
+            # The first batches are averaged equally, so that the initial values have no influence.
             weight = max(1 - self.decay, 1 / (1 + int(self.updates)))
             self.mean.lerp_(mean, weight)
             self.variance.lerp_(variance, weight)

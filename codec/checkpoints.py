@@ -1,19 +1,19 @@
-"""The checkpoints that come with almtok, found without a path."""
+"""Paths of the checkpoints that almtok includes."""
 
 from pathlib import Path
 
-_PLACE = Path(__file__).resolve().parent.parent / "checkpoints"
-DEFAULT = _PLACE / "mini"  # with a codec and a language model
+_FOLDER = Path(__file__).resolve().parent.parent / "checkpoints"
+DEFAULT = _FOLDER / "mini"  # with a codec and a language model
 
 
 def shipped(name: str = "mini") -> Path:
-    """Folder of a checkpoint that comes with almtok: `codec/`, `lm/` and `card.json`.
+    """Return the folder of an included checkpoint: `codec/`, `lm/` and `card.json`.
 
     Raises:
-        ValueError: there is none of this name.
+        ValueError: No checkpoint has this name.
     """
-    folder = _PLACE / name
+    folder = _FOLDER / name
     if not folder.is_dir():
-        known = ", ".join(sorted(p.name for p in _PLACE.glob("*/"))) or "none"
-        raise ValueError(f"no checkpoint {name!r} comes with this almtok; there is: {known}")
+        names = ", ".join(sorted(p.name for p in _FOLDER.glob("*/"))) or "none"
+        raise ValueError(f"checkpoint must be one of: {names}; got {name!r}")
     return folder

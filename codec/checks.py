@@ -1,4 +1,4 @@
-"""Checks of what a user hands to the codec: one clear error that names what came."""
+"""Checks of the inputs of the codec; each error names what is expected and what it got."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_PIECE = 1 << 22  # samples looked at in one go, so that an hour of audio needs no second copy
+_BLOCK = 1 << 22  # samples checked at once, so that an hour of audio needs no second copy
 
 
 def check_waveform(
@@ -16,23 +16,23 @@ def check_waveform(
     """Raise a ValueError unless `wav` is a finite float waveform `[B, 1, S]` at the right rate."""
     if sampling_rate is not None and sampling_rate != expected_rate:
         raise ValueError(
-            f"audio at {sampling_rate} Hz came, the codec expects {expected_rate} Hz: "
-            f"resample it first (almtok.core.audio.resample)"
+            f"sampling_rate must be {expected_rate} Hz, got {sampling_rate} Hz: resample the audio"
+            " first (almtok.core.audio.resample)"
         )
     if not isinstance(wav, Tensor):
-        raise ValueError(f"a waveform tensor [B, 1, S] is expected, came {type(wav).__name__}")
+        raise ValueError(f"the waveform must be a tensor [B, 1, S], got {type(wav).__name__}")
     if wav.ndim != 3:
-        raise ValueError(f"a waveform of shape [B, 1, S] is expected, came {list(wav.shape)}")
+        raise ValueError(f"the waveform must be [B, 1, S], got {list(wav.shape)}")
     if wav.shape[1] != 1:
-        raise ValueError(f"audio of {wav.shape[1]} channels came, the codec expects 1 (mono)")
+        raise ValueError(f"the waveform must have 1 channel (mono), got {wav.shape[1]}")
     if not wav.is_floating_point():
-        raise ValueError(f"float samples in [-1, 1] are expected, came {wav.dtype}")
+        raise ValueError(f"the waveform must hold float samples in [-1, 1], got {wav.dtype}")
     if wav.shape[0] == 0 or (wav.shape[-1] == 0 and not allow_empty):
-        raise ValueError(f"empty audio came: shape {list(wav.shape)}")
-    for piece in wav.split(_PIECE, dim=-1):
-        # NaN and infinities survive a sum of products with zero
-        if not bool(torch.isfinite((piece * 0).sum())):
-            raise ValueError("the audio holds NaN or infinite samples")
+        raise ValueError(f"the waveform must not be empty, got {list(wav.shape)}")
+    for block in wav.split(_BLOCK, dim=-1):
+        # NaN and infinity times zero are NaN, and so is their sum.
+        if not bool(torch.isfinite((block * 0).sum())):
+            raise ValueError("the waveform must be finite, got NaN or infinite samples")
 
 
 def lengths_of(wav: Tensor, padding_mask: Tensor | None) -> Tensor:
@@ -46,15 +46,14 @@ def lengths_of(wav: Tensor, padding_mask: Tensor | None) -> Tensor:
         return torch.full((batch,), samples, device=wav.device)
     mask = padding_mask.reshape(batch, -1) if padding_mask.ndim == 3 else padding_mask
     if tuple(mask.shape) != (batch, samples):
-        raise ValueError(
-            f"padding_mask of shape {list(padding_mask.shape)} came, expected {[batch, samples]}"
-        )
+        raise ValueError(f"padding_mask must be {[batch, samples]}, got {list(padding_mask.shape)}")
     mask = mask.bool()
     lengths = mask.sum(dim=-1)
     if bool((mask != (torch.arange(samples, device=mask.device) < lengths[:, None])).any()):
         raise ValueError("padding_mask must be 1 for the signal, then 0: padding on the right only")
     if int(lengths.min()) == 0:
-        raise ValueError(f"row {int(lengths.argmin())} of the batch is empty (its mask is all 0)")
+        row = int(lengths.argmin())
+        raise ValueError(f"padding_mask must hold a 1 in every row, got only 0 in row {row}")
     return lengths.to(wav.device)
 
 
@@ -63,34 +62,32 @@ def check_codes(
 ) -> None:
     """Raise a ValueError unless `codes` are `[B, 1..K, Q]` integers inside the codebooks."""
     if not isinstance(codes, Tensor) or codes.ndim != 3:
-        came = list(codes.shape) if isinstance(codes, Tensor) else type(codes).__name__
-        raise ValueError(f"codes of shape [B, K, Q] are expected, came {came}")
+        found = list(codes.shape) if isinstance(codes, Tensor) else type(codes).__name__
+        raise ValueError(f"codes must be a tensor [B, K, Q], got {found}")
     if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
-        raise ValueError(f"integer codes are expected, came {codes.dtype} (a waveform?)")
+        raise ValueError(f"codes must be integers, got {codes.dtype} (a waveform?)")
     if not 1 <= codes.shape[1] <= num_codebooks:
-        raise ValueError(
-            f"codes of {codes.shape[1]} codebooks came, this codec has {num_codebooks}"
-        )
+        raise ValueError(f"codes must be of 1 to {num_codebooks} codebooks, got {codes.shape[1]}")
     if codes.shape[0] == 0 or (codes.shape[-1] == 0 and not allow_empty):
-        raise ValueError(f"empty codes came: shape {list(codes.shape)}")
+        raise ValueError(f"codes must not be empty, got {list(codes.shape)}")
     if codes.numel():
         low, high = int(codes.min()), int(codes.max())
         if low < 0 or high >= codebook_size:
             raise ValueError(
-                f"codes from {low} to {high} came, this codec knows 0..{codebook_size - 1}: "
-                f"special ids must be removed, and codes of another codec cannot be decoded"
+                f"codes must lie in 0..{codebook_size - 1}, got {low}..{high}: special ids must be"
+                " removed, and codes of another codec cannot be decoded"
             )
 
 
 def refuse_other_weights(info: dict[str, Any], what: str) -> None:
-    """Refuse a checkpoint that lacks weights, or has others: transformers would leave chance.
+    """Refuse a checkpoint with missing or other weights; transformers would keep random ones.
 
     Args:
-        info: What transformers' `from_pretrained` says of loading.
-        what: Begins the error.
+        info: The loading info of transformers' `from_pretrained`.
+        what: First words of the error.
 
     Raises:
-        ValueError: then, with the first name.
+        ValueError: Weights are missing, unexpected or of another shape.
     """
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if names := sorted(str(name) for name in info[problem]):

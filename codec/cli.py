@@ -1,6 +1,6 @@
-"""``almtok encode``, ``decode``, ``plan``: the codec as a program.
+"""``almtok encode``, ``almtok decode`` and ``almtok codec plan``.
 
-Nothing here is imported from torch until a command runs, so that ``almtok --help`` stays light.
+torch is imported when a command runs, so that ``almtok --help`` stays fast.
 """
 
 import argparse
@@ -33,16 +33,16 @@ def _register_encode(commands: Any) -> None:
         description="Encode audio files; one token file (.safetensors) for each.",
         epilog="example: almtok encode talk.wav music/ --checkpoint runs/mine/model --out tokens/",
     )
-    parser.add_argument("files", nargs="+", type=Path, help="audio files, or folders of them")
+    parser.add_argument("files", nargs="+", type=Path, help="audio files or folders")
     _add_model(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for the token files")
     parser.add_argument(
         "--frames-per-query",
         type=int,
         metavar="W",
-        help="frames of 1/75 s behind one column of codes: fewer is better and more tokens",
+        help="frames of 1/75 s per query; fewer frames give more tokens and better quality",
     )
-    add_search(parser, "improve each recording's codes by listening to what they decode to")
+    add_search(parser, "refine the codes of each recording by gradient descent")
     parser.set_defaults(run=encode, lean=True)
 
 
@@ -53,7 +53,7 @@ def _register_decode(commands: Any) -> None:
         description="Decode token files written by 'almtok encode' with the same codec.",
         epilog="example: almtok decode tokens/ --checkpoint runs/mine/model --out wavs/",
     )
-    parser.add_argument("files", nargs="+", type=Path, help="token files, or folders of them")
+    parser.add_argument("files", nargs="+", type=Path, help="token files or folders")
     _add_model(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for the audio files")
     parser.add_argument("--format", choices=("wav", "flac", "ogg"), default="wav")
@@ -83,31 +83,31 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint",
         metavar="DIR",
-        help="codec folder, or a hub id (default: the codec that comes with almtok)",
+        help="codec folder or hub id (default: the included codec)",
     )
     add_device(parser)
 
 
-def add_search(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add ``--search``; ``what`` it does here."""
+def add_search(parser: argparse.ArgumentParser, help_text: str) -> None:
+    """Add ``--search``; ``help_text`` begins its help."""
     parser.add_argument(
         "--search",
         type=int,
         nargs="?",
         const=RefineConfig.steps,
         metavar="STEPS",
-        help=f"{what} ({RefineConfig.steps} steps unless given, some seconds for each second of"
-        " audio); not for data of language models",
+        help=f"{help_text} (default {RefineConfig.steps} steps; takes seconds per second of audio);"
+        " not for training data of language models",
     )
 
 
 def searches_of(options: argparse.Namespace) -> list[int | None]:
-    """How often our codecs are evaluated, and by how many steps of search: None is without."""
+    """Steps of code refinement of each evaluation of an ALMTokenizer; None is without."""
     return [None] if options.search is None else [None, options.search]
 
 
 def named_by_search(name: str, steps: int | None) -> str:
-    """The name of a codec in tables, with the steps of its search."""
+    """Name of a codec in tables, with its steps of code refinement."""
     return name if steps is None else f"{name} search {steps}"
 
 
@@ -119,13 +119,13 @@ def encode(options: argparse.Namespace) -> int:
 
     files = _collect(options.files, AUDIO_SUFFIXES)
     model = _load(options)
-    w, search = options.frames_per_query, _search(options, model)
+    w, refiner = options.frames_per_query, _refiner(options, model)
     options.out.mkdir(parents=True, exist_ok=True)
     for file in tqdm(files, desc="encode", unit="file"):
-        if search is None:
+        if refiner is None:
             tokens = model.tokenize(file, frames_per_query=w)
         else:
-            tokens = search.tokenize(file, w, progress=True)
+            tokens = refiner.tokenize(file, w, progress=True)
         tokens.save(options.out / f"{file.stem}.safetensors")
     print(f"{len(files)} token files in {options.out}")
     return 0
@@ -178,8 +178,8 @@ def _config(codec: str) -> "ALMTokenizerConfig":
         return ALMTokenizerConfig.preset(codec)
     if not Path(codec).is_dir():
         raise ValueError(
-            f"{codec!r} is neither a preset ({', '.join(PRESET_NAMES)}) nor a checkpoint folder"
-            f" (what a recipe costs: almtok run {codec} --plan)"
+            f"CODEC must be a preset ({', '.join(PRESET_NAMES)}) or a checkpoint folder,"
+            f" got {codec!r} (the cost of a recipe: almtok run {codec} --plan)"
         )
     return ALMTokenizerConfig.from_pretrained(codec)
 
@@ -189,36 +189,36 @@ def _load(options: argparse.Namespace) -> "ALMTokenizer":
     from ..core.runtime import find_device
     from .model import ALMTokenizer
 
-    with no_inner_bars():  # a second's loading needs none; the files have their own
-        codec = ALMTokenizer.from_pretrained(_place(options)).eval()
+    with no_inner_bars():
+        codec = ALMTokenizer.from_pretrained(_checkpoint(options)).eval()
     return codec.to(find_device(options.device))
 
 
-def _search(options: argparse.Namespace, model: "ALMTokenizer") -> "CodeRefiner | None":
+def _refiner(options: argparse.Namespace, model: "ALMTokenizer") -> "CodeRefiner | None":
     if options.search is None:
         return None
     from .refine import CodeRefiner
 
-    return CodeRefiner.of(_place(options), model, RefineConfig(steps=options.search))
+    return CodeRefiner.of(_checkpoint(options), model, RefineConfig(steps=options.search))
 
 
-def _place(options: argparse.Namespace) -> str:
+def _checkpoint(options: argparse.Namespace) -> str:
     from .checkpoints import shipped
 
     return str(options.checkpoint or shipped() / "codec")
 
 
-def _collect(given: list[Path], suffixes: Collection[str]) -> list[Path]:
-    """Return the files named and those inside the folders named; two of one stem are refused.
+def _collect(paths: list[Path], suffixes: Collection[str]) -> list[Path]:
+    """Return the files among the paths and the files inside the folders.
 
-    The output is called after the stem, so the second would silently replace the first.
+    Outputs are named after the stem, so two files with the same stem are an error.
     """
     files: list[Path] = []
-    for path in given:
+    for path in paths:
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes)
             if not inside:
-                raise ValueError(f"{path} holds no file ending in {', '.join(sorted(suffixes))}")
+                raise ValueError(f"{path} has no file ending in {', '.join(sorted(suffixes))}")
             files += inside
         elif path.exists():
             files.append(path)

@@ -1,9 +1,9 @@
-"""One codebook: nearest entry, exponential moving average, k-means start, revival of dead entries.
+"""Codebook: nearest entry, exponential moving averages, k-means initialization, dead entries.
 
-Written for several processes: counts, sums and samples are combined over all of them, so that every
-process keeps the same codebook (and the same as one process with the whole batch would).
+Counts, sums and samples are combined over all processes, so that every process has the same
+codebook as a single process with the whole batch.
 
-Letters: `C` entries, `P` code width, `N` vectors.
+Shapes: `C` entries, `P` code width, `N` vectors.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from ..core.linear import linear
 
 @dataclass(frozen=True)
 class LayerUsage:
-    """How one codebook was used over about the last hundred updates."""
+    """Use of one codebook during about the last hundred updates."""
 
-    usage: float  # share of the entries that are alive
-    perplexity: float  # exp of the entropy of the entries' use: at most C
+    usage: float  # share of the entries that are in use
+    perplexity: float  # exp of the entropy of the codes: at most C
     speech_usage: float | None = None  # the same share in the speech half of a semantic prior
-    sound_usage: float | None = None  # and in its sound half
-    speech_share: float | None = None  # share of all codes that fall into the speech half
+    sound_usage: float | None = None  # the same share in its sound half
+    speech_share: float | None = None  # share of codes in the speech half
 
 
 class Codebook(nn.Module):
-    """`C` entries of width `P`; frozen (a semantic prior) or following its inputs.
+    """Codebook that is frozen (a semantic prior) or learned by exponential moving averages.
 
     Args:
-        size: `C`.
-        dim: `P`.
-        frozen: the entries never move.
+        size: number of entries `C`.
+        dim: width of an entry `P`.
+        frozen: the entries are never updated.
         decay: of the moving averages.
-        dead_code_ratio: an entry whose use is below this share of the average is dead, and is
-            replaced by a vector of the current batch (not in a frozen codebook).
+        dead_code_ratio: an entry is dead if its use is below this share of the average use; a dead
+            entry is replaced by a vector of the current batch (not in a frozen codebook).
     """
 
     entries: Tensor
@@ -62,7 +62,7 @@ class Codebook(nn.Module):
         self.decay = decay
         self.dead_code_ratio = dead_code_ratio
         self.register_buffer("entries", torch.empty(size, dim))
-        self.register_buffer("count", torch.ones(size))  # moving average of hits per update
+        self.register_buffer("count", torch.ones(size))  # moving average of uses per update
         self.register_buffer("total", torch.empty(0 if frozen else size, dim))
         self.register_buffer("initialised", torch.tensor(False))
         self.register_buffer("num_speech", torch.tensor(size // 2 if frozen else 0))
@@ -70,7 +70,7 @@ class Codebook(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the entries: what a codec without a prior file, or before training, works with."""
+        """Draw random entries, for codecs without a prior file or before training."""
         size, dim = self.entries.shape
         generator = torch.Generator().manual_seed(size * 1_000_003 + dim)
         self.entries.copy_(torch.randn(size, dim, generator=generator) / dim**0.5)
@@ -79,12 +79,12 @@ class Codebook(nn.Module):
         self.restore_total()
 
     def restore_total(self) -> None:
-        """The sums as entries and counts have them: shipped files leave them out."""
+        """Compute the sums from entries and counts: the included checkpoints leave them out."""
         if not self.frozen:
             self.total.copy_(self.entries * self.count[:, None])
 
     def nearest(self, x: Tensor) -> Tensor:
-        """Return the index of the nearest entry (Euclidean): `[..., P]` to `[...]` int64."""
+        """Return the indices `[...]` (int64) of the entries nearest to vectors `[..., P]`."""
         entries = self.entries.float()
         return nearest(x.float(), entries, self._bias.get((entries,), lambda: search_bias(entries)))
 
@@ -94,7 +94,7 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def update(self, x: Tensor, codes: Tensor) -> None:
-        """Move the averages by one batch: vectors `[N, P]` and their codes `[N]`."""
+        """Update the moving averages with vectors `[N, P]` and their codes `[N]`."""
         size = self.entries.shape[0]
         hits = torch.bincount(codes, minlength=size).to(self.count.dtype)
         if self.frozen:
@@ -104,17 +104,18 @@ class Codebook(nn.Module):
         joint = all_sum(torch.cat([hits[:, None], sums], dim=1))
         self.count.lerp_(joint[:, 0], 1 - self.decay)
         self.total.lerp_(joint[:, 1:], 1 - self.decay)
-        self._revive(x)
+        self._replace_dead_entries(x)
         # Laplace smoothing keeps entries of tiny counts finite (EnCodec).
-        whole, epsilon = self.count.sum(), 1e-5
-        smooth = (self.count + epsilon) / (whole + size * epsilon) * whole
-        self.entries.copy_(self.total / smooth[:, None].clamp_min(1e-12))
+        count_sum, epsilon = self.count.sum(), 1e-5
+        smoothed = (self.count + epsilon) / (count_sum + size * epsilon) * count_sum
+        self.entries.copy_(self.total / smoothed[:, None].clamp_min(1e-12))
 
     @torch.no_grad()
     def initialize(self, x: Tensor, iterations: int = 10) -> None:
-        """Place the entries by k-means on vectors `[N, P]`, the same in every process.
+        """Initialise the entries by k-means on vectors `[N, P]`, the same in every process.
 
-        With fewer vectors than entries, the spare entries are jittered copies: revival moves them.
+        If there are fewer vectors than entries, entries are copies with added noise, most of which
+        are replaced later as dead entries.
         """
         x = x.float()
         size = self.entries.shape[0]
@@ -129,38 +130,43 @@ class Codebook(nn.Module):
             sums = torch.zeros_like(self.entries).index_add_(0, codes, x)
             empty = hits == 0
             self.entries.copy_(sums / hits.clamp_min(1)[:, None])
-            spare = x[torch.randint(len(x), (size,), device=x.device)]
-            self.entries[empty] = spare[empty]
+            random_vectors = x[torch.randint(len(x), (size,), device=x.device)]
+            self.entries[empty] = random_vectors[empty]
         self.count.fill_(len(x) / size)
         self.restore_total()
         self.initialised.fill_(True)
 
     def usage(self) -> LayerUsage:
-        """Return usage and perplexity of the moving average of hits."""
+        """Return usage and perplexity, from the moving average of uses."""
         share = self.count / self.count.sum().clamp_min(1e-12)
-        alive = share * len(share) > self.dead_code_ratio
+        used = share * len(share) > self.dead_code_ratio
         entropy = -(share * share.clamp_min(1e-12).log()).sum()
-        result = (float(alive.float().mean()), float(entropy.exp()))
+        usage, perplexity = float(used.float().mean()), float(entropy.exp())
         if not self.frozen:
-            return LayerUsage(*result)
+            return LayerUsage(usage, perplexity)
         split = int(self.num_speech)
-        speech, sound = alive[:split].float().mean(), alive[split:].float().mean()
-        return LayerUsage(*result, float(speech), float(sound), float(share[:split].sum()))
+        return LayerUsage(
+            usage,
+            perplexity,
+            speech_usage=float(used[:split].float().mean()),
+            sound_usage=float(used[split:].float().mean()),
+            speech_share=float(share[:split].sum()),
+        )
 
     @torch.no_grad()
-    def freeze_on(self, centroids: Tensor, num_speech: int) -> bool:
-        """Take centroids `[C, P]` as the frozen entries; the first `num_speech` are speech.
+    def load_centroids(self, centroids: Tensor, num_speech: int) -> bool:
+        """Load centroids `[C, P]` as the frozen entries; the first `num_speech` are speech.
 
         Returns:
-            Whether they were there already: then all stays as it is, and placed what was placed.
+            Whether the entries were these centroids before; then nothing changes.
         """
         if centroids.shape != self.entries.shape:
             raise ValueError(
-                f"prior of {tuple(centroids.shape)} centroids came, the codec expects "
-                f"{tuple(self.entries.shape)} (codebook_size, prior_dim)"
+                f"centroids must have shape {tuple(self.entries.shape)} (codebook_size, prior_dim),"
+                f" got {tuple(centroids.shape)}"
             )
         if not 0 <= num_speech <= len(centroids):
-            raise ValueError(f"num_speech {num_speech} is outside 0..{len(centroids)}")
+            raise ValueError(f"num_speech must lie in 0..{len(centroids)}, got {num_speech}")
         centroids = centroids.to(self.entries)
         if int(self.num_speech) == num_speech and torch.equal(self.entries, centroids):
             return True
@@ -169,26 +175,29 @@ class Codebook(nn.Module):
         self.initialised.fill_(False)
         return False
 
-    def _revive(self, x: Tensor) -> None:
+    def _replace_dead_entries(self, x: Tensor) -> None:
         """Replace dead entries by random vectors of the batch.
 
-        The bound is a share of the average use, so it follows batch size and process count: a
-        fixed bound kills a healthy codebook as soon as a batch has few tokens.
+        The threshold is a share of the average use, so it scales with batch size and number of
+        processes: below a fixed threshold all entries would be dead in a small batch.
         """
         average = self.count.mean()
         dead = self.count < self.dead_code_ratio * average
         if not bool(dead.any()):
             return
         pool = all_gather(x.float())
-        picked = pool[torch.randint(len(pool), (int(dead.sum()),), device=pool.device)]
+        drawn = pool[torch.randint(len(pool), (int(dead.sum()),), device=pool.device)]
         self.count[dead] = average
-        self.total[dead] = picked * average
+        self.total[dead] = drawn * average
 
 
 def nearest(x: Tensor, entries: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return the index of the nearest of entries `[C, P]` for vectors `[..., P]`: `[...]` int64.
+    """Return the indices `[...]` (int64) of the entries nearest in Euclidean distance.
 
-    `bias` is what :func:`search_bias` makes of the entries, for those who keep it.
+    Args:
+        x: vectors `[..., P]`.
+        entries: `[C, P]`.
+        bias: :func:`search_bias` of the entries, if it is cached.
     """
     # argmin |x - e|^2 = argmax x.e - |e|^2 / 2
     bias = search_bias(entries) if bias is None else bias
@@ -201,10 +210,10 @@ def search_bias(entries: Tensor) -> Tensor:
 
 
 def principal_axes(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean `[D]`, axes `[D, D]` (columns) and variances `[D]` of vectors `[N, D]`, descending.
+    """Mean `[D]`, principal axes `[D, D]` (columns) and variances `[D]` of vectors `[N, D]`.
 
-    On the CPU in float64: small axes are lost in the rounding of large ones, codecs are placed only
-    once, and not every device has float64 or eigenvalues.
+    Variances descend. Computed on the CPU in float64, which not every device has: in float32 the
+    rounding of large axes would hide small ones.
     """
     x = x.cpu().double()
     mean = x.mean(dim=0)

@@ -1,4 +1,4 @@
-"""The query encoder and decoder: Transformers around the interleaving of :mod:`.queries`.
+"""The query encoder and decoder: Transformers over interleaved sequences (:mod:`.queries`).
 
 encoder   frames [B, T, D] -interleave-> [B, T + Q, D] -Transformer-> -retrieve-> queries [B, Q, D]
 decoder   queries [B, Q, D] -interleave masks-> [B, T + Q, D] -> -retrieve-> frames [B, T, D]
@@ -20,11 +20,11 @@ State = list[AttentionCache]
 _NUM_WAVES = 16
 
 
-class WindowPlaces(nn.Module):
-    """A vector for each place in a window: how far it stands from its query, for any w.
+class WindowPositionEmbedding(nn.Module):
+    """Embedding of the distance to the query for each position of a window of any length w.
 
-    Masks are one token w times over, and rotary attention tells their places only by how much they
-    attend to whom; the first steps of training are far quicker where the places differ (ours, D).
+    The w masks of a window are copies of one token, and rotary embeddings affect attention scores
+    only. With distinct inputs the first training steps are much more effective (ours, D).
     """
 
     def __init__(self, width: int):
@@ -33,23 +33,23 @@ class WindowPlaces(nn.Module):
         nn.init.normal_(self.projection.weight, std=0.1)
 
     def forward(self, frames_per_query: int) -> Tensor:
-        """Return `[w, D]`, the place next to the query last."""
+        """Return `[w, D]`; the last row is next to the query."""
         weight = self.projection.weight
         steps = torch.arange(frames_per_query, 0, -1, device=weight.device, dtype=torch.float32)
-        waves = torch.logspace(0, 1.5, _NUM_WAVES, device=weight.device)  # periods 6 to 200 steps
-        angles = steps[:, None] / waves
+        scales = torch.logspace(0, 1.5, _NUM_WAVES, device=weight.device)  # periods 6 to 200 steps
+        angles = steps[:, None] / scales
         return self.projection(torch.cat([angles.sin(), angles.cos()], dim=1).to(weight.dtype))
 
 
 class QueryEncoder(nn.Module):
-    """Frames to queries; each query has gathered its own window and what came before it."""
+    """Frames to queries; each query attends to its own window and the preceding positions."""
 
     def __init__(self, config: ALMTokenizerConfig):
         super().__init__()
         width = config.encoder_width
         self.query = nn.Parameter(torch.randn(width) * config.initializer_range)
         self.input = Linear(config.hidden_size, width)
-        self.places = WindowPlaces(width)
+        self.places = WindowPositionEmbedding(width)
         self.transformer = _transformer(config, width, config.encoder_layers)
         self.output = Linear(width, config.hidden_size)
         self.norm = (
@@ -60,18 +60,18 @@ class QueryEncoder(nn.Module):
         """Map frames `[B, T, D]`, T a multiple of w, to queries `[B, T / w, D]`."""
         sequence = self._interleave(frames, frames_per_query)
         sequence = self.transformer(sequence, frames_per_query + 1)
-        return self._finish(retrieve_queries(sequence, frames_per_query))
+        return self._project(retrieve_queries(sequence, frames_per_query))
 
     def step(
         self, frames: Tensor, frames_per_query: int, state: State | None
     ) -> tuple[Tensor, State]:
-        """The same for the next whole windows of a stream."""
+        """Process the next whole windows of a stream, like :meth:`forward`."""
         sequence = self._interleave(frames, frames_per_query)
         sequence, state = self.transformer.step(sequence, frames_per_query + 1, state)
-        return self._finish(retrieve_queries(sequence, frames_per_query)), state
+        return self._project(retrieve_queries(sequence, frames_per_query)), state
 
     def encode_frames(self, frames: Tensor, frames_per_query: int) -> Tensor:
-        """Run frames alone, without queries (the MAE objective, paper.md 5.1): `[B, T, D]`."""
+        """Encode frames without queries (masked prediction, paper.md 5.1): `[B, T, D]`."""
         return self.output(self.transformer(self.input(frames), frames_per_query))
 
     def _interleave(self, frames: Tensor, frames_per_query: int) -> Tensor:
@@ -79,22 +79,22 @@ class QueryEncoder(nn.Module):
         windows = windows + self.places(frames_per_query)
         return interleave_queries(windows.flatten(1, 2), self.query, frames_per_query)
 
-    def _finish(self, queries: Tensor) -> Tensor:
+    def _project(self, queries: Tensor) -> Tensor:
         return self.norm(self.output(queries))
 
 
 class QueryDecoder(nn.Module):
-    """Quantised queries back to frames, from masks that attend to their own query and the past."""
+    """Quantised queries to frames; masks attend to their own query and the preceding positions."""
 
     def __init__(self, config: ALMTokenizerConfig):
         super().__init__()
         width = config.decoder_width
         self.mask = nn.Parameter(torch.randn(width) * config.initializer_range)
         self.input = Linear(config.hidden_size, width)
-        self.places = WindowPlaces(width)
+        self.places = WindowPositionEmbedding(width)
         self.transformer = _transformer(config, width, config.decoder_layers)
         self.output = Linear(width, config.hidden_size)
-        # Strictly causal masks would be blind to their own query (paper.md 2.2).
+        # Strictly causal masks could not attend to their own query behind them (paper.md 2.2).
         self.query_first = config.attention_mode == "causal"
 
     def forward(self, queries: Tensor, frames_per_query: int) -> Tensor:
@@ -106,7 +106,7 @@ class QueryDecoder(nn.Module):
     def step(
         self, queries: Tensor, frames_per_query: int, state: State | None
     ) -> tuple[Tensor, State]:
-        """The same for the next queries of a stream."""
+        """Process the next queries of a stream, like :meth:`forward`."""
         sequence = self._interleave(queries, frames_per_query)
         sequence, state = self.transformer.step(sequence, frames_per_query + 1, state)
         return self._retrieve(sequence, frames_per_query), state

@@ -1,11 +1,10 @@
-"""ALMTokenizerConfig: every number of the codec, and the rates that follow from them.
+"""ALMTokenizerConfig: all hyperparameters of the codec, and derived rates.
 
-Each value that the paper does not state carries the grade of its source in `docs/paper.md`:
-A confirmed, B one reader of the paper, C inferred, D our default. Nothing graded C or D may be
-presented as the paper's.
+Each value has the grade of its source in `docs/paper.md`: A confirmed, B one reader of the paper,
+C inferred, D our default. Values of grade C or D must not be presented as the paper's.
 """
 
-# No `from __future__ import annotations` here: @strict checks types by the real annotations.
+# No `from __future__ import annotations` here: @strict needs the evaluated annotations.
 import difflib
 import math
 from collections.abc import Iterable
@@ -19,7 +18,7 @@ PatchifyKind = Literal["conv", "linear"]
 UnpatchifyKind = Literal["mirror", "harmonic"]
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # Tests and the demo: trains in minutes on two CPU cores.
+    # For tests and the demo: trains in minutes on two CPU cores.
     "tiny": dict(
         strides=[8, 5, 4, 2], conv_channels=[1, 24, 48, 64, 96], hidden_size=96,
         encoder_layers=2, decoder_layers=3, num_attention_heads=4, attention_window=128,
@@ -27,7 +26,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         codebook_size=256, codebook_dim=96, prior_dim=128, patch_transformer_layers=1,
         codebook_decay=0.95,
     ),
-    # For a CPU: 11 M parameters, real time many times over on two CPU cores.
+    # For CPUs: 11 M parameters, many times faster than real time on two cores.
     "mini": dict(
         strides=[8, 5, 4, 2], conv_channels=[1, 64, 128, 256, 256], hidden_size=256,
         encoder_layers=4, decoder_layers=6, num_attention_heads=4, attention_window=256,
@@ -35,7 +34,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         codebook_dim=256, prior_dim=128, patch_transformer_layers=2,
         codebook_decay=0.95, unpatchify="harmonic",
     ),
-    # One GPU.
+    # For one GPU.
     "base": dict(
         strides=[8, 5, 4, 2], conv_channels=[1, 128, 256, 384, 512], hidden_size=512,
         encoder_layers=8, decoder_layers=8, attention_window=256, patch_transformer_layers=4,
@@ -46,7 +45,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def refuse_unknown(config: PreTrainedConfig, names: Iterable[str]) -> None:
-    """Refuse names that are no field of a configuration, with the nearest one that is."""
+    """Raise ``ValueError`` for a name that is not a field, with the most similar field."""
     fields = [name for name in config.__dataclass_fields__ if not name.startswith("_")]
     allowed = {"transformers_version", "model_type", "_name_or_path", "attn_implementation"}
     for name in names:
@@ -71,12 +70,15 @@ class ALMTokenizerConfig(PreTrainedConfig):
     sample_rate: int = 24_000  # A
     strides: list[int] | tuple[int, ...] = (2, 4, 5, 8)  # C: EnCodec's, hop 320, 75 frames/s
     frames_per_query: int = 6  # C: w = 6 gives the paper's 12.5 Hz (A) at 75 frames/s
-    frames_per_query_range: list[int] | tuple[int, ...] = (2, 10)  # B-: w is redrawn from this
+    frames_per_query_range: list[int] | tuple[int, ...] = (
+        2,
+        10,
+    )  # B-: range from which training draws w
 
     # Patchify and UnPatchify (paper.md 2.1)
     patchify: PatchifyKind = "conv"  # A: EnCodec style; "linear" is the stated alternative (A)
-    # D: channels at the sample rate, then after each stride. A first entry of 1 means that the
-    # waveform goes straight into the first strided layer, which is what makes a CPU fast.
+    # D: channels at the sample rate, then after each stride. With a first entry of 1 the waveform
+    # is the input of the first strided layer, which is much faster on a CPU.
     conv_channels: list[int] | tuple[int, ...] = (32, 64, 128, 256, 512)
     conv_kernel_size: int = 7  # D: EnCodec's first and last kernel
     residual_kernel_size: int = 3  # D
@@ -85,7 +87,7 @@ class ALMTokenizerConfig(PreTrainedConfig):
     patch_transformer_layers: int = 6  # D: depth of the Transformer in the linear variant
     normalize_frames: bool = True  # D: zero mean, unit variance per channel
     # A: "mirror", transposed convolutions (or Transformer and reshape); "harmonic" is ours (D), for
-    # small budgets: pulses and noise by rule, see harmonic.py.
+    # small budgets: the harmonic-plus-noise vocoder of vocoder.py.
     unpatchify: UnpatchifyKind = "mirror"
     num_pitches: int = 192  # D, ours: 22 cents apart
     harmonic_bands: int = 80  # D, ours
@@ -101,62 +103,62 @@ class ALMTokenizerConfig(PreTrainedConfig):
     attention_mode: AttentionMode = "block_causal"  # A-/C: causal with a sliding window
     attention_window: int = 512  # D: positions of the interleaved sequence, about 5.9 s
     rope_theta: float = 10_000.0  # D
-    # D: Mimi's, for deep stacks and long trainings; shallow presets that train for minutes or
-    # hours start further open.
+    # D: Mimi's value, for deep stacks and long trainings; shallow presets that train for minutes or
+    # hours start with larger values.
     layer_scale: float = 0.01
     initializer_range: float = 0.02  # D
 
     # Quantizer (paper.md 3 and 4)
     num_codebooks: int = 3  # A
     codebook_size: int = 2048  # A
-    codebook_dim: int = 256  # B-; where it equals hidden_size, codes live among the queries
+    codebook_dim: int = 256  # B-; if it equals hidden_size, layers have no projections
     normalize_queries: bool = True  # D: per channel, see batch_normalizer.py
     prior_dim: int = 768  # D: width of the semantic teachers behind the first codebook
-    # B: "first" freezes the first codebook on the semantic prior, "none" learns it like the
-    # others, "all" is the other reading of the paper (every layer starts from the prior, frozen).
+    # B: "first": the first codebook is the semantic prior, frozen; "none": it is learned like the
+    # others; "all": every codebook is the prior, frozen (another reading of the paper).
     prior_codebooks: Literal["first", "none", "all"] = "first"
-    # D: EMA, EnCodec and Mimi; the small presets see few tokens per step while their queries move
-    # fast, and an average that lags behind them collapses.
+    # D: as in EnCodec and Mimi; small presets have few tokens per step and fast-moving queries, and
+    # a slow average collapses.
     codebook_decay: float = 0.99
-    dead_code_ratio: float = 0.1  # D: an entry is dead below this share of its expected use
+    dead_code_ratio: float = 0.1  # D: entries used less than this share of the average are dead
     commitment_weight: float = 1.0  # D: layers with EMA codebooks
     prior_commitment_weight: float = 0.25  # D: layers with a frozen codebook
-    quantizer_dropout: float = 0.0  # D: share of steps trained with fewer layers; off
+    quantizer_dropout: float = 0.0  # D: share of steps with fewer layers; off
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> "ALMTokenizerConfig":
-        """Return a named size (`tiny`, `mini`, `base`, `paper`), with fields replaced."""
+        """Return a preset (`tiny`, `mini`, `base`, `paper`), with fields overridden."""
         if name not in PRESETS:
-            raise ValueError(f"unknown preset {name!r}; expected one of {', '.join(PRESETS)}")
+            raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
         return cls(**{**PRESETS[name], **overrides})
 
     def __post_init__(self, **kwargs: Any) -> None:
         refuse_unknown(self, kwargs)
         super().__post_init__(**kwargs)
-        self.strides = list(self.strides)  # JSON knows no tuples; keep one form in memory too
+        self.strides = list(self.strides)  # as in JSON, which has no tuples
         self.frames_per_query_range = list(self.frames_per_query_range)
         self.conv_channels = list(self.conv_channels)
         if self.patchify == "conv" and len(self.conv_channels) != len(self.strides) + 1:
             raise ValueError(
-                f"conv_channels needs one entry more than strides: came {len(self.conv_channels)} "
-                f"for {len(self.strides)} strides"
+                f"conv_channels must have {len(self.strides) + 1} entries, one more than strides,"
+                f" got {len(self.conv_channels)}"
             )
         low, high = self.frames_per_query_range
         if not 1 <= low <= high or self.frames_per_query < 1:
             raise ValueError(
-                f"frames_per_query must be positive and its range ordered: came "
-                f"{self.frames_per_query} and {tuple(self.frames_per_query_range)}"
+                "frames_per_query must be positive and its range ordered, got"
+                f" {self.frames_per_query} and {tuple(self.frames_per_query_range)}"
             )
         for part, width in (("encoder", self.encoder_width), ("decoder", self.decoder_width)):
             if width % (2 * self.num_attention_heads):
                 raise ValueError(
-                    f"{part} width {width} is not a multiple of twice the "
-                    f"{self.num_attention_heads} attention heads (RoPE turns pairs of channels)"
+                    f"{part} width must be a multiple of {2 * self.num_attention_heads}, twice the"
+                    f" attention heads (RoPE rotates pairs of channels), got {width}"
                 )
         if self.attention_window < high + 1:
             raise ValueError(
-                f"attention_window {self.attention_window} is smaller than the largest block, "
-                f"{high} frames and their query"
+                f"attention_window must be at least {high + 1} ({high} frames and their query), got"
+                f" {self.attention_window}"
             )
 
     @property

@@ -1,12 +1,12 @@
 """Causal convolutions that stream: one code path for whole signals and for chunks.
 
-Every module here has `step(x, state) -> (y, state)`; a state of None is the start of the signal,
-and the offline call is a single step. Features are `[B, T, C]`, so a strided convolution is a
-reshape (stride samples become channels) followed by a short convolution at the lower rate, and
-each convolution is one matrix product over its taps. That is the same function family as SEANet's
-strided and transposed convolutions of kernel `2 * stride`, without a full-rate pass.
+Every module has `step(x, state) -> (y, state)`; a state of None is the start of the signal, and the
+offline call is a single step. Features are `[B, T, C]`, so a strided convolution is a reshape
+(`stride` samples become channels) and a short convolution at the lower rate, and each convolution
+is one matrix product over its taps. This is the same family of functions as SEANet's strided and
+transposed convolutions of kernel `2 * stride`, without a pass at the full rate.
 
-Letters: `B` batch, `T` steps at the layer's rate, `C` channels.
+Shapes: `B` batch, `T` steps at the layer's rate, `C` input channels, `O` output channels.
 """
 
 from __future__ import annotations
@@ -20,15 +20,13 @@ from ..core.linear import can_pack, linear, pack, packed_linear
 
 
 class CausalConv(nn.Module):
-    """Convolution over time that sees the past only; stride 1.
+    """Causal convolution over time with stride 1.
 
     Args:
-        in_channels: `C` of the input.
-        out_channels: `C` of the output.
-        kernel_size: taps.
-        dilation: distance between taps, in steps.
-        weight_norm: reparametrise each output channel as gain times direction. While gradients
-            are off the product is made once and reused.
+        in_channels: `C`. out_channels: `O`. kernel_size: number of taps. dilation: distance between
+        taps, in steps. weight_norm: reparametrise each output channel as gain times direction.
+        Without gradients the
+            product is computed once and cached.
     """
 
     def __init__(
@@ -51,10 +49,10 @@ class CausalConv(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw weights that keep the variance, without bias.
+        """Draw weights that preserve the variance; biases are zero.
 
-        PyTorch's own initialisation loses two thirds of the variance in each layer and adds as much
-        by its biases: after ten layers the frames say more about the biases than about the sound.
+        PyTorch's default initialisation loses two thirds of the variance in each layer and adds as
+        much by random biases: after ten layers the biases would dominate the frames.
         """
         nn.init.normal_(self.weight, std=self.weight.shape[1] ** -0.5)
         nn.init.zeros_(self.bias)
@@ -64,7 +62,7 @@ class CausalConv(nn.Module):
 
     @property
     def num_past(self) -> int:
-        """Steps of the past that one output needs: the length of the state."""
+        """Number of past steps that one output needs: the length of the state."""
         return (self.kernel_size - 1) * self.dilation
 
     def step(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -76,7 +74,7 @@ class CausalConv(nn.Module):
             x = F.pad(x, (0, 0, self.num_past, 0))
         else:
             x = torch.cat([state, x], dim=1)
-        # taps side by side: [B, T, kernel * C]
+        # concatenated taps: [B, T, kernel * C]
         taps = [x[:, i * self.dilation :][:, :steps] for i in range(self.kernel_size)]
         return self._map(torch.cat(taps, dim=-1)), x[:, steps:].clone()
 
@@ -89,7 +87,7 @@ class CausalConv(nn.Module):
         if self.gain is None:
             return linear(taps, self.weight, self.bias)
         sources = self.weight, self.gain
-        if can_pack(taps, self.weight):  # keeps the packed product only
+        if can_pack(taps, self.weight):  # caches the packed product only
             packed = self._packed.get(sources, lambda: pack(self._normalized()))
             return packed_linear(taps, packed, self.bias)
         return F.linear(taps, self._fused.get(sources, self._normalized), self.bias)
@@ -111,7 +109,7 @@ class Downsample(nn.Module):
         )
 
     def step(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Fold `stride` steps into channels, then convolve; the length must be a multiple."""
+        """Fold `stride` steps into channels and convolve; T is a multiple of `stride`."""
         batch, steps, channels = x.shape
         x = x.reshape(batch, steps // self.stride, self.stride * channels)
         return self.conv.step(x, state)
@@ -159,7 +157,7 @@ class ResidualUnit(nn.Module):
 
 
 class Elu(nn.Module):
-    """ELU with the `step` face, behind another module in a :class:`Chain`."""
+    """ELU with the interface of a step, after another module of a :class:`Chain`."""
 
     def step(self, x: Tensor, state: None) -> tuple[Tensor, None]:
         """Map `[B, T, C]` to `[B, T, C]`; there is no state."""
@@ -167,15 +165,15 @@ class Elu(nn.Module):
 
 
 def _elu(x: Tensor) -> Tensor:
-    """ELU of features that nobody else needs: in place, where no gradient asks for them either."""
+    """ELU, in place where no gradient needs the input."""
     return F.elu(x, inplace=not torch.is_grad_enabled())
 
 
 class Chain(nn.ModuleList):
-    """Modules with `step`, one after the other; the state is the list of their states."""
+    """Sequence of modules with `step`; its state is the list of their states."""
 
     def step(self, x: Tensor, state: list | None) -> tuple[Tensor, list]:
-        """Pass `x` through all modules."""
+        """Apply all modules in order."""
         states = state if state is not None else [None] * len(self)
         new_states = []
         for module, before in zip(self, states, strict=True):

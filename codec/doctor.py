@@ -1,7 +1,7 @@
-"""``almtok doctor``: what this machine has, what works, and what would make it better.
+"""``almtok doctor``: check the machine and the installation.
 
-Nothing heavy is imported before a check asks for it, and a check that fails is a finding, not an
-end: a broken installation is what this command is for.
+Each check imports what it needs, and an exception in a check is a finding of it: the command also
+works in a broken installation.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MEBIBYTE = 2**20
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: what was looked at, what was found, and what to do about it."""
+    """One line of the report: the subject, the finding, and advice."""
 
     part: str
     name: str
@@ -46,7 +46,7 @@ class Finding:
 
 
 def examine(folder: Path) -> Iterator[Finding]:
-    """Run every check; `folder` is where the disk is measured."""
+    """Run every check; the disk is measured in `folder`."""
     checks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
         ("packages", _packages),
         ("audio", _audio),
@@ -60,15 +60,15 @@ def examine(folder: Path) -> Iterator[Finding]:
     for part, check in checks:
         try:
             yield from check()
-        except Exception as error:  # whatever it is, it is what the user came to learn
-            words = " ".join(str(error).split())[:200]
-            yield Finding(part, part, f"{type(error).__name__}: {words}", "bad")
+        except Exception as error:
+            message = " ".join(str(error).split())[:200]
+            yield Finding(part, part, f"{type(error).__name__}: {message}", "bad")
 
 
 def _packages() -> Iterator[Finding]:
-    place = Path(__file__).parents[1]
+    folder = Path(__file__).parents[1]
     yield Finding(
-        "packages", "almtok", f"{importlib.metadata.version('almtok')} in {place}, Python "
+        "packages", "almtok", f"{importlib.metadata.version('almtok')} in {folder}, Python "
         f"{platform.python_version()}, {platform.system()} {platform.machine()}"
     )  # fmt: skip
     for requirement, extra in _requirements():
@@ -77,7 +77,7 @@ def _packages() -> Iterator[Finding]:
 
 
 def _requirements() -> Iterator[tuple[Any, str | None]]:
-    """Requirements of almtok, and the extra that each belongs to."""
+    """Requirements of almtok with their extras."""
     from packaging.requirements import Requirement
 
     for line in importlib.metadata.requires("almtok") or ():
@@ -99,7 +99,7 @@ def _installed(part: str, requirement: Any, missing: Literal["note", "bad"]) -> 
 
 
 def _audio() -> Iterator[Finding]:
-    """Write and read a second of every format."""
+    """Write and read one second in every format."""
     import numpy as np
     import soundfile
 
@@ -107,18 +107,19 @@ def _audio() -> Iterator[Finding]:
 
     yield Finding("audio", "libsndfile", soundfile.__libsndfile_version__)
     wav = (0.1 * np.sin(2 * np.pi * 220 * np.arange(24_000) / 24_000)).astype(np.float32)
-    works, fails = [], []
+    working, failing = [], []
     with tempfile.TemporaryDirectory() as folder:
         for suffix in ("wav", "flac", "ogg", "opus", "mp3"):
             try:
                 write_audio(Path(folder, f"a.{suffix}"), wav, 24_000)
                 read_audio(Path(folder, f"a.{suffix}"), 16_000)
-                works.append(suffix)
+                working.append(suffix)
             except Exception as error:
-                fails.append(f"{suffix} ({type(error).__name__})")
-    yield Finding("audio", "written, read, resampled", " ".join(works), "ok" if works else "bad")
-    if fails:
-        yield Finding("audio", "not here", ", ".join(fails), "note", "pip install -U soundfile")
+                failing.append(f"{suffix} ({type(error).__name__})")
+    state: Literal["ok", "bad"] = "ok" if working else "bad"
+    yield Finding("audio", "written, read, resampled", " ".join(working), state)
+    if failing:
+        yield Finding("audio", "failing", ", ".join(failing), "note", "pip install -U soundfile")
 
 
 def _devices() -> Iterator[Finding]:
@@ -126,21 +127,21 @@ def _devices() -> Iterator[Finding]:
 
     from ..core.runtime import native_bfloat16
 
-    skills = [torch.backends.cpu.get_cpu_capability()]
-    skills += ["bfloat16"] if native_bfloat16("cpu") else []
-    skills += ["VNNI (int8)"] if torch.cpu._is_vnni_supported() else []
+    features = [torch.backends.cpu.get_cpu_capability()]
+    features += ["bfloat16"] if native_bfloat16("cpu") else []
+    features += ["VNNI (int8)"] if torch.cpu._is_vnni_supported() else []
     yield Finding(
-        "devices", "cpu", f"{available_cores()} cores, torch takes {torch.get_num_threads()}, "
-        f"{_memory()}; " + ", ".join(skills)
+        "devices", "cpu", f"{available_cores()} cores, {torch.get_num_threads()} threads of torch, "
+        f"{_memory()}; " + ", ".join(features)
     )  # fmt: skip
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if load > 0.5:
-        advice = "times below say little; OMP_WAIT_POLICY=passive helps beside other work"
-        yield Finding("devices", "other work", f"{load:.1f} cores at work", "note", advice)
+        advice = "times below are not reliable; OMP_WAIT_POLICY=passive reduces contention"
+        yield Finding("devices", "other load", f"{load:.1f} cores are busy", "note", advice)
     for number in range(torch.cuda.device_count()):
-        facts = torch.cuda.get_device_properties(number)
-        size = facts.total_memory / 2**30
-        yield Finding("devices", f"cuda:{number}", f"{facts.name}, {size:.0f} GiB")
+        properties = torch.cuda.get_device_properties(number)
+        size = properties.total_memory / 2**30
+        yield Finding("devices", f"cuda:{number}", f"{properties.name}, {size:.0f} GiB")
     if torch.backends.mps.is_available():
         yield Finding("devices", "mps", "available")
     if not torch.cuda.is_available() and not torch.backends.mps.is_available():
@@ -150,7 +151,7 @@ def _devices() -> Iterator[Finding]:
 
 
 def _auto() -> Iterator[Finding]:
-    """What `auto` means here, and how much slower something else would be."""
+    """Device and precision that `auto` chooses, and the speed of the precisions."""
     from ..core.runtime import DTYPES, SMALL_MODEL, choose_precision, find_device
     from ..core.speed import product_speed
 
@@ -167,7 +168,7 @@ def _auto() -> Iterator[Finding]:
         found = f"takes {ratio:.0f} times as long as fp32 here"
         yield Finding("auto", "bf16", found, "note", "leave --precision and --dtype at auto")
     elif chosen == "fp32" and ratio < 0.7 and device.type == "cpu":
-        found = f"takes {ratio:.1f} times as long as fp32, though it was not expected to be native"
+        found = f"takes {ratio:.1f} times as long as fp32, although it was taken for emulated"
         yield Finding("auto", "bf16", found, "note", "try --precision bf16")
     weights = "float32"
     if device.type != "cpu":
@@ -180,42 +181,42 @@ def _auto() -> Iterator[Finding]:
 
 
 def _few_bits() -> Iterator[Finding]:
-    """Which weights of few bits this processor can compute with."""
+    """Support of int8 weights on this processor."""
     import torch
 
     if "fbgemm" not in torch.backends.quantized.supported_engines:
-        yield Finding("auto", "--dtype int8", "not on this processor", "note")
+        yield Finding("auto", "--dtype int8", "not supported on this processor", "note")
     elif not torch.cpu._is_vnni_supported():
-        yield Finding("auto", "--dtype int8", "works, without VNNI: rows are rounded to 7 bits")
+        yield Finding("auto", "--dtype int8", "supported, without VNNI: rows are rounded to 7 bits")
 
 
 def _memory() -> str:
     names = ("SC_PHYS_PAGES", "SC_AVPHYS_PAGES", "SC_PAGE_SIZE")
     if not all(name in os.sysconf_names for name in names):
         return "memory unknown"
-    whole, free, page = (os.sysconf(name) for name in names)
-    return f"{whole * page / 2**30:.0f} GiB of memory ({free * page / 2**30:.0f} free)"
+    total, free, page = (os.sysconf(name) for name in names)
+    return f"{total * page / 2**30:.0f} GiB of memory ({free * page / 2**30:.0f} free)"
 
 
 def _quantizer() -> Iterator[Finding]:
-    """On each device: the nearest entries, as a search in float64 finds them."""
+    """Compare the codes of each device with a search in float64."""
     import torch
 
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     devices += ["mps"] if torch.backends.mps.is_available() else []
-    model, queries, wanted = _known_codes()
+    model, queries, expected = _reference_codes()
     for device in devices:
-        came = model.to(device).quantize(queries.to(device)).cpu()
-        share = float((came == wanted).float().mean())
+        codes = model.to(device).quantize(queries.to(device)).cpu()
+        share = float((codes == expected).float().mean())
         good = share > 0.999
         yield Finding(
-            "quantizer", device, f"{100 * share:.2f} % of {wanted.numel()} codes as in float64",
+            "quantizer", device, f"{100 * share:.2f} % of {expected.numel()} codes as in float64",
             "ok" if good else "bad", "" if good else "do not encode on this device",
         )  # fmt: skip
 
 
-def _known_codes() -> tuple[Any, Any, Any]:
-    """A small quantizer, queries `[1, Q, D]`, and their codes `[1, K, Q]` by plain search."""
+def _reference_codes() -> tuple[Any, Any, Any]:
+    """A small quantizer, queries `[1, Q, D]`, and their codes `[1, K, Q]` by exhaustive search."""
     import torch
 
     from .config import ALMTokenizerConfig
@@ -228,9 +229,9 @@ def _known_codes() -> tuple[Any, Any, Any]:
         model.initialize(torch.randn(4 * config.codebook_size, config.hidden_size))
         queries = torch.randn(1, 200, config.hidden_size)
     residual, codes = queries[0].double(), []
-    every = torch.arange(config.codebook_size)
+    all_codes = torch.arange(config.codebook_size)
     for layer in model.layers:
-        entries = layer.decode(every).detach().double()
+        entries = layer.decode(all_codes).detach().double()
         code = torch.cdist(residual, entries).argmin(dim=1)
         residual = residual - entries[code]
         codes.append(code)
@@ -238,7 +239,7 @@ def _known_codes() -> tuple[Any, Any, Any]:
 
 
 def _checkpoint() -> Iterator[Finding]:
-    """What comes with almtok: one second through it and back, and how long that takes."""
+    """Load the included codec and time encoding and decoding."""
     import torch
 
     from ..core.progress import no_inner_bars
@@ -284,9 +285,9 @@ def _extras() -> Iterator[Finding]:
     missing: dict[str, list[str]] = {}
     for requirement, extra in _requirements():
         if extra in EXTRAS:
-            known = missing.setdefault(extra, [])
+            names = missing.setdefault(extra, [])
             if _installed("extras", requirement, missing="note").state != "ok":
-                known.append(requirement.name)
+                names.append(requirement.name)
     for extra, names in missing.items():
         advice = f"pip install 'almtok[{extra}]'" if names else ""
         found = f"without {', '.join(names)}: no {EXTRAS[extra]}" if names else EXTRAS[extra]
@@ -298,11 +299,17 @@ def register(commands: Any) -> None:
     parser = commands.add_parser(
         "doctor",
         help="check the machine and the installation",
-        description="Look at packages, audio, devices, the quantizer on each, the disk and extras.",
+        description="Check packages, audio formats, devices, codes per device, disk and extras.",
         epilog="The exit status is 1 if something is bad. example: almtok doctor --disk /data",
     )
-    parser.add_argument("--disk", type=Path, default=Path("."), metavar="DIR", help="measure there")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument(
+        "--disk",
+        type=Path,
+        default=Path("."),
+        metavar="DIR",
+        help="folder for the disk check (default: .)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     parser.set_defaults(run=run)
 
 

@@ -1,4 +1,4 @@
-"""The name of what codes mean: equal fingerprints, exchangeable codes."""
+"""Fingerprints: codecs with equal fingerprints have exchangeable codes."""
 
 from __future__ import annotations
 
@@ -28,10 +28,9 @@ _STATISTICS = (".count", ".total", ".initialised", ".num_speech", ".updates")
 
 
 def code_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Keep the weights that make codes or give them a vector, by name in sorted order.
+    """Return the weights that define codes, by name in sorted order.
 
-    The decoder half may be adapted without changing what codes mean, and the counters of the
-    codebooks say only how they were used.
+    Those are the weights of Patchify, encoder and quantizer, without the statistics of codebooks.
     """
     return {
         name: weights[name]
@@ -41,9 +40,9 @@ def code_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def fingerprint(config: ALMTokenizerConfig, weights: Mapping[str, Tensor]) -> str:
-    """Hash what :func:`code_weights` kept, and the configuration around it: 16 hex digits.
+    """Hash the weights of :func:`code_weights` and their configuration: 16 hex digits.
 
-    Weights enter rounded to bfloat16, so a checkpoint means the same in any precision.
+    Weights are rounded to bfloat16, so the fingerprint does not depend on the stored precision.
     """
     digest = hashlib.sha256(json.dumps({n: getattr(config, n) for n in _FIELDS}).encode())
     for name, tensor in weights.items():

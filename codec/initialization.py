@@ -1,14 +1,13 @@
-"""Place an untrained query encoder, quantizer and decoder by data, before stage 2 trains them.
+"""Data-dependent initialization of Patchify, query encoder, quantizer and decoder.
 
-From random weights the quantizer sees nearly the same vector for every sound: its codebooks
-collapse, and nothing pulls them apart again. So the encoder and decoder are first placed by what
-frozen Patchify makes of a few hundred crops (measured on the `mini` preset: the mel distance had
-not moved after 200 steps without it; with it, 100 steps brought it from 3.3 to 2.8), and the
-quantizer by what the encoder says, best after some steps without quantization: an encoder that
-has just begun knows little more than loudness, and codebooks placed then shrink to that. All of it
-is linear algebra; the method is ours (D), the paper is silent.
+With random weights the queries of all sounds are nearly equal, so codebooks collapse and do not
+recover. Therefore the encoder and decoder are initialised from the frames of a few hundred crops
+(`mini` preset: without it the mel distance had not changed after 200 steps; with it, 100 steps
+lowered it from 3.3 to 2.8), and the quantizer from queries, best after some steps without
+quantization: at first queries depend on little more than loudness, and codebooks that are
+initialised then stay limited to it. The method is ours (D); the paper does not describe any.
 
-Letters: `B` batch, `S` samples, `N` vectors, `D` width, `E` Transformer width.
+Shapes: `B` batch, `S` samples, `N` vectors, `D` width, `E` Transformer width.
 """
 
 from __future__ import annotations
@@ -25,74 +24,81 @@ from .model import ALMTokenizer
 from .patchify import ConvPatchify, ConvUnpatchify, LinearPatchify, LinearUnpatchify
 from .vocoder import HarmonicVocoder
 
-# Variance, as a share of the largest axis', below which an axis is taken for noise.
+# Axes with less than this share of the largest variance are treated as noise.
 _NOISE = 1e-3
-# The decoder begins as a timid version of what frames look like: half their spread.
+# Standard deviation of the decoder's initial output, as a share of that of frames.
 _SPREAD = 0.5
-# Size of the random part of the weights, as a share of the usual one: it breaks symmetry.
+# Random part of the weights, which breaks symmetry, as a share of the usual random weights.
 _WEIGHT_NOISE = 0.05
+_NO_AUDIO = "initialization needs at least one batch of audio, got none"
 
 
 @torch.no_grad()
 def initialize_coders(codec: ALMTokenizer, wavs: Iterable[Tensor]) -> None:
-    """Place the encoder's input and the decoder's output by the frames of batches `[B, 1, S]`.
+    """Initialise the encoder's input and the decoder's output from batches `[B, 1, S]`.
 
-    Give frames of equal variance along all axes to the encoder, and the way back to the decoder:
-    most of a frame's energy is its mean over time, which says nothing, and a random rotation
-    spreads the rest over all channels of the Transformer. Every process brings the same data.
+    The input layer whitens frames and the output layer inverts that: most of the energy of frames
+    is their mean over time, which carries no information. A random rotation spreads the rest over
+    all channels of the Transformer. All processes must pass the same data.
 
     Raises:
-        ValueError: if no batch comes.
+        ValueError: There is no batch.
     """
     wavs = list(wavs)
     if isinstance(codec.unpatchify, HarmonicVocoder):
         codec.unpatchify.initialize(torch.cat(wavs))
     frames = torch.cat([x.flatten(0, 1) for x in _frames(codec, wavs)])  # [N, D]
     mean, axes, variances = principal_axes(frames)
-    into, out = codec.encoder.input, codec.decoder.output
+    encoder_input, decoder_output = codec.encoder.input, codec.decoder.output
     scale = (variances + _NOISE * variances[0]).rsqrt()
-    whitening = _rotation(into.weight.shape[0], len(mean), mean) @ (axes * scale).T  # [E, D]
-    into.weight.copy_(whitening)
-    into.bias.copy_(-whitening @ mean)
+    rotation = _random_rotation(encoder_input.weight.shape[0], len(mean), mean)
+    whitening = rotation @ (axes * scale).T  # [E, D]
+    encoder_input.weight.copy_(whitening)
+    encoder_input.bias.copy_(-whitening @ mean)
     spread = _SPREAD * axes * variances.sqrt()  # [D, D]
-    out.weight.copy_(spread @ _rotation(out.weight.shape[1], len(mean), mean).T)
-    out.bias.copy_(mean)
+    rotation = _random_rotation(decoder_output.weight.shape[1], len(mean), mean)
+    decoder_output.weight.copy_(spread @ rotation.T)
+    decoder_output.bias.copy_(mean)
 
 
 @torch.no_grad()
 def initialize_patchify(codec: ALMTokenizer, wavs: Iterable[Tensor]) -> None:
-    """Place Patchify and UnPatchify near a linear transform and its inverse (before stage 1).
+    """Initialise Patchify and UnPatchify near a linear transform and its inverse (before stage 1).
 
-    Each strided layer takes the principal axes of what it sees, its mirror the way back, and the
-    rest starts near the identity (an ELU is one for quiet signals). From random weights the first
-    thousand steps teach such a stack little but silence: on the `mini` preset the waveform error
-    stayed above the signal itself, as it did for EnCodec's own stack.
+    Each strided layer projects on the principal axes of its input, its mirror inverts that, and the
+    other layers are near the identity (an ELU is for small signals). With random weights a stack
+    learns little but silence in the first thousand steps: on the `mini` preset, and with EnCodec's
+    stack, the waveform error stayed above the signal.
 
     Raises:
-        ValueError: if no batch comes.
+        ValueError: There is no batch.
     """
     batches = list(wavs)
     if not batches:
-        raise ValueError("no audio came to start the codec from")
+        raise ValueError(_NO_AUDIO)
     hop = codec.config.hop_length
     wav = torch.cat([w[..., : w.shape[-1] // hop * hop] for w in batches])  # [B, 1, S]
-    principal_patches(codec.patchify, codec.unpatchify, wav)
+    patchify, unpatchify = codec.patchify, codec.unpatchify
+    if isinstance(patchify, ConvPatchify) and isinstance(unpatchify, ConvUnpatchify):
+        _initialize_conv(patchify, unpatchify, wav.transpose(1, 2))
+    elif isinstance(patchify, LinearPatchify) and isinstance(unpatchify, LinearUnpatchify):
+        _initialize_linear(patchify, unpatchify, wav)
 
 
 @torch.no_grad()
 def initialize_quantizer(codec: ALMTokenizer, wavs: Iterable[Tensor]) -> None:
-    """Place prior maps and codebooks by the queries of batches `[B, 1, S]`.
+    """Initialise projections and codebooks from the queries of batches `[B, 1, S]`.
 
-    Best four queries for each entry in all. Every process brings the same data.
+    About four queries per codebook entry are enough. All processes must pass the same data.
 
     Raises:
-        ValueError: if no batch comes.
+        ValueError: There is no batch.
     """
     w = codec.config.frames_per_query
     frames = list(_frames(codec, wavs))
     norm = codec.encoder.norm
     if isinstance(norm, BatchNormalizer) and not int(norm.updates):
-        # No step came before: without statistics the queries here would not be those of training.
+        # Before the first training step there are no statistics yet: collect them.
         norm.train()
         for x in frames:
             codec.encoder(x, w)
@@ -101,70 +107,62 @@ def initialize_quantizer(codec: ALMTokenizer, wavs: Iterable[Tensor]) -> None:
 
 
 def _frames(codec: ALMTokenizer, wavs: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Frames `[B, T, D]` of each batch, whole windows."""
+    """Frames `[B, T, D]` of the whole windows of each batch."""
     window = codec.config.hop_length * codec.config.frames_per_query
     wav = None
     for wav in wavs:
         yield codec.patchify(wav[..., : wav.shape[-1] // window * window])
     if wav is None:
-        raise ValueError("no audio came to start the codec from")
+        raise ValueError(_NO_AUDIO)
 
 
-def _rotation(rows: int, columns: int, like: Tensor) -> Tensor:
-    """A random matrix `[rows, columns]` with orthonormal rows or columns."""
+def _random_rotation(rows: int, columns: int, like: Tensor) -> Tensor:
+    """Random matrix `[rows, columns]` with orthonormal rows or columns."""
     size = max(rows, columns)
     square = torch.randn(size, size, dtype=like.dtype, device=like.device)
     return torch.linalg.qr(square).Q[:rows, :columns]
 
 
-def principal_patches(patchify: nn.Module, unpatchify: nn.Module, wav: Tensor) -> None:
-    """Place both by waveforms `[B, 1, S]`, S a multiple of the hop."""
-    if isinstance(patchify, ConvPatchify) and isinstance(unpatchify, ConvUnpatchify):
-        _place_conv(patchify, unpatchify, wav.transpose(1, 2))
-    elif isinstance(patchify, LinearPatchify) and isinstance(unpatchify, LinearUnpatchify):
-        _place_linear(patchify, unpatchify, wav)
-
-
-def _place_conv(patchify: ConvPatchify, unpatchify: ConvUnpatchify, x: Tensor) -> None:
-    """Walk down Patchify with the features `[B, T, C]`, and set each layer's mirror."""
+def _initialize_conv(patchify: ConvPatchify, unpatchify: ConvUnpatchify, x: Tensor) -> None:
+    """Initialise each layer from its input, starting with `[B, T, C]`, together with its mirror."""
     mirrors = [m for m in reversed(unpatchify.layers) if isinstance(m, CausalConv | Upsample)]
     for layer in [*patchify.layers, *unpatchify.layers]:
         if isinstance(layer, ResidualUnit):
-            _silence(layer.narrow)
+            _scale_down(layer.narrow)
     for layer in patchify.layers:
         if isinstance(layer, CausalConv | Downsample):
             mirror = mirrors.pop(0)
             stride = layer.stride if isinstance(layer, Downsample) else 1
             conv = layer.conv if isinstance(layer, Downsample) else layer
-            back = mirror.conv if isinstance(mirror, Upsample) else mirror
+            mirror_conv = mirror.conv if isinstance(mirror, Upsample) else mirror
             folded = x.reshape(-1, stride * x.shape[-1])  # [N, stride * C]
             _, axes, _ = principal_axes(folded)
-            kept = axes[:, : conv.weight.shape[0]].to(x)  # [stride * C, O]
-            _set_newest_tap(conv, kept.T)
-            _set_newest_tap(back, kept)
+            basis = axes[:, : conv.weight.shape[0]].to(x)  # [stride * C, O]
+            _set_newest_tap(conv, basis.T)
+            _set_newest_tap(mirror_conv, basis)
         if isinstance(layer, CausalConv | Downsample | Elu | ResidualUnit):
             x = layer.step(x, None)[0]
     first = unpatchify.layers[0]
     assert isinstance(first, CausalConv)
-    _place_norm(patchify.norm, x, first.weight, first.bias)
+    _initialize_norm(patchify.norm, x, first.weight, first.bias)
     with torch.no_grad():
         if first.gain is not None:
             first.gain.copy_(first.weight.norm(dim=1, keepdim=True))
 
 
-def _place_linear(patchify: LinearPatchify, unpatchify: LinearUnpatchify, wav: Tensor) -> None:
+def _initialize_linear(patchify: LinearPatchify, unpatchify: LinearUnpatchify, wav: Tensor) -> None:
     patches = wav.reshape(-1, patchify.hop_length)  # [N, hop]
     _, axes, _ = principal_axes(patches)
     width = patchify.embedding.weight.shape[0]
-    kept = axes[:, :width].to(wav)  # [hop, D]
-    patchify.embedding.weight[: kept.shape[1]] = kept.T
+    basis = axes[:, :width].to(wav)  # [hop, D]
+    patchify.embedding.weight[: basis.shape[1]] = basis.T
     patchify.embedding.bias.zero_()
-    unpatchify.projection.weight[:, : kept.shape[1]] = kept
+    unpatchify.projection.weight[:, : basis.shape[1]] = basis
     unpatchify.projection.bias.zero_()
 
 
-def _place_norm(norm: nn.Module, x: Tensor, weight: Tensor, bias: Tensor) -> None:
-    """Set running statistics by features `[B, T, C]`, and undo them in the layer that reads."""
+def _initialize_norm(norm: nn.Module, x: Tensor, weight: Tensor, bias: Tensor) -> None:
+    """Set statistics from features `[B, T, C]` and invert them in UnPatchify's first layer."""
     if not isinstance(norm, BatchNormalizer):
         return
     flat = x.flatten(0, 1)
@@ -178,7 +176,7 @@ def _place_norm(norm: nn.Module, x: Tensor, weight: Tensor, bias: Tensor) -> Non
 
 
 def _set_newest_tap(conv: CausalConv, matrix: Tensor) -> None:
-    """Let the newest tap be `matrix` (as much as fits) and the rest small noise."""
+    """Set the newest tap to `matrix`, as far as it fits, plus small noise in all weights."""
     width = conv.weight.shape[1] // conv.kernel_size
     conv.weight.normal_(std=_WEIGHT_NOISE * conv.weight.shape[1] ** -0.5)
     rows, columns = matrix.shape
@@ -188,8 +186,8 @@ def _set_newest_tap(conv: CausalConv, matrix: Tensor) -> None:
         conv.gain.copy_(conv.weight.norm(dim=1, keepdim=True))
 
 
-def _silence(conv: CausalConv) -> None:
-    """Make a residual branch begin at a tenth of its voice."""
+def _scale_down(conv: CausalConv) -> None:
+    """Scale the output of a residual branch to a tenth."""
     if conv.gain is not None:
         conv.gain.mul_(0.1)
     else:

@@ -1,4 +1,4 @@
-"""ALMTokenizer: the whole path from waveform to codes and back, on one screen.
+"""ALMTokenizer: from waveforms to codes and back.
 
     wav [B,1,S] -patchify-> frames [B,T,D] -encoder-> queries [B,Q,D] -quantizer-> codes [B,K,Q]
     wav [B,1,S] <-unpatchify- frames [B,T,D] <-decoder- queries [B,Q,D] <-quantizer- codes [B,K,Q]
@@ -37,16 +37,16 @@ from .streaming import StepState, StreamDecoder, StreamEncoder
 from .tokens import AudioTokens
 from .transformer import Transformer
 
-# Numbers in the widest features of one chunk.
+# Size of the largest feature map of one chunk.
 _CHUNK_NUMBERS = 3 * 2**18
 
 
 @dataclass
 class ALMTokenizerEncoderOutput(ModelOutput):
-    """What :meth:`ALMTokenizer.encode` returns."""
+    """Output of :meth:`ALMTokenizer.encode`."""
 
     audio_codes: Tensor = None  # type: ignore[assignment]  # [B, K, Q] int64
-    # [B, Q] bool, False where a shorter row has ended
+    # [B, Q] bool, False for padding of shorter rows
     audio_codes_mask: Tensor = None  # type: ignore[assignment]
     # [B] int64, samples of each row before padding
     num_samples: Tensor = None  # type: ignore[assignment]
@@ -54,21 +54,21 @@ class ALMTokenizerEncoderOutput(ModelOutput):
 
 @dataclass
 class ALMTokenizerDecoderOutput(ModelOutput):
-    """What :meth:`ALMTokenizer.decode` returns."""
+    """Output of :meth:`ALMTokenizer.decode`."""
 
     audio_values: Tensor = None  # type: ignore[assignment]  # [B, 1, S] float32
 
 
 @dataclass
 class ALMTokenizerOutput(ModelOutput):
-    """What :meth:`ALMTokenizer.forward` returns."""
+    """Output of :meth:`ALMTokenizer.forward`."""
 
     audio_codes: Tensor = None  # type: ignore[assignment]  # [B, K, Q] int64
     audio_values: Tensor = None  # type: ignore[assignment]  # [B, 1, S] float32
 
 
 class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
-    """The codec of "ALMTokenizer" (ICML 2025), with the contract of the Hugging Face codecs.
+    """The codec of "ALMTokenizer" (ICML 2025), with the interface of the Hugging Face codecs.
 
     Example:
         >>> codec = ALMTokenizer(ALMTokenizerConfig.preset("tiny")).eval()
@@ -93,8 +93,8 @@ class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
         self.quantizer = ResidualQuantizer(config)
         self.decoder = QueryDecoder(config)
         self.unpatchify = build_unpatchify(config)
-        # Seconds of audio (batch counted) in one chunk of a long recording: memory does not grow
-        # with the recording, and what passes between layers stays in the processor's cache.
+        # Seconds of audio, over the batch, in one chunk of a long recording: chunks bound the
+        # memory and keep the features between layers in the processor's cache.
         inner = config.ffn_ratio * max(config.encoder_width, config.decoder_width)
         self.chunk_seconds = min(10.0, _CHUNK_NUMBERS / (config.frame_rate * inner))
         self._fingerprint: tuple[tuple[int, ...], str] | None = None
@@ -102,14 +102,13 @@ class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> ALMTokenizer:
-        """Load a folder or hub id; in float32 unless `dtype` says otherwise.
+        """Load a codec from a folder or hub id, in float32 unless `dtype` is given.
 
-        Checkpoints may be stored in half precision to be small, but codes are best made in the
-        precision that everybody has.
+        Checkpoints may be stored in half precision to save space, but codes should be computed in
+        float32, which every device has.
 
         Raises:
-            ValueError: if weights are missing or left over: a codec half of chance would make
-                codes that mean nothing.
+            ValueError: Weights are missing or unexpected; transformers would use random weights.
         """
         wants_info = kwargs.pop("output_loading_info", False)
         kwargs.setdefault("dtype", torch.float32)
@@ -117,7 +116,7 @@ class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
         refuse_other_weights(info, f"{args[0]} does not fit this version of the codec")
         return (model, info) if wants_info else model  # type: ignore[return-value]
 
-    # ------------------------------------------------------------------ the path
+    # ------------------------------------------------------------------ encoding and decoding
 
     @torch.no_grad()
     def encode(
@@ -127,13 +126,13 @@ class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
         frames_per_query: int | None = None,
         sampling_rate: int | None = None,
     ) -> ALMTokenizerEncoderOutput:
-        """Turn waveforms into codes.
+        """Encode waveforms to codes.
 
         Args:
-            input_values: waveforms `[B, 1, S]` in [-1, 1] at `sample_rate`; any length from 1.
+            input_values: waveforms `[B, 1, S]` in [-1, 1] at `sample_rate`, S at least 1.
             padding_mask: `[B, S]` (or `[B, 1, S]`), 1 for signal, 0 for padding on the right.
-            frames_per_query: w; 6 (12.5 Hz) unless the config says otherwise. Smaller is finer.
-            sampling_rate: of the input, if you want it checked.
+            frames_per_query: w; the default of the config is 6 (12.5 Hz). Smaller is finer.
+            sampling_rate: of the input; None skips the check.
 
         Returns:
             Codes `[B, K, Q]` with `Q = ceil(S / (hop * w))`, their mask and the row lengths.
@@ -148,8 +147,8 @@ class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
         if self._sees_future and bool((lengths != lengths[0]).any()):
             return self._encode_rows(input_values, lengths, w)
         codes, state = [], StepState()
-        for piece in self._pieces(input_values, lengths, w):
-            code, state = self.encode_step(piece, w, state)
+        for chunk in self._chunks(input_values, lengths, w):
+            code, state = self.encode_step(chunk, w, state)
             codes.append(code)
         audio_codes = torch.cat(codes, dim=-1)
         ends = -(-lengths // (self.config.hop_length * w))
@@ -163,11 +162,11 @@ class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
         frames_per_query: int | None = None,
         length: int | Tensor | None = None,
     ) -> ALMTokenizerDecoderOutput:
-        """Turn codes into waveforms.
+        """Decode codes to waveforms.
 
         Args:
             audio_codes: `[B, L, Q]` int64, from the first `L <= K` codebooks.
-            frames_per_query: the w they were made with.
+            frames_per_query: w of the encoding.
             length: samples to keep, one number or `[B]`; all windows by default.
 
         Returns:
@@ -185,11 +184,11 @@ class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
             return self._decode_rows(audio_codes, ends, w)
         longest = min(total, int(ends.max()))
         audio = torch.zeros(audio_codes.shape[0], 1, longest, device=audio_codes.device)
-        state, at = StepState(), 0
-        for piece in audio_codes.split(self._chunk_queries(audio_codes.shape[0], w), dim=-1):
-            wav, state = self.decode_step(piece, w, state)
-            audio[..., at : at + wav.shape[-1]] = wav[..., : max(0, longest - at)]
-            at += wav.shape[-1]
+        state, start = StepState(), 0
+        for chunk in audio_codes.split(self._chunk_queries(audio_codes.shape[0], w), dim=-1):
+            wav, state = self.decode_step(chunk, w, state)
+            audio[..., start : start + wav.shape[-1]] = wav[..., : max(0, longest - start)]
+            start += wav.shape[-1]
         if ends.ndim:
             for row, end in zip(audio, ends.tolist(), strict=True):
                 row[:, end:] = 0
@@ -201,7 +200,7 @@ class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
         padding_mask: Tensor | None = None,
         frames_per_query: int | None = None,
     ) -> ALMTokenizerOutput:
-        """Encode and decode: what a listener of the codec would hear, `[B, 1, S]`."""
+        """Encode and decode waveforms `[B, 1, S]`."""
         encoded = self.encode(input_values, padding_mask, frames_per_query)
         decoded = self.decode(encoded.audio_codes, frames_per_query, encoded.num_samples)
         return ALMTokenizerOutput(encoded.audio_codes, decoded.audio_values)
@@ -224,7 +223,7 @@ class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
         return wav.float(), StepState(conv, caches)
 
     def decode_in(self, dtype: torch.dtype) -> ALMTokenizer:
-        """From now on make sound of codes in `dtype`; codes themselves are made as before."""
+        """Convert the decoder to `dtype`; encoding does not change."""
         self.decoder.to(dtype)
         self.unpatchify.to(dtype)
         return self
@@ -237,28 +236,28 @@ class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
         sampling_rate: int | None = None,
         frames_per_query: int | None = None,
     ) -> AudioTokens:
-        """Turn one recording, a file or samples `[S]`, into :class:`AudioTokens`."""
+        """Encode one recording, a file or samples `[S]`, to :class:`AudioTokens`."""
         if isinstance(audio, str | os.PathLike):
             wav = torch.as_tensor(read_audio(audio, self.sample_rate))
             sampling_rate = self.sample_rate
         else:
             wav = torch.as_tensor(audio)
         if wav.ndim != 1:
-            raise ValueError(f"tokenize takes one recording [S]; came shape {list(wav.shape)}")
+            raise ValueError(f"audio must be one recording [S], got {list(wav.shape)}")
         out = self.encode(wav[None, None].to(self.device), None, frames_per_query, sampling_rate)
         w, codes = self.checked_window(frames_per_query), out.audio_codes[0].cpu()
         return AudioTokens(codes, w, wav.shape[-1], self.sample_rate, self.fingerprint)
 
     def detokenize(self, tokens: AudioTokens) -> Tensor:
-        """Turn :class:`AudioTokens` of this codec back into samples `[S]`.
+        """Decode :class:`AudioTokens` of this codec to samples `[S]`.
 
         Raises:
-            ValueError: if the tokens were made by another codec.
+            ValueError: The tokens are of another codec.
         """
         if tokens.fingerprint != self.fingerprint:
             raise ValueError(
-                f"these tokens were made by codec {tokens.fingerprint}, this is codec "
-                f"{self.fingerprint}: their codes do not mean the same sounds"
+                f"tokens must be of codec {self.fingerprint}, got tokens of {tokens.fingerprint}:"
+                " codes of different codecs are not compatible"
             )
         codes = tokens.codes[None].to(self.device)
         return self.decode(codes, tokens.frames_per_query, tokens.num_samples).audio_values[0, 0]
@@ -273,7 +272,7 @@ class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
         self._check_streamable()
         return StreamDecoder(self, self.checked_window(frames_per_query))
 
-    # ------------------------------------------------------------------ facts
+    # ------------------------------------------------------------------ properties
 
     @property
     def sample_rate(self) -> int:
@@ -302,10 +301,10 @@ class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
 
     @property
     def fingerprint(self) -> str:
-        """Name of what the codes mean: a hash of the config and weights that make and read them.
+        """Hash of the config and the weights that define the meaning of codes.
 
-        The decoder and UnPatchify do not enter: a decoder adapted with frozen codes keeps the
-        fingerprint. Weights enter rounded to bfloat16, so the stored precision does not matter.
+        Decoder and UnPatchify are not part of it, so decoder adaptation keeps the fingerprint.
+        Weights are rounded to bfloat16, so the stored precision does not matter.
         """
         weights = code_weights(self.state_dict())
         key = state_of(tuple(weights.values()))
@@ -313,7 +312,7 @@ class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
             self._fingerprint = (key, fingerprint(self.config, weights))
         return self._fingerprint[1]
 
-    # ------------------------------------------------------------------ checks and inner works
+    # ------------------------------------------------------------------ checks and internals
 
     def check_waveform(self, wav: Tensor, *, allow_empty: bool = False) -> None:
         """Raise a ValueError unless `wav` is a finite float waveform `[B, 1, S]`."""
@@ -324,12 +323,12 @@ class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
         check_codes(codes, self.num_codebooks, self.codebook_size, allow_empty=allow_empty)
 
     def checked_window(self, frames_per_query: int | None) -> int:
-        """Return w, the config's for None, or raise a ValueError if attention cannot span it."""
+        """Return w (None: that of the config); ``ValueError`` if attention cannot span a window."""
         w = self.config.frames_per_query if frames_per_query is None else frames_per_query
         if w < 1 or w + 1 > self.config.attention_window:
             raise ValueError(
-                f"frames_per_query {w} is outside 1..{self.config.attention_window - 1} "
-                f"(attention_window {self.config.attention_window})"
+                f"frames_per_query must lie in 1..{self.config.attention_window - 1}"
+                f" (attention_window - 1), got {w}"
             )
         return w
 
@@ -339,10 +338,10 @@ class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
 
     def _check_streamable(self) -> None:
         if self._sees_future:
-            raise ValueError("attention_mode 'full' sees the future and cannot stream")
+            raise ValueError("attention_mode must be causal for streams, got 'full'")
 
     def _encode_rows(self, wav: Tensor, lengths: Tensor, w: int) -> ALMTokenizerEncoderOutput:
-        """Mode `full`: padding on the right would be seen, so rows go one by one."""
+        """Encode rows separately: in mode `full` a row would attend to its padding."""
         rows = [
             self.encode(wav[i : i + 1, :, :end], None, w).audio_codes[0]
             for i, end in enumerate(lengths.tolist())
@@ -355,7 +354,7 @@ class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
         return ALMTokenizerEncoderOutput(codes, mask, lengths)
 
     def _decode_rows(self, codes: Tensor, ends: Tensor, w: int) -> ALMTokenizerDecoderOutput:
-        """Mode `full`: codes of padding would be heard, so rows go one by one."""
+        """Decode rows separately: in mode `full` a row would attend to its padding."""
         window = self.config.hop_length * w
         audio = torch.zeros(len(codes), 1, int(ends.max()), device=codes.device)
         for i, end in enumerate(ends.tolist()):
@@ -364,26 +363,26 @@ class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
         return ALMTokenizerDecoderOutput(audio)
 
     def _chunk_queries(self, batch: int, w: int) -> int:
-        """Queries per chunk of a long recording; one chunk where attention sees the future."""
+        """Queries per chunk of a long recording; a single chunk in mode `full`."""
         if self._sees_future:
             return 2**31
         window = self.config.hop_length * w
         return max(1, int(self.chunk_seconds * self.sample_rate) // (window * batch))
 
-    def _pieces(self, wav: Tensor, lengths: Tensor, w: int) -> Iterator[Tensor]:
-        """Cut `[B, 1, S]` into chunks of whole windows; what is not signal becomes zero."""
+    def _chunks(self, wav: Tensor, lengths: Tensor, w: int) -> Iterator[Tensor]:
+        """Split `[B, 1, S]` into chunks of whole windows; padding becomes zero."""
         window = self.config.hop_length * w
         total = num_queries(wav.shape[-1], self.config.hop_length, w) * window
         size = min(self._chunk_queries(wav.shape[0], w) * window, total)
         for start in range(0, total, size):
-            piece = wav[..., start : start + size]
-            if int(lengths.min()) < start + piece.shape[-1]:
-                at = torch.arange(start, start + piece.shape[-1], device=wav.device)
-                piece = piece * (at < lengths[:, None, None])
-            yield F.pad(piece, (0, min(size, total - start) - piece.shape[-1]))
+            chunk = wav[..., start : start + size]
+            if int(lengths.min()) < start + chunk.shape[-1]:
+                positions = torch.arange(start, start + chunk.shape[-1], device=wav.device)
+                chunk = chunk * (positions < lengths[:, None, None])
+            yield F.pad(chunk, (0, min(size, total - start) - chunk.shape[-1]))
 
     def _init_weights(self, module: torch.nn.Module) -> None:
-        """Initialise what `from_pretrained` did not find, and every fresh model."""
+        """Initialise a new model, or weights that `from_pretrained` did not find."""
         if isinstance(module, Transformer):
             depth = max(1, len(module.layers))
             for layer in module.layers:

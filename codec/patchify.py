@@ -20,18 +20,18 @@ from .streaming import StreamingModule
 from .transformer import Transformer
 from .vocoder import HarmonicVocoder
 
-# Numbers in the widest features of one piece: while nothing is trained, convolutions take a signal
-# piece by piece, so that what passes between their layers stays in the processor's cache.
-_PIECE_NUMBERS = 2**19
+# Size of the largest feature map of one chunk: without gradients, convolutions process a signal in
+# chunks, so that the features between their layers stay in the processor's cache.
+_CHUNK_NUMBERS = 2**19
 
 
 def build_patchify(config: ALMTokenizerConfig) -> StreamingModule:
-    """Return the Patchify module that the config names."""
+    """Build the Patchify module of a config."""
     return ConvPatchify(config) if config.patchify == "conv" else LinearPatchify(config)
 
 
 def build_unpatchify(config: ALMTokenizerConfig) -> StreamingModule:
-    """Return the UnPatchify module that the config names."""
+    """Build the UnPatchify module of a config."""
     if config.unpatchify == "harmonic":
         return HarmonicVocoder(config)
     return ConvUnpatchify(config) if config.patchify == "conv" else LinearUnpatchify(config)
@@ -62,12 +62,12 @@ class ConvPatchify(StreamingModule):
         self.layers = Chain(layers)
         self.norm = _frame_norm(config)
         self.hop_length = config.hop_length
-        self.piece_frames = _piece_frames(config)
+        self.chunk_frames = _chunk_frames(config)
 
     def step(self, x: Tensor, state: list | None) -> tuple[Tensor, list]:
         """Map a waveform `[B, 1, S]` to frames `[B, T, D]`; S is a multiple of the hop."""
         x = x.transpose(1, 2)
-        frames, state = _in_pieces(self.layers, x, state, self.piece_frames, self.hop_length)
+        frames, state = _step_in_chunks(self.layers, x, state, self.chunk_frames, self.hop_length)
         return self.norm(frames).to(frames.dtype), state
 
 
@@ -83,8 +83,8 @@ class ConvUnpatchify(StreamingModule):
         ]
         strides = config.strides[::-1]
         for before, after, stride in zip(channels, channels[1:], strides, strict=False):
-            # The last layer of a stack without full-rate channels writes the waveform itself:
-            # one more tap lets neighbouring steps overlap more smoothly.
+            # Without full-rate channels the last layer computes the waveform itself: a third tap
+            # makes neighbouring steps overlap more smoothly.
             taps = 2 if after > 1 else 3
             layers += [
                 Elu(),
@@ -101,16 +101,16 @@ class ConvUnpatchify(StreamingModule):
                 CausalConv(channels[-1], 1, config.conv_kernel_size, weight_norm=norm),
             ]
         self.layers = Chain(layers)
-        self.piece_frames = _piece_frames(config)
+        self.chunk_frames = _chunk_frames(config)
 
     def step(self, x: Tensor, state: list | None) -> tuple[Tensor, list]:
         """Map frames `[B, T, D]` to a waveform `[B, 1, T * hop]`."""
-        wav, state = _in_pieces(self.layers, x, state, self.piece_frames, 1)
+        wav, state = _step_in_chunks(self.layers, x, state, self.chunk_frames, 1)
         return wav.transpose(1, 2), state
 
 
 class LinearPatchify(StreamingModule):
-    """Each hop of samples through one linear map, then a Transformer over the frames."""
+    """A linear map of each hop of samples, then a Transformer over the frames."""
 
     def __init__(self, config: ALMTokenizerConfig):
         super().__init__()
@@ -127,7 +127,7 @@ class LinearPatchify(StreamingModule):
 
 
 class LinearUnpatchify(StreamingModule):
-    """The mirror of :class:`LinearPatchify`: a Transformer, then each frame becomes a hop."""
+    """The mirror of :class:`LinearPatchify`: a Transformer, then a linear map of each frame."""
 
     def __init__(self, config: ALMTokenizerConfig):
         super().__init__()
@@ -140,29 +140,29 @@ class LinearUnpatchify(StreamingModule):
         return self.projection(frames).reshape(x.shape[0], 1, -1), state
 
 
-def _piece_frames(config: ALMTokenizerConfig) -> int:
-    """Frames of one signal whose widest features hold about `_PIECE_NUMBERS`."""
+def _chunk_frames(config: ALMTokenizerConfig) -> int:
+    """Frames of a chunk whose largest feature map has about `_CHUNK_NUMBERS` numbers."""
     steps = [config.hop_length]  # of each layer's features, per frame
     for stride in config.strides:
         steps.append(steps[-1] // stride)
     widest = max(n * width for n, width in zip(steps, config.conv_channels, strict=True))
-    return max(1, _PIECE_NUMBERS // widest)
+    return max(1, _CHUNK_NUMBERS // widest)
 
 
-def _in_pieces(
+def _step_in_chunks(
     layers: Chain, x: Tensor, state: list | None, frames: int, steps: int
 ) -> tuple[Tensor, list]:
-    """Pass `[B, T, C]`, a frame every `steps`, through layers, so many `frames` at a time.
+    """Apply layers to `[B, T, C]` in nearly equal chunks of at most `frames` frames.
 
-    Pieces are of equal size, as far as it goes; where gradients are on there is only one.
+    A frame is `steps` time steps of the input. With gradients there is a single chunk.
     """
     total = x.shape[1] // steps
     count = 1 if torch.is_grad_enabled() else -(-total * x.shape[0] // frames)
     if count <= 1:
         return layers.step(x, state)
     outputs: list[Tensor] = []
-    for piece in x.split(-(-total // count) * steps, dim=1):
-        y, state = layers.step(piece, state)
+    for chunk in x.split(-(-total // count) * steps, dim=1):
+        y, state = layers.step(chunk, state)
         outputs.append(y)
     return torch.cat(outputs, dim=1), state  # type: ignore[return-value]
 
@@ -181,7 +181,7 @@ def _patch_transformer(config: ALMTokenizerConfig) -> Transformer:
 
 
 def _frame_norm(config: ALMTokenizerConfig) -> nn.Module:
-    """Per channel, not per frame: a frame's length is the loudness of the sound."""
+    """Normalisation per channel; normalisation per frame would remove the loudness."""
     if not config.normalize_frames:
         return nn.Identity()
-    return BatchNormalizer(config.hidden_size, follow=False)
+    return BatchNormalizer(config.hidden_size, frozen=True)

@@ -1,7 +1,7 @@
-"""What a codec costs before anything is trained: parameters, arithmetic, rates.
+"""Parameters, FLOPs and rates of a codec configuration.
 
-Arithmetic is counted, not estimated: each part is run once on the `meta` device, where tensors have
-shapes and no values, and every matrix product that would happen is added up.
+FLOPs are counted: each part runs once on the `meta` device, where tensors have shapes but no
+values, and all matrix products are summed.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from .quantizer import ResidualQuantizer
 
 PARTS = ("patchify", "encoder", "quantizer", "decoder", "unpatchify")
 
-# Long enough that the attention window is full nearly everywhere, as in real use.
+# Long enough that the attention window is full nearly everywhere.
 SECONDS = 60
 
 
@@ -32,7 +32,7 @@ class Plan:
     query_rate: float  # columns of codes per second
     tokens_per_second: float
     bits_per_second: float
-    latency_seconds: float  # audio that one query needs, the least delay when streaming
+    latency_seconds: float  # audio per query: the minimum latency of a stream
 
     @property
     def num_parameters(self) -> int:
@@ -53,12 +53,12 @@ class Plan:
 def make_plan(
     config: ALMTokenizerConfig, *, name: str = "", frames_per_query: int | None = None
 ) -> Plan:
-    """Plan a configuration.
+    """Compute the plan of a configuration.
 
     Args:
-        config: the codec, trained or not.
-        name: how the row is called.
-        frames_per_query: the rate to plan for; the configuration's own by default.
+        config: of the codec.
+        name: of the row in the table.
+        frames_per_query: w; that of the configuration by default.
     """
     w = frames_per_query or config.frames_per_query
     with torch.device("meta"):
@@ -75,7 +75,7 @@ def make_plan(
 
 
 def _num_parameters(module: torch.nn.Module) -> int:
-    """Weights and codebooks: a codebook is a buffer, since no gradient trains it."""
+    """Number of weights and codebook entries (buffers, since no gradient trains them)."""
     tensors: list[torch.Tensor] = list(module.parameters())
     tensors += [buffer for name, buffer in module.named_buffers() if name.endswith("entries")]
     return sum(tensor.numel() for tensor in tensors)
@@ -83,9 +83,9 @@ def _num_parameters(module: torch.nn.Module) -> int:
 
 @torch.no_grad()
 def _count_flops(model: ALMTokenizer, frames_per_query: int) -> dict[str, float]:
-    """Run each part on `SECONDS` of audio without values and divide by them.
+    """Count the FLOPs of each part per second of audio.
 
-    The counter knows plain operations only: so no packed weights, and attention as two products.
+    The counter supports plain operations only: no packed weights, and attention as two products.
     """
     queries = int(SECONDS * model.config.query_rate(frames_per_query))
     samples = queries * frames_per_query * model.config.hop_length
@@ -103,7 +103,7 @@ def _count_flops(model: ALMTokenizer, frames_per_query: int) -> dict[str, float]
     wav = torch.zeros(1, 1, samples, device="meta")  # [B, 1, S]
     frames = run("patchify", lambda: model.patchify(wav))  # [B, T, D]
     hidden = run("encoder", lambda: model.encoder(frames, frames_per_query))  # [B, Q, D]
-    # The nearest entry is a question about values, so the quantizer (small) is run for real.
+    # The search for the nearest entry needs values, so the (small) quantizer runs on the CPU.
     quantizer = ResidualQuantizer(model.config).eval()
     run("quantizer", lambda: quantizer(torch.zeros(hidden.shape)).quantized)  # [B, Q, D]
     frames = run("decoder", lambda: model.decoder(hidden, frames_per_query))  # [B, T, D]
@@ -112,7 +112,7 @@ def _count_flops(model: ALMTokenizer, frames_per_query: int) -> dict[str, float]
 
 
 def format_plans(plans: list[Plan]) -> str:
-    """Return a table for people, a row per plan."""
+    """Format plans as a text table with a row per plan."""
     head = ["", *PARTS, "total", "GFLOP/s enc", "GFLOP/s dec", "Hz", "tokens/s", "kbps", "delay"]
     rows = [head]
     for plan in plans:

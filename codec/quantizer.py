@@ -115,7 +115,7 @@ class ResidualQuantizer(nn.Module):
         frozen = [layer for layer in self.layers if isinstance(layer, FrozenLayer)]
         if not frozen:
             raise ValueError("this codec learns every codebook (prior_codebooks='none')")
-        kept = [layer.codebook.freeze_on(centroids, num_speech) for layer in frozen]
+        kept = [layer.codebook.load_centroids(centroids, num_speech) for layer in frozen]
         return all(kept) and self.initialized
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ResidualQuantizer:

@@ -1,14 +1,14 @@
-"""The idea of the paper as pure functions: put query tokens between frames, take them out again.
+"""Interleaving and retrieval of query tokens, as pure functions.
 
 Layout (paper.md 2.2, A), for w = 2 frames per query:
 
-    encoder   f0 f1 q  f2 f3 q  ...     query i is the last of its block, retrieved at i(w+1) + w
+    encoder   f0 f1 q  f2 f3 q  ...     query i is the last of its block, at position i(w+1) + w
     decoder   m  m  h0 m  m  h1 ...     mask frames before their quantised query
 
-A block is w frames (or masks) and their query. Under strictly causal attention the masks of a block
-could not see their own query, so for that mode the query comes first in the decoder's block.
+A block is w frames (or masks) and their query. With strictly causal attention the masks of a block
+could not attend to their own query, so there the query is the first of the decoder's block.
 
-Letters: `B` batch, `T` frames, `Q` queries, `w` frames per query, `D` width; `T = Q * w`.
+Shapes: `B` batch, `T` frames, `Q` queries, `w` frames per query, `D` width; `T = Q * w`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 
 def num_queries(num_samples: int, hop_length: int, frames_per_query: int) -> int:
-    """Return `Q` for a waveform: the tail is padded to a whole block (paper.md 2.3, D)."""
+    """Return `Q` for a waveform; the last block is padded (paper.md 2.3, D)."""
     return -(-num_samples // (hop_length * frames_per_query))
 
 
@@ -34,7 +34,7 @@ def interleave_queries(frames: Tensor, query: Tensor, frames_per_query: int) -> 
         `[B, Q * (w + 1), D]`.
 
     Raises:
-        ValueError: if T is not a multiple of w.
+        ValueError: T is not a multiple of w.
     """
     blocks = _blocks(frames, frames_per_query)  # [B, Q, w, D]
     batch, queries, _, width = blocks.shape
@@ -54,7 +54,7 @@ def interleave_masks(
 
     Args:
         queries: `[B, Q, D]`.
-        mask: the shared mask token, `[D]`, or one for each place of the window, `[w, D]`.
+        mask: the shared mask token, `[D]`, or one for each position of the window, `[w, D]`.
         frames_per_query: w.
         query_first: put the masks after their query (strictly causal attention).
 
@@ -80,5 +80,5 @@ def retrieve_frames(
 def _blocks(sequence: Tensor, size: int) -> Tensor:
     batch, length, width = sequence.shape
     if size < 1 or length % size:
-        raise ValueError(f"sequence of {length} positions does not split into blocks of {size}")
+        raise ValueError(f"the sequence length must be a multiple of {size}, got {length}")
     return sequence.reshape(batch, length // size, size, width)

@@ -51,8 +51,8 @@ class RefinedCodes:
     """Result of code refinement."""
 
     audio_codes: Tensor  # [1, K, Q] int64
-    before: float  # weighted loss of the codes of the encoder, mean over the pieces
-    after: float  # the same of the refined codes
+    before: float  # weighted loss of the codes of the encoder, mean over the chunks
+    after: float  # weighted loss of the refined codes
 
 
 class CodeRefiner:
@@ -82,11 +82,11 @@ class CodeRefiner:
         self.listener = None if listener is None else listener.to(model.device)
         rate, hop = model.sample_rate, model.config.hop_length
         if listener is not None:
-            theirs = listener.config.sample_rate, listener.config.hop_length
-            if theirs != (rate, hop):
+            found = listener.config.sample_rate, listener.config.hop_length
+            if found != (rate, hop):
                 raise ValueError(
-                    f"the phoneme classifier has {theirs[0]} Hz and frames of {theirs[1]} samples,"
-                    f" the codec {rate} Hz and {hop}: train another by 'almtok codec phonemes'"
+                    f"the phoneme classifier must have {rate} Hz and frames of {hop} samples, got"
+                    f" {found[0]} Hz and {found[1]}: train another with 'almtok codec phonemes'"
                 )
         self._mel = MelLoss(MelLossConfig(sample_rate=rate, windows=_WINDOWS, mels=_MELS))
         self._pitch = PitchLoss(rate, hop)
@@ -95,12 +95,12 @@ class CodeRefiner:
 
     @classmethod
     def of(
-        cls, place: str | os.PathLike[str], model: ALMTokenizer, config: RefineConfig | None = None
+        cls, source: str | os.PathLike[str], model: ALMTokenizer, config: RefineConfig | None = None
     ) -> CodeRefiner:
-        """Refine with the codec of a folder or hub id, and its phoneme classifier if it has one."""
-        folder = Path(place)
+        """Create a refiner with the phoneme classifier in the codec's folder or hub id, if any."""
+        folder = Path(source)
         if not folder.is_dir():
-            folder = Path(snapshot_download(str(place), allow_patterns=LISTENER_NAME))
+            folder = Path(snapshot_download(str(source), allow_patterns=LISTENER_NAME))
         file = folder / LISTENER_NAME
         return cls(model, config, PhonemeClassifier.load(file) if file.is_file() else None)
 
@@ -111,12 +111,12 @@ class CodeRefiner:
         *,
         progress: bool = False,
     ) -> AudioTokens:
-        """Turn a file into :class:`AudioTokens`, as :meth:`ALMTokenizer.tokenize` does."""
+        """Encode a file to :class:`AudioTokens`, like :meth:`ALMTokenizer.tokenize`."""
         model = self.model
         wav = torch.as_tensor(read_audio(audio, model.sample_rate))
         w = model.checked_window(frames_per_query)
-        found = self.encode(wav[None, None].to(model.device), w, progress=progress)
-        codes = found.audio_codes[0].cpu()
+        refined = self.encode(wav[None, None].to(model.device), w, progress=progress)
+        codes = refined.audio_codes[0].cpu()
         return AudioTokens(codes, w, len(wav), model.sample_rate, model.fingerprint)
 
     @torch.inference_mode(False)
@@ -127,33 +127,34 @@ class CodeRefiner:
 
         Args:
             input_values: `[1, 1, S]` in [-1, 1] at the codec's rate.
-            frames_per_query: w, the codec's own by default.
-            progress: Show a bar over the steps.
+            frames_per_query: w; that of the codec by default.
+            progress: Show a progress bar.
 
         Raises:
-            ValueError: for what :meth:`ALMTokenizer.encode` refuses, or several recordings.
+            ValueError: As in :meth:`ALMTokenizer.encode`, or there are several recordings.
         """
         model, w = self.model, self.model.checked_window(frames_per_query)
         check_waveform(input_values, None, model.sample_rate)
         if input_values.shape[0] != 1:
             raise ValueError(
-                f"expected one recording [1, 1, S], got shape {list(input_values.shape)}"
+                f"input_values must be one recording [1, 1, S], got {list(input_values.shape)}"
             )
-        pieces = self._pieces(input_values.clone(), w)
-        coming, going = StepState(), StepState()
+        chunks = self._chunks(input_values.clone(), w)
+        encoder_state, decoder_state = StepState(), StepState()
         codes, scores = [], []
-        total = len(pieces) * self.config.steps
+        total = len(chunks) * self.config.steps
         with tqdm(total=total, desc="search", leave=False, disable=not progress) as bar:
-            for piece in pieces:
+            for chunk in chunks:
                 with torch.no_grad():
-                    frames, conv = model.patchify.step(piece, coming.conv)
-                    queries, caches = model.encoder.step(frames, w, coming.transformer)
-                coming = StepState(conv, caches)
-                found = self._optimize(queries.float(), self._objective(piece, w, going), bar)
+                    frames, conv = model.patchify.step(chunk, encoder_state.conv)
+                    queries, caches = model.encoder.step(frames, w, encoder_state.transformer)
+                encoder_state = StepState(conv, caches)
+                objective = self._objective(chunk, w, decoder_state)
+                refined = self._optimize(queries.float(), objective, bar)
                 with torch.no_grad():
-                    _, going = model.decode_step(found.audio_codes, w, going)
-                codes.append(found.audio_codes)
-                scores.append((found.before, found.after))
+                    _, decoder_state = model.decode_step(refined.audio_codes, w, decoder_state)
+                codes.append(refined.audio_codes)
+                scores.append((refined.before, refined.after))
         before, after = torch.tensor(scores).mean(dim=0).tolist()
         return RefinedCodes(torch.cat(codes, dim=-1), before, after)
 
@@ -163,30 +164,30 @@ class CodeRefiner:
         """Optimize queries `[1, Q, D]` and keep the codes of the lowest loss."""
         quantizer, config = self.model.quantizer, self.config
         rate = config.rate * float(queries.std())
-        moved = queries.clone().requires_grad_()
-        optimizer = torch.optim.Adam([moved], rate, betas=(0.8, 0.95))
-        best = first = torch.tensor(torch.inf)
-        kept = quantizer.quantize(queries)
+        latent = queries.clone().requires_grad_()
+        optimizer = torch.optim.Adam([latent], rate, betas=(0.8, 0.95))
+        best_loss = first_loss = torch.tensor(torch.inf)
+        best_codes = quantizer.quantize(queries)
         with torch.enable_grad():
             for step in range(config.steps + 1):
-                codes = quantizer.quantize(moved)
+                codes = quantizer.quantize(latent)
                 quantized = quantizer.dequantize(codes)
-                # Straight through: the loss is that of the codes, its gradient goes to the queries.
-                loss = objective(moved + (quantized - moved).detach())
+                # Straight-through: the loss is that of the codes, its gradient goes to the queries.
+                loss = objective(latent + (quantized - latent).detach())
                 if step == 0:
-                    first = loss.detach()
-                if loss < best:
-                    best, kept = loss.detach(), codes
+                    first_loss = loss.detach()
+                if loss < best_loss:
+                    best_loss, best_codes = loss.detach(), codes
                 if step == config.steps:
                     break
                 optimizer.param_groups[0]["lr"] = rate * (1 - step / (config.steps + 1))
-                (moved.grad,) = torch.autograd.grad(loss, [moved])
+                (latent.grad,) = torch.autograd.grad(loss, [latent])
                 optimizer.step()
                 bar.update()
-        return RefinedCodes(kept, float(first), float(best))
+        return RefinedCodes(best_codes, float(first_loss), float(best_loss))
 
     def _objective(self, wav: Tensor, w: int, state: StepState) -> Callable[[Tensor], Tensor]:
-        """The weighted loss of latents `[1, Q, D]` on a piece `[1, 1, S]` that follows a state."""
+        """Weighted loss of latents `[1, Q, D]` on a chunk `[1, 1, S]`, decoded from a state."""
         model, config = self.model, self.config
         phonemes = None if self.listener is None else self.listener.target_log_posteriors(wav)
         voicing = self._pitch.track(wav) if config.pitch else None
@@ -214,18 +215,18 @@ class CodeRefiner:
         return objective
 
     def _precision(self) -> contextlib.AbstractContextManager[None]:
-        wanted, device = self.config.bfloat16, self.model.device.type
-        if wanted is None:
-            wanted = device == "cpu" and native_bfloat16(device)
-        return torch.autocast(device, torch.bfloat16, enabled=wanted)
+        enabled, device = self.config.bfloat16, self.model.device.type
+        if enabled is None:
+            enabled = device == "cpu" and native_bfloat16(device)
+        return torch.autocast(device, torch.bfloat16, enabled=enabled)
 
-    def _pieces(self, wav: Tensor, w: int) -> tuple[Tensor, ...]:
-        """Pieces `[1, 1, S]` of whole windows and nearly one length, the last one padded."""
+    def _chunks(self, wav: Tensor, w: int) -> tuple[Tensor, ...]:
+        """Split into chunks `[1, 1, S]` of whole windows and nearly equal length; pad the last."""
         window = self.model.config.hop_length * w
         queries = -(-wav.shape[-1] // window)
         wav = torch.nn.functional.pad(wav, (0, queries * window - wav.shape[-1]))
-        most = max(1, int(self.config.piece_seconds * self.model.sample_rate / window))
-        # Attention to the future does not allow pieces.
-        count = 1 if self.model.config.attention_mode == "full" else -(-queries // most)
-        each = -(-queries // count)
-        return wav.split(each * window, dim=-1)
+        chunk_queries = max(1, int(self.config.piece_seconds * self.model.sample_rate / window))
+        # Attention to the future does not allow chunks.
+        full = self.model.config.attention_mode == "full"
+        count = 1 if full else -(-queries // chunk_queries)
+        return wav.split(-(-queries // count) * window, dim=-1)

@@ -9,7 +9,7 @@ class RefineConfig:
 
     steps: int = 40
     rate: float = 0.06  # of Adam, in standard deviations of the queries; falls to zero
-    piece_seconds: float = 8.0  # length of a piece; pieces are refined in order
+    piece_seconds: float = 8.0  # length of a chunk; chunks are refined in order
     # Weights of the losses.
     mel: float = 1.0
     pitch: float = 6.0
@@ -21,7 +21,7 @@ class RefineConfig:
     def __post_init__(self) -> None:
         if self.steps < 0 or self.rate <= 0 or self.piece_seconds <= 0:
             raise ValueError(
-                "expected steps >= 0, rate > 0 and piece_seconds > 0, got"
+                "settings must be steps >= 0, rate > 0 and piece_seconds > 0, got"
                 f" {self.steps}, {self.rate} and {self.piece_seconds}"
             )
 

@@ -1,6 +1,6 @@
 """Streaming: chunks of audio to codes and back, with a latency of one window.
 
-Streams call the same step functions as offline calls, so both give equal results
+Streams and offline calls use the same step functions, so their results are equal
 (tests/codec/test_parity.py).
 """
 
@@ -16,14 +16,14 @@ from .config import ALMTokenizerConfig
 
 
 class StreamingModule(nn.Module):
-    """A module whose offline call is one step from the start of the signal."""
+    """Base of modules whose offline call is one step from the start of the signal."""
 
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Map the next part of a signal; state None is its start."""
+        """Process the next part of a signal; a state of None is its start."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map a whole signal."""
+        """Process a whole signal."""
         return self.step(x, None)[0]
 
 
@@ -36,7 +36,7 @@ class StepState:
 
 
 class SteppingCodec(Protocol):
-    """What a stream uses of its codec."""
+    """Interface of a codec for streams."""
 
     config: ALMTokenizerConfig
 
@@ -63,9 +63,9 @@ class SteppingCodec(Protocol):
 
 @dataclass
 class StreamEncoder:
-    """Push waveform chunks of any length and get codes as soon as a window is full.
+    """Encodes waveform chunks of any length; returns the codes of each full window.
 
-    Made by :meth:`ALMTokenizer.stream_encoder`; use it as a context manager or alone.
+    Created by :meth:`ALMTokenizer.stream_encoder`; can be a context manager.
     """
 
     codec: SteppingCodec
@@ -76,7 +76,7 @@ class StreamEncoder:
     _closed: bool = False
 
     def push(self, chunk: Tensor) -> Tensor:
-        """Take samples `[S]`, `[1, S]` or `[B, 1, S]`; return the new codes `[B, K, q]`, q >= 0."""
+        """Add samples `[S]`, `[1, S]` or `[B, 1, S]`; return the new codes `[B, K, q]`, q >= 0."""
         self._check_open()
         chunk = _as_waveform(chunk)
         self.codec.check_waveform(chunk, allow_empty=True)
@@ -125,9 +125,9 @@ class StreamEncoder:
 
 @dataclass
 class StreamDecoder:
-    """Push codes and get the waveform of their windows at once, without look-ahead.
+    """Decodes codes to the waveform of their windows, without look-ahead.
 
-    Made by :meth:`ALMTokenizer.stream_decoder`; use it as a context manager or alone.
+    Created by :meth:`ALMTokenizer.stream_decoder`; can be a context manager.
     """
 
     codec: SteppingCodec
@@ -136,7 +136,7 @@ class StreamDecoder:
     _closed: bool = False
 
     def push(self, codes: Tensor) -> Tensor:
-        """Take codes `[K, q]` or `[B, K, q]`; return the waveform `[B, 1, q * w * hop]`."""
+        """Add codes `[K, q]` or `[B, K, q]`; return their waveform `[B, 1, q * w * hop]`."""
         if self._closed:
             raise ValueError("this stream is finished; open a new one with stream_decoder()")
         codes = codes.unsqueeze(0) if codes.ndim == 2 else codes
@@ -159,7 +159,7 @@ class StreamDecoder:
 
 
 def _as_waveform(chunk: Tensor) -> Tensor:
-    """Bring `[S]` and `[1, S]` to `[1, 1, S]`."""
+    """Reshape `[S]` and `[1, S]` to `[1, 1, S]`."""
     if chunk.ndim == 1:
         return chunk[None, None]
     if chunk.ndim == 2 and chunk.shape[0] == 1:

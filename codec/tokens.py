@@ -1,7 +1,7 @@
-"""AudioTokens: the only thing that crosses from the codec to a language model or to disk.
+"""AudioTokens: codes of a recording, for language models and token files.
 
-Codes mean nothing without the codec and the rate that made them, so they travel together
-(paper.md 2.3: store w, number of codebooks, sample rate and length with every token file).
+Codes can only be decoded by the same codec at the same rate, so tokens include both (paper.md 2.3:
+store w, number of codebooks, sample rate and length with every token file).
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class AudioTokens:
-    """Codes of one recording and all that decoding needs."""
+    """Codes of one recording with everything that decoding needs."""
 
     codes: Tensor  # [K, Q] int64
     frames_per_query: int  # w
-    num_samples: int  # length of the waveform, before it was padded to whole windows
+    num_samples: int  # length of the waveform before padding to whole windows
     sample_rate: int  # Hz
     fingerprint: str  # of the codec, see ALMTokenizer.fingerprint
 
     def __post_init__(self) -> None:
         if self.codes.ndim != 2 or self.codes.dtype != torch.int64:
             raise ValueError(
-                f"codes must be [K, Q] int64; came {list(self.codes.shape)} {self.codes.dtype}"
+                f"codes must be [K, Q] int64, got {list(self.codes.shape)} {self.codes.dtype}"
             )
         if self.frames_per_query < 1 or self.num_samples < 1:
             raise ValueError(
-                f"frames_per_query and num_samples must be positive; came "
+                f"frames_per_query and num_samples must be positive, got "
                 f"{self.frames_per_query} and {self.num_samples}"
             )
 
@@ -43,9 +43,9 @@ class AudioTokens:
         return self.num_samples / self.sample_rate
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a safetensors file (two bytes a code); written aside, then renamed."""
+        """Write a safetensors file atomically, with two bytes per code."""
         path = Path(path)
-        aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         metadata = {
             "format": "almtok-tokens-1",
             "frames_per_query": str(self.frames_per_query),
@@ -53,15 +53,15 @@ class AudioTokens:
             "sample_rate": str(self.sample_rate),
             "fingerprint": self.fingerprint,
         }
-        save_file({"codes": self.codes.to(torch.uint16).contiguous()}, aside, metadata)
-        os.replace(aside, path)
+        save_file({"codes": self.codes.to(torch.uint16).contiguous()}, temporary, metadata)
+        os.replace(temporary, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> AudioTokens:
-        """Read what :meth:`save` wrote.
+        """Read a file of :meth:`save`.
 
         Raises:
-            ValueError: if the file holds something else.
+            ValueError: The file is not a token file.
         """
         try:
             with safe_open(path, framework="pt") as file:
@@ -73,8 +73,8 @@ class AudioTokens:
             raise ValueError(f"{path} is not a token file: {error}") from error
         if codes is None or metadata.get("format") != "almtok-tokens-1":
             raise ValueError(
-                f"{path} is not a token file: format {metadata.get('format')!r}, "
-                f"expected 'almtok-tokens-1'"
+                f"{path} is not a token file: format must be 'almtok-tokens-1', "
+                f"got {metadata.get('format')!r}"
             )
         return cls(
             codes.to(torch.int64),

@@ -1,8 +1,8 @@
-"""The Transformer stack of encoder, decoder and linear patches: pre-norm, RoPE, LayerScale, SDPA.
+"""Transformer of encoder, decoder and linear Patchify: pre-norm, RoPE, LayerScale.
 
-A chunk of a stream sees exactly what the whole signal would: see cache.py.
+Streams attend to the same positions as whole signals (cache.py).
 
-Letters: `B` batch, `L` positions, `D` width, `H` heads, `E` head width.
+Shapes: `B` batch, `L` positions, `D` width, `H` heads, `E` head width.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Mode = Literal["block_causal", "causal", "full"]
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention inside a :class:`Reach`."""
+    """Multi-head self-attention within a :class:`Reach`."""
 
     def __init__(self, width: int, num_heads: int):
         super().__init__()
@@ -32,14 +32,14 @@ class Attention(nn.Module):
     def step(
         self, x: Tensor, reach: Reach, rotation: Rotation, cache: AttentionCache | None
     ) -> tuple[Tensor, AttentionCache | None]:
-        """Attend over the cache and x, `[B, L, D]`; returns the output and the next cache.
+        """Attend to the cache and to x, `[B, L, D]`; return the output and the next cache.
 
-        Without a cache, x is a whole signal and nothing is kept.
+        Without a cache, x is a whole signal and no cache is returned.
         """
         batch, length, width = x.shape
         qkv = self.qkv(x).reshape(batch, length, 3, self.num_heads, -1)  # [B, L, 3, H, E]
-        turned = rotation.apply(qkv[:, :, :2]).transpose(1, 3)  # [B, H, 2, L, E]
-        q, k, v = turned[:, :, 0], turned[:, :, 1], qkv[:, :, 2].transpose(1, 2)
+        rotated = rotation.apply(qkv[:, :, :2]).transpose(1, 3)  # [B, H, 2, L, E]
+        q, k, v = rotated[:, :, 0], rotated[:, :, 1], qkv[:, :, 2].transpose(1, 2)
         if cache is not None:
             k, v, cache = cache.extend(k, v, reach.past)
         y = windowed_attention(q, k, v, reach)
@@ -70,14 +70,14 @@ class Layer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A stack of layers over a sequence of blocks.
+    """Stack of layers over a sequence of blocks.
 
     Args:
         width: `D`.
-        num_layers: depth.
+        num_layers: number of layers.
         num_heads: `H`; the head width `D / H` must be even.
         ffn_size: inner width of the feed-forward part.
-        window: positions that a position sees, its own block included.
+        window: positions that a position attends to, including its own block.
         mode: `block_causal`, `causal` or `full`.
         layer_scale: initial LayerScale.
         rope_theta: base of the rotary embedding.
@@ -118,24 +118,24 @@ class Transformer(nn.Module):
     def step(
         self, x: Tensor, block_size: int, state: list[AttentionCache] | None
     ) -> tuple[Tensor, list[AttentionCache]]:
-        """Map the next positions of a stream, whole blocks; returns the output and the state.
+        """Map the next whole blocks of a stream; return the output and the next state.
 
         Raises:
-            ValueError: in mode `full`, which sees the future and cannot stream.
+            ValueError: The mode is `full`, which attends to the future, and there is a state.
         """
         reach = Reach.of(self.mode, self.window, block_size)
         if reach.after:
             if state is not None:
-                raise ValueError("attention mode 'full' sees the future and cannot stream")
+                raise ValueError("mode must be causal for streams, got 'full'")
             return self.forward(x, block_size), []
         before = [AttentionCache()] * len(self.layers) if state is None else state
         rotation = self._rotation(x, before[0].position if before else 0)
         after = []
         for layer, cache in zip(self.layers, before, strict=True):
-            x, kept = layer.step(x, reach, rotation, cache)
-            after.append(cast("AttentionCache", kept))
+            x, new_cache = layer.step(x, reach, rotation, cache)
+            after.append(cast("AttentionCache", new_cache))
         return self.norm(x), after
 
     def _rotation(self, x: Tensor, start: int) -> Rotation:
-        """Of positions `start ...` as many as in `[B, L, D]`."""
+        """Rotary embedding of the positions of `[B, L, D]`, which begins at `start`."""
         return rotary_table(start, x.shape[1], self.head_width, self.rope_theta, x.device)

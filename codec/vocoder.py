@@ -6,7 +6,7 @@ A mirror of Patchify must continue the phase of a voice from frame to frame, whi
 trained by spectral losses do not learn: they repeat one waveform and buzz at the frame rate. Here
 the phase is the integral of the pitch, and the network predicts pitch and spectral envelopes only
 (harmonic plus noise model, Serra and Smith 1990; minimum-phase filters as in homomorphic vocoders).
-The paper has no such part: ours (D).
+Not part of the paper: ours (D).
 
 The phase is an integer, so streams, whole recordings and batches have equal phases; they differ
 only where two pitches are equally likely within rounding.
@@ -38,7 +38,7 @@ SMOOTHED = 3
 _CYCLE = 2**31
 _NOISE_SAMPLES = 2**16
 _LOUDEST = 4.0
-_AROUND = 4  # neighbouring bands on each side, for HarmonicVocoder.sharpen
+_NEIGHBOURS = 4  # bands on each side that HarmonicVocoder.sharpen averages
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,7 @@ class HarmonicVocoder(StreamingModule):
         mean = (spectrum + 1e-4).log().flatten(0, -2).mean(dim=0)  # [F]
         centres = torch.from_numpy(band_centres(self.num_bands, self.sample_rate))
         bins = (centres * self.n_fft / self.sample_rate).round().long().to(wav.device)
-        quiet = self.outer.weight[self.num_pitches :]
-        quiet.mul_(0.1)
+        self.outer.weight[self.num_pitches :].mul_(0.1)
         self.outer.bias[self.num_pitches :] = (mean[bins] - 0.5 * math.log(2)).repeat(2)
 
     @torch.no_grad()
@@ -96,7 +95,7 @@ class HarmonicVocoder(StreamingModule):
         rises, since peaks carry most of the power; `gain_db` compensates.
 
         Raises:
-            ValueError: if the amount is negative, or a number is not finite.
+            ValueError: The amount is negative, or a number is not finite.
         """
         if not 0 <= amount < math.inf:
             raise ValueError(f"the amount must be finite and at least 0, got {amount}")
@@ -104,9 +103,9 @@ class HarmonicVocoder(StreamingModule):
             raise ValueError(f"the gain must be a finite number of dB, got {gain_db}")
         count = self.num_bands
         bands = torch.eye(count, dtype=torch.float64)  # on the CPU: not every device has float64
-        around = F.pad(bands[None], (_AROUND, _AROUND), mode="replicate")
+        padded = F.pad(bands[None], (_NEIGHBOURS, _NEIGHBOURS), mode="replicate")
         # Row i is the response to a unit impulse in band i: the transpose maps predicted bands.
-        blurred = F.avg_pool1d(around, 2 * _AROUND + 1, stride=1)[0]
+        blurred = F.avg_pool1d(padded, 2 * _NEIGHBOURS + 1, stride=1)[0]
         mixed = ((1 + amount) * bands - amount * blurred).T  # [M, M]
         for parameter in (self.outer.weight, self.outer.bias):
             for part in parameter[self.num_pitches :].split(count):  # pulses, noise
@@ -168,8 +167,8 @@ class HarmonicVocoder(StreamingModule):
     def _noise(self, like: Tensor, position: int) -> Tensor:
         """White noise `[B, T, hop]`, a function of the position in the signal alone."""
         batch, frames, hop = like.shape
-        at = torch.arange(frames * hop, device=like.device) + position * hop
-        noise = _fixed_noise(like.device)[at % _NOISE_SAMPLES]
+        samples = torch.arange(frames * hop, device=like.device) + position * hop
+        noise = _fixed_noise(like.device)[samples % _NOISE_SAMPLES]
         return noise.view(frames, hop).expand(batch, frames, hop)
 
     def _filter(self, sources: Tensor, bands: Tensor) -> Tensor:
@@ -190,14 +189,14 @@ class HarmonicVocoder(StreamingModule):
     def _overlap(self, filtered: Tensor, tails: Tensor) -> tuple[Tensor, Tensor]:
         """Overlap-add `[B, T, n_fft]` to `[B, 1, T * hop]`; return it and the next tails."""
         hop, frames = self.hop_length, filtered.shape[1]
-        every = F.pad(torch.cat([tails, filtered], dim=1), (0, 3 * hop - self.n_fft))
-        parts = every.unflatten(-1, (3, hop))  # [B, 2 + T, 3, hop]
+        frames_with_tails = F.pad(torch.cat([tails, filtered], dim=1), (0, 3 * hop - self.n_fft))
+        parts = frames_with_tails.unflatten(-1, (3, hop))  # [B, 2 + T, 3, hop]
         wav = parts[:, 2:, 0] + parts[:, 1 : 1 + frames, 1] + parts[:, :frames, 2]
-        return wav.flatten(1)[:, None], every[:, -2:, : self.n_fft]
+        return wav.flatten(1)[:, None], frames_with_tails[:, -2:, : self.n_fft]
 
 
-def place_of(hz: Tensor, num_pitches: int) -> Tensor:
-    """Fractional index of a pitch in the pitch table."""
+def pitch_index(hz: Tensor, num_pitches: int) -> Tensor:
+    """Index of a pitch in the pitch table, with fractions."""
     octaves = math.log2(HIGHEST_HZ / LOWEST_HZ)
     return (hz / LOWEST_HZ).log2() / octaves * (num_pitches - 1)
 

@@ -110,8 +110,8 @@ def test_a_mistake_is_one_line_and_a_traceback_only_when_asked(almtok, here):
     result = here("codec", "plan", "huge")
     assert result.returncode == 1
     assert result.stderr.splitlines() == [
-        "almtok: error: 'huge' is neither a preset (tiny, mini, base, paper)"
-        " nor a checkpoint folder (what a recipe costs: almtok run huge --plan)"
+        "almtok: error: CODEC must be a preset (tiny, mini, base, paper) or a checkpoint folder,"
+        " got 'huge' (the cost of a recipe: almtok run huge --plan)"
     ]
     asked = almtok("codec", "plan", "huge", "--traceback")
     assert asked.returncode == 1

@@ -1,25 +1,12 @@
-"""Adversarial and feature-matching losses on the outputs of the discriminators (paper.md 5.1).
-
-Use::
-
-    with frozen(discriminators):                          # generator pass
-        fake = discriminators(prediction)                 # not detached: paper.md 10.1, defect 7
-        with torch.no_grad():
-            real = discriminators(target)
-        losses["adversarial"] = generator_adversarial_loss(fake)
-        losses["feature_matching"] = feature_matching_loss(real, fake)
-    ...
-    loss = discriminator_loss(discriminators(target), discriminators(prediction.detach()))
-"""
+"""Adversarial and feature-matching losses on the outputs of the discriminators (paper.md 5.1)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Literal, Self, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .base import ForwardPass, LossSetup, TrainingLoss
 from .discriminators import DiscriminatorOutput
@@ -30,7 +17,7 @@ AdversarialKind = Literal["hinge", "least_squares"]
 def generator_adversarial_loss(
     fake_outputs: Sequence[DiscriminatorOutput], kind: AdversarialKind = "hinge"
 ) -> Tensor:
-    """Return how far the generator is from being taken for real; `adversarial` in logs.
+    """Return the adversarial loss of the generator; `adversarial` in logs.
 
     Hinge (default, EnCodec's and SoundStream's): `mean max(0, 1 - D(fake))`. Least squares (the
     author's own later codec): `mean (1 - D(fake))^2`. Averaged over the discriminators.
@@ -48,7 +35,7 @@ def discriminator_loss(
     fake_outputs: Sequence[DiscriminatorOutput],
     kind: AdversarialKind = "hinge",
 ) -> Tensor:
-    """Return the discriminators' own loss; 2 (hinge) or 1 (least squares) when all logits are 0.
+    """Return the loss of the discriminators; 2 (hinge) or 1 (least squares) when all logits are 0.
 
     Hinge: `mean max(0, 1 - D(real)) + mean max(0, 1 + D(fake))`. Least squares:
     `mean (1 - D(real))^2 + mean D(fake)^2`. Averaged over the discriminators.
@@ -113,29 +100,13 @@ class FeatureMatchingLoss(TrainingLoss):
         return feature_matching_loss(forward.real, forward.fake)
 
 
-@contextmanager
-def frozen(module: nn.Module) -> Iterator[nn.Module]:
-    """Keep the parameters of `module` without gradient inside the block.
-
-    Gradients still flow through the module to its input. In the generator pass this both guards the
-    discriminators (their gradients stay as they were) and saves the cost of computing them.
-    The backward pass may run after the block: what counts is how the graph was recorded.
-    """
-    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    for parameter in trainable:
-        parameter.requires_grad_(False)
-    try:
-        yield module
-    finally:
-        for parameter in trainable:
-            parameter.requires_grad_(True)
-
-
 def _check_kind(kind: str) -> None:
     if kind not in ("hinge", "least_squares"):
-        raise ValueError(f"kind must be 'hinge' or 'least_squares', came {kind!r}")
+        raise ValueError(f"kind must be 'hinge' or 'least_squares', got {kind!r}")
 
 
 def _check_pairs(real: Sequence[DiscriminatorOutput], fake: Sequence[DiscriminatorOutput]) -> None:
     if len(real) != len(fake):
-        raise ValueError(f"one fake output per real output: came {len(fake)} for {len(real)}")
+        raise ValueError(
+            f"there must be one fake output per real one, got {len(fake)} for {len(real)}"
+        )

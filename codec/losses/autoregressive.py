@@ -69,7 +69,7 @@ class AutoregressiveDepth(TrainingLoss):
     ) -> None:
         super().__init__()
         if num_codebooks < 2:
-            raise ValueError(f"next-layer prediction needs 2 codebooks, came {num_codebooks}")
+            raise ValueError(f"num_codebooks must be at least 2, got {num_codebooks}")
         self.config = config or AutoregressiveDepthConfig()
         width = self.config.width
         self.num_codebooks = num_codebooks
@@ -134,7 +134,7 @@ class AutoregressiveDepth(TrainingLoss):
     def _unit(self, layers: Tensor) -> Tensor:
         if layers.dim() != 4 or layers.shape[2] != self.num_codebooks:
             raise ValueError(
-                f"expected [B, Q, {self.num_codebooks}, D], came {tuple(layers.shape)}"
+                f"layers must be [B, Q, {self.num_codebooks}, D], got {tuple(layers.shape)}"
             )
         layers = layers.float()
         # A layer left out by quantizer dropout is zero: the root's constant keeps its gradient

@@ -57,9 +57,9 @@ class Balancer:
     ) -> None:
         negative = {name: weight for name, weight in weights.items() if not weight >= 0}
         if negative:
-            raise ValueError(f"weights must not be negative, came {negative}")
+            raise ValueError(f"weights must not be negative, got {negative}")
         if not 0.0 <= decay < 1.0:
-            raise ValueError(f"decay must be in [0, 1), came {decay}")
+            raise ValueError(f"decay must be in [0, 1), got {decay}")
         self.weights = dict(weights)
         self.decay = decay
         self.total_norm = total_norm

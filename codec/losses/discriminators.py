@@ -52,23 +52,23 @@ class MelDiscriminatorsConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "hop_lengths", tuple(self.hop_lengths))  # JSON brings lists
         for column, name in enumerate(("channels", "mels")):
-            given = tuple(getattr(self, name)) or self._from_paper(column)
-            if len(given) != len(self.hop_lengths) or not given:
+            values = tuple(getattr(self, name)) or self._from_paper(column)
+            if len(values) != len(self.hop_lengths) or not values:
                 raise ValueError(
-                    f"{name} needs one entry per hop length: came {len(given)} for "
+                    f"{name} must have one entry per hop length, got {len(values)} for "
                     f"{len(self.hop_lengths)}"
                 )
-            object.__setattr__(self, name, given)
+            object.__setattr__(self, name, values)
         if min(self.mels) < _MIN_FRAMES:
-            raise ValueError(f"at least {_MIN_FRAMES} mels are needed, came {min(self.mels)}")
+            raise ValueError(f"mels must be at least {_MIN_FRAMES}, got {min(self.mels)}")
         if self.channel_divisor < 1:
-            raise ValueError(f"channel_divisor must be at least 1, came {self.channel_divisor}")
+            raise ValueError(f"channel_divisor must be at least 1, got {self.channel_divisor}")
 
     def _from_paper(self, column: int) -> tuple[int, ...]:
         unknown = [hop for hop in self.hop_lengths if hop not in _SIX]
         if unknown:
             raise ValueError(
-                f"hop lengths {unknown} are not among {tuple(_SIX)}: give channels and mels too"
+                f"hop_lengths must be among {tuple(_SIX)} without channels and mels, got {unknown}"
             )
         return tuple(_SIX[hop][column] for hop in self.hop_lengths)
 
@@ -163,6 +163,6 @@ class MelDiscriminators(nn.Module):
                 step costs a third and still covers every resolution (D).
         """
         if wav.dim() != 3 or wav.shape[1] != 1 or wav.shape[2] < 1:
-            raise ValueError(f"expected a waveform [B, 1, S], came {tuple(wav.shape)}")
+            raise ValueError(f"the waveform must be [B, 1, S], got {tuple(wav.shape)}")
         chosen = range(len(self.discriminators)) if only is None else only
         return [self.discriminators[index](wav) for index in chosen]

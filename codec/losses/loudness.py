@@ -64,8 +64,8 @@ class LoudnessLoss(nn.Module):
         super().__init__()
         if sample_rate < 2 * _HIGHEST_HZ:
             raise ValueError(
-                f"the loudness loss hears up to {_HIGHEST_HZ:.0f} Hz and needs a sample rate of"
-                f" {2 * _HIGHEST_HZ:.0f} Hz or more, came {sample_rate}"
+                f"the sample rate of the loudness loss must be {2 * _HIGHEST_HZ:.0f} Hz or more,"
+                f" got {sample_rate}"
             )
         self.sample_rate = sample_rate
         self.hop_length = round(_WINDOW_SECONDS * sample_rate / 2)
@@ -74,7 +74,7 @@ class LoudnessLoss(nn.Module):
         """Compare `[B, 1, S]` with `[B, 1, S]`; a scalar in float32, target without gradient."""
         if prediction.shape != target.shape:
             raise ValueError(
-                f"both waveforms must have one shape [B, 1, S], came {list(prediction.shape)}"
+                f"both waveforms must have one shape [B, 1, S], got {list(prediction.shape)}"
                 f" and {list(target.shape)}"
             )
         with torch.autocast(device_type=prediction.device.type, enabled=False):

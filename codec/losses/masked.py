@@ -40,7 +40,7 @@ class MaskedFramesConfig:
     def __post_init__(self) -> None:
         if not 0.0 < self.rate_low <= self.rate_high < 1.0:
             raise ValueError(
-                f"expected 0 < rate_low <= rate_high < 1, came {self.rate_low}, {self.rate_high}"
+                f"rates must be 0 < low <= high < 1, got {self.rate_low}, {self.rate_high}"
             )
 
 
@@ -130,7 +130,7 @@ class MaskedFrames(TrainingLoss):
         """
         batch, length = frames.shape[:2]
         if seeds.shape != (batch,):
-            raise ValueError(f"expected seeds of shape ({batch},), came {tuple(seeds.shape)}")
+            raise ValueError(f"seeds must have shape ({batch},), got {tuple(seeds.shape)}")
         mask = torch.zeros(batch, length, dtype=torch.bool)
         for row, seed in zip(mask, seeds.tolist(), strict=True):
             generator = torch.Generator().manual_seed(seed)
@@ -145,6 +145,6 @@ class MaskedFrames(TrainingLoss):
         """Map masked frames `[B, T, D]` to predictions of all frames `[B, T, D]`."""
         encode = encode if encode is not None else self.encoder
         if encode is None:
-            raise ValueError("encoder_layers is 0, so an encoder must be given; came None")
+            raise ValueError("encode must be an encoder where encoder_layers is 0, got None")
         hidden = encode(masked_frames)
         return self.output(self.decoder(hidden) if self.decoder is not None else hidden)

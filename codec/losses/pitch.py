@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...core.metrics.pitch import find_periods
-from ..vocoder import HIGHEST_HZ, LOWEST_HZ, SMOOTHED, place_of
+from ..vocoder import HIGHEST_HZ, LOWEST_HZ, SMOOTHED, pitch_index
 from .base import ForwardPass, LossSetup, TrainingLoss
 
 # At half the sample rate YIN costs half, and its lags still lie closer than the pitches.
@@ -77,7 +77,7 @@ class PitchLoss(TrainingLoss):
         octaves = torch.log2(torch.tensor(HIGHEST_HZ / LOWEST_HZ, device=logits.device))
         cents = 1200 * octaves / (count - 1)
         places = torch.arange(count, device=logits.device)
-        away = (places - place_of(voicing.hz, count)[..., None]) * cents  # [B, T, P]
+        away = (places - pitch_index(voicing.hz, count)[..., None]) * cents  # [B, T, P]
         wanted = torch.softmax(-0.5 * (away / _SPREAD).square(), dim=-1)
         entropy = -(wanted * F.log_softmax(logits.float(), dim=-1)).sum(dim=-1)  # [B, T]
         return (entropy * voicing.voiced).mean()

@@ -1,4 +1,4 @@
-"""Reconstruction losses: waveform L1 (`time`), multi-scale log-mel (`mel`), multi-scale STFT.
+"""Reconstruction losses: waveform L1 (`time`) and multi-scale log-mel distance (`mel`).
 
 The paper says "time-domain L1 and a frequency-domain term, as SoundStream and EnCodec"
 (paper.md 5.1, A); the resolutions and the form of the frequency term are ours (D).
@@ -12,10 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .base import ForwardPass, LossSetup, TrainingLoss, component_config
-from .spectrum import MelScale, magnitude, mel_magnitude
+from .spectrum import MelScale, mel_magnitude
 
 
 class WaveformLoss(TrainingLoss):
@@ -56,10 +56,10 @@ class MelLossConfig:
         object.__setattr__(self, "mels", mels)
         if len(self.windows) != len(self.mels):
             raise ValueError(
-                f"one number of mels per window: came {len(self.mels)} for {len(self.windows)}"
+                f"there must be one mels per window, got {len(self.mels)} for {len(self.windows)}"
             )
         if any(window % 4 for window in self.windows):
-            raise ValueError(f"windows must be multiples of 4, came {self.windows}")
+            raise ValueError(f"windows must be multiples of 4, got {self.windows}")
 
 
 class MelLoss(TrainingLoss):
@@ -94,84 +94,47 @@ class MelLoss(TrainingLoss):
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Compare `[B, 1, S]` with `[B, 1, S]`; returns a scalar, target without gradient."""
         _check_shapes(prediction, target)
-        cfg = self.config
+        config = self.config
         total = prediction.new_zeros((), dtype=torch.float32)
         with torch.autocast(device_type=prediction.device.type, enabled=False):
-            for window, n_mels in zip(cfg.windows, cfg.mels, strict=True):
-                total = total + self._at(prediction, target, window, n_mels)
-        return total / len(cfg.windows)
+            for window, n_mels in zip(config.windows, config.mels, strict=True):
+                total = total + self._distance(prediction, target, window, n_mels)
+        return total / len(config.windows)
 
-    def _at(self, prediction: Tensor, target: Tensor, window: int, n_mels: int) -> Tensor:
-        cfg = self.config
+    def _distance(self, prediction: Tensor, target: Tensor, window: int, n_mels: int) -> Tensor:
+        config = self.config
         x = self._mel(prediction, window, n_mels)  # [B, L, M]
         with torch.no_grad():
             y = self._mel(target, window, n_mels)
-        difference = (x + cfg.floor).log() - (y + cfg.floor).log()
+        difference = (x + config.floor).log() - (y + config.floor).log()
         loss = x.new_zeros(())
-        if cfg.log_l1:
-            loss = loss + cfg.log_l1 * difference.abs().mean()
-        if cfg.log_l2:
+        if config.log_l1:
+            loss = loss + config.log_l1 * difference.abs().mean()
+        if config.log_l2:
             # The constant keeps the root's gradient finite where both spectra agree.
             rms = (difference.square().mean(dim=-1) + 1e-10).sqrt()  # [B, L]
-            loss = loss + cfg.log_l2 * rms.mean()
-        if cfg.linear_l1:
-            loss = loss + cfg.linear_l1 * (x - y).abs().mean()
+            loss = loss + config.log_l2 * rms.mean()
+        if config.linear_l1:
+            loss = loss + config.linear_l1 * (x - y).abs().mean()
         return loss
 
     def _mel(self, wav: Tensor, window: int, n_mels: int) -> Tensor:
-        cfg = self.config
+        config = self.config
         return mel_magnitude(
             wav,
-            sample_rate=cfg.sample_rate,
+            sample_rate=config.sample_rate,
             n_fft=window,
             hop_length=window // 4,
             n_mels=n_mels,
-            f_min=cfg.f_min,
-            f_max=cfg.f_max,
-            mel_scale=cfg.mel_scale,
+            f_min=config.f_min,
+            f_max=config.f_max,
+            mel_scale=config.mel_scale,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class MultiScaleSTFTLossConfig:
-    """Settings of :class:`MultiScaleSTFTLoss` (all D)."""
-
-    windows: tuple[int, ...] = (512, 1024, 2048)  # samples; hop = window / 4
-    floor: float = 1e-5  # added before the logarithm
-    convergence: float = 1.0  # weight of |X - Y| / |Y| (Frobenius norms)
-    log_l1: float = 1.0  # weight of the mean absolute difference of log magnitudes
-
-
-class MultiScaleSTFTLoss(nn.Module):
-    """Spectral convergence + log-magnitude L1 at several resolutions (Parallel WaveGAN's).
-
-    An alternative to :class:`MelLoss`; agrees with `auraloss.freq.MultiResolutionSTFTLoss`.
-    """
-
-    def __init__(self, config: MultiScaleSTFTLossConfig | None = None) -> None:
-        super().__init__()
-        self.config = config or MultiScaleSTFTLossConfig()
-
-    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Compare `[B, 1, S]` with `[B, 1, S]`; returns a scalar, target without gradient."""
-        _check_shapes(prediction, target)
-        cfg = self.config
-        total = prediction.new_zeros((), dtype=torch.float32)
-        for window in cfg.windows:
-            x = magnitude(prediction, window, window // 4)  # [B, L, F]
-            with torch.no_grad():
-                y = magnitude(target, window, window // 4)
-            error = ((x - y).square().sum(dim=(1, 2)) + 1e-10).sqrt()  # [B]
-            scale = y.square().sum(dim=(1, 2)).sqrt() + cfg.floor
-            total = total + cfg.convergence * (error / scale).mean()
-            logs = (x + cfg.floor).log() - (y + cfg.floor).log()
-            total = total + cfg.log_l1 * logs.abs().mean()
-        return total / len(cfg.windows)
 
 
 def _check_shapes(prediction: Tensor, target: Tensor) -> None:
     if prediction.shape != target.shape or prediction.dim() != 3 or prediction.shape[1] != 1:
         raise ValueError(
-            f"expected two waveforms of one shape [B, 1, S], came {tuple(prediction.shape)} and "
+            f"both waveforms must have one shape [B, 1, S], got {tuple(prediction.shape)} and "
             f"{tuple(target.shape)}"
         )

@@ -48,7 +48,7 @@ def magnitude(wav: Tensor, n_fft: int, hop_length: int) -> Tensor:
     """
     if n_fft % hop_length or n_fft % 2:
         raise ValueError(
-            f"n_fft must be even and a multiple of hop_length: came {n_fft} and {hop_length}"
+            f"n_fft must be even and a multiple of hop_length, got {n_fft} and {hop_length}"
         )
     with torch.autocast(device_type=wav.device.type, enabled=False):
         wav = wav.float()
@@ -147,7 +147,7 @@ def mel_filters(
     f_max = f_max or sample_rate / 2
     if not 0 <= f_min < f_max <= sample_rate / 2:
         raise ValueError(
-            f"expected 0 <= f_min < f_max <= {sample_rate / 2} Hz, came {f_min} and {f_max}"
+            f"edges must be 0 <= f_min < f_max <= {sample_rate / 2} Hz, got {f_min} and {f_max}"
         )
     bins = np.linspace(0.0, sample_rate / 2, n_fft // 2 + 1)  # [F] Hz
     spacing = sample_rate / n_fft
@@ -167,7 +167,7 @@ def _hz_to_mel(hz: np.ndarray, scale: MelScale) -> np.ndarray:
     if scale == "htk":
         return 2595.0 * np.log10(1.0 + hz / 700.0)
     if scale != "slaney":
-        raise ValueError(f"mel_scale must be 'slaney' or 'htk', came {scale!r}")
+        raise ValueError(f"mel_scale must be 'slaney' or 'htk', got {scale!r}")
     log_part = _SLANEY_BREAK_HZ / _SLANEY_HZ_PER_MEL + (
         np.log(np.maximum(hz, _SLANEY_BREAK_HZ) / _SLANEY_BREAK_HZ) / _SLANEY_LOG_STEP
     )

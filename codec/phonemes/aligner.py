@@ -23,7 +23,7 @@ class Word:
     text: str
     start: float  # seconds
     end: float
-    room: tuple[float, float]  # seconds of silence before and after
+    room: tuple[float, float]  # seconds of silence before and after the word
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,15 @@ class Aligner:
 
         Texts with digits or words outside the dictionary have no alignment.
         """
-        words = self._known_words(text)
-        if not words or not self._pass(_pcm(wav, sample_rate), words):
+        words = self._dictionary_words(text)
+        if not words or not self._align(_pcm(wav, sample_rate), words):
             return []
-        return self._found(words)
+        return self._aligned_words(words)
 
     def phones(self, wav: Waveform, sample_rate: int, text: str) -> list[Phone]:
         """Every phone of the text with its time span in `[S]`, or [] without an alignment."""
-        words, pcm = self._known_words(text), _pcm(wav, sample_rate)
-        if not words or not self._pass(pcm, words) or not self._found(words):
+        words, pcm = self._dictionary_words(text), _pcm(wav, sample_rate)
+        if not words or not self._align(pcm, words) or not self._aligned_words(words):
             return []
         self._decoder.set_alignment()
         if not self._decode(pcm):
@@ -69,18 +69,19 @@ class Aligner:
             for phone in word
         ]
 
-    def _known_words(self, text: str) -> list[str]:
+    def _dictionary_words(self, text: str) -> list[str]:
+        """Words of a text, or [] if one is not in the dictionary or there are digits."""
         words = re.sub(r"[^a-z' ]+", " ", text.lower()).split()
-        known = all(self._decoder.lookup_word(word) is not None for word in words)
-        return words if known and not re.search(r"\d", text) else []
+        complete = all(self._decoder.lookup_word(word) is not None for word in words)
+        return words if complete and not re.search(r"\d", text) else []
 
-    def _pass(self, pcm: bytes, words: Sequence[str]) -> bool:
+    def _align(self, pcm: bytes, words: Sequence[str]) -> bool:
         self._decoder.set_align_text(" ".join(words))
         return self._decode(pcm)
 
     def _decode(self, pcm: bytes) -> bool:
-        """Whether the recording could be aligned with the text."""
-        # Otherwise noise and cepstral means of the previous recording are kept.
+        """Decode a recording; return whether it could be aligned with the text."""
+        # Reset the noise and cepstral means of the previous recording.
         self._decoder.reinit_feat()
         self._decoder.start_utt()
         self._decoder.process_raw(pcm, full_utt=True)
@@ -90,13 +91,14 @@ class Aligner:
             return False
         return True
 
-    def _found(self, words: Sequence[str]) -> list[Word]:
+    def _aligned_words(self, words: Sequence[str]) -> list[Word]:
+        """The words with their time spans, or [] if the aligner found others."""
         segments = [
-            (re.sub(r"\(\d+\)$", "", found.word), found.start_frame, found.end_frame + 1)
-            for found in self._decoder.seg() or ()
+            (re.sub(r"\(\d+\)$", "", segment.word), segment.start_frame, segment.end_frame + 1)
+            for segment in self._decoder.seg() or ()
         ]
-        placed = with_room(segments)
-        return placed if [word.text for word in placed] == list(words) else []
+        aligned = with_room(segments)
+        return aligned if [word.text for word in aligned] == list(words) else []
 
 
 def _pcm(wav: Waveform, sample_rate: int) -> bytes:
@@ -105,24 +107,24 @@ def _pcm(wav: Waveform, sample_rate: int) -> bytes:
 
 
 def with_room(segments: Sequence[tuple[str, int, int]]) -> list[Word]:
-    """Words of an aligner's segments; fillers ("<sil>", "[NOISE]") become the room beside them.
+    """Words of aligned segments; fillers ("<sil>", "[NOISE]") become the silence beside words.
 
     Args:
-        segments: word, first frame, frame after the last.
+        segments: word, first frame, and frame after the last, of each segment.
     """
 
-    def silent(place: int) -> float:
-        if not 0 <= place < len(segments) or segments[place][0][0] not in "<[":
+    def silence(index: int) -> float:
+        if not 0 <= index < len(segments) or segments[index][0][0] not in "<[":
             return 0.0
-        return (segments[place][2] - segments[place][1]) / _FRAMES_PER_SECOND
+        return (segments[index][2] - segments[index][1]) / _FRAMES_PER_SECOND
 
     return [
         Word(
             word,
             start / _FRAMES_PER_SECOND,
             end / _FRAMES_PER_SECOND,
-            (silent(place - 1), silent(place + 1)),
+            (silence(index - 1), silence(index + 1)),
         )
-        for place, (word, start, end) in enumerate(segments)
+        for index, (word, start, end) in enumerate(segments)
         if word[0] not in "<["
     ]

@@ -79,28 +79,29 @@ class PhonemeClassifier(nn.Module):
 
     @torch.no_grad()
     def target_log_posteriors(self, wav: Tensor) -> Tensor:
-        """The same without gradients, as targets of losses."""
+        """Log-probabilities `[B, T, P]` of waveforms `[B, 1, S]`, without gradients."""
         return self.log_posteriors(wav)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file."""
-        about = {"kind": _KIND, "phones": list(PHONES), "config": dataclasses.asdict(self.config)}
-        save_tensors(Path(path), dict(self.state_dict()), about)
+        config = dataclasses.asdict(self.config)
+        metadata = {"kind": _KIND, "phones": list(PHONES), "config": config}
+        save_tensors(Path(path), dict(self.state_dict()), metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> PhonemeClassifier:
-        """Read what :meth:`save` wrote, in evaluation mode and frozen.
+        """Read a file of :meth:`save`; the classifier is in evaluation mode and frozen.
 
         Raises:
-            ValueError: the file is no phoneme classifier, or has another set of phones.
+            ValueError: The file is not a phoneme classifier, or has another set of phones.
         """
-        tensors, about = load_tensors(Path(path))
-        if about.get("kind") != _KIND or about.get("phones") != list(PHONES):
+        tensors, metadata = load_tensors(Path(path))
+        if metadata.get("kind") != _KIND or metadata.get("phones") != list(PHONES):
             raise ValueError(
-                f"{path} is no phoneme classifier of this version: train one by"
+                f"{path} is not a phoneme classifier of this version: train one with"
                 " 'almtok codec phonemes'"
             )
-        values = about["config"]
+        values = metadata["config"]
         values["dilations"] = tuple(values["dilations"])
         classifier = cls(PhonemeClassifierConfig(**values))
         classifier.load_state_dict(tensors)

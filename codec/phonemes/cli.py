@@ -1,4 +1,4 @@
-"""``almtok codec phonemes``; heavy imports happen when it runs."""
+"""``almtok codec phonemes``; torch is imported when it runs."""
 
 import argparse
 from pathlib import Path
@@ -34,15 +34,15 @@ def register(commands: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, help="safetensors file to write")
     parser.add_argument("--steps", type=int, default=1500, help="default %(default)s")
     parser.add_argument(
-        "--width", type=int, default=256, help="channels of its layers; default %(default)s"
+        "--width", type=int, default=256, help="channels of the layers; default %(default)s"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="alignment processes")
     parser.add_argument("--no-progress", action="store_true", help="no progress bars")
-    parser.set_defaults(run=listener)
+    parser.set_defaults(run=run)
 
 
-def listener(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Run ``almtok codec phonemes``."""
     from .config import PhonemeClassifierConfig, PhonemeTrainingConfig
     from .labels import label_frames
@@ -54,10 +54,10 @@ def listener(options: argparse.Namespace) -> int:
     frames = label_frames(
         options.data, config, cache=cache, workers=options.workers, progress=progress
     )
-    trained, accuracy = train_phoneme_classifier(frames, config, training, progress=progress)
-    trained.save(options.out)
+    classifier, scores = train_phoneme_classifier(frames, config, training, progress=progress)
+    classifier.save(options.out)
     print(
-        f"{options.out}: accuracy {100 * accuracy.accuracy:.1f} % on all frames,"
-        f" {100 * accuracy.spoken_accuracy:.1f} % on speech, in {accuracy.clips} held-out clips"
+        f"{options.out}: accuracy {100 * scores.accuracy:.1f} % on all frames,"
+        f" {100 * scores.spoken_accuracy:.1f} % on speech, in {scores.clips} held-out clips"
     )
     return 0

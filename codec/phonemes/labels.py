@@ -21,7 +21,7 @@ from tqdm import tqdm
 from ...core.audio import AudioError, read_audio
 from ...core.data.entries import AudioEntry, EntryReader
 from ...core.data.manifests import list_entries
-from ..priors.files import hash_json, write_aside
+from ..priors.files import hash_json, write_atomically
 from .aligner import Aligner, Phone
 from .classifier import PhonemeClassifier
 from .config import NONE, PHONES, SILENCE, PhonemeClassifierConfig
@@ -59,24 +59,24 @@ def label_frames(
     """Align all speech that has a text; all frames of other domains are non-speech.
 
     Args:
-        sources: Recordings; what is no speech needs no text.
+        sources: Recordings; only speech needs texts.
         config: Of the phoneme classifier, for its features.
         cache: File of labels; read if it is of the same recordings, else written.
-        workers: Processes that align.
+        workers: Number of alignment processes.
         progress: Show a progress bar.
 
     Raises:
-        ValueError: if no recording could be aligned.
+        ValueError: No recording could be aligned.
     """
     entries = [entry for entry in list_entries(sources) if entry.text or entry.domain != "speech"]
     if not any(entry.domain == "speech" for entry in entries):
-        raise ValueError(f"no speech with texts in {', '.join(sources)}")
+        raise ValueError(f"sources must have speech with texts, got {', '.join(sources)}")
     name = hash_json([repr(config), *map(repr, entries)])
-    if cache is not None and (known := _read(cache, name)) is not None:
-        return known
+    if cache is not None and (cached := _read(cache, name)) is not None:
+        return cached
     frames = _label_all(entries, config, workers, progress)
     if cache is not None:
-        write_aside(cache, lambda aside: _write(aside, name, frames))
+        write_atomically(cache, lambda temporary: _write(temporary, name, frames))
     return frames
 
 
@@ -101,16 +101,16 @@ def _label_all(
     entries: Sequence[AudioEntry], config: PhonemeClassifierConfig, workers: int, progress: bool
 ) -> LabelledFrames:
     parts = []
-    with get_context("spawn").Pool(workers, _start, (config,)) as pool:
-        found = pool.imap(_label, entries, 8)  # in order, so that equal sources give equal files
-        bar = tqdm(found, total=len(entries), unit="clip", desc="align", disable=not progress)
+    with get_context("spawn").Pool(workers, _start_worker, (config,)) as pool:
+        labelled = pool.imap(_label, entries, 8)  # in order: equal sources give equal files
+        bar = tqdm(labelled, total=len(entries), unit="clip", desc="align", disable=not progress)
         for entry, part in zip(entries, bar, strict=True):
             if part is not None:
                 parts.append((*part, entry.domain == "speech"))
     if not any(part[2] for part in parts):
         raise ValueError("no recording could be aligned: expected English texts in words")
-    if left := len(entries) - len(parts):
-        logger.warning("%d of %d clips left out: not aligned or unreadable", left, len(entries))
+    if skipped := len(entries) - len(parts):
+        logger.warning("skipped %d of %d clips: not aligned or unreadable", skipped, len(entries))
     return LabelledFrames(
         np.concatenate([part[0] for part in parts]),
         np.concatenate([part[1] for part in parts]),
@@ -119,18 +119,19 @@ def _label_all(
     )
 
 
-_of_process: list[tuple[Aligner, EntryReader, PhonemeClassifier]] = []
+# Of a worker process.
+_worker: list[tuple[Aligner, EntryReader, PhonemeClassifier]] = []
 
 
-def _start(config: PhonemeClassifierConfig) -> None:
+def _start_worker(config: PhonemeClassifierConfig) -> None:
     torch.set_num_threads(1)
-    _of_process.append((Aligner(), EntryReader(), PhonemeClassifier(config)))
+    _worker.append((Aligner(), EntryReader(), PhonemeClassifier(config)))
 
 
 def _label(entry: AudioEntry) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
-    """Features and labels of one clip, None if it cannot be used."""
-    aligner, reader, listener = _of_process[0]
-    rate, hop = listener.config.sample_rate, listener.config.hop_length
+    """Features and labels of one clip; None if it cannot be read or aligned."""
+    aligner, reader, classifier = _worker[0]
+    rate, hop = classifier.config.sample_rate, classifier.config.hop_length
     try:
         wav = read_audio(reader.open(entry), rate)
     except AudioError:
@@ -144,7 +145,7 @@ def _label(entry: AudioEntry) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any
     else:
         labels = np.full(count, NONE, np.uint8)
     with torch.no_grad():
-        features = listener.features(torch.from_numpy(wav)[None, None])[0]
+        features = classifier.features(torch.from_numpy(wav)[None, None])[0]
     return features.numpy().astype(np.float16), labels
 
 

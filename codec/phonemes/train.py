@@ -1,4 +1,4 @@
-"""Training of a phoneme classifier: minutes on a CPU.
+"""Training of a phoneme classifier, which takes minutes on a CPU.
 
 Letters: `B` batch, `T` frames, `M` mel bands.
 """
@@ -39,22 +39,22 @@ def train_phoneme_classifier(
     *,
     progress: bool = True,
 ) -> tuple[PhonemeClassifier, PhonemeScores]:
-    """Train on all clips but a held-out share, and evaluate on that."""
+    """Train on all clips except a held-out share, and evaluate on that share."""
     torch.manual_seed(training.seed)
     rng = np.random.default_rng(training.seed)
     speech = [clip for clip in frames.clips(speech=True) if clip[1] > clip[0]]
     other = [clip for clip in frames.clips(speech=False) if clip[1] > clip[0]]
     order = rng.permutation(len(speech))
     held = max(1, round(training.held_out_share * len(speech)))
-    held_out = [speech[place] for place in order[:held]]
-    learned = [speech[place] for place in order[held:]] or held_out
+    held_out = [speech[index] for index in order[:held]]
+    training_clips = [speech[index] for index in order[held:]] or held_out
     classifier = PhonemeClassifier(config)
     optimizer = torch.optim.AdamW(classifier.parameters(), training.lr, weight_decay=0.02)
     bar = tqdm(range(training.steps), desc="phonemes", unit="step", disable=not progress)
     for step in bar:
         for group in optimizer.param_groups:
-            group["lr"] = training.lr * _rate(step, training.steps)
-        features, labels = _batch(frames, learned, other, training, rng)
+            group["lr"] = training.lr * _lr_scale(step, training.steps)
+        features, labels = _batch(frames, training_clips, other, training, rng)
         loss = F.cross_entropy(
             classifier(features).flatten(0, 1), labels.flatten(), label_smoothing=0.05
         )
@@ -67,9 +67,10 @@ def train_phoneme_classifier(
     return classifier.eval(), evaluate_phonemes(classifier, frames, held_out)
 
 
-def _rate(step: int, steps: int) -> float:
-    warm = min(1.0, (step + 1) / max(1, steps // 20))
-    return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+def _lr_scale(step: int, steps: int) -> float:
+    """Linear warm-up, then cosine decay to 2 %."""
+    warm_up = min(1.0, (step + 1) / max(1, steps // 20))
+    return warm_up * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
 def _batch(
@@ -79,7 +80,7 @@ def _batch(
     training: PhonemeTrainingConfig,
     rng: np.random.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Segments `[B, T, M]` and their labels `[B, T]`; padding has no label."""
+    """Random segments `[B, T, M]` and their labels `[B, T]`; padding has the label -100."""
     count = training.segment_frames
     features = np.full((training.batch_size, count, frames.features.shape[1]), -9.0, np.float32)
     labels = np.full((training.batch_size, count), -100, np.int64)
@@ -99,11 +100,15 @@ def evaluate_phonemes(
     classifier: PhonemeClassifier, frames: LabelledFrames, clips: Clips
 ) -> PhonemeScores:
     """Frame accuracy on the given clips."""
-    right = spoken_right = total = spoken = 0
+    correct = spoken_correct = total = spoken = 0
     for start, end in clips:
         features = torch.from_numpy(frames.features[start:end].astype(np.float32))
-        fits = classifier(features[None])[0].argmax(dim=-1).numpy() == frames.labels[start:end]
-        voice = frames.labels[start:end] != SILENCE
-        right, total = right + int(fits.sum()), total + len(fits)
-        spoken_right, spoken = spoken_right + int(fits[voice].sum()), spoken + int(voice.sum())
-    return PhonemeScores(right / max(1, total), spoken_right / max(1, spoken), len(clips))
+        labels = frames.labels[start:end]
+        hits = classifier(features[None])[0].argmax(dim=-1).numpy() == labels
+        speech = labels != SILENCE
+        correct, total = correct + int(hits.sum()), total + len(hits)
+        spoken_correct, spoken = (
+            spoken_correct + int(hits[speech].sum()),
+            spoken + int(speech.sum()),
+        )
+    return PhonemeScores(correct / max(1, total), spoken_correct / max(1, spoken), len(clips))

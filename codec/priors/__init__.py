@@ -1,6 +1,6 @@
 """The semantic prior: teacher features -> clusters -> a first codebook that is never trained.
 
-Offline, before any training. ``build`` runs the whole path; ``prior`` is the file it leaves.
+Built offline, before any training: ``build`` runs all steps and writes the file of ``prior``.
 """
 
 from typing import TYPE_CHECKING

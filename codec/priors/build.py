@@ -1,8 +1,8 @@
-"""The offline command behind a prior: features, clusters, one file (paper.md 3).
+"""Building a prior: features, k-means, file (paper.md 3).
 
-Features of each half are written in shards, then clustered; both lie in a work folder beside the
-output, named by a hash of everything that decides the result. A killed run therefore goes on where
-it was, other settings never mix with it, and the file that comes out has the same bytes.
+The features of each half are written in shards and clustered in a work folder beside the output,
+which is named by a hash of everything that determines the result. A killed run resumes there, runs
+with other settings use other folders, and the resulting file has the same bytes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from torch import Tensor
 from ...core.choices import AUTO
 from ...core.runtime import find_device
 from .config import PriorConfig, TeacherSpec
-from .corpus import Corpus, ReadingPlan, belongs, plan_reading
+from .corpus import ReadingPlan, in_half, plan_reading
 from .files import hash_json, load_tensors, save_tensors
 from .kmeans import kmeans
 from .prior import HALVES, Prior, join_halves, load_prior
@@ -27,70 +27,76 @@ from .teacher import Teacher
 from .teachers import make_teacher
 from .vectors import ShardVectors, extract
 
+if TYPE_CHECKING:
+    from ...core.data import AudioCorpus
+
 
 @dataclass(frozen=True)
 class _Half:
-    """One half, clustered, still in its teacher's space."""
+    """Clusters of one half, in the space of its teacher."""
 
     centroids: Tensor  # [C_half, P_teacher] float32
     counts: Tensor  # [C_half] int64
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
 
 
 def build_prior(
     config: PriorConfig,
-    corpus: Corpus,
+    corpus: AudioCorpus,
     out: str | Path,
     *,
     device: str | torch.device = AUTO,
     force: bool = False,
 ) -> Prior:
-    """Make the prior file ``out``, or go on making it, or return it if it is already made.
+    """Build the prior file ``out``, resume a stopped build, or return the finished prior.
 
     Args:
-        config: teachers, sizes, seed.
-        corpus: the clips; their domains say which half they serve (``speech`` the speech half,
-            ``sound`` and ``music`` the sound half, anything else both).
-        out: the file, by custom ``prior.safetensors``.
-        device: where teachers and k-means run.
-        force: replace an existing file that was made otherwise.
+        config: Teachers, sizes, seed.
+        corpus: Clips; the speech half uses the domain ``speech``, the sound half ``sound`` and
+            ``music``, and both use all other domains.
+        out: The file, usually named ``prior.safetensors``.
+        device: Of teachers and k-means.
+        force: Replace an existing file of other settings.
+
+    Raises:
+        ValueError: ``out`` has other settings, or there is too little audio for a half.
     """
-    out, place = Path(out), find_device(device)
+    out, device = Path(out), find_device(device)
     identity = _identity(config, corpus)
     work = out.parent / f".{out.name}.work-{identity[:12]}"
-    made = _already_made(out, identity, force)
-    if made is not None:
+    existing = _existing(out, identity, force)
+    if existing is not None:
         shutil.rmtree(work, ignore_errors=True)
-        return made
+        return existing
     sizes = {"speech": config.speech_entries, "sound": config.sound_entries}
     work.mkdir(parents=True, exist_ok=True)
     halves = {
-        half: _build_half(half, size, config, corpus, work, place)
+        half: _build_half(half, size, config, corpus, work, device)
         for half, size in sizes.items()
         if size
     }
-    matched = match_widths({half: made.centroids for half, made in halves.items()}, config)
-    width = next(iter(matched.values())).shape[1]
-    about = {
+    centroids = match_widths({half: built.centroids for half, built in halves.items()}, config)
+    width = next(iter(centroids.values())).shape[1]
+    metadata = {
         "identity": identity,
         "seed": config.seed,
         "config": config.to_dict(),
-        **{half: made.facts for half, made in halves.items()},
+        **{half: built.metadata for half, built in halves.items()},
     }
     prior = join_halves(
-        [matched.get(half, torch.zeros(0, width)) for half in HALVES],
+        [centroids.get(half, torch.zeros(0, width)) for half in HALVES],
         torch.cat([halves[half].counts for half in HALVES if half in halves]),
-        about,
+        metadata,
     )
-    # By way of the work folder, so that a kill leaves nothing beside the file.
+    # Written in the work folder, so that a kill leaves nothing beside the file.
     prior.save(work / out.name)
     os.replace(work / out.name, out)
     shutil.rmtree(work)
     return load_prior(out)
 
 
-def _identity(config: PriorConfig, corpus: Corpus) -> str:
-    """Hash what decides the result: settings, the teachers' files, the clips."""
+def _identity(config: PriorConfig, corpus: AudioCorpus) -> str:
+    """Hash of everything that determines the result: settings, files of teachers, clips."""
     clips = sorted((clip.id, str(clip.domain), clip.num_samples) for clip in corpus.clips)
     files = []
     for name in (config.teacher_speech, config.teacher_sound):
@@ -99,7 +105,8 @@ def _identity(config: PriorConfig, corpus: Corpus) -> str:
     return hash_json([config.to_dict(), corpus.sample_rate, files, clips])
 
 
-def _already_made(out: Path, identity: str, force: bool) -> Prior | None:
+def _existing(out: Path, identity: str, force: bool) -> Prior | None:
+    """The prior in ``out``; None if there is none or it is to be replaced."""
     if not out.exists():
         return None
     try:
@@ -108,13 +115,13 @@ def _already_made(out: Path, identity: str, force: bool) -> Prior | None:
         if force:
             return None
         raise
-    if prior.about.get("identity") == identity:
+    if prior.metadata.get("identity") == identity:
         return prior
     if force:
         return None
     raise ValueError(
-        f"{out} exists and was made with other settings or other clips; "
-        "choose another file or force its replacement"
+        f"{out} was built with other settings or other clips: choose another file or force its"
+        " replacement"
     )
 
 
@@ -122,15 +129,15 @@ def _build_half(
     half: str,
     size: int,
     config: PriorConfig,
-    corpus: Corpus,
+    corpus: AudioCorpus,
     work: Path,
     device: torch.device,
 ) -> _Half:
     folder = work / half
     result = folder / "result.safetensors"
     if result.is_file():
-        tensors, facts = load_tensors(result)
-        return _Half(tensors["centroids"], tensors["counts"], facts)
+        tensors, metadata = load_tensors(result)
+        return _Half(tensors["centroids"], tensors["counts"], metadata)
     folder.mkdir(exist_ok=True)
     teacher = make_teacher(half, config, device=device)
     plan = _plan(half, config, corpus, teacher)
@@ -148,8 +155,8 @@ def _build_half(
     vectors = ShardVectors.open(paths)
     if vectors.shape[0] < size:
         raise ValueError(
-            f"the {half} half needs {size} vectors or more, its {plan.num_clips} clips "
-            f"({plan.num_samples / corpus.sample_rate:.1f} s) give {vectors.shape[0]}"
+            f"the {half} half needs at least {size} vectors, got {vectors.shape[0]} from"
+            f" {plan.num_clips} clips ({plan.num_samples / corpus.sample_rate:.1f} s)"
         )
     clusters = kmeans(
         vectors,
@@ -158,7 +165,7 @@ def _build_half(
         device=device,
         label=f"{half}: k-means",
     )
-    facts = {
+    metadata = {
         "teacher": teacher.name,
         "dim": teacher.dim,
         "vectors": vectors.shape[0],
@@ -169,14 +176,14 @@ def _build_half(
         "passes": clusters.passes,
     }
     tensors = {"centroids": clusters.centroids, "counts": clusters.counts}
-    save_tensors(result, tensors, facts)
-    # The features are the bulk of the work folder and have done their work.
+    save_tensors(result, tensors, metadata)
+    # The features take most of the space and are not needed any more.
     for path in paths:
         path.unlink()
-    return _Half(clusters.centroids, clusters.counts, facts)
+    return _Half(clusters.centroids, clusters.counts, metadata)
 
 
-def _plan(half: str, config: PriorConfig, corpus: Corpus, teacher: Teacher) -> ReadingPlan:
+def _plan(half: str, config: PriorConfig, corpus: AudioCorpus, teacher: Teacher) -> ReadingPlan:
     plan = plan_reading(
         corpus.clips,
         half,
@@ -187,9 +194,9 @@ def _plan(half: str, config: PriorConfig, corpus: Corpus, teacher: Teacher) -> R
         seed=config.seed,
     )
     if not plan.shards:
-        found = sum(belongs(clip.domain, half) for clip in corpus.clips)
+        count = sum(in_half(clip.domain, half) for clip in corpus.clips)
         raise ValueError(
-            f"no audio for the {half} half: {found} of {len(corpus.clips)} clips serve it, "
+            f"no audio for the {half} half: {count} of {len(corpus.clips)} clips belong to it, "
             f"{plan.too_short} of them too short for {teacher.name} "
             f"({teacher.min_samples / teacher.sample_rate:.3f} s)"
         )
@@ -197,10 +204,10 @@ def _plan(half: str, config: PriorConfig, corpus: Corpus, teacher: Teacher) -> R
 
 
 def match_widths(halves: dict[str, Tensor], config: PriorConfig) -> dict[str, Tensor]:
-    """Bring the centroids [C_half, P_half] of both halves to one width.
+    """Map the centroids [C_half, P_half] of both halves to the same width.
 
-    ``pad`` fills the narrower half with zeros: all distances stay. ``project`` maps the wider one
-    down by a seeded random matrix with orthonormal rows: distances stay on average only.
+    ``pad`` pads the narrower half with zeros, which preserves distances. ``project`` projects the
+    wider one by a seeded random matrix with orthonormal rows, which preserves them on average.
     """
     widths = {half: centroids.shape[1] for half, centroids in halves.items()}
     narrow, wide = min(widths.values()), max(widths.values())
@@ -208,8 +215,8 @@ def match_widths(halves: dict[str, Tensor], config: PriorConfig) -> dict[str, Te
         return halves
     if config.widths == "error":
         raise ValueError(
-            f"the teachers differ in width, speech {widths['speech']} and sound "
-            f"{widths['sound']}: choose teachers of one width, or set widths to 'pad' or 'project'"
+            f"teachers must have the same width, got speech {widths['speech']} and sound "
+            f"{widths['sound']}: choose others, or set widths to 'pad' or 'project'"
         )
     if config.widths == "pad":
         return {
@@ -229,5 +236,5 @@ def orthonormal_rows(rows: int, columns: int, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(columns, rows, generator=generator, dtype=torch.float64)
     basis, upper = torch.linalg.qr(noise)
-    # The sign of QR is a choice of the library; this one makes it a function of the seed.
+    # The signs of a QR decomposition depend on the library; these depend on the seed only.
     return (basis * upper.diagonal().sign()).T.float()

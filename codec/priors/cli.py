@@ -1,4 +1,4 @@
-"""``almtok codec prior``: make or read the file of a semantic prior."""
+"""``almtok codec prior``: build or describe a semantic prior."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ...core.choices import add_device
 from .config import DEFAULT_CHECKPOINTS, DEFAULT_LAYERS, WIDTHS, PriorConfig
 
 DESCRIPTION = """\
-Make the semantic prior: the first codebook of the codec, which is never trained.
+Build the semantic prior: the first codebook of the codec, which is never trained.
 
 Half of its entries are cluster centres of a speech teacher's features, half of a sound teacher's
 (the paper: wav2vec 2.0 and BEATs). Features are computed over your audio, clustered by k-means,
 scaled, and written to one file that 'almtok codec train --prior FILE' reads. Needed once.
-A stopped run goes on when the same command is given again.
+The same command resumes a stopped run.
 """
 
 EPILOG = f"""\
@@ -44,10 +44,14 @@ def register(commands: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    what = parser.add_argument_group("what to do")
-    what.add_argument("--out", type=Path, metavar="FILE", help="the prior to make (.safetensors)")
-    what.add_argument("--describe", type=Path, metavar="FILE", help="say what a prior file holds")
-    what.add_argument("--force", action="store_true", help="replace FILE if made otherwise")
+    files = parser.add_argument_group("files")
+    files.add_argument(
+        "--out", type=Path, metavar="FILE", help="prior file to write (.safetensors)"
+    )
+    files.add_argument(
+        "--describe", type=Path, metavar="FILE", help="print the contents of a prior file"
+    )
+    files.add_argument("--force", action="store_true", help="replace FILE if it has other settings")
     _add_data(parser, defaults)
     _add_teachers(parser, defaults)
     _add_clustering(parser, defaults)
@@ -63,17 +67,17 @@ def _add_data(parser: argparse.ArgumentParser, defaults: PriorConfig) -> None:
         default=[],
         metavar="[DOMAIN=]SOURCE",
         help="folders, manifests (.jsonl .csv .tsv), Parquet files or hf:NAME:SPLIT; speech serves "
-        "the speech half, sound and music the sound half, audio of no known domain both",
+        "the speech half, sound and music the sound half, other domains both",
     )
     group.add_argument(
-        "--cache", type=Path, metavar="DIR", help="where decoded audio is kept (default: nowhere)"
+        "--cache", type=Path, metavar="DIR", help="folder for decoded audio (default: not cached)"
     )
     group.add_argument(
         "--max-vectors",
         type=int,
         default=defaults.max_vectors,
         metavar="N",
-        help="feature frames per half; longer audio is thinned evenly (default %(default)s)",
+        help="feature frames per half; of more a random share is kept (default %(default)s)",
     )
 
 
@@ -88,24 +92,24 @@ def _add_teachers(parser: argparse.ArgumentParser, defaults: PriorConfig) -> Non
         )
     group.add_argument(
         "--layers",
-        type=_numbers,
+        type=_layers,
         default=DEFAULT_LAYERS,
         metavar="N,N",
         help="layers of wav2vec2, hubert, wavlm to average, from 1 (default 6,7,8,9); "
-        "BEATs gives its last",
+        "of BEATs the last layer is used",
     )
     group.add_argument(
         "--normalize",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="bring clips to mean 0 and variance 1 (default: as the checkpoint's "
+        help="normalize clips to mean 0 and variance 1 (default: as the checkpoint's "
         "preprocessor_config.json says)",
     )
     group.add_argument(
         "--widths",
         choices=WIDTHS,
         default=defaults.widths,
-        help="teachers of different width: refuse, fill with zeros, or project the wider one "
+        help="for teachers of different width: fail, pad with zeros, or project the wider one "
         "by a seeded orthogonal matrix (default %(default)s)",
     )
     group.add_argument(
@@ -113,7 +117,7 @@ def _add_teachers(parser: argparse.ArgumentParser, defaults: PriorConfig) -> Non
         type=int,
         default=defaults.spectral_width,
         metavar="P",
-        help="numbers per spectral vector (default %(default)s)",
+        help="dimension of spectral vectors (default %(default)s)",
     )
     add_device(group)
 
@@ -134,18 +138,16 @@ def _add_clustering(parser: argparse.ArgumentParser, defaults: PriorConfig) -> N
         help="entries of the speech half (default: half of the codebook)",
     )
     group.add_argument(
-        "--epochs", type=int, default=defaults.epochs, help="mini-batch epochs (%(default)s)"
-    )
-    group.add_argument(
         "--passes",
         type=int,
         default=defaults.passes,
-        help="full passes after them, at most (%(default)s)",
+        metavar="N",
+        help="maximum number of k-means passes over all vectors (default %(default)s)",
     )
     group.add_argument("--seed", type=int, default=defaults.seed, help="default %(default)s")
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def _layers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
@@ -153,16 +155,16 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Describe a prior file or make one."""
+    """Run ``almtok codec prior``."""
     if options.describe is not None:
         from .prior import load_prior
 
         print(load_prior(options.describe).describe())
         return 0
     if options.out is None or not options.data:
-        raise ValueError("name the audio with --data and the file with --out, or use --describe")
-    names = PriorConfig.__dataclass_fields__
-    config = PriorConfig(**{k: v for k, v in vars(options).items() if k in names})
+        raise ValueError("expected --data and --out, or --describe")
+    fields = PriorConfig.__dataclass_fields__
+    config = PriorConfig(**{k: v for k, v in vars(options).items() if k in fields})
     from ...core.data import AudioCorpus, DataConfig
     from .build import build_prior
 
@@ -175,5 +177,5 @@ def run(options: argparse.Namespace) -> int:
         force=options.force,
     )
     print(prior.describe())
-    print(f"{options.out} is ready")
+    print(f"prior: {options.out}")
     return 0

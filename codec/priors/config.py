@@ -1,4 +1,4 @@
-"""What a prior is made from. No torch here: the command line shows these defaults in ``--help``."""
+"""Configuration of a prior. Does not import torch: the command line shows the defaults."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FULL_CODEBOOK = 2048
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherSpec:
-    """One teacher as the command line names it: ``KIND`` or ``KIND:SOURCE``."""
+    """One teacher, written ``KIND`` or ``KIND:SOURCE``."""
 
     kind: str
     source: str  # checkpoint id, folder or file; for spectral the flavour ("" = that of its half)
@@ -35,44 +35,42 @@ class TeacherSpec:
         """
         kind, _, source = text.partition(":")
         if kind not in KINDS:
-            raise ValueError(f"a teacher is one of {', '.join(KINDS)}, got {text!r}")
+            raise ValueError(f"teacher must be one of {', '.join(KINDS)}, got {text!r}")
         if kind == "beats" and not source:
-            raise ValueError("BEATs has no hub id: name the file, as in beats:BEATs_iter3.pt")
+            raise ValueError(
+                "teacher must be beats:FILE, such as beats:BEATs_iter3.pt, got 'beats'"
+            )
         if kind == "listener" and not source:
-            raise ValueError("name the file that 'almtok codec phonemes' wrote: listener:FILE")
+            raise ValueError(
+                "teacher must be listener:FILE (almtok codec phonemes), got 'listener'"
+            )
         if kind == "spectral" and source not in ("", "speech", "sound"):
-            raise ValueError(f"spectral comes as spectral:speech or spectral:sound, got {text!r}")
+            raise ValueError(f"teacher must be spectral:speech or spectral:sound, got {text!r}")
         return cls(kind=kind, source=source or DEFAULT_CHECKPOINTS.get(kind, ""))
 
 
 @dataclass(frozen=True, kw_only=True)
 class KMeansConfig:
-    """Mini-batch k-means with a k-means++ start, then passes over all vectors (paper.md 3, D)."""
+    """Lloyd's k-means after a k-means++ initialization (paper.md 3, D)."""
 
     clusters: int
-    batch_size: int = 8192
-    epochs: int = 4  # mini-batch epochs over the vectors
-    passes: int = 10  # full (Lloyd) passes after them, fewer when the inertia stands still
-    tolerance: float = 1e-4  # a pass that gains less than this share of the inertia is the last
-    init_vectors: int = 32768  # k-means++ looks at this many, at least 3 per cluster
-    reseed_share: float = 0.02  # a cluster with less than this share of a fair share moves
-    save_every: int = 50  # mini-batch steps between two saved states
+    passes: int = 20  # over all vectors, at most
+    tolerance: float = 1e-4  # stop when a pass lowers the inertia by less than this share of it
+    init_vectors: int = 32768  # sample of k-means++, at least 3 per cluster
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("clusters", "batch_size", "epochs", "init_vectors", "save_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.passes < 0:
-            raise ValueError(f"passes must be at least 0, got {self.passes}")
+        for name, least in (("clusters", 1), ("passes", 0), ("init_vectors", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PriorConfig:
     """One prior: two teachers, one codebook.
 
-    The paper says wav2vec 2.0 for speech, BEATs for sound, half of the entries each (A); the
-    checkpoints, layers and clustering are ours (D). ``spectral`` is the stand-in without downloads.
+    The paper uses wav2vec 2.0 for speech and BEATs for sound, half of the entries each (A); the
+    checkpoints, layers and clustering are ours (D). ``spectral`` needs no download.
     """
 
     teacher_speech: str = "spectral"
@@ -82,13 +80,11 @@ class PriorConfig:
     layers: tuple[int, ...] = DEFAULT_LAYERS  # of transformers teachers, from 1, averaged
     normalize: bool | None = None  # waveform to mean 0, variance 1; None: as the checkpoint says
     spectral_width: int = 128
-    widths: str = "error"  # two teachers of different width: error, pad or project
-    max_vectors: int = 1_000_000  # per half; more feature frames than that are thinned evenly
-    epochs: int = 4
-    passes: int = 10
-    batch_size: int = 8192
-    shard_seconds: float = 600.0  # audio between two saved feature shards (what a kill can cost)
-    batch_seconds: float = 60.0  # audio given to a teacher at once
+    widths: str = "error"  # for teachers of different width: error, pad or project
+    max_vectors: int = 1_000_000  # per half; of more feature frames a random share is kept
+    passes: int = 20  # of k-means over all vectors, at most
+    shard_seconds: float = 600.0  # audio per feature shard: what a killed run repeats
+    batch_seconds: float = 60.0  # audio per batch of a teacher
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -101,7 +97,7 @@ class PriorConfig:
         if self.widths not in WIDTHS:
             raise ValueError(f"widths must be one of {WIDTHS}, got {self.widths!r}")
         if not self.layers or min(self.layers) < 0:
-            raise ValueError(f"layers must be numbers from 0 on, got {list(self.layers)}")
+            raise ValueError(f"layers must be at least 0, got {list(self.layers)}")
         TeacherSpec.parse(self.teacher_speech)
         TeacherSpec.parse(self.teacher_sound)
         self.kmeans(max(self.codebook_size, 1))
@@ -118,13 +114,7 @@ class PriorConfig:
 
     def kmeans(self, clusters: int) -> KMeansConfig:
         """Return the clustering of one half."""
-        return KMeansConfig(
-            clusters=clusters,
-            batch_size=self.batch_size,
-            epochs=self.epochs,
-            passes=self.passes,
-            seed=self.seed,
-        )
+        return KMeansConfig(clusters=clusters, passes=self.passes, seed=self.seed)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON-ready values."""

@@ -1,6 +1,6 @@
-"""Which pieces of which clips a teacher reads, and in what order.
+"""Order in which a teacher reads the pieces of clips.
 
-Everything here is a function of the clips' ids and the seed, so a second run sees the same plan.
+It depends on the ids of the clips and the seed only, so a resumed run has the same plan.
 """
 
 from __future__ import annotations
@@ -8,67 +8,39 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from ...core.data import CorpusClip
+
 HALF_DOMAINS = {"speech": ("speech",), "sound": ("sound", "music")}
-
-
-class Clip(Protocol):
-    """What is asked of a clip; ``almtok.core.data.CorpusClip`` answers it."""
-
-    @property
-    def id(self) -> str:
-        """A name that is the same in the next run."""
-
-    @property
-    def domain(self) -> str:
-        """``speech``, ``sound``, ``music``, or anything else for "not known"."""
-
-    @property
-    def num_samples(self) -> int:
-        """Length at the corpus' rate."""
-
-
-class Corpus(Protocol):
-    """What is asked of a corpus; ``almtok.core.data.AudioCorpus`` answers it."""
-
-    @property
-    def sample_rate(self) -> int:
-        """Hz of everything read."""
-
-    @property
-    def clips(self) -> Sequence[Any]:
-        """All clips."""
-
-    def read(self, clip: Any, start: int, count: int) -> Any:
-        """Return samples ``start .. start + count`` as float32 [count]."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a clip that is read at once."""
+    """A part of a clip."""
 
-    clip: int  # number of the clip in the corpus
-    id: str
-    start: int  # first sample, at the corpus' rate
-    length: int
+    clip: int  # index in the clips of the corpus
+    id: str  # of the clip
+    start: int  # first sample, at the sample rate of the corpus
+    length: int  # in samples
 
 
 @dataclass(frozen=True)
 class ReadingPlan:
-    """The pieces of one half, in shards: what is saved, and lost in a kill, together."""
+    """The pieces of one half in shards; the features of a shard are saved together."""
 
     shards: tuple[tuple[Piece, ...], ...]
-    num_samples: int  # at the corpus' rate
+    num_samples: int  # at the sample rate of the corpus
     num_clips: int
-    too_short: int  # clips that no piece was made of
+    too_short: int  # clips without a piece
 
 
 def plan_reading(
-    clips: Sequence[Any],
+    clips: Sequence[CorpusClip],
     half: str,
     *,
     sample_rate: int,
@@ -77,51 +49,52 @@ def plan_reading(
     shard_seconds: float,
     seed: int,
 ) -> ReadingPlan:
-    """Cut the clips of a half into pieces, shuffle the pieces, pack them into shards.
+    """Split the clips of a half into pieces, shuffle them, and group them in shards.
 
-    A clip whose domain is none of speech, sound and music serves both halves.
+    Clips of other domains than speech, sound and music are used for both halves.
     """
     longest = int(piece_seconds * sample_rate)
     shortest = int(np.ceil(min_seconds * sample_rate))
     pieces: list[Piece] = []
-    used = too_short = 0
-    for number, clip in enumerate(clips):
-        if not belongs(clip.domain, half):
+    num_clips = too_short = 0
+    for index, clip in enumerate(clips):
+        if not in_half(clip.domain, half):
             continue
         before = len(pieces)
         for start in range(0, clip.num_samples, longest):
             length = min(longest, clip.num_samples - start)
             if length >= shortest:
-                pieces.append(Piece(number, clip.id, start, length))
-        used += len(pieces) > before
+                pieces.append(Piece(index, clip.id, start, length))
+        num_clips += len(pieces) > before
         too_short += len(pieces) == before
-    # By id first: the order in which a folder was listed must not matter.
+    # Sorted first, so that the order of the clips has no influence.
     pieces.sort(key=lambda piece: (piece.id, piece.start))
     order = np.random.default_rng([seed, list(HALF_DOMAINS).index(half)]).permutation(len(pieces))
     shards: list[tuple[Piece, ...]] = []
     shard: list[Piece] = []
-    held = 0
+    samples = 0
     for index in order:
         shard.append(pieces[index])
-        held += pieces[index].length
-        if held >= shard_seconds * sample_rate:
+        samples += pieces[index].length
+        if samples >= shard_seconds * sample_rate:
             shards.append(tuple(shard))
-            shard, held = [], 0
+            shard, samples = [], 0
     if shard:
         shards.append(tuple(shard))
-    return ReadingPlan(tuple(shards), sum(piece.length for piece in pieces), used, too_short)
+    total = sum(piece.length for piece in pieces)
+    return ReadingPlan(tuple(shards), total, num_clips, too_short)
 
 
-def belongs(domain: str | None, half: str) -> bool:
-    """Whether a clip of this domain is read for this half."""
-    known = any(domain in domains for domains in HALF_DOMAINS.values())
-    return not known or domain in HALF_DOMAINS[half]
+def in_half(domain: str | None, half: str) -> bool:
+    """Whether clips of a domain are used for a half."""
+    listed = any(domain in domains for domains in HALF_DOMAINS.values())
+    return not listed or domain in HALF_DOMAINS[half]
 
 
-def thin_frames(frames: int, share: float, piece: Piece, seed: int) -> NDArray[np.int64]:
-    """Return which of ``frames`` feature frames of a piece are kept, in order.
+def sample_frames(frames: int, share: float, piece: Piece, seed: int) -> NDArray[np.int64]:
+    """Draw the indices of the feature frames of a piece that are kept, in ascending order.
 
-    The expected number is ``share * frames``; the choice depends on the piece and the seed alone.
+    Their expected number is ``share * frames``; they depend on the piece and the seed only.
     """
     if share >= 1:
         return np.arange(frames)

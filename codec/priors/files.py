@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and whose bytes depend on their content alone."""
+"""Atomic files whose bytes depend on their content only."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from safetensors.torch import save
 from torch import Tensor
 
 
-def write_aside(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a file beside ``path`` and rename it: a kill leaves the old or the new."""
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Call ``write`` with the path of a temporary file, then rename it to ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f"{path.name}.tmp-", dir=path.parent)
     os.close(handle)
-    aside = Path(name)
+    temporary = Path(name)
     try:
-        write(aside)
-        # mkstemp makes files that only their owner may read.
-        aside.chmod(0o666 & ~_umask())
-        os.replace(aside, path)
+        write(temporary)
+        # mkstemp creates files that only their owner may read.
+        temporary.chmod(0o666 & ~_umask())
+        os.replace(temporary, path)
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _umask() -> int:
@@ -36,27 +36,27 @@ def _umask() -> int:
     return mask
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write tensors with one JSON text as their metadata.
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write tensors and JSON metadata to a safetensors file.
 
-    One metadata key only: safetensors writes several in random order, and equal priors must be
-    equal files.
+    The metadata have a single key: safetensors writes several in random order, and equal priors
+    must be equal files.
     """
     data = save(
         {name: tensor.contiguous() for name, tensor in tensors.items()},
-        metadata={"about": json.dumps(about, sort_keys=True)},
+        metadata={"about": json.dumps(metadata, sort_keys=True)},
     )
-    write_aside(path, lambda aside: aside.write_bytes(data))
+    write_atomically(path, lambda temporary: temporary.write_bytes(data))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors and the JSON text of a file written by ``save_tensors``."""
+    """Return the tensors and the metadata of a file of ``save_tensors``."""
     if not path.is_file():
         raise FileNotFoundError(2, "no such file", str(path))
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("about", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, about
+            metadata = json.loads((file.metadata() or {}).get("about", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata
     except (SafetensorError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
 

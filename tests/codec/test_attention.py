@@ -107,7 +107,7 @@ def test_an_hour_of_positions_fits_into_memory():
 def test_full_attention_cannot_stream():
     net = Transformer(width=8, num_layers=1, num_heads=1, ffn_size=8, mode="full")
     _, state = net.step(torch.zeros(1, 7, 8), 7, None)
-    with pytest.raises(ValueError, match="sees the future"):
+    with pytest.raises(ValueError, match="got 'full'"):
         net.step(torch.zeros(1, 7, 8), 7, state)
 
 

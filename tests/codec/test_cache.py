@@ -42,9 +42,9 @@ def test_steps_of_any_size_equal_one_piece(mode, sizes):
 def test_small_steps_write_into_the_same_room():
     net = toy()
     _, states = run(net, torch.randn(1, 200 * BLOCK, 16), [1])
-    rooms = [state[0].room for state in states]
-    assert all(room.tensor.shape[3] <= 3 * net.window for room in rooms)  # bounded
-    new = sum(before is not after for before, after in zip(rooms, rooms[1:], strict=False))
+    buffers = [state[0].buffer for state in states]
+    assert all(buffer.tensor.shape[3] <= 3 * net.window for buffer in buffers)  # bounded
+    new = sum(before is not after for before, after in zip(buffers, buffers[1:], strict=False))
     assert new <= 200 * BLOCK // (net.window - BLOCK)  # copied once in a window, not every step
     assert states[-1][0].keys.shape[2] == net.window - BLOCK
 

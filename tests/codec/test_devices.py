@@ -9,7 +9,8 @@ from almtok.codec.evaluation.codecs import AlmtokCodec
 from almtok.codec.evaluation.harness import PeakMemory
 from almtok.codec.initialization import initialize_coders, initialize_patchify, initialize_quantizer
 from almtok.codec.priors.config import KMeansConfig
-from almtok.codec.priors.kmeans import TensorVectors, kmeans
+from almtok.codec.priors.kmeans import kmeans
+from almtok.codec.priors.vectors import ShardVectors
 
 from ..pretend_device import pretend_device
 from .toy import noise, toy_codec
@@ -86,8 +87,9 @@ def test_spectra_are_sharpened(device):
 
 
 def test_kmeans(device, tmp_path):
-    vectors = TensorVectors(torch.randn(300, 6, generator=torch.Generator().manual_seed(0)))
-    config = KMeansConfig(clusters=9, batch_size=64, init_vectors=200, passes=3)
+    data = torch.randn(300, 6, generator=torch.Generator().manual_seed(0))
+    vectors = ShardVectors((data.numpy(),))
+    config = KMeansConfig(clusters=9, init_vectors=200, passes=3)
     here = kmeans(vectors, config)
     there = kmeans(vectors, config, device=device, state_path=tmp_path / "state.safetensors")
     assert torch.allclose(here.centroids, there.centroids, atol=1e-5)

@@ -115,4 +115,4 @@ def test_a_processor_without_the_kernels_of_8_bits_is_a_note(monkeypatch):
     quantized = types.SimpleNamespace(supported_engines=["qnnpack"])
     monkeypatch.setattr("torch.backends.quantized", quantized)
     (note,) = list(doctor._few_bits())
-    assert note.state == "note" and "not on this processor" in note.found
+    assert note.state == "note" and "not supported on this processor" in note.found

@@ -44,7 +44,7 @@ def test_all_codebooks_are_used_after_the_start(codec):
 
 
 def test_no_audio_is_an_error(codec):
-    with pytest.raises(ValueError, match="no audio"):
+    with pytest.raises(ValueError, match="at least one batch of audio, got none"):
         initialize_coders(codec, [])
 
 

@@ -39,7 +39,10 @@ def test_only_spectra_change_and_files_beside_stay(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("unpatchify", "amount", "message"),
-    [("mirror", "0.4", "has 'mirror'"), ("harmonic", "-1", "at least 0, got -1")],
+    [
+        ("mirror", "0.4", "must be 'harmonic', got 'mirror'"),
+        ("harmonic", "-1", "at least 0, got -1"),
+    ],
 )
 def test_what_cannot_be_sharpened_is_one_clear_error(tmp_path, capsys, unpatchify, amount, message):
     toy_codec(unpatchify=unpatchify).save_pretrained(tmp_path / "codec")
@@ -53,4 +56,4 @@ def test_a_folder_that_is_not_there_is_named(tmp_path, capsys):
     assert (
         main(["codec", "postfilter", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 1
     )
-    assert f"there is no folder {tmp_path / 'none'}" in capsys.readouterr().err
+    assert f"must be a folder, got {tmp_path / 'none'}" in capsys.readouterr().err

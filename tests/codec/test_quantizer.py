@@ -244,7 +244,7 @@ def test_a_healthy_codebook_is_left_alone():
 
 def test_usage_of_the_two_halves():
     book = Codebook(10, 2, frozen=True)
-    book.freeze_on(torch.randn(10, 2), num_speech=4)
+    book.load_centroids(torch.randn(10, 2), num_speech=4)
     for _ in range(2000):
         book.update(torch.zeros(4, 2), torch.tensor([0, 1, 2, 9]))
     usage = book.usage()

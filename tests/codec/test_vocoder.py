@@ -6,7 +6,7 @@ import torch
 
 from almtok.codec.losses.pitch import PitchLoss
 from almtok.codec.losses.reconstruction import MelLoss
-from almtok.codec.vocoder import HarmonicVocoder, VocoderParameters, place_of
+from almtok.codec.vocoder import HarmonicVocoder, VocoderParameters, pitch_index
 from almtok.core.metrics.pitch import pitch_curve
 
 from .toy import noise, toy_codec, toy_config
@@ -24,7 +24,7 @@ def description(
 ) -> VocoderParameters:
     """A voice `[T]` whose spectrum falls by six nepers towards 12 kHz."""
     count = harmonic.num_pitches
-    places = place_of(hz, count).round().long()
+    places = pitch_index(hz, count).round().long()
     pitch = torch.nn.functional.one_hot(places, count).float()[None]
     slope = -6 * torch.linspace(0, 1, harmonic.num_bands)
     bands = torch.stack([pulses + slope, noise + slope]).expand(1, len(hz), 2, -1)

@@ -7,7 +7,6 @@ from torch import nn
 from almtok.codec.losses.adversarial import (
     discriminator_loss,
     feature_matching_loss,
-    frozen,
     generator_adversarial_loss,
 )
 from almtok.codec.losses.discriminators import (
@@ -41,29 +40,24 @@ def test_discriminators_count_equally_whatever_their_size() -> None:
 
 
 @pytest.mark.parametrize("kind", ["hinge", "least_squares"])
-def test_adversarial_term_alone_trains_the_generator_and_not_the_discriminators(kind) -> None:
+def test_adversarial_term_alone_trains_the_generator(kind) -> None:
     # paper.md 10.1, defect 7
     torch.manual_seed(0)
     discriminators, generator = MelDiscriminators(TOY), nn.Conv1d(1, 1, 9, padding=4)
     wav = 0.1 * torch.randn(2, 1, 4000)
-    with frozen(discriminators):
-        loss = generator_adversarial_loss(discriminators(generator(wav)), kind)
-    loss.backward()
-    assert all(p.grad is not None and float(p.grad.abs().sum()) > 0 for p in generator.parameters())
-    assert all(p.grad is None for p in discriminators.parameters())
-    assert all(p.requires_grad for p in discriminators.parameters())
+    loss = generator_adversarial_loss(discriminators(generator(wav)), kind)
+    gradients = torch.autograd.grad(loss, list(generator.parameters()))
+    assert all(float(gradient.abs().sum()) > 0 for gradient in gradients)
 
 
-def test_feature_matching_trains_the_generator_only() -> None:
+def test_feature_matching_trains_the_generator_and_not_the_target() -> None:
     torch.manual_seed(0)
     discriminators, generator = MelDiscriminators(TOY), nn.Conv1d(1, 1, 9, padding=4)
     wav = 0.1 * torch.randn(2, 1, 4000)
-    real = discriminators(wav)  # with a graph: the loss itself must detach it
-    with frozen(discriminators):
-        fake = discriminators(generator(wav))
-    feature_matching_loss(real, fake).backward()
+    target = wav.clone().requires_grad_()  # with a graph: the loss itself must detach it
+    feature_matching_loss(discriminators(target), discriminators(generator(wav))).backward()
     assert float(generator.weight.grad.abs().sum()) > 0
-    assert all(p.grad is None for p in discriminators.parameters())
+    assert target.grad is None
 
 
 def test_discriminator_pass_trains_the_discriminators_only() -> None:
@@ -76,15 +70,6 @@ def test_discriminator_pass_trains_the_discriminators_only() -> None:
         # Biases may stay: at the start real and fake pull some of them in opposite directions.
         if "bias" not in name:
             assert float(parameter.grad.abs().sum()) > 0, name
-
-
-def test_frozen_restores_after_an_error_and_leaves_frozen_ones_frozen() -> None:
-    model = nn.Linear(2, 2)
-    model.bias.requires_grad_(False)
-    with pytest.raises(RuntimeError), frozen(model):
-        assert not model.weight.requires_grad
-        raise RuntimeError
-    assert model.weight.requires_grad and not model.bias.requires_grad
 
 
 def test_two_halves_of_a_batch_average_to_the_whole() -> None:
@@ -112,5 +97,5 @@ def test_two_halves_of_a_batch_average_to_the_whole() -> None:
 def test_errors_name_what_came() -> None:
     with pytest.raises(ValueError, match="'wgan'"):
         generator_adversarial_loss([output(0.0)], "wgan")
-    with pytest.raises(ValueError, match="came 1 for 2"):
+    with pytest.raises(ValueError, match="got 1 for 2"):
         discriminator_loss([output(0.0)] * 2, [output(0.0)])

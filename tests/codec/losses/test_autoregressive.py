@@ -88,7 +88,7 @@ def test_a_dropped_layer_keeps_the_gradient_finite() -> None:
 
 
 def test_errors_name_both_numbers() -> None:
-    with pytest.raises(ValueError, match="came 1"):
+    with pytest.raises(ValueError, match="got 1"):
         AutoregressiveDepth(8, num_codebooks=1)
-    with pytest.raises(ValueError, match=r"\[B, Q, 4, D\], came \(1, 2, 3, 8\)"):
+    with pytest.raises(ValueError, match=r"\[B, Q, 4, D\], got \(1, 2, 3, 8\)"):
         build(4)(torch.zeros(1, 2, 3, 8))

@@ -153,7 +153,7 @@ def test_errors_name_the_loss() -> None:
         Balancer({"a": 1.0}).backward({"b": x.sum()}, x)
     with pytest.raises(ValueError, match="-1"):
         Balancer({"a": -1.0})
-    with pytest.raises(ValueError, match="came 1.0"):
+    with pytest.raises(ValueError, match="got 1.0"):
         Balancer({"a": 1.0}, decay=1.0)
 
 

@@ -120,5 +120,5 @@ def test_tables() -> None:
 def test_what_does_not_fit_is_refused(loss) -> None:
     with pytest.raises(ValueError, match=r"one shape \[B, 1, S\].*600.*601"):
         loss(torch.zeros(1, 1, 600), torch.zeros(1, 1, 601))
-    with pytest.raises(ValueError, match="16000 Hz or more, came 8000"):
+    with pytest.raises(ValueError, match="16000 Hz or more, got 8000"):
         LoudnessLoss(8_000)

@@ -83,7 +83,7 @@ def test_a_given_encoder_is_used_and_trained() -> None:
     encoder = torch.nn.Linear(16, 16)
     objective(torch.randn(1, 20, 16), torch.tensor([1]), encoder).backward()
     assert float(encoder.weight.grad.abs().sum()) > 0
-    with pytest.raises(ValueError, match="an encoder must be given"):
+    with pytest.raises(ValueError, match="encode must be an encoder"):
         objective(torch.randn(1, 20, 16), torch.tensor([1]))
 
 
@@ -117,7 +117,7 @@ def test_two_halves_of_a_batch_average_to_the_whole() -> None:
 
 
 def test_errors_name_both_numbers() -> None:
-    with pytest.raises(ValueError, match=r"\(2,\), came \(3,\)"):
+    with pytest.raises(ValueError, match=r"\(2,\), got \(3,\)"):
         build().mask(torch.zeros(2, 5, 16), torch.arange(3))
-    with pytest.raises(ValueError, match="came 0.5, 0.3"):
+    with pytest.raises(ValueError, match="got 0.5, 0.3"):
         MaskedFramesConfig(rate_low=0.5, rate_high=0.3)

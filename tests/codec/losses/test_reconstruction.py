@@ -1,17 +1,11 @@
-"""Waveform, mel and STFT losses: definitions, oracles, invariances."""
+"""Waveform and mel losses: definitions, oracles, invariances."""
 
 import pytest
 import torch
 
-from almtok.codec.losses.reconstruction import (
-    MelLoss,
-    MelLossConfig,
-    MultiScaleSTFTLoss,
-    MultiScaleSTFTLossConfig,
-    WaveformLoss,
-)
+from almtok.codec.losses.reconstruction import MelLoss, MelLossConfig, WaveformLoss
 
-LOSSES = [WaveformLoss(), MelLoss(), MultiScaleSTFTLoss()]
+LOSSES = [WaveformLoss(), MelLoss()]
 
 
 @pytest.fixture
@@ -74,15 +68,6 @@ def test_mel_loss_is_the_formula_on_torchaudio_s_mel_spectrum(pair) -> None:
     torch.testing.assert_close(MelLoss(config)(prediction, target), expected, rtol=1e-3, atol=0)
 
 
-def test_stft_loss_is_auraloss(pair) -> None:
-    freq = pytest.importorskip("auraloss.freq")
-    oracle = freq.MultiResolutionSTFTLoss(
-        fft_sizes=[512, 1024], hop_sizes=[128, 256], win_lengths=[512, 1024]
-    )
-    ours = MultiScaleSTFTLoss(MultiScaleSTFTLossConfig(windows=(512, 1024), floor=1e-9))
-    torch.testing.assert_close(ours(*pair), oracle(*pair), rtol=1e-3, atol=0)
-
-
 def test_linear_term_and_default_bands(pair) -> None:
     config = MelLossConfig(windows=[64, 512], log_l1=0.0, log_l2=0.0, linear_l1=1.0)
     assert config.mels == (10, 80)
@@ -109,7 +94,7 @@ def test_any_length(length: int) -> None:
 def test_errors_name_what_came() -> None:
     with pytest.raises(ValueError, match=r"\(1, 1, 10\) and \(1, 1, 11\)"):
         MelLoss()(torch.zeros(1, 1, 10), torch.zeros(1, 1, 11))
-    with pytest.raises(ValueError, match="came 1 for 2"):
+    with pytest.raises(ValueError, match="got 1 for 2"):
         MelLossConfig(windows=(64, 128), mels=(10,))
     with pytest.raises(ValueError, match="multiples of 4"):
         MelLossConfig(windows=(66,))

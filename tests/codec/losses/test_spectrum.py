@@ -88,7 +88,7 @@ def test_a_loss_built_on_the_meta_device_or_cast_is_the_same() -> None:
 def test_errors_name_both_numbers() -> None:
     with pytest.raises(ValueError, match="128 and 48"):
         magnitude(torch.zeros(1, 400), 128, 48)
-    with pytest.raises(ValueError, match=r"12000.0 Hz, came 0.0 and 16000"):
+    with pytest.raises(ValueError, match=r"12000.0 Hz, got 0.0 and 16000"):
         mel_filters(sample_rate=24_000, n_fft=128, n_mels=8, f_max=16_000)
     with pytest.raises(ValueError, match="'bark'"):
         mel_filters(sample_rate=24_000, n_fft=128, n_mels=8, mel_scale="bark")

@@ -43,7 +43,7 @@ def test_another_file_is_refused(tmp_path):
     from safetensors.torch import save_file
 
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
-    with pytest.raises(ValueError, match="is no phoneme classifier"):
+    with pytest.raises(ValueError, match="is not a phoneme classifier"):
         PhonemeClassifier.load(tmp_path / "x.safetensors")
 
 
@@ -139,4 +139,4 @@ def test_labels_are_kept_and_made_again_for_other_recordings(corpus, tmp_path, m
 def test_no_speech_with_texts_is_one_error(tmp_path, capsys):
     soundfile.write(tmp_path / "a.wav", np.zeros(2400, np.float32), 24_000)
     assert main(["codec", "phonemes", "--data", str(tmp_path), "--out", str(tmp_path / "x")]) == 1
-    assert "no speech with texts" in capsys.readouterr().err
+    assert "sources must have speech with texts" in capsys.readouterr().err

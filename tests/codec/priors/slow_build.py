@@ -18,9 +18,7 @@ from arrays import noises  # noqa: E402
 SMALL = {
     "codebook_size": 32,
     "spectral_width": 32,
-    "batch_size": 64,
     "shard_seconds": 2.0,
-    "epochs": 3,
     "passes": 4,
 }
 

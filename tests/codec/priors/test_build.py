@@ -32,11 +32,11 @@ def test_from_audio_to_file(tmp_path):
     out = tmp_path / "prior.safetensors"
     prior = build_prior(small(), noises(), out)
     assert (prior.codebook_size, prior.dim, prior.num_speech) == (32, 32, 16)
-    assert prior.about["speech"]["teacher"] == "spectral:speech"
-    assert prior.about["sound"]["teacher"] == "spectral:sound"
-    assert prior.about["speech"]["clips"] == 6 and prior.about["sound"]["clips"] == 6
-    assert int(prior.counts[:16].sum()) == prior.about["speech"]["vectors"]
-    assert int(prior.counts[16:].sum()) == prior.about["sound"]["vectors"]
+    assert prior.metadata["speech"]["teacher"] == "spectral:speech"
+    assert prior.metadata["sound"]["teacher"] == "spectral:sound"
+    assert prior.metadata["speech"]["clips"] == 6 and prior.metadata["sound"]["clips"] == 6
+    assert int(prior.counts[:16].sum()) == prior.metadata["speech"]["vectors"]
+    assert int(prior.counts[16:].sum()) == prior.metadata["sound"]["vectors"]
     for half in (prior.centroids[:16], prior.centroids[16:]):
         assert half.norm(dim=1).mean().item() == pytest.approx(1, abs=1e-5)
     # Nothing is left behind, and the file says all of it.
@@ -54,11 +54,11 @@ def test_a_finished_prior_is_not_made_again(tmp_path, monkeypatch):
 def test_other_settings_never_replace_a_file_unasked(tmp_path):
     out = tmp_path / "prior.safetensors"
     build_prior(small(), noises(), out)
-    with pytest.raises(ValueError, match="made with other settings"):
+    with pytest.raises(ValueError, match="built with other settings"):
         build_prior(small(seed=1), noises(), out)
-    with pytest.raises(ValueError, match="made with other settings"):
+    with pytest.raises(ValueError, match="built with other settings"):
         build_prior(small(), noises(seed=1), out)
-    assert build_prior(small(seed=1), noises(), out, force=True).about["seed"] == 1
+    assert build_prior(small(seed=1), noises(), out, force=True).metadata["seed"] == 1
     out.write_bytes(b"something else")
     with pytest.raises(ValueError, match="not a readable"):
         build_prior(small(), noises(), out)
@@ -77,24 +77,26 @@ def test_the_order_of_clips_does_not_matter(tmp_path):
 
 def test_one_half_needs_no_audio_of_the_other(tmp_path):
     prior = build_prior(small(num_speech=32), noises(sound=0, music=0), tmp_path / "a")
-    assert prior.num_speech == 32 and "sound" not in prior.about
+    assert prior.num_speech == 32 and "sound" not in prior.metadata
     with pytest.raises(ValueError, match="no audio for the sound half: 0 of 6 clips"):
         build_prior(small(), noises(sound=0, music=0), tmp_path / "b")
 
 
 def test_too_little_audio_is_named(tmp_path):
-    with pytest.raises(ValueError, match="speech half needs 5000 vectors or more, its 6 clips"):
+    with pytest.raises(
+        ValueError, match="speech half needs at least 5000 vectors, got .* from 6 clips"
+    ):
         build_prior(small(codebook_size=10000), noises(), tmp_path / "a")
 
 
 def test_vectors_are_thinned_to_the_wanted_number(tmp_path):
     prior = build_prior(small(max_vectors=100), noises(), tmp_path / "a")
-    assert prior.about["speech"]["vectors"] == pytest.approx(100, rel=0.15)
+    assert prior.metadata["speech"]["vectors"] == pytest.approx(100, rel=0.15)
 
 
 def test_broken_features_name_the_clip(tmp_path):
     arrays = [("bad", "speech", np.full(24000, np.nan, np.float32))]
-    with pytest.raises(ValueError, match="NaN or infinity for clip 'bad'"):
+    with pytest.raises(ValueError, match="clip 'bad' are NaN or infinite"):
         build_prior(small(num_speech=32), ArrayCorpus(arrays), tmp_path / "a")
 
 

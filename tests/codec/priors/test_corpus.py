@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from almtok.codec.priors.corpus import Piece, belongs, plan_reading, thin_frames
+from almtok.codec.priors.corpus import Piece, in_half, plan_reading, sample_frames
 
 from .arrays import ArrayCorpus, noises
 
@@ -29,7 +29,7 @@ def plan(corpus, half, **overrides):
     ],
 )
 def test_which_half_a_domain_serves(domain, speech, sound):
-    assert (belongs(domain, "speech"), belongs(domain, "sound")) == (speech, sound)
+    assert (in_half(domain, "speech"), in_half(domain, "sound")) == (speech, sound)
 
 
 def test_pieces_cover_every_clip_but_short_ends():
@@ -67,8 +67,8 @@ def test_short_clips_are_counted():
 
 def test_thinning_keeps_the_share_and_depends_on_the_piece_alone():
     pieces = [Piece(0, f"clip-{number}", 0, 1) for number in range(300)]
-    kept = [thin_frames(10, 0.25, piece, 0) for piece in pieces]
+    kept = [sample_frames(10, 0.25, piece, 0) for piece in pieces]
     assert sum(map(len, kept)) == pytest.approx(750, rel=0.1)
     assert all((np.diff(rows) > 0).all() for rows in kept)
-    assert (thin_frames(10, 0.25, pieces[7], 0) == kept[7]).all()
-    assert len(thin_frames(10, 1.0, pieces[0], 0)) == 10
+    assert (sample_frames(10, 0.25, pieces[7], 0) == kept[7]).all()
+    assert len(sample_frames(10, 1.0, pieces[0], 0)) == 10

@@ -51,7 +51,7 @@ def test_round_trip_and_equal_bytes(tmp_path):
     again = load_prior(first)
     for name in ("centroids", "mean", "scale", "counts"):
         assert torch.equal(getattr(again, name), getattr(prior, name))
-    assert again.about["speech"] == {"teacher": "random"}
+    assert again.metadata["speech"] == {"teacher": "random"}
     assert [path.name for path in first.parent.iterdir()] == ["prior.safetensors"]
     assert stat.S_IMODE(first.stat().st_mode) & 0o400
     assert set(load_file(first)) == {"centroids", "mean", "scale", "counts"}
