@@ -1,1 +1,1 @@
-"""What the codec, the language model, the tasks and the recipes share."""
+"""Shared by the codec, the language model, the tasks and the recipes."""

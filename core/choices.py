@@ -1,4 +1,4 @@
-"""Names of devices and precisions, and the options that take them; no torch is imported here."""
+"""Names of devices and precisions, and their command-line option. Does not import torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 
 AUTO = "auto"
 DEVICES = (AUTO, "cpu", "cuda", "mps", "xpu")
-PRECISIONS = (AUTO, "fp32", "bf16", "fp16")  # of a training
+PRECISIONS = (AUTO, "fp32", "bf16", "fp16")  # of training
 DTYPES = (AUTO, "float32", "bfloat16", "float16")  # of weights for inference
 
 DEVICE_HELP = "auto (default: an accelerator if there is one), cpu, cuda, cuda:1, mps, xpu"
@@ -18,25 +18,25 @@ def add_device(parser: argparse._ActionsContainer) -> None:
 
 
 def check_training_device(name: str) -> str:
-    """Return the name of a device for a training: a kind, without a number.
+    """Check the name of a device for training, which has no number, and return it.
 
     Raises:
-        ValueError: It is none of ``DEVICES``.
+        ValueError: The name is not one of ``DEVICES``.
     """
     if ":" in check_device_name(name):
         kind, _, number = name.partition(":")
         raise ValueError(
-            f"a training takes {kind!r}, not {name!r}: choose one GPU by"
-            f" CUDA_VISIBLE_DEVICES={number}"
+            f"device of a training must be {kind!r} without a number, got {name!r}: choose a GPU"
+            f" with CUDA_VISIBLE_DEVICES={number}"
         )
     return name
 
 
 def check_device_name(name: str) -> str:
-    """Return the name of a device.
+    """Check the name of a device and return it.
 
     Raises:
-        ValueError: It is none of ``DEVICES``, with or without a number.
+        ValueError: The name is not one of ``DEVICES``, with or without a number.
     """
     kind, _, number = name.partition(":")
     if kind not in DEVICES or (":" in name and (not number.isdecimal() or kind == AUTO)):

@@ -1,4 +1,4 @@
-"""How many processor cores this process may use; no torch is imported here."""
+"""Number of processor cores that this process may use. Does not import torch."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_cores(cgroup: Path = _CGROUP) -> int:
-    """Return the cores of the affinity mask, or fewer if a container's quota is smaller.
+    """Return the number of cores of the affinity mask, or of a container's quota if smaller.
 
     Args:
-        cgroup: Where the control groups are mounted.
+        cgroup: Mount point of the control groups.
     """
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
@@ -24,7 +24,7 @@ def available_cores(cgroup: Path = _CGROUP) -> int:
 
 
 def _quota(cgroup: Path) -> float | None:
-    """Cores that control groups (version 2 or 1) grant; None without a limit."""
+    """Quota of control groups (version 2 or 1) in cores; None without a limit."""
     try:
         granted, _, period = (cgroup / "cpu.max").read_text().strip().partition(" ")
         return None if granted == "max" else int(granted) / int(period)

@@ -1,4 +1,4 @@
-"""A value that follows from tensors: made once, kept while they stay as they are."""
+"""Cache of a value that is computed from tensors, valid until one of them changes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def _count_step(*_: object) -> None:
     _num_steps += 1
 
 
-# Fused optimizers change weights without counting a version.
+# Fused optimizers change weights without raising their version counters.
 register_optimizer_step_post_hook(_count_step)
 
 
 def state_of(sources: Sequence[Tensor]) -> tuple[int, ...]:
-    """Return what changes when one of the tensors does: versions, addresses, optimizer steps.
+    """Return a key that changes with the tensors: versions, addresses, optimizer steps.
 
-    Not seen: writing through `tensor.data`, which PyTorch hides from every counter.
+    It does not detect writes through `tensor.data`, which PyTorch does not count.
     """
     state = [_num_steps]
     for source in sources:
@@ -34,10 +34,10 @@ def state_of(sources: Sequence[Tensor]) -> tuple[int, ...]:
 
 
 class Derived(Generic[T]):
-    """Keep what was made from weights or entries until one of them changes.
+    """Cached value that is computed from weights or codebook entries.
 
-    Kept while gradients are off only, since a kept value has no history. Inference tensors count no
-    versions, so what comes from them is made anew. Copies of a module begin without the value.
+    With gradients nothing is cached, since a cached value has no autograd graph. Inference tensors
+    have no version counters, so values from them are not cached. Copies of a module do not copy it.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Derived(Generic[T]):
         self._value: T | None = None
 
     def get(self, sources: Sequence[Tensor], make: Callable[[], T]) -> T:
-        """Return `make()`, or what it returned when the sources were as they are now."""
+        """Return the cached value of `make()`, or call it if a source has changed."""
         if torch.compiler.is_compiling() or torch.is_grad_enabled():
             return make()
         for source in sources:
@@ -53,13 +53,13 @@ class Derived(Generic[T]):
                 return make()
         state = state_of(sources)
         if self._value is None or self._state != state:
-            # An inference tensor, kept, would break a later call that trains.
+            # A cached inference tensor would fail in a later call that trains.
             with torch.inference_mode(False), torch.no_grad():
                 self._state, self._value = state, make()
         return self._value
 
     def drop(self) -> None:
-        """Forget the value; the next call makes it anew."""
+        """Drop the cached value."""
         self._state, self._value = (), None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Derived[T]:
@@ -70,9 +70,9 @@ class Derived(Generic[T]):
 
 
 def drop_derived(module: nn.Module) -> None:
-    """Drop the values that a module and its children keep as attributes of type :class:`Derived`.
+    """Drop the :class:`Derived` values of a module and its children.
 
-    Needed only after weights were written through `tensor.data`, which no counter sees.
+    Needed only after writes through `tensor.data`, which PyTorch does not count.
     """
     for child in module.modules():
         for value in vars(child).values():

@@ -1,4 +1,4 @@
-"""What the codec's statistics share with the other processes of a training run."""
+"""Collective operations for statistics over the processes of a training run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def world_size() -> int:
-    """Processes that train together; 1 outside a distributed run."""
+    """Number of processes; 1 without distributed training."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
@@ -20,7 +20,7 @@ def all_sum(x: Tensor) -> Tensor:
 
 
 def all_gather(x: Tensor) -> Tensor:
-    """The vectors of all processes in rank order: `[N, P]` to `[N * world, P]`."""
+    """Concatenate the vectors of all processes in rank order: `[N, P]` to `[N * world, P]`."""
     if world_size() == 1:
         return x
     parts = [torch.empty_like(x) for _ in range(world_size())]
@@ -29,12 +29,12 @@ def all_gather(x: Tensor) -> Tensor:
 
 
 def all_sum_with_gradient(x: Tensor) -> Tensor:
-    """Sum over processes whose gradient comes home from all of them."""
+    """Sum over processes, with the gradient of all of them."""
     return x if world_size() == 1 else _Sum.apply(x)
 
 
 class _Sum(torch.autograd.Function):
-    """All-reduce forward, and backward: every process's loss depends on every process's part."""
+    """All-reduce in the forward and backward pass: each loss depends on all inputs."""
 
     @staticmethod
     def forward(ctx: object, x: Tensor) -> Tensor:

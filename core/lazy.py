@@ -1,4 +1,4 @@
-"""Packages whose public names load their heavy modules when they are first asked for (PEP 562)."""
+"""Packages that import the modules of their public names on first access (PEP 562)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def lazy_names(
     """Return `__getattr__` and `__dir__` for a package's `__init__`.
 
     Args:
-        package: its `__name__`.
-        homes: module, relative to the package, to the names that are imported from it.
+        package: `__name__` of the package.
+        homes: module, relative to the package -> names that are imported from it.
     """
     home_of = {name: module for module, names in homes.items() for name in names}
 
@@ -23,7 +23,7 @@ def lazy_names(
         if name not in home_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         value = getattr(import_module(home_of[name], package), name)
-        setattr(sys.modules[package], name, value)  # asked for once
+        setattr(sys.modules[package], name, value)  # later accesses find it
         return value
 
     def names() -> list[str]:

@@ -1,18 +1,18 @@
-"""Import transformers without what a model that only runs never uses.
+"""Import transformers without the modules that inference does not use.
 
-transformers' base classes import, for sharded training, FP8 kernels and losses of image models,
-`torch.distributed.tensor`, `torch._dynamo`, sympy, scipy and accelerate: more than two thirds of
-what `almtok tts` has to do before its first sound. While transformers is imported here,
+The base classes of transformers import `torch.distributed.tensor`, `torch._dynamo`, sympy, scipy
+and accelerate, for sharded training, FP8 kernels and losses of image models. They take more than
+two thirds of the start-up time of `almtok tts`. During the import here,
 
-- packages that it can do without look as if they were not installed,
-- torch looks like one of its builds without `torch.distributed`,
-- it lists only the models in `MODELS`, instead of reading its 2,000 model files twice; other models
-  are listed when one of their names is asked for,
+- optional packages appear not to be installed,
+- torch appears to be a build without `torch.distributed`,
+- transformers lists only the models in `MODELS`, instead of reading its 2,000 model files twice;
+  other models are listed when one of their names is requested,
 - three modules of torch are replaced by stand-ins: their decorators return functions unchanged, and
   their classes have no instances.
 
-Afterwards everything is put back, and the real modules can be imported. transformers itself keeps
-the stand-ins, so this is only for a process that runs one model and ends (`__main__.py`).
+Afterwards everything is restored, and the real modules can be imported. transformers itself keeps
+the stand-ins, so this is only for a process that runs one model and exits (`__main__.py`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from types import ModuleType
 from typing import Any
 
 OPTIONAL = ("accelerate", "scipy", "torchaudio")
-# What almtok's models are made of; modules of transformers that import the heavy ones.
+# Modules of transformers that almtok's models use and that import the heavy modules.
 WANTED = (
     "transformers.modeling_utils",
     "transformers.processing_utils",
@@ -41,11 +41,11 @@ _WRAPPED = "torch._dynamo._trace_wrapped_higher_order_op"
 
 
 def import_transformers() -> bool:
-    """Import the parts of transformers that our models need.
+    """Import the parts of transformers that almtok's models need.
 
     Returns:
-        False if nothing was imported: transformers was there already, or this version of it fails
-        with the stand-ins. The ordinary import then happens wherever it is needed.
+        False if nothing was imported: transformers was imported before, or this version fails with
+        the stand-ins. Then the ordinary import is used.
     """
     if "transformers" in sys.modules:
         return False
@@ -56,7 +56,7 @@ def import_transformers() -> bool:
             try:
                 for name in WANTED:
                     import_module(name)
-            except Exception:  # of any kind: the ordinary import may work
+            except Exception:  # the ordinary import may work
                 for name in [name for name in sys.modules if name.split(".")[0] == "transformers"]:
                     del sys.modules[name]
                 return False
@@ -76,7 +76,7 @@ def _no_collection() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _stand_ins(torch: Any) -> Iterator[None]:
-    """Replace the modules that are named above, inside the block."""
+    """Replace modules by stand-ins inside the block."""
     modules: dict[str, ModuleType | None] = dict.fromkeys(OPTIONAL)  # None: cannot be imported
     modules["torch._dynamo"] = _Decorators("torch._dynamo")
     modules[_WRAPPED] = wrapped = ModuleType(_WRAPPED)
@@ -119,7 +119,7 @@ class _ScannerFinder(MetaPathFinder):
 
 
 class _ScannerLoader(SourceFileLoader):
-    """Loads that module, then makes it list few models first and all of them on demand."""
+    """Loads the module and makes it list few models at first and all on demand."""
 
     def exec_module(self, module: Any) -> None:
         """Run the module, then replace its function that lists files."""
@@ -127,9 +127,9 @@ class _ScannerLoader(SourceFileLoader):
         scan, lazy = module.create_import_structure_from_path, module._LazyModule
         models = Path(self.path).parent.parent / "models"
 
-        def scan_few(place: str | Path) -> dict[str, Any]:
-            if Path(place) not in (models, models / "__init__.py"):
-                return scan(place)
+        def scan_few(path: str | Path) -> dict[str, Any]:
+            if Path(path) not in (models, models / "__init__.py"):
+                return scan(path)
             return {name: scan(str(models / name)) for name in MODELS}
 
         class AllModules(lazy):  # type: ignore[misc, valid-type]
@@ -146,31 +146,31 @@ class _ScannerLoader(SourceFileLoader):
         module._LazyModule = AllModules
 
 
-def _home_of(name: str, structure: Mapping[Any, Any], place: str = "") -> str | None:
-    """The module that defines a name, by a listing of `{requirements: {module: names}}`."""
+def _home_of(name: str, structure: Mapping[Any, Any], prefix: str = "") -> str | None:
+    """The module that defines a name, from a listing `{requirements: {module: names}}`."""
     for key, value in structure.items():
         if isinstance(key, frozenset):
             found = next((module for module, names in value.items() if name in names), None)
         else:
             found = _home_of(name, value, f"{key}.")
         if found is not None:
-            return place + found
+            return prefix + found
     return None
 
 
 class _Decorators(ModuleType):
-    """A module whose functions are decorators that do nothing."""
+    """Module whose functions are decorators that do nothing."""
 
     __path__: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return _as_it_is
+        return _identity
 
 
 class _Classes(ModuleType):
-    """A module whose names are classes without instances."""
+    """Module whose names are classes without instances."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -178,8 +178,8 @@ class _Classes(ModuleType):
         return type(name, (), {})
 
 
-def _as_it_is(function: Any = None, *_: Any, **__: Any) -> Any:
-    return _as_it_is if function is None else function
+def _identity(function: Any = None, *_: Any, **__: Any) -> Any:
+    return _identity if function is None else function
 
 
 def _real_transform(*args: Any, **kwargs: Any) -> Any:

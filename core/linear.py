@@ -1,11 +1,11 @@
-"""Linear maps that run at the machine's own speed when nothing is being trained.
+"""Linear layers with weights that are packed for oneDNN, for inference on CPUs.
 
-PyTorch sends float32 `F.linear` to MKL, which reaches less than half of what oneDNN reaches on
-AVX-512 processors that are not Intel's (about 170 against 420 GFLOP/s where this was written).
-While gradients are off, a CPU weight is therefore packed once for oneDNN and reused until it
-changes. The same holds for bfloat16, where the processor knows it: a single row (a step of a
-language model) then takes a third of the time of `F.linear`. Everywhere else (training, GPU,
-`torch.compile`) this is plain `F.linear`.
+PyTorch uses MKL for `F.linear` in float32, which on AVX-512 processors of other vendors than Intel
+has less than half of the speed of oneDNN (about 170 against 420 GFLOP/s on the development
+machine). Without gradients, a CPU weight is therefore packed once for oneDNN and cached until it
+changes. The same holds for bfloat16 on processors that support it: a single row (a step of a
+language model) takes a third of the time of `F.linear`. Otherwise (training, GPU, `torch.compile`)
+this is `F.linear`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .runtime import native_bfloat16
 Activation = Literal["none", "gelu"]
 
 _packing = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-# weight -> (its state, packed weight); entries die with their weight.
+# weight -> (its state, packed weight)
 _packed = WeakTensorKeyDictionary()
 
 
@@ -48,10 +48,9 @@ def linear(
 
     Args:
         x: `[..., I]`.
-        weight: `[O, I]`; its packed form is cached while gradients are off, so pass the same
-            tensor object in every call.
+        weight: `[O, I]`; its packed form is cached per tensor object, without gradients.
         bias: `[O]` or None.
-        activation: applied inside the same kernel where packing is possible.
+        activation: fused with the product if the weight is packed.
 
     Returns:
         `[..., O]`.
@@ -63,7 +62,7 @@ def linear(
 
 
 def can_pack(x: Tensor, weight: Tensor) -> bool:
-    """Whether :func:`packed_linear` serves this input and weight."""
+    """Whether :func:`packed_linear` supports this input and weight."""
     return (
         _packing
         and not torch.compiler.is_compiling()
@@ -80,18 +79,18 @@ def can_pack(x: Tensor, weight: Tensor) -> bool:
 
 @lru_cache(maxsize=2)
 def _packs(dtype: torch.dtype) -> bool:
-    """Whether oneDNN computes packed maps of this precision on this processor."""
+    """Whether oneDNN supports packed weights of this precision on this processor."""
     if dtype == torch.bfloat16 and not native_bfloat16("cpu"):
         return False
     ones = torch.ones(2, 2, dtype=dtype)
     try:
         return torch.equal(packed_linear(ones, pack(ones), None), 2 * ones)
-    except RuntimeError:  # built without it for this kind of processor
+    except RuntimeError:  # not supported by this build
         return False
 
 
 def pack(weight: Tensor) -> Tensor:
-    """Return a weight `[O, I]` in the order that oneDNN wants it."""
+    """Return a weight `[O, I]` in the layout of oneDNN."""
     return torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous())
 
 
@@ -104,9 +103,9 @@ def packed_linear(
 
 
 def _pack_once(weight: Tensor) -> Tensor:
-    known, state = _packed.get(weight), state_of((weight,))
-    if known is not None and known[0] == state:
-        return known[1]
+    cached, state = _packed.get(weight), state_of((weight,))
+    if cached is not None and cached[0] == state:
+        return cached[1]
     packed = pack(weight)
     _packed[weight] = (state, packed)
     return packed

@@ -1,4 +1,4 @@
-"""Commands show their own progress, not that of every model they load or save."""
+"""Progress bars."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from transformers.utils import logging
 
 @contextmanager
 def no_inner_bars() -> Iterator[None]:
-    """Without the bars that transformers shows for the weights of every loaded or saved model."""
-    shown = logging.is_progress_bar_enabled()
+    """Hide the progress bars of transformers for loading and saving weights."""
+    enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
+        if enabled:
             logging.enable_progress_bar()

@@ -1,1 +1,1 @@
-"""almtok.codec.evaluation."""
+"""Evaluation of codecs on recordings, beside other codecs."""

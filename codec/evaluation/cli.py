@@ -44,14 +44,18 @@ def register(commands: Any) -> None:
         action="append",
         default=[],
         metavar="DIR",
-        help="our codec: folder, hub id or preset (random weights); may be given again",
+        help="ALMTokenizer: folder, hub id or preset (random weights); repeatable",
     )
     parser.add_argument(
-        "--frames-per-query", type=int, nargs="+", metavar="W", help="evaluate at these rates"
+        "--frames-per-query",
+        type=int,
+        nargs="+",
+        metavar="W",
+        help="frames per query of the evaluations",
     )
-    add_search(parser, "evaluate every --checkpoint with searched codes too")
+    add_search(parser, "also evaluate every --checkpoint with code refinement")
     parser.add_argument(
-        "--peers", nargs="+", default=[], metavar="CODEC", help="other codecs, see below"
+        "--peers", nargs="+", default=[], metavar="CODEC", help="other codecs, listed below"
     )
     parser.add_argument(
         "--data",
@@ -59,49 +63,53 @@ def register(commands: Any) -> None:
         action="extend",
         required=True,
         metavar="SRC",
-        help="folders, manifests, Parquet or hf:NAME, with DOMAIN= before each",
+        help="folders, manifests, Parquet or hf:NAME, each with DOMAIN= before it",
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="at most N clips of each domain")
+    parser.add_argument("--limit", type=int, metavar="N", help="maximum number of clips per domain")
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for table.md, table.json and clip results"
     )
+    parser.add_argument("--reference", metavar="CODEC", help="codec for paired differences")
     parser.add_argument(
-        "--reference", metavar="CODEC", help="take paired differences to this codec"
-    )
-    parser.add_argument(
-        "--keep-audio", type=int, default=4, metavar="N", help="clips per domain kept (default 4)"
+        "--keep-audio",
+        type=int,
+        default=4,
+        metavar="N",
+        help="clips per domain whose audio is kept (default 4)",
     )
     parser.add_argument("--retry-failed", action="store_true", help="run failed clips again")
     parser.add_argument("--report", action="store_true", help="also write report.html")
     parser.add_argument("--cache", type=Path, help="folder for decoded audio (default OUT/cache)")
     add_device(parser)
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of clips, the bootstrap")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the choice of clips and of the bootstrap"
+    )
     parser.set_defaults(run=evaluate)
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    """Run ``almtok codec evaluate``; 1 when a codec could not be run or no clip was scored."""
+    """Run ``almtok codec evaluate``; return 1 if a codec cannot run or has no scored clip."""
     if not options.checkpoint and not options.peers:
-        raise ValueError("nothing to evaluate: give --checkpoint or --peers")
+        raise ValueError("expected --checkpoint or --peers, got neither")
     if options.out.suffix in (".md", ".json", ".html"):
-        raise ValueError(f"--out is a folder that gets table.md and table.json, got {options.out}")
+        raise ValueError(f"--out must be a folder, got {options.out}")
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"--limit must be at least 1, got {options.limit}")
     from ...core.metrics.audio import require_packages
     from .harness import evaluation_clips, evaluation_corpus
     from .table import summarise, to_markdown
 
-    wanted = _wanted(options)
-    if options.reference is not None and options.reference not in wanted:
+    specs = _codec_specs(options)
+    if options.reference is not None and options.reference not in specs:
         raise ValueError(
-            f"--reference must be one of {', '.join(wanted)}, got {options.reference!r}"
+            f"--reference must be one of {', '.join(specs)}, got {options.reference!r}"
         )
     corpus = evaluation_corpus(options.data, options.cache or options.out / "cache")
     clips = evaluation_clips(corpus, limit=options.limit, seed=options.seed)
     require_packages(clip.domain for clip in clips)
-    results, not_run = _run_all(options, wanted, clips, corpus.fingerprint)
+    results, not_run = _run_all(options, specs, clips, corpus.fingerprint)
     if not results:
-        reasons = "; ".join(f"{name}: {why}" for name, why in not_run.items())
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in not_run.items())
         raise ValueError(f"no codec could be run: {reasons}")
     if options.reference in not_run:
         raise ValueError(f"the reference {options.reference} could not be run")
@@ -117,40 +125,40 @@ def evaluate(options: argparse.Namespace) -> int:
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class _CodecSpec:
     """A codec to run."""
 
-    text: str  # as `load_codec` takes it
+    source: str  # argument of `load_codec`
     frames_per_query: int | None = None
     search_steps: int | None = None
 
 
-def _wanted(options: argparse.Namespace) -> dict[str, _Wanted]:
-    """What to run by its name, in the order of the table."""
-    ours = {
-        _our_name(options, checkpoint, w, steps): _Wanted(f"almtok={checkpoint}", w, steps)
+def _codec_specs(options: argparse.Namespace) -> dict[str, _CodecSpec]:
+    """The codecs to run by name, in the order of the table."""
+    own = {
+        _own_name(options, checkpoint, w, steps): _CodecSpec(f"almtok={checkpoint}", w, steps)
         for checkpoint in options.checkpoint
         for w in options.frames_per_query or [None]
         for steps in searches_of(options)
     }
-    return ours | {peer: _Wanted(peer) for peer in options.peers}
+    return own | {peer: _CodecSpec(peer) for peer in options.peers}
 
 
 def _run_all(
     options: argparse.Namespace,
-    wanted: dict[str, _Wanted],
+    specs: dict[str, _CodecSpec],
     clips: list[EvaluationClip],
     data: str,
 ) -> tuple[dict[str, tuple[EvaluatedCodec, list[ClipResult]]], dict[str, str]]:
     from .codecs import CodecUnavailable
     from .harness import evaluate_codec
 
-    kept = _kept(clips, options.keep_audio)
+    kept = _kept_ids(clips, options.keep_audio)
     results: dict[str, tuple[EvaluatedCodec, list[ClipResult]]] = {}
     not_run: dict[str, str] = {}
-    for name, one in wanted.items():
+    for name, spec in specs.items():
         try:
-            codec = _make(name, one, options.device)
+            codec = _load(name, spec, options.device)
         except CodecUnavailable as error:
             print(f"almtok: {name} is not run: {error}", file=sys.stderr)
             not_run[name] = str(error)
@@ -170,24 +178,24 @@ def _run_all(
     return results, not_run
 
 
-def _make(name: str, wanted: _Wanted, device: str) -> EvaluatedCodec:
+def _load(name: str, spec: _CodecSpec, device: str) -> EvaluatedCodec:
     from .peers import load_almtok_codec, load_codec
 
-    if not wanted.text.startswith("almtok="):
-        return load_codec(wanted.text, device=device)
+    if not spec.source.startswith("almtok="):
+        return load_codec(spec.source, device=device)
     return load_almtok_codec(
-        wanted.text.removeprefix("almtok="),
+        spec.source.removeprefix("almtok="),
         name=name,
-        frames_per_query=wanted.frames_per_query,
-        search_steps=wanted.search_steps,
+        frames_per_query=spec.frames_per_query,
+        search_steps=spec.search_steps,
         device=device,
     )
 
 
-def _our_name(
+def _own_name(
     options: argparse.Namespace, checkpoint: str, w: int | None, steps: int | None
 ) -> str:
-    """``almtok``, with the folder, w and search where several of them have to be told apart."""
+    """``almtok`` with folder, w and search where there are several."""
     path = Path(checkpoint)
     folder = path.parent.name if path.name == "codec" and path.parent.name else path.name
     name = "almtok" if len(options.checkpoint) == 1 else f"almtok {folder}"
@@ -195,7 +203,8 @@ def _our_name(
     return named_by_search(name, steps)
 
 
-def _kept(clips: list[EvaluationClip], count: int) -> set[str]:
+def _kept_ids(clips: list[EvaluationClip], count: int) -> set[str]:
+    """Ids of the first clips of each domain, up to 15 s, whose audio is kept."""
     kept: dict[str, list[str]] = {}
     for clip in clips:
         ids = kept.setdefault(clip.domain, [])
@@ -223,9 +232,9 @@ def _write(
     write_text(options.out / "table.md", markdown)
     write_json(options.out / "table.json", table.to_dict())
     print(markdown)
-    print(f"table.md and table.json are in {options.out}")
+    print(f"tables: {options.out / 'table.md'}, {options.out / 'table.json'}")
     if options.report:
         from .report import report_from_folder
 
         path = report_from_folder(options.out, table, clips, checkpoints=options.checkpoint)
-        print(f"open {path} in a browser")
+        print(f"report: {path}")

@@ -28,14 +28,14 @@ Waveform = npt.NDArray[np.float32]
 
 
 class CodecUnavailable(OSError):
-    """A codec cannot be used here; the message says what is missing and how to get it."""
+    """A codec cannot be used; the message names what is missing and how to install it."""
 
 
 @dataclass(frozen=True)
 class CodecResult:
     """A clip encoded and decoded by a codec."""
 
-    wav: Waveform  # [S], of the length of the input and aligned with it
+    wav: Waveform  # [S], aligned with the input and of the same length
     codes: npt.NDArray[np.int64] | None  # [K, Q]; None for codecs without codebooks
     bits: int  # of the encoded clip
     encode_seconds: float
@@ -51,7 +51,7 @@ class EvaluatedCodec(ABC):
         kbps: nominal bit rate, kbit/s.
         frame_rate: positions per second, None without codebooks.
         codebook_size: entries per codebook, None without codebooks.
-        external: runs in another process, so that its memory cannot be measured here.
+        external: runs in another process, whose memory is not measured.
     """
 
     name: str
@@ -69,7 +69,7 @@ class EvaluatedCodec(ABC):
         """Free memory; the codec is unusable afterwards."""
 
     def settings(self) -> dict[str, str | int | float | None]:
-        """What the results depend on; a resumed evaluation must have equal settings."""
+        """Settings that the results depend on; a resumed evaluation must have equal settings."""
         return {
             "name": self.name,
             "sample_rate": self.sample_rate,
@@ -166,7 +166,7 @@ def load_almtok_codec(
     Args:
         checkpoint: folder, hub id, or preset with random weights (to measure cost only).
         name: in tables.
-        frames_per_query: w, by default that of the codec.
+        frames_per_query: w; that of the codec by default.
         search_steps: steps of code refinement after encoding (codec/refine.py), None for no
             refinement.
         device: to run on.
@@ -182,8 +182,8 @@ def load_almtok_codec(
     search, model = None, model.to(find_device(device))
     if search_steps is not None:
         config = RefineConfig(steps=search_steps)
-        known = checkpoint not in PRESETS
-        search = CodeRefiner.of(checkpoint, model, config) if known else CodeRefiner(model, config)
+        saved = checkpoint not in PRESETS
+        search = CodeRefiner.of(checkpoint, model, config) if saved else CodeRefiner(model, config)
     return AlmtokCodec(
         model, name=name, frames_per_query=frames_per_query, search=search, device=device
     )

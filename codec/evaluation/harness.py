@@ -1,7 +1,7 @@
-"""The same clips through every codec, one result per clip, resumable after a kill.
+"""Evaluation of codecs on the same clips, with one result per clip; resumable after a kill.
 
-Scores are computed at 24 kHz against the clip as the corpus holds it. A codec of another rate gets
-the clip resampled and its output resampled back: what its bandwidth loses counts as its loss.
+Scores are computed at 24 kHz. For a codec of another rate the clip and the output are resampled, so
+a lower bandwidth lowers its scores.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from ...core.runtime import find_device
 from .codecs import CodecResult, EvaluatedCodec, Waveform, fit_length
 from .results import ClipResult, ResultStore, pack_codes
 
-# Raise when scores change their meaning, so that old results are not mixed with new ones.
+# Raise it when the meaning of scores changes, so that old and new results are not mixed.
 SCORING_VERSION = 1
 
 
 @dataclass(frozen=True)
 class EvaluationClip:
-    """A clip to be coded."""
+    """A clip of an evaluation."""
 
     id: str
     domain: str
@@ -44,30 +44,29 @@ class EvaluationClip:
 
 
 class PeakMemory:
-    """Highest resident memory (on a GPU: allocated memory) between `start` and `megabytes`.
+    """Peak resident memory (on a GPU: allocated memory) between `start` and `megabytes`.
 
-    MPS, which shares the machine's memory, keeps no peak of its own: there it is the process's.
-    Linux lets a process reset its own high-water mark; elsewhere the peak is the one since the
-    process began.
+    For MPS, which shares the main memory, it is the memory of the process. Only Linux can reset the
+    peak of a process; elsewhere it is the peak since the start of the process.
     """
 
     def __init__(self, device: str | torch.device = "cpu") -> None:
         self.device = torch.device(device)
         module = torch.get_device_module(self.device)
-        self._own = module if hasattr(module, "max_memory_allocated") else None
+        self._module = module if hasattr(module, "max_memory_allocated") else None
 
     def start(self) -> None:
-        """Forget the peak so far."""
-        if self._own is not None:
-            self._own.reset_peak_memory_stats(self.device)
+        """Reset the peak."""
+        if self._module is not None:
+            self._module.reset_peak_memory_stats(self.device)
             return
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
 
     def megabytes(self) -> float:
         """The peak since `start`, in MB of 2**20 bytes."""
-        if self._own is not None:
-            return float(self._own.max_memory_allocated(self.device)) / 2**20
+        if self._module is not None:
+            return float(self._module.max_memory_allocated(self.device)) / 2**20
         with contextlib.suppress(OSError, ValueError, IndexError):
             for line in Path("/proc/self/status").read_text().splitlines():
                 if line.startswith("VmHWM:"):
@@ -84,7 +83,7 @@ def safe_name(text: str) -> str:
 def evaluation_corpus(
     sources: Sequence[str], cache_dir: str | Path | None = None, *, progress: bool = True
 ) -> AudioCorpus:
-    """Scan sources for evaluation: short and quiet clips count too, only useless ones do not."""
+    """Scan sources for evaluation; short and quiet clips are included."""
     config = DataConfig(sample_rate=SCORE_RATE, min_seconds=0.05, silence_dbfs=-80.0)
     return AudioCorpus.scan(sources, config, cache_dir, progress=progress)
 
@@ -92,13 +91,13 @@ def evaluation_corpus(
 def evaluation_clips(
     corpus: AudioCorpus, *, limit: int | None = None, seed: int = 0
 ) -> list[EvaluationClip]:
-    """Clips of a corpus, at most ``limit`` per domain, drawn by the seed; ids are made unique."""
+    """Clips of a corpus with unique ids, at most ``limit`` random ones per domain."""
     clips: list[EvaluationClip] = []
     seen: dict[str, int] = {}
     for domain in corpus.domains:
         if domain not in DOMAINS:
             raise ValueError(
-                f"domain must be one of {DOMAINS}, got {domain!r}; name it as in speech=PATH"
+                f"domain must be one of {DOMAINS}, such as speech=PATH, got {domain!r}"
             )
         for clip in corpus.select(domain=domain, limit=limit, seed=seed):
             count = seen[clip.id] = seen.get(clip.id, 0) + 1
@@ -113,42 +112,42 @@ def evaluation_clips(
     return clips
 
 
-def _through(codec: EvaluatedCodec, wav: Waveform) -> tuple[Waveform, CodecResult]:
-    """Code a clip [S] at 24 kHz; return its reconstruction [S] at 24 kHz and the codec's answer."""
-    given = wav
+def _reconstruct(codec: EvaluatedCodec, wav: Waveform) -> tuple[Waveform, CodecResult]:
+    """Code a clip [S] at 24 kHz; return its reconstruction [S] at 24 kHz and the codec's result."""
+    source = wav
     if codec.sample_rate != SCORE_RATE:
-        given = soxr.resample(wav, SCORE_RATE, codec.sample_rate).astype(np.float32)
-    coded = codec.code(np.ascontiguousarray(given))
-    if coded.wav.shape != given.shape:
-        raise ValueError(f"{codec.name} gave {coded.wav.shape} for {given.shape} samples")
-    back = coded.wav
+        source = soxr.resample(wav, SCORE_RATE, codec.sample_rate).astype(np.float32)
+    result = codec.code(np.ascontiguousarray(source))
+    if result.wav.shape != source.shape:
+        raise ValueError(f"{codec.name}: output must be {source.shape}, got {result.wav.shape}")
+    output = result.wav
     if codec.sample_rate != SCORE_RATE:
-        back = soxr.resample(back, codec.sample_rate, SCORE_RATE)
-    return fit_length(back, wav.size), coded
+        output = soxr.resample(output, codec.sample_rate, SCORE_RATE)
+    return fit_length(output, wav.size), result
 
 
 def evaluate_clip(
     codec: EvaluatedCodec, clip: EvaluationClip, memory: PeakMemory, audio: Path | None = None
 ) -> ClipResult:
-    """Code and score one clip; what goes wrong becomes the result's ``error``.
+    """Code and score one clip; an exception becomes the ``error`` of the result.
 
     Args:
         codec: to run.
-        clip: to run it on.
-        memory: measures the codec's peak.
-        audio: where to keep the reconstruction, if at all.
+        clip: to code.
+        memory: measures the peak memory of the codec.
+        audio: file for the reconstruction; None to discard it.
     """
     try:
         wav = clip.read()
         memory.start()
-        reconstruction, coded = _through(codec, wav)
+        reconstruction, coded = _reconstruct(codec, wav)
         peak = None if codec.external else round(memory.megabytes(), 1)
         scores = score_clip(wav, reconstruction, SCORE_RATE, domain=clip.domain)
         if audio is not None:
             write_audio(audio, reconstruction, SCORE_RATE)
-    except Exception as error:  # one bad clip must not end a run of hours: it is counted and listed
-        text = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-        return ClipResult(clip.id, clip.domain, clip.seconds, error=text)
+    except Exception as error:  # a bad clip must not end a run of hours
+        message = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        return ClipResult(clip.id, clip.domain, clip.seconds, error=message)
     bad = [name for name, value in scores.values.items() if not math.isfinite(value)]
     return ClipResult(
         id=clip.id,
@@ -175,16 +174,16 @@ def evaluate_codec(
     device: str | torch.device = AUTO,
     progress: bool = True,
 ) -> list[ClipResult]:
-    """Run a codec over clips; results of an earlier, interrupted run are kept.
+    """Run a codec on clips; an interrupted run is resumed.
 
     Args:
         codec: to run.
-        clips: in the order to be run.
-        out: folder; results go to ``clips/NAME.jsonl``, kept audio to ``audio/NAME/``.
-        data: fingerprint of the corpus, so that results of other data are not mixed in.
+        clips: in the order of the run.
+        out: folder; results are written to ``clips/NAME.jsonl``, audio to ``audio/NAME/``.
+        data: fingerprint of the corpus; results of other data are refused.
         keep_audio: ids of the clips whose reconstruction is written as FLAC.
         retry_failed: run clips again that failed in an earlier run.
-        device: whose memory is measured.
+        device: whose peak memory is measured.
         progress: show a progress bar.
 
     Returns:
@@ -194,20 +193,20 @@ def evaluate_codec(
     settings: dict[str, Any] = codec.settings() | {"data": data, "scoring": SCORING_VERSION}
     store = ResultStore(out / "clips" / f"{safe_name(codec.name)}.jsonl", settings)
     memory = PeakMemory(find_device(device))
-    todo = [clip for clip in clips if _pending(store.results.get(clip.id), retry_failed)]
-    if todo:
-        # The first call pays for lazy set-up (threads, kernels): a second of noise takes it.
+    pending = [clip for clip in clips if _is_pending(store.results.get(clip.id), retry_failed)]
+    if pending:
+        # Warm-up with a second of noise: the first call initialises threads and kernels.
         noise = np.random.default_rng(0).standard_normal(codec.sample_rate) * 0.01
         try:
             codec.code(noise.astype(np.float32))
         except Exception as error:
             tqdm.write(f"{codec.name}: failed on a second of noise: {error}")
-    for clip in tqdm(todo, desc=codec.name, unit="clip", disable=not progress):
+    for clip in tqdm(pending, desc=codec.name, unit="clip", disable=not progress):
         kept = clip.id in keep_audio
         audio = out / "audio" / safe_name(codec.name) / f"{safe_name(clip.id)}.flac"
         store.add(evaluate_clip(codec, clip, memory, audio if kept else None))
     return [store.results[clip.id] for clip in clips]
 
 
-def _pending(result: ClipResult | None, retry_failed: bool) -> bool:
+def _is_pending(result: ClipResult | None, retry_failed: bool) -> bool:
     return result is None or (retry_failed and result.error is not None)

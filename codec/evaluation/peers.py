@@ -44,7 +44,7 @@ HUB_CODECS = {
     "mimi": "kyutai/mimi",
     "xcodec": "hf-audio/xcodec-hubert-librispeech",
 }
-# Peers whose convolutions have no padding of their own fail below a few frames.
+# Codecs whose convolutions do not pad fail for shorter clips.
 _SHORTEST_FRAMES = 16
 
 # kbit/s by mode name of c2enc.
@@ -57,11 +57,11 @@ CODEC2_MODES = {
     "2400": 2.4,
     "3200": 3.2,
 }
-# c2dec gives its output late. These are the delays at which the mean STOI over 32 clips is highest
-# (a flat top: 1 ms to either side costs under 0.005), so the alignment favours Codec2.
+# Delay of the output of c2dec. These delays maximise the mean STOI over 32 clips (1 ms to either
+# side costs under 0.005), so the alignment favours Codec2.
 CODEC2_DELAY_MS = {"450": 30, "700C": 30}
 CODEC2_DELAY_MS_DEFAULT = 20
-# c2enc drops the last incomplete frame (up to 40 ms) and the decoder's delay cuts as much again.
+# c2enc drops the last incomplete frame (up to 40 ms), and the delay of c2dec as much again.
 CODEC2_TAIL_MS = 80
 _CODEC2_RATE = 8_000
 _OPUS_RATE = 16_000
@@ -81,11 +81,11 @@ def parse_peer(text: str) -> PeerName:
     head, at, rate = text.partition("@")
     kind, equals, checkpoint = head.partition("=")
     if not kind or (equals and not checkpoint) or (at and not rate):
-        raise ValueError(f"expected KIND[=CHECKPOINT][@KBPS], got {text!r}")
+        raise ValueError(f"codec must be KIND[=CHECKPOINT][@KBPS], got {text!r}")
     try:
         kbps = float(rate) if at else None
     except ValueError:
-        raise ValueError(f"expected kbit/s after @, as in encodec@1.5, got {text!r}") from None
+        raise ValueError(f"@KBPS must be a number, as in encodec@1.5, got {text!r}") from None
     return PeerName(kind, checkpoint or None, kbps)
 
 
@@ -94,8 +94,8 @@ class TransformersCodec(EvaluatedCodec):
 
     Args:
         checkpoint: folder or hub id.
-        kbps: wanted rate; must be reachable by a whole number of codebooks (EnCodec, X-Codec: one
-            of the bandwidths of the checkpoint). By default all codebooks are used.
+        kbps: bit rate, of a whole number of codebooks (EnCodec, X-Codec: one of the bandwidths of
+            the checkpoint). By default all codebooks are used.
         name: in tables; by default the model type and the rate.
         device: to run on.
     """
@@ -117,13 +117,14 @@ class TransformersCodec(EvaluatedCodec):
             self.kind = config.model_type
             if self.kind not in self.MODEL_TYPES:
                 raise ValueError(
-                    f"{checkpoint} is a {self.kind!r}, expected {', '.join(self.MODEL_TYPES)}"
+                    f"model_type of {checkpoint} must be one of {', '.join(self.MODEL_TYPES)},"
+                    f" got {self.kind!r}"
                 )
             with no_inner_bars():
                 self.model: Any = AutoModel.from_pretrained(checkpoint)
         except OSError as error:
             raise CodecUnavailable(
-                f"{checkpoint} is neither a folder nor reachable on the hub: "
+                f"{checkpoint} must be a folder or a hub id that can be loaded: "
                 f"{str(error).splitlines()[0]}"
             ) from error
         self.device = find_device(device)
@@ -149,18 +150,18 @@ class TransformersCodec(EvaluatedCodec):
         return int(config.hop_length)
 
     def _codebooks(self, config: Any, kbps: float | None) -> int:
-        per_book = self._codebook_kbps
+        codebook_kbps = self._codebook_kbps
         if self.kind in ("encodec", "xcodec"):
             rates = [float(rate) for rate in config.target_bandwidths]
             # X-Codec's first rates are rounded (0.5 kbit/s is one codebook of 50 Hz x 10 bits).
-            options = {max(1, math.floor(rate / per_book + 1e-6)): rate for rate in rates}
+            options = {max(1, math.floor(rate / codebook_kbps + 1e-6)): rate for rate in rates}
         else:
-            most = config.n_codebooks if self.kind == "dac" else config.num_quantizers
-            options = {count: count * per_book for count in range(1, most + 1)}
+            maximum = config.n_codebooks if self.kind == "dac" else config.num_quantizers
+            options = {count: count * codebook_kbps for count in range(1, maximum + 1)}
         best = max(options) if kbps is None else min(options, key=lambda n: abs(options[n] - kbps))
         if kbps is not None and abs(options[best] - kbps) > max(0.02 * kbps, 0.01):
             listed = ", ".join(f"{rate:.4g}" for rate in sorted(options.values()))
-            raise ValueError(f"{self.checkpoint} has the rates {listed} kbit/s, not {kbps:g}")
+            raise ValueError(f"kbps of {self.checkpoint} must be one of {listed}, got {kbps:g}")
         self.bandwidth = options[best]
         return best
 
@@ -183,21 +184,21 @@ class TransformersCodec(EvaluatedCodec):
 
     @torch.inference_mode()
     def code(self, wav: Waveform) -> CodecResult:
-        """Encode and decode one clip [S] at the codec's rate, padded to whole frames inside."""
+        """Encode and decode one clip [S] at the codec's rate, padded to whole frames."""
         frames = max(math.ceil(wav.size / self.hop), _SHORTEST_FRAMES)
         padded = fit_length(wav, frames * self.hop)
         x = torch.from_numpy(padded).to(self.device)[None, None]
         (codes, scales), encode = timed(lambda: self._encode(x), self.device)
         decoded, decode = timed(lambda: self._decode(codes, scales), self.device)
-        # EnCodec gives [chunks, B, K, Q], the others [B, K, Q]: of one clip the last two matter.
+        # EnCodec returns [chunks, B, K, Q], the others [B, K, Q], here with one chunk and one clip.
         array: npt.NDArray[np.int64] = (
             codes.reshape(-1, *codes.shape[-2:])[0].to(torch.int64).cpu().numpy()
         )
-        kept = array[:, : math.ceil(wav.size / self.hop)]
+        clip_codes = array[:, : math.ceil(wav.size / self.hop)]
         return CodecResult(
             wav=fit_length(decoded.reshape(-1).float().cpu().numpy(), wav.size),
-            codes=kept,
-            bits=math.ceil(kept.size * math.log2(self.codebook_size or 1)),
+            codes=clip_codes,
+            bits=math.ceil(clip_codes.size * math.log2(self.codebook_size or 1)),
             encode_seconds=encode,
             decode_seconds=decode,
         )
@@ -207,15 +208,15 @@ class TransformersCodec(EvaluatedCodec):
         del self.model
 
     def settings(self) -> dict[str, str | int | float | None]:
-        """As every codec, with the checkpoint."""
+        """Settings with checkpoint and number of codebooks."""
         return super().settings() | {"checkpoint": self.checkpoint, "codebooks": self.codebooks}
 
 
-def _need(*programs: str, package: str) -> None:
-    absent = [program for program in programs if shutil.which(program) is None]
-    if absent:
+def _require_programs(*programs: str, package: str) -> None:
+    missing = [program for program in programs if shutil.which(program) is None]
+    if missing:
         raise CodecUnavailable(
-            f"{' and '.join(absent)} not found: install the package {package}"
+            f"{' and '.join(missing)} not found: install the package {package}"
             f" (Debian, Ubuntu: apt-get install {package}; macOS: brew install {package})"
         )
 
@@ -223,12 +224,13 @@ def _need(*programs: str, package: str) -> None:
 def _run(*command: str | Path) -> float:
     """Run a program and return its wall-clock seconds."""
     start = time.perf_counter()
-    done = subprocess.run([str(part) for part in command], capture_output=True, check=False)
+    result = subprocess.run([str(part) for part in command], capture_output=True, check=False)
     seconds = time.perf_counter() - start
-    if done.returncode != 0:
-        message = done.stderr.decode(errors="replace").strip().splitlines()
+    if result.returncode != 0:
+        message = result.stderr.decode(errors="replace").strip().splitlines()
         raise RuntimeError(
-            f"{command[0]} ended with {done.returncode}: {message[-1] if message else 'no message'}"
+            f"{command[0]} failed with exit status {result.returncode}:"
+            f" {message[-1] if message else 'no message'}"
         )
     return seconds
 
@@ -241,7 +243,7 @@ class Codec2(EvaluatedCodec):
     def __init__(self, mode: str) -> None:
         if mode not in CODEC2_MODES:
             raise ValueError(f"Codec2 mode must be one of {', '.join(CODEC2_MODES)}, got {mode!r}")
-        _need("c2enc", "c2dec", package="codec2")
+        _require_programs("c2enc", "c2dec", package="codec2")
         self.mode = mode
         self.name = f"codec2-{mode}"
         self.sample_rate = _CODEC2_RATE
@@ -268,14 +270,14 @@ class Codec2(EvaluatedCodec):
 
 
 class Opus(EvaluatedCodec):
-    """Opus through ``opusenc`` and ``opusdec``, constant rate, 16 kHz; it removes its delay."""
+    """Opus through ``opusenc`` and ``opusdec``, constant bit rate, 16 kHz, delay compensated."""
 
     external = True
 
     def __init__(self, kbps: float) -> None:
         if not 6.0 <= kbps <= 256.0:
-            raise ValueError(f"Opus mono takes 6 to 256 kbit/s, got {kbps}")
-        _need("opusenc", "opusdec", package="opus-tools")
+            raise ValueError(f"kbps of Opus must be 6 to 256, got {kbps}")
+        _require_programs("opusenc", "opusdec", package="opus-tools")
         self.name = f"opus-{kbps:g}k"
         self.sample_rate = _OPUS_RATE
         self.kbps = kbps
@@ -299,11 +301,11 @@ class Opus(EvaluatedCodec):
 
 
 def load_classic_codec(name: str) -> EvaluatedCodec:
-    """``codec2-450``, ``codec2-700C``, ``codec2-1300``, ``opus-6k`` and the like.
+    """Create the codec of a name such as ``codec2-450``, ``codec2-700C`` or ``opus-6k``.
 
     Raises:
-        ValueError: an unknown name or mode.
-        CodecUnavailable: the program is not installed; says what to install.
+        ValueError: The name or mode is unknown.
+        CodecUnavailable: A program is not installed.
     """
     codec2 = re.fullmatch(r"codec2-(\d+[a-zA-Z]?)", name)
     if codec2:
@@ -312,34 +314,34 @@ def load_classic_codec(name: str) -> EvaluatedCodec:
     if opus:
         return Opus(float(opus.group(1)))
     raise ValueError(
-        f"expected codec2-MODE (MODE one of {', '.join(CODEC2_MODES)}) or opus-KBPSk, got {name!r}"
+        f"codec must be codec2-MODE (one of {', '.join(CODEC2_MODES)}) or opus-KBPSk, got {name!r}"
     )
 
 
 def load_codec(text: str, *, device: str | torch.device = AUTO) -> EvaluatedCodec:
-    """The codec that a name stands for.
+    """Load a codec by name.
 
     Args:
-        text: as in the head of this file.
-        device: for neural codecs.
+        text: name, as described at the top of this file.
+        device: of neural codecs.
 
     Raises:
-        ValueError: the name is not understood.
-        CodecUnavailable: program or weights are missing; says what to do.
+        ValueError: The name is unknown.
+        CodecUnavailable: A program or weights are missing.
     """
     peer = parse_peer(text)
     if peer.kind == "almtok":
         if peer.checkpoint is None or peer.kbps is not None:
-            raise ValueError(f"expected almtok=CHECKPOINT, got {text!r}")
+            raise ValueError(f"codec must be almtok=CHECKPOINT, got {text!r}")
         return load_almtok_codec(peer.checkpoint, device=device)
     if peer.kind in HUB_CODECS or peer.kind == "hf":
         checkpoint = peer.checkpoint or HUB_CODECS.get(peer.kind)
         if checkpoint is None:
-            raise ValueError(f"expected hf=FOLDER_OR_HUB_ID, got {text!r}")
+            raise ValueError(f"codec must be hf=FOLDER_OR_HUB_ID, got {text!r}")
         return TransformersCodec(checkpoint, kbps=peer.kbps, device=device)
     if peer.kind.startswith(("codec2-", "opus-")) and peer.checkpoint is None:
         return load_classic_codec(text)
     raise ValueError(
-        f"unknown codec {text!r}: expected almtok=..., {', '.join(HUB_CODECS)}, hf=..., "
-        "codec2-MODE or opus-KBPSk"
+        f"codec must be almtok=..., {', '.join(HUB_CODECS)}, hf=..., codec2-MODE or opus-KBPSk,"
+        f" got {text!r}"
     )

@@ -35,13 +35,13 @@ from .harness import EvaluationClip, safe_name
 from .results import read_results, unpack_codes
 from .table import Evaluation, left_out, metric_head
 
-# Metrics with a chart; the tables have all of them.
+# Metrics with a chart; tables have all metrics.
 _CHARTED = ("pesq_wb", "stoi", "mel", "mel_4k", "stft", "f0_cents")
-# Metrics compared in words. Not the STFT distance: the bands that a narrow-band codec leaves empty
-# dominate it.
+# Metrics of the comparison. Not the STFT distance, which is dominated by the empty bands of
+# narrow-band codecs.
 _COMPARED = ("pesq_wb", "stoi", "mel", "mel_4k", "f0_cents")
 _PER_CLIP = ("pesq_wb", "stoi", "mel", "si_sdr")
-_MOST_CURVES = 12
+_MAX_CURVES = 12
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def write_report(
         samples: clips with their reconstructions.
         curves: of `read_curves`, one per training run.
         title: heading.
-        notes: further sentences for the head of the page, plain text.
+        notes: further sentences at the top of the page, plain text.
     """
     html = render(
         "codec_evaluation.html",
@@ -110,7 +110,7 @@ def write_report(
 
 
 def _domain(evaluation: Evaluation, domain: str) -> dict[str, Any]:
-    """What the template shows of a domain."""
+    """Template context of a domain."""
     metrics = [name for name, metric in METRICS.items() if domain in metric.domains]
     charts = {name: _interval_chart(evaluation, domain, name) for name in _CHARTED}
     return {
@@ -134,10 +134,11 @@ def _interval_chart(evaluation: Evaluation, domain: str, metric: str) -> Interva
         score = None if row is None else row.scores.get(metric)
         if score is not None:
             bars.append(Bar(codec.name, score.mean, score.low, score.high, is_ours(codec.name)))
-    rule = METRICS[metric]
     if not bars:
         return None
-    return interval_chart(bars, digits=rule.digits, higher_is_better=rule.higher_is_better)
+    return interval_chart(
+        bars, digits=METRICS[metric].digits, higher_is_better=METRICS[metric].higher_is_better
+    )
 
 
 def _tone(metric: str, paired: PairedDifference) -> str:
@@ -152,37 +153,37 @@ def _curve_charts(run: Curves) -> list[CurveChart]:
     names += [
         name for name in run.series if name.endswith(("usage", "perplexity")) and name not in names
     ]
-    charts = (curve_chart(name, *run.series[name]) for name in names[:_MOST_CURVES])
+    charts = (curve_chart(name, *run.series[name]) for name in names[:_MAX_CURVES])
     return [chart for chart in charts if chart is not None]
 
 
 def _sample(sample: Sample) -> dict[str, Any]:
-    """A sample with its audio and pictures as data URLs."""
+    """Template context of a sample, with audio and images as data URLs."""
     loudest = loudest_band(sample.original, SCORE_RATE)
     original = Reconstruction("original", sample.original)
     return {
         "id": sample.id,
         "domain": sample.domain,
         "seconds": len(sample.original) / SCORE_RATE,
-        "versions": [_version(one, loudest) for one in (original, *sample.reconstructions)],
+        "versions": [_version(item, loudest) for item in (original, *sample.reconstructions)],
     }
 
 
-def _version(one: Reconstruction, loudest: float) -> dict[str, Any]:
-    codes = one.codes if is_ours(one.name) else None
-    seconds = len(one.wav) / SCORE_RATE
+def _version(item: Reconstruction, loudest: float) -> dict[str, Any]:
+    codes = item.codes if is_ours(item.name) else None
+    seconds = len(item.wav) / SCORE_RATE
     return {
-        "name": one.name,
-        "audio": flac_url(one.wav, SCORE_RATE),
-        "spectrogram": spectrogram_url(one.wav, SCORE_RATE, loudest=loudest),
+        "name": item.name,
+        "audio": flac_url(item.wav, SCORE_RATE),
+        "spectrogram": spectrogram_url(item.wav, SCORE_RATE, loudest=loudest),
         "code_map": None if codes is None else code_map_url(codes),
         "code_count": ""
         if codes is None
         else f"{codes.size} codes, {codes.size / seconds:.1f} per second",
         "scores": [
-            f"{METRICS[name].label} {one.scores[name]:.{METRICS[name].digits}f}"
+            f"{METRICS[name].label} {item.scores[name]:.{METRICS[name].digits}f}"
             for name in _PER_CLIP
-            if name in one.scores
+            if name in item.scores
         ],
     }
 
@@ -190,7 +191,7 @@ def _version(one: Reconstruction, loudest: float) -> dict[str, Any]:
 def samples_from_folder(
     out: Path, evaluation: Evaluation, clips: Sequence[EvaluationClip]
 ) -> list[Sample]:
-    """Clips whose audio an evaluation has kept, with the reconstructions of every codec."""
+    """Clips whose audio was kept, with the reconstructions of every codec."""
     results = {
         codec.name: read_results(out / "clips" / f"{safe_name(codec.name)}.jsonl")
         for codec in evaluation.codecs
@@ -227,12 +228,12 @@ def report_from_folder(
     Args:
         out: folder of the evaluation.
         evaluation: its table.
-        clips: that were evaluated.
-        checkpoints: folders whose training curves are shown, where they have any.
+        clips: of the evaluation.
+        checkpoints: folders whose training curves are shown, if there are any.
         title: heading.
     """
     out = Path(out)
-    logs = [log for one in checkpoints for log in find_metrics(Path(one))]
+    logs = [log for checkpoint in checkpoints for log in find_metrics(Path(checkpoint))]
     return write_report(
         out / "report.html",
         evaluation,

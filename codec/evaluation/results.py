@@ -30,13 +30,13 @@ class ClipResult:
     domain: str
     seconds: float  # duration
     scores: dict[str, float] = field(default_factory=dict)  # metric name -> score
-    missing: dict[str, str] = field(default_factory=dict)  # metric name -> why it is undefined
+    missing: dict[str, str] = field(default_factory=dict)  # metric name -> reason
     bits: int = 0  # of the codes of the clip
     encode_seconds: float = 0.0
     decode_seconds: float = 0.0
     peak_mb: float | None = None  # peak memory while coding, MB of 2**20 bytes
     codes: str | None = None  # [K, Q], packed by `pack_codes`
-    error: str | None = None  # why the clip failed
+    error: str | None = None  # exception, if the clip failed
 
 
 def pack_codes(codes: npt.NDArray[np.int64] | None) -> str | None:
@@ -66,10 +66,10 @@ class ResultStore:
 
     Args:
         path: of the file; missing folders are created.
-        settings: what the results depend on (codec, data).
+        settings: settings that the results depend on (codec, data).
 
     Raises:
-        ValueError: the file holds results with other settings.
+        ValueError: The file has results with other settings.
     """
 
     def __init__(self, path: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
@@ -93,8 +93,8 @@ class ResultStore:
                 if (found or {}).get(key) != self.settings.get(key)
             )
             raise ValueError(
-                f"{self.path} holds results of another evaluation (different: "
-                f"{', '.join(differing)}); choose another output folder or remove it"
+                f"{self.path} has results with other settings ({', '.join(differing)}):"
+                " choose another output folder or remove it"
             )
         self.results = read_results(self.path)
         complete_lines(self.path)
@@ -109,14 +109,12 @@ class ResultStore:
 class CodeStatistics:
     """Statistics over all codes of a codec on a data set."""
 
-    usage: tuple[float, ...]  # [K], share of the C entries that occur at all
+    usage: tuple[float, ...]  # [K], share of the C entries that occur
     entropy_bits: tuple[float, ...]  # [K], zeroth order, of the empirical distribution
     perplexity: tuple[float, ...]  # [K], 2 ** entropy
-    positions: int  # positions Q counted over all clips
+    positions: int  # number of positions Q over all clips
     kbps_nominal: float  # frame rate x sum of log2 C
-    kbps_entropy: (
-        float  # frame rate x sum of the entropies: what an ideal zeroth-order entropy encoder needs
-    )
+    kbps_entropy: float  # frame rate x sum of the entropies: ideal zeroth-order entropy coding
 
 
 def code_histogram(codes: Iterable[npt.ArrayLike], codebook_size: int) -> npt.NDArray[np.int64]:
@@ -133,10 +131,10 @@ def code_histogram(codes: Iterable[npt.ArrayLike], codebook_size: int) -> npt.ND
         if counts is None:
             counts = np.zeros((array.shape[0], codebook_size), dtype=np.int64)
         if array.shape[0] != len(counts):
-            raise ValueError(f"expected {len(counts)} codebooks as before, got {array.shape[0]}")
+            raise ValueError(f"codes must be of {len(counts)} codebooks, got {array.shape[0]}")
         counts += np.stack([np.bincount(row, minlength=codebook_size) for row in array])
     if counts is None:
-        raise ValueError("code statistics need the codes of at least one clip, got none")
+        raise ValueError("codes must be of at least one clip, got none")
     return counts
 
 
@@ -156,7 +154,7 @@ def code_statistics(
     counts = code_histogram(codes, codebook_size)
     positions = int(counts[0].sum())
     if positions == 0:
-        raise ValueError("code statistics need at least one position, got none")
+        raise ValueError("codes must have at least one position, got none")
     share = counts / positions
     with np.errstate(divide="ignore", invalid="ignore"):
         entropy = -np.where(share > 0, share * np.log2(share), 0.0).sum(axis=1)

@@ -1,4 +1,4 @@
-"""Results of several codecs as one table: means, intervals, paired differences, cost."""
+"""Results of several codecs in a table: means, intervals, paired differences, cost."""
 
 from __future__ import annotations
 
@@ -20,41 +20,41 @@ from .results import ClipResult, CodeStatistics, code_statistics, unpack_codes
 
 @dataclass(frozen=True)
 class DomainRow:
-    """One codec on the clips of one domain."""
+    """Results of one codec on one domain."""
 
-    scores: dict[str, Interval]  # metric name -> mean and interval over the clips that have it
-    differences: dict[str, PairedDifference]  # to the reference codec, where both have the metric
-    missing: dict[str, dict[str, int]]  # metric name -> reason -> clips
+    scores: dict[str, Interval]  # metric name -> mean and interval over the clips with a score
+    differences: dict[str, PairedDifference]  # metric name -> difference to the reference codec
+    missing: dict[str, dict[str, int]]  # metric name -> reason -> number of clips
 
 
 @dataclass(frozen=True)
 class CodecRow:
-    """One codec on everything."""
+    """Results of one codec."""
 
     name: str
     kbps: float  # nominal
-    kbps_measured: float  # bits / seconds over all clips, padding of the last frame included
-    clips: int  # that were given
-    failed: dict[str, str]  # clip id -> why
-    seconds: float  # of audio that was coded
+    kbps_measured: float  # bits / seconds over all clips, including padding of the last frame
+    clips: int  # number of clips
+    failed: dict[str, str]  # clip id -> error
+    seconds: float  # duration of the coded clips
     rtf_encode: float | None
     rtf_decode: float | None
-    peak_mb: float | None  # highest over the clips; None for codecs that run as other programs
+    peak_mb: float | None  # maximum over the clips; None for external programs
     codes: CodeStatistics | None
     domains: dict[str, DomainRow]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All codecs on the same clips."""
+    """Results of all codecs on the same clips."""
 
     codecs: tuple[CodecRow, ...]
-    reference: str | None  # name of the codec that the differences are taken to
-    domains: dict[str, int]  # domain -> clips
-    not_run: dict[str, str]  # codec name -> why
+    reference: str | None  # name of the codec of the paired differences
+    domains: dict[str, int]  # domain -> number of clips
+    not_run: dict[str, str]  # codec name -> reason
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain JSON values."""
+        """Return all fields as JSON values."""
         return asdict(self)
 
 
@@ -104,7 +104,7 @@ def _codec_row(
     seconds = sum(result.seconds for result in good)
     peaks = [result.peak_mb for result in good if result.peak_mb is not None]
 
-    def of(domain: str, rows: Sequence[ClipResult]) -> list[ClipResult]:
+    def select(domain: str, rows: Sequence[ClipResult]) -> list[ClipResult]:
         return [row for row in rows if row.domain == domain and row.error is None]
 
     return CodecRow(
@@ -120,10 +120,12 @@ def _codec_row(
         codes=_codes(codec, good),
         domains={
             domain: _domain_row(
-                of(domain, results), None if reference is None else of(domain, reference), seed
+                select(domain, results),
+                None if reference is None else select(domain, reference),
+                seed,
             )
             for domain in DOMAINS
-            if of(domain, results)
+            if select(domain, results)
         },
     )
 
@@ -139,8 +141,8 @@ def summarise(
 
     Args:
         results: codec and its clip results, in the order of the rows.
-        reference: name of the codec to take paired differences to.
-        not_run: codecs that could not be run, with the reason.
+        reference: name of the codec of the paired differences.
+        not_run: codecs that could not be run, with reasons.
         seed: of the bootstrap.
     """
     names = [codec.name for codec, _ in results]
@@ -175,13 +177,13 @@ def _interval(interval: Interval | None, digits: int, *, signed: bool = False) -
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first column is left, the others are right."""
+    """A Markdown table; the first column is left-aligned, the others right-aligned."""
     rule = ["---"] + ["---:"] * (len(head) - 1)
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *rows))
 
 
 def metric_head(name: str) -> str:
-    """Label of a column, with the unit and an arrow towards better."""
+    """Label of a column with unit and arrow (up: higher is better)."""
     metric = METRICS[name]
     unit = f" {metric.unit}" if metric.unit else ""
     return f"{metric.label}{unit} {'↑' if metric.higher_is_better else '↓'}"
@@ -196,9 +198,9 @@ def _domain_tables(evaluation: Evaluation, domain: str) -> list[str]:
         if row is None:
             rows.append([codec.name, f"{codec.kbps:.3g}", "0", *("" for _ in metrics)])
             continue
-        most = max((interval.n for interval in row.scores.values()), default=0)
+        clips = max((interval.n for interval in row.scores.values()), default=0)
         cells = [_interval(row.scores.get(name), METRICS[name].digits) for name in metrics]
-        rows.append([codec.name, f"{codec.kbps:.4g}", str(most), *cells])
+        rows.append([codec.name, f"{codec.kbps:.4g}", str(clips), *cells])
         if row.differences:
             differences.append([codec.name, *(_difference(row, name) for name in metrics)])
     parts = [
@@ -273,10 +275,10 @@ def _code_table(evaluation: Evaluation) -> list[str]:
 
 
 def left_out(evaluation: Evaluation) -> list[str]:
-    """Codecs that were not run, clips that failed and scores that are missing, one line each."""
+    """Codecs that were not run, failed clips and missing scores, one line each."""
     lines = [f"not run: {name}: {reason}" for name, reason in evaluation.not_run.items()]
     for codec in evaluation.codecs:
-        lines += [f"failed: {codec.name}, {clip}: {why}" for clip, why in codec.failed.items()]
+        lines += [f"failed: {codec.name}, {clip}: {error}" for clip, error in codec.failed.items()]
         for domain, row in codec.domains.items():
             for metric, reasons in row.missing.items():
                 for reason, count in reasons.items():
@@ -289,7 +291,8 @@ def to_markdown(evaluation: Evaluation) -> str:
     """The whole evaluation as Markdown."""
     parts = [
         "Mean over clips with its 95 % bootstrap interval (clips drawn again). Arrows point towards"
-        " better. " + "; ".join(f"{m.label} {m.unit}: {m.about}".strip() for m in METRICS.values()),
+        " better. "
+        + "; ".join(f"{m.label} {m.unit}: {m.description}".strip() for m in METRICS.values()),
     ]
     for domain in DOMAINS:
         if domain in evaluation.domains:

@@ -1,4 +1,4 @@
-"""Losses of codec training, each with one name in config, log and checkpoint.
+"""Losses of codec training; each has the same name in config, log and checkpoint.
 
 :data:`LOSSES` lists them with their default weights. Losses on the waveform (`time`, `mel`,
 `recognition`, `adversarial`, `feature_matching`) are weighted by the

@@ -80,7 +80,7 @@ class AdversarialLoss(TrainingLoss):
 
     @classmethod
     def from_setup(cls, setup: LossSetup) -> Self:
-        """Build it from the config field `adversarial_kind`."""
+        """Build the loss from the config field `adversarial_kind`."""
         return cls(cast("AdversarialKind", setup.config.adversarial_kind))
 
     def compute(self, forward: ForwardPass) -> Tensor | None:

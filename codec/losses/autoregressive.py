@@ -1,10 +1,10 @@
-"""The AR objective: predict each RVQ layer's vector from the layers before it.
+"""Autoregressive loss: predict the vector of each RVQ layer from the preceding layers.
 
-Known (paper.md 5.1, A): quantised vectors as a sequence along depth, next-item prediction by a
-continuous autoregressive Transformer, squared error. Ours (D, after LARP): learned depth positions,
-vectors of unit length, stop gradient on the target and none on the input.
+From the paper (paper.md 5.1, A): quantised vectors as a sequence along depth, next-item prediction
+by a continuous autoregressive Transformer, squared error. Ours (D, after LARP): learned depth
+positions, vectors of unit length, stop gradient on the target and none on the input.
 
-Legend: B batch, Q queries, K codebooks, D width.
+Shapes: B batch, Q queries, K codebooks, D width.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class AutoregressiveDepthConfig:
 
 @dataclass(frozen=True)
 class AutoregressiveOutput:
-    """The loss and how well each step is predicted."""
+    """The loss, and the accuracy of each prediction."""
 
     loss: Tensor  # scalar, float32; 1 when the prediction is zero
     cosines: Tensor  # [K - 1] mean cosine of prediction and target for items 2 .. K, detached
@@ -41,12 +41,12 @@ class AutoregressiveOutput:
 class AutoregressiveDepth(TrainingLoss):
     """Next-layer prediction along RVQ depth; `autoregressive` in configs and logs.
 
-    The targets are detached (otherwise the codes could shrink or align to win) and of unit length;
-    the squared error is summed over channels, because a mean over the channels of unit vectors is
-    about 2 / D and would do nothing at any sane weight (paper.md 5.1). The input keeps its
-    gradient: through the straight-through vectors it reaches the encoder.
+    The targets are detached (otherwise the codes could shrink or align) and of unit length. The
+    squared error is summed over channels: a mean over the channels of unit vectors is about 2 / D,
+    which has no effect at usual weights (paper.md 5.1). The input keeps its gradient, which reaches
+    the encoder through the straight-through vectors.
 
-    The Transformer often wants a learning rate of its own (LARP: 50 times the codec's).
+    The Transformer often needs another learning rate (LARP: 50 times that of the codec).
 
     Args:
         input_width: D of the layers' vectors.
@@ -85,20 +85,20 @@ class AutoregressiveDepth(TrainingLoss):
             layer_scale=self.config.layer_scale,
         )
         self.output = nn.Linear(width, input_width)
-        # Predictions begin a tenth as long as their targets: the usual weights would make them
-        # sqrt(D / 3) times as long, and the first losses of order D instead of 1.
+        # Initial predictions have a tenth of the length of their targets: with the default weights
+        # it would be sqrt(D / 3) times the length, and the first losses of order D instead of 1.
         nn.init.normal_(self.output.weight, std=0.1 * (width * input_width) ** -0.5)
         nn.init.zeros_(self.output.bias)
 
     @classmethod
     def from_setup(cls, setup: LossSetup) -> AutoregressiveDepth:
-        """Build it from the config field `autoregressive`."""
+        """Build the loss from the config field `autoregressive`."""
         config = component_config(AutoregressiveDepthConfig, setup.config.autoregressive)
         model = setup.model
         return cls(model.hidden_size, num_codebooks=model.num_codebooks, config=config)
 
     def compute(self, forward: ForwardPass) -> Tensor | None:
-        """Return the loss of a quantised step; None if quantizer dropout left layers out."""
+        """Return the loss of a quantised step; None if quantizer dropout removed layers."""
         if forward.layers is None or forward.layers.shape[2] != self.num_codebooks:
             return None
         return self(forward.layers)
@@ -108,7 +108,7 @@ class AutoregressiveDepth(TrainingLoss):
         return self.evaluate(layers).loss
 
     def evaluate(self, layers: Tensor) -> AutoregressiveOutput:
-        """Return the loss of `[B, Q, K, D]` together with the cosine of every step."""
+        """Return the loss of `[B, Q, K, D]` and the cosine of each prediction."""
         vectors = self._unit(layers)
         prediction = self._predict_unit(vectors)  # [B, Q, K-1, D]
         with torch.autocast(device_type=layers.device.type, enabled=False):
@@ -137,6 +137,6 @@ class AutoregressiveDepth(TrainingLoss):
                 f"layers must be [B, Q, {self.num_codebooks}, D], got {tuple(layers.shape)}"
             )
         layers = layers.float()
-        # A layer left out by quantizer dropout is zero: the root's constant keeps its gradient
-        # finite, where F.normalize would multiply it by 1e12.
+        # Layers removed by quantizer dropout are zero: the constant keeps the gradient of the root
+        # finite; F.normalize would multiply it by 1e12.
         return layers * (layers.square().sum(dim=-1, keepdim=True) + 1e-6).rsqrt()

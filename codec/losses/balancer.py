@@ -1,4 +1,4 @@
-"""Gradient balancer of EnCodec: weights that mean shares of the gradient, not scales of losses."""
+"""Gradient balancer of EnCodec: weights are shares of the gradient, independent of loss scales."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ class Balancer:
 
     and `x.backward(G)` carries it into the generator.
 
-    Reason. Time L1, log-mel and adversarial losses differ by orders of magnitude in gradient, and
-    the ratio drifts in training: fixed weights mean something else every hour. Here `w_i / sum w`
-    is the share of loss i in the gradient, whatever its unit.
+    Reason. The gradients of time L1, log-mel and adversarial losses differ by orders of magnitude,
+    and their ratio changes during training, so fixed weights have no fixed meaning. Here
+    `w_i / sum w` is the share of loss i in the gradient, whatever its unit.
 
-    `B *` undoes the mean over the batch inside each loss, so norms are per item: a process with 2b
-    items does what two processes with b items each do, provided gradients are averaged over
-    processes and norms through `average`. (EnCodec's own code leaves `B` out, which multiplies the
-    gradient by the batch size.)
+    `B *` compensates the mean over the batch in each loss, so norms are per item: a process with 2b
+    items is equivalent to two processes with b items each, if gradients are averaged over processes
+    and norms by `average`. (EnCodec's code has no factor `B`, which multiplies the gradient by the
+    batch size.)
 
     Use::
 
         balancer = Balancer({"time": 0.1, "mel": 1.0, "adversarial": 3.0, "feature_matching": 3.0})
         shares = balancer.backward(losses, prediction)  # instead of (sum of losses).backward()
-        (commitment + masked).backward()                # losses of inner tensors stay outside
+        (commitment + masked).backward()                # losses on inner tensors are not balanced
 
     If another loss shares the generator's graph, pass `retain_graph=True` and call its backward
-    after, or hand the sum of those losses over as `unbalanced`: one backward pass does both.
+    later, or pass the sum of such losses as `unbalanced` for a single backward pass.
 
     Args:
-        weights: share of each loss; a loss of weight 0 is skipped, and costs nothing.
+        weights: share of each loss; losses of weight 0 are not computed.
         decay: of the moving average of the norms.
-        total_norm: mean norm per item of the balanced gradient if all losses pull the same way.
+        total_norm: mean norm per item of the balanced gradient if all gradients are parallel.
         average: mean over processes, e.g. a gloo all-reduce; None for one process.
     """
 
@@ -75,34 +75,34 @@ class Balancer:
         unbalanced: Tensor | None = None,
         retain_graph: bool = False,
     ) -> dict[str, float]:
-        """Send the balanced gradient into the generator.
+        """Backpropagate the balanced gradient into the generator.
 
         Args:
-            losses: name -> scalar, each a function of `output`, each a mean over the batch. Losses
-                without a weight are an error; those missing from `losses` take no share.
+            losses: name -> scalar, each a mean over the batch of a function of `output`. A loss
+                without a weight is an error; losses that are missing have no share.
             output: the generator's waveform `[B, 1, S]`, part of the graph of every loss.
-            unbalanced: scalar added as it is (commitment, masked, autoregressive), so that the
-                generator's graph is walked once.
+            unbalanced: scalar that is added unscaled (commitment, masked, autoregressive), for a
+                single backward pass through the generator.
             retain_graph: keep the generator's graph.
 
         Returns:
-            Name -> factor that its loss was multiplied with in this step; 0.0 where the loss has
-            had no gradient so far or has no weight.
+            Name -> factor of its loss in this step; 0.0 if the loss had no gradient yet or has no
+            weight.
 
         Raises:
-            ValueError: for a loss without a weight, or one that does not depend on `output`.
+            ValueError: A loss has no weight or does not depend on `output`.
         """
         unknown = sorted(set(losses) - set(self.weights))
         if unknown:
-            raise ValueError(f"no weight for the losses {unknown}; weights: {sorted(self.weights)}")
+            raise ValueError(f"losses must be among {sorted(self.weights)}, got {unknown}")
         active = [name for name in self.weights if name in losses and self.weights[name] > 0]
         gradients = self._gradients({name: losses[name] for name in active}, output)
         self._update(gradients, output.shape[0])
         factors = {name: 0.0 for name in losses} | self._factors(active)
         total = torch.zeros_like(output)
         for name, gradient in gradients.items():
-            # A gradient that is not finite passes through, also with factor 0 (nan * 0 = nan): the
-            # training loop must see it.
+            # Gradients that are not finite pass through, also with factor 0 (nan * 0 = nan), so
+            # that the training loop can detect them.
             total = total.add(gradient, alpha=factors[name])
         roots, seeds = [output], [total]
         if unbalanced is not None:
@@ -122,7 +122,7 @@ class Balancer:
                     loss, [output], retain_graph=True, allow_unused=True
                 )
             if gradient is None:
-                raise ValueError(f"loss {name!r} does not depend on the output: nothing to balance")
+                raise ValueError(f"loss {name!r} must depend on the output, got no gradient")
             gradients[name] = gradient
         return gradients
 
@@ -132,12 +132,12 @@ class Balancer:
         per_item = torch.stack(
             [_item_norms(gradient) for gradient in gradients.values()]
         )  # [losses, B]
-        norms = batch * per_item.cpu().double().mean(dim=1)  # the one transfer of a step
+        norms = batch * per_item.cpu().double().mean(dim=1)  # the only transfer of a step
         if self.average is not None:
             norms = self.average(norms)
         for name, norm in zip(gradients, norms.tolist(), strict=True):
-            # One broken batch must not spoil the average for a thousand steps. The mean over
-            # processes is the same everywhere, so all of them decide alike.
+            # One bad batch must not spoil the average for a thousand steps. All processes have the
+            # same mean, so they agree.
             if math.isfinite(norm):
                 total, count = self._norms.get(name, (0.0, 0.0))
                 self._norms[name] = (self.decay * total + norm, self.decay * count + 1.0)
@@ -157,10 +157,10 @@ class Balancer:
         return {name: torch.tensor(pair, dtype=torch.float64) for name, pair in self._norms.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what :meth:`state_dict` returned; losses without a weight are refused."""
+        """Restore what :meth:`state_dict` returned; ``ValueError`` for losses without a weight."""
         unknown = sorted(set(state) - set(self.weights))
         if unknown:
-            raise ValueError(f"no weight for the losses {unknown}; weights: {sorted(self.weights)}")
+            raise ValueError(f"losses must be among {sorted(self.weights)}, got {unknown}")
         self._norms = {}
         for name, pair in state.items():
             total, count = (float(value) for value in pair)
@@ -168,9 +168,9 @@ class Balancer:
 
 
 def _item_norms(gradient: Tensor) -> Tensor:
-    """Norm of each item `[B]` in float32, the widest that every device has.
+    """Norm of each item `[B]` in float32, which every device supports.
 
-    Of the item as a share of its largest number: squares of 1e-23 would be zero otherwise.
+    Items are divided by their largest number first: squares of 1e-23 would be zero otherwise.
     """
     items = gradient.flatten(1).float()
     largest = items.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny)

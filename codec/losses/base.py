@@ -1,4 +1,4 @@
-"""What every loss of codec training implements, and what it can read of a forward pass.
+"""Base of the losses of codec training, and the forward pass that they are computed from.
 
 Shapes: B batch, S samples, T frames, Q queries, K codebooks, D width, P phonemes or pitches.
 """
@@ -24,7 +24,7 @@ Config = TypeVar("Config")
 
 
 class PhonemePosteriors(Protocol):
-    """What losses use of a phoneme classifier; ``almtok.codec.phonemes`` implements it."""
+    """Interface of a phoneme classifier for losses (``almtok.codec.phonemes``)."""
 
     @property
     def num_phones(self) -> int:
@@ -34,12 +34,12 @@ class PhonemePosteriors(Protocol):
         """Log-probabilities `[B, T, P]` of waveforms `[B, 1, S]`, without gradients."""
 
     def log_posteriors(self, wav: Tensor) -> Tensor:
-        """The same, with gradients."""
+        """Log-probabilities `[B, T, P]` of waveforms `[B, 1, S]`, with gradients."""
 
 
 @dataclass(frozen=True)
 class LossSetup:
-    """What a loss can be built from."""
+    """Arguments of :meth:`TrainingLoss.from_setup`."""
 
     config: CodecTrainConfig
     model: ALMTokenizerConfig
@@ -48,12 +48,12 @@ class LossSetup:
 
 @dataclass(kw_only=True)
 class ForwardPass:
-    """Tensors of the forward pass of one micro-batch; None where the stage has no such tensor."""
+    """Tensors of the forward pass of one micro-batch; None for tensors that a stage lacks."""
 
     target: Tensor  # [B, 1, S], the recording, cut to whole windows
     seeds: Tensor  # [B] int64, one per crop
     frames_per_query: int  # w of this step
-    # [B, 1, S]. Losses on the waveform get it cut from the generator's graph.
+    # [B, 1, S], detached from the generator's graph for losses on the waveform
     output: Tensor | None = None
     frames: Tensor | None = None  # [B, T, D] of Patchify
     queries: Tensor | None = None  # [B, Q, D], input of the query decoder
@@ -62,7 +62,7 @@ class ForwardPass:
     decoded: Tensor | None = None  # [B, T, D] of the query decoder
     pitch: Tensor | None = None  # [B, T, P] logits of the harmonic-plus-noise vocoder
     phonemes: Tensor | None = None  # [B, T, P] log-probabilities of the target
-    encode_frames: Callable[[Tensor], Tensor] | None = None  # query encoder on frames alone
+    encode_frames: Callable[[Tensor], Tensor] | None = None  # query encoder without queries
     real: Sequence[DiscriminatorOutput] | None = None  # discriminators on the target
     fake: Sequence[DiscriminatorOutput] | None = None  # discriminators on the output
 
@@ -70,20 +70,19 @@ class ForwardPass:
 class TrainingLoss(nn.Module):
     """A loss of codec training, named by its entry in :data:`~.registry.LOSSES`.
 
-    Parameters of the module are trained and saved together with the codec, and left out of the
-    exported codec.
+    Parameters of the module are trained and saved with the codec, but not exported.
     """
 
     @classmethod
     def from_setup(cls, setup: LossSetup) -> Self | None:
-        """Build the loss; None if the model has nothing that it could be computed from."""
+        """Build the loss; None if it cannot be computed for the model."""
         return cls()
 
     def compute(self, forward: ForwardPass) -> Tensor | None:
-        """Return a scalar: a mean over the batch; None if this step lacks a tensor.
+        """Return a scalar, a mean over the batch; None if this step lacks a tensor.
 
-        A mean of values that depend on one item each makes the gradient independent of how a batch
-        is divided over micro-batches and processes.
+        Each value of the mean must depend on one item only: then the gradient does not depend on
+        how a batch is divided over micro-batches and processes.
         """
         raise NotImplementedError
 
@@ -91,7 +90,7 @@ class TrainingLoss(nn.Module):
 def build_losses(specs: Sequence[LossSpec], setup: LossSetup) -> dict[str, TrainingLoss]:
     """Build losses by name, in the order of `specs`."""
     built: dict[str, TrainingLoss | None] = {spec.name: None for spec in specs}
-    # The order in which initial weights are drawn; `masked` has always drawn its own last.
+    # The order of the random initial weights: `masked` is the last.
     for spec in sorted(specs, key=lambda spec: spec.name == "masked"):
         module, name = spec.implementation.split(":")
         implementation = getattr(import_module(f".{module}", __package__), name)
@@ -100,16 +99,21 @@ def build_losses(specs: Sequence[LossSpec], setup: LossSetup) -> dict[str, Train
 
 
 def component_config(kind: type[Config], values: Mapping[str, Any], **defaults: Any) -> Config:
-    """A component's config dataclass from JSON values (lists become tuples).
+    """Build a config dataclass from JSON values (lists become tuples).
+
+    Args:
+        kind: The dataclass.
+        values: Fields by name.
+        **defaults: Defaults of fields; names that are not fields are ignored.
 
     Raises:
-        ValueError: if a key is no field of it.
+        ValueError: A key of ``values`` is not a field.
     """
-    known = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(values.keys() - known)
+    fields = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(values.keys() - fields)
     if unknown:
         raise ValueError(
-            f"unknown {kind.__name__} option {unknown[0]!r}; known: {', '.join(sorted(known))}"
+            f"{kind.__name__} option must be one of {', '.join(sorted(fields))}, got {unknown[0]!r}"
         )
-    given = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return kind(**{**{k: v for k, v in defaults.items() if k in known}, **given})
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return kind(**{**{k: v for k, v in defaults.items() if k in fields}, **options})

@@ -1,4 +1,4 @@
-"""Commitment loss: the encoder stays near its codes (`commitment` in configs and logs)."""
+"""Commitment loss: keeps queries near their codes (`commitment` in configs and logs)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from .base import ForwardPass, TrainingLoss
 
 
 class CommitmentLoss(TrainingLoss):
-    """The quantizer's own `commitment_loss`, weighted per layer there."""
+    """The `commitment_loss` of the quantizer, which weights its layers."""
 
     def compute(self, forward: ForwardPass) -> Tensor | None:
-        """Return it; None before the run quantises."""
+        """Return the loss; None before the run quantises."""
         return forward.commitment

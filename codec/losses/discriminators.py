@@ -1,6 +1,6 @@
 """The six mel discriminators (paper.md 5.1: hops and channels A, the single network B).
 
-Legend: B batch, S samples, L spectral frames, M mel bands, c hidden channels of one discriminator.
+Shapes: B batch, S samples, L spectral frames, M mel bands, c hidden channels of one discriminator.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from .spectrum import MelScale, mel_magnitude
 
 _STRIDES = (1, 2, 1, 2, 1, 2, 1)
 _DIVISORS = (32, 16, 8, 4, 2, 1)  # widths c/32 .. c, then one channel of logits
-# Three halvings must leave two rows and columns, which is what a reflected border needs.
+# After three strides of 2, reflection padding needs two rows and columns.
 _MIN_FRAMES = 9
 
 
 # hop -> (hidden channels c (A), mel bands (D: about as many as the window resolves))
-_SIX = {
+_PAPER = {
     32: (64, 32),
     64: (128, 64),
     128: (256, 64),
@@ -36,21 +36,21 @@ _SIX = {
 class MelDiscriminatorsConfig:
     """Settings of :class:`MelDiscriminators`; the defaults are the paper's six.
 
-    For a CPU name fewer hops and a divisor: `hop_lengths=(64, 256, 1024), channel_divisor=4` costs
-    a sixth of the full set.
+    On a CPU, use fewer hops and a divisor: `hop_lengths=(64, 256, 1024), channel_divisor=4` takes a
+    sixth of the time.
     """
 
     sample_rate: int = 24_000
-    hop_lengths: tuple[int, ...] = tuple(_SIX)  # A; n_fft = window = 4 x hop (B)
-    channels: tuple[int, ...] = ()  # c of each hop; empty takes the paper's 64, 128, 256, 512, ...
-    mels: tuple[int, ...] = ()  # bands of each hop; empty takes 32, 64, 64, 96, 128, 128
-    channel_divisor: int = 1  # D: divides every width, none falls below two
+    hop_lengths: tuple[int, ...] = tuple(_PAPER)  # A; n_fft = window = 4 x hop (B)
+    channels: tuple[int, ...] = ()  # c per hop; empty: the paper's 64, 128, 256, 512, ...
+    mels: tuple[int, ...] = ()  # bands per hop; empty: 32, 64, 64, 96, 128, 128
+    channel_divisor: int = 1  # D: divides all widths, at least 2 remain
     mel_scale: MelScale = "slaney"  # D
     floor: float = 1e-5  # D: added before the logarithm
     negative_slope: float = 0.2  # B
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hop_lengths", tuple(self.hop_lengths))  # JSON brings lists
+        object.__setattr__(self, "hop_lengths", tuple(self.hop_lengths))  # lists in JSON
         for column, name in enumerate(("channels", "mels")):
             values = tuple(getattr(self, name)) or self._from_paper(column)
             if len(values) != len(self.hop_lengths) or not values:
@@ -65,17 +65,18 @@ class MelDiscriminatorsConfig:
             raise ValueError(f"channel_divisor must be at least 1, got {self.channel_divisor}")
 
     def _from_paper(self, column: int) -> tuple[int, ...]:
-        unknown = [hop for hop in self.hop_lengths if hop not in _SIX]
+        unknown = [hop for hop in self.hop_lengths if hop not in _PAPER]
         if unknown:
             raise ValueError(
-                f"hop_lengths must be among {tuple(_SIX)} without channels and mels, got {unknown}"
+                f"hop_lengths must be among {tuple(_PAPER)} without channels and mels,"
+                f" got {unknown}"
             )
-        return tuple(_SIX[hop][column] for hop in self.hop_lengths)
+        return tuple(_PAPER[hop][column] for hop in self.hop_lengths)
 
 
 @dataclass(frozen=True)
 class DiscriminatorOutput:
-    """What one discriminator says of a batch."""
+    """Output of one discriminator for a batch."""
 
     logits: Tensor  # [B, 1, L/8, M/8], positive for real; float32
     features: tuple[Tensor, ...]  # six maps [B, c/32 .. c, L/s, M/s] with s = 1, 2, 2, 4, 4, 8
@@ -102,7 +103,7 @@ class MelDiscriminator(nn.Module):
         )
 
     def forward(self, wav: Tensor) -> DiscriminatorOutput:
-        """Judge `wav [B, 1, S]` of any length S >= 1."""
+        """Classify `wav [B, 1, S]` of any length S >= 1."""
         x = self.spectrum(wav)
         features = []
         for conv in self.convs[:-1]:
@@ -113,8 +114,8 @@ class MelDiscriminator(nn.Module):
     def spectrum(self, wav: Tensor) -> Tensor:
         """Return the input of the convolutions `[B, 2, L, M]`: mel and log-mel, both about -1..1.
 
-        The log-mel is mapped from floor..1 to -1..1; without that, the linear channel would be some
-        hundred times smaller than the logarithmic one and never be heard.
+        The log-mel is mapped from floor..1 to -1..1; otherwise the linear channel would be some
+        hundred times smaller than the logarithmic one and have no influence.
         """
         shortest = (_MIN_FRAMES - 1) * self.hop_length
         if wav.shape[-1] < shortest:
@@ -155,14 +156,14 @@ class MelDiscriminators(nn.Module):
         )
 
     def forward(self, wav: Tensor, only: Sequence[int] | None = None) -> list[DiscriminatorOutput]:
-        """Judge `wav [B, 1, S]` of any length S >= 1, one output per resolution.
+        """Classify `wav [B, 1, S]` of any length S >= 1, with one output per resolution.
 
         Args:
             wav: `[B, 1, S]`.
-            only: indices of the discriminators to ask; None asks all. A different pair in every
-                step costs a third and still covers every resolution (D).
+            only: indices of the discriminators to apply; None: all. Another pair in each step takes
+                a third of the time and still covers every resolution (D).
         """
         if wav.dim() != 3 or wav.shape[1] != 1 or wav.shape[2] < 1:
             raise ValueError(f"the waveform must be [B, 1, S], got {tuple(wav.shape)}")
-        chosen = range(len(self.discriminators)) if only is None else only
-        return [self.discriminators[index](wav) for index in chosen]
+        indices = range(len(self.discriminators)) if only is None else only
+        return [self.discriminators[index](wav) for index in indices]

@@ -1,11 +1,11 @@
-"""Masked frames (MAE): hide frames of Patchify's output and predict them from the rest.
+"""Masked frame prediction (MAE): mask frames of Patchify and predict them from the others.
 
-Known (paper.md 5.1, A): the rate is drawn from U(0.2, 0.3); hidden frames are set to zero, neither
-dropped nor replaced by a learned token; the masked sequence runs through the encoder Transformer,
-then through a decoder of its own; squared error on hidden frames only. Ours (D): one mask per item,
-the target is detached, no query tokens take part, a final linear map.
+From the paper (paper.md 5.1, A): the rate is drawn from U(0.2, 0.3); masked frames are set to zero,
+neither dropped nor replaced by a learned token; the masked sequence runs through the encoder
+Transformer and a separate decoder; squared error on masked frames only. Ours (D): one mask per
+item, a detached target, no query tokens, a final linear map.
 
-Legend: B batch, T frames, D width.
+Shapes: B batch, T frames, D width.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class MaskedFramesConfig:
 
     rate_low: float = 0.2  # A
     rate_high: float = 0.3  # A
-    encoder_layers: int = 2  # D: the own encoder of stage 1; 0 where one is always given (stage 2)
-    decoder_layers: int = 1  # D: small, as in every MAE; the encoder shall do the work
+    encoder_layers: int = 2  # D: encoder for stage 1; 0 in stage 2, which has the query encoder
+    decoder_layers: int = 1  # D: small, as in every MAE
     num_heads: int = 4  # D
     ffn_ratio: int = 4  # D
-    window: int = 128  # D: frames seen to each side
-    mode: Literal["full", "causal"] = "full"  # D: both sides, as nothing is streamed here
-    layer_scale: float = 0.1  # D: above the codec's 0.01, since these networks live for one stage
+    window: int = 128  # D: frames of attention on each side
+    mode: Literal["full", "causal"] = "full"  # D: both sides, since there are no streams
+    layer_scale: float = 0.1  # D: above the codec's 0.01: these networks train for one stage
 
     def __post_init__(self) -> None:
         if not 0.0 < self.rate_low <= self.rate_high < 1.0:
@@ -46,17 +46,17 @@ class MaskedFramesConfig:
 
 @dataclass(frozen=True)
 class MaskedBatch:
-    """Frames with some of them hidden."""
+    """Masked frames."""
 
-    frames: Tensor  # [B, T, D], zero where hidden
-    mask: Tensor  # [B, T] bool, True where hidden
+    frames: Tensor  # [B, T, D], zero where masked
+    mask: Tensor  # [B, T] bool, True where masked
 
 
 class MaskedFrames(TrainingLoss):
-    """The MAE objective; `masked` in configs and logs.
+    """Masked frame prediction; `masked` in configs and logs.
 
-    The decoder sees the encoder's output at every position, hidden and visible, and nothing of the
-    unmasked input: the gradient of a prediction with respect to a hidden frame is exactly zero.
+    The input of the decoder is the encoder's output at all positions, and never an unmasked input:
+    the gradient of a prediction with respect to a masked frame is exactly zero.
 
     Args:
         width: D of the frames.
@@ -79,9 +79,9 @@ class MaskedFrames(TrainingLoss):
 
     @classmethod
     def from_setup(cls, setup: LossSetup) -> MaskedFrames:
-        """Build it from the config field `masked`; stage 2 lends the query encoder (5.2)."""
-        own = {} if setup.config.stage == "1" else {"encoder_layers": 0}
-        config = component_config(MaskedFramesConfig, {**setup.config.masked, **own})
+        """Build the loss from the config field `masked`; stage 2 uses the query encoder (5.2)."""
+        shared = {} if setup.config.stage == "1" else {"encoder_layers": 0}
+        config = component_config(MaskedFramesConfig, {**setup.config.masked, **shared})
         return cls(setup.model.hidden_size, config)
 
     def compute(self, forward: ForwardPass) -> Tensor | None:
@@ -104,29 +104,29 @@ class MaskedFrames(TrainingLoss):
         )
 
     def forward(self, frames: Tensor, seeds: Tensor, encode: Encode | None = None) -> Tensor:
-        """Return the mean squared error per channel of the hidden frames (float32 scalar).
+        """Return the mean squared error per channel of the masked frames (float32 scalar).
 
-        About 1 for frames of unit variance and no knowledge. Averaged within each item first, so
-        that the mean over two processes is what one process with both batches computes.
+        About 1 for frames of unit variance without training. Averaged within each item first, so
+        that the mean over two processes equals that of one process with both batches.
 
         Args:
             frames: Patchify's output `[B, T, D]`; the target is a detached copy of it.
-            seeds: `[B]` int64, one per item; the mask follows from it alone.
-            encode: the query encoder's Transformer over plain frames (stage 2); None takes the own
-                encoder (stage 1).
+            seeds: `[B]` int64, one per item, which determine the mask.
+            encode: the query encoder without queries (stage 2); None: the encoder of this module
+                (stage 1).
         """
         masked = self.mask(frames, seeds)
         prediction = self.predict(masked.frames, encode)  # [B, T, D]
         with torch.autocast(device_type=frames.device.type, enabled=False):
             error = (prediction.float() - frames.detach().float()).square().mean(dim=-1)  # [B, T]
-            hidden = masked.mask.float()
-            return ((error * hidden).sum(dim=1) / hidden.sum(dim=1)).mean()
+            weight = masked.mask.float()
+            return ((error * weight).sum(dim=1) / weight.sum(dim=1)).mean()
 
     def mask(self, frames: Tensor, seeds: Tensor) -> MaskedBatch:
-        """Set the frames chosen by `seeds [B]` to zero: at least one of each item.
+        """Set random frames to zero, at least one per item, drawn by `seeds [B]`.
 
-        The draw happens on the CPU with a generator per item, so it is the same on every device and
-        for every split of the batch over processes.
+        They are drawn on the CPU with a generator per item, so they depend neither on the device
+        nor on the division of the batch over processes.
         """
         batch, length = frames.shape[:2]
         if seeds.shape != (batch,):
@@ -136,8 +136,8 @@ class MaskedFrames(TrainingLoss):
             generator = torch.Generator().manual_seed(seed)
             span = self.config.rate_high - self.config.rate_low
             rate = self.config.rate_low + span * float(torch.rand((), generator=generator))
-            hidden = max(1, round(rate * length))
-            row[torch.randperm(length, generator=generator)[:hidden]] = True
+            count = max(1, round(rate * length))
+            row[torch.randperm(length, generator=generator)[:count]] = True
         mask = mask.to(frames.device)
         return MaskedBatch(frames.masked_fill(mask[..., None], 0.0), mask)
 

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 
 from .base import ForwardPass, LossSetup, PhonemePosteriors, TrainingLoss
 
-# Predictions per window, interpolated to its frames, so that one head serves any number of frames
-# per query.
-_MOMENTS = 6
+# Predictions per window, interpolated to its frames: one head for any number of frames per query.
+_NUM_PREDICTIONS = 6
 _HIDDEN = 256
 
 
@@ -34,13 +33,13 @@ class QueryPhonemes(TrainingLoss):
     def __init__(self, dim: int, num_phones: int):
         super().__init__()
         self.num_phones = num_phones
-        # Phones at window edges need the context of the neighbours.
+        # Convolution and output layer; phones at window edges need context of the neighbours.
         self.look = nn.Conv1d(dim, _HIDDEN, 3, padding=1)
-        self.say = nn.Linear(_HIDDEN, _MOMENTS * num_phones)
+        self.say = nn.Linear(_HIDDEN, _NUM_PREDICTIONS * num_phones)
 
     @classmethod
     def from_setup(cls, setup: LossSetup) -> Self:
-        """Build it for the codec's queries and the phonemes of the classifier."""
+        """Build the loss for the codec's queries and the phonemes of the classifier."""
         assert setup.listener is not None  # the config guarantees it
         return cls(setup.model.hidden_size, setup.listener.num_phones)
 
@@ -64,13 +63,13 @@ class QueryPhonemes(TrainingLoss):
     def predict(self, queries: Tensor, frames_per_query: int) -> Tensor:
         """Logits `[B, Q w, P]` of queries `[B, Q, D]` for the frames of their windows."""
         hidden = F.gelu(self.look(queries.float().transpose(1, 2))).transpose(1, 2)
-        moments = self.say(hidden).unflatten(-1, (self.num_phones, _MOMENTS))  # [B, Q, P, moments]
-        frames = F.interpolate(moments.flatten(0, 1), size=frames_per_query, mode="linear")
-        return frames.unflatten(0, moments.shape[:2]).transpose(2, 3).flatten(1, 2)
+        coarse = self.say(hidden).unflatten(-1, (self.num_phones, _NUM_PREDICTIONS))  # [B, Q, P, 6]
+        frames = F.interpolate(coarse.flatten(0, 1), size=frames_per_query, mode="linear")
+        return frames.unflatten(0, coarse.shape[:2]).transpose(2, 3).flatten(1, 2)
 
 
 class FirstCodebookPhonemes(QueryPhonemes):
-    """The same of what the first codebook contributes; `first_phones` in configs and logs."""
+    """Phoneme loss of the first codebook alone; `first_phones` in configs and logs."""
 
     def compute(self, forward: ForwardPass) -> Tensor | None:
         """Return the loss of a quantised step."""
@@ -82,13 +81,13 @@ class FirstCodebookPhonemes(QueryPhonemes):
 class RecognitionLoss(TrainingLoss):
     """:func:`recognition_loss` as a loss of training; `recognition` in configs and logs."""
 
-    def __init__(self, listener: PhonemePosteriors):
+    def __init__(self, classifier: PhonemePosteriors):
         super().__init__()
-        self._listener = (listener,)  # in a tuple: its weights are not part of this module
+        self._classifier = (classifier,)  # in a tuple: its weights are not part of this module
 
     @classmethod
     def from_setup(cls, setup: LossSetup) -> Self:
-        """Build it on the phoneme classifier."""
+        """Build the loss with the phoneme classifier."""
         assert setup.listener is not None  # the config guarantees it
         return cls(setup.listener)
 
@@ -96,18 +95,18 @@ class RecognitionLoss(TrainingLoss):
         """Return the loss of the output waveform."""
         if forward.output is None or forward.phonemes is None:
             return None
-        return recognition_loss(self._listener[0], forward.output, forward.phonemes)
+        return recognition_loss(self._classifier[0], forward.output, forward.phonemes)
 
 
-def recognition_loss(listener: PhonemePosteriors, output: Tensor, target: Tensor) -> Tensor:
+def recognition_loss(classifier: PhonemePosteriors, output: Tensor, target: Tensor) -> Tensor:
     """KL divergence of phoneme posteriors of a waveform from a target, in nats per frame.
 
     Args:
-        listener: the phoneme classifier, frozen.
+        classifier: frozen phoneme classifier.
         output: `[B, 1, S]`.
         target: log-probabilities `[B, T, P]` of the recording.
     """
-    return _divergence(target, listener.log_posteriors(output))
+    return _divergence(target, classifier.log_posteriors(output))
 
 
 def _divergence(target: Tensor, predicted: Tensor) -> Tensor:

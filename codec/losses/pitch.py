@@ -15,7 +15,7 @@ from ...core.metrics.pitch import find_periods
 from ..vocoder import HIGHEST_HZ, LOWEST_HZ, SMOOTHED, pitch_index
 from .base import ForwardPass, LossSetup, TrainingLoss
 
-# At half the sample rate YIN costs half, and its lags still lie closer than the pitches.
+# Half the sample rate halves the cost of YIN, and its lags are still finer than the pitches.
 _DECIMATION = 2
 _WINDOW_SECONDS = 0.027
 _THRESHOLD = 0.2
@@ -49,7 +49,7 @@ class PitchLoss(TrainingLoss):
 
     @classmethod
     def from_setup(cls, setup: LossSetup) -> PitchLoss | None:
-        """Build it for a codec with the harmonic-plus-noise vocoder; None for another."""
+        """Build the loss for a codec with the harmonic-plus-noise vocoder; None for others."""
         model = setup.model
         if model.unpatchify != "harmonic":
             return None
@@ -66,20 +66,20 @@ class PitchLoss(TrainingLoss):
         """Compare `[B, T, P]` with the waveforms `[B, 1, S]`; zero without voiced frames."""
         if logits.shape[1] * self.hop_length != target.shape[-1]:
             raise ValueError(
-                f"got {logits.shape[1]} frames of {self.hop_length} samples for a waveform of "
-                f"{target.shape[-1]} samples"
+                f"target must have {logits.shape[1]} frames of {self.hop_length} samples,"
+                f" got {target.shape[-1]} samples"
             )
         return self.compare(logits, self.track(target))
 
     def compare(self, logits: Tensor, voicing: Voicing) -> Tensor:
-        """The same for a pitch track `[B, T]`."""
+        """Compare logits `[B, T, P]` with a pitch track `[B, T]`."""
         count = logits.shape[-1]
         octaves = torch.log2(torch.tensor(HIGHEST_HZ / LOWEST_HZ, device=logits.device))
         cents = 1200 * octaves / (count - 1)
-        places = torch.arange(count, device=logits.device)
-        away = (places - pitch_index(voicing.hz, count)[..., None]) * cents  # [B, T, P]
-        wanted = torch.softmax(-0.5 * (away / _SPREAD).square(), dim=-1)
-        entropy = -(wanted * F.log_softmax(logits.float(), dim=-1)).sum(dim=-1)  # [B, T]
+        indices = torch.arange(count, device=logits.device)
+        distance = (indices - pitch_index(voicing.hz, count)[..., None]) * cents  # [B, T, P]
+        target = torch.softmax(-0.5 * (distance / _SPREAD).square(), dim=-1)
+        entropy = -(target * F.log_softmax(logits.float(), dim=-1)).sum(dim=-1)  # [B, T]
         return (entropy * voicing.voiced).mean()
 
     @torch.no_grad()
@@ -90,14 +90,14 @@ class PitchLoss(TrainingLoss):
         shortest, longest = int(rate / HIGHEST_HZ), int(rate / LOWEST_HZ) + 1
         size = int(_WINDOW_SECONDS * rate) + longest
         low = F.avg_pool1d(wav.float(), _DECIMATION)[:, 0]  # [B, S / 2]
-        ahead = hop * (1 + (SMOOTHED - 1) // 2)  # from the begin of a frame to its target
+        ahead = hop * (1 + (SMOOTHED - 1) // 2)  # from the start of a frame to its target
         low = F.pad(low, (size // 2 - ahead, size - size // 2 + ahead))
         frames = low.unfold(1, size, hop)[:, : wav.shape[-1] // self.hop_length]  # [B, T, n]
         batch, count = frames.shape[:2]
         flat = frames.flatten(0, 1)
         flat = flat - flat.mean(dim=1, keepdim=True)
-        found = find_periods(flat, shortest, longest, _THRESHOLD)
-        hz = rate / found.samples
-        voiced = (found.depth < _THRESHOLD) & (flat.square().mean(dim=1).sqrt() > _SILENCE_RMS)
+        periods = find_periods(flat, shortest, longest, _THRESHOLD)
+        hz = rate / periods.samples
+        voiced = (periods.depth < _THRESHOLD) & (flat.square().mean(dim=1).sqrt() > _SILENCE_RMS)
         voiced &= (hz >= LOWEST_HZ) & (hz <= HIGHEST_HZ)
         return Voicing(hz.view(batch, count), voiced.view(batch, count))

@@ -3,7 +3,7 @@
 The paper says "time-domain L1 and a frequency-domain term, as SoundStream and EnCodec"
 (paper.md 5.1, A); the resolutions and the form of the frequency term are ours (D).
 
-Every loss is a mean over the items of the batch of a value that depends on that item alone, so the
+Every loss is a mean over the items of the batch of a value that depends on that item only, so the
 mean over two processes equals the value of one process with both batches.
 """
 
@@ -38,20 +38,20 @@ class MelLossConfig:
 
     sample_rate: int = 24_000
     windows: tuple[int, ...] = (32, 64, 128, 256, 512, 1024, 2048)  # samples; hop = window / 4
-    mels: tuple[int, ...] = ()  # bands of each window; empty takes DAC's 5, 10, 20 .. 320
+    mels: tuple[int, ...] = ()  # bands per window; empty: DAC's 5, 10, 20 .. 320
     f_min: float = 0.0  # Hz
-    f_max: float | None = None  # Hz; None is half the sample rate
+    f_max: float | None = None  # Hz; None: half the sample rate
     mel_scale: MelScale = "slaney"
-    # Added before the logarithm, in the unit of white noise's standard deviation: -80 dB. A clamp
-    # would give no gradient to a prediction below it, and a lower floor lets the inaudible noise of
-    # pauses weigh as much as speech.
+    # Added before the logarithm, in units of the standard deviation of white noise: -80 dB. A clamp
+    # would have no gradient below it, and with a lower floor the inaudible noise of pauses would
+    # weigh as much as speech.
     floor: float = 1e-4
     log_l1: float = 1.0  # weight of the mean absolute difference of log-mels (nats)
     log_l2: float = 1.0  # weight of the root mean square difference per frame (EnCodec's 2-norm)
     linear_l1: float = 0.0  # weight of the mean absolute difference of mels (EnCodec's 1-norm)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "windows", tuple(self.windows))  # JSON brings lists
+        object.__setattr__(self, "windows", tuple(self.windows))  # lists in JSON
         mels = tuple(self.mels) or tuple(max(1, 5 * window // 32) for window in self.windows)
         object.__setattr__(self, "mels", mels)
         if len(self.windows) != len(self.mels):
@@ -82,7 +82,7 @@ class MelLoss(TrainingLoss):
 
     @classmethod
     def from_setup(cls, setup: LossSetup) -> MelLoss:
-        """Build it from the config field `mel` at the codec's sample rate."""
+        """Build the loss from the config field `mel` at the codec's sample rate."""
         rate = setup.model.sample_rate
         return cls(component_config(MelLossConfig, setup.config.mel, sample_rate=rate))
 
@@ -111,7 +111,7 @@ class MelLoss(TrainingLoss):
         if config.log_l1:
             loss = loss + config.log_l1 * difference.abs().mean()
         if config.log_l2:
-            # The constant keeps the root's gradient finite where both spectra agree.
+            # The constant keeps the gradient of the root finite where both spectra are equal.
             rms = (difference.square().mean(dim=-1) + 1e-10).sqrt()  # [B, L]
             loss = loss + config.log_l2 * rms.mean()
         if config.linear_l1:

@@ -1,4 +1,4 @@
-"""The losses of codec training: one entry each. No torch is imported here: the shell reads it.
+"""The losses of codec training, one entry each. Does not import torch: the command line reads it.
 
 An entry gives a loss its config field ``weight_NAME``, its command-line flag, its name in
 ``metrics.jsonl`` and the prefix of its parameters in checkpoints. To add a loss, write a
@@ -37,8 +37,8 @@ LOSSES = (
     LossSpec("mel", "reconstruction:MelLoss", 1.0, "multi-scale mel spectrogram distance",
              ("1", "2", "adapt"), waveform=True),
     LossSpec("recognition", "phones:RecognitionLoss", 0.0,
-             "phoneme posteriors of the output match those of the recording, as --listener computes"
-             " both; ours (stage 2, adapt)", _FROM_STAGE_2, waveform=True, needs_listener=True),
+             "distance of phoneme posteriors (--listener) of output and recording; ours (stage 2,"
+             " adapt)", _FROM_STAGE_2, waveform=True, needs_listener=True),
     LossSpec("adversarial", "adversarial:AdversarialLoss", 3.0, "adversarial loss of the generator",
              ("1", "2", "adapt"), waveform=True, adversarial=True),
     LossSpec("feature_matching", "adversarial:FeatureMatchingLoss", 3.0,
@@ -51,11 +51,11 @@ LOSSES = (
     LossSpec("spectrum", "window_spectrum:QuerySpectrum", 0.0,
              "queries predict the spectrum of their windows; ours, for small budgets (stage 2)"),
     LossSpec("phones", "phones:QueryPhonemes", 0.0,
-             "queries predict the phonemes of their windows, as --listener classifies them; ours"
-             " (stage 2)", needs_listener=True),
+             "queries predict the phoneme posteriors (--listener) of their windows; ours (stage 2)",
+             needs_listener=True),
     LossSpec("first_phones", "phones:FirstCodebookPhonemes", 0.0,
-             "the same of the first codebook alone, so that it carries phonetic content; ours"
-             " (stage 2)", needs_listener=True),
+             "the first codebook predicts the phoneme posteriors of its windows; ours (stage 2)",
+             needs_listener=True),
     LossSpec("latent", "latent:LatentDistance", 0.0,
              "distance of decoder frames to patchify frames; ours, for small budgets (stage 2,"
              " adapt)", _FROM_STAGE_2),
@@ -66,9 +66,9 @@ LOSSES = (
 
 
 def with_loss_weights(config: Class) -> Class:
-    """Give a dataclass, before it is made one, a field ``weight_NAME`` for each loss.
+    """Class decorator, below ``dataclass``: add a field ``weight_NAME`` for each loss.
 
-    The fields stand behind ``balancer_decay``, the last field about losses in general.
+    The fields follow ``balancer_decay``, the last general field of losses.
     """
     annotations = {}
     for field, kind in config.__annotations__.items():

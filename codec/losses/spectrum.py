@@ -1,16 +1,16 @@
-"""Spectra shared by the losses and the discriminators: framing, magnitudes, mel filters.
+"""Spectra for losses and discriminators: framing, magnitudes, mel filters.
 
-Legend: B batch, S samples, L spectral frames, F frequency bins, M mel bands.
+Shapes: B batch, S samples, L spectral frames, F frequency bins, M mel bands.
 
-Three choices hold everywhere, so that one floor and one weight mean the same at every resolution:
+Three conventions give floors and weights the same meaning at every resolution:
 
 * windows have unit energy, so white noise of deviation s has magnitude about s in every bin;
 * each mel filter sums to one, so a band is a weighted mean of its bins, whatever its width;
 * a filter is never narrower than one bin spacing, so no band is empty (at 24 kHz a bank of 64 bands
-  over a window of 128 samples has empty bands otherwise; their loss is constant, trains nothing).
+  over a window of 128 samples would have empty bands, with a constant loss).
 
-Windows and filters are held in caches keyed by device instead of buffers: nothing to lose when a
-module is built on the meta device, nothing to be rounded by `module.to(bfloat16)`.
+Windows and filters are cached per device instead of registered as buffers: they survive
+construction on the meta device and `module.to(bfloat16)`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def magnitude(wav: Tensor, n_fft: int, hop_length: int) -> Tensor:
     faster than `torch.stft` with its backward pass on a CPU.
 
     Args:
-        wav: `[B, S]` or `[B, 1, S]`, any S >= 1. Signals too short to be mirrored are zero-padded.
+        wav: `[B, S]` or `[B, 1, S]`, any S >= 1. Signals too short for reflection are zero-padded.
         n_fft: window and transform length in samples, a multiple of `hop_length`.
         hop_length: samples from one frame to the next.
 
@@ -67,8 +67,8 @@ def magnitude(wav: Tensor, n_fft: int, hop_length: int) -> Tensor:
 class _Magnitude(torch.autograd.Function):
     """`rfft(frames).abs()` of frames of even length, in half the time on a CPU.
 
-    PyTorch's own backward pass of `rfft` is a complex transform of twice the size needed, and its
-    complex `abs` is a slow `hypot`; 2.5 against 4.5 ms for eight seconds of audio.
+    The backward pass of `rfft` in PyTorch is a complex transform of twice the necessary size, and
+    its complex `abs` is a slow `hypot`: 4.5 ms against 2.5 ms for eight seconds of audio.
     """
 
     @staticmethod

@@ -1,12 +1,12 @@
-"""Each query says the spectrum of its window, by a linear map that is dropped after training.
+"""Spectrum loss (`spectrum` in configs and logs): queries predict the spectrum of their window.
 
-Ours (D; paper.md 5.1 has no such term). Without it the queries of a small, short training stay
-nearly flat: after 950 steps of `mini` 63 % of their variance lay along one axis, loudness, and
-eight axes held all of it, so that the decoder lost nothing when two of three codebooks were
-taken away. A waveform loss tells the encoder what is missing only through a decoder that has not
-learned to use it yet; this term tells it directly.
+Ours (D; paper.md 5.1 has no such loss). The prediction is a linear map that is not exported.
+Without this loss, queries of a small, short training have few dimensions: after 950 steps of `mini`
+63 % of their variance lay along one axis, loudness, and eight axes held all of it, so that removing
+two of three codebooks did not change the output. Waveform losses reach the encoder only through a
+decoder that has not learned to use the queries yet; this loss reaches it directly.
 
-Legend: B batch, S samples, T frames, Q queries, D width, M bands, w frames per query.
+Shapes: B batch, S samples, T frames, Q queries, D width, M bands, w frames per query.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FLOOR = 1e-3
 
 
 class QuerySpectrum(TrainingLoss):
-    """Mean squared error of the log-mel spectrum of each half of a window; `spectrum` in logs.
+    """Mean squared error of the predicted log-mel spectrum of each half of a window.
 
     Args:
         dim: width D of the queries.
@@ -38,13 +38,13 @@ class QuerySpectrum(TrainingLoss):
         self.sample_rate = sample_rate
         self.hop_length = hop_length
         self.num_bands = num_bands
-        # Every band counts alike, whatever its level and its range.
+        # Gives all bands the same weight, whatever their level and range.
         self.norm = BatchNormalizer(2 * num_bands)
         self.say = nn.Linear(dim, 2 * num_bands)
 
     @classmethod
     def from_setup(cls, setup: LossSetup) -> QuerySpectrum:
-        """Build it for the codec's queries, sample rate and hop."""
+        """Build the loss for the codec's queries, sample rate and hop."""
         model = setup.model
         return cls(model.hidden_size, sample_rate=model.sample_rate, hop_length=model.hop_length)
 
@@ -55,7 +55,7 @@ class QuerySpectrum(TrainingLoss):
         return self(forward.queries, forward.target, forward.frames_per_query)
 
     def forward(self, queries: Tensor, wav: Tensor, frames_per_query: int) -> Tensor:
-        """Return the loss, scalar, of queries `[B, Q, D]` of whole windows of `[B, 1, S]`."""
+        """Return the scalar loss of queries `[B, Q, D]` of the whole windows of `[B, 1, S]`."""
         target = self.norm(self.spectrum(wav, frames_per_query))
         return F.mse_loss(self.say(queries.float()), target)
 

@@ -1,10 +1,10 @@
-"""The BEATs encoder, written from the published facts, with the official names of weights.
+"""The BEATs encoder, with the weight names of the official checkpoints.
 
 wav [B,S] -fbank-> [B,F,128] -patches-> [B,N,E] -project-> [B,N,C] -positions, layers-> [B,N,C]
 
 Sources: Chen et al. 2022 (arXiv 2212.09058) and the behaviour of microsoft/unilm ``beats`` (MIT).
 
-Letters: ``B`` clips, ``S`` samples at 16 kHz, ``F`` 10 ms frames, ``T`` time steps of 160 ms,
+Shapes: ``B`` clips, ``S`` samples at 16 kHz, ``F`` 10 ms frames, ``T`` time steps of 160 ms,
 ``N`` = 8 T tokens (time-major: token 8 t + f, f = 0 the lowest band), ``E`` patch width,
 ``C`` width.
 """
@@ -31,11 +31,11 @@ MIN_SAMPLES = 2800  # 16 frames
 
 @dataclass(frozen=True)
 class BEATsOutput:
-    """All that the encoder computed."""
+    """Output of the encoder."""
 
     last: Tensor  # [B, N, C], output of the last layer
     layers: tuple[Tensor, ...]  # each [B, N, C]: the input of layer 0, then each layer's output
-    token_mask: Tensor | None  # [B, N] bool, True is padding
+    token_mask: Tensor | None  # [B, N] bool, True for padding
 
 
 def num_steps(samples: int) -> int:
@@ -44,24 +44,24 @@ def num_steps(samples: int) -> int:
 
 
 def reduce_mask(mask: Tensor, length: int) -> Tensor:
-    """Shorten a padding mask [B, n] to [B, length] as the reference: a block is masked as a whole.
+    """Shorten a padding mask [B, n] to [B, length] like the reference implementation.
 
-    Not what we use for batches (``length_mask``): the blocks drift from the frames, and a clip in a
-    batch keeps more tokens than alone.
+    Batches use ``length_mask`` instead: here blocks are not aligned with frames, and a clip has
+    more tokens in a batch than alone.
     """
     block = mask.shape[1] // length
     return mask[:, : block * length].unflatten(1, (length, block)).all(-1)
 
 
 def length_mask(samples: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
-    """Return the padding mask [B, N] under which a clip in a batch is what it is alone."""
+    """Return the padding mask [B, N] that makes clips independent of others in the batch."""
     steps = torch.tensor([num_steps(count) for count in samples], device=device)
-    place = torch.arange(int(steps.max()) * BANDS, device=device)
-    return place >= steps[:, None] * BANDS
+    tokens = torch.arange(int(steps.max()) * BANDS, device=device)
+    return tokens >= steps[:, None] * BANDS
 
 
 class PositionalConv(nn.Module):
-    """Grouped convolution over tokens, weight-normalised along its taps."""
+    """Grouped convolution over tokens with weight normalisation per tap."""
 
     def __init__(self, *, width: int, taps: int, groups: int) -> None:
         super().__init__()
@@ -77,14 +77,14 @@ class PositionalConv(nn.Module):
         return self.weight_g * self.weight_v / norm
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """[B, C, N] -> [B, C, N]; output n sees tokens n - K/2 .. n + K/2 - 1."""
+        """[B, C, N] -> [B, C, N]; output n depends on tokens n - K/2 .. n + K/2 - 1."""
         taps = self.weight_v.shape[2]
         out = F.conv1d(tokens, self.weight, self.bias, padding=taps // 2, groups=self.groups)
-        return out[..., : tokens.shape[-1]]  # an even kernel gives one position too many, the last
+        return out[..., : tokens.shape[-1]]  # an even kernel has one extra output, the last
 
 
 class BEATsLayer(nn.Module):
-    """Attention and feed-forward, each normalised after its (scaled) residual."""
+    """Attention and feed-forward with layer norm after each (scaled) residual connection."""
 
     def __init__(self, config: BEATsConfig, bias_table: nn.Embedding | None) -> None:
         super().__init__()
@@ -109,12 +109,12 @@ class BEATsLayer(nn.Module):
 
 
 class BEATsEncoder(nn.Module):
-    """Positions, then the layers."""
+    """Positional convolution and Transformer layers."""
 
     def __init__(self, config: BEATsConfig) -> None:
         super().__init__()
         width = config.encoder_embed_dim
-        # In a Sequential only for the official name: encoder.pos_conv.0.
+        # A Sequential for the official weight name encoder.pos_conv.0.
         self.pos_conv = nn.Sequential(
             PositionalConv(width=width, taps=config.conv_pos, groups=config.conv_pos_groups)
         )
@@ -135,7 +135,7 @@ class BEATsEncoder(nn.Module):
             tokens = tokens.masked_fill(token_mask[..., None], 0)
         x = self.layer_norm(tokens + self.positions(tokens))
         bias = None
-        if self.relative:  # one table: any layer's attention can read it for all
+        if self.relative:  # all layers share one table
             attention = cast(BEATsLayer, self.layers[0]).self_attn
             bias = attention.position_bias(x.shape[1])
         outputs = [x]
@@ -173,7 +173,7 @@ class BEATs(nn.Module):
     def embed(self, fbank: Tensor) -> Tensor:
         """Return the tokens [B, N, C] of normalised filter banks [B, F, 128]."""
         if fbank.shape[1] < PATCH:
-            raise ValueError(f"BEATs needs {PATCH} frames, got {fbank.shape[1]}")
+            raise ValueError(f"BEATs needs at least {PATCH} frames, got {fbank.shape[1]}")
         patches = self.patch_embedding(fbank[:, None])  # [B, E, T, 8]
         tokens = self.layer_norm(patches.flatten(2).transpose(1, 2))  # [B, N, E]
         return tokens if self.post_extract_proj is None else self.post_extract_proj(tokens)
@@ -185,7 +185,7 @@ class BEATs(nn.Module):
     def class_probabilities(self, output: BEATsOutput) -> Tensor:
         """Return the AudioSet probabilities [B, classes] of a fine-tuned model."""
         if self.predictor is None:
-            raise ValueError("only a fine-tuned BEATs has a predictor, this one is pre-trained")
+            raise ValueError("class probabilities need a fine-tuned BEATs, got a pre-trained one")
         logits = self.predictor(output.last)
         if output.token_mask is None:
             return logits.mean(1).sigmoid()
@@ -198,15 +198,14 @@ class BEATs(nn.Module):
 
         Args:
             wavs: clips [S] float32 in [-1, 1] at 16 kHz, 2800 samples or more each.
-            layers: which outputs to average, from 1 (0 is the input of the first layer); none: the
-                last layer.
+            layers: layers to average, from 1 (0 is the input of the first layer); empty: the last.
 
         Returns:
-            For each clip [T, C]; a clip in a batch gives what it gives alone.
+            [T, C] for each clip, independent of the other clips.
         """
         lengths = [wav.shape[-1] for wav in wavs]
         if min(lengths) < MIN_SAMPLES:
-            raise ValueError(f"BEATs needs {MIN_SAMPLES} samples, got {min(lengths)}")
+            raise ValueError(f"BEATs needs at least {MIN_SAMPLES} samples, got {min(lengths)}")
         padded = nn.utils.rnn.pad_sequence(list(wavs), batch_first=True)  # [B, S]
         mask = length_mask(lengths, padded.device) if len(set(lengths)) > 1 else None
         output = self(normalized_fbank(padded), mask)

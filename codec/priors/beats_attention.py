@@ -1,6 +1,6 @@
-"""Self-attention of BEATs: relative position buckets, gated per query by the query itself.
+"""Self-attention of BEATs with a gated relative position bias.
 
-Letters: ``B`` clips, ``N`` tokens, ``C`` width, ``H`` heads, ``D`` = C / H.
+Shapes: ``B`` clips, ``N`` tokens, ``C`` width, ``H`` heads, ``D`` = C / H.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from torch import Tensor, nn
 
 
 def position_buckets(offsets: Tensor, num_buckets: int, max_distance: int) -> Tensor:
-    """Return the bucket of each offset ``key - query``: exact when near, logarithmic when far.
+    """Return the bucket of each offset ``key - query``: exact if small, logarithmic if large.
 
     Args:
         offsets: int64, any shape.
-        num_buckets: both directions together.
-        max_distance: from about here on all offsets share the last bucket of their direction.
+        num_buckets: of both directions together.
+        max_distance: about where the last bucket of a direction begins.
     """
     half = num_buckets // 2
     exact = half // 2
     distance = offsets.abs()
-    # In float32 as the reference: float64 would put a few distances into the neighbour's bucket.
+    # In float32 like the reference: float64 would change the bucket of a few distances.
     ratio = torch.log(distance.float() / exact) / math.log(max_distance / exact)
-    # Distance 0 gives -inf here, which `where` leaves aside.
+    # Distance 0 gives -inf here, which `where` does not use.
     far = exact + (ratio.clamp(min=0) * (half - exact)).long()
     near_or_far = torch.where(distance < exact, distance, far.clamp(max=half - 1))
     return near_or_far + half * (offsets > 0)
@@ -37,8 +37,8 @@ class RelativeAttention(nn.Module):
     Args:
         width: C.
         num_heads: H.
-        relative_attention_bias: the table [buckets, H]; one module shared by all layers, listed in
-            each layer's state as official checkpoints do.
+        relative_attention_bias: table [buckets, H]; one module that all layers share and list in
+            their state, as in official checkpoints.
         max_distance: of the buckets.
         gated: whether queries scale the bias (``gru_rel_pos``).
     """
@@ -65,18 +65,17 @@ class RelativeAttention(nn.Module):
             self.grep_a = nn.Parameter(torch.ones(1, num_heads, 1, 1))
 
     def position_bias(self, length: int) -> Tensor:
-        """Return the bias [H, N queries, N keys] before the gate; the same for every layer."""
+        """Return the bias [H, N queries, N keys] before the gate, which all layers share."""
         table = self.relative_attention_bias
-        place = torch.arange(length, device=table.weight.device)
-        offsets = place[None, :] - place[:, None]
+        positions = torch.arange(length, device=table.weight.device)
+        offsets = positions[None, :] - positions[:, None]
         buckets = position_buckets(offsets, table.num_embeddings, self.max_distance)
         return table(buckets).permute(2, 0, 1)
 
     def gate(self, queries: Tensor) -> Tensor:
         """Return the gate [B, H, N, 1] from the unscaled, projected queries [B, H, N, D]."""
-        eight = self.grep_linear(queries)  # the same 8 rows for every head
-        # 8 = 2 gates x 4 addends
-        first, second = eight.unflatten(-1, (2, 4)).sum(-1).sigmoid().unsqueeze(-1).unbind(-2)
+        gates = self.grep_linear(queries)  # [B, H, N, 8]: 2 gates x 4 addends, same for all heads
+        first, second = gates.unflatten(-1, (2, 4)).sum(-1).sigmoid().unsqueeze(-1).unbind(-2)
         return first * (second * self.grep_a - 1) + 2
 
     def forward(
@@ -87,7 +86,7 @@ class RelativeAttention(nn.Module):
         Args:
             tokens: [B, N, C].
             position_bias: [H, N, N] of ``position_bias``, or None for none.
-            token_mask: [B, N] bool, True is padding.
+            token_mask: [B, N] bool, True for padding.
 
         Returns:
             [B, N, C].
@@ -104,6 +103,6 @@ class RelativeAttention(nn.Module):
             padding = torch.zeros_like(token_mask, dtype=queries.dtype)
             padding = padding.masked_fill(token_mask, -math.inf)[:, None, None, :]
             bias = padding if bias is None else bias + padding
-        # The reference divides by 32 and multiplies back (an fp16 guard), here left out.
-        heard = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias)
-        return self.out_proj(heard.transpose(1, 2).flatten(2))
+        # The reference divides by 32 and multiplies by 32 against overflow of fp16; omitted here.
+        attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias)
+        return self.out_proj(attended.transpose(1, 2).flatten(2))

@@ -1,4 +1,4 @@
-"""Official BEATs files -> ``BEATs``, strictly, with a plain word for each usual mistake."""
+"""Strict loading of official BEATs checkpoints, with an error for each common mistake."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def load_beats(path: str | Path, *, features_only: bool = True) -> BEATs:
 
     Args:
         path: the file.
-        features_only: leave out the classifier of a fine-tuned file; False keeps it.
+        features_only: omit the classifier of a fine-tuned checkpoint.
 
     Raises:
-        ValueError: the file is something else, or its weights do not fit; the text says what.
+        ValueError: The file is not a BEATs checkpoint, or its weights do not match.
     """
     path = Path(path)
     if not path.is_file():
@@ -48,13 +48,13 @@ def load_beats(path: str | Path, *, features_only: bool = True) -> BEATs:
         config = replace(config, finetuned_model=False)
     _check_tables(path, weights)
     model = BEATs(config)
-    _check_fit(path, model.state_dict(), weights)
+    _check_shapes(path, model.state_dict(), weights)
     model.load_state_dict({key: value.float() for key, value in weights.items()})
     return model.eval().requires_grad_(False)
 
 
 def _read(path: Path) -> tuple[Mapping[str, Any] | None, dict[str, Tensor]]:
-    """Return the ``cfg``, None where the file has none, and the weights."""
+    """Return the ``cfg`` (None if the file has none) and the weights."""
     if path.suffix == ".safetensors":
         try:
             return None, load_file(path)
@@ -68,23 +68,23 @@ def _read(path: Path) -> tuple[Mapping[str, Any] | None, dict[str, Tensor]]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
         raise ValueError(
             f"{path} cannot be read as plain weights (torch.load with weights_only=True): "
-            f"{_first_line(error)}. It is broken, or holds code, which is never run here"
+            f"{_first_line(error)}. It is damaged, or contains code, which is never run"
         ) from error
     if not isinstance(content, dict) or "cfg" not in content or "model" not in content:
-        what = sorted(content)[:4] if isinstance(content, dict) else type(content).__name__
-        raise ValueError(f"{path}: an official file holds 'cfg' and 'model', this one {what}")
+        found = sorted(content)[:4] if isinstance(content, dict) else type(content).__name__
+        raise ValueError(f"{path} must be a dict of 'cfg' and 'model', got {found}")
     return content["cfg"], dict(content["model"])
 
 
 def _check_head(path: Path, head: bytes) -> None:
-    """Name a download that is not a checkpoint before torch stumbles over it."""
+    """Raise a clear error for files that are not checkpoints, such as web pages."""
     text = head.lstrip().lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<script")):
         raise ValueError(
-            f"{path} is a web page, not a checkpoint: the link it came from has expired or asks "
-            "for a log-in"
+            f"{path} is a web page, not a checkpoint: the download link has expired or needs a "
+            "log-in"
         )
-    # "PK" is the zip of today's torch.save, 0x80 the pickle of torch before 1.6; both are read.
+    # "PK": zip file of torch.save; 0x80: pickle of torch before 1.6. Both can be read.
     if not head.startswith((b"PK", b"\x80")):
         raise ValueError(
             f"{path} is neither a torch checkpoint (zip or old pickle layout) nor named "
@@ -97,26 +97,29 @@ def _first_line(error: BaseException) -> str:
 
 
 def _check_tables(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Refuse files whose copies of the shared position table differ."""
+    """Raise ``ValueError`` if the copies of the shared position table differ."""
     tables = [key for key in sorted(weights) if key.endswith(TABLE)]
-    odd = [key for key in tables if not torch.equal(weights[key], weights[tables[0]])]
-    if odd:
+    different = [key for key in tables if not torch.equal(weights[key], weights[tables[0]])]
+    if different:
         raise ValueError(
-            f"{path}: all layers share one position table, but {odd[0]} differs from {tables[0]}"
+            f"{path}: all layers must share one position table, but {different[0]} differs from"
+            f" {tables[0]}"
         )
 
 
-def _check_fit(path: Path, own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
-    """Compare names and shapes, all of them, and say which differ."""
+def _check_shapes(
+    path: Path, expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+) -> None:
+    """Raise ``ValueError`` if names or shapes of the weights differ from the expected ones."""
     problems = [
-        *(f"{key} is missing" for key in sorted(own.keys() - weights.keys())),
-        *(f"{key} is not part of BEATs" for key in sorted(weights.keys() - own.keys())),
+        *(f"{key} is missing" for key in sorted(expected.keys() - weights.keys())),
+        *(f"{key} is not part of BEATs" for key in sorted(weights.keys() - expected.keys())),
         *(
-            f"{key} is {list(weights[key].shape)}, expected {list(own[key].shape)}"
-            for key in sorted(own.keys() & weights.keys())
-            if own[key].shape != weights[key].shape
+            f"{key} must be {list(expected[key].shape)}, got {list(weights[key].shape)}"
+            for key in sorted(expected.keys() & weights.keys())
+            if expected[key].shape != weights[key].shape
         ),
     ]
     if problems:
         more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
-        raise ValueError(f"{path} does not fit: {'; '.join(problems[:4])}{more}")
+        raise ValueError(f"{path} does not match BEATs: {'; '.join(problems[:4])}{more}")

@@ -1,4 +1,4 @@
-"""Sizes of a BEATs encoder, from a checkpoint's ``cfg`` or from the shapes of its weights."""
+"""Configuration of a BEATs encoder, from the ``cfg`` or the weight shapes of a checkpoint."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor
 class BEATsConfig:
     """Fields named as in the official ``cfg``; the defaults are those of the published models.
 
-    The defaults of the reference *class* are wrong for every published model (deep_norm off,
-    max_distance 1280, no relative positions), so nothing is taken from there.
+    The defaults of the reference *class* match no published model (deep_norm off, max_distance
+    1280, no relative positions), so they are not used.
     """
 
     input_patch_size: int = 16
@@ -38,15 +38,17 @@ class BEATsConfig:
 
     def __post_init__(self) -> None:
         if self.input_patch_size != 16:
-            raise ValueError(f"patches must be 16 wide, got {self.input_patch_size}")
+            raise ValueError(f"input_patch_size must be 16, got {self.input_patch_size}")
         if self.activation_fn != "gelu":
-            raise ValueError(f"the activation must be 'gelu', got {self.activation_fn!r}")
+            raise ValueError(f"activation_fn must be 'gelu', got {self.activation_fn!r}")
         if self.layer_norm_first:
-            raise ValueError("layer_norm_first is used by no published model and not written here")
+            raise ValueError(
+                "layer_norm_first must be False (as in all published models), got True"
+            )
         if self.encoder_embed_dim % self.encoder_attention_heads:
             raise ValueError(
-                f"width {self.encoder_embed_dim} is no multiple of "
-                f"{self.encoder_attention_heads} heads"
+                f"encoder_embed_dim must be a multiple of {self.encoder_attention_heads} heads,"
+                f" got {self.encoder_embed_dim}"
             )
 
     @property
@@ -56,23 +58,23 @@ class BEATsConfig:
 
     @classmethod
     def from_cfg(cls, cfg: Mapping[str, Any]) -> BEATsConfig:
-        """Take what matters in inference from an official ``cfg``.
+        """Read the fields for inference from an official ``cfg``.
 
-        Training fields (dropouts, layer drop, gradient decay) are left aside. A field that matters
-        and is missing is an error, because the reference's defaults fit no published model.
+        Training fields (dropouts, layer drop, gradient decay) are ignored. A missing field is an
+        error, because the defaults of the reference match no published model.
         """
-        # The predictor is only there in fine-tuned files.
+        # Only fine-tuned checkpoints have the predictor.
         needed = {field.name for field in fields(cls)} - {"finetuned_model", "predictor_class"}
         missing = sorted(needed - cfg.keys())
         if missing:
-            raise ValueError(f"the checkpoint's cfg lacks {', '.join(missing)}")
+            raise ValueError(f"cfg of the checkpoint lacks {', '.join(missing)}")
         return cls(**{field.name: cfg[field.name] for field in fields(cls) if field.name in cfg})
 
     @classmethod
     def from_shapes(cls, weights: Mapping[str, Tensor]) -> BEATsConfig:
-        """Read the sizes off the weights of a file without ``cfg``.
+        """Infer the sizes from the weights of a file without ``cfg``.
 
-        ``deep_norm``, ``max_distance`` and ``layer_norm_first`` leave no trace in shapes: they are
+        Shapes do not determine ``deep_norm``, ``max_distance`` and ``layer_norm_first``: these are
         those of the published models.
         """
         patch = weights["patch_embedding.weight"]  # [embed_dim, 1, 16, 16]

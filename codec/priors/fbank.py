@@ -1,9 +1,9 @@
-"""Kaldi's log-mel filter bank as BEATs was trained on it, without torchaudio or Kaldi.
+"""Kaldi's log-mel filter bank as in the training of BEATs, without torchaudio or Kaldi.
 
-Window and bank are float32 with the reference's order of operations: a float64 bank, correctly
-rounded, moves low-energy bins by up to 3e-4.
+Window and filters are computed in float32 with the reference's order of operations: filters that
+are computed in float64 and rounded change low-energy bins by up to 3e-4.
 
-Letters: ``B`` clips, ``S`` samples at 16 kHz, ``F`` frames of 10 ms.
+Shapes: ``B`` clips, ``S`` samples at 16 kHz, ``F`` frames of 10 ms.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ WINDOW, HOP, FFT, BINS = 400, 160, 512, 128
 LOW, HIGH = 20.0, 8000.0
 FLOOR = 1.1920928955078125e-07  # float32 epsilon
 PREEMPHASIS = 0.97
-# One pair of constants for all bins and all checkpoints; the deviation is doubled by the authors.
+# The same constants for all bins and all checkpoints; the authors double the deviation.
 MEAN, DEVIATION = 15.41663, 6.55582
 
 
 def num_frames(samples: int) -> int:
-    """Return how many whole 25 ms frames fit."""
+    """Return the number of whole 25 ms frames."""
     return 0 if samples < WINDOW else 1 + (samples - WINDOW) // HOP
 
 
@@ -38,7 +38,7 @@ def fbank(wav: Tensor) -> Tensor:
         [..., F, 128] float32.
     """
     if wav.shape[-1] < WINDOW:
-        raise ValueError(f"a filter bank needs {WINDOW} samples, got {wav.shape[-1]}")
+        raise ValueError(f"the filter bank needs at least {WINDOW} samples, got {wav.shape[-1]}")
     window, bank = _tables(wav.device)
     frames = (wav.float() * 32768).unfold(-1, WINDOW, HOP)  # [..., F, 400]
     frames = frames - frames.mean(-1, keepdim=True)
@@ -49,7 +49,7 @@ def fbank(wav: Tensor) -> Tensor:
 
 
 def normalized_fbank(wav: Tensor) -> Tensor:
-    """Return ``fbank`` as BEATs wants it: shifted and scaled by its training data's constants."""
+    """Return ``fbank`` normalized by the statistics of BEATs' training data."""
     return (fbank(wav) - MEAN) / (2 * DEVIATION)
 
 
@@ -63,7 +63,7 @@ def _tables(device: torch.device) -> tuple[Tensor, Tensor]:
     left, centre, right = (low + (number + shift) * step for shift in (0.0, 1.0, 2.0))
     hertz = (SAMPLE_RATE / FFT) * torch.arange(FFT // 2, dtype=torch.float32)
     mel = 1127.0 * (1.0 + hertz / 700.0).log()
-    # Linear in mel, not in hertz. Bin 3 holds no FFT bin and stays at the floor: so it was trained.
+    # Linear in mel, not in hertz. Band 3 has no FFT bin and is always the floor, as in training.
     rising, falling = (mel - left) / (centre - left), (right - mel) / (right - centre)
     bank = torch.minimum(rising, falling).clamp(min=0.0)
     return window.to(device), bank.T.contiguous().to(device)

@@ -1,6 +1,6 @@
-"""Self-supervised teachers: wav2vec 2.0, HuBERT and WavLM of transformers, and our BEATs.
+"""Self-supervised teachers: wav2vec 2.0, HuBERT and WavLM of transformers, and BEATs.
 
-Letters: ``B`` clips, ``S`` samples at 16 kHz, ``N`` feature frames, ``P`` width.
+Shapes: ``B`` clips, ``S`` samples at 16 kHz, ``N`` feature frames, ``P`` width.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .fbank import SAMPLE_RATE
 from .teacher import Teacher
 
 MODELS = {"wav2vec2": Wav2Vec2Model, "hubert": HubertModel, "wavlm": WavLMModel}
-# Weights that a checkpoint may lack: only masked training reads them.
+# Weights that a checkpoint may lack: they are for masked training only.
 UNUSED_WEIGHTS = {"masked_spec_embed"}
 
 
@@ -38,10 +38,10 @@ class TransformersTeacher(Teacher):
     Args:
         kind: ``wav2vec2``, ``hubert`` or ``wavlm``.
         checkpoint: hub id or folder.
-        layers: Transformer layers to average, from 1 as papers count (0 is the first one's input).
-        normalize: whether a clip is brought to mean 0 and variance 1; None: as the checkpoint's
-            ``preprocessor_config.json`` says.
-        device: where it runs, always in float32.
+        layers: Transformer layers to average, from 1 (0 is the input of the first).
+        normalize: normalize clips to mean 0 and variance 1; None: as in the checkpoint's
+            ``preprocessor_config.json``.
+        device: of the model, which runs in float32.
     """
 
     piece_seconds = 15.0
@@ -59,21 +59,23 @@ class TransformersTeacher(Teacher):
         config = self.model.config
         if not layers or min(layers) < 0 or max(layers) > config.num_hidden_layers:
             raise ValueError(
-                f"{checkpoint} has layers 0..{config.num_hidden_layers}, got {list(layers)}"
+                f"layers of {checkpoint} must lie in 0..{config.num_hidden_layers},"
+                f" got {list(layers)}"
             )
         self.layers, self.device = tuple(layers), find_device(device)
         self.name = f"{kind}:{checkpoint}@{','.join(map(str, layers))}"
         self.dim = config.hidden_size
-        self.sample_rate, said = _input_format(checkpoint)
-        if said is None and normalize is None:
+        self.sample_rate, do_normalize = _input_format(checkpoint)
+        if do_normalize is None and normalize is None:
             raise ValueError(
-                f"{checkpoint} has no preprocessor_config.json, which says whether clips are "
-                "normalised; give normalize=True or False"
+                f"normalize must be True or False for {checkpoint}, which has no "
+                "preprocessor_config.json; got None"
             )
-        self.normalize = said if normalize is None else normalize
+        self.normalize = do_normalize if normalize is None else normalize
         self.stride, self.min_samples = _stride_and_field(config.conv_kernel, config.conv_stride)
         self.frame_rate = self.sample_rate / self.stride
-        # GroupNorm in the first convolution reads the whole row, so padding would change a clip.
+        # GroupNorm after the first convolution uses the whole row, so padding would change
+        # features.
         self.pads = config.feat_extract_norm == "layer"
 
     def _features(self, wavs: list[Tensor]) -> list[Tensor]:
@@ -84,7 +86,7 @@ class TransformersTeacher(Teacher):
         return [features[index] for index in range(len(wavs))]
 
     def _groups(self, lengths: Sequence[int]) -> list[list[int]]:
-        """Return which clips may share a batch: all, or those of equal length."""
+        """Return the indices of clips that may share a batch: all, or those of equal length."""
         if self.pads:
             return [list(range(len(lengths)))]
         equal: dict[int, list[int]] = {}
@@ -110,8 +112,8 @@ class BEATsTeacher(Teacher):
 
     Args:
         path: official ``.pt`` file or a safetensors copy.
-        layers: outputs to average, from 1; none: the last layer.
-        device: where it runs, always in float32.
+        layers: layers to average, from 1; empty: the last layer.
+        device: of the model, which runs in float32.
     """
 
     sample_rate = SAMPLE_RATE
@@ -125,7 +127,7 @@ class BEATsTeacher(Teacher):
         self.model = load_beats(path).to(find_device(device))
         depth = self.model.config.encoder_layers
         if any(not 0 <= layer <= depth for layer in layers):
-            raise ValueError(f"{path} has layers 0..{depth}, got {list(layers)}")
+            raise ValueError(f"layers of {path} must lie in 0..{depth}, got {list(layers)}")
         self.layers, self.device = tuple(layers), find_device(device)
         self.name = f"beats:{Path(path).name}@{','.join(map(str, layers)) or 'last'}"
         self.dim = self.model.config.encoder_embed_dim
@@ -135,12 +137,12 @@ class BEATsTeacher(Teacher):
 
 
 def _normalized(wav: Tensor) -> Tensor:
-    """Mean 0, variance 1, as ``Wav2Vec2FeatureExtractor`` does it."""
+    """Normalize to mean 0 and variance 1, like ``Wav2Vec2FeatureExtractor``."""
     return (wav - wav.mean()) / (wav.var(correction=0) + 1e-7).sqrt()
 
 
 def _stride_and_field(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int, int]:
-    """Return the samples between two frames and the samples that the first frame sees."""
+    """Return the hop between frames and the receptive field of a frame, in samples."""
     stride, field = 1, 1
     for kernel, step in zip(kernels, strides, strict=True):
         field += (kernel - 1) * stride
@@ -149,16 +151,16 @@ def _stride_and_field(kernels: Sequence[int], strides: Sequence[int]) -> tuple[i
 
 
 def _load(kind: str, checkpoint: str) -> Any:
-    """Return the model in eval mode, float32; a weight that the file lacks is an error."""
+    """Load the model in eval mode and float32; missing weights are an error."""
     if kind not in MODELS:
-        raise ValueError(f"a transformers teacher is one of {', '.join(MODELS)}, got {kind!r}")
+        raise ValueError(f"kind must be one of {', '.join(MODELS)}, got {kind!r}")
     config = AutoConfig.from_pretrained(checkpoint)
     if config.model_type != kind:
-        raise ValueError(f"{checkpoint} is a {config.model_type} checkpoint, asked for {kind}")
+        raise ValueError(f"model_type of {checkpoint} must be {kind!r}, got {config.model_type!r}")
     model, report = MODELS[kind].from_pretrained(
         checkpoint, config=config, dtype=torch.float32, output_loading_info=True
     )
-    # transformers would fill them with random numbers, and random features cluster happily.
+    # transformers would use random weights instead.
     missing = sorted(set(report["missing_keys"]) - UNUSED_WEIGHTS)
     if missing:
         raise ValueError(f"{checkpoint} lacks weights of {kind}: {', '.join(missing[:4])}")
@@ -166,7 +168,7 @@ def _load(kind: str, checkpoint: str) -> Any:
 
 
 def _input_format(checkpoint: str) -> tuple[int, bool | None]:
-    """Return the sample rate and whether clips are normalised, None if the checkpoint is silent."""
+    """Return sample rate and ``do_normalize``; None if the checkpoint does not specify it."""
     try:
         extractor = Wav2Vec2FeatureExtractor.from_pretrained(checkpoint)
     except OSError:

@@ -1,6 +1,6 @@
-"""The prior file: centroids of two teachers, how they were scaled, and who made them.
+"""The prior file: centroids of two teachers, their scaling, and metadata.
 
-Letters: ``C`` codebook entries, ``P`` width of an entry.
+Shapes: ``C`` codebook entries, ``P`` width of an entry.
 """
 
 from __future__ import annotations
@@ -21,88 +21,87 @@ HALVES = ("speech", "sound")
 
 @dataclass(frozen=True)
 class Prior:
-    """A first codebook that is never trained (paper.md 3).
+    """Semantic prior: a first codebook that is never trained (paper.md 3).
 
-    A row of a half came from a cluster centre ``x`` of that half's teacher as
-    ``(x - mean) / scale``; undo it to go back to the teacher's space.
+    A row is ``(x - mean) / scale`` of a cluster centre ``x`` in the feature space of the teacher.
     """
 
     centroids: Tensor  # [C, P] float32; the first num_speech rows are the speech half
     num_speech: int
     mean: Tensor  # [2, P] float32, of the speech and of the sound half
-    scale: Tensor  # [2] float32, average norm after the mean is taken away; 1 for an empty half
-    counts: Tensor  # [C] int64, training vectors of each cluster (0: not known)
-    about: Mapping[str, Any] = field(default_factory=dict)  # teachers, layers, seed, sizes ...
+    scale: Tensor  # [2] float32, mean norm of the centred rows; 1 for an empty half
+    counts: Tensor  # [C] int64, vectors of each cluster (0: unknown)
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # teachers, layers, seed, sizes ...
 
     def __post_init__(self) -> None:
         size, width = _shape(self.centroids)
-        wanted = {
+        shapes = {
             "mean": ((2, width), self.mean),
             "scale": ((2,), self.scale),
             "counts": ((size,), self.counts),
         }
-        for name, (shape, tensor) in wanted.items():
+        for name, (shape, tensor) in shapes.items():
             if tuple(tensor.shape) != shape:
                 raise ValueError(f"{name} must be {list(shape)}, got {list(tensor.shape)}")
         if not 0 <= self.num_speech <= size:
             raise ValueError(f"num_speech must lie in 0..{size}, got {self.num_speech}")
         if not bool(torch.isfinite(self.centroids).all()):
-            raise ValueError("centroids must be finite numbers")
+            raise ValueError("centroids must be finite, got NaN or infinity")
 
     @property
     def codebook_size(self) -> int:
-        """C."""
+        """Number of entries C."""
         return self.centroids.shape[0]
 
     @property
     def dim(self) -> int:
-        """P."""
+        """Width P of an entry."""
         return self.centroids.shape[1]
 
     def save(self, path: str | Path) -> None:
-        """Write the file aside and rename it; equal priors are equal files."""
+        """Write the file atomically; equal priors are equal files."""
         tensors = {
             "centroids": self.centroids.float(),
             "mean": self.mean.float(),
             "scale": self.scale.float(),
             "counts": self.counts.long(),
         }
-        about = dict(self.about) | {
+        metadata = dict(self.metadata) | {
             "format": FORMAT,
             "version": VERSION,
             "num_speech": self.num_speech,
         }
-        save_tensors(Path(path), tensors, about)
+        save_tensors(Path(path), tensors, metadata)
 
     def describe(self) -> str:
-        """Return what the prior holds, for people."""
+        """Return a summary as text."""
         lines = [
             f"{self.codebook_size} entries of width {self.dim}, "
             f"{self.num_speech} speech + {self.codebook_size - self.num_speech} sound, "
-            f"seed {self.about.get('seed', 'unknown')}",
+            f"seed {self.metadata.get('seed', 'unknown')}",
             f"{'half':<8}{'entries':>8}  {'teacher':<40}"
             f"{'vectors':>10}{'hours':>7}{'usage bits':>12}",
         ]
         for row, half in enumerate(HALVES):
             lines.append(self._describe_half(row, half))
         lines.append(
-            "usage bits: entropy of the clusters on the data they were made from "
-            "(log2 of the entries would be perfectly even)"
+            "usage bits: entropy of the clusters on their training data "
+            "(log2 of the entries if all are used equally)"
         )
         return "\n".join(lines)
 
     def _describe_half(self, row: int, half: str) -> str:
         rows = slice(0, self.num_speech) if row == 0 else slice(self.num_speech, None)
         counts = self.counts[rows].double()
-        facts = self.about.get(half, {})
+        metadata = self.metadata.get(half, {})
         bits = "unknown"
         if counts.sum() > 0:
             shares = counts / counts.sum()
             bits = f"{float(torch.special.entr(shares).sum() / torch.log(torch.tensor(2.0))):.2f}"
-        hours = f"{facts['seconds'] / 3600:.2f}" if "seconds" in facts else "-"
+        hours = f"{metadata['seconds'] / 3600:.2f}" if "seconds" in metadata else "-"
         return (
-            f"{half:<8}{len(counts):>8}  {facts.get('teacher', 'none'):<40}"
-            f"{facts.get('vectors', 0):>10}{hours:>7}{bits:>12}"
+            f"{half:<8}{len(counts):>8}  {metadata.get('teacher', 'none'):<40}"
+            f"{metadata.get('vectors', 0):>10}{hours:>7}{bits:>12}"
         )
 
 
@@ -116,26 +115,27 @@ def load_prior(path: str | Path) -> Prior:
         >>> load_prior(path).num_speech
         4
     """
-    tensors, about = load_tensors(Path(path))
-    if about.get("format") != FORMAT:
-        raise ValueError(f"{path} is not a prior file: its format is {about.get('format')!r}")
-    if about.get("version") != VERSION:
-        raise ValueError(f"{path} has version {about.get('version')}, this code reads {VERSION}")
+    tensors, metadata = load_tensors(Path(path))
+    for name, expected in (("format", FORMAT), ("version", VERSION)):
+        if metadata.get(name) != expected:
+            raise ValueError(
+                f"{path} is not a prior file: {name} must be {expected!r},"
+                f" got {metadata.get(name)!r}"
+            )
     missing = sorted({"centroids", "mean", "scale", "counts"} - tensors.keys())
     if missing:
         raise ValueError(f"{path} lacks the tensors {', '.join(missing)}")
-    num_speech = about["num_speech"]
-    return Prior(num_speech=num_speech, about=about, **{name: tensors[name] for name in tensors})
+    return Prior(num_speech=metadata["num_speech"], metadata=metadata, **tensors)
 
 
 def random_prior(
     *, seed: int, codebook_size: int = 2048, dim: int = 768, num_speech: int | None = None
 ) -> Prior:
-    """Return frozen random entries, scaled as real ones (paper.md 3, D)."""
+    """Return a prior of random entries with the usual scaling (paper.md 3, D)."""
     num_speech = codebook_size // 2 if num_speech is None else num_speech
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randn(codebook_size, dim, generator=generator)
-    about = {
+    metadata = {
         "seed": seed,
         "speech": {"teacher": "random"},
         "sound": {"teacher": "random"},
@@ -143,33 +143,33 @@ def random_prior(
     return join_halves(
         [rows[:num_speech], rows[num_speech:]],
         torch.zeros(codebook_size, dtype=torch.int64),
-        about,
+        metadata,
     )
 
 
-def join_halves(halves: list[Tensor], counts: Tensor, about: Mapping[str, Any]) -> Prior:
-    """Normalise the centroids of each teacher and stack them.
+def join_halves(halves: list[Tensor], counts: Tensor, metadata: Mapping[str, Any]) -> Prior:
+    """Normalise the centroids of each teacher and concatenate them.
 
-    Each half loses its mean and is divided by its average norm, so that neither wins by scale.
+    Each half is centred and divided by its mean norm, so that both have the same scale.
 
     Args:
         halves: speech [C1, P] and sound [C2, P]; one of them may be empty.
         counts: [C1 + C2] int64.
-        about: facts for the file.
+        metadata: of the file.
     """
     width = halves[0].shape[1]
     means, scales, rows = torch.zeros(2, width), torch.ones(2), []
     for index, half in enumerate(halves):
         if len(half):
-            wide = half.double()
-            mean = wide.mean(0)
-            norm = (wide - mean).norm(dim=1).mean()
-            # A half of one entry, or of equal ones, has no scale: it stays at the origin.
+            centroids = half.double()
+            mean = centroids.mean(0)
+            norm = (centroids - mean).norm(dim=1).mean()
+            # Equal entries have no scale: all become zero.
             scale = norm if float(norm) > 0 else torch.ones(())
             means[index], scales[index] = mean.float(), scale.float()
-            half = ((wide - mean) / scale).float()
+            half = ((centroids - mean) / scale).float()
         rows.append(half)
-    return Prior(torch.cat(rows), len(halves[0]), means, scales, counts, about)
+    return Prior(torch.cat(rows), len(halves[0]), means, scales, counts, metadata)
 
 
 def _shape(centroids: Tensor) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""What every teacher of the semantic prior has in common."""
+"""Base class of the teachers of semantic priors."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch import Tensor
 
 
 class Teacher(ABC):
-    """Audio at the teacher's own rate in, one vector per feature frame out.
+    """Computes feature vectors of clips.
 
     Attributes:
-        name: what made the features, written into the prior file.
+        name: of the teacher, written to the prior file.
         dim: width P of a vector.
-        sample_rate: rate in Hz that ``features`` expects.
+        sample_rate: of the clips, in Hz.
         frame_rate: vectors per second.
-        min_samples: shortest clip that gives a vector.
-        piece_seconds: longer clips are cut into pieces of this length before they are read.
+        min_samples: minimum length of a clip.
+        piece_seconds: longer clips are split into pieces of this length.
     """
 
     name: str
@@ -41,18 +41,18 @@ class Teacher(ABC):
         """
         for wav in wavs:
             if wav.ndim != 1:
-                raise ValueError(f"{self.name}: a clip must be [S], got {list(wav.shape)}")
+                raise ValueError(f"{self.name}: clips must be [S], got {list(wav.shape)}")
             if wav.numel() < self.min_samples:
                 raise ValueError(
-                    f"{self.name}: a clip needs {self.min_samples} samples at "
+                    f"{self.name}: clips must have at least {self.min_samples} samples at "
                     f"{self.sample_rate} Hz, got {wav.numel()}"
                 )
         if not wavs:
             return []
-        # cuDNN would by default round convolutions to TF32, and a prior is made only once.
+        # By default cuDNN convolutions use TF32 and may be nondeterministic.
         with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             return self._features([wav.float() for wav in wavs])
 
     @abstractmethod
     def _features(self, wavs: list[Tensor]) -> list[Tensor]:
-        """Do the work of ``features_batch`` on checked clips."""
+        """Compute the features of checked clips."""

@@ -1,4 +1,4 @@
-"""Teachers of the prior: frozen models that turn audio into vectors worth clustering (paper.md 3).
+"""Teachers of priors: frozen models that compute features of audio (paper.md 3).
 
 Shapes: ``B`` clips, ``S`` samples, ``N`` feature frames of one clip, ``P`` teacher width.
 """
@@ -20,44 +20,44 @@ from .teacher import Teacher
 
 
 class PhonemeTeacher(Teacher):
-    """States of a trained listener (not the paper's: paper.md 3, D), for the speech half.
+    """Hidden states of a phoneme classifier, for the speech half (not in the paper: paper.md 3, D).
 
-    It is made of recordings and their texts alone (`almtok codec phonemes`), without a download.
+    The classifier is trained on recordings and their texts only (`almtok codec phonemes`).
 
     Args:
-        path: What `almtok codec phonemes` wrote.
-        device: where it runs; "auto" is an accelerator if there is one.
+        path: File of `almtok codec phonemes`.
+        device: Of the classifier; "auto" is an accelerator if there is one.
 
     Raises:
-        ValueError: The file holds something else.
+        ValueError: The file is not a phoneme classifier.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, device: str | torch.device = AUTO) -> None:
         self._device = find_device(device)
-        self._listener = PhonemeClassifier.load(path).to(self._device)
-        config = self._listener.config
-        # Another listener gives other features: its file is in the name.
+        self._classifier = PhonemeClassifier.load(path).to(self._device)
+        config = self._classifier.config
+        # Other classifiers give other features: the name has a hash of the file.
         self.name = f"listener:{hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]}"
         self.dim, self.sample_rate = config.width, config.sample_rate
         self.frame_rate = config.sample_rate / config.hop_length
         self.min_samples = config.hop_length
 
     def _features(self, wavs: list[Tensor]) -> list[Tensor]:
-        # One by one: norms look at whole clips, so neighbours would change each other.
+        # Separately: norms use whole rows, so padding would change features.
         return [self._states(wav.to(self._device)).cpu() for wav in wavs]
 
     def _states(self, wav: Tensor) -> Tensor:
-        features = self._listener.features(wav[None, None])
-        return self._listener.states(features)[0].T.float().contiguous()
+        features = self._classifier.features(wav[None, None])
+        return self._classifier.states(features)[0].T.float().contiguous()
 
 
 def make_teacher(half: str, config: PriorConfig, *, device: str | torch.device = AUTO) -> Teacher:
-    """Return the teacher of a half, ready on ``device``.
+    """Create the teacher of a half.
 
     Args:
         half: ``speech`` or ``sound``.
         config: names both teachers, with layers and widths.
-        device: where the models of transformers and BEATs run; spectral stays on the CPU.
+        device: of the models; the spectral teacher runs on the CPU.
     """
     spec = TeacherSpec.parse(config.teacher_speech if half == "speech" else config.teacher_sound)
     if spec.kind == "spectral":
@@ -66,7 +66,7 @@ def make_teacher(half: str, config: PriorConfig, *, device: str | torch.device =
         return SpectralTeacher(flavour=spec.source or half, dim=config.spectral_width)
     if spec.kind == "listener":
         return PhonemeTeacher(spec.source, device=device)
-    # Four seconds of importing transformers that the spectral teacher can do without.
+    # Imported here: transformers takes four seconds, and the spectral teacher does not need it.
     from .pretrained import BEATsTeacher, TransformersTeacher
 
     if spec.kind == "beats":

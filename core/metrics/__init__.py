@@ -1,1 +1,1 @@
-"""almtok.core.metrics."""
+"""Metrics of audio, and confidence intervals."""

@@ -1,8 +1,7 @@
-"""Scores of one reconstructed clip: PESQ, STOI, SI-SDR, spectral distances, pitch.
+"""Scores of a reconstructed clip: PESQ, STOI, SI-SDR, spectral distances, pitch.
 
-`METRICS` says of each score what it is, which way is better and for which domains it is defined.
-`score_clip` computes all that apply; a score that a clip cannot have (PESQ without any speech) is
-listed with its reason and never replaced by a number.
+`METRICS` describes all scores. `score_clip` computes those of a domain; scores that are undefined
+for a clip (such as PESQ without speech) are listed with the reason and never replaced by a number.
 """
 
 from __future__ import annotations
@@ -24,20 +23,20 @@ Array = npt.NDArray[np.float64]
 
 SCORE_RATE = 24_000
 DOMAINS = ("speech", "sound", "music")
-# PESQ aligns at most 50 utterances, STOI loads everything at once: longer clips go in pieces.
+# PESQ aligns at most 50 utterances and STOI needs memory: longer clips are split.
 PIECE_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What a column of the table is."""
+    """Description of a metric."""
 
     name: str
     label: str
     unit: str
     higher_is_better: bool
     digits: int
-    about: str
+    description: str
     domains: tuple[str, ...] = DOMAINS
 
 
@@ -73,33 +72,32 @@ class ClipScores:
     """Scores of one clip."""
 
     values: dict[str, float] = field(default_factory=dict)  # metric name -> finite score
-    missing: dict[str, str] = field(default_factory=dict)  # metric name -> why the clip has none
+    missing: dict[str, str] = field(default_factory=dict)  # metric name -> reason
 
 
 class UndefinedScore(ValueError):
-    """The metric has no value for this clip; the message says why."""
+    """The metric is undefined for this clip; the message is the reason."""
 
 
 def require_packages(domains: Iterable[str]) -> None:
-    """Raise ImportError before a long run when a package that scores need is missing."""
-    needed = ("pesq", "pystoi") if "speech" in set(domains) else ()
-    absent = [name for name in needed if importlib.util.find_spec(name) is None]
-    if absent:
+    """Raise ``ModuleNotFoundError`` if a package for the scores of these domains is missing."""
+    required = ("pesq", "pystoi") if "speech" in set(domains) else ()
+    missing = [name for name in required if importlib.util.find_spec(name) is None]
+    if missing:
         raise ModuleNotFoundError(
-            f"scoring speech needs {' and '.join(absent)}: pip install 'almtok[eval]'"
+            f"scores of speech need {' and '.join(missing)}: pip install 'almtok[eval]'"
         )
 
 
 def _checked(reference: npt.ArrayLike, estimate: npt.ArrayLike) -> tuple[Array, Array]:
     a, b = np.asarray(reference, dtype=np.float64), np.asarray(estimate, dtype=np.float64)
     if a.ndim != 1 or a.shape != b.shape:
-        raise ValueError(f"expected two clips [S] of one length, got {a.shape} and {b.shape}")
+        raise ValueError(f"clips must be two [S] of equal length, got {a.shape} and {b.shape}")
     if a.size == 0:
-        raise ValueError("expected samples, got an empty clip")
+        raise ValueError("clips must not be empty, got 0 samples")
     if not np.isfinite(b).all():
-        raise ValueError(
-            f"the estimate holds {int((~np.isfinite(b)).sum())} samples that are not finite"
-        )
+        count = int((~np.isfinite(b)).sum())
+        raise ValueError(f"the estimate must be finite, got {count} samples that are not finite")
     return a, b
 
 
@@ -108,7 +106,7 @@ def _resampled(wav: Array, source: int, target: int) -> Array:
 
 
 def _by_piece(a: Array, b: Array, rate: int, score: Callable[[Array, Array], float]) -> float:
-    """Mean of a score over equal pieces of at most 20 s; pieces without a score are left out."""
+    """Mean of a score over equal pieces of at most 20 s, without pieces that have no score."""
     pieces = max(1, math.ceil(a.size / (PIECE_SECONDS * rate)))
     scores, reason = [], "no piece"
     for left, right in zip(np.array_split(a, pieces), np.array_split(b, pieces), strict=True):
@@ -158,7 +156,7 @@ def pesq(
 
 
 def stoi(reference: npt.ArrayLike, estimate: npt.ArrayLike, sample_rate: int) -> float:
-    """Short-time objective intelligibility (the classic one), about 0 to 1, at 16 kHz."""
+    """Short-time objective intelligibility (not the extended STOI), about 0 to 1, at 16 kHz."""
     import pystoi
 
     a, b = _checked(reference, estimate)
@@ -172,7 +170,7 @@ def stoi(reference: npt.ArrayLike, estimate: npt.ArrayLike, sample_rate: int) ->
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             value = float(pystoi.stoi(left, right, 16_000))
-        # pystoi answers 1e-5 when it has removed the silent frames and fewer than 30 are left.
+        # pystoi returns 1e-5 if fewer than 30 frames remain after the removal of silent frames.
         if value == 1e-5 or not math.isfinite(value):
             raise UndefinedScore("less than 0.4 s that is not silent")
         return value
@@ -181,7 +179,7 @@ def stoi(reference: npt.ArrayLike, estimate: npt.ArrayLike, sample_rate: int) ->
 
 
 def si_sdr(reference: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB; both clips [S] are made zero-mean first."""
+    """Scale-invariant signal-to-distortion ratio in dB of zero-mean clips [S]."""
     a, b = _checked(reference, estimate)
     a, b = a - a.mean(), b - b.mean()
     energy = float(a @ a)
@@ -189,18 +187,18 @@ def si_sdr(reference: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
         raise UndefinedScore("one of the two is silent")
     target = (float(a @ b) / energy) * a
     noise = b - target
-    tiny = np.finfo(np.float64).eps
-    return float(10.0 * np.log10((target @ target + tiny) / (noise @ noise + tiny)))
+    epsilon = np.finfo(np.float64).eps
+    return float(10.0 * np.log10((target @ target + epsilon) / (noise @ noise + epsilon)))
 
 
-def _pitch_scores(a: Array, b: Array, rate: int, out: ClipScores) -> None:
+def _add_pitch_scores(a: Array, b: Array, rate: int, scores: ClipScores) -> None:
     error = pitch_error(a, b, rate)
-    out.values["voicing"] = 100.0 * error.voicing
+    scores.values["voicing"] = 100.0 * error.voicing
     for name, value in (("f0_cents", error.cents), ("f0_hz", error.hz)):
         if error.frames:
-            out.values[name] = value
+            scores.values[name] = value
         else:
-            out.missing[name] = "no frame is voiced in both"
+            scores.missing[name] = "no frame is voiced in both"
 
 
 def score_clip(
@@ -210,12 +208,12 @@ def score_clip(
     *,
     domain: str = "speech",
 ) -> ClipScores:
-    """All scores of `METRICS` that are defined for the domain.
+    """Compute the scores of `METRICS` that are defined for a domain.
 
     Args:
         reference: original [S].
         estimate: reconstruction [S], aligned with it.
-        sample_rate: of both; brought to 24 kHz for the spectral scores.
+        sample_rate: of both; resampled to 24 kHz for the spectral scores.
         domain: ``"speech"``, ``"sound"`` or ``"music"``.
     """
     if domain not in DOMAINS:
@@ -240,5 +238,5 @@ def score_clip(
         except UndefinedScore as error:
             scores.missing[name] = str(error)
     if domain in METRICS["voicing"].domains:
-        _pitch_scores(a, b, SCORE_RATE, scores)
+        _add_pitch_scores(a, b, SCORE_RATE, scores)
     return scores

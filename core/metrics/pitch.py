@@ -18,9 +18,9 @@ Array = npt.NDArray[np.float64]
 PITCH_RATE = 16_000
 HOP = 160  # 10 ms
 LOWEST_HZ, HIGHEST_HZ = 60.0, 500.0
-# A frame whose normalised difference dips below this is periodic (YIN's paper uses 0.1 to 0.2).
+# Frames with a normalised difference below this are periodic (0.1 to 0.2 in the paper of YIN).
 THRESHOLD = 0.2
-# Frames this far below the loudest one are taken as unvoiced, whatever their period.
+# Frames this far below the loudest one are unvoiced.
 SILENCE_DB = 45.0
 _WINDOW = 640
 _LONGEST = int(PITCH_RATE / LOWEST_HZ) + 2
@@ -54,8 +54,9 @@ def find_periods(frames: Tensor, shortest: int, longest: int, threshold: float) 
     lag = torch.where(good.any(dim=1), good.int().argmax(dim=1), deepest) + shortest
     left, centre, right = (depth.gather(1, lag[:, None] + i)[:, 0] for i in (-1, 0, 1))
     curve = left - 2 * centre + right
-    bent = curve.abs() > 1e-12
-    shift = torch.where(bent, 0.5 * (left - right) / curve.where(bent, torch.ones_like(curve)), 0)
+    curved = curve.abs() > 1e-12
+    divisor = curve.where(curved, torch.ones_like(curve))
+    shift = torch.where(curved, 0.5 * (left - right) / divisor, 0)
     return Periods(lag + shift.clamp(-0.5, 0.5), centre)
 
 
@@ -70,9 +71,9 @@ def _normalised_difference(frames: Tensor, longest: int) -> Tensor:
     difference = (energy[:, :1] + energy - 2 * product[:, : longest + 1]).clamp_min(0)
     lags = torch.arange(1, longest + 1, device=frames.device)
     mean = difference[:, 1:].cumsum(dim=1) / lags
-    sounding = mean > 1e-12
-    ratio = difference[:, 1:] / mean.where(sounding, torch.ones_like(mean))
-    ratio = ratio.where(sounding, torch.ones_like(ratio))
+    nonzero = mean > 1e-12
+    ratio = difference[:, 1:] / mean.where(nonzero, torch.ones_like(mean))
+    ratio = ratio.where(nonzero, torch.ones_like(ratio))
     return torch.nn.functional.pad(ratio, (1, 0), value=1.0)
 
 
@@ -94,15 +95,15 @@ class PitchError:
     frames: int  # frames voiced in both
 
 
-def _without_jumps(hz: Array, voiced: npt.NDArray[np.bool_]) -> Array:
+def _correct_octaves(hz: Array, voiced: npt.NDArray[np.bool_]) -> Array:
     """Correct octave errors of one or two frames by the median of their neighbours."""
     padded = np.pad(np.where(voiced, hz, np.nan), 3, constant_values=np.nan)
-    around = np.lib.stride_tricks.sliding_window_view(padded, 7)
-    middle = hz.copy()
+    neighbours = np.lib.stride_tricks.sliding_window_view(padded, 7)
+    medians = hz.copy()
     rows = np.flatnonzero(voiced)
     if rows.size:
-        middle[rows] = np.nanmedian(around[rows], axis=1)
-    octave = np.round(np.log2(np.where(voiced, hz, 1.0) / np.where(voiced, middle, 1.0)))
+        medians[rows] = np.nanmedian(neighbours[rows], axis=1)
+    octave = np.round(np.log2(np.where(voiced, hz, 1.0) / np.where(voiced, medians, 1.0)))
     return np.where(voiced, hz / 2.0**octave, 0.0)
 
 
@@ -123,13 +124,13 @@ def pitch_curve(wav: npt.ArrayLike, sample_rate: int) -> PitchCurve:
     for start in range(0, len(frames), _BLOCK):
         block = np.array(frames[start : start + _BLOCK])
         block -= block.mean(axis=1, keepdims=True)
-        found = find_periods(torch.from_numpy(block), _SHORTEST, _LONGEST, THRESHOLD)
+        periods = find_periods(torch.from_numpy(block), _SHORTEST, _LONGEST, THRESHOLD)
         part = slice(start, start + _BLOCK)
-        hz[part], depth[part] = PITCH_RATE / found.samples.numpy(), found.depth.numpy()
+        hz[part], depth[part] = PITCH_RATE / periods.samples.numpy(), periods.depth.numpy()
         power[part] = (block**2).mean(axis=1)
     loud = power > max(power.max(initial=0.0) * 10.0 ** (-SILENCE_DB / 10.0), 1e-10)
     voiced = loud & (depth < THRESHOLD) & (hz >= LOWEST_HZ) & (hz <= HIGHEST_HZ)
-    return PitchCurve(_without_jumps(hz, voiced), voiced)
+    return PitchCurve(_correct_octaves(hz, voiced), voiced)
 
 
 def pitch_error(reference: npt.ArrayLike, estimate: npt.ArrayLike, sample_rate: int) -> PitchError:

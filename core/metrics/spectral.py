@@ -1,7 +1,7 @@
 """Distances between spectra: log-mel in dB, and the multi-scale STFT distance of DAC.
 
-Everything works in blocks of frames, so that an hour of audio needs no more memory than a minute.
-Letters: N frames, F frequency bins, M mel bands.
+Frames are processed in blocks, so the memory does not depend on the duration.
+Shapes: N frames, F frequency bins, M mel bands.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ Array = npt.NDArray[np.float64]
 MEL_FFT = 1024
 MEL_HOP = 256
 MEL_BANDS = 80
-# A full-scale sine is 0 dB. Below -80 dBFS a band is not heard beside speech, and a coder with less
-# bandwidth than the reference must not be judged by how exactly silent its empty bands are.
+# A full-scale sine is 0 dB. Bands below -80 dBFS are inaudible beside speech; without the floor,
+# the exact level of the empty bands of narrow-band codecs would dominate.
 MEL_FLOOR_DB = -80.0
-# Window lengths and the clamp of DAC's own MultiScaleSTFTLoss.
+# Window lengths and clamp of DAC's MultiScaleSTFTLoss.
 STFT_WINDOWS = (2048, 512)
 STFT_CLAMP = 1e-5
 _BLOCK = 2048
@@ -47,7 +47,7 @@ def magnitude_blocks(wav: npt.ArrayLike, n_fft: int, hop: int) -> Iterator[Array
     """Yield magnitudes [n, F] of a centred, Hann-windowed STFT, at most 2048 frames at a time."""
     samples = np.asarray(wav, dtype=np.float64)
     half = n_fft // 2
-    # Reflection needs more samples than it adds; a shorter clip is framed in silence instead.
+    # Reflection needs more samples than it adds; shorter clips are padded with zeros.
     padded = np.pad(samples, half, mode="reflect" if samples.size > half else "constant")
     frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
     for start in range(0, len(frames), _BLOCK):
@@ -73,14 +73,13 @@ def mel_distance(
     *,
     highest_hz: float | None = None,
 ) -> float:
-    """Mean absolute difference of two log-mel spectrograms, in dB (0 = equal, lower is better).
+    """Mean absolute difference of two log-mel spectrograms, in dB (lower is better).
 
     Args:
         reference: original [S].
         estimate: reconstruction [S], aligned with it.
-        sample_rate: of both; 24 000 in the tables of this project.
-        highest_hz: count only the bands whose upper edge lies at or below it, so that a telephone
-            coder can also be judged by the band it carries.
+        sample_rate: of both; 24,000 in the tables of this project.
+        highest_hz: use only the bands up to this frequency, for narrow-band codecs.
     """
     filters = mel_filters(sample_rate, MEL_FFT, MEL_BANDS)
     if highest_hz is not None:
@@ -98,7 +97,7 @@ def mel_distance(
 
 
 def stft_distance(reference: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
-    """Multi-scale STFT distance in the manner of DAC (lower is better).
+    """Multi-scale STFT distance like that of DAC (lower is better).
 
     Over windows 2048 and 512 with a quarter as hop, summed: the mean of ``|log10 X^2 - log10 Y^2|``
     on magnitudes clamped at 1e-5, plus the mean of ``|X - Y|``.

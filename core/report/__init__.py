@@ -1,1 +1,1 @@
-"""almtok.core.report."""
+"""HTML reports with figures."""

@@ -1,1 +1,1 @@
-"""almtok.core.training."""
+"""Training loop, optimisers, checkpoints and run folders."""

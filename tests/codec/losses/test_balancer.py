@@ -146,7 +146,7 @@ def test_state_round_trip_is_exact_also_as_json() -> None:
 
 def test_errors_name_the_loss() -> None:
     x = torch.zeros(1, 1, 3, requires_grad=True)
-    with pytest.raises(ValueError, match="'a' does not depend on the output"):
+    with pytest.raises(ValueError, match="'a' must depend on the output"):
         # paper.md 10.1, defect 7: computed on a detached output
         Balancer({"a": 1.0}).backward({"a": x.detach().sum()}, x)
     with pytest.raises(ValueError, match=r"\['b'\]"):

@@ -97,13 +97,13 @@ def test_tokenizer_checkpoint(official):
 def test_something_else(tmp_path):
     path = tmp_path / "model.pt"
     torch.save({"weights": torch.zeros(1)}, path)
-    with pytest.raises(ValueError, match="holds 'cfg' and 'model'"):
+    with pytest.raises(ValueError, match="must be a dict of 'cfg' and 'model'"):
         load_beats(path)
     torch.save({"cfg": {}, "model": {"a": torch.zeros(1)}}, path)
     with pytest.raises(ValueError, match="no BEATs encoder"):
         load_beats(path)
     torch.save(collections.OrderedDict(a=torch.zeros(1)), path)
-    with pytest.raises(ValueError, match="holds 'cfg' and 'model'"):
+    with pytest.raises(ValueError, match="must be a dict of 'cfg' and 'model'"):
         load_beats(path)
 
 
@@ -118,7 +118,7 @@ def test_missing_extra_and_misshapen_weights_are_named(official):
         load_beats(official(drop=(fc1,)))
     with pytest.raises(ValueError, match="mask_emb is not part of BEATs"):
         load_beats(official(add={"mask_emb": torch.zeros(3)}))
-    with pytest.raises(ValueError, match=r"fc1.weight is \[2, 2\], expected \[128, 64\]"):
+    with pytest.raises(ValueError, match=r"fc1.weight must be \[128, 64\], got \[2, 2\]"):
         load_beats(official(add={fc1: torch.zeros(2, 2)}))
 
 

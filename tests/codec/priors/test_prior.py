@@ -80,7 +80,7 @@ def test_other_files_are_named(tmp_path):
         load_prior(path)
     about = {"format": "almtok-prior", "version": 99}
     save_file({"x": torch.zeros(1)}, path, metadata={"about": json.dumps(about)})
-    with pytest.raises(ValueError, match="version 99, this code reads 1"):
+    with pytest.raises(ValueError, match="version must be 1, got 99"):
         load_prior(path)
     about["version"] = 1
     save_file({"mean": torch.zeros(1)}, path, metadata={"about": json.dumps(about)})

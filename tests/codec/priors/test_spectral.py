@@ -79,7 +79,7 @@ def test_other_widths(width):
 def test_wrong_values_are_named():
     with pytest.raises(ValueError, match="got 'music'"):
         SpectralTeacher(flavour="music")
-    with pytest.raises(ValueError, match="multiple of 4 from 16 on, got 30"):
+    with pytest.raises(ValueError, match="multiple of 4 and at least 16, got 30"):
         SpectralTeacher(flavour="speech", dim=30)
     with pytest.raises(ValueError, match="got 8000"):
         SpectralTeacher(flavour="speech", sample_rate=8000)

@@ -41,7 +41,7 @@ def test_the_file_has_to_be_named_and_to_be_one(tmp_path):
     from safetensors.torch import save_file
 
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
-    with pytest.raises(ValueError, match="no phoneme classifier"):
+    with pytest.raises(ValueError, match="not a phoneme classifier"):
         make_teacher("speech", PriorConfig(teacher_speech=f"listener:{tmp_path / 'x.safetensors'}"))
 
 

@@ -191,7 +191,7 @@ def test_silence_lacks_scores_and_long_clips_are_cut():
 
 
 def test_wrong_input_is_refused():
-    with pytest.raises(ValueError, match="one length"):
+    with pytest.raises(ValueError, match="equal length"):
         audio.score_clip(np.zeros(10), np.zeros(11))
     with pytest.raises(ValueError, match="empty"):
         audio.score_clip(np.zeros(0), np.zeros(0))
