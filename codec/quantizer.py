@@ -27,10 +27,10 @@ from .quantizer_layer import FrozenLayer, LearnedLayer, QuantizerLayer
 class QuantizerOutput:
     """What quantization gives; `L <= K` layers were used."""
 
-    quantized: Tensor  # [B, Q, D] float32, gradient straight through to the queries
+    quantized: Tensor  # [B, Q, D] float32, its gradient goes to the queries as it is
     codes: Tensor  # [B, L, Q] int64
     commitment_loss: Tensor  # scalar float32, weighted per layer
-    layers: Tensor  # [B, Q, L, D] what each layer contributed, straight through
+    layers: Tensor  # [B, Q, L, D] what each layer contributed; the gradient of each one likewise
 
 
 class ResidualQuantizer(nn.Module):
@@ -45,21 +45,28 @@ class ResidualQuantizer(nn.Module):
         self.layers = cast("list[QuantizerLayer]", nn.ModuleList(layers))
 
     def forward(self, queries: Tensor, num_quantizers: int | None = None) -> QuantizerOutput:
-        """Quantise queries `[B, Q, D]` with the first `num_quantizers` layers (all by default)."""
+        """Quantise queries `[B, Q, D]` with the first `num_quantizers` layers (all by default).
+
+        The straight-through estimator stands around the sum of the layers. One in each of them
+        would send L times the gradient to the queries.
+        """
         batch, count, width = queries.shape
         with torch.autocast(queries.device.type, enabled=False):
-            residual = queries.float().reshape(-1, width)  # [N, D]
-            said = []
+            queries = queries.float().reshape(-1, width)  # [N, D]
+            straight_through = queries - queries.detach()  # zero, with the gradient of the queries
+            residual, said = queries, []
             for layer in self.layers[: num_quantizers or self._drawn_depth()]:
                 said.append(layer(residual))
                 residual = residual - said[-1].output.detach()
-            stacked = torch.stack([x.output for x in said], dim=1)  # [N, L, D]
+            outputs = torch.stack([x.output for x in said], dim=1)  # [N, L, D]
+            quantized = outputs.sum(dim=1) + straight_through
+            layers = outputs + straight_through[:, None]
             codes = torch.stack([x.codes for x in said])  # [L, N]
         return QuantizerOutput(
-            quantized=stacked.sum(dim=1).reshape(batch, count, width),
+            quantized=quantized.reshape(batch, count, width),
             codes=codes.reshape(-1, batch, count).transpose(0, 1).contiguous(),
             commitment_loss=torch.stack([x.loss for x in said]).sum(),
-            layers=stacked.reshape(batch, count, -1, width),
+            layers=layers.reshape(batch, count, -1, width),
         )
 
     @torch.no_grad()

@@ -30,7 +30,7 @@ _RIDGE = 1e-3
 class LayerOutput:
     """What one layer makes of residuals `[N, D]`."""
 
-    output: Tensor  # [N, D] the mapped entries, gradient straight through to the residuals
+    output: Tensor  # [N, D] the mapped entries; no gradient goes to the residuals
     codes: Tensor  # [N] int64
     loss: Tensor  # scalar: commitment of the queries, and what teaches the layer's own maps
 
@@ -102,7 +102,7 @@ class FrozenLayer(QuantizerLayer):
         said = self.project_out(self.codebook.lookup(codes))
         loss = self.commitment_weight * F.mse_loss(residual, said.detach())
         loss = loss + F.mse_loss(said, residual.detach())
-        return LayerOutput(residual + (said - residual).detach(), codes, loss)
+        return LayerOutput(said.detach(), codes, loss)
 
     @torch.no_grad()
     def nearest(self, residual: Tensor) -> Tensor:
@@ -154,7 +154,7 @@ class LearnedLayer(QuantizerLayer):
     def forward(self, residual: Tensor) -> LayerOutput:
         """Quantise `[N, D]`; the commitment is measured among the queries, where all are alike."""
         self._initialize_once(residual)
-        latent = self.project_in(residual)  # [N, P]
+        latent = self.project_in(residual.detach())  # [N, P]
         codes = self.codebook.nearest(latent.detach())
         entries = self.codebook.lookup(codes)
         if self.training:
@@ -163,7 +163,9 @@ class LearnedLayer(QuantizerLayer):
         loss = self.commitment_weight * F.mse_loss(residual, said.detach())
         if isinstance(self.project_out, Linear):
             loss = loss + F.mse_loss(said, residual.detach())
-        return LayerOutput(self.project_out(latent + (entries - latent).detach()), codes, loss)
+        # Straight through, from entries to latents: this is how the map into the code space learns.
+        output = self.project_out(entries + (latent - latent.detach()))
+        return LayerOutput(output, codes, loss)
 
     @torch.no_grad()
     def nearest(self, residual: Tensor) -> Tensor:

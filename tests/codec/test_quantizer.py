@@ -52,12 +52,52 @@ def test_each_layer_leaves_less_over():
     assert errors[2] < errors[1] < errors[0] < x.square().mean()
 
 
-def test_straight_through_gradient_reaches_the_queries():
-    # paper.md 10.1, defect 5
-    net = quantizer().train()
-    x = queries().requires_grad_()
-    net(x).quantized.square().sum().backward()
-    assert float(x.grad.norm()) > 0
+KINDS = [
+    dict(),
+    dict(codebook_dim=32),
+    dict(prior_codebooks="none"),
+    dict(prior_codebooks="none", codebook_dim=32),
+    dict(prior_codebooks="all"),
+    dict(num_codebooks=1),
+    dict(num_codebooks=8),
+]
+
+
+def kind_id(kind) -> str:
+    return "-".join(f"{name}={value}" for name, value in kind.items()) or "default"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=kind_id)
+@pytest.mark.parametrize("training", [True, False])
+def test_the_gradient_goes_straight_through_once(kind, training):
+    # paper.md 10.1, defect 5; a straight-through in each of K layers would multiply it by K
+    net = quantizer(**kind).train(training)
+    pull = queries(seed=5)
+    for num_quantizers in range(1, len(net.layers) + 1):
+        x = queries().requires_grad_()
+        net(x, num_quantizers).quantized.backward(pull)
+        assert torch.equal(x.grad, pull)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=kind_id)
+def test_the_gradient_of_each_layer_goes_straight_through(kind):
+    net = quantizer(**kind).train()
+    pull = queries(seed=5)
+    for layer in range(len(net.layers)):
+        x = queries().requires_grad_()
+        net(x).layers[:, :, layer].backward(pull)
+        assert torch.equal(x.grad, pull)
+
+
+def test_the_maps_of_a_learned_codebook_follow_what_is_made_of_it():
+    # As if entries moved with their latents: output = U (P x), with P and U the two maps
+    net = quantizer(num_codebooks=1, prior_codebooks="none").eval()
+    layer, x, pull = net.layers[0], queries(), queries(seed=5)
+    net(x).quantized.backward(pull)
+    g, y = pull.reshape(-1, 32), x.reshape(-1, 32)  # [N, D]
+    torch.testing.assert_close(layer.project_in.weight.grad, (g @ layer.project_out.weight).T @ y)
+    entries = layer.codebook.lookup(layer.nearest(y))
+    torch.testing.assert_close(layer.project_out.weight.grad, g.T @ entries)
 
 
 def test_losses_train_queries_and_maps_but_no_frozen_entry():
@@ -258,14 +298,43 @@ def test_usage_says_nothing_of_halves_without_a_prior():
     assert Codebook(4, 2, frozen=False).usage().speech_usage is None
 
 
-def test_commitment_is_measured_among_the_queries():
-    net = quantizer(num_codebooks=1, prior_codebooks="none", commitment_weight=2.0)
+@pytest.mark.parametrize(("kind", "weight"), [("none", 2.0), ("first", 0.5)])
+def test_commitment_is_measured_among_the_queries(kind, weight):
+    net = quantizer(
+        num_codebooks=1, prior_codebooks=kind, commitment_weight=2.0, prior_commitment_weight=0.5
+    )
     net.initialize(queries().reshape(-1, 32))
     net.eval()
-    x = queries(seed=4)
-    said = net.layers[0].decode(net(x).codes[:, 0])
-    # twice the pull on the queries, once the pull on the map out of the code space
-    torch.testing.assert_close(net(x).commitment_loss, 3.0 * F.mse_loss(x, said))
+    x = queries(seed=4).requires_grad_()
+    out = net(x)
+    said = net.layers[0].decode(out.codes[:, 0])
+    out.commitment_loss.backward()
+    # weighted, the pull on the queries; once, the pull on the map out of the code space
+    torch.testing.assert_close(out.commitment_loss, (weight + 1) * F.mse_loss(x, said))
+    torch.testing.assert_close(x.grad, weight * 2 / x.numel() * (x - said))
+    out_of = net.layers[0].project_out.weight
+    (pull,) = torch.autograd.grad(F.mse_loss(said, x.detach()), out_of)
+    torch.testing.assert_close(out_of.grad, pull)
+
+
+@pytest.mark.parametrize("kind", ["none", "first", "all"])
+def test_every_layer_commits_the_queries_to_what_it_says(kind):
+    net = quantizer(prior_codebooks=kind, commitment_weight=2.0, prior_commitment_weight=0.5)
+    net.initialize(queries().reshape(-1, 32))
+    net.eval()
+    x = queries(seed=4).requires_grad_()
+    out = net(x)
+    out.commitment_loss.backward()
+    frozen = {"none": 0, "first": 1, "all": 3}[kind]
+    left_over = x.detach()[:, :, None] - out.layers.detach().cumsum(dim=2)  # [B, Q, K, D]
+    weights = torch.tensor([0.5] * frozen + [2.0] * (3 - frozen))[:, None]
+    torch.testing.assert_close(x.grad, (weights * 2 / x.numel() * left_over).sum(dim=2))
+    # And each map learns what its own layer has to say, whatever comes after it.
+    for k, layer in enumerate(net.layers):
+        before = left_over[:, :, k] + out.layers.detach()[:, :, k]
+        own = F.mse_loss(layer.decode(out.codes[:, k]), before)
+        (pull,) = torch.autograd.grad(own, layer.project_out.weight)
+        torch.testing.assert_close(layer.project_out.weight.grad, pull, atol=1e-6, rtol=1e-4)
 
 
 def test_the_same_prior_again_keeps_what_was_placed_on_it():
