@@ -34,6 +34,22 @@ def test_values_by_hand() -> None:
     assert float(matching) == pytest.approx(0.5, rel=1e-4)
 
 
+def test_the_hinge_asks_no_more_of_a_generator_that_is_taken_for_real() -> None:
+    logits = torch.tensor([3.0, 1.5, 0.5, -1.0], requires_grad=True)
+    loss = generator_adversarial_loss([DiscriminatorOutput(logits.reshape(1, 1, 1, -1), ())])
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx((0.5 + 2.0) / 4)
+    assert logits.grad.tolist() == [0.0, 0.0, -0.25, -0.25]
+
+
+def test_the_hinge_asks_no_more_of_discriminators_that_are_sure() -> None:
+    real = torch.tensor([2.0, 0.5], requires_grad=True)
+    fake = torch.tensor([-2.0, -0.5], requires_grad=True)
+    outputs = [DiscriminatorOutput(x.reshape(1, 1, 1, -1), ()) for x in (real, fake)]
+    discriminator_loss(outputs[:1], outputs[1:]).backward()
+    assert real.grad.tolist() == [0.0, -0.5] and fake.grad.tolist() == [0.0, 0.5]
+
+
 def test_discriminators_count_equally_whatever_their_size() -> None:
     fake = [output(1.0), output(-1.0, -1.0, -1.0, -1.0)]
     assert float(generator_adversarial_loss(fake)) == pytest.approx(1.0)

@@ -29,6 +29,14 @@ def test_prediction_has_no_gradient_from_hidden_frames(mode) -> None:
     assert (frames.grad[~masked.mask].abs().sum(dim=-1) > 0).all()
 
 
+def test_hidden_frames_are_zero_and_the_others_stay() -> None:
+    # paper.md 5.1, A
+    frames = torch.randn(2, 20, 16)
+    masked = build().mask(frames, torch.tensor([3, 4]))
+    assert not masked.frames[masked.mask].any()
+    assert torch.equal(masked.frames[~masked.mask], frames[~masked.mask])
+
+
 def test_hidden_frames_do_not_change_the_prediction() -> None:
     objective, seeds = build(), torch.tensor([3])
     frames = torch.randn(1, 20, 16)
