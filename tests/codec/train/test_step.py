@@ -7,31 +7,25 @@ from pathlib import Path
 import pytest
 import torch
 
-from almtok.codec.initialization import initialize_coders, initialize_quantizer
+from almtok.codec.losses.adversarial import (
+    discriminator_loss,
+    feature_matching_loss,
+    frozen,
+    generator_adversarial_loss,
+)
 from almtok.codec.phonemes import PhonemeClassifier, PhonemeClassifierConfig
 from almtok.codec.train.config import CodecTrainConfig
 from almtok.codec.train.state import TrainState
-from almtok.codec.train.state import build_state as build_bare_state
-from almtok.codec.train.step import draw_step, micro_step, whole_windows
+from almtok.codec.train.step import FORWARD, draw_step, micro_step, whole_windows
 from almtok.codec.train.update import micro_batch_size, optimizer_step
 from almtok.core.data import SegmentBatch
 from almtok.core.training.loop import Requests
 from almtok.core.training.optimizer import gradient_norm, make_adamw
 
+from .toy import build_state
+
 Make = Callable[..., CodecTrainConfig]
 Batch = Callable[..., SegmentBatch]
-
-
-def build_state(config: CodecTrainConfig) -> TrainState:
-    """A run about to take its first step, codebooks placed by noise."""
-    state = build_bare_state(config)
-    if config.stage != "1":
-        wavs = [0.1 * torch.randn(8, 1, 48 * 320, generator=torch.Generator().manual_seed(9))]
-        state.model.eval()
-        initialize_coders(state.model, wavs)
-        initialize_quantizer(state.model, wavs)
-        state.train_mode()
-    return state
 
 
 def snapshot(state: TrainState) -> dict[str, torch.Tensor]:
@@ -119,6 +113,67 @@ def test_the_encoder_learns_through_the_codes_alone(toy_config: Make, toy_batch:
     assert gradient_norm(p for n, p in named if n.startswith("model.encoder.")) > 0
 
 
+INNER = {
+    "1": {"masked": 0.4},
+    "2": {"masked": 0.4, "autoregressive": 0.6, "commitment": 0.5, "latent": 0.2},
+    "adapt": {"latent": 0.2},
+}
+OUTER = {"time": 0.3, "mel": 0.7, "adversarial": 2.0, "feature_matching": 1.3}
+
+
+@pytest.mark.parametrize("stage", ["1", "2", "adapt"])
+@pytest.mark.parametrize("balancer", [True, False])
+@pytest.mark.parametrize("update", [True, False])
+def test_the_gradient_is_that_of_the_weighted_losses(
+    toy_config: Make, toy_batch: Batch, stage: str, balancer: bool, update: bool
+) -> None:
+    """All losses, written out; the balancer makes their norms at the output their weights."""
+    weights = {f"weight_{name}": value for name, value in {**OUTER, **INNER[stage]}.items()}
+    config = toy_config(stage, init_from="x", balancer=balancer, adversarial_start=0, **weights)
+    state, batch = build_state(config), toy_batch()
+    state.model.eval()  # nothing moves from here to the next pass
+    draw = replace(draw_step(config, 0, (2, 5)), frames_per_query=4, update_discriminators=update)
+    losses = micro_step(state, batch.wav, batch.seeds, 0, draw)
+    named = {**state.generator_parameters, **state.discriminator_parameters}
+    found = {name: parameter.grad for name, parameter in named.items()}
+    for parameter in named.values():
+        parameter.grad = None
+
+    forward, inner = FORWARD[stage](state, batch.wav, batch.seeds, draw)
+    output, target, judges = forward.output, forward.target, state.discriminators
+    assert output is not None and judges is not None
+    with frozen(judges):
+        real, fake = judges(target), judges(output)
+    outer = {
+        "time": (output - target).abs().mean(),
+        "mel": state.mel_loss(output, target),
+        "adversarial": generator_adversarial_loss(fake),
+        "feature_matching": feature_matching_loss(real, fake),
+    }
+    total = torch.stack([INNER[stage][name] * inner[name] for name in INNER[stage]]).sum()
+    for name, loss in outer.items():
+        factor = OUTER[name]
+        if balancer:
+            (gradient,) = torch.autograd.grad(loss, output, retain_graph=True)
+            norm = len(output) * gradient.flatten(1).norm(dim=1).mean()
+            factor = factor / sum(OUTER.values()) / float(norm)
+        total = total + factor * loss
+    total.backward()
+    if update:
+        discriminator_loss(judges(target), judges(output.detach())).backward()
+
+    assert losses.keys() == {*OUTER, *INNER[stage], "discriminator"}
+    for name, loss in {**outer, **inner}.items():
+        torch.testing.assert_close(losses[name], loss.detach(), atol=1e-5, rtol=1e-4)
+    for name, parameter in named.items():
+        one, other = found[name], parameter.grad
+        if one is None or other is None:
+            assert one is other, name
+            continue
+        size = float(other.norm())
+        assert float((one - other).norm()) <= 1e-3 * size + 1e-6, name
+
+
 @pytest.mark.parametrize("balancer", [True, False])
 @pytest.mark.parametrize("update", [True, False])
 def test_the_two_sides_never_see_each_others_gradient(
@@ -167,13 +222,15 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(
         SegmentBatch(whole.wav[s], whole.ids[s], whole.domains[s], whole.seeds[s])
         for s in (slice(0, 2), slice(2, 4))
     ]
+    config = toy_config("1", balancer=False, adversarial_start=0, discriminator_probability=1.0)
     norms = []
     for accumulate, batches in ((1, [whole]), (2, halves)):
-        state = build_state(toy_config("1", accumulate=accumulate, balancer=False))
+        state = build_state(replace(config, accumulate=accumulate))
         assert micro_batch_size(state.config, 1) == 4 // accumulate
         report = optimizer_step(state, batches, Requests())
-        norms.append((report.norms["generator"], float(report.losses["mel"])))
-    assert norms[0] == pytest.approx(norms[1], rel=1e-5)
+        norms.append((*report.norms.values(), float(report.losses["mel"])))
+        assert report.norms.keys() == {"generator", "discriminator"}
+    assert norms[0] == pytest.approx(norms[1], rel=1e-4)
 
 
 @pytest.mark.parametrize("stage", ["1", "2"])
