@@ -141,7 +141,9 @@ def test_the_rate_is_that_of_the_tokens_or_as_asked_for(processor, config, codec
     batch = processor(task="asr", audio=wav, frames_per_query=3)
     assert batch["input_ids"][0, 1, 0] == v.rate(3)
     assert processor(task="tts", text="hi", frames_per_query=9)["input_ids"][0, 1, 0] == v.rate(9)
-    with pytest.raises(ValueError, match="must be 6 in all audio of a sequence, got tokens with 10"):
+    with pytest.raises(
+        ValueError, match="must be 6 in all audio of a sequence, got tokens with 10"
+    ):
         processor(task="asr", audio=slow, frames_per_query=6)
 
 
