@@ -1,4 +1,4 @@
-"""AudioLMConfig: a causal backbone and all that lets it read and write audio codes.
+"""AudioLMConfig: a causal backbone, and what is added to it for audio codes.
 
 Values that the ALMTokenizer paper does not state carry their grade (`paper.md` 8): A confirmed,
 B one reader of the paper, C inferred, D our default.
@@ -14,9 +14,8 @@ from ..codec.config import refuse_unknown
 
 Pattern = Literal["depth", "delay", "parallel", "flat"]
 
-# Control tokens of tasks by place, in a model that is made without another list. The order belongs
-# to the format of checkpoints: do not change it. A new task needs no entry: a model that is trained
-# on it takes a spare token, and its config lists the name.
+# Default tasks in the order of their control tokens. The order is part of the checkpoint format: do
+# not change it. A new task needs no entry: a model that is trained on it uses a spare token.
 TASKS = (
     "tts",
     "asr",
@@ -83,20 +82,20 @@ class AudioLMConfig(PreTrainedConfig):
     depth_heads: int = 8  # D
     depth_ffn_ratio: int = 4  # C
 
-    # Rows of the conditions see each other, not only what is before them (sight.py).
+    # Rows of the conditions attend to each other, not only to earlier rows (prefix_lm_mask.py).
     bidirectional_conditions: bool = False  # D
 
     # Loss
     first_codebook_weight: float = 2.0  # C: the first code of a frame counts double
     text_weight: float = 1.0  # D: text targets, beside audio targets of the same batch
-    ctc_weight: float = 0.0  # D: of spelling a transcript by the audio's own rows, see ctc.py
+    ctc_weight: float = 0.0  # D: of the auxiliary CTC loss, see ctc.py
     condition_dropout: float = 0.1  # D: share of examples trained without condition, for guidance
 
     # Names of the tasks by control token, and the fingerprint of the codec
     tasks: list[str] | tuple[str, ...] = TASKS
     codec_fingerprint: str | None = None
-    # Level (RMS of active frames, dBFS) of the recordings that it learned from: what it is given
-    # later is brought to it too. None: nothing is.
+    # Level (RMS of active frames, dBFS) of the training data, to which inputs are normalised too.
+    # None: no normalisation.
     loudness_dbfs: float | None = None
     initializer_range: float = 0.02  # D
 
@@ -129,12 +128,13 @@ class AudioLMConfig(PreTrainedConfig):
             )
         if self.depth_width % self.depth_heads:
             raise ValueError(
-                f"depth_width {self.depth_width} is not a multiple of {self.depth_heads} heads"
+                f"depth_width must be a multiple of depth_heads ({self.depth_heads}), got"
+                f" {self.depth_width}"
             )
 
     @property
     def num_task_slots(self) -> int:
-        """Tasks that have a control token, taken or spare."""
+        """Number of control tokens for tasks, used or spare."""
         return len(TASKS) + NUM_SPARE_TASKS
 
     @property
@@ -149,7 +149,7 @@ class AudioLMConfig(PreTrainedConfig):
 
     @property
     def max_positions(self) -> int:
-        """Longest sequence that the backbone was made for."""
+        """Maximum number of positions of the backbone."""
         return getattr(self._text, "max_position_embeddings", 1_000_000)
 
     @property

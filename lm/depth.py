@@ -1,10 +1,10 @@
-"""A small Transformer over the codes of one frame: each code sees those before it in its frame.
+"""Depth Transformer: a small Transformer over the codes of one frame.
 
-The paper's language model is of this kind (paper.md 8: A-, after Moshi and RSTnet): the backbone
-makes one step per frame, and this Transformer a short one for each code but the first. Every step
-has weights of its own, which also tells the steps apart, so there are no positions.
+As in the paper (paper.md 8: A-, after Moshi and RSTnet), the backbone makes one step per frame and
+the depth Transformer one for each code but the first. Every step has its own weights, so there are
+no position embeddings.
 
-Letters: `N` positions (frames), `D` width of the backbone, `W` width here, `K` codebooks, `S` =
+Shapes: `N` positions (frames), `D` width of the backbone, `W` width here, `K` codebooks, `S` =
 K - 1 steps, `H` heads, `C` codebook size.
 """
 
@@ -25,14 +25,14 @@ StepCache = list[tuple[Tensor, Tensor]]
 
 
 class StepLinear(nn.Module):
-    """One linear map for each step."""
+    """A linear layer for each step."""
 
     def __init__(self, num_steps: int, wide: int, out: int):
         super().__init__()
         self.steps = nn.ModuleList(Linear(wide, out, bias=False) for _ in range(num_steps))
 
     def at(self, step: int, x: Tensor) -> Tensor:
-        """Map `[N, I]` of one step."""
+        """Map the input `[N, I]` of one step."""
         return self.steps[step](x)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -41,17 +41,17 @@ class StepLinear(nn.Module):
 
 
 class DepthLayer(nn.Module):
-    """Attention over the steps and a gated feed-forward, side by side on the same normed input.
+    """Attention over the steps and a gated feed-forward layer, in parallel on the same input.
 
-    Side by side (D; as in GPT-J and PaLM) rather than one after the other as in Moshi's: two maps a
-    step instead of four, and generation costs as much for calling small maps as for reading them.
-    The demo's codes have 1.82 / 2.57 / 4.50 nats so, 1.79 / 2.58 / 4.52 one after the other.
+    Parallel (D; as in GPT-J and PaLM) instead of sequential as in Moshi: two linear layers per step
+    instead of four, because generation is limited by the number of calls. Losses of the demo are
+    1.82 / 2.57 / 4.50 nats, and 1.79 / 2.58 / 4.52 if sequential.
     """
 
     def __init__(self, config: AudioLMConfig):
         super().__init__()
         steps, width = config.num_codebooks - 1, config.depth_width
-        # Gating has a third matrix; whole multiples of 64 suit the kernels.
+        # 2 / 3 because of the third matrix of the gate; multiples of 64 suit the kernels.
         inner = max(64, round(width * config.depth_ffn_ratio * 2 / 3 / 64) * 64)
         self.num_heads, self.sizes = config.depth_heads, (3 * width, inner, inner)
         self.norm = nn.RMSNorm(width, eps=1e-6)
@@ -59,7 +59,7 @@ class DepthLayer(nn.Module):
         self.out = StepLinear(steps, width + inner, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """All steps of known codes at once: `[N, S, W]`."""
+        """All steps of given codes at once: `[N, S, W]`."""
         count, steps, width = x.shape
         qkv, gate, up = self.into(self.norm(x)).split(self.sizes, dim=-1)
         heads = (self.num_heads, width // self.num_heads)
@@ -69,12 +69,12 @@ class DepthLayer(nn.Module):
         return x + self.out(torch.cat([mixed, F.silu(gate) * up], dim=-1))
 
     def step(self, k: int, x: Tensor, cache: StepCache) -> Tensor:
-        """One step `[N, W]`, after those whose keys and values `cache` holds."""
+        """One step `[N, W]` after those in `cache`, which is extended."""
         count, width = x.shape
         qkv, gate, up = self.into.at(k, self.norm(x)).split(self.sizes, dim=-1)
         q, key, value = qkv.unflatten(1, (3, self.num_heads, -1)).unbind(1)  # [N, H, W/H]
         cache.append((key, value))
-        mixed = value  # of a single key, whatever the query asks
+        mixed = value  # with a single key, attention returns its value
         if len(cache) > 1:
             keys = torch.stack([pair[0] for pair in cache], dim=2)  # [N, H, k+1, W/H]
             values = torch.stack([pair[1] for pair in cache], dim=2)
@@ -84,18 +84,18 @@ class DepthLayer(nn.Module):
 
 
 class DepthHeads(AudioHeads):
-    """The first code by the backbone's state alone, the others by the depth Transformer.
+    """The first code is predicted by the backbone's state, the others by the depth Transformer.
 
-    As in CSM, and not as in Moshi, whose depth Transformer makes all codes: the first one sees no
-    code of its frame anyway, and all of the state is more than what the narrower depth gets of it.
-    The demo's first code had 1.91 nats so after 500 steps, 2.02 through a depth of width 128.
+    As in CSM; in Moshi the depth Transformer predicts all codes. The first code depends on no other
+    code of its frame, and the state is wider than the depth Transformer: in the demo, its loss
+    after 500 steps is 1.91 nats, and 2.02 by a depth Transformer of width 128.
     """
 
     def __init__(self, config: AudioLMConfig):
         super().__init__(config)
         steps, width = config.num_codebooks - 1, config.depth_width
         self.project = StepLinear(steps, config.hidden_size, width)
-        # The code before, in a table for each step.
+        # Embeddings of the previous code, by step.
         self.codes = nn.ModuleList(nn.Embedding(self.num_codes + 1, width) for _ in range(steps))
         self.layers = nn.ModuleList(DepthLayer(config) for _ in range(config.depth_layers))
         self.norm = nn.RMSNorm(width, eps=1e-6)
@@ -103,12 +103,12 @@ class DepthHeads(AudioHeads):
         self.out = nn.ModuleList(Linear(wide, self.num_codes, bias=False) for wide in widths)
 
     def teacher_forced(self, hidden: Tensor, rows: Tensor) -> Tensor:
-        """Logits `[N, K, C+1]` of rows `[N, K]`, each code seeing those before it in its row."""
+        """Logits `[N, K, C+1]` of rows `[N, K]`, each code given those before it in its row."""
         logits = [self.out[0](hidden)]
         if self.num_codebooks > 1:
-            before = [table(rows[:, k]) for k, table in enumerate(self.codes)]
-            x = self.project(hidden[:, None].expand(-1, len(before), -1))  # [N, S, W]
-            x = x + torch.stack(before, dim=1)
+            previous = [table(rows[:, k]) for k, table in enumerate(self.codes)]
+            x = self.project(hidden[:, None].expand(-1, len(previous), -1))  # [N, S, W]
+            x = x + torch.stack(previous, dim=1)
             for layer in self.layers:
                 x = layer(x)
             x = self.norm(x)
@@ -116,7 +116,7 @@ class DepthHeads(AudioHeads):
         return torch.stack(logits, dim=1)
 
     def sample(self, hidden: Tensor, choose: Choose, streams: Sequence[int]) -> Tensor:
-        """Choose code after code, in the order of the codebooks."""
+        """Sample one code after the other, in the order of the codebooks."""
         rows = hidden.new_full((len(hidden), self.num_codebooks), self.empty, dtype=torch.int64)
         if not streams:
             return rows

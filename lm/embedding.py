@@ -1,6 +1,6 @@
-"""A row of text, control and codes becomes one vector: the sum of what its streams say.
+"""RowEmbedding: the sum of the embeddings of the streams of a row.
 
-Letters: `B` batch, `L` rows, `K` codebooks, `C` codebook size, `D` width of the backbone.
+Shapes: `B` batch, `L` rows, `K` codebooks, `C` codebook size, `D` width of the backbone.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from .vocabulary import Vocabulary
 
 
 class RowEmbedding(nn.Module):
-    """The tables beside the backbone's own: controls, and one audio table for all codebooks.
+    """Embeddings beside those of the backbone: controls, and one table for all codebooks.
 
-    Codebook k (from 0) owns the table's rows k * (C + 1) to k * (C + 1) + C: with K = 3 and
+    Codebook k (from 0) has the rows k * (C + 1) to k * (C + 1) + C: with K = 3 and
     C = 2048, code 5 of the second codebook is row 2049 + 5. The last row of each is `audio_end`.
     """
 
@@ -30,7 +30,7 @@ class RowEmbedding(nn.Module):
         self.audio = nn.Embedding(config.num_codebooks * self.num_codes, config.hidden_size)
 
     def forward(self, rows: Tensor, embed_text: Callable[[Tensor], Tensor]) -> Tensor:
-        """Embed rows `[B, L, 1+K]` as `[B, L, D]`; `embed_text` is the backbone's own table."""
+        """Embed rows `[B, L, 1+K]` as `[B, L, D]`; `embed_text` is that of the backbone."""
         text, codes = rows[..., 0], rows[..., 1:]
         is_text = text < self.num_text
         is_control = ~is_text & (text < self.vocabulary.text_empty)

@@ -1,10 +1,9 @@
-"""From a hidden state of the backbone to the codes of the next row.
+"""Audio heads: hidden states of the backbone -> codes of the next row.
 
-All heads answer the same two questions: what are the logits of known rows (training, scoring), and
-what is the next row, given a way to choose a code (generation). Both must agree for the same
-codes; a test holds them to it.
+A head computes the logits of given rows (training, scoring) and samples the next row (generation).
+Both agree for the same codes.
 
-Letters: `N` positions, `D` width of the backbone, `K` codebooks, `C` codebook size.
+Shapes: `N` positions, `D` width of the backbone, `K` codebooks, `C` codebook size.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ Choose = Callable[[int, Tensor], Tensor]
 
 
 class AudioHeads(nn.Module):
-    """What every pattern's head can do."""
+    """Base class of the heads of all patterns."""
 
     def __init__(self, config: AudioLMConfig):
         super().__init__()
@@ -32,16 +31,16 @@ class AudioHeads(nn.Module):
         self.empty = Vocabulary(config).audio_empty
 
     def teacher_forced(self, hidden: Tensor, rows: Tensor) -> Tensor:
-        """Return the logits `[N, K, C+1]` of rows `[N, K]` that follow hidden states `[N, D]`."""
+        """Logits `[N, K, C+1]` of rows `[N, K]` that follow hidden states `[N, D]`."""
         raise NotImplementedError
 
     def sample(self, hidden: Tensor, choose: Choose, streams: Sequence[int]) -> Tensor:
-        """Choose the codes of `streams` after hidden states `[N, D]`: rows `[N, K]`, else empty."""
+        """Sample the codes of `streams`: rows `[N, K]`, empty in other streams."""
         raise NotImplementedError
 
 
 class LinearHeads(AudioHeads):
-    """One linear map for each codebook, all seeing the same state (`parallel`, `delay`, `flat`)."""
+    """A linear layer for each codebook, of the same state (`parallel`, `delay`, `flat`)."""
 
     def __init__(self, config: AudioLMConfig):
         super().__init__(config)
@@ -52,11 +51,11 @@ class LinearHeads(AudioHeads):
         self.out = nn.ModuleList(heads)
 
     def teacher_forced(self, hidden: Tensor, rows: Tensor) -> Tensor:
-        """Logits `[N, K, C+1]`; `rows` are not looked at."""
+        """Logits `[N, K, C+1]`; `rows` are ignored."""
         return torch.stack([head(hidden) for head in self.out], dim=1)
 
     def sample(self, hidden: Tensor, choose: Choose, streams: Sequence[int]) -> Tensor:
-        """Choose each stream by its own logits."""
+        """Sample each stream from its own logits."""
         rows = hidden.new_full((len(hidden), self.num_codebooks), self.empty, dtype=torch.int64)
         for stream in streams:
             rows[:, stream] = choose(stream, self.out[stream](hidden))

@@ -1,11 +1,10 @@
-"""Where tables and heads of codes begin: codes that sound alike begin alike.
+"""Initialise embeddings and heads of codes from the codebooks of the codec.
 
-A code is a vector of the codec. A table of random rows has to find out from each code's own
-occurrences what it sounds like, and of 3 x 2048 codes most occur seldom; beginning at the codec's
-vectors, what is learned of one code holds for its neighbours at once. Ours (D), measured in
-docs/lab/language_model.md.
+With random embeddings, a model learns what a code sounds like from the occurrences of this code
+alone, and most of 3 x 2048 codes are rare. Initialised from the vectors of the codec, similar codes
+have similar embeddings. Ours (D), measured in docs/lab/language_model.md.
 
-Letters: `K` codebooks, `C` codebook size, `E` width of the codec's vectors, `W` width of a table.
+Shapes: `K` codebooks, `C` codebook size, `E` width of the codec's vectors, `W` width of a table.
 """
 
 from __future__ import annotations
@@ -23,57 +22,57 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def initialize_tables(lm: AudioLM, codec: ALMTokenizer, generator: torch.Generator) -> None:
-    """Place the audio table, the tables of the depth Transformer and the heads by the codec.
+    """Initialise the audio embeddings, those of the depth Transformer and the heads.
 
     Args:
-        lm: not trained yet; ends of audio keep their rows.
-        codec: whose codes the model is to read and write.
-        generator: of the directions that the vectors get in the model.
+        lm: an untrained model, changed in place; rows of the end of audio stay.
+        codec: the codec of the model.
+        generator: of the random projection of the vectors.
 
     Raises:
-        ValueError: the codec has other codebooks.
+        ValueError: the codebooks of codec and model differ.
     """
     config = lm.config
     if (codec.num_codebooks, codec.codebook_size) != (config.num_codebooks, config.codebook_size):
         raise ValueError(
-            f"the codec has {codec.num_codebooks} codebooks of {codec.codebook_size} codes, the "
-            f"language model {config.num_codebooks} of {config.codebook_size}"
+            f"the codec must have {config.num_codebooks} codebooks of {config.codebook_size} codes,"
+            f" got {codec.num_codebooks} of {codec.codebook_size}"
         )
-    sounds = code_vectors(codec)  # [K, C, E]
+    vectors = code_vectors(codec)  # [K, C, E]
     table = lm.embedding.audio.weight.view(config.num_codebooks, -1, config.hidden_size)
-    _place(table, sounds, generator)
+    _initialize(table, vectors, generator)
     heads: Any = lm.heads  # of any pattern
-    if isinstance(getattr(heads, "codes", None), nn.ModuleList):  # the code before, for each step
-        for entries, vectors in zip(heads.codes, sounds, strict=False):
-            _place(entries.weight[None], vectors[None], generator)
-    for head, vectors in zip(heads.out, sounds, strict=True):
-        _place(head.weight[None], vectors[None], generator)
+    if isinstance(
+        getattr(heads, "codes", None), nn.ModuleList
+    ):  # embeddings of the previous code, by step
+        for embedding, layer in zip(heads.codes, vectors, strict=False):
+            _initialize(embedding.weight[None], layer[None], generator)
+    for head, layer in zip(heads.out, vectors, strict=True):
+        _initialize(head.weight[None], layer[None], generator)
 
 
 @torch.no_grad()
 def code_vectors(codec: ALMTokenizer) -> Tensor:
-    """What the codes of each layer stand for, `[K, C, E]`: centred, loud axes damped.
+    """Vectors of the codes of each layer, `[K, C, E]`: centred, with partly whitened axes.
 
-    Few axes (loudness, tilt) hold nearly all variance of a codec's vectors. Each axis is divided
-    by the square root of its deviation, so that the others are not drowned.
+    A few principal axes (loudness, tilt) have nearly all the variance. Each axis is divided by the
+    square root of its standard deviation, so that the others matter, too.
     """
-    every = torch.arange(codec.codebook_size, device=codec.device)
-    layers = [layer.decode(every).float().cpu() for layer in codec.quantizer.layers]
+    codes = torch.arange(codec.codebook_size, device=codec.device)
+    layers = [layer.decode(codes).float().cpu() for layer in codec.quantizer.layers]
     vectors = torch.stack(layers)
     vectors = vectors - vectors.mean(dim=1, keepdim=True)
     flat = vectors.flatten(0, 1)
     variances, axes = torch.linalg.eigh(flat.T @ flat / len(flat))
-    damped = (variances.clamp_min(1e-4 * float(variances.max()))) ** -0.25
-    return vectors @ axes * damped
+    scale = (variances.clamp_min(1e-4 * float(variances.max()))) ** -0.25
+    return vectors @ axes * scale
 
 
-def _place(table: Tensor, vectors: Tensor, generator: torch.Generator) -> None:
-    """Write vectors `[K, C, E]` over the first rows of a table `[K, C + .., W]`, at its scale."""
-    width, wide = vectors.shape[-1], table.shape[-1]
-    directions = torch.randn(width, wide, generator=generator)
-    if width <= wide:
-        directions = torch.linalg.qr(directions.T).Q.T  # no direction is lost
-    placed = vectors @ directions
-    size = table.float().std() / placed[0].std()
-    count = vectors.shape[1]
-    table[:, :count] = (placed * size).to(table)
+def _initialize(table: Tensor, vectors: Tensor, generator: torch.Generator) -> None:
+    """Write projected vectors `[K, C, E]` to the first rows of a table `[K, C + .., W]`."""
+    projection = torch.randn(vectors.shape[-1], table.shape[-1], generator=generator)
+    if vectors.shape[-1] <= table.shape[-1]:
+        projection = torch.linalg.qr(projection.T).Q.T  # orthonormal: no axis is lost
+    projected = vectors @ projection
+    scale = table.float().std() / projected[0].std()  # keeps the scale of the table
+    table[:, : vectors.shape[1]] = (projected * scale).to(table)

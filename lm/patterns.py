@@ -1,15 +1,15 @@
-"""How the codes `[K, Q]` of an audio lie in the rows that a language model reads and writes.
+"""Patterns: the layout of codes `[K, Q]` in the rows of a language model.
 
     depth, parallel   one row per frame                       Q + 1 rows
     delay             stream k lies k rows later              Q + K - 1 rows (Q + 1 for K = 1)
     flat              one code per row, frame by frame        Q * K + 1 rows
 
-`depth` and `parallel` lie alike and differ in the head that predicts a row: code after code, or all
-at once. The first row after the last code of the first stream holds `audio_end` there; streams
-without a code hold `audio_empty`. Everything else (training, sampling, caching) is the same for
-all patterns (AudioCraft's idea of patterns as data; ours is a grid and its inverse).
+`depth` and `parallel` have the same layout and differ in the head that predicts a row: one code
+after the other, or all at once. The row after the last code of the first stream has `audio_end`
+there; streams without a code have `audio_empty`. Everything else (training, sampling, caching) is
+the same for all patterns (patterns as data, as in AudioCraft).
 
-Letters: `K` codebooks, `Q` frames of codes, `R` rows.
+Shapes: `K` codebooks, `Q` frames of codes, `R` rows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class Layout:
-    """Rows for frames; `shift[k]` rows of delay in stream k, `stride` rows per frame."""
+    """A pattern: `stride` rows per frame, stream k delayed by `shift[k]` rows."""
 
     num_codebooks: int
     stride: int
@@ -34,16 +34,16 @@ class Layout:
     empty: int
 
     def num_rows(self, num_frames: int) -> int:
-        """Rows of `Q` frames, the end row included."""
+        """Rows of `Q` frames, including the end row."""
         last = (num_frames - 1) * self.stride + max(self.shift)  # of the last code, if any
         return max(self.end_row(num_frames), last) + 1
 
     def end_row(self, num_frames: int) -> int:
-        """The row whose first stream says that the audio has ended."""
+        """Index of the row with `audio_end`."""
         return num_frames * self.stride
 
     def streams(self, row: int, num_frames: int | None = None) -> tuple[int, ...]:
-        """The streams that hold a code in this row: of `Q` frames, or of an audio that goes on."""
+        """Streams with a code in a row, of `Q` frames or of audio without an end."""
         return tuple(
             k
             for k, shift in enumerate(self.shift)
@@ -53,12 +53,12 @@ class Layout:
         )
 
     def apply(self, codes: Tensor, *, ended: bool = True) -> Tensor:
-        """Lay codes `[K, Q]` out as rows `[R, K]`.
+        """Convert codes `[K, Q]` to rows `[R, K]`.
 
         Args:
             codes: int64.
-            ended: with the end row; without it only the rows that are known in full from these
-                codes: the beginning of an audio that goes on.
+            ended: include the end row. If False, only the rows that are complete: a prefix of audio
+                that continues.
 
         Raises:
             ValueError: if there are not K streams.
@@ -75,7 +75,7 @@ class Layout:
         return rows
 
     def revert(self, rows: Tensor) -> Tensor:
-        """Return the codes `[K, Q]` of rows `[R, K]`: of all frames whose every code is there."""
+        """Codes `[K, Q]` of rows `[R, K]`, of all complete frames."""
         first = rows[:: self.stride, 0]
         ends = (first == self.end).nonzero()
         count = int(ends[0]) if len(ends) else len(first)

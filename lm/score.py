@@ -1,15 +1,14 @@
-"""How likely the model finds a given target: for retrieval, and to compare candidates.
+"""Log-probabilities of given targets, for retrieval and to compare candidates.
 
-By the same conventions as `GeneratedRow.log_probability` without guidance, so both agree for the
-same row (a test holds them to it).
+They agree with `GeneratedRow.log_probability` of the same row without guidance.
 
-Letters: `B` batch, `L` rows, `N` targets, `K` codebooks, `C` codebook size.
+Shapes: `B` batch, `L` rows, `N` targets, `K` codebooks, `C` codebook size.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence as Many
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 
 import torch
@@ -24,18 +23,18 @@ from .sequences import IGNORED, Sequence, collate
 class Score:
     """Log-probability of one sequence's target, given its conditions."""
 
-    text: float  # of its text ids
-    audio: tuple[float, ...]  # of its codes, by codebook
+    text: float  # of the text ids
+    audio: tuple[float, ...]  # of the codes, by codebook
     num_targets: int
 
     @property
     def log_probability(self) -> float:
-        """Of the whole target."""
+        """Log-probability of the target."""
         return self.text + sum(self.audio)
 
     @property
     def mean(self) -> float:
-        """Log-probability of a code or text id on average: compares targets of other lengths."""
+        """Mean log-probability of a code or text id, to compare targets of different lengths."""
         return self.log_probability / max(1, self.num_targets)
 
     @property
@@ -44,13 +43,13 @@ class Score:
         return math.exp(self.mean)
 
 
-def score(lm: AudioLM, sequences: Many[Sequence], *, batch_size: int = 8) -> list[Score]:
+def score(lm: AudioLM, sequences: SequenceOf[Sequence], *, batch_size: int = 8) -> list[Score]:
     """Score the targets of sequences.
 
     Args:
         lm: the model.
-        sequences: of `sequences.build_sequence`.
-        batch_size: sequences at once; similar lengths are put together.
+        sequences: output of `sequences.build_sequence`.
+        batch_size: sequences per batch; batches have sequences of similar length.
 
     Raises:
         ValueError: for no sequences or a batch size below 1.
@@ -74,18 +73,18 @@ def _score_batch(lm: AudioLM, sequences: list[Sequence]) -> list[Score]:
     rows, mask, labels = batch["input_ids"], batch["attention_mask"], batch["labels"][:, 1:]
     positions = (mask.cumsum(dim=1) - 1).clamp_min(0)
     hidden = lm.advance(rows, mask, positions)[:, :-1]
-    known = labels != IGNORED  # [B, L-1, 1+K]
+    is_target = labels != IGNORED  # [B, L-1, 1+K]
     found = torch.zeros(labels.shape, device=rows.device)
-    text = known[..., 0]
+    text = is_target[..., 0]
     found[text] = _scatter(lm.text_logits(hidden[text]), labels[text], 0, labels.shape[-1])
-    audio = known[..., 1:].any(dim=-1)
+    audio = is_target[..., 1:].any(dim=-1)
     logits = lm.heads.teacher_forced(hidden[audio], rows[:, 1:][audio][:, 1:])  # [N, K, C+1]
     for stream in range(lm.config.num_codebooks):
-        # Only the first codebook says that the audio ends, as in generation.
+        # Only the first codebook has the end of audio, as in generation.
         scored = logits[:, stream] if stream == 0 else logits[:, stream, :-1]
         found[audio] += _scatter(scored, labels[audio], 1 + stream, labels.shape[-1])
     sums = found.cpu().double().sum(dim=1).tolist()  # not every device has float64
-    counts = known.sum(dim=(1, 2)).tolist()
+    counts = is_target.sum(dim=(1, 2)).tolist()
     return [
         Score(total[0], tuple(total[1:]), count) for total, count in zip(sums, counts, strict=True)
     ]
@@ -93,9 +92,10 @@ def _score_batch(lm: AudioLM, sequences: list[Sequence]) -> list[Score]:
 
 def _scatter(logits: Tensor, labels: Tensor, stream: int, streams: int) -> Tensor:
     """Log-probabilities `[N, 1+K]` of one stream's labels; 0 elsewhere."""
-    here = labels[:, stream]
-    known = here != IGNORED
-    likelihood = logits.float().log_softmax(dim=-1).gather(1, here.where(known, 0)[:, None])
+    ids = labels[:, stream]
+    is_target = ids != IGNORED
+    index = ids.where(is_target, 0)[:, None]
+    log_probs = logits.float().log_softmax(dim=-1).gather(1, index)
     out = torch.zeros(len(labels), streams, device=labels.device)
-    out[:, stream] = likelihood.squeeze(1).where(known, 0)
+    out[:, stream] = log_probs.squeeze(1).where(is_target, 0)
     return out

@@ -1,13 +1,12 @@
-"""From texts and codes to the rows of a language model, and what it is to learn of them.
+"""Sequences: texts and codes -> rows and labels of a language model.
 
-A sequence is a task, a rate and an ordered list of segments; the last segment is the target:
+A sequence is a task, a rate and an ordered list of segments, of which the last is the target:
 
     [task] [rate]  [open_text] text.. eos   [open_audio] audio rows.. end      (loss on the last)
 
-Conditions can be withheld (one `no_condition` row in their place): a model that has seen this in
-training can be guided away from it in generation.
+Conditions can be dropped (replaced by one `no_condition` row), for classifier-free guidance.
 
-Letters: `L` rows, `K` codebooks, `Q` frames of codes, `B` batch.
+Shapes: `L` rows, `K` codebooks, `Q` frames of codes, `B` batch.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from .config import AudioLMConfig
 from .patterns import layout
 from .vocabulary import Vocabulary
 
-IGNORED = -100  # a label that is no target, as in transformers
+IGNORED = -100  # label that is not a target, as in transformers
 
 
 @dataclass(frozen=True)
@@ -55,10 +54,10 @@ class Example:
 
 @dataclass(frozen=True)
 class Sequence:
-    """Rows, and the labels of those that are targets."""
+    """Rows and their labels."""
 
     input_ids: Tensor  # [L, 1+K] int64
-    labels: Tensor  # [L, 1+K] int64, IGNORED where there is nothing to learn
+    labels: Tensor  # [L, 1+K] int64, IGNORED except at targets
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -71,16 +70,16 @@ def build_sequence(
     eos_id: int,
     drop_condition: bool = False,
 ) -> Sequence:
-    """Lay an example out, with loss on the content and the end of its last segment.
+    """Build the rows of an example, with labels for the content and the end of its last segment.
 
     Args:
-        example: its texts and codes.
-        config: of the model, or its vocabulary: quicker for many examples.
+        example: texts and codes.
+        config: of the model, or its vocabulary, which is faster for many examples.
         eos_id: the tokenizer's end token.
-        drop_condition: put `no_condition` in the place of the conditions.
+        drop_condition: replace the conditions by `no_condition`.
 
     Raises:
-        ValueError: for an unknown task or rate, codes that are not of this model, an empty target.
+        ValueError: for an unknown task or rate, ids or codes out of range, an empty target.
     """
     vocabulary = Vocabulary.of(config)
     *conditions, target = example.segments
@@ -126,8 +125,8 @@ def build_prompt(
         config: of the model, or its vocabulary.
         frames_per_query: rate of every audio in the sequence.
         eos_id: the tokenizer's end token.
-        prefix: the audio target's beginning, to be continued.
-        drop_condition: put `no_condition` in the place of the conditions.
+        prefix: beginning of an audio target, which is to be continued.
+        drop_condition: replace the conditions by `no_condition`.
     """
     vocabulary = Vocabulary.of(config)
     head = [vocabulary.task(task), vocabulary.rate(frames_per_query)]
@@ -180,13 +179,13 @@ def _opening(text: bool, vocabulary: Vocabulary) -> Tensor:
 
 
 def _content(segment: Segment, vocabulary: Vocabulary, eos_id: int) -> Tensor:
-    """The rows of a segment with its end."""
+    """Rows of a segment with its end."""
     if isinstance(segment, AudioSegment):
         return _audio_rows(segment, vocabulary, ended=True)
     size = vocabulary.num_text
-    strange = [i for i in segment.ids if not 0 <= i < size]
-    if strange:
-        raise ValueError(f"text ids must be 0..{size - 1}, got {strange[:5]}")
+    invalid = [i for i in segment.ids if not 0 <= i < size]
+    if invalid:
+        raise ValueError(f"text ids must be 0..{size - 1}, got {invalid[:5]}")
     return _text_rows((*segment.ids, eos_id), vocabulary)
 
 

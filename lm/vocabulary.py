@@ -1,10 +1,10 @@
-"""Which number means what in the rows that a language model reads.
+"""Vocabulary: the meaning of the ids in the rows of a language model.
 
-Stream 0 of a row holds text: the backbone's own ids, then control ids in a small table beside it
-(so that a pretrained vocabulary is never resized), then `text_empty`. Streams 1..K hold audio:
-codes 0..C-1, then `audio_end` (first codebook only), then `audio_empty`. Empty ids add nothing to
-the sum of a row. Controls are read, never written: a text ends by the tokenizer's own end token,
-an audio by `audio_end`, which is learned and sampled like any code.
+Stream 0 of a row is text: ids of the backbone, then control ids with their own small embedding (a
+pretrained vocabulary is never resized), then `text_empty`. Streams 1..K are audio: codes 0..C-1,
+then `audio_end` (first codebook only), then `audio_empty`. Empty ids add nothing to the embedding
+of a row. Control ids are only inputs: a text ends with the end token of the tokenizer, audio with
+`audio_end`, which is sampled like a code.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class Vocabulary:
 
     config: AudioLMConfig
     num_codebooks: int = field(init=False)
-    num_text: int = field(init=False)  # ids of the backbone's own
-    num_controls: int = field(init=False)  # rows of the control table
-    num_codes: int = field(init=False)  # of a codebook, without the end
+    num_text: int = field(init=False)  # ids of the backbone
+    num_controls: int = field(init=False)  # rows of the control embedding
+    num_codes: int = field(init=False)  # codes of a codebook
 
     def __post_init__(self) -> None:
-        # Once: every look into a config of transformers costs microseconds.
+        # Computed once: reading a field of a transformers config takes microseconds.
         controls = len(_MARKS) + MAX_FRAMES_PER_QUERY + self.config.num_task_slots
         object.__setattr__(self, "num_codebooks", self.config.num_codebooks)
         object.__setattr__(self, "num_text", self.config.vocab_size)
@@ -37,29 +37,29 @@ class Vocabulary:
 
     @classmethod
     def of(cls, config: AudioLMConfig | Vocabulary) -> Vocabulary:
-        """The vocabulary of a configuration, or the one that is given."""
+        """The vocabulary of a configuration; a vocabulary is returned unchanged."""
         return config if isinstance(config, Vocabulary) else cls(config)
 
     @property
     def open_text(self) -> int:
-        """A text follows."""
+        """Opens a text segment."""
         return self._control(0)
 
     @property
     def open_audio(self) -> int:
-        """An audio follows."""
+        """Opens an audio segment."""
         return self._control(1)
 
     @property
     def no_condition(self) -> int:
-        """Stands for the conditions where they are withheld (guidance)."""
+        """Replaces dropped conditions, for guidance."""
         return self._control(2)
 
     def rate(self, frames_per_query: int) -> int:
-        """The rate of the audio in this sequence.
+        """Control id of the frame rate of a sequence.
 
         Raises:
-            ValueError: if no control token says this rate.
+            ValueError: if there is no control id for it.
         """
         if not 1 <= frames_per_query <= MAX_FRAMES_PER_QUERY:
             raise ValueError(
@@ -68,10 +68,10 @@ class Vocabulary:
         return self._control(len(_MARKS) + frames_per_query - 1)
 
     def task(self, name: str) -> int:
-        """What is to be done.
+        """Control id of a task.
 
         Raises:
-            ValueError: if this model does not know the task.
+            ValueError: if the model does not have the task.
         """
         if name not in self.config.tasks:
             near = difflib.get_close_matches(name, self.config.tasks, n=1)
@@ -84,17 +84,17 @@ class Vocabulary:
 
     @property
     def text_empty(self) -> int:
-        """No text in this row."""
+        """Id of a row without text."""
         return self._control(self.num_controls)
 
     @property
     def audio_end(self) -> int:
-        """End of audio, in the first stream."""
+        """Id of the end of audio, in the first codebook."""
         return self.num_codes
 
     @property
     def audio_empty(self) -> int:
-        """No code of this stream in this row."""
+        """Id of a row without a code of the stream."""
         return self.num_codes + 1
 
     def _control(self, place: int) -> int:

@@ -95,7 +95,7 @@ def test_every_row_has_an_id_and_back(lm: AudioLM) -> None:
 
 def test_what_is_not_one_thing_is_refused(lm: AudioLM) -> None:
     ids = PlainIds(lm.config)
-    with pytest.raises(ValueError, match="must say one thing"):
+    with pytest.raises(ValueError, match="row 0 must have one id"):
         ids.from_rows(torch.tensor([[3, 1, 17, 17]]))
     with pytest.raises(ValueError, match=r"ids must be 0\.\."):
         ids.to_rows(torch.tensor([ids.size]))

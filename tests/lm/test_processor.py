@@ -409,7 +409,7 @@ def test_outputs_for_people(processor, codec, tokens, tmp_path):
     processor.save_audio([wav, wav], [tmp_path / "a.wav", tmp_path / "b.flac"])
     processor.save_audio(wav, tmp_path / "c.ogg")
     assert read_audio(tmp_path / "b.flac").shape == wav.shape
-    with pytest.raises(ValueError, match="paths must be 2, one for each waveform, got 1"):
+    with pytest.raises(ValueError, match="as many as the 2 waveforms, got 1"):
         processor.save_audio([wav, wav], tmp_path / "d.wav")
     with pytest.raises(ValueError, match="waveform 1 has no samples"):
         processor.save_audio([wav, nothing], [tmp_path / "d.wav", tmp_path / "e.wav"])

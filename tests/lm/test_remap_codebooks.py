@@ -34,7 +34,7 @@ def test_codes_under_other_names_keep_their_logits(renamed, pattern):
     old, new, names = renamed
     lm = toy_lm(pattern=pattern)
     before, end = logits(lm, old[:50]), lm.embedding.audio.weight.view(3, 17, -1)[:, 16].clone()
-    remap_codebooks(lm, old, new, doubt=0.0)
+    remap_codebooks(lm, old, new, prior_frames=0.0)
     after = logits(lm, new[:50])
     for k in range(3):
         torch.testing.assert_close(after[:, k, names[k]], before[:, k, :16], atol=1e-4, rtol=1e-4)
@@ -70,7 +70,7 @@ def test_doubt_keeps_rare_codes_near_the_average(renamed):
     spreads = []
     for doubt in (0.0, 1e4):
         lm = toy_lm()
-        remap_codebooks(lm, old, new, doubt=doubt)
+        remap_codebooks(lm, old, new, prior_frames=doubt)
         spreads.append(float(lm.heads.out[0].weight[:16].std(dim=0).mean()))
     assert spreads[1] < 0.1 * spreads[0]
 

@@ -69,7 +69,7 @@ def test_curves_are_kept_and_read_back(make_run, tmp_path, capsys):
     ("words", "message"),
     [
         (["nowhere", "--to", "x"], "no run folder"),
-        (["{run}"], "compare with what?"),
+        (["{run}"], "--to must be a run folder or one of"),
         (["{run}", "--to", "{other}"], "no loss in common"),
         (["{empty}", "--to", "{run}"], "no losses yet"),
     ],

@@ -48,18 +48,20 @@ def test_the_command_writes_a_model_with_the_files_of_the_first(tmp_path, capsys
     assert "is not empty: choose another --out" in capsys.readouterr().err
     assert main([*words, "--overwrite"]) == 0
     assert main([*words[:2], str(tmp_path / "nothing"), *words[3:], "--overwrite"]) == 1
-    assert f"no language model to blend: there is no folder {tmp_path}/nothing" in (
+    assert f"no language model to interpolate: there is no folder {tmp_path}/nothing" in (
         capsys.readouterr().err
     )
 
 
 def test_models_that_are_not_alike_are_refused():
     lm = toy_lm()
-    with pytest.raises(ValueError, match="pattern is depth and delay"):
+    with pytest.raises(
+        ValueError, match="pattern must be equal in both models, got depth and delay"
+    ):
         interpolate_state(lm, toy_lm(pattern="delay"), 0.5)
-    with pytest.raises(ValueError, match="codec_fingerprint is None and other"):
+    with pytest.raises(ValueError, match="codec_fingerprint must be equal .* got None and other"):
         interpolate_state(lm, toy_lm(codec_fingerprint="other"), 0.5)
-    with pytest.raises(ValueError, match="only models of one size can be blended: heads"):
+    with pytest.raises(ValueError, match="must have the same shapes in both models, heads"):
         interpolate_state(lm, toy_lm(depth_width=32), 0.5)
-    with pytest.raises(ValueError, match=r"share must lie in \[0, 1\], got 1.5"):
+    with pytest.raises(ValueError, match=r"share must be in \[0, 1\], got 1.5"):
         interpolate_state(lm, toy_lm(), 1.5)

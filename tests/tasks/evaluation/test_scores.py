@@ -57,7 +57,7 @@ def test_rates_refuse_what_has_no_rate():
         rate_interval([1.0], [0.0])
     with pytest.raises(ValueError, match="one number of errors"):
         rate_interval([1.0, 2.0], [1.0])
-    with pytest.raises(ValueError, match="2 references and 1"):
+    with pytest.raises(ValueError, match="hypotheses must be 2, as the references, got 1"):
         scores.error_rate(["a", "b"], ["a"])
     assert format_interval(rate_interval([1, 0], [10, 10])) == "5.0 [0.0, 10.0]"
 
@@ -123,5 +123,5 @@ def test_bounds_of_a_text_hold_people_and_stop_run_aways():
     assert SpeakingRate().bounds("of")[0] == SpeakingRate().bounds("I")[0] == 0.3
     with pytest.raises(ValueError, match="0 <= shortest <= pause"):
         SpeakingRate(shortest=3.0)
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match="at least once, got none"):
         SpeakingRate.measured([("...", 1.0)])
