@@ -28,6 +28,7 @@ from almtok.codec.train.config import CodecTrainConfig
 from almtok.core.audio import write_audio
 from almtok.core.data.entries import AudioEntry
 from almtok.core.files import write_json
+from almtok.core.report.curves import read_metrics
 from almtok.core.training.config import RunConfig
 from almtok.lm.config import AudioLMConfig
 from almtok.lm.data.shards import EncodedClip, ShardInfo, write_shard
@@ -38,9 +39,9 @@ from .run import RecipeRun, Stage
 
 # Steps that warm the caches up are not counted.
 _WARM_UP = 2
-_CODES = 2048  # of a codebook, where no model says
+_CODEBOOK_SIZE = 2048  # without an initial model
 _WORDS = "the quick brown fox jumps over a lazy dog and runs far away from it".split()
-_QUIET: dict[str, Any] = {
+_PROBE_OPTIONS: dict[str, Any] = {
     "steps": 1_000_000,
     "schedule": "constant",
     "log_every": 1,
@@ -72,7 +73,7 @@ class StageCost:
 def plan(
     run: RecipeRun, stages: Sequence[Stage], seconds: float = 20.0
 ) -> dict[str, StageCost | str]:
-    """Return the cost of every training stage by name, or why it could not be measured.
+    """Cost of every training stage by name, or why it could not be measured.
 
     Args:
         run: the recipe with its options.
@@ -100,12 +101,12 @@ def _measure(run: RecipeRun, stage: Stage, folder: Path, seconds: float) -> Stag
         config = _lm_probe(stage.config, run, folder)
     else:
         raise ValueError(f"{type(stage.config).__name__} cannot be probed")
-    config = type(config).from_dict({**config.to_dict(), "out": str(out), **_QUIET})
+    config = type(config).from_dict({**config.to_dict(), "out": str(out), **_PROBE_OPTIONS})
     write_json(folder / "probe.json", config.to_dict())
-    memory, said = _run(stage, folder, out, seconds)
+    memory, last_line = _run(stage, folder, out, seconds)
     times = _step_seconds(out / "metrics.jsonl", config)
     if not times:
-        raise ValueError(f"no step in {seconds:.0f} s; the training said: {said}")
+        raise ValueError(f"no step in {seconds:.0f} s; the training printed: {last_line}")
     files = list((out / "model").rglob("*.safetensors"))
     checkpoints = [file for file in (out / "checkpoints").rglob("*") if file.is_file()]
     return StageCost(
@@ -119,7 +120,7 @@ def _measure(run: RecipeRun, stage: Stage, folder: Path, seconds: float) -> Stag
 
 
 def _codec_probe(config: CodecTrainConfig, folder: Path) -> CodecTrainConfig:
-    """Return the training on noise, from a model of the same size with random weights."""
+    """The training on noise, from a model of the same size with random weights."""
     rng = np.random.default_rng(0)
     lines = []
     for number in range(max(12, config.batch_size)):
@@ -148,12 +149,12 @@ def _codec_probe(config: CodecTrainConfig, folder: Path) -> CodecTrainConfig:
 
 
 def _lm_probe(config: LMTrainingConfig, run: RecipeRun, folder: Path) -> LMTrainingConfig:
-    """Return the training on random codes, from its initial model or one of the same size."""
+    """The training on random codes, from its initial model or one of the same size."""
     base = config.init_from
-    known = None
+    base_config = None
     if base is not None and Path(base).exists():
-        known = AudioLMConfig.from_pretrained(model_folder(base))
-    tokens = _write_tokens(config, folder / "tokens", known)
+        base_config = AudioLMConfig.from_pretrained(model_folder(base))
+    tokens = _write_tokens(config, folder / "tokens", base_config)
     probe: dict[str, Any] = {
         "data": [str(tokens)],
         "texts": [],
@@ -161,84 +162,89 @@ def _lm_probe(config: LMTrainingConfig, run: RecipeRun, folder: Path) -> LMTrain
         "samples": 0,
         "voices": 0.0,
     }
-    if known is not None or base is None:
+    if base_config is not None or base is None:
         model = config.model
-        if known is None and config.backbone is None:
-            model = {**model, "codebook_size": _CODES}
+        if base_config is None and config.backbone is None:
+            model = {**model, "codebook_size": _CODEBOOK_SIZE}
         return dataclasses.replace(config, **probe, model=model, codec=None)
-    sizes = _first(config, run)
-    model = sizes.model if sizes.backbone else {**sizes.model, "codebook_size": _CODES}
+    sizes = _first_training(config, run)
+    model = sizes.model if sizes.backbone else {**sizes.model, "codebook_size": _CODEBOOK_SIZE}
     begin: dict[str, Any] = {"preset": sizes.preset, "model": model, "backbone": sizes.backbone}
     if not config.lora_rank:
         return dataclasses.replace(config, **probe, **begin, init_from=None, codec=None)
     # LoRA needs a model to adapt: one step of the training before it.
-    quiet = {**_QUIET, "steps": 1, "out": str(folder / "base"), "init_from": None, "codec": None}
-    first = dataclasses.replace(sizes, **{**probe, **begin, **quiet})
+    one_step = {
+        **_PROBE_OPTIONS,
+        "steps": 1,
+        "out": str(folder / "base"),
+        "init_from": None,
+        "codec": None,
+    }
+    first = dataclasses.replace(sizes, **{**probe, **begin, **one_step})
     _train_base(first, folder)
     return dataclasses.replace(config, **probe, init_from=str(folder / "base"), codec=None)
 
 
-def _first(config: LMTrainingConfig, run: RecipeRun) -> LMTrainingConfig:
-    """Return the first training of the recipe whose model this one continues."""
+def _first_training(config: LMTrainingConfig, run: RecipeRun) -> LMTrainingConfig:
+    """The training of the recipe from whose model this one continues."""
     while config.init_from is not None:
-        before = [one.config for one in run.stages if isinstance(one.config, LMTrainingConfig)]
-        earlier = [one for one in before if one.out == config.init_from]
+        trainings = [s.config for s in run.stages if isinstance(s.config, LMTrainingConfig)]
+        earlier = [training for training in trainings if training.out == config.init_from]
         if not earlier:
-            raise ValueError(f"starts from {config.init_from}, whose size is not known here")
+            raise ValueError(f"the size of its initial model {config.init_from} is unknown")
         config = earlier[0]
     return config
 
 
 def _train_base(config: LMTrainingConfig, folder: Path) -> None:
     write_json(folder / "base.json", config.to_dict())
-    words = [sys.executable, "-m", "almtok", "lm", "train", "--config", str(folder / "base.json")]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ValueError(f"no model to adapt: {done.stderr.strip().splitlines()[-1:]}")
+    argv = [sys.executable, "-m", "almtok", "lm", "train", "--config", str(folder / "base.json")]
+    result = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise ValueError(f"no model to adapt: {result.stderr.strip().splitlines()[-1:]}")
 
 
-def _write_tokens(config: LMTrainingConfig, folder: Path, known: AudioLMConfig | None) -> Path:
+def _write_tokens(config: LMTrainingConfig, folder: Path, base: AudioLMConfig | None) -> Path:
     """Write random codes of one to eight seconds, in all domains."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     longest = min(8.0, config.max_seconds or 8.0)
-    count, size = (3, _CODES) if known is None else (known.num_codebooks, known.codebook_size)
+    count, size = (3, _CODEBOOK_SIZE) if base is None else (base.num_codebooks, base.codebook_size)
     rows = []
     for number in range(600):
         frames = int(12.5 * rng.uniform(min(1.0, longest / 2), longest))
-        words = rng.choice(_WORDS, size=max(1, frames // 5))
         domain = ("speech", "sound", "music")[number % 3]
-        text = " ".join(words)
+        text = " ".join(rng.choice(_WORDS, size=max(1, frames // 5)))
         entry = AudioEntry(str(number), path="", domain=domain, text=text, split="train")
         codes = rng.integers(size, size=(count, frames)).astype(np.uint16)
         rows.append(EncodedClip(number, entry, frames * 1920, codes))
     info = ShardInfo(
         plan="probe", number=0, first=0, last=len(rows), sample_rate=24_000,
-        fingerprint=(known and known.codec_fingerprint) or "probe",
-        num_codebooks=count, codebook_size=size, loudness_dbfs=known and known.loudness_dbfs,
+        fingerprint=(base and base.codec_fingerprint) or "probe",
+        num_codebooks=count, codebook_size=size, loudness_dbfs=base and base.loudness_dbfs,
     )  # fmt: skip
     write_shard(folder, info, rows, 6)
     return folder
 
 
 def _run(stage: Stage, folder: Path, out: Path, seconds: float) -> tuple[float, str]:
-    """Train for `seconds` after the first step; return the peak memory in MB and the last line."""
-    words = [sys.executable, "-m", "almtok", *stage.command, "--config", str(folder / "probe.json")]
+    """Train for `seconds` after the first step; return peak memory in MB and the last line."""
+    argv = [sys.executable, "-m", "almtok", *stage.command, "--config", str(folder / "probe.json")]
     log = folder / "log"
     actions = [
         (os.POSIX_SPAWN_OPEN, descriptor, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         for descriptor in (1, 2)
     ]
-    child = os.posix_spawn(sys.executable, words, os.environ, file_actions=actions)
-    first: float | None = None
+    child = os.posix_spawn(sys.executable, argv, os.environ, file_actions=actions)
+    first_step: float | None = None
     status, usage = 0, None
     while True:
         done, status, usage = os.wait4(child, os.WNOHANG)
         if done:
             break
-        if first is None and (out / "metrics.jsonl").exists():
-            first = time.monotonic()
-        if first is not None and time.monotonic() - first > seconds:
+        if first_step is None and (out / "metrics.jsonl").exists():
+            first_step = time.monotonic()
+        if first_step is not None and time.monotonic() - first_step > seconds:
             os.kill(child, signal.SIGINT)
             _, status, usage = os.wait4(child, 0)
             break
@@ -249,11 +255,10 @@ def _run(stage: Stage, folder: Path, out: Path, seconds: float) -> tuple[float, 
 
 
 def _step_seconds(metrics: Path, config: RunConfig) -> list[float]:
-    """Return the seconds of each step after the warm-up, from the logged throughput."""
+    """Seconds of each step after the warm-up, from the logged throughput."""
     if not metrics.exists():
         return []
-    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
-    lines = [line for line in lines if "losses" in line]
+    lines = [line for line in read_metrics(metrics) if "losses" in line]
     if isinstance(config, CodecTrainConfig):
         audio = config.batch_size * config.segment_seconds
         times = [audio / line["audio_seconds_per_second"] for line in lines]
@@ -263,7 +268,7 @@ def _step_seconds(metrics: Path, config: RunConfig) -> list[float]:
 
 
 def plan_table(run: RecipeRun, costs: dict[str, StageCost | str]) -> str:
-    """Return the costs as a table of text."""
+    """Costs as a table of text."""
     lines = [
         f"{'stage':16} {'parameters':>11} {'steps':>8} {'s/step':>8} {'hours':>8} {'memory':>9}"
         f" {'checkpoint':>11}"

@@ -83,7 +83,7 @@ def _publish_lm(out: Path, lm: Path) -> None:
         write_json(place / NAME, facts)
 
 
-def main(given: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run :func:`publish` from the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -92,16 +92,16 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--listener", type=Path, metavar="FILE", help="for searches with it")
     parser.add_argument("--lm", type=Path, metavar="RUN", help="a language model on its codes")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    o = parser.parse_args(given)
-    size = publish(o.out, codec=o.codec, listener=o.listener, lm=o.lm)
-    print(f"{o.out}: {size / 1e6:.1f} MB")
+    args = parser.parse_args(argv)
+    size = publish(args.out, codec=args.codec, listener=args.listener, lm=args.lm)
+    print(f"{args.out}: {size / 1e6:.1f} MB")
 
 
-def copy_model(given: Sequence[str] | None = None) -> None:
+def copy_model(argv: Sequence[str] | None = None) -> None:
     """Copy the model of a run to another folder, from the command line."""
     parser = argparse.ArgumentParser(description="Copy the model of a run to another folder.")
     parser.add_argument("model", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    o = parser.parse_args(given)
-    with replaced_folder(o.out) as place:
-        shutil.copytree(o.model, place, dirs_exist_ok=True)
+    args = parser.parse_args(argv)
+    with replaced_folder(args.out) as place:
+        shutil.copytree(args.model, place, dirs_exist_ok=True)

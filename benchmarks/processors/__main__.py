@@ -131,21 +131,21 @@ def main() -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the table there, too")
     parser.add_argument("--probe-seconds", type=float, default=15.0, help="default %(default)s")
     parser.add_argument("--repeats", type=int, default=3, help="of commands; default %(default)s")
-    o = parser.parse_args()
+    args = parser.parse_args()
     costs: list[Cost] = []
     with tempfile.TemporaryDirectory() as links:
         checkouts = [Checkout("now", ROOT, Path(links))]
-        if o.before is not None:
-            checkouts.insert(0, Checkout("before", o.before, Path(links)))
+        if args.before is not None:
+            checkouts.insert(0, Checkout("before", args.before, Path(links)))
         for processor in PLAINER:
             for checkout in checkouts:
-                for cost in measure(checkout, processor, o.probe_seconds, o.repeats):
+                for cost in measure(checkout, processor, args.probe_seconds, args.repeats):
                     print(json.dumps(cost.__dict__), flush=True)
                     costs.append(cost)
     text = table(costs)
     print(text)
-    if o.out is not None:
-        o.out.write_text(text)
+    if args.out is not None:
+        args.out.write_text(text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a run begins from: a size, a pretrained text model, or a language model of ours."""
+"""The initial model of a run: from a preset, a pretrained text model, or an AudioLM."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ..text.tokenizer import load_tokenizer, train_tokenizer
 from .config import LMTrainingConfig
 from .distillation import DistillationTeacher
 
-# What a model that goes on may do otherwise: its losses, and what its conditions see.
+# Fields of the configuration that may change when an AudioLM is trained further.
 _CHANGEABLE = (
     "first_codebook_weight",
     "text_weight",
@@ -39,7 +39,7 @@ _CHANGEABLE = (
 
 @dataclass(frozen=True)
 class InitialModel:
-    """A model before its first step, and how it reads texts."""
+    """A model before its first step, and its text encoder."""
 
     lm: AudioLM
     texts: TextEncoder
@@ -51,23 +51,23 @@ def build_initial_model(
     task_names: Iterable[str],
     make_texts: Callable[[], Iterable[str]],
 ) -> InitialModel:
-    """Build or load the model; the same call gives the same weights.
+    """Build or load the initial model, deterministically.
 
     Args:
         config: of the run.
-        info: of the tokens.
-        task_names: of the run; new ones take a spare control token.
-        make_texts: to train a tokenizer on, if one has to be made.
+        info: metadata of the tokens.
+        task_names: tasks of the run; new ones get a spare control token.
+        make_texts: returns the texts to train a tokenizer on, if one is needed.
 
     Raises:
-        ValueError: the model belongs to another codec than the tokens, or takes other codes.
+        ValueError: the model does not match the codec of the tokens.
         CheckpointError: an explicit source is missing.
     """
     torch.manual_seed(draw_int(config.seed, "init"))
     if config.init_from is not None:
-        return _from_ours(config, config.init_from, info, task_names)
+        return _from_audio_lm(config, config.init_from, info, task_names)
     if config.preset not in PRESETS:
-        AudioLMConfig.preset(config.preset)  # its error lists the names
+        AudioLMConfig.preset(config.preset)  # raises
     codec = {
         "num_codebooks": info.num_codebooks,
         "codebook_size": info.codebook_size,
@@ -82,9 +82,9 @@ def build_initial_model(
         values["condition_dropout"] = config.condition_dropout
     source = config.tokenizer or config.backbone
     if source is None:
-        tokenizer = _own_tokenizer(config, make_texts)
-        ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-        values["backbone"] = {**ends, "bos_token_id": None, **values.get("backbone", {})}
+        tokenizer = _trained_tokenizer(config, make_texts)
+        special = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+        values["backbone"] = {**special, "bos_token_id": None, **values.get("backbone", {})}
     else:
         tokenizer = load_tokenizer(source)
         if config.backbone is None:
@@ -93,48 +93,48 @@ def build_initial_model(
     lm_config = AudioLMConfig.preset(config.preset, **values)
     _add_tasks(lm_config, task_names)
     if config.backbone is not None:
-        with _named(config.backbone):
+        with _source_errors(config.backbone):
             lm = AudioLM.from_backbone(config.backbone, lm_config, dtype=torch.float32)
     else:
         lm = AudioLM(lm_config)
     if config.codec is not None and config.codec_start:
-        _start_tables(lm, config.codec, config.seed)
+        _initialize_from_codec(lm, config.codec, config.seed)
     return InitialModel(lm, TextEncoder(tokenizer, config.text_form or "spoken", config.language))  # type: ignore[arg-type]
 
 
 def build_teacher(
     config: LMTrainingConfig, lm: AudioLM, task_names: list[str]
 ) -> DistillationTeacher | None:
-    """The model before, for the tasks that are to stay; None where none are.
+    """The teacher of `distill_tasks`; None without such tasks.
 
     Args:
         config: of the run.
-        lm: what learns.
-        task_names: of the run.
+        lm: the student.
+        task_names: tasks of the run.
 
     Raises:
-        ValueError: a task is not among those of the run, or the models do not speak alike.
+        ValueError: a task is not one of the run, or teacher and student do not match.
     """
     source = config.distill_from or config.init_from
     if not config.distill_tasks or source is None:
         return None
-    strange = [name for name in config.distill_tasks if name not in task_names]
-    if strange:
+    unknown = [name for name in config.distill_tasks if name not in task_names]
+    if unknown:
         raise ValueError(
             f"distill_tasks must be among the tasks of the run, {', '.join(task_names)}, got"
-            f" {', '.join(strange)}"
+            f" {', '.join(unknown)}"
         )
-    with _named(source):
-        known = AudioLM.from_pretrained(model_folder(source), dtype=torch.float32)
+    with _source_errors(source):
+        teacher = AudioLM.from_pretrained(model_folder(source), dtype=torch.float32)
     for name in ("vocab_size", "codec_fingerprint", "pattern"):
-        theirs, ours = getattr(known.config, name), getattr(lm.config, name)
-        if theirs != ours:
-            raise ValueError(f"{source} has {name} {theirs}, the model that learns of it {ours}")
-    return DistillationTeacher(known.to(lm.device), config.distill_tasks)
+        expected, found = getattr(lm.config, name), getattr(teacher.config, name)
+        if found != expected:
+            raise ValueError(f"{name} of the teacher {source} must be {expected}, got {found}")
+    return DistillationTeacher(teacher.to(lm.device), config.distill_tasks)
 
 
 def model_folder(source: str) -> str:
-    """The folder of a saved model that a path means, or a hub id as it is.
+    """The folder of a saved model in a run folder or checkpoint; hub ids are returned unchanged.
 
     Raises:
         CheckpointError: the path exists, but holds no language model.
@@ -142,46 +142,47 @@ def model_folder(source: str) -> str:
     folder = Path(source)
     if not folder.exists():
         return source
-    for place in (folder, folder / "model", folder / "lm", folder.parent.parent / "model"):
-        is_checkpoint = (folder / "state.json").exists()
-        if place == folder.parent.parent / "model" and not is_checkpoint:
-            continue
-        if (place / "config.json").is_file() and (place / "model.safetensors").is_file():
-            return str(place)
-    raise CheckpointError(f"no language model to begin from: {source} holds none")
+    candidates = [folder, folder / "model", folder / "lm"]
+    if (folder / "state.json").exists():  # a checkpoint of a run
+        candidates.append(folder.parent.parent / "model")
+    for path in candidates:
+        if (path / "config.json").is_file() and (path / "model.safetensors").is_file():
+            return str(path)
+    raise CheckpointError(f"no language model in {source}")
 
 
-def _start_tables(lm: AudioLM, source: str, seed: int) -> None:
+def _initialize_from_codec(lm: AudioLM, source: str, seed: int) -> None:
     codec = ALMTokenizer.from_pretrained(source).eval()
     if codec.fingerprint != lm.config.codec_fingerprint:
         raise ValueError(
-            f"the codec {source} has fingerprint {codec.fingerprint}, the tokens were made by codec"
-            f" {lm.config.codec_fingerprint}"
+            f"the tokens were made by codec {lm.config.codec_fingerprint}, got codec"
+            f" {codec.fingerprint} in {source}"
         )
     initialize_tables(lm, codec, torch.Generator().manual_seed(draw_int(seed, "tables")))
 
 
-def _level(dbfs: float | None) -> str:
+def _format_level(dbfs: float | None) -> str:
     return "their original levels" if dbfs is None else f"{dbfs:g} dBFS"
 
 
-def _from_ours(
+def _from_audio_lm(
     config: LMTrainingConfig, source: str, info: ShardInfo, task_names: Iterable[str]
 ) -> InitialModel:
     folder = model_folder(source)
-    with _named(source):
+    with _source_errors(source):
         lm = AudioLM.from_pretrained(folder, dtype=torch.float32)
-    known = lm.config
-    if (known.num_codebooks, known.codebook_size) != (info.num_codebooks, info.codebook_size):
+    lm_config = lm.config
+    sizes = (lm_config.num_codebooks, lm_config.codebook_size)
+    if sizes != (info.num_codebooks, info.codebook_size):
         raise ValueError(
-            f"{source} takes {known.num_codebooks} x {known.codebook_size} codes, the tokens have"
+            f"{source} was trained on {sizes[0]} x {sizes[1]} codes, got tokens with"
             f" {info.num_codebooks} x {info.codebook_size}"
         )
-    _meet_codec(lm, config, source, info)
-    _change(known, config, source)
+    _match_codec(lm, config, source, info)
+    _override_fields(lm_config, config, source)
     if config.condition_dropout is not None and not config.lora_rank:
-        known.condition_dropout = config.condition_dropout
-    _add_tasks(known, task_names)
+        lm_config.condition_dropout = config.condition_dropout
+    _add_tasks(lm_config, task_names)
     form, language = config.text_form, config.language
     if (Path(folder) / NAME).exists():
         files = read_processor(folder, {})
@@ -190,60 +191,59 @@ def _from_ours(
     return InitialModel(lm, TextEncoder(tokenizer, form or "spoken", language))  # type: ignore[arg-type]
 
 
-def _change(known: AudioLMConfig, config: LMTrainingConfig, source: str) -> None:
-    """Change what can be changed of a model that there is."""
+def _override_fields(lm_config: AudioLMConfig, config: LMTrainingConfig, source: str) -> None:
+    """Apply `config.model` to the configuration of a trained model."""
     for name, value in config.model.items():
         if name not in _CHANGEABLE:
-            raise ValueError(f"{source} is a model already: its {name} cannot be changed")
+            raise ValueError(f"{name} of the trained model {source} cannot be changed")
         if name == "bidirectional_conditions" and config.lora_rank:
             raise ValueError(
-                "bidirectional_conditions belongs to the base of an adapter, which stays as it is:"
-                " train without lora_rank, or without it"
+                "bidirectional_conditions cannot be changed with lora_rank: it belongs to the base"
             )
-        setattr(known, name, value)
-    check_prefix_lm(known)
+        setattr(lm_config, name, value)
+    check_prefix_lm(lm_config)
 
 
-def _meet_codec(lm: AudioLM, config: LMTrainingConfig, source: str, info: ShardInfo) -> None:
-    """See that the model speaks the codes of the tokens, or let it move to them."""
-    known = lm.config
-    if known.codec_fingerprint not in (None, info.fingerprint):
+def _match_codec(lm: AudioLM, config: LMTrainingConfig, source: str, info: ShardInfo) -> None:
+    """Check that the tokens are of the model's codec, or adapt the model to their codec."""
+    fingerprint = lm.config.codec_fingerprint
+    if fingerprint not in (None, info.fingerprint):
         if not config.old_tokens:
             raise ValueError(
-                f"{source} speaks the codes of codec {known.codec_fingerprint}, the tokens were"
-                f" made by codec {info.fingerprint}: their codes do not mean the same sounds. It"
-                " moves to them if old_tokens has some of the recordings in the codes it speaks"
+                f"{source} was trained on codes of codec {fingerprint}, got tokens of codec"
+                f" {info.fingerprint}: give old_tokens, some of the recordings in codes of"
+                f" {fingerprint}, to adapt the model"
             )
-        pairs = paired_codes(config.old_tokens, config.data, codec=known.codec_fingerprint)
+        pairs = paired_codes(config.old_tokens, config.data, codec=fingerprint)
         remap_codebooks(lm, *pairs)
-    if known.codec_fingerprint is not None and known.loudness_dbfs != info.loudness_dbfs:
+    if fingerprint is not None and lm.config.loudness_dbfs != info.loudness_dbfs:
         raise ValueError(
-            f"{source} learned from recordings at {_level(known.loudness_dbfs)}, these tokens are"
-            f" at {_level(info.loudness_dbfs)}: see 'almtok lm tokenize --loudness'"
+            f"{source} was trained on recordings at {_format_level(lm.config.loudness_dbfs)}, got"
+            f" tokens at {_format_level(info.loudness_dbfs)}: see 'almtok lm tokenize --loudness'"
         )
-    known.codec_fingerprint = info.fingerprint
-    known.loudness_dbfs = info.loudness_dbfs
+    lm.config.codec_fingerprint = info.fingerprint
+    lm.config.loudness_dbfs = info.loudness_dbfs
 
 
 def _add_tasks(config: AudioLMConfig, names: Iterable[str]) -> None:
-    """New tasks take spare control tokens, in the order in which they come.
+    """Assign spare control tokens to new tasks, in order.
 
     Raises:
-        ValueError: there is no token left.
+        ValueError: there are not enough spare tokens.
     """
     new = [name for name in names if name not in config.tasks]
     if len(config.tasks) + len(new) > config.num_task_slots:
         raise ValueError(
-            f"the model has control tokens for {config.num_task_slots} tasks: there is none for"
-            f" {', '.join(new)} beside {', '.join(config.tasks)}"
+            f"the model has control tokens for {config.num_task_slots} tasks, got"
+            f" {', '.join([*config.tasks, *new])}"
         )
     config.tasks = [*config.tasks, *new]
 
 
-def _own_tokenizer(config: LMTrainingConfig, make_texts: Callable[[], Iterable[str]]) -> Any:
-    """The run's own tokenizer: trained when the run begins, found there when it goes on.
+def _trained_tokenizer(config: LMTrainingConfig, make_texts: Callable[[], Iterable[str]]) -> Any:
+    """Train the tokenizer of the run, or load it when the run is resumed.
 
-    The first process makes it; the others wait for it.
+    The first process trains it, the others wait for it.
     """
     from accelerate import PartialState
 
@@ -259,8 +259,8 @@ def _own_tokenizer(config: LMTrainingConfig, make_texts: Callable[[], Iterable[s
     return load_tokenizer(place)
 
 
-class _named:
-    """Says which source it was that could not be read."""
+class _source_errors:  # noqa: N801  (a context manager)
+    """Converts an OSError to a CheckpointError that names the source."""
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -271,6 +271,6 @@ class _named:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, OSError) and not isinstance(error, CheckpointError):
             raise CheckpointError(
-                f"no model to begin from: {self._source} is neither a folder with one nor a hub"
-                f" id that can be read ({str(error).splitlines()[0]})"
+                f"no initial model: {self._source} is neither a folder with a model nor a hub id"
+                f" that can be loaded ({str(error).splitlines()[0]})"
             ) from error

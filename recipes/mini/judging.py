@@ -120,15 +120,15 @@ def _middle(wavs: Sequence[Waveform]) -> float:
     return round(float(np.median([median_pitch(wav) for wav in wavs])), 1)
 
 
-def main(given: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate a run of the demo from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="run folder of the demo")
     parser.add_argument("--out", type=Path, required=True)
     add_device(parser)
-    o = parser.parse_args(given)
-    o.out.mkdir(parents=True, exist_ok=True)
-    pipeline = AudioLMPipeline.from_pretrained(o.run / "lm", device=o.device)
-    sounds = [asdict(one) for one in name_sounds(o.run, pipeline)]
-    voice = asdict(learn_voice(o.run, pipeline, o.out))
-    write_json(o.out / "judged.json", {"sounds": sounds, "voice": voice})
+    args = parser.parse_args(argv)
+    args.out.mkdir(parents=True, exist_ok=True)
+    pipeline = AudioLMPipeline.from_pretrained(args.run / "lm", device=args.device)
+    sounds = [asdict(one) for one in name_sounds(args.run, pipeline)]
+    voice = asdict(learn_voice(args.run, pipeline, args.out))
+    write_json(args.out / "judged.json", {"sounds": sounds, "voice": voice})

@@ -142,11 +142,11 @@ def _times(run: Path) -> list[list[str]]:
     return [*rows, ["total", f"{sum(seconds.values()) / 60:.1f} min"]]
 
 
-def main(given: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Write the report of a run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="folder of the demo")
     parser.add_argument("--out", type=Path, required=True)
-    o = parser.parse_args(given)
-    write_report(o.run, o.out)
-    print(f"open {o.out} in a browser")
+    args = parser.parse_args(argv)
+    write_report(args.run, args.out)
+    print(f"open {args.out} in a browser")

@@ -86,12 +86,12 @@ def main() -> None:
     parser.add_argument(
         "--words", type=int, default=24, help="most words of a passage (default %(default)s)"
     )
-    o = parser.parse_args()
-    entries = list_entries(o.held_out, transcripts=True) if o.held_out else []
+    args = parser.parse_args()
+    entries = list_entries(args.held_out, transcripts=True) if args.held_out else []
     held_out = [entry.text for entry in entries]
-    books = (Path(path).read_text(encoding="utf-8", errors="replace") for path in o.books)
-    made = extract_passages(books, held_out, o.words)
+    books = (Path(path).read_text(encoding="utf-8", errors="replace") for path in args.books)
+    made = extract_passages(books, held_out, args.words)
     if not made.lines:
-        parser.error(f"no passage in {len(o.books)} files: expected English text")
-    write_text(o.out, "".join(f"{line}\n" for line in made.lines))
-    print(f"{o.out}: {len(made.lines)} passages, {made.words} words; {made.held_out} left out")
+        parser.error(f"no passage in {len(args.books)} files: expected English text")
+    write_text(args.out, "".join(f"{line}\n" for line in made.lines))
+    print(f"{args.out}: {len(made.lines)} passages, {made.words} words; {made.held_out} left out")

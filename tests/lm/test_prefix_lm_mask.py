@@ -136,5 +136,5 @@ def test_backbones_and_engines_that_cannot_are_refused():
         to_plain(two_way(pattern="flat"))
     lm = two_way()
     lm.config.backbone._attn_implementation = "flash_attention_2"
-    with pytest.raises(ValueError, match="attends by 'flash_attention_2'"):
+    with pytest.raises(ValueError, match="got 'flash_attention_2'"):
         lm.advance(rows_of(lm)[0])

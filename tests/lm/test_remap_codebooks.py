@@ -77,9 +77,9 @@ def test_doubt_keeps_rare_codes_near_the_average(renamed):
 
 def test_codes_that_do_not_fit_are_refused(renamed):
     old, new, _ = renamed
-    with pytest.raises(ValueError, match=r"new codes have shape \[3999, 3\], expected \[4000, 3\]"):
+    with pytest.raises(ValueError, match=r"new codes must be \[4000, 3\], got \[3999, 3\]"):
         remap_codebooks(toy_lm(), old, new[1:])
-    with pytest.raises(ValueError, match=r"old codes reach beyond 0..15"):
+    with pytest.raises(ValueError, match=r"old codes must be 0..15, got"):
         remap_codebooks(toy_lm(), old + 1, new)
     with pytest.raises(ValueError, match=r"old codes have shape \[0, 3\]"):
         remap_codebooks(toy_lm(), old[:0], new[:0])

@@ -146,5 +146,5 @@ def test_a_missing_source_is_an_error(toy_values: dict[str, Any], tmp_path: Path
     config = LMTrainingConfig.from_dict(
         {**toy_values, "out": str(tmp_path / "run"), "init_from": str(tmp_path / "empty")}
     )
-    with pytest.raises(CheckpointError, match="no language model to begin from"):
+    with pytest.raises(CheckpointError, match="no language model in"):
         train_lm(config)

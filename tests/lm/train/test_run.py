@@ -237,7 +237,7 @@ def test_defaults_of_finetune() -> None:
 
 
 def test_another_codec_is_refused(base: Path, toy_config: Any) -> None:
-    with pytest.raises(ValueError, match=r"speaks the codes of codec .*aaaa"):
+    with pytest.raises(ValueError, match=r"trained on codes of codec .*aaaa"):
         train_lm(toy_config(init_from=str(base / "run"), model={}))
 
 
@@ -283,7 +283,7 @@ def test_another_level_is_refused_and_the_models_own_is_kept(
     assert AudioLM.from_pretrained(result.model).config.loudness_dbfs == -20
     assert AudioLMProcessor.from_pretrained(result.model).config.loudness_dbfs == -20
     changes = dict(init_from=str(result.model), model={}, out=str(tmp_path / "on"))
-    with pytest.raises(ValueError, match="at -20 dBFS, these tokens are at their original levels"):
+    with pytest.raises(ValueError, match="at -20 dBFS, got tokens at their original levels"):
         train_lm(toy_config(data=[str(tmp_path / "as it was")], **changes))
 
 
