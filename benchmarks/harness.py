@@ -15,8 +15,9 @@ import resource
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from tqdm import tqdm
 
 from almtok.core.files import write_json, write_text
 
-from .timing import free_gib
+from .timing import free_gib, measure, peak_mb
 
 ROOT = Path(__file__).resolve().parents[1]
 # Above this share of the machine used by other processes, wall-clock times are not judged.
@@ -36,22 +37,28 @@ Run = Callable[[Cell], Cell]
 Save = Callable[[list[Cell]], None]
 
 
+def option(default: Any, text: str) -> Any:
+    """A field of a configuration that is an option of the command line."""
+    return field(default=default, metadata={"help": text})
+
+
 @dataclass(frozen=True, kw_only=True)
 class HarnessConfig:
     """Options of every benchmark."""
 
-    rounds: int = 1  # measurements of every cell
-    budget: float = 4.0  # seconds of measuring per cell and round
+    rounds: int = option(1, "measurements of every cell")
+    budget: float = option(4.0, "seconds of measuring per cell and round")
     runs: int = 3  # minimum number of calls per cell and round
-    threads: int = 0  # of torch; 0: its default
-    memory_gib: float = 0.0  # limit per cell; 0: nine tenths of the available memory
-    timeout: float = 600.0  # seconds per cell and round
+    threads: int = option(0, "of torch; 0: all cores")
+    memory_gib: float = option(0.0, "limit per cell; 0: nine tenths of the available memory")
+    timeout: float = option(600.0, "seconds per cell and round")
+    minutes: float = float("inf")  # no cell is started later
 
     @classmethod
     def from_arguments(cls, arguments: argparse.Namespace) -> Any:
         """Make a configuration from the arguments named like its fields."""
-        known = {f.name: vars(arguments)[f.name] for f in fields(cls) if f.name in arguments}
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in known.items()})
+        values = {f.name: vars(arguments)[f.name] for f in fields(cls) if f.name in arguments}
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
     def cell(self, kind: str, system: str = "", **values: Any) -> Cell:
         """A cell with the options that all cells have."""
@@ -106,6 +113,20 @@ def measure_cell(kinds: Mapping[str, Run], cell: Cell) -> Cell:
     return {**cell, **kinds[cell["kind"]](cell)}
 
 
+def timed_cell(call: Callable[[], Any], cell: Cell, scale: float) -> Cell:
+    """Results of timing a call; `scale` is the number of calls per second of audio."""
+    timing = measure(call, budget=cell["budget"], runs=cell["runs"])
+    return {
+        "seconds_wall": timing.median,
+        "rtf": scale * timing.median,
+        "rtf_fastest": scale * timing.fastest,
+        "cpu": scale * timing.cpu,
+        "runs_done": timing.runs,
+        "others": round(timing.others, 3),
+        "mb_peak": round(peak_mb()),
+    }
+
+
 def cell_main(run: Run) -> None:
     """Measure the cell in ``sys.argv[1]`` and print its row."""
     cell = json.loads(sys.argv[1])
@@ -148,19 +169,19 @@ def run_cells(
         for group in groups:
             answers: list[list[Cell]] = [[] for _ in group]
             for _ in range(config.rounds):
-                for cell, known in zip(group, answers, strict=True):
+                for cell, results in zip(group, answers, strict=True):
                     bar.set_postfix_str(f"{cell['kind']} {cell['system']}")
                     bar.update()
-                    if known and (once(cell) or _final(known[-1])):
+                    if results and (once(cell) or _final(results[-1])):
                         continue
                     reason = skip(cell, memory)
                     if reason is None:
-                        known.append(measured(cell))
-                    elif not known:
-                        known.append({**cell, "error": reason})
+                        results.append(measured(cell))
+                    elif not results:
+                        results.append({**cell, "error": reason})
                     if save is not None:
-                        save(rows + [_median(some) for some in answers if some])
-            rows += [_median(some) for some in answers]
+                        save(rows + [_median(found) for found in answers if found])
+            rows += [_median(found) for found in answers]
     return rows
 
 
@@ -211,8 +232,15 @@ class Rows:
 
     def find(self, kind: str, **values: Any) -> Cell | None:
         """The first row of a kind with these values, failed ones included."""
-        wanted = {"kind": kind, **values}
-        return next((row for row in self.all if wanted.items() <= row.items()), None)
+        return self._first(self.all, {"kind": kind, **values})
+
+    def measured(self, kind: str, **values: Any) -> Cell | None:
+        """The first row of a kind with these values that did not fail."""
+        return self._first(self.of_kind(kind), values)
+
+    @staticmethod
+    def _first(rows: Iterable[Cell], values: Cell) -> Cell | None:
+        return next((row for row in rows if values.items() <= row.items()), None)
 
 
 # ----------------------------------------------------------------------------------------- reports
@@ -228,8 +256,8 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def target_table(checks: Sequence[Check]) -> str:
     """Targets as a Markdown table."""
-    words = {True: "yes", False: "**no**", None: "?"}
-    rows = [[check.text, check.measured, words[check.passed]] for check in checks]
+    marks = {True: "yes", False: "**no**", None: "?"}
+    rows = [[check.text, check.measured, marks[check.passed]] for check in checks]
     return markdown_table(["target", "measured", "reached"], rows)
 
 
@@ -275,40 +303,96 @@ def environment() -> dict[str, Any]:
 # ---------------------------------------------------------------------------------------- commands
 
 
-def make_parser(prog: str, about: str | None, default: HarnessConfig) -> argparse.ArgumentParser:
-    """A parser with the options of every benchmark."""
-    parser = argparse.ArgumentParser(
-        prog=prog, description=about, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=default.rounds)
-    parser.add_argument("--budget", type=float, default=default.budget, help="seconds per cell")
-    parser.add_argument("--threads", type=int, default=default.threads, help="0: all cores")
-    parser.add_argument("--memory-gib", type=float, default=default.memory_gib, help="per cell")
-    parser.add_argument("--timeout", type=float, default=default.timeout, help="per cell, seconds")
-    return parser
+@dataclass(frozen=True)
+class Benchmark:
+    """What differs between the benchmarks of codecs and of language models."""
 
+    name: str  # package in `benchmarks`
+    groups: Callable[[Any], Iterable[list[Cell]]]  # cells of a configuration
+    skip: Callable[[Cell, float], str | None]  # see `run_cells`
+    to_markdown: Callable[[Sequence[Cell], Mapping[str, Any]], str]  # rows, environment -> report
+    check_targets: Callable[[Sequence[Cell]], list[Check]]
+    once: Callable[[Cell], bool] = lambda cell: False
 
-def benchmark_main(
-    out: Path,
-    run_benchmark: Callable[[Save], list[Cell]],
-    to_markdown: Callable[[Sequence[Cell], Mapping[str, Any]], str],
-    check_targets: Callable[[Sequence[Cell]], list[Check]],
-) -> int:
-    """Run a benchmark and write ``rows.json`` and ``table.md``; 1 when a target is missed.
+    def run(
+        self,
+        config: HarnessConfig,
+        *,
+        run: Run | None = None,
+        save: Save | None = None,
+        progress: bool = True,
+    ) -> list[Cell]:
+        """Measure everything; the arguments are those of `run_cells`."""
+        start = time.perf_counter()
 
-    Args:
-        out: folder of the results.
-        run_benchmark: gets the function that saves rows; returns all rows.
-        to_markdown: rows and environment to the report.
-        check_targets: rows to targets.
-    """
-    machine = environment()
+        def skip(cell: Cell, memory_gib: float) -> str | None:
+            late = time.perf_counter() - start > 60.0 * config.minutes
+            return self.skip(cell, memory_gib) or (
+                f"left out: {config.minutes:g} minutes were up" if late else None
+            )
 
-    def save(rows: list[Cell]) -> None:
-        write_json(out / "rows.json", {"environment": machine, "rows": rows})
-        write_text(out / "table.md", to_markdown(rows, machine))
+        module = f"benchmarks.{self.name}.cell"
+        return run_cells(
+            list(self.groups(config)), config, module=module, skip=skip, once=self.once, run=run,
+            save=save, progress=progress,
+        )  # fmt: skip
 
-    rows = run_benchmark(save)
-    print(to_markdown(rows, machine))
-    print(f"rows.json and table.md are in {out}")
-    return 1 if any(check.passed is False for check in check_targets(rows)) else 0
+    def main(
+        self,
+        about: str | None,
+        default: HarnessConfig,
+        quick: HarnessConfig,
+        choices: Mapping[str, Sequence[str]],
+        out: str,
+    ) -> int:
+        """Run the command line and write ``rows.json`` and ``table.md``; 1 if a target is missed.
+
+        Args:
+            about: description of the command.
+            default: its fields become options, with their values as defaults.
+            quick: configuration of ``--quick``.
+            choices: values of options by field.
+            out: default folder of the results.
+        """
+        arguments = self._parse(about, default, choices, out)
+        config = default.from_arguments(arguments)
+        if arguments.quick:
+            config = replace(quick, threads=arguments.threads)
+        machine = environment()
+
+        def save(rows: list[Cell]) -> None:
+            write_json(arguments.out / "rows.json", {"environment": machine, "rows": rows})
+            write_text(arguments.out / "table.md", self.to_markdown(rows, machine))
+
+        rows = self.run(config, save=save)
+        print(self.to_markdown(rows, machine))
+        print(f"rows.json and table.md are in {arguments.out}")
+        return 1 if any(check.passed is False for check in self.check_targets(rows)) else 0
+
+    def _parse(
+        self,
+        about: str | None,
+        default: HarnessConfig,
+        choices: Mapping[str, Sequence[str]],
+        out: str,
+    ) -> argparse.Namespace:
+        parser = argparse.ArgumentParser(
+            prog=f"python -m benchmarks.{self.name}",
+            description=about,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        for item in fields(default):
+            name, value, text = item.name, getattr(default, item.name), item.metadata.get("help")
+            flag, values = f"--{name.replace('_', '-')}", choices.get(name)
+            if isinstance(value, bool):
+                parser.add_argument(flag.replace("--", "--no-", 1), dest=name, action="store_false")
+            elif isinstance(value, tuple):
+                nargs = "*" if name == "options" else "+"
+                kind = type(value[0])
+                parser.add_argument(flag, nargs=nargs, type=kind, default=value, choices=values)
+            elif text is not None or values is not None:
+                kind = type(value)
+                parser.add_argument(flag, type=kind, default=value, help=text, choices=values)
+        parser.add_argument("--quick", action="store_true", help="a smoke test of a minute")
+        parser.add_argument("--out", type=Path, default=Path(out), help="folder")
+        return parser.parse_args()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ..harness import Cell, cell_main, measure_cell
+from ..harness import Cell, cell_main, measure_cell, timed_cell
 from ..timing import measure, peak_mb
 from .systems import build
 
@@ -37,27 +37,17 @@ def _codec(cell: Cell) -> Cell:
 
     system = build(cell["system"], dtype=cell["dtype"], compiled=cell["compile"])
     batch, seconds, side = cell["batch"], cell["seconds"], cell["side"]
-    given = system.codes(batch, seconds) if side == "decode" else _noise(batch, seconds)
+    data = system.codes(batch, seconds) if side == "decode" else _noise(batch, seconds)
     calls = {
-        "encode": lambda: system.encode(given),
-        "decode": lambda: system.decode(given),
-        "both": lambda: system.decode(system.encode(given)),
+        "encode": lambda: system.encode(data),
+        "decode": lambda: system.decode(data),
+        "both": lambda: system.decode(system.encode(data)),
     }
     before = peak_mb()
     with torch.no_grad():
         if cell["compile"]:  # minutes, and no part of the price of a call
             calls[side](), calls[side]()
-        timing = measure(calls[side], budget=cell["budget"], runs=cell["runs"])
-    return {
-        "seconds_wall": timing.median,
-        "rtf": timing.median / (batch * seconds),
-        "rtf_fastest": timing.fastest / (batch * seconds),
-        "cpu": timing.cpu / (batch * seconds),
-        "runs_done": timing.runs,
-        "others": round(timing.others, 3),
-        "mb_model": round(before),
-        "mb_peak": round(peak_mb()),
-    }
+        return timed_cell(calls[side], cell, 1.0 / (batch * seconds)) | {"mb_model": round(before)}
 
 
 def _train(cell: Cell) -> Cell:
@@ -71,20 +61,15 @@ def _train(cell: Cell) -> Cell:
     def step() -> None:
         system.model.zero_grad(set_to_none=True)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-            heard, other = system.step(wav)
-            heard = heard.reshape(wav.shape[0], 1, -1)
-            n = min(heard.shape[-1], wav.shape[-1])
-            loss = (heard[..., :n].float() - wav[..., :n]).abs().mean() + other
+            out, other = system.step(wav)
+            out = out.reshape(wav.shape[0], 1, -1)
+            n = min(out.shape[-1], wav.shape[-1])
+            loss = (out[..., :n].float() - wav[..., :n]).abs().mean() + other
         loss.backward()
 
-    timing = measure(step, budget=cell["budget"], runs=cell["runs"])
-    return {
-        "seconds_wall": timing.median,
-        "rtf": timing.median / (cell["batch"] * cell["seconds"]),
-        "others": round(timing.others, 3),
-        "mb_peak": round(peak_mb()),
-        "with_gradient": sum(p.grad is not None for p in system.model.parameters()),
-    }
+    row = timed_cell(step, cell, 1.0 / (cell["batch"] * cell["seconds"]))
+    trained = sum(p.grad is not None for p in system.model.parameters())
+    return row | {"with_gradient": trained}
 
 
 def _stream(cell: Cell) -> Cell:

@@ -43,7 +43,7 @@ class CodecRows(Rows):
 
     def share_of_peak(self, system: str, side: str, seconds: float) -> float | None:
         """Rate of a codec over the best rate of the machine, 0 to 1."""
-        facts = next((row for row in self.of_kind("facts") if row["system"] == system), None)
+        facts = self.measured("facts", system=system)
         row, peak = self.codec(system, side, seconds), self.peak_gflops()
         if facts is None or peak is None or row is None or row.get("others", 0.0) >= BUSY:
             return None

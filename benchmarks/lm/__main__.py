@@ -8,48 +8,96 @@ targets of the project are reached. The exit status is 1 when one is missed.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from ..harness import benchmark_main, make_parser
-from .plan import CODECS, DTYPES, BenchmarkConfig, run_benchmark
+from ..harness import Benchmark, Cell, HarnessConfig, option
 from .report import to_markdown
 from .systems import BACKBONES, OPTIONS, SYSTEMS
 from .targets import check_targets
 
+DTYPES = ("bfloat16", "float32")
+CODECS = ("mini", "base")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkConfig(HarnessConfig):
+    """What to measure."""
+
+    systems: tuple[str, ...] = tuple(SYSTEMS)
+    dtypes: tuple[str, ...] = DTYPES
+    batches: tuple[int, ...] = (1, 8)
+    options: tuple[str, ...] = OPTIONS  # of ours with depth, in bf16, with their gain
+    codecs: tuple[str, ...] = CODECS
+    size: str = "qwen2-0.5b"  # of our backbone: a name of `systems.BACKBONES`
+    prompt: int = option(128, "rows before the first step")
+    frames: int = 400  # most frames of one generation
+    budget: float = option(3.0, "seconds of measuring per cell and round")
+    timeout: float = option(240.0, "seconds per cell and round")
+    minutes: float = option(10.0, "no cell is started later")
+
+
+QUICK = BenchmarkConfig(
+    systems=("depth", "flat"), dtypes=("float32",), batches=(1,), options=(), codecs=("mini",),
+    size="toy", prompt=16, frames=50, budget=0.1, runs=1,
+)  # fmt: skip
+
+
+def groups(config: BenchmarkConfig) -> Iterator[list[Cell]]:
+    """Groups of cells that are compared with each other, the most important first."""
+    yield [config.cell("peak")]
+    yield [
+        config.cell("codec", codec, dtype=dtype, batch=batch, seconds=10.0)
+        for batch in config.batches
+        for codec in config.codecs
+        for dtype in DTYPES
+    ]
+    main, *others = config.dtypes
+    for batch in config.batches:
+        yield [_lm(config, system, main, batch) for system in config.systems]
+        if config.options and "depth" in config.systems:
+            # "packed" again: options are compared within their own group.
+            names = ("packed", *(name for name in config.options if name != "packed"))
+            yield [_lm(config, "depth", main, batch, option) for option in names]
+    for dtype in others:
+        # No batches in float32: bfloat16 is twice as fast.
+        yield [_lm(config, system, dtype, 1) for system in config.systems]
+    yield [config.cell("kernels", batch=batch, size=config.size) for batch in config.batches]
+    yield [config.cell("peak")]
+
+
+def too_big(cell: Cell, memory_gib: float) -> str | None:
+    """Why a cell is left out, or None when it should fit."""
+    if cell["kind"] != "lm" or (cell["system"] != "csm" and cell["size"] == "toy"):
+        return None
+    millions = {"csm": 1632.0, "musicgen": 420.0}.get(cell["system"], 550.0)
+    size = 2 if cell["dtype"] in ("bfloat16", "int4") else 4  # int8 is made of float32
+    # Packed weights stand beside the plain ones; the interpreter and activations come on top.
+    copies = 1.0 if cell["system"] in ("csm", "musicgen") else 2.0
+    need = 1.5 + copies * size * millions * 1e6 / 2**30
+    return f"does not fit: needs about {need:.0f} GiB" if need > memory_gib else None
+
+
+def _lm(
+    config: BenchmarkConfig, system: str, dtype: str, batch: int, option: str = "packed"
+) -> Cell:
+    kind = option.split()[0]
+    return config.cell(
+        "lm", system, size=config.size, dtype=kind if kind in ("int8", "int4") else dtype,
+        batch=batch, option=option, prompt=config.prompt, frames=config.frames,
+    )  # fmt: skip
+
+
+BENCHMARK = Benchmark("lm", groups, too_big, to_markdown, check_targets)
+
 
 def main() -> int:
     """Run the benchmark; 1 when a target is missed."""
-    default = BenchmarkConfig()
-    parser = make_parser("python -m benchmarks.lm", __doc__, default)
-    parser.add_argument("--systems", nargs="+", default=default.systems, choices=tuple(SYSTEMS))
-    parser.add_argument("--dtypes", nargs="+", default=default.dtypes, choices=DTYPES)
-    parser.add_argument("--batches", nargs="+", type=int, default=default.batches)
-    parser.add_argument("--options", nargs="*", default=default.options, choices=OPTIONS)
-    parser.add_argument("--codecs", nargs="+", default=default.codecs, choices=CODECS)
-    parser.add_argument("--size", default=default.size, choices=tuple(BACKBONES))
-    parser.add_argument("--prompt", type=int, default=default.prompt, help="rows")
-    parser.add_argument("--minutes", type=float, default=default.minutes, help="for all")
-    parser.add_argument("--quick", action="store_true", help="a smoke test: toys, no peers")
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmark-lm"), help="folder")
-    arguments = parser.parse_args()
-    config = BenchmarkConfig.from_arguments(arguments)
-    if arguments.quick:
-        config = BenchmarkConfig(
-            systems=("depth", "flat"),
-            dtypes=("float32",),
-            batches=(1,),
-            options=(),
-            codecs=("mini",),
-            size="toy",
-            prompt=16,
-            frames=50,
-            budget=0.1,
-            runs=1,
-            threads=arguments.threads,
-        )
-    return benchmark_main(
-        arguments.out, lambda save: run_benchmark(config, save=save), to_markdown, check_targets
-    )
+    choices = {
+        "systems": tuple(SYSTEMS), "dtypes": DTYPES, "options": OPTIONS, "codecs": CODECS,
+        "size": tuple(BACKBONES),
+    }  # fmt: skip
+    return BENCHMARK.main(__doc__, BenchmarkConfig(), QUICK, choices, "runs/benchmark-lm")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable
 
-from ..harness import Cell, cell_main, measure_cell
+from ..harness import Cell, cell_main, measure_cell, timed_cell
 from ..timing import measure, peak_mb
 from .systems import BACKBONES, SYSTEMS
 
@@ -50,18 +50,11 @@ def _lm(cell: Cell) -> Cell:
             model.step()
             spent += time.perf_counter() - start
 
-        timing = measure(step, budget=cell["budget"], runs=cell["runs"])
+        row = timed_cell(step, cell, SYSTEMS[cell["system"]].steps_per_second / cell["batch"])
         share = (model.heads_seconds() - heads) / spent
-    rate = SYSTEMS[cell["system"]].steps_per_second / cell["batch"]
-    return {
-        "seconds_wall": timing.median,
-        "rtf": rate * timing.median,  # of the language model
-        "rtf_heads": rate * timing.median * share,
-        "rtf_fastest": rate * timing.fastest,
-        "cpu": rate * timing.cpu,
-        "ms_step": 1000.0 * timing.median,
-        "runs_done": timing.runs,
-        "others": round(timing.others, 3),
+    return row | {
+        "rtf_heads": row["rtf"] * share,
+        "ms_step": 1000.0 * row["seconds_wall"],
         "prefill_rows": cell["batch"] * cell["prompt"] / prefill,
         # The commands decode in the precision of what lies between the model's weights.
         "codec_dtype": str(floats_of(cell["dtype"])).removeprefix("torch."),
@@ -69,7 +62,6 @@ def _lm(cell: Cell) -> Cell:
         "main_bytes": model.main_bytes,
         "heads_bytes": model.heads_bytes,
         "mb_model": round(before),
-        "mb_peak": round(peak_mb()),
         "torch_threads": torch.get_num_threads(),
     }
 
@@ -80,16 +72,8 @@ def _codec(cell: Cell) -> Cell:
 
     system = build(cell["system"], dtype=cell["dtype"])
     codes = system.codes(cell["batch"], cell["seconds"])
-    timing = measure(lambda: system.decode(codes), budget=cell["budget"], runs=cell["runs"])
     scale = 1.0 / (cell["batch"] * cell["seconds"])
-    return {
-        "seconds_wall": timing.median,
-        "rtf": scale * timing.median,
-        "rtf_fastest": scale * timing.fastest,
-        "cpu": scale * timing.cpu,
-        "others": round(timing.others, 3),
-        "mb_peak": round(peak_mb()),
-    }
+    return timed_cell(lambda: system.decode(codes), cell, scale)
 
 
 def _kernels(cell: Cell) -> Cell:
@@ -119,10 +103,9 @@ def _kernels(cell: Cell) -> Cell:
         for packed in (True, False) if width > 1 else (True,):
             with contextlib.nullcontext() if packed else unpacked():
                 timing = measure(
-                    lambda maps=maps, x=x: [one(x) for one in maps], budget=cell["budget"] / 3
+                    lambda maps=maps, x=x: [layer(x) for layer in maps], budget=cell["budget"] / 3
                 )
-            word = name if packed else f"{name}, not packed"
-            rates[word] = {
+            rates[name if packed else f"{name}, not packed"] = {
                 "gb_per_second": size / timing.fastest / 1e9,
                 "ms": 1000.0 * timing.median / count,
             }

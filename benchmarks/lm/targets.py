@@ -18,8 +18,7 @@ class ModelRows(Rows):
         self, system: str, *, dtype: str = "bfloat16", batch: int = 1, option: str = "packed"
     ) -> Cell | None:
         """The measured row of one model, if there is one."""
-        wanted = {"system": system, "dtype": dtype, "batch": batch, "option": option}
-        return next((row for row in self.of_kind("lm") if wanted.items() <= row.items()), None)
+        return self.measured("lm", system=system, dtype=dtype, batch=batch, option=option)
 
     def fastest(self, system: str, batch: int, dtypes: Sequence[str] = FAST) -> Cell | None:
         """The fastest of all options of one model."""
@@ -32,8 +31,7 @@ class ModelRows(Rows):
 
     def codec(self, row: Cell, name: str = CODEC) -> Cell | None:
         """The row of decoding the codes of a language model, if it was measured."""
-        wanted = {"system": name, "batch": row["batch"], "dtype": row["codec_dtype"]}
-        return next((row for row in self.of_kind("codec") if wanted.items() <= row.items()), None)
+        return self.measured("codec", system=name, batch=row["batch"], dtype=row["codec_dtype"])
 
     def total(self, row: Cell) -> float | None:
         """Seconds of computing per second of audio, the codec's decoding included."""

@@ -12,8 +12,8 @@ if not (ROOT / "benchmarks").is_dir():
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import harness  # noqa: E402
-from benchmarks.lm import __main__ as main  # noqa: E402
-from benchmarks.lm import cell, plan, report, systems, targets  # noqa: E402
+from benchmarks.lm import __main__ as plan  # noqa: E402
+from benchmarks.lm import cell, report, systems, targets  # noqa: E402
 
 CONFIG = plan.BenchmarkConfig(memory_gib=22.0)
 # Seconds of a step, batch 1; of a batch of 8 a step takes half as long again.
@@ -48,7 +48,7 @@ def fake(slower=1.0):
 
 
 def measure(**kwargs):
-    return plan.run_benchmark(CONFIG, progress=False, **kwargs)
+    return plan.BENCHMARK.run(CONFIG, progress=False, **kwargs)
 
 
 def test_all_systems_take_turns_and_rows_are_kept_after_every_cell():
@@ -68,10 +68,10 @@ def test_all_systems_take_turns_and_rows_are_kept_after_every_cell():
 
 
 def test_what_does_not_fit_or_comes_too_late_is_left_out():
-    small = plan.run_benchmark(plan.BenchmarkConfig(memory_gib=6.0), run=fake(), progress=False)
+    small = plan.BENCHMARK.run(plan.BenchmarkConfig(memory_gib=6.0), run=fake(), progress=False)
     errors = {(r["system"], r["dtype"]): r["error"] for r in small if "error" in r}
     assert "does not fit" in errors["csm", "float32"]
-    late = plan.run_benchmark(
+    late = plan.BENCHMARK.run(
         plan.BenchmarkConfig(memory_gib=22.0, minutes=0.0), run=fake(), progress=False
     )
     assert all("minutes were up" in r["error"] or "fit" in r["error"] for r in late)
@@ -136,7 +136,7 @@ def test_the_quick_benchmark_writes_its_report(tmp_path, monkeypatch):
     monkeypatch.setattr(
         sys, "argv", ["benchmark", "--quick", "--threads", "1", "--out", str(tmp_path)]
     )
-    assert main.main() == 0  # toys promise nothing
+    assert plan.main() == 0  # toys promise nothing
     assert "12.5 Hz x 3, flattened, fp32 x 1" in (tmp_path / "table.md").read_text()
     assert (tmp_path / "rows.json").is_file()
 

@@ -12,7 +12,8 @@ if not (ROOT / "benchmarks").is_dir():
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import harness  # noqa: E402
-from benchmarks.codec import cell, plan, report, systems, targets  # noqa: E402
+from benchmarks.codec import __main__ as plan  # noqa: E402
+from benchmarks.codec import cell, report, systems, targets  # noqa: E402
 
 from ...pace import patience  # noqa: E402
 
@@ -48,7 +49,7 @@ def test_all_systems_take_turns_and_what_cannot_fit_is_left_out():
         asked.append(question)
         return fake(FAST)(question)
 
-    rows = plan.run_benchmark(dataclasses.replace(CONFIG, memory_gib=22.0), run=run, progress=False)
+    rows = plan.BENCHMARK.run(dataclasses.replace(CONFIG, memory_gib=22.0), run=run, progress=False)
     first = [q["system"] for q in asked if q["kind"] == "codec"][:8]
     assert first == [*CONFIG.systems, *CONFIG.systems]
     hour = {r["system"]: r for r in rows if r["kind"] == "codec" and r["seconds"] == 3600}
@@ -59,13 +60,13 @@ def test_all_systems_take_turns_and_what_cannot_fit_is_left_out():
 
 
 def test_targets_pass_and_fail():
-    rows = plan.run_benchmark(dataclasses.replace(CONFIG, memory_gib=22.0), run=fake(FAST),
+    rows = plan.BENCHMARK.run(dataclasses.replace(CONFIG, memory_gib=22.0), run=fake(FAST),
                                 progress=False)  # fmt: skip
     checks = {check.text: check for check in targets.check_targets(rows)}
     assert all(check.passed for check in checks.values()), [
         c for c in checks.values() if not c.passed
     ]
-    slow = plan.run_benchmark(
+    slow = plan.BENCHMARK.run(
         dataclasses.replace(CONFIG, memory_gib=22.0), run=fake({**FAST, "mini": 0.02}),
         progress=False,
     )  # fmt: skip
@@ -88,7 +89,7 @@ def test_report_shows_failures_and_targets():
             return {**question, "error": "longer than 5 s"}
         return fake(FAST)(question)
 
-    rows = plan.run_benchmark(dataclasses.replace(CONFIG, memory_gib=22.0), run=run,
+    rows = plan.BENCHMARK.run(dataclasses.replace(CONFIG, memory_gib=22.0), run=run,
                                 progress=False)  # fmt: skip
     text = report.to_markdown(rows, {"processor": "test"})
     for words in ("## Targets", "mimi, encode, 10 s: longer than 5 s", "| mini, round trip |",
