@@ -99,7 +99,7 @@ def test_what_is_not_one_thing_is_refused(lm: AudioLM) -> None:
         ids.from_rows(torch.tensor([[3, 1, 17, 17]]))
     with pytest.raises(ValueError, match=r"ids must be 0\.\."):
         ids.to_rows(torch.tensor([ids.size]))
-    with pytest.raises(ValueError, match="only pattern 'flat'"):
+    with pytest.raises(ValueError, match="pattern must be 'flat'"):
         to_plain(toy_lm(pattern="depth"))
 
 

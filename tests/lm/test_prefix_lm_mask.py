@@ -130,9 +130,9 @@ def test_backbones_and_engines_that_cannot_are_refused():
         **toy_config().to_dict()["backbone"], "model_type": "qwen2", "use_sliding_window": True,
         "sliding_window": 4, "max_window_layers": 0, "layer_types": ["sliding_attention"] * 2,
     }  # fmt: skip
-    with pytest.raises(ValueError, match="a backbone whose layers see all rows"):
+    with pytest.raises(ValueError, match="needs full attention in all layers"):
         two_way(backbone=window)
-    with pytest.raises(ValueError, match="engines for plain models read causally"):
+    with pytest.raises(ValueError, match="exported models are causal"):
         to_plain(two_way(pattern="flat"))
     lm = two_way()
     lm.config.backbone._attn_implementation = "flash_attention_2"

@@ -193,12 +193,12 @@ def test_texts_of_no_recording_have_the_share_that_is_asked_for(
     [
         ({"texts": ["nowhere.txt"]}, "no file nowhere.txt"),
         ({"data": []}, "no tokens to learn from"),
-        ({"tasks": ["tts", "tts=2"]}, "different tasks"),
+        ({"tasks": ["tts", "tts=2"]}, "tasks must be different"),
         ({"tasks": ["ttx"]}, "did you mean 'tts'"),
         ({"tasks": ["tts=x"]}, "NAME=WEIGHT"),
         ({"tasks": ["text_to_music"]}, "task 'text_to_music': none of"),
-        ({"preset": "huge"}, "unknown preset"),
-        ({"model": {"num_codebooks": 2}}, "the tokens have num_codebooks 3"),
+        ({"preset": "huge"}, "preset must be one of"),
+        ({"model": {"num_codebooks": 2}}, "num_codebooks must be 3, as in the tokens"),
     ],
 )
 def test_mistakes_are_one_clear_error(

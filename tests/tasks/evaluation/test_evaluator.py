@@ -217,7 +217,7 @@ def test_the_right_text_is_found_by_its_likelihood(learned):
         one = found.of(learned.tokens[text])
         assert one.best == place and one.rank(place) == 1 and one.rank(1 - place) == 2
     for texts in (["one"], ["a", "a"]):
-        with pytest.raises(ValueError, match="at least two texts"):
+        with pytest.raises(ValueError, match="texts must be at least two"):
             TextRetrieval(learned.pipeline, texts)
 
 

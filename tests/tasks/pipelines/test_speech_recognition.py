@@ -66,7 +66,7 @@ def test_audio_that_is_none_is_refused(recognizer, tmp_path, learned):
     other = dataclasses.replace(learned.tokens[FIRST], fingerprint="another")
     with pytest.raises(ValueError, match="another"):
         recognizer.transcribe(other)
-    with pytest.raises(ValueError, match="overlap_seconds < window_seconds"):
+    with pytest.raises(ValueError, match="overlap_seconds must be in"):
         recognizer.transcribe(learned.tokens[FIRST], window_seconds=2, overlap_seconds=2)
 
 
@@ -231,15 +231,15 @@ def test_beams_hear_an_audio_in_views_and_tokens_as_they_are(learned, monkeypatc
     assert [options["seeds"] for _, options in seen] == [[6], [5, 7]]
     alone = [recognizer.transcribe(one).text for one in (wavs[0], second, wavs[1])]
     assert [one.text for one in mixed] == alone
-    with pytest.raises(ValueError, match=r"as many encodings, got \[1, 2\]"):
+    with pytest.raises(ValueError, match=r"equally many encodings, got \[1, 2\]"):
         pipeline.prompt("asr", [{"audio": first, "shifted_audio": [second]}, {"audio": second}])
-    with pytest.raises(ValueError, match="2 encodings of an audio need a beam search"):
+    with pytest.raises(ValueError, match="beams must be at least 2 for 2 encodings"):
         pipeline.prompt(
             "asr", [{"audio": first, "shifted_audio": [second]}], options=GenerationOptions(beams=1)
         )
     with pytest.raises(ValueError, match="views must be at least 1, got 0"):
         GenerationOptions(views=0)
-    with pytest.raises(ValueError, match="no 5 samples go before them"):
+    with pytest.raises(ValueError, match="lead must be 0 for audio tokens, got 5"):
         pipeline.tokens(first, lead=5)
 
 
@@ -271,7 +271,7 @@ def test_texts_are_weighed_where_the_model_knows_some(learned, monkeypatch):
 
 
 def test_beams_of_a_model_that_cannot_are_refused_in_one_line(learned):
-    with pytest.raises(ValueError, match="trained with ctc_weight above 0"):
+    with pytest.raises(ValueError, match="trained with ctc_weight > 0, got 0"):
         SpeechRecognizer(learned.pipeline, GenerationOptions(beams=2)).transcribe(
             learned.tokens[LINES[0]]
         )
