@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from ..core.audio import MAX_PEAK
 
 _BLOCK = 1 << 22  # samples checked at once, so that an hour of audio needs no second copy
 
@@ -13,7 +16,10 @@ _BLOCK = 1 << 22  # samples checked at once, so that an hour of audio needs no s
 def check_waveform(
     wav: Tensor, sampling_rate: int | None, expected_rate: int, *, allow_empty: bool = False
 ) -> None:
-    """Raise a ValueError unless `wav` is a finite float waveform `[B, 1, S]` at the right rate."""
+    """Raise a ValueError unless `wav` is a float waveform `[B, 1, S]` at the right rate.
+
+    Its samples must be finite and not at the scale of integers.
+    """
     if sampling_rate is not None and sampling_rate != expected_rate:
         raise ValueError(
             f"sampling_rate must be {expected_rate} Hz, got {sampling_rate} Hz: resample the audio"
@@ -29,10 +35,15 @@ def check_waveform(
         raise ValueError(f"the waveform must hold float samples in [-1, 1], got {wav.dtype}")
     if wav.shape[0] == 0 or (wav.shape[-1] == 0 and not allow_empty):
         raise ValueError(f"the waveform must not be empty, got {list(wav.shape)}")
-    for block in wav.split(_BLOCK, dim=-1):
-        # NaN and infinity times zero are NaN, and so is their sum.
-        if not bool(torch.isfinite((block * 0).sum())):
+    for block in wav.detach().split(_BLOCK, dim=-1):
+        peak = float(block.abs().amax()) if block.numel() else 0.0  # NaN if one sample is
+        if not math.isfinite(peak):
             raise ValueError("the waveform must be finite, got NaN or infinite samples")
+        if peak > MAX_PEAK:
+            raise ValueError(
+                f"samples must lie in [-1, 1], got {peak:.0f}: divide integers by full scale, such"
+                " as 32768"
+            )
 
 
 def lengths_of(wav: Tensor, padding_mask: Tensor | None) -> Tensor:

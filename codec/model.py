@@ -139,7 +139,7 @@ class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
 
         Raises:
             ValueError: for another sampling rate, more than one channel, no samples, NaN or
-                infinite samples, integers, or a mask of another shape.
+                infinite samples, integers, floats at their scale, or a mask of another shape.
         """
         w = self.checked_window(frames_per_query)
         check_waveform(input_values, sampling_rate, self.config.sample_rate)

@@ -7,7 +7,6 @@ imported, so that data tools start fast. Shapes: ``S`` samples, ``C`` channels.
 
 import contextlib
 import functools
-import io
 import math
 import os
 from collections.abc import Iterator
@@ -18,6 +17,8 @@ import numpy as np
 import soundfile
 import soxr
 from numpy.typing import NDArray
+
+from .sound_files import NO_LENGTH, open_parts
 
 Waveform = NDArray[np.float32]  # [S], mono, full scale is 1.0
 AudioSource = str | os.PathLike[str] | bytes
@@ -30,8 +31,18 @@ AUDIO_SUFFIXES = frozenset(
 _READ_FRAMES = 1 << 20
 # libsndfile 1.2 overflows its stack if a long Vorbis signal is written in one call.
 _WRITE_FRAMES = 4096
+# Plausible sample rates in Hz: others are those of damaged headers.
+MIN_RATE, MAX_RATE = 2_000, 768_000
+# Peak of float samples that are certainly at the scale of integers.
+MAX_PEAK = 16.0
+# Largest number of samples of one waveform: 2 GiB, 6 hours at 24 kHz.
+_MAX_SAMPLES = "ALMTOK_MAX_SAMPLES"
+_DEFAULT_MAX_SAMPLES = 1 << 29
 # Context on both sides of a partial read, longer than half of soxr's filter.
 _MARGIN_SECONDS = 0.05
+_TORCHCODEC_HINT = (
+    "; for m4a, mp4, aac, webm and wma install FFmpeg and run pip install 'almtok[torchcodec]'"
+)
 _FORMATS = {
     ".wav": ("WAV", "PCM_16"),
     ".flac": ("FLAC", "PCM_16"),
@@ -78,8 +89,12 @@ def read_audio(
     Returns:
         Float32 samples [S]; not clipped, and lossy formats may exceed 1.0 slightly.
 
+    Joined files (chained Ogg, MP3, FLAC) and streams without sizes are read to their ends.
+
     Raises:
-        AudioError: The file is missing, empty or corrupt, or contains NaN or infinity.
+        AudioError: The file is missing, empty or corrupt, contains NaN or infinity, has float
+            samples at the scale of integers, or is longer than 2**29 samples (or the environment
+            variable ``ALMTOK_MAX_SAMPLES``).
         ValueError: ``start`` or ``seconds`` is out of range.
     """
     if start < 0 or (seconds is not None and seconds <= 0):
@@ -87,15 +102,37 @@ def read_audio(
     name = _describe(source)
     _check_not_empty(source, name)
     try:
-        wav = _read_soundfile(source, sample_rate, start, seconds)
+        wav = _read_soundfile(source, name, sample_rate, start, seconds)
+    except AudioError:
+        raise
     except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
         wav = _read_torchcodec(source, name, sample_rate, start, seconds, error)
     if wav.size == 0:
         raise AudioError("empty", f"{name} holds no samples (from {start} s on)")
-    if not np.isfinite(wav).all():
+    check_peak(wav, name)
+    return wav
+
+
+def check_peak(wav: NDArray[Any], name: str) -> None:
+    """Check that samples are finite and not at the scale of integers.
+
+    Args:
+        wav: Float samples of any shape, at least one.
+        name: Of the audio, for the message.
+
+    Raises:
+        AudioError: They are not.
+    """
+    peak = float(max(wav.max(), -wav.min()))
+    if not math.isfinite(peak):
         count = int((~np.isfinite(wav)).sum())
         raise AudioError("nan", f"{name} holds {count} samples that are NaN or infinite")
-    return wav
+    if peak > MAX_PEAK:
+        raise AudioError(
+            "corrupt",
+            f"{name} has samples up to {peak:.0f}, expected [-1, 1]: divide integers by full scale,"
+            " such as 32768",
+        )
 
 
 def write_audio(path: str | os.PathLike[str], wav: Any, sample_rate: int) -> None:
@@ -198,33 +235,60 @@ def _check_not_empty(source: AudioSource, name: str) -> None:
         raise AudioError("empty", f"{name} has 0 bytes")
 
 
-@contextlib.contextmanager
-def _open(source: AudioSource) -> Iterator[soundfile.SoundFile]:
-    if isinstance(source, bytes):
-        with io.BytesIO(source) as memory, soundfile.SoundFile(memory) as file:
-            yield file
-        return
-    # The descriptor, not the name: soundfile takes a name that ends in .raw for headerless PCM.
-    with open(source, "rb") as raw, soundfile.SoundFile(raw.fileno(), closefd=False) as file:
-        yield file
-
-
 def _read_soundfile(
-    source: AudioSource, sample_rate: int | None, start: float, seconds: float | None
+    source: AudioSource, name: str, sample_rate: int | None, start: float, seconds: float | None
 ) -> Waveform:
-    with _open(source) as file:
-        rate = sample_rate or file.samplerate
+    with open_parts(source) as files:
+        rate = sample_rate or files[0].samplerate
         first = round(start * rate)
         count = None if seconds is None else max(1, round(seconds * rate))
-        begin, stop = source_range(first, count, file.samplerate, rate)
-        if begin >= file.frames:
-            return np.zeros(0, np.float32)
-        if begin:
-            file.seek(begin)
-        wav = _read_blocks(file, None if stop is None else stop - begin)
-        wav = resample(wav, file.samplerate, rate)
-        skip = first - round(begin * rate / file.samplerate)
-        return wav[skip : None if count is None else skip + count]
+        if len(files) == 1:
+            return _read_part(files[0], name, rate, first, count)
+        parts = [_read_part(file, name, rate, 0, None) for file in files]
+        _check_length(sum(map(len, parts)), name)
+        return np.concatenate(parts)[first : None if count is None else first + count]
+
+
+def _read_part(
+    file: soundfile.SoundFile, name: str, rate: int, first: int, count: int | None
+) -> Waveform:
+    """Samples ``first .. first + count`` at a rate."""
+    check_rate(file.samplerate, name)
+    begin, stop = source_range(first, count, file.samplerate, rate)
+    if begin >= file.frames:
+        return np.zeros(0, np.float32)
+    if begin and file.frames < NO_LENGTH:
+        file.seek(begin)
+    elif begin:
+        for _ in _blocks(file, begin):
+            pass
+    blocks: list[Waveform] = []
+    total = 0
+    for block in _blocks(file, None if stop is None else stop - begin):
+        blocks.append(block)
+        total += len(block)
+        _check_length(max(total, math.ceil(total * rate / file.samplerate)), name)
+    wav = resample(np.concatenate(blocks), file.samplerate, rate)
+    skip = first - round(begin * rate / file.samplerate)
+    return wav[skip : None if count is None else skip + count]
+
+
+def check_rate(rate: int, name: str) -> None:
+    """Raise AudioError if a sample rate is that of a damaged header."""
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise AudioError(
+            "corrupt", f"{name} claims a rate of {rate} Hz, expected {MIN_RATE} to {MAX_RATE} Hz"
+        )
+
+
+def _check_length(samples: int, name: str) -> None:
+    limit = int(os.environ.get(_MAX_SAMPLES, _DEFAULT_MAX_SAMPLES))
+    if samples > limit:
+        raise AudioError(
+            "too_long",
+            f"{name} decodes to more than {limit} samples; set the environment variable"
+            f" {_MAX_SAMPLES} to read it",
+        )
 
 
 def source_range(
@@ -246,16 +310,16 @@ def source_range(
     return begin, math.ceil((first + count) * from_rate / to_rate) + margin
 
 
-def _read_blocks(file: soundfile.SoundFile, frames: int | None) -> Waveform:
-    blocks: list[Waveform] = []
-    while frames is None or frames > 0:
-        wanted = _READ_FRAMES if frames is None else min(frames, _READ_FRAMES)
+def _blocks(file: soundfile.SoundFile, frames: int | None) -> Iterator[Waveform]:
+    """Mono blocks of the next frames, at least one block."""
+    most = max(1, _READ_FRAMES // file.channels)
+    while True:
+        wanted = most if frames is None else min(frames, most)
         block = file.read(wanted, dtype="float32", always_2d=True)  # [S, C]
-        blocks.append(to_mono(block.T))
-        if len(block) < wanted:
-            break
+        yield to_mono(block.T)
         frames = None if frames is None else frames - len(block)
-    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+        if len(block) < wanted or frames == 0:
+            return
 
 
 @functools.cache
@@ -266,6 +330,17 @@ def _torchcodec_decoder() -> Any:
     except (ImportError, RuntimeError, OSError):
         return None
     return AudioDecoder
+
+
+def _needs_ffmpeg(source: AudioSource) -> bool:
+    """Whether a file is MP4, Matroska, ASF or AAC by its first bytes."""
+    if isinstance(source, bytes):
+        start = source[:8]
+    else:
+        with open(source, "rb") as file:
+            start = file.read(8)
+    aac = start[:1] == b"\xff" and start[1:2] in (b"\xf0", b"\xf1", b"\xf8", b"\xf9")
+    return aac or start[4:] == b"ftyp" or start[:4] in (b"\x1aE\xdf\xa3", b"0&\xb2u")
 
 
 def _read_torchcodec(
@@ -279,13 +354,17 @@ def _read_torchcodec(
     decoder = _torchcodec_decoder()
     reason = getattr(cause, "error_string", cause)  # without the number of the file descriptor
     if decoder is None:
-        raise AudioError("corrupt", f"{name} cannot be decoded ({reason})") from cause
+        hint = _TORCHCODEC_HINT if _needs_ffmpeg(source) else ""
+        raise AudioError("corrupt", f"{name} cannot be decoded ({reason}){hint}") from cause
     try:
         samples = decoder(source if isinstance(source, bytes) else os.fspath(source))
         decoded = samples.get_all_samples()
     except (RuntimeError, ValueError) as error:
         raise AudioError("corrupt", f"{name} cannot be decoded ({reason}; {error})") from error
     rate = sample_rate or int(decoded.sample_rate)
+    check_rate(int(decoded.sample_rate), name)
+    length = decoded.data.shape[-1]
+    _check_length(max(length, math.ceil(length * rate / int(decoded.sample_rate))), name)
     wav = resample(to_mono(decoded.data.numpy()), int(decoded.sample_rate), rate)
     first = round(start * rate)
     return wav[first : None if seconds is None else first + max(1, round(seconds * rate))]

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ...core.audio import AudioError, read_audio
+from ...core.audio import AudioError
 from ...core.data.entries import AudioEntry, EntryReader
 from ...core.data.manifests import list_entries
 from ..priors.files import hash_json, write_atomically
@@ -133,7 +133,7 @@ def _label(entry: AudioEntry) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any
     aligner, reader, classifier = _worker[0]
     rate, hop = classifier.config.sample_rate, classifier.config.hop_length
     try:
-        wav = read_audio(reader.open(entry), rate)
+        wav = reader.read(entry, rate)
     except AudioError:
         return None
     count = len(wav) // hop

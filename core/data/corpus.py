@@ -176,7 +176,7 @@ class AudioCorpus:
         wav = read_audio(
             self._reader.open(clip.entry),
             self.sample_rate,
-            start=start / self.sample_rate,
+            start=clip.entry.start + start / self.sample_rate,
             seconds=(stop - start) / self.sample_rate,
         )
         result = np.zeros(stop - start, np.float32)  # lossy files may end some samples early
@@ -238,7 +238,8 @@ def _cache_key(entries: Sequence[AudioEntry], config: DataConfig) -> str:
     ]
     digest.update(json.dumps(options).encode())
     for entry in entries:
-        digest.update(json.dumps(entry.identity()).encode())
+        excerpt = [entry.start, entry.seconds] if entry.start or entry.seconds else []
+        digest.update(json.dumps([*entry.identity(), *excerpt]).encode())
     return digest.hexdigest()[:16]
 
 
@@ -307,7 +308,7 @@ def _check(
     try:
         if isinstance(content, AudioError):
             raise content
-        wav = read_audio(content, config.sample_rate)
+        wav = read_audio(content, config.sample_rate, start=entry.start, seconds=entry.seconds)
         levels = check_waveform(
             wav,
             config.sample_rate,

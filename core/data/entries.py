@@ -10,14 +10,15 @@ import bisect
 import dataclasses
 import hashlib
 import itertools
+import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..audio import AudioError
+from ..audio import AudioError, Waveform, read_audio
 
 DEFAULT_DOMAIN = "audio"
 SPLITS = ("train", "valid", "test")
@@ -140,6 +141,15 @@ class EntryReader:
         value = self._tables[entry.path].audio(entry.row)
         return _encoded_audio(value, os.path.dirname(entry.path), entry.id)
 
+    def read(self, entry: AudioEntry, sample_rate: int | None) -> Waveform:
+        """Decode an entry, or the excerpt that it is of its file: mono samples [S].
+
+        Raises:
+            AudioError: It cannot be decoded.
+        """
+        source = self.open(entry)
+        return read_audio(source, sample_rate, start=entry.start, seconds=entry.seconds)
+
 
 class _ParquetRows:
     """Random access to the audio column of one Parquet file, one row group in memory."""
@@ -211,12 +221,18 @@ def parse_hub_name(text: str) -> HubName:
     Example:
         >>> parse_hub_name("openslr/librispeech_asr/clean")
         HubName(path='openslr/librispeech_asr', config='clean', revision=None)
+
+    Raises:
+        ValueError: It is written like a local folder, and there is none.
     """
     folder, _, last = os.path.expanduser(text).rpartition("/")
     if folder and _has_config(folder, last):
         return HubName(folder, last)
-    if os.path.exists(os.path.expanduser(text)):
-        return HubName(os.path.expanduser(text))
+    place = os.path.expanduser(text)
+    if os.path.exists(place):
+        return HubName(place)
+    if os.path.isabs(place) or text.startswith((".", "~")):
+        raise ValueError(f"hf:{text}: there is no folder {place}")
     name, _, revision = text.partition("@")
     owner, _, rest = name.partition("/")
     dataset, _, config = rest.partition("/")
@@ -245,8 +261,7 @@ def load_hub_dataset(name: str, split: str) -> Any:
     hub = parse_hub_name(name)
     saved = ("dataset_info.json", "dataset_dict.json")
     if any(os.path.isfile(os.path.join(hub.path, file)) for file in saved):
-        loaded = datasets.load_from_disk(hub.path)
-        data = loaded[split] if isinstance(loaded, datasets.DatasetDict) else loaded
+        data = _saved_split(datasets.load_from_disk(hub.path), name, split)
     else:
         data = _load_dataset(hub, name, split)
     kinds = data.features.items()
@@ -260,12 +275,37 @@ def load_hub_dataset(name: str, split: str) -> Any:
     return data if column == "audio" else data.rename_column(column, "audio")
 
 
+def _saved_split(loaded: Any, name: str, split: str) -> Any:
+    """The wanted split of what ``save_to_disk`` wrote: one dataset, or one for each split."""
+    if isinstance(loaded, Mapping):
+        if split not in loaded:
+            raise ValueError(f"hf:{name}: no split {split!r}; found {', '.join(loaded)}")
+        return loaded[split]
+    if loaded.split is not None and str(loaded.split) != split:
+        raise ValueError(f"hf:{name}: no split {split!r}; found {loaded.split}")
+    return loaded
+
+
+def class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
+    """Names of the integers in columns of classes, from a Parquet schema that ``datasets`` wrote.
+
+    Args:
+        metadata: Of the schema.
+    """
+    try:
+        info = json.loads((metadata or {})[b"huggingface"])
+        kinds = info["info"]["features"].items()
+        return {name.lower(): kind["names"] for name, kind in kinds if "names" in kind}
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return {}
+
+
 def _load_dataset(hub: HubName, name: str, split: str) -> Any:
     import datasets
 
     try:
         return datasets.load_dataset(hub.path, hub.config, split=split, revision=hub.revision)
-    except (ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+    except (ValueError, RuntimeError, OSError, datasets.exceptions.DatasetsError) as error:
         message = " ".join(str(error).split())
         hint = (
             "a configuration is named as in hf:openslr/librispeech_asr/clean:train.100"

@@ -2,17 +2,21 @@
 
 * Kaldi data folder: ``wav.scp``, and optionally ``text``, ``utt2spk``, ``utt2lang``, ``segments``;
 * LJSpeech: ``metadata.csv`` of lines ``id|text`` or ``id|text|normalized text``, and ``wavs/``;
+* Common Voice: ``train.tsv``, ``dev.tsv``, ``test.tsv``, ..., and ``clips/`` (read as manifests);
 * one text file beside each audio file: ``a.wav`` and ``a.normalized.txt``, ``a.txt`` or ``a.lab``;
 * LibriSpeech: lines ``id text`` in ``*.trans.txt`` beside the audio.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..audio import AUDIO_SUFFIXES
+from .columns import SourceReport
 from .entries import SPLITS, AudioEntry, file_stamp, normalize_split
+from .tables import read_lines
 
 # In order of preference; LibriTTS has .normalized.txt beside .original.txt.
 _TRANSCRIPT_SUFFIXES = (".normalized.txt", ".txt", ".lab")
@@ -23,17 +27,20 @@ def is_kaldi(folder: Path) -> bool:
     return (folder / "wav.scp").is_file()
 
 
-def kaldi_entries(folder: Path, domain: str | None, split: str | None) -> Iterator[AudioEntry]:
+def kaldi_entries(
+    folder: Path, domain: str | None, split: str | None, report: SourceReport
+) -> Iterator[AudioEntry]:
     """Entries of a Kaldi data folder, one per utterance.
 
     Args:
         folder: With ``wav.scp``.
         domain: By default ``speech``.
         split: By default the first word of the folder's name, if it names a split.
+        report: Counts the lines of ``text``, ``utt2spk`` and ``utt2lang`` without an utterance.
 
     Raises:
-        ValueError: A line of ``wav.scp`` is a command (commands are never run), or ``segments``
-            cannot be parsed.
+        ValueError: A line of ``wav.scp`` is a command (commands are never run), a key occurs twice,
+            or ``segments`` cannot be parsed.
     """
     files = _kaldi_table(folder / "wav.scp")
     for name, place in files.items():
@@ -42,10 +49,11 @@ def kaldi_entries(folder: Path, domain: str | None, split: str | None) -> Iterat
                 f"{folder / 'wav.scp'}: {name} is a command ({place[:40]}...), expected a file:"
                 " commands are not run; write its output to a file first"
             )
-    texts = _kaldi_table(folder / "text")
-    speakers = _kaldi_table(folder / "utt2spk")
-    languages = _kaldi_table(folder / "utt2lang")
+    tables = {name: _kaldi_table(folder / name) for name in ("text", "utt2spk", "utt2lang")}
     segments = _kaldi_segments(folder / "segments") or {name: (name, 0.0, None) for name in files}
+    for name, table in tables.items():
+        if unused := len(table.keys() - segments.keys()):
+            report.notes.append(f"{unused} lines of {folder / name} without audio")
     for name, (file, start, seconds) in segments.items():
         if file not in files:
             raise ValueError(f"{folder / 'segments'}: {name} is cut from {file}, not in wav.scp")
@@ -54,9 +62,9 @@ def kaldi_entries(folder: Path, domain: str | None, split: str | None) -> Iterat
             id=name,
             path=str(path),
             domain=domain or "speech",
-            text=texts.get(name, ""),
-            speaker=speakers.get(name, ""),
-            language=languages.get(name, ""),
+            text=tables["text"].get(name, ""),
+            speaker=tables["utt2spk"].get(name, ""),
+            language=tables["utt2lang"].get(name, ""),
             stamp=file_stamp(path),
             split=normalize_split(split or _split_of_name(folder)),
             start=start,
@@ -67,10 +75,7 @@ def kaldi_entries(folder: Path, domain: str | None, split: str | None) -> Iterat
 def is_ljspeech(folder: Path) -> bool:
     """Whether the folder has a ``metadata.csv`` whose columns are separated by ``|``."""
     path = folder / "metadata.csv"
-    if not path.is_file():
-        return False
-    with open(path, encoding="utf-8-sig") as file:
-        return "|" in file.readline()
+    return path.is_file() and "|" in next((line for _, line in read_lines(path)), "")
 
 
 def ljspeech_entries(folder: Path, domain: str | None, split: str | None) -> Iterator[AudioEntry]:
@@ -79,26 +84,38 @@ def ljspeech_entries(folder: Path, domain: str | None, split: str | None) -> Ite
     The normalized text is preferred. Audio is searched in ``wavs/``, then beside ``metadata.csv``.
 
     Raises:
-        ValueError: A line has fewer than two columns.
+        ValueError: A line has not two or three columns, or an id occurs twice.
     """
-    with open(folder / "metadata.csv", encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            cells = [cell.strip() for cell in line.rstrip("\n").split("|")]
-            if len(cells) < 2:
-                raise ValueError(
-                    f"{folder / 'metadata.csv'} line {number}: expected id|text, got {line[:40]!r}"
-                )
-            path = _ljspeech_audio(folder, cells[0])
-            yield AudioEntry(
-                id=cells[0],
-                path=str(path),
-                domain=domain or "speech",
-                text=next((cell for cell in reversed(cells[1:3]) if cell), ""),
-                stamp=file_stamp(path),
-                split=normalize_split(split),
+    table = folder / "metadata.csv"
+    seen: dict[str, int] = {}
+    for number, line in read_lines(table):
+        if not line.strip():
+            continue
+        cells = [cell.strip() for cell in line.split("|")]
+        if not 2 <= len(cells) <= 3:
+            raise ValueError(
+                f"{table} line {number}: expected id|text or id|text|normalized text, got"
+                f" {len(cells)} columns in {line[:40]!r}"
             )
+        _refuse_doubled(cells[0], number, seen, table)
+        path = _ljspeech_audio(folder, cells[0])
+        yield AudioEntry(
+            id=cells[0],
+            path=str(path),
+            domain=domain or "speech",
+            text=next((cell for cell in reversed(cells[1:]) if cell), ""),
+            stamp=file_stamp(path),
+            split=normalize_split(split),
+        )
+
+
+def common_voice_tables(folder: Path, split: str | None) -> list[Path]:
+    """The tables of a Common Voice folder: those of the splits, or that of the wanted split."""
+    if not (folder / "clips").is_dir():
+        return []
+    wanted = SPLITS if split is None else (normalize_split(split),)
+    tables = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".tsv")
+    return [path for path in tables if normalize_split(path.stem) in wanted]
 
 
 def read_transcript(audio: Path, tables: dict[Path, dict[str, str]]) -> str:
@@ -107,11 +124,14 @@ def read_transcript(audio: Path, tables: dict[Path, dict[str, str]]) -> str:
     Args:
         audio: The audio file.
         tables: Cache of the ``*.trans.txt`` files that were read, by folder; extended here.
+
+    Raises:
+        ValueError: A file is not UTF-8, or an id of a ``*.trans.txt`` occurs twice.
     """
     for suffix in _TRANSCRIPT_SUFFIXES:
         path = audio.with_suffix(suffix)
         if path.is_file():
-            return " ".join(path.read_text(encoding="utf-8-sig", errors="replace").split())
+            return " ".join("".join(line for _, line in read_lines(path)).split())
     folder = audio.parent
     if folder not in tables:
         tables[folder] = {}
@@ -131,13 +151,19 @@ def _kaldi_table(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     table: dict[str, str] = {}
-    for line in path.read_text(encoding="utf-8-sig").splitlines():
-        key, _, rest = line.strip().partition(" ")
-        if "\t" in key:
-            key, _, rest = line.strip().partition("\t")
-        if key:
-            table[key] = rest.strip()
+    seen: dict[str, int] = {}
+    for number, line in read_lines(path):
+        cells = re.split(r"[ \t]+", line.strip(), maxsplit=1)
+        if cells[0]:
+            _refuse_doubled(cells[0], number, seen, path)
+            table[cells[0]] = cells[1] if len(cells) > 1 else ""
     return table
+
+
+def _refuse_doubled(key: str, number: int, seen: dict[str, int], path: Path) -> None:
+    first = seen.setdefault(key, number)
+    if first != number:
+        raise ValueError(f"{path} line {number}: {key!r} was already in line {first}")
 
 
 def _kaldi_segments(path: Path) -> dict[str, tuple[str, float, float | None]]:

@@ -7,9 +7,10 @@ The codec and the language model list corpora through :func:`list_entries`.
 
 from __future__ import annotations
 
-import csv
+import codecs
+import contextlib
 import dataclasses
-import json
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,32 +19,30 @@ from pathlib import Path
 from typing import Any
 
 from ..audio import AUDIO_SUFFIXES
+from .columns import METADATA_COLUMNS, ColumnReader, SourceReport
 from .entries import (
     DEFAULT_DOMAIN,
     SPLITS,
     AudioEntry,
     audio_column,
+    class_names,
     file_stamp,
     infer_split,
     load_hub_dataset,
     normalize_split,
 )
-from .layouts import is_kaldi, is_ljspeech, kaldi_entries, ljspeech_entries, read_transcript
+from .folders import find_audio, find_manifest
+from .layouts import (
+    common_voice_tables,
+    is_kaldi,
+    is_ljspeech,
+    kaldi_entries,
+    ljspeech_entries,
+    read_transcript,
+)
+from .tables import TABLE_SUFFIXES, has_column, read_rows
 
-MANIFEST_SUFFIXES = (".jsonl", ".csv", ".tsv")
-_AUDIO_KEYS = ("audio", "audio_filepath", "audio_path", "path", "file", "wav")
-_DOMAIN_KEYS = ("domain", "kind")
-# Normalized text first: LibriTTS and LJSpeech have it beside the original text.
-_TEXT_KEYS = (
-    *("text_normalized", "normalized_text", "text", "caption", "sentence", "transcript"),
-    *("transcription", "txt", "category", "human_labels"),
-)
-_SPEAKER_KEYS = ("speaker", "speaker_id", "client_id")
-_LANGUAGE_KEYS = ("language", "locale")
-_LABEL_KEYS = ("label", "class")  # class of a sound, one or two words
-_METADATA_COLUMNS = (
-    *("id", "split", *_DOMAIN_KEYS, *_TEXT_KEYS, *_SPEAKER_KEYS, *_LABEL_KEYS, *_LANGUAGE_KEYS),
-)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def parse_source(text: str | os.PathLike[str]) -> Source:
     if not os.path.exists(location):
         raise ValueError(
             f"source {os.fspath(text)!r}: {location} does not exist; expected a folder, a manifest"
-            " (.jsonl .csv .tsv), a .parquet file, an audio file or hf:NAME[/CONFIG][:SPLIT]"
+            " (.jsonl .json .csv .tsv), a .parquet file, an audio file or hf:NAME[/CONFIG][:SPLIT]"
         )
     return Source(os.path.abspath(location), domain, part)
 
@@ -93,12 +92,14 @@ def list_entries(
 ) -> list[AudioEntry]:
     """List all clips of all sources, in an order that depends on the sources only.
 
+    One log line per source says which column was taken for what, and what was not read.
+
     Args:
         sources: As in ``parse_source``.
-        transcripts: Also read the files in which corpora keep transcripts (Kaldi, LJSpeech,
-            LibriSpeech, a text file beside each audio file), make texts valid UTF-8, and leave
-            the domain empty where none is given. For language models, which train on text; a
-            codec trains on the audio files of a folder alone.
+        transcripts: Also read the files in which corpora keep transcripts (Kaldi, LJSpeech, Common
+            Voice, LibriSpeech, a text file beside each audio file), make texts valid UTF-8, and
+            leave the domain empty where none is given. For language models, which train on text;
+            a codec trains on the audio files of a folder alone.
 
     Raises:
         ValueError: No source, or a source does not exist, cannot be parsed or has no audio.
@@ -110,14 +111,16 @@ def list_entries(
     entries: list[AudioEntry] = []
     counts: dict[str, int] = {}
     for text in sources:
-        source = parse_source(text)
-        found = list(_transcribed_entries(source) if transcripts else _audio_entries(source))
+        lister = _Lister(parse_source(text), transcripts)
+        found = list(lister.entries())
+        summary = lister.report.summary()
         if not found:
             raise ValueError(
                 f"source {os.fspath(text)!r} names no audio: looked for"
                 f" {' '.join(sorted(AUDIO_SUFFIXES))} .parquet in a folder and its subfolders,"
-                " or rows of the wanted split in a table"
+                f" or rows of the wanted split in a table{summary and f' ({summary})'}"
             )
+        logger.info("%s: %d clips%s", os.fspath(text), len(found), summary and f"; {summary}")
         entries += [_with_unique_id(entry, counts) for entry in found]
     return entries
 
@@ -128,34 +131,199 @@ def _with_unique_id(entry: AudioEntry, counts: dict[str, int]) -> AudioEntry:
     return entry if count == 1 else dataclasses.replace(entry, id=f"{entry.id}#{count}")
 
 
-def _audio_entries(source: Source) -> Iterator[AudioEntry]:
-    if source.hub:
-        return _hub_entries(source)
-    path = Path(source.location)
-    if path.is_dir():
-        manifest = _manifest_of(path)
-        return _manifest_entries(source, manifest) if manifest else _folder_entries(source, path)
-    if path.suffix.lower() == ".parquet":
-        return _parquet_entries(source, path, whole_file=False)
-    if path.suffix.lower() in MANIFEST_SUFFIXES:
-        return _manifest_entries(source, path)
-    return iter([_file_entry(path, path.name, source, {})])
+class _Lister:
+    """Lists the entries of one source."""
+
+    def __init__(self, source: Source, transcripts: bool) -> None:
+        self.source, self.transcripts = source, transcripts
+        self.report = SourceReport()
+        self.columns = ColumnReader(self.report)
+        self.transcript_tables: dict[Path, dict[str, str]] = {}  # LibriSpeech's, by folder
+
+    def entries(self) -> Iterator[AudioEntry]:
+        path = Path(self.source.location)
+        if self.source.hub:
+            found = self._hub()
+        elif path.is_dir():
+            found = self._folder(path)
+        elif path.suffix.lower() == ".parquet":
+            found = self._parquet(path, path.name)
+        elif path.suffix.lower() in TABLE_SUFFIXES:
+            found = self._manifest(path, path.name)
+        else:
+            _refuse_text(path)
+            found = iter([self._file(path, path.name, {}, str(path))])
+        return map(_cleaned, found) if self.transcripts else found
+
+    def _folder(self, folder: Path) -> Iterator[AudioEntry]:
+        for path in find_audio(folder, self._is_corpus, self.report):
+            name = path.relative_to(folder).as_posix()
+            if path.is_dir():
+                yield from self._corpus(path, name)
+            elif path.suffix.lower() == ".parquet":
+                yield from self._parquet(path, name)
+            elif self.source.split is None or self._names_split(name.split("/")[:-1]):
+                split = _split_of_path(path.parent, self.source)
+                yield self._file(path, name, {}, str(path), split=split)
+            else:
+                self.report.other_splits += 1
+
+    def _is_corpus(self, folder: Path) -> bool:
+        if find_manifest(folder) is not None:
+            return True
+        if (self.transcripts or self.source.split) and self._common_voice(folder):
+            return True
+        return self.transcripts and (is_kaldi(folder) or is_ljspeech(folder))
+
+    def _corpus(self, folder: Path, name: str) -> Iterator[AudioEntry]:
+        domain, split = self.source.domain, self.source.split
+        if manifest := find_manifest(folder):
+            yield from self._manifest(manifest, f"{name}/{manifest.name}")
+        elif tables := self._common_voice(folder):
+            for table in tables:
+                yield from self._manifest(table, table.name)
+        elif is_kaldi(folder):
+            yield from kaldi_entries(folder, domain, split, self.report)
+        else:
+            yield from ljspeech_entries(folder, domain, split)
+
+    def _common_voice(self, folder: Path) -> list[Path]:
+        return common_voice_tables(folder, self.source.split)
+
+    def _names_split(self, parts: Iterable[str]) -> bool:
+        """Whether a folder or file name begins with the wanted split: ``train-0-of-2``."""
+        wanted = normalize_split(self.source.split)
+        return any(normalize_split(re.split(r"[-_.]", part)[0]) == wanted for part in parts)
+
+    def _has_split(self, row: Mapping[str, Any], name: str, where: str) -> bool:
+        """Whether a row is of the wanted split, by its column or else the name of its file."""
+        if self.source.split is None:
+            return True
+        if "split" in row:
+            split = self.columns.text(row, "split", where)
+            wanted = normalize_split(split) == normalize_split(self.source.split)
+        else:
+            wanted = self._names_split(name.split("/"))
+        self.report.other_splits += not wanted
+        return wanted
+
+    def _manifest(self, path: Path, name: str) -> Iterator[AudioEntry]:
+        split = _split_of_path(path, self.source)
+        has_offset = has_column(path, "offset")
+        for where, row in read_rows(path):
+            self.report.saw(row)
+            if not self._has_split(row, name, where):
+                continue
+            audio = self.columns.audio(row, where)
+            start = seconds = None
+            if has_offset:
+                start = self.columns.number(row, "offset", where)
+                seconds = self.columns.number(row, "duration", where)
+            if seconds == 0:
+                raise ValueError(f"{where}: duration must be a number of seconds > 0, got 0")
+            place = _beside(path.parent, os.path.expanduser(audio))
+            yield self._file(place, audio, row, where, split=split, start=start, seconds=seconds)
+
+    def _file(
+        self,
+        path: Path,
+        name: str,
+        row: Mapping[str, Any],
+        where: str,
+        *,
+        split: str = "",
+        start: float | None = None,
+        seconds: float | None = None,
+    ) -> AudioEntry:
+        metadata = self._metadata(row, where, split)
+        if self.transcripts and not metadata["text"] and not start and seconds is None:
+            metadata["text"] = read_transcript(path, self.transcript_tables)
+            if metadata["text"]:
+                self.report.took("text", "files beside the audio")
+        return AudioEntry(
+            id=self.columns.text(row, "id", where) or name,
+            path=str(path),
+            stamp=file_stamp(path),
+            start=start or 0.0,
+            seconds=seconds,
+            **metadata,
+        )
+
+    def _metadata(
+        self, row: Mapping[str, Any], where: str, split: str, columns: ColumnReader | None = None
+    ) -> dict[str, Any]:
+        columns = columns or self.columns
+        roles = ("domain", "text", "speaker", "language", "label")
+        found: dict[str, Any] = {role: columns.text(row, role, where) for role in roles}
+        found["domain"] = self.source.domain or found["domain"] or DEFAULT_DOMAIN
+        named = self.source.split or columns.text(row, "split", where) or split
+        return {**found, "split": infer_split(named)}
+
+    def _parquet(self, path: Path, name: str) -> Iterator[AudioEntry]:
+        import pyarrow.parquet
+
+        with pyarrow.parquet.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            self.report.took("audio", audio_column(file.schema_arrow, str(path)))
+            self.report.saw(names)
+            present = [column for column in names if column.lower() in METADATA_COLUMNS]
+            rows = (
+                file.read(columns=present).to_pylist() if present else [{}] * file.metadata.num_rows
+            )
+            columns = ColumnReader(self.report, class_names(file.schema_arrow.metadata))
+        stamp, split = file_stamp(path), _split_of_path(path, self.source)
+        for number, cells in enumerate(rows):
+            row = {key.lower(): value for key, value in cells.items()}
+            where = f"{path} row {number}"
+            if self._has_split(row, name, where):
+                yield AudioEntry(
+                    id=columns.text(row, "id", where) or f"{path.stem}-{number:06d}",
+                    path=str(path),
+                    row=number,
+                    stamp=stamp,
+                    **self._metadata(row, where, split, columns),
+                )
+
+    def _hub(self) -> Iterator[AudioEntry]:
+        location, split = self.source.location, self.source.split or "train"
+        data = load_hub_dataset(location, split)
+        self.report.took("audio", "audio")
+        self.report.saw(data.column_names)
+        present = [name for name in data.column_names if name.lower() in METADATA_COLUMNS]
+        metadata = data.select_columns(present) if present else None
+        kinds = {name.lower(): getattr(kind, "names", None) for name, kind in data.features.items()}
+        columns = ColumnReader(self.report, {name: kind for name, kind in kinds.items() if kind})
+        stamp = str(getattr(data, "_fingerprint", len(data)))
+        for number in range(len(data)):
+            cells = metadata[number] if metadata is not None else {}
+            row = {key.lower(): value for key, value in cells.items()}
+            where = f"hf:{location}:{split} row {number}"
+            yield AudioEntry(
+                id=columns.text(row, "id", where) or f"{location}-{split}-{number:06d}",
+                path=f"hf:{location}:{split}",
+                row=number,
+                stamp=stamp,
+                **self._metadata(row, where, "", columns),
+            )
 
 
-def _transcribed_entries(source: Source) -> Iterator[AudioEntry]:
-    path = Path(source.location)
-    if not source.hub and path.is_dir() and not _manifest_of(path):
-        if is_kaldi(path):
-            yield from kaldi_entries(path, source.domain, source.split)
-            return
-        if is_ljspeech(path):
-            yield from ljspeech_entries(path, source.domain, source.split)
-            return
-    tables: dict[Path, dict[str, str]] = {}  # LibriSpeech's transcripts by folder
-    for entry in _audio_entries(source):
-        if not entry.text and entry.row < 0:
-            entry = dataclasses.replace(entry, text=read_transcript(Path(entry.path), tables))
-        yield _cleaned(entry)
+def _beside(folder: Path, audio: str) -> Path:
+    """The audio file that a table in a folder names; Common Voice's are in ``clips/``."""
+    place, clip = folder / audio, folder / "clips" / audio
+    return clip if not place.exists() and clip.exists() else place
+
+
+def _refuse_text(path: Path) -> None:
+    """Refuse a single file that is text, such as a manifest with another suffix."""
+    if path.suffix.lower() in AUDIO_SUFFIXES:
+        return
+    with open(path, "rb") as file:
+        start = file.read(4096)
+    with contextlib.suppress(UnicodeDecodeError):
+        if start and "\0" not in codecs.getincrementaldecoder("utf-8")().decode(start):
+            raise ValueError(
+                f"source {path} is a text, not audio; a manifest ends in {' '.join(TABLE_SUFFIXES)}"
+            )
 
 
 def _cleaned(entry: AudioEntry) -> AudioEntry:
@@ -173,31 +341,6 @@ def _cleaned(entry: AudioEntry) -> AudioEntry:
     return dataclasses.replace(entry, **values)
 
 
-def _manifest_of(folder: Path) -> Path | None:
-    paths = [folder / f"manifest{suffix}" for suffix in MANIFEST_SUFFIXES]
-    return next((path for path in paths if path.is_file()), None)
-
-
-def _folder_entries(source: Source, folder: Path) -> Iterator[AudioEntry]:
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        suffix = path.suffix.lower()
-        if any(part.startswith(".") for part in parts):
-            continue
-        if suffix == ".parquet":
-            yield from _parquet_entries(source, path, whole_file=_names_split(parts, source.split))
-        elif suffix in AUDIO_SUFFIXES and path.is_file():
-            if source.split is None or _names_split(parts[:-1], source.split):
-                row = {"split": _split_of_path(path.parent, source)}
-                yield _file_entry(path, path.relative_to(folder).as_posix(), source, row)
-
-
-def _names_split(parts: Iterable[str], split: str | None) -> bool:
-    """Whether a folder or file name begins with the split: ``train.parquet``, ``train-0-of-2``."""
-    wanted = normalize_split(split)
-    return any(normalize_split(re.split(r"[-_.]", part)[0]) == wanted for part in parts)
-
-
 def _split_of_path(path: Path, source: Source) -> str:
     """The split that the last matching word of a path names, from the source's folder on, or ''."""
     for part in reversed(Path(os.path.relpath(path, os.path.dirname(source.location))).parts):
@@ -205,112 +348,3 @@ def _split_of_path(path: Path, source: Source) -> str:
             if normalize_split(word) in SPLITS:
                 return normalize_split(word)
     return ""
-
-
-def _manifest_entries(source: Source, path: Path) -> Iterator[AudioEntry]:
-    for number, row in _manifest_rows(path):
-        if not _has_split(row, source):
-            continue
-        audio = next((row[key] for key in _AUDIO_KEYS if row.get(key)), None)
-        if isinstance(audio, Mapping):
-            audio = audio.get("path")
-        if not isinstance(audio, str):
-            raise ValueError(
-                f"{path} line {number}: no audio file named, expected one of the columns"
-                f" {', '.join(_AUDIO_KEYS)}; found {', '.join(row)}"
-            )
-        yield _file_entry(path.parent / os.path.expanduser(audio), audio, source, row)
-
-
-def _manifest_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        if path.suffix.lower() != ".jsonl":
-            table = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-            for row in table:
-                yield table.line_num, row
-            return
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{path} line {number}: not JSON ({error})") from error
-            if not isinstance(row, dict):
-                raise ValueError(f"{path} line {number}: expected a JSON object, got {line[:40]!r}")
-            yield number, row
-
-
-def _has_split(row: Mapping[str, Any], source: Source) -> bool:
-    if source.split is None:
-        return True
-    return normalize_split(_first_value(row, "split")) == normalize_split(source.split)
-
-
-def _first_value(row: Mapping[str, Any], *keys: str) -> str:
-    """The first of the columns that is not empty; the values of a list are joined."""
-    value = next((row[key] for key in keys if row.get(key) not in (None, "", [])), "")
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _metadata(row: Mapping[str, Any], source: Source) -> dict[str, Any]:
-    return {
-        "domain": source.domain or _first_value(row, *_DOMAIN_KEYS) or DEFAULT_DOMAIN,
-        "text": _first_value(row, *_TEXT_KEYS),
-        "speaker": _first_value(row, *_SPEAKER_KEYS),
-        "language": _first_value(row, *_LANGUAGE_KEYS),
-        "label": _first_value(row, *_LABEL_KEYS),
-        "split": infer_split(source.split or _first_value(row, "split")),
-    }
-
-
-def _file_entry(path: Path, name: str, source: Source, row: Mapping[str, Any]) -> AudioEntry:
-    return AudioEntry(
-        id=_first_value(row, "id") or name,
-        path=str(path),
-        stamp=file_stamp(path),
-        **_metadata(row, source),
-    )
-
-
-def _parquet_entries(source: Source, path: Path, *, whole_file: bool) -> Iterator[AudioEntry]:
-    """Rows of one Parquet file; ``whole_file``: its name already matches the wanted split."""
-    import pyarrow.parquet
-
-    with pyarrow.parquet.ParquetFile(path) as file:
-        names = file.schema_arrow.names
-        audio_column(file.schema_arrow, str(path))
-        present = [name for name in _METADATA_COLUMNS if name in names]
-        rows = file.read(columns=present).to_pylist() if present else [{}] * file.metadata.num_rows
-    if source.split is not None and not whole_file and "split" not in names:
-        if not _names_split([path.name], source.split):
-            return
-        whole_file = True
-    stamp = file_stamp(path)
-    common = {} if "split" in names else {"split": _split_of_path(path, source)}
-    for number, row in enumerate(rows):
-        if whole_file or _has_split(row, source):
-            yield AudioEntry(
-                id=_first_value(row, "id") or f"{path.stem}-{number:06d}",
-                path=str(path),
-                row=number,
-                stamp=stamp,
-                **_metadata({**row, **common}, source),
-            )
-
-
-def _hub_entries(source: Source) -> Iterator[AudioEntry]:
-    split = source.split or "train"
-    data = load_hub_dataset(source.location, split)
-    present = [name for name in _METADATA_COLUMNS if name in data.column_names]
-    metadata = data.select_columns(present) if present else None
-    stamp = str(getattr(data, "_fingerprint", len(data)))
-    for number in range(len(data)):
-        row = metadata[number] if metadata is not None else {}
-        yield AudioEntry(
-            id=_first_value(row, "id") or f"{source.location}-{split}-{number:06d}",
-            path=f"hf:{source.location}:{split}",
-            row=number,
-            stamp=stamp,
-            **_metadata(row, source),
-        )

@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 
 from almtok.codec.phonemes.aligner import Aligner
-from almtok.core.audio import Waveform, read_audio
+from almtok.core.audio import Waveform
 from almtok.core.data.entries import EntryReader
 from almtok.core.data.manifests import list_entries
 from almtok.lm.text.normalize import plain
@@ -103,7 +103,7 @@ def balance_lengths(sources: Sequence[str], out: Path, count: int = 200, seed: i
     whole = [
         Utterance(
             entry.text,
-            read_audio(reader.open(entry), RATE, start=entry.start, seconds=entry.seconds),
+            reader.read(entry, RATE),
             entry.speaker,
         )
         for entry in list_entries(sources, transcripts=True)

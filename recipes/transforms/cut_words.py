@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 
 from almtok.codec.phonemes.aligner import Aligner, Word
-from almtok.core.audio import Waveform, read_audio, resample
+from almtok.core.audio import Waveform, resample
 from almtok.core.data.entries import AudioEntry, EntryReader
 from almtok.core.data.manifests import list_entries
 
@@ -129,7 +129,7 @@ def _cut(loaded: tuple[Aligner, EntryReader], job: _Job) -> list[dict[str, str]]
     """Cut one recording and return the rows of its pieces."""
     aligner, reader = loaded
     entry = job.entry
-    wav = read_audio(reader.open(entry), RATE, start=entry.start, seconds=entry.seconds)
+    wav = reader.read(entry, RATE)
     rng = np.random.default_rng([job.seed, job.number])
     rows = []
     words = aligner.words(wav, RATE, entry.text)

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from ...core.audio import Waveform, read_audio, resample
+from ...core.audio import Waveform, resample
 from ...core.data.entries import AudioEntry, EntryReader
 from ...core.data.manifests import list_entries
 from ...core.metrics.spectral import log_mel
@@ -208,4 +208,4 @@ def _read(entries: Sequence[AudioEntry]) -> Iterator[tuple[AudioEntry, Waveform]
     """Each recording with its samples `[S]` at `RATE`."""
     reader = EntryReader()
     for entry in tqdm(entries, desc="classes", unit="clip", leave=False, delay=2):
-        yield entry, read_audio(reader.open(entry), RATE)
+        yield entry, reader.read(entry, RATE)

@@ -17,7 +17,6 @@ from typing import Any
 from tqdm import tqdm
 
 from ...codec.tokens import AudioTokens
-from ...core.audio import read_audio
 from ...core.data.entries import AudioEntry, EntryReader
 from ...core.data.manifests import list_entries
 from ...core.results_log import ResultsLog, key_of
@@ -250,11 +249,7 @@ class Measurer:
             }
 
     def _wav(self, clip: EvaluationClip) -> Any:
-        recording = clip.recording
-        content = self._reader.open(recording)
-        return read_audio(
-            content, self.pipeline.sample_rate, start=recording.start, seconds=recording.seconds
-        )
+        return self._reader.read(clip.recording, self.pipeline.sample_rate)
 
     def _speech(self, batch: Sequence[_Ready]) -> list[dict[str, Any]]:
         clips = [item.job.clip for item in batch]

@@ -20,7 +20,6 @@ from ...codec.checkpoints import shipped
 from ...codec.cli import named_by_search, searches_of
 from ...codec.evaluation.codecs import CodecUnavailable, EvaluatedCodec, load_almtok_codec
 from ...codec.evaluation.peers import load_codec
-from ...core.audio import read_audio
 from ...core.data.entries import EntryReader
 from ...core.files import write_json, write_text
 from ...core.metrics.audio import SCORE_RATE
@@ -53,9 +52,7 @@ def measure(
     """
     reader, facts = EntryReader(), []
     for clip in tqdm(clips, desc="transcribe", unit="clip"):
-        entry = clip.recording
-        content = reader.open(entry)
-        wav = read_audio(content, SCORE_RATE, start=entry.start, seconds=entry.seconds)
+        wav = reader.read(clip.recording, SCORE_RATE)
         transcripts = {ORIGINAL: recognizer.transcribe(wav, SCORE_RATE)}
         for coder in coders:
             # At the rate of the codec: resampling to 24 kHz in between costs Codec2 some points.

@@ -94,6 +94,7 @@ ERRORS = [
     (dict(input_values=torch.full((1, 1, 50), torch.nan)), "NaN or infinite"),
     (dict(input_values=torch.full((1, 1, 50), torch.inf)), "NaN or infinite"),
     (dict(input_values=torch.zeros(1, 1, 50, dtype=torch.int16)), "float samples.*got .*int16"),
+    (dict(input_values=noise(1, 4000) * 32768), r"samples must lie in \[-1, 1\], got \d+"),
     (dict(input_values=torch.zeros(24_000)), r"\[B, 1, S\], got \[24000\]"),
     (dict(input_values=np.zeros((1, 1, 9), np.float32)), "got ndarray"),
     (dict(padding_mask=torch.ones(1, 99)), r"\[1, 4000\], got \[1, 99\]"),

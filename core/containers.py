@@ -1,0 +1,239 @@
+"""Containers whose headers do not say how long they are: joined files, and streams without sizes.
+
+libsndfile believes headers: of joined Ogg or MP3 files it reads the first, of a WAV file that a
+pipe wrote with a size of 0 nothing. :func:`split` finds such files, cuts joined ones into parts and
+corrects the sizes, so that everything is decoded.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Iterator
+
+Buffer = bytes | mmap.mmap
+_UNKNOWN = b"\xff\xff\xff\xff"  # as a size of 32 bits: up to the end of the file
+# The flag "first page of a stream" in an Ogg page; the STREAMINFO block that begins a FLAC file.
+_OGG_FIRST = b"OggS\0\2"
+_FLAC_FIRST = (b"fLaC\0\0\0\x22", b"fLaC\x80\0\0\x22")
+
+
+def split(data: Buffer) -> list[Buffer] | None:
+    """Cut a file into parts that libsndfile reads to their ends; None if it does so anyway.
+
+    Args:
+        data: The content of the file; a memory map must have been opened with ``ACCESS_COPY``,
+            because sizes are corrected in it.
+    """
+    kind = data[:4]
+    if kind == b"OggS":
+        return _cut(data, list(_ogg_starts(data)))
+    if kind == b"fLaC":
+        starts = _find(data, b"fLaC")
+        return _cut(data, [place for place in starts if data[place : place + 8] in _FLAC_FIRST])
+    if kind in (b"RIFF", b"RF64"):
+        return _without_size(data, 12, b"data", "<I", empty=0)
+    if kind == b"FORM":
+        return _without_size(data, 12, b"SSND", ">I", empty=8)
+    if kind == b".snd":
+        return _split_au(data)
+    if kind == b"caff":
+        return _split_caf(data)
+    if kind[:3] == b"ID3" or _mp3_frame(data, 0):
+        return _split_mp3(data)
+    return None
+
+
+def _find(data: Buffer, mark: bytes) -> Iterator[int]:
+    place = data.find(mark)
+    while place >= 0:
+        yield place
+        place = data.find(mark, place + 1)
+
+
+def _cut(data: Buffer, starts: list[int]) -> list[Buffer] | None:
+    if len(starts) < 2:
+        return None
+    ends = [*starts[1:], len(data)]
+    return [data[start:end] for start, end in zip(starts, ends, strict=True)]
+
+
+def _patched(data: Buffer, place: int, new: bytes) -> list[Buffer]:
+    if isinstance(data, bytes):
+        return [data[:place] + new + data[place + len(new) :]]
+    data[place : place + len(new)] = new
+    return [data]
+
+
+def _ogg_starts(data: Buffer) -> Iterator[int]:
+    """First pages that do not follow another first page directly: those are of one multiplex."""
+    end = -1
+    for place in _find(data, _OGG_FIRST):
+        if place != end:
+            yield place
+        segments = data[place + 26 : place + 27]
+        table = data[place + 27 : place + 27 + segments[0]] if segments else b""
+        end = place + 27 + len(table) + sum(table)
+
+
+def _without_size(
+    data: Buffer, first: int, name: bytes, order: str, *, empty: int
+) -> list[Buffer] | None:
+    """Correct a chunk of samples whose size is that of an empty one, or ends before other chunks.
+
+    Args:
+        data: A file of chunks: a name of 4 bytes, a size of 4 bytes, and so many bytes.
+        first: Place of the first chunk.
+        name: Of the chunk of samples.
+        order: Format of the size.
+        empty: Largest size without samples.
+    """
+    place, long_size = first, None
+    while place + 8 <= len(data):
+        (size,) = struct.unpack(order, data[place + 4 : place + 8])
+        if data[place : place + 4] == name:
+            break
+        if data[place : place + 4] == b"ds64":
+            long_size = place + 16
+        place += 8 + size + size % 2
+    else:
+        return None
+    body = place + 8
+    if data[:4] == b"RF64" and long_size is not None and size == 0xFFFFFFFF:
+        (size,) = struct.unpack("<Q", data[long_size : long_size + 8])
+        if size == 0 and len(data) > body:
+            return _patched(data, long_size, struct.pack("<Q", len(data) - body))
+        following = body + size
+        return _cut(data, [0, following]) if data[following : following + 4] == b"RF64" else None
+    rest = body + size + size % 2
+    if (size <= empty or len(data) - rest >= 8) and not _is_chunks(data, rest, order):
+        return _patched(data, place + 4, _UNKNOWN) if len(data) > body + empty else None
+    return None
+
+
+def _is_chunks(data: Buffer, place: int, order: str) -> bool:
+    """Whether the rest of a file is a sequence of chunks, with at most 8 bytes left over."""
+    while place + 8 < len(data):
+        if not data[place : place + 4].isascii():
+            return False
+        (size,) = struct.unpack(order, data[place + 4 : place + 8])
+        place += 8 + size + size % 2
+    return place <= len(data) + 1
+
+
+def _split_au(data: Buffer) -> list[Buffer] | None:
+    """Cut joined AU files; a size that is too small is corrected."""
+    parts: list[Buffer] = []
+    start = 0
+    while data[start : start + 4] == b".snd" and start + 12 <= len(data):
+        offset, size = struct.unpack(">II", data[start + 4 : start + 12])
+        end = start + offset + size
+        if size == 0 or end >= len(data) or data[end : end + 4] != b".snd":
+            end = len(data)
+        parts += _patched(data[start:end], 8, _UNKNOWN)
+        start = end
+    (first_offset, first_size) = struct.unpack(">II", data[4:12]) if len(data) >= 12 else (0, 0)
+    whole = len(parts) == 1 and 0 < first_size and first_offset + first_size >= len(data)
+    return None if whole or not parts else parts
+
+
+def _split_caf(data: Buffer) -> list[Buffer] | None:
+    """Cut two joined CAF files; a data chunk of size -1 or 0 extends to the end of the file."""
+    place = 8
+    while place + 12 <= len(data):
+        (size,) = struct.unpack(">q", data[place + 4 : place + 12])
+        if data[place : place + 4] == b"data":
+            rest = len(data) - place - 12
+            if size < 0 or (size == 0 and rest > 4):
+                return _patched(data, place + 4, struct.pack(">q", rest))
+        elif size < 0:
+            return None
+        place += 12 + size
+        following = data.find(b"caff", place, place + 5)  # libsndfile pads to an even place
+        if following >= 0:
+            return _cut(data, [0, following])
+    return None
+
+
+# MPEG layer III: kbit/s by index in version 1, and in versions 2 and 2.5; Hz by version and index.
+_KBPS_1 = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+_KBPS_2 = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+
+
+def _mp3_frame(data: Buffer, place: int) -> int:
+    """Size in bytes of the frame of MPEG layer III at a place; 0 if there is none."""
+    head = data[place : place + 4]
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return 0
+    version, layer, rate, index = head[1] >> 3 & 3, head[1] >> 1 & 3, head[2] >> 2 & 3, head[2] >> 4
+    if version == 1 or layer != 1 or rate == 3 or index in (0, 15):
+        return 0
+    slots, kbps = (144, _KBPS_1) if version == 3 else (72, _KBPS_2)
+    return slots * 1000 * kbps[index - 1] // _RATES[version][rate] + (head[2] >> 1 & 1)
+
+
+def _mp3_info(data: Buffer, place: int) -> int:
+    """Place of ``Xing`` or ``Info`` in a frame that describes the file; 0 in other frames."""
+    version, mono = data[place + 1] >> 3 & 3, data[place + 3] >> 6 == 3
+    at = place + 4 + ((17 if mono else 32) if version == 3 else (9 if mono else 17))
+    return at if data[at : at + 4] in (b"Xing", b"Info") else 0
+
+
+def _mp3_frames(data: Buffer) -> Iterator[int]:
+    """Places of the frames; tags and damaged bytes between them are passed over."""
+    place = end = 0
+    while place < len(data) - 4:
+        size = _mp3_frame(data, place)
+        # A pattern of bytes counts as a frame after a frame, or before one.
+        if size and (place == end or _mp3_frame(data, place + size)):
+            if place + size <= len(data):
+                yield place
+            place = end = place + size
+            continue
+        if data[place : place + 3] == b"ID3" and len(data) > place + 10:
+            high, mid, low, last = data[place + 6 : place + 10]
+            place += 10 + (high << 21 | mid << 14 | low << 7 | last)
+            continue
+        place = data.find(b"\xff", place + 1)
+        if place < 0:
+            return
+
+
+def _split_mp3(data: Buffer) -> list[Buffer] | None:
+    """Cut at frames that describe a file; describe a file without such a frame, or a wrong one."""
+    starts: list[int] = []
+    counts: list[int] = []
+    for place in _mp3_frames(data):
+        info = _mp3_info(data, place)
+        if info or not starts:
+            starts.append(place)
+            counts.append(0)
+        counts[-1] += not info
+    parts: list[Buffer] = []
+    changed = len(starts) > 1
+    for start, end, count in zip(starts, [*starts[1:], len(data)], counts, strict=True):
+        info = _mp3_info(data, start)
+        if not info:
+            parts.append(_info_frame(data[start : start + 4], count) + data[start:end])
+            changed = True
+            continue
+        (fields, said) = struct.unpack(">II", data[info + 4 : info + 12])
+        part = data[start:end]
+        if fields & 1 and abs(said - count) > 1:  # the number of frames is there, and it is wrong
+            part = data[start : info + 8] + struct.pack(">I", count) + data[info + 12 : end]
+            changed = True
+        parts.append(part)
+    return parts if changed else None
+
+
+def _info_frame(head: bytes, count: int) -> bytes:
+    """A frame without sound that says how many frames follow."""
+    # Without a checksum; 64 kbit/s (version 1) or 40 kbit/s hold the frame's description.
+    new = bytes([head[0], head[1] | 1, (head[2] & 0x0C) | 0x50, head[3]])
+    frame = bytearray(_mp3_frame(new, 0))
+    frame[:4] = new
+    version, mono = head[1] >> 3 & 3, head[3] >> 6 == 3
+    at = 4 + ((17 if mono else 32) if version == 3 else (9 if mono else 17))
+    frame[at : at + 12] = b"Info" + struct.pack(">II", 1, count)
+    return bytes(frame)

@@ -1,0 +1,87 @@
+"""Walk the folder of a corpus: which files are audio, which folders are corpora of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from ..audio import AUDIO_SUFFIXES
+from .columns import SourceReport
+from .tables import TABLE_SUFFIXES, read_rows
+
+MANIFEST_NAMES = ("manifest.jsonl", "manifest.csv", "manifest.tsv")
+AUDIO_FOLDER_NAMES = ("metadata.jsonl", "metadata.csv")
+# Files that belong to audio beside them, and files that describe a corpus to people.
+_TEXT_SUFFIXES = (".txt", ".lab", ".md")
+
+
+def find_manifest(folder: Path) -> Path | None:
+    """The manifest of a folder: ``manifest.*``, or the ``metadata.*`` of an AudioFolder.
+
+    The case of names does not matter.
+
+    Raises:
+        ValueError: There are several.
+    """
+    names = {path.name.lower(): path for path in folder.iterdir() if path.is_file()}
+    found = [names[name] for name in MANIFEST_NAMES if name in names]
+    if not found:
+        tables = [names[name] for name in AUDIO_FOLDER_NAMES if name in names]
+        found = [table for table in tables if _names_files(table)]
+    if len(found) > 1:
+        raise ValueError(
+            f"{folder} has several manifests ({', '.join(path.name for path in found)}): give one"
+            " of them as the source"
+        )
+    return found[0] if found else None
+
+
+def _names_files(table: Path) -> bool:
+    """Whether ``metadata.*`` has the column ``file_name`` of Hugging Face's AudioFolder."""
+    with open(table, "rb") as file:
+        start = file.readline(1 << 16)
+    if b"file_name" not in start.replace(b"\0", b"").lower():
+        return False  # metadata of another kind, such as LJSpeech's
+    return any("file_name" in row for _, row in read_rows(table))
+
+
+def find_audio(folder: Path, is_corpus: Callable[[Path], bool], report: SourceReport) -> list[Path]:
+    """Audio files, Parquet files and folders that are corpora, below a folder, sorted.
+
+    Links to folders are followed; a folder that is reached twice is listed once, so that loops end.
+    Hidden files and folders are left out. All other files are counted in the report.
+
+    Args:
+        folder: Where to begin.
+        is_corpus: Whether a folder is read by a manifest or layout; it is not entered.
+        report: Counts the files that are not read.
+
+    Raises:
+        OSError: A folder cannot be read.
+    """
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
+        place, status = Path(root), os.stat(root)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        if is_corpus(place):
+            found.append(place)
+            folders.clear()
+            continue
+        visible = (name for name in folders if not name.startswith("."))
+        folders[:] = sorted(visible, key=lambda name: (os.path.islink(place / name), name))
+        for name in sorted(name for name in names if not name.startswith(".")):
+            suffix = os.path.splitext(name)[1].lower()
+            if suffix == ".parquet" or suffix in AUDIO_SUFFIXES:
+                found.append(place / name)
+            elif suffix not in _TEXT_SUFFIXES:
+                report.unread[name if suffix in TABLE_SUFFIXES else suffix or name] += 1
+    return sorted(found)
+
+
+def _raise(error: OSError) -> None:
+    raise error
