@@ -4,9 +4,11 @@ Modules that register commands do not import torch, so that ``--help`` and usage
 """
 
 import argparse
+import contextlib
+import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from . import __version__
@@ -116,7 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # modules that the lean import leaves out.
         if arguments is None and args.lean and not getattr(args, "compile", False):
             lean.import_transformers()
-        return args.run(args) or 0
+        with _shown_log():
+            return args.run(args) or 0
     except KeyboardInterrupt:
         print("\nalmtok: stopped", file=sys.stderr)
         return INTERRUPTED
@@ -129,6 +132,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"almtok: error: {_one_line(error)}", file=sys.stderr)
         return 1
+
+
+@contextlib.contextmanager
+def _shown_log() -> Iterator[None]:
+    """Show the log of this package on standard error, for the first of several processes."""
+    logger, handler = logging.getLogger(__package__), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    level = logger.level
+    logger.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def _one_line(error: Exception) -> str:

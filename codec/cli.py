@@ -5,7 +5,8 @@ torch is imported when a command runs, so that ``almtok --help`` stays fast.
 
 import argparse
 import json
-from collections.abc import Collection
+import sys
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ def _register_encode(commands: Any) -> None:
     parser.add_argument("files", nargs="+", type=Path, help="audio files or folders")
     _add_model(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for the token files")
+    _add_overwrite(parser)
     parser.add_argument(
         "--frames-per-query",
         type=int,
@@ -56,8 +58,15 @@ def _register_decode(commands: Any) -> None:
     parser.add_argument("files", nargs="+", type=Path, help="token files or folders")
     _add_model(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for the audio files")
+    _add_overwrite(parser)
     parser.add_argument("--format", choices=("wav", "flac", "ogg"), default="wav")
     parser.set_defaults(run=decode, lean=True)
+
+
+def _add_overwrite(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--overwrite", action="store_true", help="also write the files that an earlier call wrote"
+    )
 
 
 def register_plan(commands: Any) -> None:
@@ -113,40 +122,75 @@ def named_by_search(name: str, steps: int | None) -> str:
 
 def encode(options: argparse.Namespace) -> int:
     """Run ``almtok encode``."""
-    from tqdm import tqdm
-
     from ..core.audio import AUDIO_SUFFIXES
 
     files = _collect(options.files, AUDIO_SUFFIXES)
     model = _load(options)
     w, refiner = options.frames_per_query, _refiner(options, model)
-    options.out.mkdir(parents=True, exist_ok=True)
-    for file in tqdm(files, desc="encode", unit="file"):
+    settings = (model.fingerprint, model.checked_window(w), options.search)
+
+    def write(file: Path, target: Path) -> None:
         if refiner is None:
             tokens = model.tokenize(file, frames_per_query=w)
         else:
             tokens = refiner.tokenize(file, w, progress=True)
-        tokens.save(options.out / f"{file.stem}.safetensors")
-    print(f"{len(files)} token files in {options.out}")
-    return 0
+        tokens.save(target)
+
+    return _write_all(options, files, "token", ".safetensors", settings, write)
 
 
 def decode(options: argparse.Namespace) -> int:
     """Run ``almtok decode``."""
-    from tqdm import tqdm
-
     from ..core.audio import write_audio
     from .tokens import AudioTokens
 
     files = _collect(options.files, (".safetensors",))
     model = _load(options)
-    options.out.mkdir(parents=True, exist_ok=True)
-    for file in tqdm(files, desc="decode", unit="file"):
+
+    def write(file: Path, target: Path) -> None:
         wav = model.detokenize(AudioTokens.load(file))  # [S]
-        target = options.out / f"{file.stem}.{options.format}"
         write_audio(target, wav.cpu(), model.sample_rate)
-    print(f"{len(files)} audio files in {options.out}")
-    return 0
+
+    return _write_all(options, files, "audio", f".{options.format}", model.fingerprint, write)
+
+
+def _write_all(
+    options: argparse.Namespace,
+    files: list[Path],
+    kind: str,
+    suffix: str,
+    settings: object,
+    write: Callable[[Path, Path], None],
+) -> int:
+    """Write one output for each file that an earlier call has not written; 1 if some failed.
+
+    What is written is logged with all that it depends on. The error of a single file is raised.
+    """
+    from tqdm import tqdm
+
+    from ..core.files import cut_name
+    from ..core.results_log import JOURNAL, ResultsLog, key_of, stamp
+
+    log = ResultsLog(options.out / JOURNAL)
+    there = failed = 0
+    for file in tqdm(files, desc=options.run.__name__, unit="file"):
+        target = options.out / f"{cut_name(file.stem)}{suffix}"
+        key = key_of(settings, str(file.resolve()), stamp(file))
+        if not options.overwrite and target.exists() and log.get(target.name, key):
+            there += 1
+            continue
+        try:
+            write(file, target)
+            log.add(target.name, key, {"source": str(file)})
+        except (ValueError, OSError) as error:
+            if len(files) == 1:
+                raise
+            failed += 1
+            tqdm.write(f"almtok: {file}: {error}", file=sys.stderr)
+    details = [f"{there} of them were there"] if there else []
+    details += [f"{failed} of {len(files)} inputs failed"] if failed else []
+    print("; ".join([f"{len(files) - failed} {kind} files in {options.out}", *details]))
+    return 1 if failed else 0
 
 
 def plan(options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -23,6 +24,36 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write JSON with an indent of one, atomically."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def cut_name(name: str, most: int = 200) -> str:
+    """Cut a file name to so many bytes of UTF-8; a cut name ends with a hash of the whole.
+
+    File systems allow 255 bytes, and suffixes are still to come.
+
+    Example:
+        >>> cut_name("a talk"), cut_name("ä" * 300, 20)
+        ('a talk', 'äääää-17295679')
+    """
+    encoded = os.fsencode(name)
+    if len(encoded) <= most:
+        return name
+    digest = hashlib.sha256(encoded).hexdigest()[:8]
+    return f"{encoded[: most - 9].decode(errors='ignore')}-{digest}"
+
+
+def file_name(name: str) -> str:
+    """A file name without folders for an id, at most 120 bytes; different ids get different names.
+
+    Example:
+        >>> file_name("a-1.wav"), file_name("a/1.wav"), file_name("a 1.wav")
+        ('a-1.wav', 'a_1.wav-dc5778f7', 'a_1.wav-262133dd')
+    """
+    safe = "".join(char if char.isalnum() or char in "._-+@" else "_" for char in name).lstrip(".")
+    if safe == name and name and len(name.encode()) <= 100:
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{safe.encode()[:100].decode(errors='ignore') or '_'}-{digest}"
 
 
 @contextlib.contextmanager

@@ -16,6 +16,8 @@ from typing import Any
 
 from .files import append_json_line, complete_lines
 
+JOURNAL = "journal.jsonl"  # name of the log in a folder of outputs
+
 
 class ResultsLog:
     """A JSON Lines file of results by id; opening it again reads the results so far.

@@ -134,14 +134,29 @@ class _CodecSpec:
 
 
 def _codec_specs(options: argparse.Namespace) -> dict[str, _CodecSpec]:
-    """The codecs to run by name, in the order of the table."""
-    own = {
-        _own_name(options, checkpoint, w, steps): _CodecSpec(f"almtok={checkpoint}", w, steps)
-        for checkpoint in options.checkpoint
-        for w in options.frames_per_query or [None]
+    """The codecs to run by name, in the order of the table.
+
+    Raises:
+        ValueError: Two of them would write the same files.
+    """
+    from .harness import safe_name
+
+    found = [
+        (_own_name(options, checkpoint, w, steps), _CodecSpec(f"almtok={checkpoint}", w, steps))
+        for checkpoint in dict.fromkeys(options.checkpoint)
+        for w in dict.fromkeys(options.frames_per_query or [None])
         for steps in searches_of(options)
-    }
-    return own | {peer: _CodecSpec(peer) for peer in options.peers}
+    ]
+    found += [(peer, _CodecSpec(peer)) for peer in dict.fromkeys(options.peers)]
+    names: dict[str, _CodecSpec] = {}
+    for name, spec in found:  # the names of their files
+        if other := names.get(safe_name(name)):
+            raise ValueError(
+                f"{other.text} and {spec.text} would both be called {safe_name(name)!r}: rename a"
+                " folder"
+            )
+        names[safe_name(name)] = spec
+    return dict(found)
 
 
 def _run_all(
@@ -215,11 +230,11 @@ def _kept_ids(clips: list[EvaluationClip], count: int) -> set[str]:
 
 def _keep_originals(out: Path, clips: list[EvaluationClip], kept: set[str]) -> None:
     from ...core.audio import write_audio
+    from ...core.files import file_name
     from ...core.metrics.audio import SCORE_RATE
-    from .harness import safe_name
 
     for clip in clips:
-        path = out / "audio" / "original" / f"{safe_name(clip.id)}.flac"
+        path = out / "audio" / "original" / f"{file_name(clip.id)}.flac"
         if clip.id in kept and not path.exists():
             write_audio(path, clip.read(), SCORE_RATE)
 

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from ...core.audio import write_audio
 from ...core.choices import AUTO
 from ...core.data import AudioCorpus, DataConfig
+from ...core.files import file_name
 from ...core.metrics.audio import DOMAINS, SCORE_RATE, score_clip
 from ...core.runtime import find_device
 from .codecs import CodecResult, EvaluatedCodec, Waveform, fit_length
@@ -76,7 +77,7 @@ class PeakMemory:
 
 
 def safe_name(text: str) -> str:
-    """A clip id or codec name as a file name."""
+    """A codec's name as a file name; names that differ in other characters only are refused."""
     return re.sub(r"[^A-Za-z0-9._@+-]+", "_", text).strip("_") or "clip"
 
 
@@ -203,7 +204,7 @@ def evaluate_codec(
             tqdm.write(f"{codec.name}: failed on a second of noise: {error}")
     for clip in tqdm(pending, desc=codec.name, unit="clip", disable=not progress):
         kept = clip.id in keep_audio
-        audio = out / "audio" / safe_name(codec.name) / f"{safe_name(clip.id)}.flac"
+        audio = out / "audio" / safe_name(codec.name) / f"{file_name(clip.id)}.flac"
         store.add(evaluate_clip(codec, clip, memory, audio if kept else None))
     return [store.results[clip.id] for clip in clips]
 

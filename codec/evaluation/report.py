@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...core.audio import read_audio
-from ...core.files import write_text
+from ...core.files import file_name, write_text
 from ...core.metrics.audio import DOMAINS, METRICS, SCORE_RATE
 from ...core.metrics.intervals import PairedDifference
 from ...core.report.curves import Curves, find_metrics, read_curves
@@ -188,6 +188,11 @@ def _version(item: Reconstruction, loudest: float) -> dict[str, Any]:
     }
 
 
+def _kept_audio(folder: Path, clip: str) -> Path:
+    path = folder / f"{file_name(clip)}.flac"
+    return path if path.exists() else folder / f"{safe_name(clip)}.flac"  # of earlier versions
+
+
 def samples_from_folder(
     out: Path, evaluation: Evaluation, clips: Sequence[EvaluationClip]
 ) -> list[Sample]:
@@ -198,13 +203,12 @@ def samples_from_folder(
     }
     samples = []
     for clip in clips:
-        file = f"{safe_name(clip.id)}.flac"
-        original = out / "audio" / "original" / file
+        original = _kept_audio(out / "audio" / "original", clip.id)
         if not original.exists():
             continue
         reconstructions = []
         for name, by_clip in results.items():
-            audio = out / "audio" / safe_name(name) / file
+            audio = _kept_audio(out / "audio" / safe_name(name), clip.id)
             result = by_clip.get(clip.id)
             if audio.exists() and result is not None:
                 codes = None if result.codes is None else unpack_codes(result.codes)

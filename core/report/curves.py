@@ -20,7 +20,7 @@ class Curves:
 
 def read_metrics(path: str | Path) -> Iterator[dict[str, Any]]:
     """Yield the records of a ``metrics.jsonl`` that have a step; incomplete lines are skipped."""
-    for line in Path(path).read_text(encoding="utf-8").splitlines():
+    for line in Path(path).read_text(encoding="utf-8").split("\n"):
         try:
             record = json.loads(line)
         except json.JSONDecodeError:

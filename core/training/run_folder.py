@@ -81,7 +81,7 @@ def open_metrics(run: Path, step: int) -> IO[str]:
     path = run / METRICS
     if path.exists():
         kept = []
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8").split("\n"):
             try:
                 if json.loads(line)["step"] <= step:
                     kept.append(line)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from ...core.data.tables import read_lines
 from ...core.training.seeding import seeded_generator
 from ..sequences import Example, TextSegment
 from ..text.encoder import TextEncoder
@@ -100,12 +101,9 @@ def text_only_example(task: str, row: TokenRow, texts: TextEncoder) -> Example:
 
 def _read_lines(path: Path) -> list[str]:
     try:
-        text = path.read_text(encoding="utf-8")
+        return [line.strip() for _, line in read_lines(path) if line.strip()]
     except FileNotFoundError:
         raise ValueError(f"no file {path}: --texts takes text files, a passage a line") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text in UTF-8 ({error})") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 @dataclass(frozen=True, kw_only=True)

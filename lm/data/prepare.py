@@ -23,7 +23,7 @@ from ...core.data.decoding import Skipped, SkipReport
 from ...core.data.entries import AudioEntry, assign_splits
 from ...core.data.manifests import list_entries
 from ...core.data.shards import locked
-from ...core.files import complete_lines, write_json, write_text
+from ...core.files import complete_lines, file_name, write_json, write_text
 from .clips import DecodedClip, prefetch_buffers
 from .config import TokenizeConfig
 from .report import Findings, RowSummary, examine, list_findings
@@ -201,7 +201,7 @@ def _keep(clip: DecodedClip, out: Path, config: PrepareConfig) -> dict[str, Any]
         )
     path = entry.path
     if config.audio == "flac":
-        path = f"audio/{entry.split or 'train'}/{_file_name(entry.id)}.flac"
+        path = f"audio/{entry.split or 'train'}/{file_name(entry.id)}.flac"
         (out / path).parent.mkdir(parents=True, exist_ok=True)
         write_audio(out / path, clip.wav, config.sample_rate)
     return {
@@ -216,14 +216,6 @@ def _keep(clip: DecodedClip, out: Path, config: PrepareConfig) -> dict[str, Any]
         "digest": hashlib.blake2b(clip.wav.tobytes(), digest_size=16).hexdigest(),
         "clipped": _is_clipped(clip.wav),
     }
-
-
-def _file_name(name: str) -> str:
-    """A file name for an id; different ids get different names."""
-    safe = "".join(char if char.isalnum() or char in "._-" else "_" for char in name).lstrip(".")
-    if safe == name and len(name) <= 100:
-        return name
-    return f"{safe[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _is_clipped(wav: Any) -> bool:

@@ -13,14 +13,13 @@ import numpy as np
 
 from almtok.core.audio import Waveform, read_audio
 from almtok.core.choices import add_device
-from almtok.core.files import write_json
+from almtok.core.files import file_name, write_json
 from almtok.core.metrics.pitch import pitch_curve
 from almtok.lm.data import TokenDataset
 from almtok.lm.prompt_builder import PromptOptions
 from almtok.lm.score import score
 from almtok.lm.sequences import build_sequence
 from almtok.tasks import AudioLMPipeline, TextToSpeech
-from almtok.tasks.commands.inputs import safe_name
 from almtok.tasks.evaluation.classifier import SoundClassifier
 
 from .sounds import kind_of
@@ -58,7 +57,7 @@ def name_sounds(run: Path, pipeline: AudioLMPipeline) -> Iterator[NamedSound]:
     known = ((row["wav"](), RATE, kind_of(row["text"])) for row in rows if row["split"] == "train")
     judge = SoundClassifier.fit(known)
     for row in rows:
-        made = run / "scores" / "audio" / f"{safe_name(row['id'])}.made.flac"
+        made = run / "scores" / "audio" / f"{file_name(row['id'])}.made.flac"
         if row["split"] != "test" or not made.exists():
             continue
         wav = row["wav"]()
@@ -107,8 +106,8 @@ def median_pitch(wav: Any) -> float:
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
     """Return the rows of a corpus; `row["wav"]()` reads the samples `[S]`."""
-    lines = (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
+    lines = (folder / "manifest.jsonl").read_text(encoding="utf-8").split("\n")
+    rows = [json.loads(line) for line in lines if line]
 
     def reader(row: dict[str, Any]) -> Any:
         return lambda: read_audio(folder / row["audio"], RATE)

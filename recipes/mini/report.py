@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from almtok.core.audio import Waveform, read_audio
-from almtok.core.files import write_text
+from almtok.core.files import file_name, write_text
 from almtok.core.report.curves import read_curves
 from almtok.core.report.figures import CurveChart, curve_chart, flac_url, spectrogram_url
 from almtok.core.report.render import render
-from almtok.tasks.commands.inputs import safe_name
 from almtok.tasks.evaluation.diff import word_diff
 
 from .judging import RATE, rows_of
@@ -31,8 +30,8 @@ def write_report(run: Path, out: Path) -> None:
         run: folder of the demo.
         out: the HTML file; everything is inside it.
     """
-    lines = (run / "scores" / "clips.jsonl").read_text(encoding="utf-8").splitlines()
-    facts = [json.loads(line) for line in lines]
+    lines = (run / "scores" / "clips.jsonl").read_text(encoding="utf-8").split("\n")
+    facts = [json.loads(line) for line in lines if line]
     judged = _read_json(run / "judged" / "judged.json")
     figures = _read_json(run / "scores" / "table.json")["figures"]
     wavs = {row["id"]: row["wav"] for row in rows_of(run / "lessons")}
@@ -78,7 +77,7 @@ def _tts_card(run: Path, one: Facts) -> Card:
     lines = [("own ASR recognises", word_diff(one["text"], one["tts_own"]))]
     if "judge_tts" in one:
         lines.append(("pocketsphinx recognises", word_diff(one["text"], one["judge_tts"])))
-    audio = _audio_file(run / "scores" / "audio" / f"{safe_name(one['id'])}.tts.flac")
+    audio = _audio_file(run / "scores" / "audio" / f"{file_name(one['id'])}.tts.flac")
     return {"title": one["text"], "audio": audio, "lines": lines}
 
 
@@ -88,7 +87,7 @@ def _asr_card(one: Facts, wav: Waveform) -> Card:
 
 
 def _generated_card(run: Path, one: Facts, label: str | None) -> Card:
-    audio = _audio_file(run / "scores" / "audio" / f"{safe_name(one['id'])}.made.flac")
+    audio = _audio_file(run / "scores" / "audio" / f"{file_name(one['id'])}.made.flac")
     lines = [("class by a classifier of recordings:", label)] if label else []
     return {"title": one["text"], "audio": audio, "lines": lines}
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core.data.tables import read_lines
+from ...core.files import cut_name
 from ...core.results_log import key_of, stamp
 
 _FIELDS = frozenset({"id", "text", "voice", "voice_text", "seed"})
@@ -89,12 +92,17 @@ def text_items(
     return items
 
 
-def audio_items(given: Sequence[str]) -> list[AudioItem]:
+def audio_items(given: Sequence[str], *, written: bool = True) -> list[AudioItem]:
     """Items of audio and token files, of all such files in folders, and of `-`.
+
+    Args:
+        given: the arguments of a command.
+        written: whether a file is written for each; else files of the same name are told apart by
+            their paths.
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if a folder holds none, or two files have the same name.
+        ValueError: if a folder holds none, or two outputs would have the same name.
     """
     from ...core.audio import AUDIO_SUFFIXES
 
@@ -108,13 +116,18 @@ def audio_items(given: Sequence[str]) -> list[AudioItem]:
             inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes)
             if not inside:
                 raise ValueError(f"{path} holds no audio and no token file")
-            items += [AudioItem(file.stem, file) for file in inside]
+            items += [AudioItem(cut_name(file.stem), file) for file in inside]
         elif path.exists():
-            items.append(AudioItem(path.stem, path))
+            items.append(AudioItem(cut_name(path.stem), path))
         else:
             raise FileNotFoundError(2, "No such file or directory", str(path))
-    _refuse_duplicates([item.id for item in items])
-    return items
+    if written:
+        _refuse_duplicates([item.id for item in items])
+        return items
+    counts = Counter(item.id for item in items)
+    return [
+        item if counts[item.id] == 1 else AudioItem(str(item.source), item.source) for item in items
+    ]
 
 
 def load_audio(item: AudioItem) -> Any:
@@ -133,20 +146,16 @@ def _given(text: str) -> dict[str, Any]:
     if path.suffix.lower() == ".txt" and len(text) < 4096:
         if not path.is_file():
             raise FileNotFoundError(2, "No such file or directory", text)
-        return {"id": path.stem, "text": path.read_text(encoding="utf-8-sig", errors="replace")}
+        return {"id": path.stem, "text": "".join(line for _, line in read_lines(path))}
     return {"text": text}
 
 
 def _read_batch(path: Path) -> list[dict[str, Any]]:
-    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    lines = [(number, line.rstrip("\r\n")) for number, line in read_lines(path) if line.strip()]
     if path.suffix.lower() != ".jsonl":
-        found: list[dict[str, Any]] = [{"text": line} for line in lines if line.strip()]
+        found: list[dict[str, Any]] = [{"text": line} for _, line in lines]
     else:
-        found = [
-            _json_line(line, f"{path}, line {number}")
-            for number, line in enumerate(lines, start=1)
-            if line.strip()
-        ]
+        found = [_json_line(line, f"{path}, line {number}") for number, line in lines]
     if not found:
         raise ValueError(f"{path} has no text in it")
     return found
@@ -169,7 +178,7 @@ def _json_line(line: str, where: str) -> dict[str, Any]:
 def safe_name(name: str) -> str:
     """Make an id a file name without folders that is not hidden."""
     safe = "".join(char if char.isalnum() or char in "._-+@" else "_" for char in name)
-    return safe.lstrip(".")[:120] or "_"
+    return cut_name(safe.lstrip("."), 120) or "_"
 
 
 def _refuse_duplicates(names: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import sys
 from abc import ABC, abstractmethod
@@ -15,18 +16,17 @@ from tqdm import tqdm
 
 from ...core.audio import AUDIO_SUFFIXES
 from ...core.files import write_text
-from ...core.results_log import ResultsLog
+from ...core.results_log import JOURNAL, ResultsLog
 
 # Suffixes with which --out names a file and not a folder.
 _FILE_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
-LOG_NAME = "journal.jsonl"
 
 
 class Destination(ABC):
     """Where the outputs of a command go; a folder has a log of what is finished."""
 
     def __init__(self, folder: Path | None) -> None:
-        self.log = None if folder is None else ResultsLog(folder / LOG_NAME)
+        self.log = None if folder is None else ResultsLog(folder / JOURNAL)
 
     @abstractmethod
     def file(self, name: str) -> Path:
@@ -67,6 +67,12 @@ class AudioDestination(Destination):
             )
         self.stdout = out == "-"
         self.path = Path(out)
+        suffix_of_out = self.path.suffix.lower()
+        if suffix_of_out not in {"", *_FILE_SUFFIXES} and not self._is_folder(out):
+            raise ValueError(
+                f"--out {out}: unknown format {suffix_of_out}; write "
+                f"{', '.join(sorted(_FILE_SUFFIXES))}, or end the name of a new folder with /"
+            )
         self.is_file = not self.stdout and self.path.suffix.lower() in _FILE_SUFFIXES
         self.suffix = suffix
         if count > 1 and (self.is_file or self.stdout):
@@ -74,6 +80,10 @@ class AudioDestination(Destination):
                 f"--out {out} is one file, and there are {count} results: give a folder"
             )
         super().__init__(None if self.is_file or self.stdout else self.path)
+
+    @staticmethod
+    def _is_folder(out: str) -> bool:
+        return out.endswith(("/", os.sep)) or Path(out).is_dir() or Path(out).name in (".", "..")
 
     def file(self, name: str) -> Path:
         """The file of an output."""

@@ -19,13 +19,15 @@ from .outputs import TextDestination, print_status
 def transcribe(args: argparse.Namespace, options: GenerationOptions) -> int:
     """Transcribe every audio; 1 if one failed."""
     destination = TextDestination(args.out, as_json=args.json)
-    return _Transcripts(args, options, audio_items(args.files), destination).run()
+    items = audio_items(args.files, written=args.out is not None)
+    return _Transcripts(args, options, items, destination).run()
 
 
 def caption(args: argparse.Namespace, options: GenerationOptions) -> int:
     """Describe every audio; 1 if one failed."""
     destination = TextDestination(args.out, as_json=args.json)
-    return _Captions(args, options, audio_items(args.files), destination).run()
+    items = audio_items(args.files, written=args.out is not None)
+    return _Captions(args, options, items, destination).run()
 
 
 class _Transcripts(BatchCommand[AudioItem, Transcript]):

@@ -19,8 +19,8 @@ from tqdm import tqdm
 from ...codec.tokens import AudioTokens
 from ...core.data.entries import AudioEntry, EntryReader
 from ...core.data.manifests import list_entries
+from ...core.files import file_name
 from ...core.results_log import ResultsLog, key_of
-from ..commands.inputs import safe_name
 from ..pipelines.audio_captioning import AudioCaptioner
 from ..pipelines.audio_generation import AudioGenerator
 from ..pipelines.base import AudioLMPipeline
@@ -275,7 +275,7 @@ class Measurer:
                 **self._judged(item, speech),
             })  # fmt: skip
             if item.job.keep:
-                speech.save(self.out / "audio" / f"{safe_name(item.job.clip.id)}.tts.flac")
+                speech.save(self.out / "audio" / f"{file_name(item.job.clip.id)}.tts.flac")
         return facts
 
     def _voice(self, reference: EvaluationClip | None) -> Voice | None:
@@ -319,7 +319,7 @@ class Measurer:
                 key: [names[key] for names in named] for key in named[0] if key.endswith("_made")
             }
             if item.job.keep:
-                first.save(self.out / "audio" / f"{safe_name(item.job.clip.id)}.made.flac")
+                first.save(self.out / "audio" / f"{file_name(item.job.clip.id)}.made.flac")
         return facts
 
     def _generate(
