@@ -1,4 +1,4 @@
-"""Files that survive a kill: written to a temporary name and renamed, or appended line by line."""
+"""Atomic writes by renaming, and append-only JSON Lines files."""
 
 from __future__ import annotations
 
@@ -57,18 +57,18 @@ def file_name(name: str) -> str:
 
 
 @contextlib.contextmanager
-def replaced_folder(place: Path) -> Iterator[Path]:
-    """Yield an empty folder that replaces ``place`` if the block raises no exception."""
-    new, old = (place.with_name(f"{place.name}.{kind}-{os.getpid()}") for kind in ("tmp", "old"))
+def replaced_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder that replaces ``folder`` if the block raises no exception."""
+    new, old = (folder.with_name(f"{folder.name}.{kind}-{os.getpid()}") for kind in ("tmp", "old"))
     new.mkdir(parents=True)
     try:
         yield new
-        if place.exists():
-            place.replace(old)
-        new.replace(place)
+        if folder.exists():
+            folder.replace(old)
+        new.replace(folder)
     finally:
-        if old.exists() and not place.exists():  # the new folder could not be renamed
-            old.replace(place)
+        if old.exists() and not folder.exists():  # the new folder could not be renamed
+            old.replace(folder)
         shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 

@@ -60,15 +60,14 @@ class ResultsLog:
         self.entries[name] = line
 
 
-def key_of(*facts: Any) -> str:
+def key_of(*values: Any) -> str:
     """Hash of everything that a result depends on."""
-    text = json.dumps(facts, sort_keys=True, ensure_ascii=False, default=str)
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:20]
 
 
 def stamp(path: str | os.PathLike[str]) -> str:
     """Hash of the sizes and modification times of a file, or of the weights in a folder."""
-    place = Path(path)
-    files = sorted(place.rglob("*.safetensors")) if place.is_dir() else [place]
-    facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return key_of(facts)
+    path = Path(path)
+    files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
+    return key_of([(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files])

@@ -1,4 +1,4 @@
-"""Where and how precisely to compute: the one place that decides what ``auto`` means.
+"""Choice of device and precision: the meaning of ``auto``.
 
 | device            | training                  | weights for inference         |
 |-------------------|---------------------------|-------------------------------|
@@ -13,7 +13,7 @@ A CPU has bfloat16 natively if it multiplies bfloat16 matrices in hardware (x86:
 AMX_BF16; ARM: the `bf16` feature). Elsewhere PyTorch emulates it, about 20 to 80 times slower than
 float32. Outside of training, codes of the codec are always computed in float32.
 
-An explicit choice is obeyed. If it is emulated on the device, a warning of one line says so.
+Explicit choices are followed, with a warning if the precision is emulated on the device.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ from .cores import available_cores
 logger = logging.getLogger(__name__)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# Below this a CPU model is as fast in float32, which gives the same result on every processor.
+# Smaller models are as fast in float32 on a CPU, with the same result on every processor.
 SMALL_MODEL = 50_000_000  # parameters
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """A device and a precision of training that were chosen for it."""
+    """Device and precision of a training."""
 
     device: torch.device
     precision: str  # fp32, bf16 or fp16
 
     @property
     def dtype(self) -> torch.dtype:
-        """The precision of matrix products under autocast."""
+        """Dtype of matrix products under autocast."""
         return DTYPES[self.precision]
 
     @property
@@ -57,9 +57,9 @@ class Runtime:
         return self.precision == "fp16"
 
     def autocast(self, enabled: bool = True) -> torch.autocast:
-        """A context in which matrix products have the chosen precision."""
-        half = torch.bfloat16 if self.precision == "fp32" else self.dtype  # fp32: switched off
-        return torch.autocast(self.device.type, half, enabled and self.precision != "fp32")
+        """Context in which matrix products have the chosen precision."""
+        dtype = torch.bfloat16 if self.precision == "fp32" else self.dtype  # fp32: disabled
+        return torch.autocast(self.device.type, dtype, enabled and self.precision != "fp32")
 
     def __str__(self) -> str:
         return f"{self.device.type}, {self.precision}"
@@ -73,17 +73,17 @@ def choose_runtime(device: str = AUTO, precision: str = AUTO) -> Runtime:
         precision: One of ``PRECISIONS``.
 
     Raises:
-        ValueError: The device does not exist here, or a name is unknown.
+        ValueError: The device is not available, or a name is unknown.
     """
-    found = find_device(device)
-    return Runtime(found, choose_precision(precision, found))
+    chosen = find_device(device)
+    return Runtime(chosen, choose_precision(precision, chosen))
 
 
 @contextmanager
 def training_products(device: torch.device) -> Iterator[None]:
-    """Multiply float32 matrices in TF32 inside the block, on a GPU that has it.
+    """Context in which float32 matrix products use TF32 on GPUs that support it.
 
-    The setting is global in PyTorch, so it is put back: outside of training, codes and scores are
+    The setting of PyTorch is global and is restored: outside of training, codes and scores are
     computed in full float32.
     """
     if device.type != "cuda" or not native_bfloat16(device):
@@ -97,27 +97,27 @@ def training_products(device: torch.device) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def find_device(asked: str | torch.device = AUTO) -> torch.device:
-    """Return the device that a name means; ``auto`` is an accelerator if there is one.
+def find_device(device: str | torch.device = AUTO) -> torch.device:
+    """Return the device of a name; ``auto`` is an accelerator if there is one.
 
-    A `torch.device` is returned as it is. Of several GPUs each process of `torchrun` gets its own.
-    On a CPU this also keeps PyTorch from starting more threads than the process may use.
+    A `torch.device` is returned unchanged. Each process of `torchrun` has its own GPU. For a CPU
+    the number of PyTorch's threads is limited to the available cores.
 
     Raises:
-        ValueError: The device does not exist here, or its name is unknown.
+        ValueError: The device is not available, or its name is unknown.
     """
-    if isinstance(asked, torch.device):
-        return asked
-    name = asked
+    if isinstance(device, torch.device):
+        return device
+    name = device
     if name == AUTO:
         accelerator = torch.accelerator.current_accelerator(check_available=True)
         name = "cpu" if accelerator is None else accelerator.type
     else:
         check_device_name(name)
     kind, _, number = name.partition(":")
-    if kind != "cpu" and asked != AUTO and not _is_available(kind, int(number or 0)):
+    if kind != "cpu" and device != AUTO and not _is_available(kind, int(number or 0)):
         raise ValueError(
-            f"device {name!r} is not available here: {_why_not(kind)}; --device auto takes"
+            f"device {name!r} is not available: {_unavailable_reason(kind)}; --device auto is"
             f" {find_device(AUTO).type!r}"
         )
     if kind == "cpu":
@@ -127,48 +127,49 @@ def find_device(asked: str | torch.device = AUTO) -> torch.device:
     return torch.device(name)
 
 
-def choose_precision(asked: str, device: torch.device) -> str:
+def choose_precision(name: str, device: torch.device) -> str:
     """Return ``fp32``, ``bf16`` or ``fp16`` for a training on this device.
 
     Raises:
         ValueError: The name is unknown.
     """
-    if asked not in PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {asked!r}")
-    if asked != AUTO:
-        _warn_if_emulated(asked, device)
-        return asked
+    if name not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {name!r}")
+    if name != AUTO:
+        _warn_if_emulated(name, device)
+        return name
     if device.type == "cuda":
         return "bf16" if native_bfloat16(device) else "fp16"
-    if device.type == "mps":  # bfloat16 exists there, but saves no time at these sizes
+    if device.type == "mps":  # bfloat16 is supported, but not faster at these sizes
         return "fp32"
     return "bf16" if native_bfloat16(device) else "fp32"
 
 
-def choose_dtype(asked: str, device: torch.device, folder: Path) -> torch.dtype:
-    """Return the precision of a model's weights for inference.
+def choose_dtype(name: str, device: torch.device, folder: Path) -> torch.dtype:
+    """Return the dtype of a model's weights for inference.
 
     Args:
-        asked: ``auto``, or the name of a floating point type of PyTorch.
-        device: Where the model runs.
-        folder: Where the model's safetensors files are.
+        name: ``auto``, or the name of a floating point type of PyTorch.
+        device: Of the model.
+        folder: Folder of the model's safetensors files.
 
     Raises:
         ValueError: The name is unknown.
     """
-    if asked == AUTO:
+    if name == AUTO:
         if device.type == "cpu" and num_parameters(folder) < SMALL_MODEL:
             return torch.float32
         return DTYPES[choose_precision(AUTO, device)]
-    if asked not in DTYPE_NAMES:
-        raise ValueError(f"dtype must be one of {', '.join(DTYPE_NAMES)}, got {asked!r}")
-    dtype = getattr(torch, asked)
-    _warn_if_emulated(next(name for name, one in DTYPES.items() if one == dtype), device)
+    if name not in DTYPE_NAMES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPE_NAMES)}, got {name!r}")
+    dtype = getattr(torch, name)
+    precision = next(precision for precision, value in DTYPES.items() if value == dtype)
+    _warn_if_emulated(precision, device)
     return dtype
 
 
 def num_parameters(folder: Path) -> int:
-    """Count the numbers in a folder's safetensors files, by their headers."""
+    """Count the parameters in the safetensors files of a folder, from their headers."""
     from safetensors import safe_open
 
     count = 0
@@ -181,7 +182,7 @@ def num_parameters(folder: Path) -> int:
 def native_bfloat16(device: torch.device | str = "cpu") -> bool:
     """Whether the device multiplies bfloat16 matrices in hardware.
 
-    Environment variables that make a processor plainer (``ONEDNN_MAX_CPU_ISA``,
+    Environment variables that disable instructions (``ONEDNN_MAX_CPU_ISA``,
     ``ATEN_CPU_CAPABILITY``) are respected.
     """
     device = torch.device(device)
@@ -189,18 +190,18 @@ def native_bfloat16(device: torch.device | str = "cpu") -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu":
         return device.type == "xpu"
-    if not torch.backends.mkldnn.is_available():  # PyTorch's own products are emulated
+    if not torch.backends.mkldnn.is_available():  # PyTorch emulates without oneDNN
         return False
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
-    if torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2"):  # perhaps by the variable
+    if torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2"):  # may be set by the variable
         return False
     if torch.backends.cpu.get_cpu_capability() == "AVX512":
         # oneDNN supports bfloat16 on every AVX-512 processor, but emulates it on the older ones.
         limited = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in _WITHOUT_BFLOAT16
-        has = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        return has and not limited
-    return True  # ARM: oneDNN has asked for the `bf16` feature
+        supported = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return supported and not limited
+    return True  # ARM: oneDNN has checked the `bf16` feature
 
 
 # Values of ONEDNN_MAX_CPU_ISA below AVX512_CORE_BF16.
@@ -211,10 +212,10 @@ _WITHOUT_BFLOAT16 = (
 
 
 def use_available_cores() -> None:
-    """Keep PyTorch from starting more threads than this process has cores.
+    """Limit the number of PyTorch's threads to the cores of this process.
 
-    PyTorch counts the machine's cores; in a container with a share of them the threads would wait
-    for each other. ``OMP_NUM_THREADS`` is obeyed.
+    PyTorch counts the cores of the machine; in a container with fewer cores, threads would wait for
+    each other. ``OMP_NUM_THREADS`` is respected.
     """
     if "OMP_NUM_THREADS" in os.environ:
         return
@@ -224,18 +225,18 @@ def use_available_cores() -> None:
 
 
 def choose_workers(device: torch.device, precision: str) -> int:
-    """Return how many processes load the data of a training.
+    """Return the number of data loading processes of a training.
 
-    One process makes batches while the model computes. On two cores in native bfloat16 there is
-    none: the model uses both cores, and a worker delays every step (docs/machines.md).
+    One process prepares batches while the model computes. With two cores and native bfloat16 there
+    is none: the model uses both cores, and a worker delays every step (docs/machines.md).
     """
     return int(device.type != "cpu" or precision == "fp32" or available_cores() > 2)
 
 
 def slow_fused_attention(device: torch.device, precision: str) -> bool:
-    """Whether attention in training is faster by plain operations than by PyTorch's fused kernel.
+    """Whether plain attention operations train faster than PyTorch's fused kernel.
 
-    So it is on a CPU in bfloat16: the fused kernel's backward pass takes several times as long.
+    On a CPU in bfloat16 the backward pass of the fused kernel takes several times as long.
     """
     return device.type == "cpu" and precision != "fp32"
 
@@ -245,7 +246,7 @@ def _warn_if_emulated(precision: str, device: torch.device) -> None:
         logger.warning("fp16 is emulated on a CPU and slow; --precision auto is faster")
     elif precision == "bf16" and device.type in ("cpu", "cuda") and not native_bfloat16(device):
         logger.warning(
-            "bf16 is emulated on this %s, 20 to 80 times slower than fp32; auto takes %s",
+            "bf16 is emulated on this %s, 20 to 80 times slower than fp32; auto is %s",
             device.type, choose_precision(AUTO, device),
         )  # fmt: skip
 
@@ -257,7 +258,7 @@ def _is_available(kind: str, number: int) -> bool:
     return bool(module.is_available()) and number < module.device_count()
 
 
-def _why_not(kind: str) -> str:
+def _unavailable_reason(kind: str) -> str:
     if kind == "cuda" and torch.version.cuda is None and torch.version.hip is None:
         return f"PyTorch {torch.__version__} was built without CUDA"
     if kind == "cuda":

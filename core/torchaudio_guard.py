@@ -1,13 +1,12 @@
-"""Let torchaudio be imported beside a CPU build of PyTorch.
+"""Make torchaudio importable with a CPU build of PyTorch.
 
-torchaudio's Linux wheel is linked against CUDA. Beside a CPU-only torch its compiled part cannot be
-loaded and ``import torchaudio`` raises ``OSError``, which also breaks every transformers model (its
-``audio_utils`` imports torchaudio as soon as the package exists). The Python part, all that almtok
-and transformers use, needs nothing compiled. So the first load of ``torchaudio._extension`` is
-watched: where it works nothing changes, where it fails the three names that the rest of torchaudio
-asks for are set to "not available".
+torchaudio's Linux wheel is linked against CUDA. With a CPU build of torch its compiled part cannot
+be loaded and ``import torchaudio`` raises ``OSError``, as do all transformers models
+(``audio_utils`` imports torchaudio if it is installed). almtok and transformers use only the Python
+part. If ``torchaudio._extension`` cannot be loaded, the three names that the rest of torchaudio
+imports from it are set to "not available".
 
-Standard library only, and no cost until torchaudio is imported.
+Imports the standard library only, and costs nothing until torchaudio is imported.
 """
 
 from __future__ import annotations
@@ -23,17 +22,17 @@ EXTENSION = "torchaudio._extension"
 
 
 class _ForgivingLoader(Loader):
-    """Runs the real loader; a compiled part that cannot be loaded becomes "not available"."""
+    """Wraps a loader; an extension that cannot be loaded becomes "not available"."""
 
     def __init__(self, loader: Loader) -> None:
         self.loader = loader
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """Leave the creation of the module to the real loader."""
+        """Create the module with the wrapped loader."""
         return self.loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run the module; on a missing library give it the three names others import from it."""
+        """Run the module; if a library is missing, define the names that others import from it."""
         try:
             self.loader.exec_module(module)
         except (OSError, ImportError) as error:
@@ -41,12 +40,12 @@ class _ForgivingLoader(Loader):
 
 
 class _ExtensionFinder(MetaPathFinder):
-    """Answers for ``torchaudio._extension`` alone."""
+    """Finds ``torchaudio._extension`` only."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return the real spec with a forgiving loader, or None for every other module."""
+        """Return the spec with the wrapped loader; None for all other modules."""
         if fullname != EXTENSION:
             return None
         spec = PathFinder.find_spec(fullname, path, target)
@@ -60,7 +59,7 @@ def _mark_unavailable(module: ModuleType, reason: str) -> None:
         def unavailable(*args: Any, **kwargs: Any) -> Any:
             raise RuntimeError(
                 f"torchaudio's {function.__name__} needs its compiled part, which cannot be "
-                f"loaded beside this build of PyTorch ({reason})"
+                f"loaded with this build of PyTorch ({reason})"
             )
 
         return unavailable
@@ -73,6 +72,6 @@ def _mark_unavailable(module: ModuleType, reason: str) -> None:
 
 
 def install() -> None:
-    """Put the guard first on ``sys.meta_path``, once."""
+    """Insert the guard at the start of ``sys.meta_path``, once."""
     if not any(isinstance(finder, _ExtensionFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _ExtensionFinder())

@@ -1,4 +1,4 @@
-"""Crops for every step: which ones is a function of the step's number alone."""
+"""Batches of crops; those of a step depend on the seed and the step number only."""
 
 import math
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ...core.data import AudioCorpus, CropDataset, DataConfig, SegmentBatch, collate
-from ...core.training.loop import leave_signals_to_the_parent
+from ...core.training.loop import ignore_signals
 from ...core.training.seeding import draw_int
 from ..losses.base import component_config
 from .config import CodecTrainConfig
@@ -25,29 +25,29 @@ def training_batches(
     hop_length: int,
     start: int,
 ) -> Iterator[list[SegmentBatch]]:
-    """This process's micro-batches of each step, from step ``start`` to the last.
+    """Yield the micro-batches of this process for each step, from step ``start`` to the last.
 
-    Crop ``i`` of step ``n`` is number ``n * batch_size + i`` of the data set, whoever loads it: so
-    neither the number of processes nor a restart changes what a step is trained on.
+    Crop ``i`` of step ``n`` is item ``n * batch_size + i`` of the dataset in any process, so the
+    batch of a step depends neither on the number of processes nor on a restart.
     """
     corpus, data = _training_corpus(config, accelerator, sample_rate, hop_length)
     if accelerator.is_main_process:
         print(f"training data: {corpus.summary()}", flush=True)
     loader = DataLoader(
         CropDataset(corpus, data, seed=config.seed),
-        batch_sampler=_Numbers(config, accelerator, start),
+        batch_sampler=_BatchSampler(config, accelerator, start),
         collate_fn=collate,
         num_workers=config.num_workers,
         prefetch_factor=2 * config.accumulate if config.num_workers else None,
         pin_memory=accelerator.device.type == "cuda",
-        worker_init_fn=leave_signals_to_the_parent,
+        worker_init_fn=ignore_signals,
     )
     batches = iter(loader)
     for _ in range(start, config.steps):
         yield [next(batches) for _ in range(config.accumulate)]
 
 
-def starting_batches(
+def initialization_batches(
     config: CodecTrainConfig,
     accelerator: Accelerator,
     sample_rate: int,
@@ -55,16 +55,16 @@ def starting_batches(
     num_seconds: float,
     size: int = 16,
 ) -> Iterator[Tensor]:
-    """Training crops ``[B, 1, S]`` of this length in all, the same in every process.
+    """Yield training crops ``[B, 1, S]`` of ``num_seconds`` in total, the same in all processes.
 
-    They are drawn by another seed than the steps', so that the first steps bring something new.
+    They have another seed than those of the steps.
     """
     corpus, data = _training_corpus(config, accelerator, sample_rate, hop_length)
     dataset = CropDataset(corpus, data, seed=draw_int(config.seed, "start"))
     count = math.ceil(num_seconds / config.segment_seconds)
     for first in range(0, count, size):
         crops = [dataset[n] for n in range(first, min(first + size, count))]
-        # A broken sample must not spoil the start; the step that meets it is skipped and listed.
+        # Bad samples must not spoil the initialization; a step with them is skipped and reported.
         wav = torch.nan_to_num(collate(crops).wav, nan=0.0, posinf=0.0, neginf=0.0)
         yield wav.to(accelerator.device)
 
@@ -79,7 +79,7 @@ def _training_corpus(
         segment_seconds=config.segment_seconds,
         segment_multiple=hop_length,
     )
-    with accelerator.main_process_first():  # the others find the cache of the first
+    with accelerator.main_process_first():  # the other processes read its cache
         corpus = AudioCorpus.scan(
             config.data,
             data,
@@ -92,7 +92,7 @@ def _training_corpus(
 def validation_batches(
     config: CodecTrainConfig, sample_rate: int, hop_length: int, size: int = 8
 ) -> list[SegmentBatch]:
-    """The same held-out crops at every validation, at their own speed; [] without sources."""
+    """The held-out crops of every validation, without augmentation; [] without sources."""
     if not config.validation_data:
         return []
     data = component_config(
@@ -105,10 +105,10 @@ def validation_batches(
     corpus = AudioCorpus.scan(
         config.validation_data, data, _cache(config), progress=config.progress
     )
-    # Each domain is heard equally often, however few its minutes are.
+    # Each domain has the same number of crops, whatever its duration.
     equal = dict.fromkeys(corpus.domains, 1.0)
     data = replace(data, gain_db=(0.0, 0.0), vary=0.0, domain_weights=equal)
-    # The crops of a validation are not drawn by the training seed, so that runs compare.
+    # A fixed seed, so that validations of different runs are comparable.
     dataset = CropDataset(corpus, data, seed=1)
     numbers = range(config.validation_clips)
     return [
@@ -117,8 +117,8 @@ def validation_batches(
     ]
 
 
-class _Numbers:
-    """A batch sampler without state: lists of data set numbers, one list per micro-batch."""
+class _BatchSampler:
+    """Stateless batch sampler: yields the dataset indices of each micro-batch."""
 
     def __init__(self, config: CodecTrainConfig, accelerator: Accelerator, start: int) -> None:
         self.config = config
@@ -133,8 +133,8 @@ class _Numbers:
     def __iter__(self) -> Iterator[list[int]]:
         for step in range(self.start, self.config.steps):
             for micro in range(self.config.accumulate):
-                part = micro * self.processes + self.rank
-                first = step * self.config.batch_size + part * self.size
+                number = micro * self.processes + self.rank
+                first = step * self.config.batch_size + number * self.size
                 yield list(range(first, first + self.size))
 
 

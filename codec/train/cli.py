@@ -14,7 +14,7 @@ examples:
   almtok codec train --stage adapt --init-from runs/mine/stage2 --data newvoice/ --out runs/mine/new
   torchrun --nproc-per-node 8 -m almtok codec train ...       several processes, same result
 
-The same command goes on where it was stopped. Defaults shown are those of stage 1.
+The same command resumes a stopped run. The defaults shown are those of stage 1.
 """
 
 
@@ -40,8 +40,8 @@ def train(options: argparse.Namespace) -> int:
 
 
 def resolve(options: argparse.Namespace) -> CodecTrainConfig:
-    """Return the defaults of the stage, overridden by the file, then by the flags."""
+    """Return the configuration: defaults of the stage, values of the file, flags."""
     config = CodecTrainConfig.from_dict(given_values(options, CodecTrainConfig))
     if not config.data:
-        raise ValueError("no training data: give --data with at least one folder or file")
+        raise ValueError("--data must be at least one folder or file, got none")
     return config

@@ -1,4 +1,4 @@
-"""Initial weights of a run: new ones, or those of an earlier run with the heads of its losses."""
+"""Initial weights of a run: new ones, or those of an earlier run and its loss heads."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from ...core.training.config import read_json_object
 from ...core.training.seeding import draw_int
 from ..initialization import initialize_coders, initialize_patchify
 from ..model import ALMTokenizer
-from .batches import starting_batches
-from .state import TrainState, head_of, objective_modules
+from .batches import initialization_batches
+from .state import TrainState, head_tensors, loss_heads
 
-CARD = "training.json"  # beside an exported codec: the stage, step and configuration of its run
+CARD = "training.json"  # in the folder of an exported codec: stage, step and configuration
 
 
 def initialize(state: TrainState) -> None:
-    """Set the weights, heads and codebooks with which a new run starts.
+    """Initialise weights, loss heads and codebooks of a new run.
 
     Raises:
-        CheckpointError: A source is missing or does not fit.
+        CheckpointError: A source is missing or does not match.
     """
     config = state.config
     from_stage = "1"
@@ -41,23 +41,25 @@ def initialize(state: TrainState) -> None:
         source = find_source(config.init_from)
         checkpoint = read_source(source)
         with no_inner_bars():
-            from_stage = start_from(state, source, checkpoint)
-        taken = (
-            take_heads(state, checkpoint)
+            from_stage = load_weights(state, source, checkpoint)
+        loaded = (
+            load_heads(state, checkpoint)
             if config.heads_from is None
-            else take_named_heads(state, config.heads_from)
+            else load_heads_from(state, config.heads_from)
         )
-        if taken and state.accelerator.is_main_process:
-            print(f"heads that go on: {', '.join(taken)}", flush=True)
+        if loaded and state.accelerator.is_main_process:
+            print(f"loaded loss heads: {', '.join(loaded)}", flush=True)
         if state.average is not None:
             state.average.restart()
     if config.prior is not None and config.stage == "2":
         from ..priors import load_prior
 
         prior = load_prior(config.prior)
-        kept = state.model.quantizer.load_prior(prior.centroids, prior.num_speech)
-        if kept and state.accelerator.is_main_process:
-            print(f"{config.prior} is the prior of {config.init_from}: codebooks stay", flush=True)
+        unchanged = state.model.quantizer.load_prior(prior.centroids, prior.num_speech)
+        if unchanged and state.accelerator.is_main_process:
+            print(
+                f"{config.prior} is the prior of {config.init_from}: codebooks are kept", flush=True
+            )
     if config.init_from is None:
         initialize_part(state, initialize_patchify, seconds=60.0)
     if config.stage == "2" and from_stage == "1":
@@ -69,10 +71,10 @@ def initialize_part(
     method: Callable[[ALMTokenizer, Iterable[Tensor]], None],
     seconds: float,
 ) -> None:
-    """Initialise a part of the codec from this much training audio (`codec/initialization.py`)."""
+    """Initialise a part of the codec from training audio (`codec/initialization.py`)."""
     codec = state.model.config
     torch.manual_seed(draw_int(state.config.seed, "start"))
-    batches = starting_batches(
+    batches = initialization_batches(
         state.config, state.accelerator, codec.sample_rate, codec.hop_length, seconds
     )
     state.model.eval()
@@ -83,22 +85,23 @@ def initialize_part(
 
 
 def read_source(source: Path) -> Checkpoint | None:
-    """The checkpoint in a folder; None if a model was saved there."""
+    """Read the checkpoint in a folder; None if the folder is a saved model."""
     return read_checkpoint(source) if (source / STATE_FILE).exists() else None
 
 
-def start_from(state: TrainState, source: Path, checkpoint: Checkpoint | None) -> str:
-    """Take the weights that a run begins with from an earlier run or a saved model.
+def load_weights(state: TrainState, source: Path, checkpoint: Checkpoint | None) -> str:
+    """Load the initial weights from an earlier run or a saved model.
 
-    Stage 2 takes (un)patchify of a stage-1 run, all of a later one but codebooks to be placed anew.
+    Stage 2 loads (Un)Patchify of a stage-1 run, or all weights of a later run, without the
+    quantizer if codebooks are to be replaced.
 
     Args:
         state: The new run, whose model has the same sizes.
         source: Folder, for messages.
-        checkpoint: What was read there; None for a model saved by ``save_pretrained``.
+        checkpoint: Its checkpoint; None for a model of ``save_pretrained``.
 
     Returns:
-        The stage that the source had reached.
+        The stage of the source.
     """
     if checkpoint is None:
         model = ALMTokenizer.from_pretrained(os.fspath(source))
@@ -112,60 +115,61 @@ def start_from(state: TrainState, source: Path, checkpoint: Checkpoint | None) -
     if stage == "1" and state.model.config.unpatchify == "harmonic":
         prefixes = ("patchify.",)
     if stage == "1" and state.config.stage == "adapt":
-        raise ValueError(f"adapt needs a trained codec, but {source} is a stage-1 run")
-    own = tensors_of(state.model)
-    left_out = "quantizer." if state.config.replace_codebooks else ()  # nothing begins with ()
+        raise ValueError(
+            f"init_from of stage adapt must be a trained codec, got the stage-1 run {source}"
+        )
+    tensors = tensors_of(state.model)
+    excluded = "quantizer." if state.config.replace_codebooks else ()
     with torch.no_grad():
         for name, value in values.items():
-            if not name.startswith(prefixes) or name.startswith(left_out):
+            if not name.startswith(prefixes) or name.startswith(excluded):
                 continue
-            if name not in own or own[name].shape != value.shape:
-                shape = list(own[name].shape) if name in own else "no such tensor"
+            if name not in tensors or tensors[name].shape != value.shape:
+                shape = list(tensors[name].shape) if name in tensors else "absent"
                 raise CheckpointError(
-                    f"{source} is a codec of other sizes: {name} has shape {list(value.shape)},"
-                    f" expected {shape}"
+                    f"{source} is a codec of other sizes: {name} must be {shape},"
+                    f" got {list(value.shape)}"
                 )
-            own[name].copy_(value)
+            tensors[name].copy_(value)
     return stage
 
 
-def take_heads(state: TrainState, checkpoint: Checkpoint | None) -> list[str]:
-    """Go on with the heads of losses (phones, spectrum, ...) that the checkpoint has, if they fit.
+def load_heads(state: TrainState, checkpoint: Checkpoint | None) -> list[str]:
+    """Load the loss heads (phones, spectrum, ...) of a checkpoint whose shapes match.
 
-    A trained codec taught by heads that know nothing forgets: they pull at random until they have
-    learned what they are for. (Measured: docs/lab/codec.md.)
+    The random gradients of untrained heads would damage a trained codec (docs/lab/codec.md).
 
     Returns:
-        Names of the losses whose heads were taken.
+        Names of the losses whose heads were loaded.
     """
     if checkpoint is None or checkpoint.state["stage"] != state.config.stage:
         return []
-    taken = []
-    for name, module in objective_modules(state).items():
-        head = head_of(checkpoint, name)
-        if _fit(tensors_of(module), head):
+    loaded = []
+    for name, module in loss_heads(state).items():
+        head = head_tensors(checkpoint, name)
+        if _same_shapes(tensors_of(module), head):
             restore(module, head, name)
-            taken.append(name)
-    return taken
+            loaded.append(name)
+    return loaded
 
 
-def take_named_heads(state: TrainState, path: str) -> list[str]:
-    """As :func:`take_heads`, from what `heads_from` names.
+def load_heads_from(state: TrainState, path: str) -> list[str]:
+    """Load the loss heads of the run or checkpoint ``heads_from``; see :func:`load_heads`.
 
     Raises:
-        CheckpointError: It is no run or checkpoint, or has no head that fits this run's losses.
+        CheckpointError: It is not a run or checkpoint, or has no head of this run's losses.
     """
     source = find_source(path)
-    taken = take_heads(state, read_source(source))
-    if not taken:
+    loaded = load_heads(state, read_source(source))
+    if not loaded:
         raise CheckpointError(
             f"heads_from must be a run or checkpoint of stage {state.config.stage} that trained"
-            f" the same losses ({', '.join(objective_modules(state)) or 'this run has none'});"
-            f" {source} has no head of them that fits"
+            f" the same losses ({', '.join(loss_heads(state)) or 'this run has none'});"
+            f" got {source} without matching heads"
         )
-    return taken
+    return loaded
 
 
-def _fit(own: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> bool:
-    same = own.keys() == values.keys()
-    return same and all(own[name].shape == values[name].shape for name in own)
+def _same_shapes(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
+    same_names = first.keys() == second.keys()
+    return same_names and all(first[name].shape == second[name].shape for name in first)

@@ -1,6 +1,6 @@
-"""What a codec run reports: losses, codebooks, samples, alarms, skipped steps.
+"""Reports of a codec run: losses, codebooks, samples, alarms, skipped steps.
 
-One process writes, the first; the others only list the crops of their bad steps.
+The first process writes the reports; the others only list the crops of skipped steps.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from .state import TrainState
 from .update import StepReport
 from .validation import Validation
 
-# Share of the old value in the running average of the discriminators' loss, per log line.
+# Decay of the running average of the discriminator loss, per log line.
 _SMOOTHING = 0.9
 
 
@@ -53,7 +53,7 @@ class CodecMonitor(Monitor):
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def log(self, report: StepReport) -> None:
-        """Write mean losses since the last call, and what the last step reported.
+        """Write the mean losses since the last call, and values of the last step.
 
         Args:
             report: Report of the last step.
@@ -126,7 +126,7 @@ class CodecMonitor(Monitor):
             )
 
     def _means(self) -> dict[str, float]:
-        """Mean losses over all processes, which come here at the same step with the same names."""
+        """Mean losses over all processes, which call this at the same steps with the same names."""
         names = sorted(self._sums)
         if not names:
             return {}
@@ -135,7 +135,7 @@ class CodecMonitor(Monitor):
         return dict(zip(names, means.tolist(), strict=True))
 
     def _dump(self, report: StepReport, batches: Sequence[SegmentBatch]) -> None:
-        """Report a skipped step, and write which crops were in it."""
+        """Report a skipped step and write the list of its crops."""
         rank = self.state.accelerator.process_index
         path = self.folder / "skipped" / f"step-{report.step:08d}.process-{rank}.json"
         path.parent.mkdir(exist_ok=True)
@@ -151,7 +151,7 @@ class CodecMonitor(Monitor):
             ],
         }
         path.write_text(json.dumps(record, indent=1), encoding="utf-8")
-        self.say(f"step {report.step} skipped: {report.problem}; its crops are listed in {path}")
+        self.say(f"step {report.step} skipped: {report.problem}; crops: {path}")
         self.write({"step": report.step + 1, "skipped_because": report.problem})
 
 
@@ -163,7 +163,7 @@ class TrainingAlarms:
     """
 
     config: CodecTrainConfig
-    ringing: set[str] = field(default_factory=set)
+    active: set[str] = field(default_factory=set)
     discriminator_loss: float | None = None  # running average
 
     def check(
@@ -184,36 +184,38 @@ class TrainingAlarms:
             )
         if step < self.config.alarm_after:
             return []
-        found: dict[str, str] = {}
-        for number, book in enumerate(codebooks, start=1):
-            if book["usage"] < self.config.alarm_usage:
-                found[f"codebook {number}"] = (
-                    f"codebook {number} collapses: {book['usage']:.1%} of its entries are used"
-                    f" (perplexity {book['perplexity']:.1f}); lower the learning rate, raise the"
-                    " batch, or check the prior"
+        messages: dict[str, str] = {}
+        for number, codebook in enumerate(codebooks, start=1):
+            if codebook["usage"] < self.config.alarm_usage:
+                messages[f"codebook {number}"] = (
+                    f"codebook {number} collapses: {codebook['usage']:.1%} of its entries are used"
+                    f" (perplexity {codebook['perplexity']:.1f}); lower the learning rate, raise"
+                    " the batch size, or check the prior"
                 )
         late = step >= self.config.adversarial_start + self.config.alarm_after
         if late and self.discriminator_loss is not None:
             if self.discriminator_loss < self.config.alarm_discriminator:
-                found["discriminator"] = (
+                messages["discriminator"] = (
                     f"the discriminators dominate: their loss averages"
                     f" {self.discriminator_loss:.3f}; lower discriminator_lr or"
                     " discriminator_probability"
                 )
-        new = [message for name, message in found.items() if name not in self.ringing]
-        self.ringing = set(found)
+        new = [message for name, message in messages.items() if name not in self.active]
+        self.active = set(messages)
         return new
 
 
 def spectrogram_image(wavs: Sequence[Tensor], sample_rate: int) -> Tensor:
-    """Log-mel spectrograms ``[S]`` one above the other as one grey image ``[H, W]`` in 0..1."""
-    pictures = []
+    """Log-mel spectrograms of waveforms ``[S]``, stacked in a grey image ``[H, W]`` in 0..1."""
+    images = []
     for wav in wavs:
         mel = mel_magnitude(
             wav[None], sample_rate=sample_rate, n_fft=1024, hop_length=256, n_mels=96
         )[0]  # [L, M]
         decibels = 20 * (mel + 1e-5).log10()
-        pictures.append(((decibels + 80) / 100).clamp(0, 1).T.flip(0))  # low tones below
-    line = torch.ones(2, pictures[0].shape[1])
-    parts = [part for picture in pictures for part in (picture, line)][:-1]
+        images.append(
+            ((decibels + 80) / 100).clamp(0, 1).T.flip(0)
+        )  # low frequencies at the bottom
+    line = torch.ones(2, images[0].shape[1])
+    parts = [part for image in images for part in (image, line)][:-1]
     return torch.cat(parts)

@@ -1,4 +1,4 @@
-"""All live objects of a run in one place, and what of them a checkpoint holds."""
+"""Objects of a training run, and their tensors in checkpoints."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -26,7 +26,7 @@ from ..model import ALMTokenizer
 from ..phonemes import PhonemeClassifier
 from .config import CodecTrainConfig
 
-TRAINED = {  # parts of the model that each stage trains
+TRAINED = {  # trained parts of the model by stage
     "1": ("patchify", "unpatchify"),
     "2": ("encoder", "quantizer", "decoder", "unpatchify"),
     "adapt": ("decoder", "unpatchify"),
@@ -35,52 +35,52 @@ TRAINED = {  # parts of the model that each stage trains
 
 @dataclass(kw_only=True)
 class TrainState:
-    """The live objects of one run."""
+    """Objects of one training run."""
 
     config: CodecTrainConfig
     runtime: Runtime
     accelerator: Accelerator
     model: ALMTokenizer
-    losses: dict[str, TrainingLoss]  # by name, those of the run
-    waveform_loss: WaveformLoss  # this and the next: measured in validation, whatever is trained
-    mel_loss: MelLoss
+    losses: dict[str, TrainingLoss]  # by name
+    waveform_loss: WaveformLoss  # for validation, also if its weight is 0
+    mel_loss: MelLoss  # for validation, also if its weight is 0
     listener: PhonemeClassifier | None  # the phoneme classifier, if a loss uses it
     discriminators: MelDiscriminators | None
     balancer: Balancer | None
-    generator_parameters: dict[str, nn.Parameter]  # everything the generator's optimiser moves
+    generator_parameters: dict[str, nn.Parameter]  # of the codec and the losses
     discriminator_parameters: dict[str, nn.Parameter]
     generator_optimizer: torch.optim.Optimizer
     discriminator_optimizer: torch.optim.Optimizer | None
     average: WeightAverage | None
     loss_scale: LossScale | None = None  # of fp16
     step: int = 0  # optimiser steps done
-    skipped: int = 0  # bad steps in all
+    skipped: int = 0  # skipped steps in total
     skipped_in_a_row: int = 0
     usual_norms: dict[str, float] = field(default_factory=dict)  # average gradient norms
     precision_before: str | None = None  # of the run that a checkpoint is from
 
     @property
     def device(self) -> torch.device:
-        """Where the model lives."""
+        """Device of the model."""
         return self.accelerator.device
 
     def transformers(self) -> AbstractContextManager[None]:
-        """Precision of the Transformers: autocast unless the run is fp32."""
+        """Autocast of the Transformers, unless the precision is fp32."""
         return self.runtime.autocast()
 
     def convolutions(self) -> AbstractContextManager[None]:
-        """Precision of patchify and unpatchify."""
+        """Autocast of Patchify and UnPatchify, with precisions that end in ``-all``."""
         return self.runtime.autocast(self.config.precision.endswith("-all"))
 
     def train_mode(self) -> None:
-        """Trained parts train (which lets codebooks follow the data), frozen parts do not."""
+        """Set trained parts to training mode, which updates codebooks, and others to eval mode."""
         self.model.eval()
         for part in trained_parts(self.config):
             getattr(self.model, part).train()
 
     @contextmanager
     def averaged(self) -> Iterator[ALMTokenizer]:
-        """The model in eval mode with its averaged weights, if averages are kept."""
+        """Context of the model in eval mode with its averaged weights, if there are any."""
         self.model.eval()
         try:
             if self.average is None:
@@ -92,27 +92,27 @@ class TrainState:
             self.train_mode()
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Everything that changes during training, by checkpoint file."""
-        found = {
+        """Tensors of a checkpoint by file stem."""
+        tensors = {
             "model": tensors_of(self.model),
-            "objectives": _objective_tensors(self),
+            "objectives": _loss_tensors(self),
             "generator_optimizer": optim.flatten_state(
                 self.generator_optimizer, self.generator_parameters
             ),
         }
         if self.average is not None:
-            found["average"] = self.average.state_dict()
+            tensors["average"] = self.average.state_dict()
         if self.balancer is not None:
-            found["balancer"] = self.balancer.state_dict()
+            tensors["balancer"] = self.balancer.state_dict()
         if self.discriminators is not None and self.discriminator_optimizer is not None:
-            found["discriminators"] = tensors_of(self.discriminators)
-            found["discriminator_optimizer"] = optim.flatten_state(
+            tensors["discriminators"] = tensors_of(self.discriminators)
+            tensors["discriminator_optimizer"] = optim.flatten_state(
                 self.discriminator_optimizer, self.discriminator_parameters
             )
-        return found
+        return tensors
 
     def counters(self) -> dict[str, Any]:
-        """The JSON part of a checkpoint."""
+        """JSON values of a checkpoint."""
         return {
             "stage": self.config.stage,
             "skipped": self.skipped,
@@ -125,11 +125,11 @@ class TrainState:
         }
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Become what the checkpoint was."""
+        """Restore the state from a checkpoint."""
         groups = checkpoint.tensors
         restore(self.model, groups["model"], "model")
-        for name, module in objective_modules(self).items():
-            restore(module, head_of(checkpoint, name), name)
+        for name, module in loss_heads(self).items():
+            restore(module, head_tensors(checkpoint, name), name)
         optim.restore_state(
             self.generator_optimizer,
             self.generator_parameters,
@@ -156,7 +156,7 @@ class TrainState:
 
 
 def build_state(config: CodecTrainConfig) -> TrainState:
-    """Make every live object of a run, seeded, before anything is loaded."""
+    """Create the objects of a run with seeded random weights."""
     runtime = choose_runtime(config.device, config.precision.removesuffix("-all"))
     accelerator = Accelerator(cpu=runtime.device.type == "cpu")
     torch.manual_seed(draw_int(config.seed, "initialisation"))
@@ -164,7 +164,7 @@ def build_state(config: CodecTrainConfig) -> TrainState:
     model.requires_grad_(False)
     for part in trained_parts(config):
         getattr(model, part).requires_grad_(True)
-    listener = _load_listener(config, model.config, accelerator.device)
+    listener = _load_classifier(config, model.config, accelerator.device)
     setup = LossSetup(config, model.config, listener)
     losses = build_losses(config.losses, setup)
     discriminators = None
@@ -186,7 +186,9 @@ def build_state(config: CodecTrainConfig) -> TrainState:
         for key, parameter in module.named_parameters()
         if parameter.requires_grad
     }
-    judged = dict(discriminators.named_parameters()) if discriminators is not None else {}
+    discriminator_parameters = (
+        dict(discriminators.named_parameters()) if discriminators is not None else {}
+    )
     state = TrainState(
         config=config,
         runtime=runtime,
@@ -199,10 +201,12 @@ def build_state(config: CodecTrainConfig) -> TrainState:
         discriminators=discriminators,
         balancer=_make_balancer(config, accelerator),
         generator_parameters=generator,
-        discriminator_parameters=judged,
+        discriminator_parameters=discriminator_parameters,
         generator_optimizer=_make_optimizer(config, generator, config.lr, muon=True),
         discriminator_optimizer=(
-            _make_optimizer(config, judged, config.discriminator_lr, muon=False) if judged else None
+            _make_optimizer(config, discriminator_parameters, config.discriminator_lr, muon=False)
+            if discriminator_parameters
+            else None
         ),
         average=WeightAverage(model, config.ema_decay) if config.ema_decay > 0 else None,
         loss_scale=LossScale() if runtime.needs_loss_scale else None,
@@ -212,13 +216,13 @@ def build_state(config: CodecTrainConfig) -> TrainState:
 
 
 def trained_parts(config: CodecTrainConfig) -> tuple[str, ...]:
-    """Names of the model's parts whose weights this run moves."""
+    """Names of the parts of the model that a run trains."""
     parts = TRAINED[config.stage]
     return parts if config.stage != "2" or config.freeze_patchify else ("patchify", *parts)
 
 
 def model_config_of(config: CodecTrainConfig) -> ALMTokenizerConfig:
-    """The codec's configuration that a run asks for; stage 1 always trains the mirror."""
+    """Configuration of the codec of a run; stage 1 always has the mirror of Patchify."""
     changes = {**config.model, **({"unpatchify": "mirror"} if config.stage == "1" else {})}
     if config.model_config is None:
         return ALMTokenizerConfig.preset(config.preset, **changes)
@@ -229,20 +233,21 @@ def model_config_of(config: CodecTrainConfig) -> ALMTokenizerConfig:
     return ALMTokenizerConfig(**{**read_json_object(path), **changes})
 
 
-def _load_listener(
+def _load_classifier(
     config: CodecTrainConfig, model: ALMTokenizerConfig, device: torch.device
 ) -> PhonemeClassifier | None:
-    """The listener, where a loss asks for it."""
+    """Load the phoneme classifier if a loss uses it."""
     if config.listener is None or not any(spec.needs_listener for spec in config.losses):
         return None
-    listener = PhonemeClassifier.load(config.listener).to(device)
-    theirs, ours = listener.config, (model.sample_rate, model.hop_length)
-    if (theirs.sample_rate, theirs.hop_length) != ours:
+    classifier = PhonemeClassifier.load(config.listener).to(device)
+    expected = (model.sample_rate, model.hop_length)
+    found = (classifier.config.sample_rate, classifier.config.hop_length)
+    if found != expected:
         raise ValueError(
-            f"{config.listener} hears {theirs.sample_rate} Hz in frames of {theirs.hop_length}"
-            f" samples; the codec has {ours[0]} Hz and {ours[1]}"
+            f"listener must have {expected[0]} Hz and {expected[1]} samples per frame,"
+            f" got {found[0]} Hz and {found[1]} ({config.listener})"
         )
-    return listener
+    return classifier
 
 
 def _make_balancer(config: CodecTrainConfig, accelerator: Accelerator) -> Balancer | None:
@@ -252,9 +257,9 @@ def _make_balancer(config: CodecTrainConfig, accelerator: Accelerator) -> Balanc
     def average(values: Tensor) -> Tensor:
         if accelerator.num_processes == 1:
             return values
-        # Devices exchange float32: not every one has float64.
-        there = values.float().to(accelerator.device)
-        return accelerator.reduce(there, reduction="mean").cpu().double()
+        # In float32: not every device has float64.
+        on_device = values.float().to(accelerator.device)
+        return accelerator.reduce(on_device, reduction="mean").cpu().double()
 
     return Balancer(config.balanced_weights, decay=config.balancer_decay, average=average)
 
@@ -275,20 +280,20 @@ def _make_optimizer(
     )
 
 
-def objective_modules(state: TrainState) -> dict[str, nn.Module]:
-    """Losses with weights of their own, by name: the heads that are trained beside the codec."""
+def loss_heads(state: TrainState) -> dict[str, nn.Module]:
+    """Losses with weights by name, which are trained together with the codec."""
     return {name: loss for name, loss in state.losses.items() if tensors_of(loss)}
 
 
-def head_of(checkpoint: Checkpoint, name: str) -> dict[str, Tensor]:
-    """Weights of one of these losses, by their names in it; none if the checkpoint has none."""
+def head_tensors(checkpoint: Checkpoint, name: str) -> dict[str, Tensor]:
+    """Tensors of a loss head in a checkpoint, by name; empty if there are none."""
     values, prefix = checkpoint.tensors.get("objectives", {}), f"{name}."
     return {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
 
 
-def _objective_tensors(state: TrainState) -> dict[str, Tensor]:
+def _loss_tensors(state: TrainState) -> dict[str, Tensor]:
     return {
         f"{name}.{key}": value
-        for name, module in objective_modules(state).items()
+        for name, module in loss_heads(state).items()
         for key, value in tensors_of(module).items()
     }

@@ -1,6 +1,6 @@
-"""One micro-batch: forward, losses, gradients. Nothing is updated here but codebook statistics.
+"""One micro-batch: forward pass, losses, gradients. Of the model only codebooks are updated.
 
-Letters: B batch, S samples, T frames, Q queries, D width, w frames per query.
+Shapes: B batch, S samples, T frames, Q queries, D width, w frames per query.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -21,7 +21,7 @@ from .state import TrainState
 
 @dataclass(frozen=True)
 class StepDraw:
-    """What is decided once per optimiser step."""
+    """Random choices of an optimiser step."""
 
     frames_per_query: int
     update_discriminators: bool
@@ -29,7 +29,7 @@ class StepDraw:
 
 
 def draw_step(config: CodecTrainConfig, step: int, window_range: Sequence[int]) -> StepDraw:
-    """The draw of step ``step``: w uniform in the range (paper.md 2.1), and the rest.
+    """Return the random choices of a step; w is uniform in the range (paper.md 2.1).
 
     Args:
         config: The run's configuration.
@@ -49,18 +49,18 @@ def draw_step(config: CodecTrainConfig, step: int, window_range: Sequence[int]) 
 def micro_step(
     state: TrainState, wav: Tensor, seeds: Tensor, step: int, draw: StepDraw
 ) -> dict[str, Tensor]:
-    """Add one micro-batch's gradients to all trained parameters.
+    """Add the gradients of one micro-batch to all trained parameters.
 
-    Discriminators see the same reconstruction as the generator's losses, so that one forward pass
-    serves both: their own loss sends gradients to their weights only, the generator's losses send
-    theirs to the waveform only.
+    A single forward pass of the discriminators serves both sides: gradients of the discriminator
+    loss go to the weights of the discriminators only, those of the generator's losses to the
+    waveform only.
 
     Args:
-        state: Live objects of the run.
+        state: Objects of the run.
         wav: ``[B, 1, S]``.
         seeds: Per-crop seeds, ``[B]`` int64.
         step: Number of the optimiser step.
-        draw: What was drawn for the step.
+        draw: Random choices of the step.
 
     Returns:
         Detached losses by log name.
@@ -68,7 +68,7 @@ def micro_step(
     forward, inner = FORWARD[state.config.stage](state, wav, seeds, draw)
     reconstruction = forward.output
     assert reconstruction is not None
-    # Cut: losses on the waveform reach the generator here, once.
+    # Detached, so that losses on the waveform backpropagate through the generator once.
     forward.output = output = reconstruction.detach().requires_grad_()
     report = dict(inner)
     weights = state.config.balanced_weights
@@ -81,7 +81,7 @@ def micro_step(
         state.balancer.backward(balanced, output)  # fills output.grad
     else:
         total = torch.stack([weights[name] * loss for name, loss in balanced.items()]).sum()
-        # Not backward(): that would leave gradients in the discriminators.
+        # Not backward(), which would add gradients to the discriminators.
         (output.grad,) = torch.autograd.grad(total, [output])
 
     scale = 1.0 if state.loss_scale is None else state.loss_scale.value
@@ -98,31 +98,31 @@ def micro_step(
 
 
 def _evaluate(state: TrainState, names: Iterable[str], forward: ForwardPass) -> dict[str, Tensor]:
-    """Losses by name, without those that this step has no tensors for."""
-    found = {name: state.losses[name].compute(forward) for name in names if name in state.losses}
-    return {name: loss for name, loss in found.items() if loss is not None}
+    """Compute losses by name, without those that lack a tensor in this step."""
+    losses = {name: state.losses[name].compute(forward) for name in names if name in state.losses}
+    return {name: loss for name, loss in losses.items() if loss is not None}
 
 
 def _discriminate(state: TrainState, forward: ForwardPass, draw: StepDraw) -> Tensor:
-    """Run the discriminators on target and output; their own loss, and its gradients."""
+    """Apply the discriminators to target and output; return their loss, add its gradients."""
     assert state.discriminators is not None and forward.output is not None
     kind = cast("AdversarialKind", state.config.adversarial_kind)
     with nullcontext() if draw.update_discriminators else torch.no_grad():
         forward.real = state.discriminators(forward.target)
     forward.fake = state.discriminators(forward.output)
-    own = discriminator_loss(forward.real, forward.fake, kind=kind)
+    loss = discriminator_loss(forward.real, forward.fake, kind=kind)
     if draw.update_discriminators:
-        (own / state.config.accumulate).backward(
+        (loss / state.config.accumulate).backward(
             inputs=list(state.discriminators.parameters()), retain_graph=True
         )
-    return own
+    return loss
 
 
 Forward = tuple[ForwardPass, dict[str, Tensor]]  # and the losses on inner tensors, by name
 
 
 def _autoencode(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> Forward:
-    """Stage 1: patchify and back, and masked frames with Transformers of their own."""
+    """Stage 1: Patchify and UnPatchify, and masked frame prediction."""
     forward = ForwardPass(target=wav, seeds=seeds, frames_per_query=draw.frames_per_query)
     with state.convolutions():
         forward.frames = state.model.patchify(wav).float()  # [B, T, D]
@@ -132,7 +132,7 @@ def _autoencode(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -
 
 
 def _tokenize(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> Forward:
-    """Stage 2: the whole path through the codes."""
+    """Stage 2: the whole codec."""
     model, config, window = state.model, state.config, draw.frames_per_query
     wav = whole_windows(wav, model.config.hop_length * window)
     forward = ForwardPass(target=wav, seeds=seeds, frames_per_query=window)
@@ -140,7 +140,7 @@ def _tokenize(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> 
         frames = model.patchify(wav).float()  # [B, T, D]
     forward.frames = frames
     forward.phonemes = _classify(state, wav)
-    # MAE runs the query encoder's Transformer on frames alone, without query tokens (paper.md 5.1).
+    # Masked prediction uses the query encoder without query tokens (paper.md 5.1).
     forward.encode_frames = lambda masked: model.encoder.encode_frames(masked, window)
     with state.transformers():
         queries = model.encoder(frames, window).float()  # [B, Q, D]
@@ -149,12 +149,12 @@ def _tokenize(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> 
         forward.output = _unpatchify(state, forward)
         inner = _evaluate(state, config.direct_weights, forward)
     if forward.commitment is not None:
-        inner.setdefault("commitment", forward.commitment)  # logged with weight 0 too
+        inner.setdefault("commitment", forward.commitment)  # also logged with weight 0
     return forward, inner
 
 
 def _adapt(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> Forward:
-    """Adaptation of the decoder side: the codes come from the frozen half, as at inference."""
+    """Decoder adaptation: encoder and quantizer are frozen, as in inference."""
     model, window = state.model, draw.frames_per_query
     wav = whole_windows(wav, model.config.hop_length * window)
     forward = ForwardPass(target=wav, seeds=seeds, frames_per_query=window)
@@ -178,7 +178,7 @@ FORWARD: dict[str, Callable[[TrainState, Tensor, Tensor, StepDraw], Forward]] = 
 
 
 def _unpatchify(state: TrainState, forward: ForwardPass) -> Tensor:
-    """Waveform ``[B, 1, S]`` of the decoded frames; keeps the pitch logits of the vocoder."""
+    """Return the waveform ``[B, 1, S]`` of the decoded frames; store the pitch logits."""
     unpatchify = state.model.unpatchify
     assert forward.decoded is not None
     if not isinstance(unpatchify, HarmonicVocoder):
@@ -191,44 +191,44 @@ def _unpatchify(state: TrainState, forward: ForwardPass) -> Tensor:
 
 
 def _classify(state: TrainState, wav: Tensor) -> Tensor | None:
-    """Phoneme log-probabilities of the recording, without autocast as those of the output."""
+    """Phoneme log-probabilities of the recording, without autocast like those of the output."""
     return None if state.listener is None else state.listener.target_log_posteriors(wav)
 
 
 def _quantize(state: TrainState, queries: Tensor, forward: ForwardPass) -> Tensor:
-    """Input of the decoder for queries ``[B, Q, D]``; keeps layers and commitment for losses."""
+    """Return the decoder input for queries ``[B, Q, D]``; store tensors of the quantizer."""
     quantizer = state.model.quantizer
     if not quantizer.initialized:  # before quantize_start
         return queries
     quantized = quantizer(queries)
     forward.commitment, forward.layers = quantized.commitment_loss, quantized.layers
     share = state.config.quantize_probability
-    return _sometimes_raw(share, quantized.quantized, queries, forward.seeds)
+    return _mix_unquantized(share, quantized.quantized, queries, forward.seeds)
 
 
 def whole_windows(wav: Tensor, samples: int) -> Tensor:
-    """The longest beginning that is a whole number of windows: no padding enters a loss.
+    """Cut a waveform to whole windows, so that losses have no padding.
 
     Args:
         wav: ``[B, 1, S]``.
-        samples: Samples of a window, hop times w.
+        samples: Samples per window, hop times w.
     """
     length = wav.shape[-1] // samples * samples
     if length == 0:
         raise ValueError(
-            f"crops of {wav.shape[-1]} samples are shorter than one window of {samples}:"
+            f"crops must have at least one window of {samples} samples, got {wav.shape[-1]}:"
             " raise segment_seconds"
         )
     return wav[..., :length]
 
 
-def _sometimes_raw(share: float, quantized: Tensor, queries: Tensor, seeds: Tensor) -> Tensor:
-    """Quantised queries for this share of the crops, raw ones for the rest (paper.md 4.2)."""
+def _mix_unquantized(share: float, quantized: Tensor, queries: Tensor, seeds: Tensor) -> Tensor:
+    """Quantised queries for a share of the crops, unquantised ones for the rest (paper.md 4.2)."""
     if share >= 1:
         return quantized
     mixed = (seeds * 6364136223846793005 + 1442695040888963407) >> 33  # one LCG step
-    chosen = (mixed % 65536).float() / 65536 < share  # [B], where the seeds are: on the CPU
-    return torch.where(chosen[:, None, None].to(queries.device), quantized, queries)
+    use_quantized = (mixed % 65536).float() / 65536 < share  # [B] on the CPU, like the seeds
+    return torch.where(use_quantized[:, None, None].to(queries.device), quantized, queries)
 
 
 def _no_grad_if(frozen: bool) -> AbstractContextManager[None]:

@@ -1,4 +1,6 @@
-"""Training of the codec, all stages: from a configuration to a codec in the run folder.
+"""Training of the codec in all stages.
+
+Files of a run folder:
 
 OUT/config.json     the run's configuration      OUT/checkpoints/  to resume from
 OUT/metrics.jsonl   one line per log step        OUT/model/        the codec, averaged weights
@@ -39,17 +41,17 @@ from .validation import Validation, validate
 
 @dataclass(frozen=True)
 class TrainResult:
-    """Where a run ended."""
+    """Result of a training run."""
 
     step: int  # optimiser steps done
     model: Path  # folder for ALMTokenizer.from_pretrained
     finished: bool  # False after Ctrl-C or SIGTERM
-    signal: int | None  # which one
-    validation: Validation | None  # the last one of this call
+    signal: int | None  # number of the signal
+    validation: Validation | None  # last validation of this call
 
 
 def train_codec(config: CodecTrainConfig) -> TrainResult:
-    """Train until the last step, from the newest complete checkpoint of ``config.out`` if any.
+    """Train to the last step, from the newest checkpoint of ``config.out`` if there is one.
 
     Raises:
         ValueError: The run folder belongs to another configuration or is in use, or there is no
@@ -74,7 +76,7 @@ def train_codec(config: CodecTrainConfig) -> TrainResult:
             model = trainer.export(final=True)
             state.accelerator.wait_for_everyone()
     if config.stage == "adapt" and state.model.fingerprint != fingerprint:
-        raise AssertionError("adaptation changed the meaning of the codes")
+        raise AssertionError("adaptation changed the fingerprint of the codec")
     return TrainResult(
         step=state.step,
         model=model,
@@ -85,10 +87,10 @@ def train_codec(config: CodecTrainConfig) -> TrainResult:
 
 
 class CodecTrainer(TrainingLoop):
-    """The loop around :func:`optimizer_step`.
+    """Training loop of a codec.
 
     Args:
-        state: Live objects of the run.
+        state: Objects of the run.
     """
 
     config: CodecTrainConfig
@@ -97,7 +99,7 @@ class CodecTrainer(TrainingLoop):
     def __init__(self, state: TrainState) -> None:
         super().__init__(state.config, state.accelerator, state.runtime)
         self.state = state
-        self.validation: Validation | None = None  # the last one
+        self.validation: Validation | None = None  # the last validation
         self._held_out: list[SegmentBatch] = []
         self._report: StepReport | None = None
 
@@ -129,16 +131,16 @@ class CodecTrainer(TrainingLoop):
         )
 
     def train_step(self, batches: Sequence[SegmentBatch]) -> StepResult:
-        """Run one optimiser step; before the first one that quantises, place the codebooks."""
-        if self._places_codebooks():
+        """Run one optimiser step; initialise the codebooks before the first step that quantises."""
+        if self._needs_codebooks():
             codec = self.state.model.config
-            # About four queries for each entry; k-means gains little from more.
+            # About four queries per entry; k-means improves little with more.
             seconds = 4 * codec.codebook_size / codec.query_rate()
             initialize_part(self.state, initialize_quantizer, seconds)
         report = self._report = optimizer_step(self.state, batches, self.requests())
         self.monitor.after_step(report, batches)
-        listed = f"{report.problem} (crops: {self.folder / 'skipped'})"
-        return StepResult(report.requests, None if report.problem is None else listed)
+        problem = f"{report.problem} (crops: {self.folder / 'skipped'})"
+        return StepResult(report.requests, None if report.problem is None else problem)
 
     def log(self) -> None:
         """Write mean losses, gradient norms and codebook usage since the last call."""
@@ -152,15 +154,15 @@ class CodecTrainer(TrainingLoop):
             self.monitor.validated(self.validation)
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Return everything that changes during training."""
+        """Return the tensors of a checkpoint."""
         return self.state.tensors() if self.accelerator.is_main_process else {}
 
     def counters(self) -> dict[str, Any]:
-        """Return the JSON part of a checkpoint."""
+        """Return the JSON values of a checkpoint."""
         return self.state.counters()
 
     def export(self, final: bool = False) -> Path:
-        """Save the codec in the first process; at the end only if its step is not saved yet."""
+        """Save the codec in the first process; at the end only if this step is not exported yet."""
         model = self.folder / "model"
         if self.accelerator.is_main_process and not (final and _exported_step(model) == self.step):
             export_model(self.state, model)
@@ -170,32 +172,32 @@ class CodecTrainer(TrainingLoop):
         """Return the number of trained weights and of all weights of the codec."""
         return parameter_counts(self.state.model)
 
-    def _places_codebooks(self) -> bool:
+    def _needs_codebooks(self) -> bool:
         config = self.config
         due = config.stage == "2" and self.step >= config.quantize_start
         return due and not self.state.model.quantizer.initialized
 
 
-def export_model(state: TrainState, place: Path) -> None:
-    """Save the codec for inference, averaged weights if kept, in place of an older one.
+def export_model(state: TrainState, folder: Path) -> None:
+    """Save the codec for inference, with averaged weights if there are any; replace an older one.
 
     Raises:
         CheckpointError: The folder cannot be written.
     """
     card = {"stage": state.config.stage, "step": state.step, "config": state.config.to_dict()}
     try:
-        with replaced_export(place) as aside:
+        with replaced_export(folder) as temporary:
             with state.averaged() as model, no_inner_bars():
-                model.save_pretrained(aside)
-            (aside / CARD).write_text(json.dumps(card, indent=1), encoding="utf-8")
+                model.save_pretrained(temporary)
+            (temporary / CARD).write_text(json.dumps(card, indent=1), encoding="utf-8")
     except OSError as error:
         raise CheckpointError(
-            f"cannot write {place}: {error}; the checkpoint of step {state.step} is complete"
+            f"cannot write {folder}: {error}; the checkpoint of step {state.step} is complete"
         ) from error
 
 
 def _exported_step(model: Path) -> int | None:
-    """The step of an exported codec: a kill may come between a checkpoint and the export."""
+    """Step of an exported codec; None if there is none."""
     try:
         return int(read_json_object(model / CARD)["step"])
     except (OSError, ValueError, KeyError):

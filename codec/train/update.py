@@ -1,7 +1,7 @@
-"""One optimiser step: its micro-batches, the exchange between processes, and the care for bad ones.
+"""One optimiser step: micro-batches, gradient averaging over processes, and skipping of bad steps.
 
-A step whose batch or gradient is broken leaves no trace: weights, codebooks and balancer are as
-they were, only the counters move on.
+A step with bad audio or gradients changes nothing but the counters: weights, codebooks and balancer
+are restored.
 """
 
 import math
@@ -19,13 +19,13 @@ from .config import CodecTrainConfig
 from .state import TrainState
 from .step import StepDraw, draw_step, micro_step
 
-# A gradient norm's running average forgets over about this many steps.
+# Time constant of the running averages of gradient norms, in steps.
 _NORM_MEMORY = 100
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """What happened in one optimiser step."""
+    """Report of one optimiser step."""
 
     step: int  # its number, from 0
     draw: StepDraw
@@ -38,18 +38,18 @@ class StepReport:
 def optimizer_step(
     state: TrainState, batches: Sequence[SegmentBatch], requests: Requests
 ) -> StepReport:
-    """Run the next step on its micro-batches and move on, or skip it.
+    """Run or skip the next step.
 
     Args:
-        state: Live objects of the run.
-        batches: This process's ``accumulate`` micro-batches.
-        requests: Of this process.
+        state: Objects of the run.
+        batches: The ``accumulate`` micro-batches of this process.
+        requests: Requests of this process.
     """
     config, step = state.config, state.step
     draw = draw_step(config, step, state.model.config.frames_per_query_range)
-    memory = _remember(state)
-    broken, losses = _gradients(state, batches, step, draw)
-    flags = torch.tensor([broken, requests.stop, requests.save], dtype=torch.float32)
+    snapshot = _Snapshot.of(state)
+    bad_audio, losses = _backward(state, batches, step, draw)
+    flags = torch.tensor([bad_audio, requests.stop, requests.save], dtype=torch.float32)
     flags = flags.to(state.device)
     groups = {"generator": list(state.generator_parameters.values())}
     if state.discriminator_parameters:
@@ -58,51 +58,51 @@ def optimizer_step(
         everything = [parameter for group in groups.values() for parameter in group]
         reduce = state.accelerator.reduce
         flags = optim.average_gradients(everything, flags, lambda x: reduce(x, reduction="mean"))
-    broken, stop, save = (flag > 0 for flag in flags.tolist())
+    bad_audio, stop, save = (flag > 0 for flag in flags.tolist())
     if state.loss_scale is not None:
         state.loss_scale.undo(groups["generator"])
     norms = {name: optim.gradient_norm(group) for name, group in groups.items()}
-    problem = "the audio is not finite" if broken else _problem(state, norms)
+    problem = "the audio is not finite" if bad_audio else _gradient_problem(state, norms)
     if problem is None:
-        _move(state, groups, norms, draw)
+        _apply_gradients(state, groups, norms, draw)
     else:
-        memory.restore(state)
+        snapshot.restore(state)
         if state.loss_scale is None or not state.loss_scale.overflowed(norms["generator"]):
             state.skipped += 1
             state.skipped_in_a_row += 1
-    if state.loss_scale is not None and not broken:
+    if state.loss_scale is not None and not bad_audio:
         state.loss_scale.update(norms["generator"])
     state.step += 1
     return StepReport(step, draw, losses, norms, problem, Requests(stop, save))
 
 
-def _gradients(
+def _backward(
     state: TrainState, batches: Sequence[SegmentBatch], step: int, draw: StepDraw
 ) -> tuple[bool, dict[str, Tensor]]:
-    """Gradients of all micro-batches; whether audio was broken, and the mean losses."""
+    """Compute the gradients of all micro-batches; return whether audio is bad, and mean losses."""
     for optimizer in (state.generator_optimizer, state.discriminator_optimizer):
         if optimizer is not None:
             optimizer.zero_grad(set_to_none=True)
-    broken = False
+    bad_audio = False
     sums: dict[str, Tensor] = {}
     for number, batch in enumerate(batches):
         torch.manual_seed(draw_int(state.config.seed, "step", step, number))
         wav = batch.wav.to(state.device, non_blocking=True)  # [B, 1, S]
         if not bool(torch.isfinite(wav).all()):
-            # All processes must walk the same graph, so the crop is replaced, not left out.
-            broken, wav = True, torch.zeros_like(wav)
+            # All processes must run the same graph, so the batch is replaced and not omitted.
+            bad_audio, wav = True, torch.zeros_like(wav)
         for name, loss in micro_step(state, wav, batch.seeds, step, draw).items():
             sums[name] = sums[name] + loss if name in sums else loss
-    return broken, {name: total / len(batches) for name, total in sums.items()}
+    return bad_audio, {name: total / len(batches) for name, total in sums.items()}
 
 
-def _move(
+def _apply_gradients(
     state: TrainState,
     groups: dict[str, list[nn.Parameter]],
     norms: dict[str, float],
     draw: StepDraw,
 ) -> None:
-    """Clip and apply the gradients."""
+    """Clip gradients, and update weights and their averages."""
     for name, group in groups.items():
         optimizer = (
             state.generator_optimizer if name == "generator" else state.discriminator_optimizer
@@ -120,8 +120,8 @@ def _move(
     state.skipped_in_a_row = 0
 
 
-def _problem(state: TrainState, norms: dict[str, float]) -> str | None:
-    """What is wrong with the gradients, if anything."""
+def _gradient_problem(state: TrainState, norms: dict[str, float]) -> str | None:
+    """Reason to skip the step, if any."""
     for name, norm in norms.items():
         if not math.isfinite(norm):
             return f"{name} gradient is {norm}"
@@ -132,43 +132,43 @@ def _problem(state: TrainState, norms: dict[str, float]) -> str | None:
 
 
 @dataclass(frozen=True)
-class _Memory:
-    """What a forward pass changes besides gradients: codebooks, running statistics, balancer."""
+class _Snapshot:
+    """State that a forward pass changes: codebooks, running statistics, balancer."""
 
-    buffers: list[tuple[Tensor, Tensor]]  # the buffer, and a copy from before
+    buffers: list[tuple[Tensor, Tensor]]  # buffer and its copy
     balancer: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, state: TrainState) -> "_Snapshot":
+        buffers = [
+            buffer
+            for module in state.model.modules()
+            if module.training
+            for buffer in module.buffers(recurse=False)
+        ]
+        return cls(
+            buffers=[(buffer, buffer.clone()) for buffer in buffers],
+            balancer=state.balancer.state_dict() if state.balancer is not None else {},
+        )
 
     @torch.no_grad()
     def restore(self, state: TrainState) -> None:
-        for buffer, before in self.buffers:
-            buffer.copy_(before)
+        for buffer, copy in self.buffers:
+            buffer.copy_(copy)
         if state.balancer is not None:
             state.balancer.load_state_dict(self.balancer)
 
 
-def _remember(state: TrainState) -> _Memory:
-    moving = [
-        buffer
-        for module in state.model.modules()
-        if module.training
-        for buffer in module.buffers(recurse=False)
-    ]
-    return _Memory(
-        buffers=[(buffer, buffer.clone()) for buffer in moving],
-        balancer=state.balancer.state_dict() if state.balancer is not None else {},
-    )
-
-
 def micro_batch_size(config: CodecTrainConfig, num_processes: int) -> int:
-    """Crops of one micro-batch in one process.
+    """Number of crops of a micro-batch in one process.
 
     Raises:
-        ValueError: The batch cannot be divided evenly.
+        ValueError: The batch size is not divisible.
     """
     parts = config.accumulate * num_processes
     if config.batch_size % parts:
         raise ValueError(
-            f"batch_size {config.batch_size} cannot be divided over {num_processes} processes"
-            f" and {config.accumulate} micro-batches: expected a multiple of {parts}"
+            f"batch_size must be a multiple of {parts} ({num_processes} processes,"
+            f" {config.accumulate} micro-batches), got {config.batch_size}"
         )
     return config.batch_size // parts

@@ -1,4 +1,4 @@
-"""Held-out reconstruction: what the averaged weights make of clips that training never sees."""
+"""Reconstruction of held-out crops with the averaged weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from .step import whole_windows
 
 @dataclass(frozen=True)
 class Validation:
-    """Distances on held-out crops, and a few of them to listen to."""
+    """Distances on held-out crops, and a few reconstructions."""
 
     mel: dict[str, float]  # mel distance by domain, and "all"
     time: dict[str, float]  # waveform L1 by domain, and "all"
@@ -26,12 +26,12 @@ class Validation:
 def validate(
     state: TrainState, batches: Sequence[SegmentBatch], num_samples: int = 4
 ) -> Validation:
-    """Reconstruct held-out crops at the codec's own frames per query.
+    """Reconstruct held-out crops at the frames per query of the codec's config.
 
     Args:
-        state: The run; its averaged weights are judged if it keeps some.
+        state: The run; its averaged weights are used if there are any.
         batches: Held-out crops.
-        num_samples: How many reconstructions to hand back, spread over the crops.
+        num_samples: Number of reconstructions to return, spread over the crops.
     """
     rows: list[tuple[str, float, float]] = []  # domain, mel, time
     pairs: list[tuple[Tensor, Tensor]] = []
@@ -39,24 +39,24 @@ def validate(
         for batch in batches:
             window = 1 if state.config.stage == "1" else model.config.frames_per_query
             wav = whole_windows(batch.wav.to(state.device), model.config.hop_length * window)
-            made = reconstruct(model, wav, state.config.stage)
+            output = reconstruct(model, wav, state.config.stage)
             for item, domain in enumerate(batch.domains):
-                one, other = made[item : item + 1], wav[item : item + 1]
-                mel = float(state.mel_loss(one, other))
-                rows.append((domain, mel, float(state.waveform_loss(one, other))))
-                pairs.append((other[0, 0].cpu(), one[0, 0].cpu()))
+                sample, target = output[item : item + 1], wav[item : item + 1]
+                mel = float(state.mel_loss(sample, target))
+                rows.append((domain, mel, float(state.waveform_loss(sample, target))))
+                pairs.append((target[0, 0].cpu(), sample[0, 0].cpu()))
     stride = max(1, len(pairs) // num_samples)
-    heard = pairs[::stride][:num_samples]
+    samples = pairs[::stride][:num_samples]
     return Validation(
         mel=_means([(domain, mel) for domain, mel, _ in rows]),
         time=_means([(domain, time) for domain, _, time in rows]),
-        targets=[target for target, _ in heard],
-        samples=[sample for _, sample in heard],
+        targets=[target for target, _ in samples],
+        samples=[sample for _, sample in samples],
     )
 
 
 def reconstruct(model: ALMTokenizer, wav: Tensor, stage: str) -> Tensor:
-    """``[B, 1, S]`` through what the run trains by now: stage 1 has no codes."""
+    """Reconstruct ``[B, 1, S]`` with the trained parts: stage 1 has no codes."""
     frames = model.patchify(wav)
     if stage != "1":
         window = model.config.frames_per_query

@@ -1,4 +1,4 @@
-"""Options of the codec's training data; free of torch, for the command line."""
+"""Options of the codec's training data. Does not import torch."""
 
 import math
 from collections.abc import Mapping
@@ -67,15 +67,15 @@ class DataConfig:
             raise ValueError(f"sample_rate must be positive, got {self.sample_rate}")
         if self.segment_samples <= 0:
             raise ValueError(
-                f"segment_seconds {self.segment_seconds} gives no whole multiple of"
-                f" {self.segment_multiple} samples at {self.sample_rate} Hz"
+                f"segment_seconds must be at least {self.segment_multiple} samples at"
+                f" {self.sample_rate} Hz, got {self.segment_seconds}"
             )
         for name in ("gain_db", "gap_seconds"):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name} must be (low, high), got {(low, high)}")
         if not 0 <= self.vary <= 1:
-            raise ValueError(f"vary must lie in [0, 1], such as 0.1; got {self.vary}")
+            raise ValueError(f"vary must lie in [0, 1], got {self.vary}")
         if self.gap_seconds[0] < 0:
             raise ValueError(f"gap_seconds must not be negative, got {self.gap_seconds}")
         if self.short_clips not in ("join", "pad"):
@@ -86,8 +86,8 @@ class DataConfig:
             raise ValueError(f"domain_weights must be >= 0, got {dict(self.domain_weights)}")
         if self.scan_threads < 1 or self.shard_mebibytes < 1:
             raise ValueError(
-                f"scan_threads {self.scan_threads} and shard_mebibytes {self.shard_mebibytes}"
-                " must be at least 1"
+                f"scan_threads and shard_mebibytes must be at least 1, got {self.scan_threads} and"
+                f" {self.shard_mebibytes}"
             )
 
     @property

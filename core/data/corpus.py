@@ -1,4 +1,4 @@
-"""The usable clips of some sources: decoded, checked and cached once, then read at random."""
+"""Usable clips of sources: decoded, checked and cached once, with random access."""
 
 import hashlib
 import itertools
@@ -62,7 +62,7 @@ class CorpusClip:
 class AudioCorpus:
     """Usable clips and access to their samples; made by ``AudioCorpus.scan``.
 
-    It can be pickled for worker processes, which open memory maps and files again.
+    Can be pickled for worker processes, which open memory maps and files again.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class AudioCorpus:
         """
         if not 0 <= start < clip.num_samples or (count is not None and count < 1):
             raise ValueError(
-                f"{clip.id} has {clip.num_samples} samples, asked for {count} from {start} on"
+                f"samples of {clip.id} must lie in 0..{clip.num_samples}, got {count} from {start}"
             )
         stop = clip.num_samples if count is None else min(clip.num_samples, start + count)
         if self._pcm_folder is not None:
@@ -200,15 +200,15 @@ class AudioCorpus:
             seed: Seed of the subset.
         """
         longest = float("inf") if max_seconds is None else max_seconds * self.sample_rate
-        places = [
-            place
-            for place, clip in enumerate(self.clips)
+        indices = [
+            index
+            for index, clip in enumerate(self.clips)
             if domain in (None, clip.domain) and clip.num_samples <= longest
         ]
-        if limit is not None and limit < len(places):
-            chosen = np.random.default_rng(seed).permutation(len(places))[:limit]
-            places = sorted(places[number] for number in chosen)
-        return [self.clips[place] for place in places]
+        if limit is not None and limit < len(indices):
+            drawn = np.random.default_rng(seed).permutation(len(indices))[:limit]
+            indices = sorted(indices[number] for number in drawn)
+        return [self.clips[index] for index in indices]
 
     def summary(self) -> str:
         """Return clips and minutes per domain, and the counts of skipped clips, as text."""
@@ -304,7 +304,7 @@ def _scan_shards(
 def _check(
     entry: AudioEntry, content: str | bytes | AudioError, config: DataConfig
 ) -> Skipped | tuple[Waveform, float]:
-    """The samples [S] and the level in dBFS of a usable clip, or why it is not usable."""
+    """Return the samples [S] and the level in dBFS of a usable clip, else the reason."""
     try:
         if isinstance(content, AudioError):
             raise content

@@ -66,7 +66,7 @@ class SegmentPool:
 
     Args:
         clips: All clips of the corpus.
-        places: Indices of the clips of this domain.
+        indices: Indices of the clips of this domain.
         config: Segment length and joining.
         seed: Seed of the dataset.
         number: Index of the domain, part of the seed.
@@ -75,7 +75,7 @@ class SegmentPool:
     def __init__(
         self,
         clips: Sequence[CorpusClip],
-        places: Sequence[int],
+        indices: Sequence[int],
         config: DataConfig,
         seed: int,
         number: int,
@@ -83,11 +83,11 @@ class SegmentPool:
         self._seed, self._number = seed, number
         self._samples = config.drawn_samples
         self._join = config.short_clips == "join"
-        places_all = np.asarray(places, np.int64)
-        lengths = np.asarray([clips[place].num_samples for place in places], np.int64)
+        clip_indices = np.asarray(indices, np.int64)
+        lengths = np.asarray([clips[index].num_samples for index in indices], np.int64)
         long = lengths >= self._samples
-        self._long, self._long_lengths = places_all[long], lengths[long]
-        self._short, self._short_lengths = places_all[~long], lengths[~long]
+        self._long, self._long_lengths = clip_indices[long], lengths[long]
+        self._short, self._short_lengths = clip_indices[~long], lengths[~long]
         self._parts = np.maximum(1, np.rint(self._long_lengths / self._samples)).astype(np.int64)
         self._ends = np.cumsum(self._parts)  # segments of the long clips up to each
         low, high = (round(gap * config.sample_rate) for gap in config.gap_seconds)
@@ -105,14 +105,14 @@ class SegmentPool:
         return max(1, round(tape / self._samples))
 
     def excerpts(self, turn: int, rng: np.random.Generator) -> list[Excerpt]:
-        """Return the excerpts of the ``turn``-th segment that is drawn from this pool.
+        """Return the excerpts of segment number ``turn`` of this pool.
 
         Args:
             turn: Unbounded index; ``turn // size`` is the epoch.
             rng: Generator of this segment.
         """
-        epoch, place = divmod(turn, self.size)
-        segment = int(self._order(epoch)[place])
+        epoch, position = divmod(turn, self.size)
+        segment = int(self._order(epoch)[position])
         if segment < self._num_long:
             return [self._crop(segment, rng)]
         segment -= self._num_long
@@ -124,14 +124,14 @@ class SegmentPool:
 
     def _order(self, epoch: int) -> Integers:
         if epoch not in self._orders:
-            _forget_oldest(self._orders)
+            _drop_oldest(self._orders)
             self._orders[epoch] = seeded_generator(self._seed, self._number, 1, epoch).permutation(
                 self.size
             )
         return self._orders[epoch]
 
     def _crop(self, segment: int, rng: np.random.Generator) -> Excerpt:
-        """A random crop in the segment's own part of its clip: an epoch covers the whole clip."""
+        """A random crop in the segment's part of its clip, so that an epoch covers the clip."""
         clip = int(np.searchsorted(self._ends, segment, side="right"))
         parts = int(self._parts[clip])
         part = segment - int(self._ends[clip]) + parts
@@ -142,7 +142,7 @@ class SegmentPool:
     def _tape(self, epoch: int) -> tuple[Integers, Integers, int]:
         """Order of the short clips, end of each (with its gap) on the tape, and first cut."""
         if epoch not in self._tapes:
-            _forget_oldest(self._tapes)
+            _drop_oldest(self._tapes)
             rng = seeded_generator(self._seed, self._number, 2, epoch)
             order = rng.permutation(len(self._short))
             ends = np.cumsum(self._short_lengths[order] + self._gaps[order])
@@ -169,8 +169,8 @@ class SegmentPool:
         return excerpts
 
 
-def _forget_oldest(cache: dict[int, Any]) -> None:
-    """Keep two epochs: at their boundary workers need both."""
+def _drop_oldest(cache: dict[int, Any]) -> None:
+    """Keep at most one entry, before another is added: workers need two at an epoch boundary."""
     while len(cache) > 1:
         cache.pop(next(iter(cache)))
 
@@ -194,20 +194,20 @@ class CropDataset(Dataset[Segment]):
     def __init__(self, corpus: AudioCorpus, config: DataConfig, seed: int = 0) -> None:
         if config.sample_rate != corpus.sample_rate:
             raise ValueError(
-                f"the corpus was scanned at {corpus.sample_rate} Hz, the config has"
-                f" {config.sample_rate} Hz"
+                f"sample_rate must be {corpus.sample_rate} as in the corpus,"
+                f" got {config.sample_rate}"
             )
         self.corpus = corpus
         self.config = config
         self.seed = seed
-        domains = _wanted_domains(corpus, config)
-        places: dict[str, list[int]] = {domain: [] for domain in domains}
-        for place, clip in enumerate(corpus.clips):
-            if clip.domain in places:
-                places[clip.domain].append(place)
+        domains = _sampled_domains(corpus, config)
+        indices: dict[str, list[int]] = {domain: [] for domain in domains}
+        for index, clip in enumerate(corpus.clips):
+            if clip.domain in indices:
+                indices[clip.domain].append(index)
         self.domains = domains
         self.pools = [
-            SegmentPool(corpus.clips, places[domain], config, seed, number)
+            SegmentPool(corpus.clips, indices[domain], config, seed, number)
             for number, domain in enumerate(domains)
         ]
         sizes = np.asarray([pool.size for pool in self.pools], np.int64)
@@ -225,36 +225,35 @@ class CropDataset(Dataset[Segment]):
 
     def __getitem__(self, number: int) -> Segment:
         if number < 0:
-            raise ValueError(f"segments are numbered from 0 on, got {number}")
+            raise ValueError(f"index must be at least 0, got {number}")
         rng = seeded_generator(self.seed, 1 << 20, number)
-        block, place = divmod(number, int(self._shares.sum()))
-        kinds, ranks = self._block(block)
-        kind = int(kinds[place])
-        turn = block * int(self._shares[kind]) + int(ranks[place])
-        excerpts = self.pools[kind].excerpts(turn, rng)
+        block, position = divmod(number, int(self._shares.sum()))
+        domains, ranks = self._block(block)
+        domain = int(domains[position])
+        turn = block * int(self._shares[domain]) + int(ranks[position])
+        excerpts = self.pools[domain].excerpts(turn, rng)
         wav = self._augment(self._join(excerpts), rng)
         return Segment(
             wav=torch.from_numpy(wav)[None],  # [S] -> [1, S]
             ids=tuple(self.corpus.clips[excerpt.clip].id for excerpt in excerpts),
-            domain=self.domains[kind],
+            domain=self.domains[domain],
             seed=int(rng.integers(0, 2**63 - 1)),
         )
 
     def _block(self, block: int) -> tuple[Integers, Integers]:
-        """For each segment of a block: its domain, and how many of that domain precede it."""
+        """Domain index of each segment of a block, and its rank among those of the domain."""
         if block not in self._blocks:
-            while len(self._blocks) > 1:
-                self._blocks.pop(next(iter(self._blocks)))
-            kinds = np.repeat(np.arange(len(self._shares)), self._shares)
-            kinds = seeded_generator(self.seed, 1 << 21, block).permutation(kinds)
-            ranks = np.empty_like(kinds)
-            for kind, share in enumerate(self._shares):
-                ranks[kinds == kind] = np.arange(share)
-            self._blocks[block] = kinds, ranks
+            _drop_oldest(self._blocks)
+            domains = np.repeat(np.arange(len(self._shares)), self._shares)
+            domains = seeded_generator(self.seed, 1 << 21, block).permutation(domains)
+            ranks = np.empty_like(domains)
+            for domain, share in enumerate(self._shares):
+                ranks[domains == domain] = np.arange(share)
+            self._blocks[block] = domains, ranks
         return self._blocks[block]
 
     def _join(self, excerpts: Sequence[Excerpt]) -> Waveform:
-        """Place the excerpts, each at the wanted loudness, in a waveform of ``drawn_samples``."""
+        """Join the excerpts, with loudness normalization, in a waveform of ``drawn_samples``."""
         config = self.config
         wav = np.zeros(config.drawn_samples, np.float32)
         for excerpt in excerpts:
@@ -271,7 +270,7 @@ class CropDataset(Dataset[Segment]):
         """Apply a random speed and gain to the drawn samples and return a segment [S]."""
         config = self.config
         if config.vary:
-            # Rounded to thousandths, the fastest speed might need more samples than were drawn.
+            # Rounded to thousandths, the maximum speed might need more samples than were drawn.
             fastest = math.floor(1000 * len(wav) / config.segment_samples)
             speed = min(speed_factor(config.vary, rng.uniform(-1, 1)), fastest)
             needed = math.ceil(config.segment_samples * speed / 1000)
@@ -283,18 +282,18 @@ class CropDataset(Dataset[Segment]):
         return wav
 
 
-def _wanted_domains(corpus: AudioCorpus, config: DataConfig) -> tuple[str, ...]:
+def _sampled_domains(corpus: AudioCorpus, config: DataConfig) -> tuple[str, ...]:
     if not config.domain_weights:
         return corpus.domains
     if set(config.domain_weights) != set(corpus.domains):
         raise ValueError(
-            f"domain_weights name {sorted(config.domain_weights)}, the corpus has"
-            f" {list(corpus.domains)}; give each a weight, 0 leaves it out"
+            f"domain_weights must be of {list(corpus.domains)} (0 excludes a domain), got"
+            f" {sorted(config.domain_weights)}"
         )
-    wanted = tuple(domain for domain in corpus.domains if config.domain_weights[domain] > 0)
-    if not wanted:
-        raise ValueError(f"all domain_weights are 0: {dict(config.domain_weights)}")
-    return wanted
+    sampled = tuple(domain for domain in corpus.domains if config.domain_weights[domain] > 0)
+    if not sampled:
+        raise ValueError(f"domain_weights must not all be 0, got {dict(config.domain_weights)}")
+    return sampled
 
 
 def _whole_shares(weights: np.ndarray) -> Integers:

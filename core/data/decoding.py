@@ -97,9 +97,9 @@ def normalize_loudness(level_dbfs: float, wav: Waveform, active_dbfs: float) -> 
     """Scale a waveform [S] to a level, by at most 30 dB and up to a peak of 0.99.
 
     Args:
-        level_dbfs: Wanted RMS level of the active frames.
+        level_dbfs: Target RMS level of the active frames.
         wav: With at least one sample that is not 0.
-        active_dbfs: Present RMS level of the active frames, from :func:`measure_levels`.
+        active_dbfs: Current RMS level of the active frames, from :func:`measure_levels`.
     """
     gain = 10 ** (min(level_dbfs - active_dbfs, MAX_GAIN_DB) / 20)
     peak = float(np.abs(wav).max()) * gain
@@ -128,9 +128,9 @@ def check_waveform(
     """
     seconds = len(wav) / sample_rate
     if seconds < min_seconds:
-        raise AudioError("too_short", f"{seconds:.3f} s, at least {min_seconds} s")
+        raise AudioError("too_short", f"{seconds:.3f} s, must be at least {min_seconds} s")
     if max_seconds is not None and seconds > max_seconds:
-        raise AudioError("too_long", f"more than {max_seconds} s")
+        raise AudioError("too_long", f"{seconds:.3f} s, must be at most {max_seconds} s")
     levels = measure_levels(wav, sample_rate)
     if levels.loudest_dbfs < silence_dbfs:
         detail = f"loudest 50 ms at {levels.loudest_dbfs:.0f} dBFS, at least {silence_dbfs}"
@@ -151,7 +151,7 @@ def decode_entries(
     Args:
         entries: In the order of the results.
         decode: Called with the path or the encoded bytes of the audio, or with the AudioError
-            that says why there is none (such as a damaged Parquet file).
+            if it could not be read (such as a damaged Parquet file).
         threads: Number of threads.
     """
     reader = EntryReader()

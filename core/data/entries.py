@@ -44,7 +44,7 @@ class AudioEntry:
     seconds: float | None = None  # length of the excerpt; None reads to the end
 
     def identity(self) -> list[str | int]:
-        """The fields that cache keys and plans of token shards are hashed from."""
+        """Fields that enter the hashes of caches and token shards."""
         return [getattr(self, name) for name in _HASHED]
 
 
@@ -69,7 +69,7 @@ def normalize_split(name: str | None) -> str:
 
 
 def infer_split(name: str | None) -> str:
-    """The split that a corpus's own name stands for: train, valid, test, or the name itself.
+    """Map the split name of a corpus to train, valid or test, if it is one of them.
 
     Example:
         >>> [infer_split(name) for name in ("train.clean.100", "dev-other", "full[:90%]", "fold3")]
@@ -113,7 +113,7 @@ def _with_hashed_split(entry: AudioEntry, valid_share: float, test_share: float)
 class EntryReader:
     """Opens entries; keeps the last Parquet row group, so reading in order reads each group once.
 
-    It can be pickled: another process opens the files again. Not thread-safe.
+    Can be pickled: other processes open the files again. Not thread-safe.
     """
 
     def __init__(self) -> None:
@@ -127,7 +127,7 @@ class EntryReader:
         """Return the path of the audio file, or the encoded bytes in the row.
 
         Raises:
-            AudioError: The row holds neither bytes nor the path of a file.
+            AudioError: The row has neither bytes nor the path of a file.
         """
         if entry.row < 0:
             return entry.path
@@ -184,7 +184,7 @@ def _encoded_audio(value: Any, folder: str, name: str) -> str | bytes:
         return value
     if isinstance(value, str) and value:
         return os.path.join(folder, value)
-    raise AudioError("missing", f"row {name} holds neither bytes nor a path")
+    raise AudioError("missing", f"row {name} has neither bytes nor a path")
 
 
 def audio_column(schema: Any, where: str) -> str:

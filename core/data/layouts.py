@@ -177,7 +177,7 @@ def _kaldi_segments(path: Path) -> dict[str, tuple[str, float, float | None]]:
                 f"{path}: expected 'utterance recording start end', got {name} {rest!r}"
             ) from None
         if not 0 <= start or not (end < 0 or start < end):
-            raise ValueError(f"{path}: {name} goes from {start} to {end} s")
+            raise ValueError(f"{path}: {name} must be 0 <= start < end, got {start} to {end} s")
         segments[name] = (file, start, None if end < 0 else end - start)  # -1: to the end
     return segments
 

@@ -27,7 +27,7 @@ FULL_SCALE = 32768.0  # as in libsndfile, so that 16-bit files are cached lossle
 
 @dataclass(frozen=True, slots=True)
 class ClipInfo:
-    """What a scan measured about one usable entry."""
+    """Measurements of a usable entry."""
 
     entry: int  # index in the list of entries
     num_samples: int
@@ -164,5 +164,5 @@ def locked(folder: Path) -> Iterator[None]:
 
             fcntl.flock(file, fcntl.LOCK_EX)
         except (ImportError, OSError):
-            pass  # not supported (Windows, some network file systems): the work is done twice
+            pass  # not supported (Windows, some network file systems): processes repeat the work
         yield

@@ -42,12 +42,12 @@ def find_metrics(checkpoint: Path) -> list[Path]:
 def read_curves(path: str | Path) -> Curves:
     """Read the curves of a log; of a step logged twice the last value counts."""
     path = Path(path)
-    found: dict[str, dict[float, float]] = {}
+    values: dict[str, dict[float, float]] = {}
     for record in read_metrics(path):
         for name, value in _numbers(record, ""):
-            found.setdefault(name, {})[float(record["step"])] = value
+            values.setdefault(name, {})[float(record["step"])] = value
     curves = Curves(path.parent.name)
-    for name, by_step in found.items():
+    for name, by_step in values.items():
         if name != "step" and len(by_step) > 1:
             steps = sorted(by_step)
             curves.series[name] = (steps, [by_step[step] for step in steps])
@@ -64,7 +64,7 @@ def _numbers(value: Any, name: str) -> list[tuple[str, float]]:
         items = [(str(key), item) for key, item in value.items()]
     else:
         items = [(f"layer {number + 1}", item) for number, item in enumerate(value)]
-    out: list[tuple[str, float]] = []
+    numbers: list[tuple[str, float]] = []
     for key, item in items:
-        out += _numbers(item, f"{name}, {key}" if name else key)
-    return out
+        numbers += _numbers(item, f"{name}, {key}" if name else key)
+    return numbers

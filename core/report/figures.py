@@ -22,7 +22,7 @@ from ..metrics.spectral import magnitude_blocks, mel_filters
 
 _FFT, _HOP, _BANDS = 1024, 240, 96
 _RANGE_DB = 70.0
-_MOST_POINTS = 400  # of a curve: more than a phone has columns
+_MAX_POINTS = 400  # of a curve: more than the pixel columns of a phone
 
 
 def _data_url(media_type: str, data: bytes) -> str:
@@ -186,7 +186,7 @@ def curve_chart(name: str, steps: Sequence[float], values: Sequence[float]) -> C
     Args:
         name: heading.
         steps: positions [n], ascending.
-        values: [n]; values that are not finite are left out.
+        values: [n]; values that are not finite are skipped.
 
     Returns:
         The chart, or None when no value is finite.
@@ -198,8 +198,8 @@ def curve_chart(name: str, steps: Sequence[float], values: Sequence[float]) -> C
         return None
     logarithmic = bool(y.min() > 0 and y.max() / y.min() > 20)
     shown = np.log10(y) if logarithmic else y
-    if x.size > _MOST_POINTS:
-        groups = np.array_split(np.arange(x.size), _MOST_POINTS)
+    if x.size > _MAX_POINTS:
+        groups = np.array_split(np.arange(x.size), _MAX_POINTS)
         x, shown = (np.array([a[g].mean() for g in groups]) for a in (x, shown))
     low, high = float(shown.min()), float(shown.max())
     first, last = float(x[0]), float(x[-1]) if x[-1] > x[0] else float(x[0]) + 1.0

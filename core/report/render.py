@@ -1,6 +1,6 @@
 """HTML reports from the Jinja2 templates in ``core/report/templates``.
 
-Every page is a single file: style, script, pictures and audio are inside it. Values are escaped.
+Every page is a single file with style, script, images and audio. Values are escaped.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    # Imported here: only reports need Jinja2.
+    # Only reports need Jinja2.
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -29,7 +29,7 @@ def _environment() -> Environment:
 
 
 def fixed(value: float | None, digits: int, sign: str = "") -> str:
-    """A number with so many decimals, ``""`` for None; the template filter ``fixed``."""
+    """Template filter ``fixed``: a number with a fixed number of decimals, ``""`` for None."""
     return "" if value is None else f"{value:{sign}.{digits}f}"
 
 

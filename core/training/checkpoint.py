@@ -1,7 +1,7 @@
-"""Checkpoints: safetensors and JSON in one folder per step, complete or absent.
+"""Checkpoints: safetensors and JSON files in one folder per step.
 
-A checkpoint is written to a temporary folder, synced to the disk and renamed last: a crash at any
-moment leaves the older checkpoints intact. No pickle is written or read.
+A checkpoint is written to a temporary folder, synced to the disk and renamed, so a crash never
+leaves an incomplete checkpoint or damages older ones. Pickle is not used.
 """
 
 import errno
@@ -24,7 +24,7 @@ FORMAT = 1
 
 
 class CheckpointError(OSError):
-    """A checkpoint could not be written or read; the message says what to do."""
+    """A checkpoint could not be written or read."""
 
 
 @dataclass(frozen=True)
@@ -80,32 +80,32 @@ def write_checkpoint(
         keep: Number of checkpoints to keep.
 
     Raises:
-        CheckpointError: The disk is full or refuses; older checkpoints are untouched.
+        CheckpointError: The disk is full or another error occurred; older checkpoints are kept.
     """
-    place = folder_of(run, step)
-    aside = place.with_name(f".tmp-{place.name}-{os.getpid()}")
+    folder = folder_of(run, step)
+    temporary = folder.with_name(f".tmp-{folder.name}-{os.getpid()}")
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(place.parent)
-        aside.mkdir()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_temporary_folders(folder.parent)
+        temporary.mkdir()
         for stem, group in tensors.items():
             if group:
-                save_file(_plain(group), aside / f"{stem}.safetensors")
-        sizes = {p.name: p.stat().st_size for p in sorted(aside.iterdir())}
+                save_file(_contiguous(group), temporary / f"{stem}.safetensors")
+        sizes = {p.name: p.stat().st_size for p in sorted(temporary.iterdir())}
         text = json.dumps({"format": FORMAT, "step": step, "files": sizes, **state}, indent=1)
-        (aside / STATE_FILE).write_text(text, encoding="utf-8")
-        for path in (*aside.iterdir(), aside):
+        (temporary / STATE_FILE).write_text(text, encoding="utf-8")
+        for path in (*temporary.iterdir(), temporary):
             _sync(path)
-        if place.exists():  # the same step saved twice, or an incomplete folder
-            shutil.rmtree(place)
-        os.replace(aside, place)
-        _sync(place.parent)
+        if folder.exists():  # the same step saved twice, or an incomplete folder
+            shutil.rmtree(folder)
+        os.replace(temporary, folder)
+        _sync(folder.parent)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise CheckpointError(_why(error, run, step)) from error
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CheckpointError(_describe(error, run, step)) from error
     for old in complete_checkpoints(run)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
-    return place
+    return folder
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -115,11 +115,13 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         CheckpointError: The folder is missing, incomplete or of another format.
     """
     if not is_complete(folder):
-        raise CheckpointError(f"{folder} is not a complete checkpoint (no or unfinished files)")
+        raise CheckpointError(
+            f"{folder} is not a complete checkpoint (missing or incomplete files)"
+        )
     state = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
     if state["format"] != FORMAT:
         raise CheckpointError(
-            f"{folder} has checkpoint format {state['format']}, this version reads {FORMAT}"
+            f"checkpoint format of {folder} must be {FORMAT}, got {state['format']}"
         )
     stems = [Path(name).stem for name in state["files"] if name.endswith(".safetensors")]
     tensors = {stem: load_file(folder / f"{stem}.safetensors") for stem in stems}
@@ -127,12 +129,12 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 
 def find_source(path: str | os.PathLike[str]) -> Path:
-    """Return the folder of weights for a path: a checkpoint or a saved model.
+    """Return the folder of the weights of a path: a checkpoint or a saved model.
 
-    A run folder means its newest checkpoint, or its exported ``model`` if there is none.
+    For a run folder it is the newest checkpoint, or the exported ``model`` if there is none.
 
     Raises:
-        CheckpointError: The path has neither.
+        CheckpointError: There are no weights.
     """
     folder = Path(path)
     if is_complete(folder):
@@ -143,24 +145,24 @@ def find_source(path: str | os.PathLike[str]) -> Path:
     for candidate in (folder / "model", folder):
         if (candidate / "config.json").is_file() and (candidate / "model.safetensors").is_file():
             return candidate
-    found = "is missing" if not folder.exists() else "holds none"
+    found = "a folder without weights" if folder.exists() else "no such folder"
     raise CheckpointError(
-        f"no weights to start from: expected a run folder, a checkpoint or a saved model,"
-        f" but {folder} {found}"
+        f"initial weights must be a run folder, a checkpoint or a saved model,"
+        f" got {folder} ({found})"
     )
 
 
-def _plain(group: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _contiguous(group: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Contiguous CPU tensors that share no memory, as safetensors requires."""
-    plain: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, tensor in group.items():
         value = tensor.detach().to("cpu").contiguous()
         if value.numel() and value.data_ptr() in seen:
             value = value.clone()
         seen.add(value.data_ptr())
-        plain[name] = value
-    return plain
+        tensors[name] = value
+    return tensors
 
 
 def _sync(path: Path) -> None:
@@ -171,15 +173,15 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _remove_leftovers(parent: Path) -> None:
+def _remove_temporary_folders(parent: Path) -> None:
     for path in parent.glob(".tmp-step-*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _why(error: Exception, run: Path, step: int) -> str:
-    """Describe why a write failed, and the newest checkpoint."""
+def _describe(error: Exception, run: Path, step: int) -> str:
+    """Message for a failed write, with the newest checkpoint."""
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or any(
-        words in str(error) for words in ("No space left", "quota", "File too large")
+        text in str(error) for text in ("No space left", "quota", "File too large")
     )
     newest = newest_checkpoint(run)
     rest = f"the newest complete checkpoint is {newest}" if newest else "no older one exists"
@@ -187,13 +189,13 @@ def _why(error: Exception, run: Path, step: int) -> str:
         free = shutil.disk_usage(run if run.exists() else run.parent).free / 2**20
         return (
             f"disk full while saving step {step} in {run} ({free:.0f} MiB free);"
-            f" {rest}: make room and run the same command again"
+            f" {rest}: free space and run the same command again"
         )
     return f"cannot save step {step} in {run}: {error}; {rest}"
 
 
 def tensors_of(module: torch.nn.Module) -> dict[str, Tensor]:
-    """Return all parameters and buffers of a module, also the non-persistent buffers."""
+    """Return all parameters and buffers of a module, including non-persistent buffers."""
     return {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
 
@@ -204,14 +206,16 @@ def restore(module: torch.nn.Module, values: Mapping[str, Tensor], what: str) ->
     Raises:
         CheckpointError: Names or shapes differ.
     """
-    own = tensors_of(module)
-    if own.keys() != values.keys():
-        odd = sorted(own.keys() ^ values.keys())
-        raise CheckpointError(f"{what}: names differ from the checkpoint: {', '.join(odd[:5])}")
-    for name, tensor in own.items():
+    tensors = tensors_of(module)
+    if tensors.keys() != values.keys():
+        different = sorted(tensors.keys() ^ values.keys())
+        raise CheckpointError(
+            f"{what}: names differ from the checkpoint: {', '.join(different[:5])}"
+        )
+    for name, tensor in tensors.items():
         if tensor.shape != values[name].shape:
             raise CheckpointError(
-                f"{what}: {name} has shape {list(values[name].shape)} in the checkpoint,"
-                f" expected {list(tensor.shape)}"
+                f"{what}: {name} must be {list(tensor.shape)}, got {list(values[name].shape)} in"
+                " the checkpoint"
             )
         tensor.copy_(values[name])

@@ -1,4 +1,4 @@
-"""Commands that train: one flag per field of a configuration, and the exit status of a run."""
+"""Command-line flags of training configurations, and the exit status of a training."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def add_flags(
     Args:
         parser: Receives the flags.
         kind: Dataclass of the configuration.
-        defaults: A configuration whose values are shown as defaults instead of the fields' own.
+        defaults: Configuration whose values are shown as defaults instead of those of the fields.
         hidden: Fields whose default is not shown.
     """
     hints = typing.get_type_hints(kind)
@@ -55,9 +55,9 @@ def add_flag(parser: argparse.ArgumentParser, field: Any, kind: Any, prefix: str
 
     Args:
         parser: Receives the flag.
-        field: Dataclass field made by `option`.
-        kind: Its type.
-        prefix: Put before its name, in the flag and in the namespace.
+        field: Dataclass field of `option`.
+        kind: Type of the field.
+        prefix: Prefix of the name in the flag and in the namespace.
     """
     flag = "--" + prefix + field.name.replace("_", "-")
     default = field.default
@@ -82,12 +82,12 @@ def add_flag(parser: argparse.ArgumentParser, field: Any, kind: Any, prefix: str
     elif choices is not None:
         parser.add_argument(flag, choices=choices, **common)
     else:
-        metavar = {int: "N", float: "X", str: "NAME"}[_plain(kind)]
-        parser.add_argument(flag, type=_plain(kind), metavar=metavar, **common)
+        metavar = {int: "N", float: "X", str: "NAME"}[_not_none(kind)]
+        parser.add_argument(flag, type=_not_none(kind), metavar=metavar, **common)
 
 
 def given_values(options: argparse.Namespace, kind: type[RunConfig]) -> dict[str, Any]:
-    """Return the values of the file of ``--config``, overridden by the flags that were given."""
+    """Return the values of the file of ``--config``, overridden by flags."""
     names = {field.name for field in dataclasses.fields(kind)}
     flags = {name: value for name, value in vars(options).items() if name in names}
     values = read_json_object(options.config) if options.config else {}
@@ -98,9 +98,9 @@ def run_training(train: Callable[[], Any], out: str, what: str) -> int:
     """Run a training and return the exit status: 0, 1 if it stopped, 128 + N after signal N.
 
     Args:
-        train: Runs it; the result has ``step``, ``model``, ``finished`` and ``signal``.
+        train: Runs the training; its result has ``step``, ``model``, ``finished``, ``signal``.
         out: Run folder.
-        what: Name of what was trained, for the last line.
+        what: Name of the model in the last line.
     """
     from accelerate import PartialState
 
@@ -112,7 +112,7 @@ def run_training(train: Callable[[], Any], out: str, what: str) -> int:
         print(f"almtok: training stopped: {error}", file=sys.stderr)
         return 1
     processes = PartialState()
-    processes.wait_for_everyone()  # without it a process may leave while another still talks to it
+    processes.wait_for_everyone()  # no process may exit while others communicate with it
     processes.print(
         f"{result.step} steps; {what}: {result.model}; configuration: {out}/config.json"
     )
@@ -120,8 +120,8 @@ def run_training(train: Callable[[], Any], out: str, what: str) -> int:
     return 0 if result.signal is None or result.finished else 128 + int(result.signal)
 
 
-def _plain(kind: Any) -> Any:
-    """``str`` of ``str | None``."""
+def _not_none(kind: Any) -> Any:
+    """Remove ``None`` from a type such as ``str | None``."""
     if isinstance(kind, types.UnionType):
         (kind,) = [item for item in typing.get_args(kind) if item is not types.NoneType]
     return kind

@@ -1,6 +1,6 @@
-"""Base of all training configurations: fields with help texts, JSON, comparison of runs.
+"""Base of training configurations: fields with help texts, JSON, comparison of runs.
 
-Plain data: no torch is imported here.
+Does not import torch.
 """
 
 import dataclasses
@@ -17,8 +17,8 @@ def option(default: Any, help_text: str, choices: Sequence[str] | None = None) -
 
     Args:
         default: Default value.
-        help_text: Help of its flag.
-        choices: What the command line accepts, if it is to check that.
+        help_text: Help of the flag.
+        choices: Values that the command line accepts; None: any.
     """
     metadata = {"help": help_text, "choices": choices}
     if isinstance(default, (dict, list)):
@@ -27,13 +27,13 @@ def option(default: Any, help_text: str, choices: Sequence[str] | None = None) -
 
 
 def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a JSON object from a file; ``ValueError`` if it holds something else."""
+    """Read a JSON object from a file; ``ValueError`` for other content."""
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(values, dict):
-        raise ValueError(f"{path} must hold one JSON object, got {type(values).__name__}")
+        raise ValueError(f"{path} must be a JSON object, got {type(values).__name__}")
     return values
 
 
@@ -82,12 +82,12 @@ class RunConfig:
 
     @classmethod
     def refuse_unknown(cls, names: Mapping[str, Any]) -> None:
-        """Raise ``ValueError`` for a key that is no field, with the most similar field name."""
-        known = [field.name for field in dataclasses.fields(cls)]
+        """Raise ``ValueError`` for a key that is not a field, with the most similar field."""
+        fields = [field.name for field in dataclasses.fields(cls)]
         for name in names:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
+            if name not in fields:
+                similar = difflib.get_close_matches(name, fields, n=1)
+                hint = f"; did you mean {similar[0]!r}?" if similar else ""
                 raise ValueError(f"unknown training option {name!r}{hint}")
 
     @classmethod
@@ -102,13 +102,13 @@ class RunConfig:
         return cls.from_dict(read_json_object(path))
 
     def differences(self, other: Self) -> list[str]:
-        """Return the fields that make ``other`` a different run, as ``name: mine -> other's``."""
+        """Return the fields that make ``other`` a different run, as ``name: value -> other``."""
         free = set(self.FREE_FIELDS)
         if self.schedule == other.schedule == "constant":
-            free.add("steps")  # nothing but the end depends on it then
+            free.add("steps")  # then it only determines the end
         return [
-            f"{field.name}: {mine!r} -> {theirs!r}"
+            f"{field.name}: {value!r} -> {other_value!r}"
             for field in dataclasses.fields(self)
             if field.name not in free
-            and (mine := getattr(self, field.name)) != (theirs := getattr(other, field.name))
+            and (value := getattr(self, field.name)) != (other_value := getattr(other, field.name))
         ]

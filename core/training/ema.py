@@ -45,16 +45,16 @@ class WeightAverage:
     def load_state_dict(self, values: Mapping[str, Tensor]) -> None:
         """Restore averages; ``ValueError`` if names differ."""
         if values.keys() != self.average.keys():
-            odd = sorted(values.keys() ^ self.average.keys())
-            raise ValueError(f"averaged weights differ in names: {', '.join(odd[:5])}")
+            different = sorted(values.keys() ^ self.average.keys())
+            raise ValueError(f"names of averaged weights differ: {', '.join(different[:5])}")
         for name, value in values.items():
             self.average[name].copy_(value)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Give the module the averages inside this context, and its own weights back after it."""
+        """Context in which the module has the averaged weights."""
         with torch.no_grad():
-            own = {name: weight.detach().clone() for name, weight in self._weights.items()}
+            trained = {name: weight.detach().clone() for name, weight in self._weights.items()}
             for name, weight in self._weights.items():
                 weight.copy_(self.average[name])
         try:
@@ -62,4 +62,4 @@ class WeightAverage:
         finally:
             with torch.no_grad():
                 for name, weight in self._weights.items():
-                    weight.copy_(own[name])
+                    weight.copy_(trained[name])

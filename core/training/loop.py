@@ -47,7 +47,7 @@ class StepResult:
 
 
 class TrainingLoop(abc.ABC):
-    """One training run. All processes of the run execute it together.
+    """One training run, which all processes execute together.
 
     Attributes:
         config: Configuration of the run.
@@ -75,11 +75,11 @@ class TrainingLoop(abc.ABC):
     @property
     @abc.abstractmethod
     def skipped_in_a_row(self) -> int:
-        """Steps skipped since the last good one."""
+        """Steps skipped since the last successful one."""
 
     @abc.abstractmethod
     def load(self, checkpoint: Checkpoint) -> None:
-        """Restore everything that a checkpoint holds."""
+        """Restore the state of the run from a checkpoint."""
 
     @abc.abstractmethod
     def open_monitor(self) -> Monitor:
@@ -87,7 +87,7 @@ class TrainingLoop(abc.ABC):
 
     @abc.abstractmethod
     def batches(self) -> Iterator[Any]:
-        """Yield this process's micro-batches of each step, from the current step on."""
+        """Yield the micro-batches of this process for each step, from the current step."""
 
     @abc.abstractmethod
     def train_step(self, batches: Any) -> StepResult:
@@ -114,7 +114,7 @@ class TrainingLoop(abc.ABC):
 
     @abc.abstractmethod
     def export(self, final: bool = False) -> Path:
-        """Write what users load and return its folder; called in all processes.
+        """Write the model for inference and return its folder; called in all processes.
 
         Args:
             final: After the last step, and not after a checkpoint.
@@ -179,7 +179,7 @@ class TrainingLoop(abc.ABC):
                 f" {describe_newest(self.folder)}"
             )
         stop, save = result.requests.stop, result.requests.save
-        # Validate first: everything up to a checkpoint is then in the log, whenever a kill comes.
+        # Validate first: if a run is killed, its log includes everything up to the checkpoint.
         if is_due(config.validate_every, step, config.steps) and not stop:
             self.validate()
         if stop or save or is_due(config.checkpoint_every, step, config.steps):
@@ -191,9 +191,9 @@ class TrainingLoop(abc.ABC):
             f"training on {self.runtime}; {_count(trained)} of {_count(total)} weights"
         )
         if self.step:
-            self.monitor.say(f"going on from step {self.step} in {self.folder}")
+            self.monitor.say(f"resuming from step {self.step} in {self.folder}")
         if self.saved_precision not in (None, self.runtime.precision):
-            self.monitor.say(f"note: up to there it was trained in {self.saved_precision}")
+            self.monitor.say(f"note: earlier steps were trained in {self.saved_precision}")
 
     @abc.abstractmethod
     def count_parameters(self) -> tuple[int, int]:
@@ -201,7 +201,7 @@ class TrainingLoop(abc.ABC):
 
 
 class Interrupt:
-    """Note the first SIGINT or SIGTERM inside this context; a second one raises at once.
+    """Context that records the first SIGINT or SIGTERM; a second one raises an exception.
 
     Attributes:
         signal: Number of the signal that arrived, or None.
@@ -209,25 +209,27 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.signal: int | None = None
-        self._before: dict[int, Any] = {}
+        self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupt:
         for number in (signal.SIGINT, signal.SIGTERM):
             try:
-                self._before[number] = signal.signal(number, self._note)
-            except ValueError:  # not in the main thread: signals are handled elsewhere
+                self._handlers[number] = signal.signal(number, self._record)
+            except ValueError:  # not in the main thread
                 pass
         return self
 
     def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _record(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = number
-        print("\nsaving after this step; once more ends at once", file=sys.stderr, flush=True)
+        print(
+            "\nsaving after this step; a second signal exits at once", file=sys.stderr, flush=True
+        )
 
 
 class Clock:
@@ -248,20 +250,20 @@ class Clock:
 
 
 def is_due(every: int, step: int, last: int) -> bool:
-    """Whether an action is due that happens every ``every`` steps (0: never) and at the last."""
+    """Whether an action is due at a step: every ``every`` steps (0: never) and at the last."""
     return step >= last or (every > 0 and step % every == 0)
 
 
 def describe_newest(run: Path) -> str:
-    """Name the newest checkpoint of a run folder, for messages."""
+    """Describe the newest checkpoint of a run folder, for messages."""
     newest = newest_checkpoint(run)
     if newest is None:
         return "no checkpoint was written yet"
-    return f"the newest checkpoint is {newest}; the same command goes on from it"
+    return f"the newest checkpoint is {newest}; the same command resumes from it"
 
 
-def leave_signals_to_the_parent(worker: int) -> None:
-    """Ignore SIGINT and SIGTERM in a data loading process: Ctrl-C reaches the whole group."""
+def ignore_signals(worker: int) -> None:
+    """Ignore SIGINT and SIGTERM in a data loading process: Ctrl-C reaches all processes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 

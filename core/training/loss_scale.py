@@ -1,4 +1,4 @@
-"""Loss scaling for fp16, whose gradients would underflow otherwise."""
+"""Loss scaling against underflow of gradients in fp16."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -13,11 +13,11 @@ from .optimizer import gradients
 class LossScale:
     """Dynamic loss scaling (Micikevicius et al. 2018): halved at an overflow, doubled later.
 
-    A step whose gradient overflowed is skipped; it counts as a bad step only at a scale of 1.
+    A step with overflow is skipped; it counts as a skipped step only at a scale of 1.
     """
 
     def __init__(self, value: float = 2.0**14, patience: int = 1000) -> None:
-        """Start with a scale.
+        """Initialise the scale.
 
         Args:
             value: Initial scale.
@@ -28,12 +28,12 @@ class LossScale:
 
     def undo(self, parameters: Iterable[nn.Parameter]) -> None:
         """Divide gradients by the scale."""
-        found = gradients(parameters)
-        if found:
-            torch._foreach_mul_(found, 1 / self.value)
+        scaled = gradients(parameters)
+        if scaled:
+            torch._foreach_mul_(scaled, 1 / self.value)
 
     def overflowed(self, norm: float) -> bool:
-        """Whether a gradient of this norm was too large for fp16, and a smaller scale may help."""
+        """Whether the norm shows an overflow that a smaller scale may avoid."""
         return not math.isfinite(norm) and self.value > 1
 
     def update(self, norm: float) -> None:

@@ -1,4 +1,4 @@
-"""What a run reports: a progress bar with the remaining time, metrics.jsonl and TensorBoard."""
+"""Reports of a run: progress bar with the remaining time, metrics.jsonl, TensorBoard."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .run_folder import open_board, open_metrics
 
 
 class Monitor:
-    """Writes the metrics of a run in its first process; in the others it does nothing.
+    """Writes the metrics of a run in its first process; does nothing in the others.
 
     Attributes:
         board: TensorBoard writer, or None.
     """
 
     def __init__(self, config: RunConfig, step: int, *, name: str, main: bool = True) -> None:
-        """Open the log, cut back to the step where the run starts.
+        """Open the log, truncated to the step where the run starts or resumes.
 
         Args:
             config: Configuration of the run.
@@ -54,7 +54,7 @@ class Monitor:
         return max(1e-9, self._since - before)
 
     def show(self, **values: str) -> None:
-        """Show values behind the progress bar."""
+        """Show values after the progress bar."""
         self._bar.set_postfix(**values, refresh=False)
 
     def write(self, record: Mapping[str, Any]) -> None:

@@ -1,11 +1,11 @@
-"""Muon (Jordan et al. 2024): momentum whose singular values are brought near one.
+"""Muon (Jordan et al. 2024): optimiser with orthogonalised momentum.
 
-The update of a matrix is `U V^T` of its momentum `U S V^T`, nearly, so that all its directions
-learn at one rate. Newton-Schulz iterations find it by matrix products alone. `torch.optim.Muon`
-does the same one matrix at a time and always in bfloat16; here all matrices of one shape are
-orthogonalised together, in bfloat16 only where the device has it (core/runtime.py).
+The update of a matrix is approximately `U V^T` of its momentum `U S V^T`, so all directions have
+the same learning rate. Newton-Schulz iterations compute it with matrix products only.
+`torch.optim.Muon` processes one matrix at a time and always in bfloat16; here all matrices of one
+shape are orthogonalised together, in bfloat16 only on devices that support it (core/runtime.py).
 
-Letters: `N` matrices of one shape, `R` their smaller side, `C` their larger side.
+Shapes: `N` matrices of one shape, `R` their smaller side, `C` their larger side.
 """
 
 from __future__ import annotations
@@ -19,38 +19,39 @@ from torch import Tensor, nn
 
 from ..runtime import native_bfloat16
 
-# A polynomial `a x + b x^3 + c x^5` for each iteration: the nearest to 1 on the interval that the
-# one before leaves (Polar Express, Amsel et al. 2025), beginning with 0.003 to 1. Four of them make
-# 0.8 to 1.2 of that interval; five times the polynomial of Muon's authors makes 0.7 to 1.2 of it.
+# Coefficients of the polynomial `a x + b x^3 + c x^5` of each iteration, which is the nearest to 1
+# on the range of its predecessor (Polar Express, Amsel et al. 2025), starting with 0.003 to 1. Four
+# iterations map that range to 0.8 to 1.2; five with the polynomial of Muon's authors, to 0.7 to
+# 1.2.
 POLYNOMIALS = (
     (8.3837, -24.7659, 18.3571),
     (4.0434, -3.0114, 0.5695),
     (3.5056, -2.6267, 0.5257),
     (2.4901, -1.8343, 0.4368),
 )
-# The first polynomial is steep at 1: rounding must not carry a singular value beyond it.
+# The first polynomial is steep at 1: keeps singular values below 1 despite rounding.
 _MARGIN = 1.01
 _TINY = 1e-7
-# Most numbers that are orthogonalised at once: bounds the copies, and is enough to fill a GPU.
-_AT_ONCE = 1 << 26
-# From this C / R on, iterating on the Gram matrix `[R, R]` takes fewer operations.
-_WIDE = 1.5
+# Maximum size of a batch of matrices: bounds the memory, and is enough to fill a GPU.
+_MAX_BATCH = 1 << 26
+# Minimum C / R for which iterations on the Gram matrix `[R, R]` take fewer operations.
+_GRAM_RATIO = 1.5
 
 
 class Muon(torch.optim.Optimizer):
-    """SGD with Nesterov momentum, orthogonalised; for the matrices inside Transformer layers.
+    """SGD with orthogonalised Nesterov momentum, for the matrices of Transformer layers.
 
-    State: ``momentum_buffer`` for each parameter, as `torch.optim.Muon` has it.
+    State: ``momentum_buffer`` of each parameter, as in `torch.optim.Muon`.
 
     Args:
-        params: matrices `[O, I]`, or groups of them.
-        lr: on the scale of AdamW: an update has the root mean square 0.2 (Moonlight, Liu et al.
+        params: matrices `[O, I]`, or parameter groups of them.
+        lr: on the scale of AdamW: an update has the root mean square 0.2 lr (Moonlight, Liu et al.
             2025).
-        weight_decay: decoupled, as AdamW's.
-        momentum: decay of the gradient's running mean.
+        weight_decay: decoupled, as in AdamW.
+        momentum: decay of the running mean of gradients.
 
     Raises:
-        ValueError: a parameter is no matrix.
+        ValueError: A parameter is not a matrix.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Muon(torch.optim.Optimizer):
             for parameter in group["params"]:
                 if parameter.ndim != 2:
                     shape = tuple(parameter.shape)
-                    raise ValueError(f"Muon trains matrices, got a parameter of shape {shape}")
+                    raise ValueError(f"parameters of Muon must be matrices, got shape {shape}")
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -81,17 +82,17 @@ class Muon(torch.optim.Optimizer):
         gradients = [p.grad for p in parameters if p.grad is not None]
         buffers = [self._buffer(p) for p in parameters]
         torch._foreach_lerp_(buffers, gradients, 1 - momentum)
-        looked_ahead = torch._foreach_lerp(gradients, buffers, momentum)
+        nesterov = torch._foreach_lerp(gradients, buffers, momentum)
         torch._foreach_mul_(list(parameters), 1 - lr * group["weight_decay"])
-        for numbers in _batches(parameters):
-            wide = torch.stack([_lying(looked_ahead[n]) for n in numbers])  # [N, R, C]
-            made = orthogonalize(wide).to(parameters[numbers[0]].dtype).unbind()
+        for indices in _batches(parameters):
+            wide = torch.stack([_as_wide(nesterov[i]) for i in indices])  # [N, R, C]
+            orthogonal = orthogonalize(wide).to(parameters[indices[0]].dtype).unbind()
             scale = 0.2 * math.sqrt(wide.shape[-1])
             updates = [
-                one.mT if _stands(parameters[n]) else one
-                for n, one in zip(numbers, made, strict=True)
+                matrix.mT if _is_tall(parameters[i]) else matrix
+                for i, matrix in zip(indices, orthogonal, strict=True)
             ]
-            torch._foreach_add_([parameters[n] for n in numbers], updates, alpha=-lr * scale)
+            torch._foreach_add_([parameters[i] for i in indices], updates, alpha=-lr * scale)
 
     def _buffer(self, parameter: nn.Parameter) -> Tensor:
         state = self.state[parameter]
@@ -101,30 +102,30 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalize(matrices: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """Bring singular values of matrices, from 0.003 of the Frobenius norm on, to 0.8 to 1.2.
+    """Map singular values of at least 0.003 of the Frobenius norm to 0.8 to 1.2.
 
     Args:
         matrices: `[N, R, C]` with R <= C.
-        dtype: of the products; by default bfloat16 where the device has it, else float32.
+        dtype: of the products; by default bfloat16 on devices that support it, else float32.
 
     Returns:
-        `[N, R, C]` in that precision.
+        `[N, R, C]` of this dtype.
     """
     if dtype is None:
         dtype = torch.bfloat16 if native_bfloat16(matrices.device) else torch.float32
     norms = torch.linalg.vector_norm(matrices, dim=(1, 2), keepdim=True)
     x = (matrices / (_MARGIN * norms).clamp_min(_TINY)).to(dtype)
-    # The Gram matrix squares singular values: in bfloat16 the small ones would be noise.
-    if dtype == torch.float32 and x.shape[2] >= _WIDE * x.shape[1]:
-        return _by_gram(x)
+    # The Gram matrix has squared singular values: small ones would be inaccurate in bfloat16.
+    if dtype == torch.float32 and x.shape[2] >= _GRAM_RATIO * x.shape[1]:
+        return _orthogonalize_by_gram(x)
     for a, b, c in POLYNOMIALS:
         gram = x @ x.mT  # [N, R, R]
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x
 
 
-def _by_gram(x: Tensor) -> Tensor:
-    """The same iterations: each multiplies from the left by a polynomial of the Gram matrix."""
+def _orthogonalize_by_gram(x: Tensor) -> Tensor:
+    """The same iterations, as left multiplications by polynomials of the Gram matrix."""
     gram, product = x @ x.mT, None  # [N, R, R]
     for iteration, (a, b, c) in enumerate(POLYNOMIALS):
         factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
@@ -137,22 +138,22 @@ def _by_gram(x: Tensor) -> Tensor:
 
 
 def _batches(parameters: Sequence[nn.Parameter]) -> list[list[int]]:
-    """Numbers of the parameters that have one shape, lying, on one device, at most so many."""
+    """Group the indices of parameters of equal shape up to transposition, device and dtype."""
     by_shape: dict[tuple[Any, ...], list[int]] = {}
-    for number, parameter in enumerate(parameters):
+    for index, parameter in enumerate(parameters):
         key = (*sorted(parameter.shape), parameter.device, parameter.dtype)
-        by_shape.setdefault(key, []).append(number)
+        by_shape.setdefault(key, []).append(index)
     batches = []
-    for numbers in by_shape.values():
-        most = max(1, _AT_ONCE // parameters[numbers[0]].numel())
-        batches += [numbers[first : first + most] for first in range(0, len(numbers), most)]
+    for indices in by_shape.values():
+        size = max(1, _MAX_BATCH // parameters[indices[0]].numel())
+        batches += [indices[first : first + size] for first in range(0, len(indices), size)]
     return batches
 
 
-def _stands(matrix: Tensor) -> bool:
+def _is_tall(matrix: Tensor) -> bool:
     return matrix.shape[0] > matrix.shape[1]
 
 
-def _lying(matrix: Tensor) -> Tensor:
-    """The matrix or its transpose, whichever is not higher than wide."""
-    return matrix.mT if _stands(matrix) else matrix
+def _as_wide(matrix: Tensor) -> Tensor:
+    """Transpose matrices with more rows than columns."""
+    return matrix.mT if _is_tall(matrix) else matrix

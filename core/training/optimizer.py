@@ -19,14 +19,14 @@ def make_adamw(
     weight_decay: float,
     lr_scales: Mapping[str, float] | None = None,
 ) -> torch.optim.AdamW:
-    """AdamW without decay on norms, biases and tokens.
+    """AdamW without weight decay of norms, biases and tokens.
 
     Args:
-        parameters: What is trained, by name.
+        parameters: Trained parameters by name.
         lr: Peak learning rate.
-        betas: The two decay rates.
-        weight_decay: For matrices and kernels.
-        lr_scales: Learning rate factor by name prefix (others: 1).
+        betas: Decay rates of the two averages.
+        weight_decay: Of matrices and kernels.
+        lr_scales: Factor of the learning rate by name prefix (others: 1).
     """
     groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for name, parameter in parameters.items():
@@ -46,15 +46,14 @@ def make_adamw(
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
-    """Muon for the matrices inside Transformers, AdamW for everything else, as one optimiser.
+    """One optimiser of Muon for the matrices of Transformers and AdamW for all other parameters.
 
-    Muon orthogonalises the momentum of a matrix, so that all its directions learn at one rate. The
-    query Transformers of the `mini` preset reached with it after 160 steps the mel distance that
-    AdamW needed 450 steps for, at 1.15 times the cost of a step.
+    With Muon the query Transformers of the `mini` preset reached in 160 steps the mel distance of
+    450 steps with AdamW, at 1.15 times the cost per step.
     """
 
     def __init__(self, adamw: torch.optim.Optimizer, muon: torch.optim.Optimizer):
-        # No call of super: both parts are optimisers already, and this one owns nothing but them.
+        # Without super().__init__(): this optimiser has no parameters besides those of its parts.
         self.parts = (adamw, muon)
         self.param_groups = [*adamw.param_groups, *muon.param_groups]
         self.state = muon.state = adamw.state  # keyed by parameter, and no parameter is in both
@@ -65,24 +64,24 @@ class MuonWithAdamW(torch.optim.Optimizer):
             part.step()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients."""
+        """Reset the gradients."""
         for part in self.parts:
             part.zero_grad(set_to_none)
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing, before the first step: accelerate moves an optimiser's state so.
+        """Return an empty state, for accelerate, which moves it before the first step.
 
         Raises:
-            ValueError: there is a state; :func:`flatten_state` takes it.
+            ValueError: There is a state; use :func:`flatten_state`.
         """
         if self.state:
-            raise ValueError("this optimiser is saved by its parameters' names: flatten_state")
+            raise ValueError("state must be empty, got a state: save it with flatten_state")
         return {}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """The reverse of :meth:`state_dict`: nothing comes back."""
+        """Accept an empty state; use :func:`restore_state` for others."""
         if state_dict:
-            raise ValueError("this optimiser is restored by its parameters' names")
+            raise ValueError("state must be empty, got a state: restore it with restore_state")
 
 
 def make_muon(
@@ -93,45 +92,45 @@ def make_muon(
     adamw: dict[str, Any],
     layers: str = ".transformer.layers.",
 ) -> MuonWithAdamW:
-    """Muon for the Transformers' matrices, :func:`make_adamw` for the rest.
+    """Muon for the matrices of Transformers, :func:`make_adamw` for all other parameters.
 
     Args:
-        parameters: What is trained, by name.
-        lr: Peak learning rate of the matrices, on AdamW's scale (Moonlight's rule).
-        weight_decay: For the matrices.
+        parameters: Trained parameters by name.
+        lr: Peak learning rate of the matrices, on the scale of AdamW (Moonlight).
+        weight_decay: Of the matrices.
         adamw: Keywords of :func:`make_adamw`.
-        layers: What the names of a Transformer's layers contain.
+        layers: Substring of the names of Transformer layers.
 
     Raises:
-        ValueError: No matrix of a Transformer is among the parameters.
+        ValueError: There is no matrix of a Transformer.
     """
-    inner = {n: p for n, p in parameters.items() if layers in n and p.ndim == 2}
-    rest = {n: p for n, p in parameters.items() if n not in inner}
-    if not inner:
-        raise ValueError("muon trains the matrices of Transformers, but this run trains none")
-    group = {"params": list(inner.values()), "lr": lr, "peak_lr": lr}
+    matrices = {n: p for n, p in parameters.items() if layers in n and p.ndim == 2}
+    others = {n: p for n, p in parameters.items() if n not in matrices}
+    if not matrices:
+        raise ValueError("Muon needs trained matrices of Transformers, got none")
+    group = {"params": list(matrices.values()), "lr": lr, "peak_lr": lr}
     muon = Muon([group], lr=lr, weight_decay=weight_decay)
-    return MuonWithAdamW(make_adamw(rest, **adamw), muon)
+    return MuonWithAdamW(make_adamw(others, **adamw), muon)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, scale: float) -> None:
-    """Set every group's rate to this share of its peak."""
+    """Set the learning rate of each group to a share of its peak."""
     for group in optimizer.param_groups:
         group["lr"] = group["peak_lr"] * scale
 
 
 @torch.no_grad()
 def mark_changed(parameters: Iterable[nn.Parameter]) -> None:
-    """Raise the version counters of updated weights, which fused optimisers leave as they were.
+    """Increment the version counters of updated weights, which fused optimisers do not.
 
-    Caches of derived weights (packed linears, fused weight norm, the fingerprint) rely on them.
+    Caches of derived values (packed weights, weight norm, fingerprint) depend on them.
     """
     for parameter in parameters:
-        parameter.view(-1)[:0].zero_()  # touches nothing but the counter
+        parameter.view(-1)[:0].zero_()  # changes the counter only
 
 
 def flatten_state(optimizer: torch.optim.Optimizer, names: NamedParameters) -> dict[str, Tensor]:
-    """An optimiser's tensors as ``<parameter>.<entry>``."""
+    """Return the tensors of an optimiser state as ``<parameter>.<entry>``."""
     return {
         f"{name}.{entry}": value
         for name, parameter in names.items()
@@ -142,18 +141,18 @@ def flatten_state(optimizer: torch.optim.Optimizer, names: NamedParameters) -> d
 def restore_state(
     optimizer: torch.optim.Optimizer, names: NamedParameters, values: Mapping[str, Tensor]
 ) -> None:
-    """The reverse of :func:`flatten_state`."""
+    """Restore a state of :func:`flatten_state`."""
     optimizer.state.clear()
     for key, value in values.items():
         name, _, entry = key.rpartition(".")
         if name not in names:
-            raise ValueError(f"optimiser state of an unknown parameter: {name}")
+            raise ValueError(f"optimiser state must be of trained parameters, got {name!r}")
         parameter = names[name]
         optimizer.state[parameter][entry] = value.clone().to(parameter.device)
 
 
 def gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
-    """The gradients that exist."""
+    """Return the gradients of parameters that have one."""
     return [p.grad for p in parameters if p.grad is not None]
 
 
@@ -162,34 +161,34 @@ def average_gradients(
     flags: Tensor,
     reduce: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """Average all gradients, and some flags, over the processes by one flat exchange.
+    """Average all gradients and some flags over the processes in one exchange.
 
     Args:
-        parameters: In the same order in every process; the same ones must have a gradient.
-        flags: float32 ``[N]``, e.g. 1 where this process wants to stop.
+        parameters: In the same order in all processes; the same ones must have a gradient.
+        flags: float32 ``[N]``, for example 1 for a request to stop.
         reduce: Mean of a tensor over the processes.
 
     Returns:
-        The averaged flags, ``[N]``: above zero where any process had set one.
+        The averaged flags ``[N]``: above zero if any process has set them.
     """
-    found = gradients(parameters)
-    flat = reduce(torch.cat([flags, *(gradient.reshape(-1) for gradient in found)]))
+    local = gradients(parameters)
+    flat = reduce(torch.cat([flags, *(gradient.reshape(-1) for gradient in local)]))
     position = flags.numel()
-    for gradient in found:
+    for gradient in local:
         gradient.copy_(flat[position : position + gradient.numel()].view_as(gradient))
         position += gradient.numel()
     return flat[: flags.numel()]
 
 
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> float:
-    """Euclidean norm over all gradients; not finite if any gradient is not."""
-    found = gradients(parameters)
-    if not found:
+    """Euclidean norm of all gradients; not finite if any gradient is not."""
+    values = gradients(parameters)
+    if not values:
         return 0.0
-    return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(found))))
+    return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(values))))
 
 
 def clip(parameters: Iterable[nn.Parameter], norm: float, limit: float) -> None:
-    """Scale the gradients down so that their norm, given, is at most ``limit`` (0: never)."""
+    """Scale gradients of norm ``norm`` to at most ``limit`` (0: no clipping)."""
     if limit > 0 and norm > limit:
         torch._foreach_mul_(gradients(parameters), limit / norm)

@@ -1,4 +1,4 @@
-"""The folder of a training run: its lock, its configuration, its log, its TensorBoard files."""
+"""Folder of a training run: lock, configuration, log, TensorBoard files."""
 
 import json
 import os
@@ -18,10 +18,10 @@ LOCK_FILE = ".lock"
 
 @contextmanager
 def lock_run_dir(run: Path) -> Iterator[None]:
-    """Lock the run folder inside this block: two runs in it would overwrite each other's files.
+    """Lock a run folder against other runs.
 
-    The system releases the lock when the process ends in any way. Of the processes of one run only
-    the first takes it. Where files cannot be locked (Windows) nothing is locked.
+    The system releases the lock when the process ends in any way. Only the first process of a run
+    takes it. Without support of file locks (Windows) nothing is locked.
 
     Raises:
         ValueError: Another process is training in the folder.
@@ -37,7 +37,7 @@ def lock_run_dir(run: Path) -> Iterator[None]:
         return
     with open(run / LOCK_FILE, "a+", encoding="utf-8") as file:
         try:
-            # Not flock: data loading processes would inherit it and outlive a killed parent.
+            # Not flock: data loading processes inherit it and may outlive a killed parent.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             file.seek(0)
@@ -52,7 +52,7 @@ def lock_run_dir(run: Path) -> Iterator[None]:
 
 
 def init_run_dir(run: Path, config: RunConfig, *, write: bool = True) -> None:
-    """Write the configuration into a new run folder, or check that it describes the same run.
+    """Write the configuration to a new run folder, or compare it with that of an existing run.
 
     Args:
         run: Run folder.
@@ -67,33 +67,33 @@ def init_run_dir(run: Path, config: RunConfig, *, write: bool = True) -> None:
         differences = type(config).from_json(path).differences(config)
         if differences:
             raise ValueError(
-                f"{run} holds a run with another configuration ({'; '.join(differences)}):"
+                f"{run} has a run with another configuration ({'; '.join(differences)}):"
                 " choose another --out, or remove it"
             )
     elif newest_checkpoint(run) is not None:
-        raise ValueError(f"{run} holds checkpoints but no config.json: choose another --out")
+        raise ValueError(f"{run} has checkpoints but no config.json: choose another --out")
     if write:
         write_json(path, config.to_dict())
 
 
 def open_metrics(run: Path, step: int) -> IO[str]:
-    """Open the log, cut back to the step of the checkpoint that the run resumes from."""
+    """Open the log, truncated to the step from which the run resumes."""
     path = run / METRICS
     if path.exists():
-        kept = []
+        lines = []
         for line in path.read_text(encoding="utf-8").split("\n"):
             try:
                 if json.loads(line)["step"] <= step:
-                    kept.append(line)
+                    lines.append(line)
             except (ValueError, KeyError):
-                continue  # the line that a crash cut off
-        write_text(path, "".join(f"{line}\n" for line in kept))
+                continue  # an incomplete line after a crash
+        write_text(path, "".join(f"{line}\n" for line in lines))
     run.mkdir(parents=True, exist_ok=True)
     return path.open("a", encoding="utf-8")
 
 
 def open_board(run: Path, step: int) -> Any:
-    """Return a TensorBoard writer, or None where TensorBoard is not installed."""
+    """Return a TensorBoard writer, or None if TensorBoard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -102,13 +102,13 @@ def open_board(run: Path, step: int) -> Any:
 
 
 @contextmanager
-def replaced_export(place: Path) -> Iterator[Path]:
-    """An empty folder that takes the place of an exported model when nothing failed.
+def replaced_export(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder that replaces an exported model if the block raises no exception.
 
-    What a killed export left beside it is removed, so the run folder must be locked.
+    Temporary folders of killed exports are removed, so the run folder must be locked.
     """
     for kind in ("tmp", "old"):
-        for left in place.parent.glob(f"{place.name}.{kind}-*"):
-            shutil.rmtree(left, ignore_errors=True)
-    with replaced_folder(place) as aside:
-        yield aside
+        for path in folder.parent.glob(f"{folder.name}.{kind}-*"):
+            shutil.rmtree(path, ignore_errors=True)
+    with replaced_folder(folder) as temporary:
+        yield temporary

@@ -29,7 +29,7 @@ def draw_unit(seed: int, purpose: str, *counters: int) -> float:
 
 
 def seeded_generator(seed: int, *key: int) -> np.random.Generator:
-    """A generator of NumPy that depends on the seed and the key only."""
+    """Return a NumPy generator that depends on the seed and the key only."""
     return np.random.default_rng(np.random.SeedSequence((seed, *key)))
 
 

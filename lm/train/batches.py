@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ...core.training.loop import leave_signals_to_the_parent
+from ...core.training.loop import ignore_signals
 from ...core.training.seeding import seeded_generator
 from ..data.rows import EpochIndex
 from ..data.sampler import LengthBucketSampler
@@ -177,6 +177,6 @@ def background_worker(worker: int) -> None:
 
     On a machine of few cores a worker that takes turns with the model's threads delays every step.
     """
-    leave_signals_to_the_parent(worker)
+    ignore_signals(worker)
     if hasattr(os, "nice"):
         os.nice(10)

@@ -82,7 +82,7 @@ def test_what_is_emulated_is_obeyed_with_one_line(cpu, caplog: pytest.LogCapture
         assert caplog.records == []
         assert choose_precision("bf16", cpu(False)) == "bf16"
     (record,) = caplog.records
-    assert "bf16 is emulated on this cpu" in record.message and "auto takes fp32" in record.message
+    assert "bf16 is emulated on this cpu" in record.message and "auto is fp32" in record.message
     assert "\n" not in record.message
 
 
@@ -95,7 +95,7 @@ def test_processes_of_one_machine_have_a_gpu_each(gpu, monkeypatch: pytest.Monke
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_device_that_is_not_there_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match=r"'cuda' is not available here: .*--device auto takes"):
+    with pytest.raises(ValueError, match=r"'cuda' is not available: .*--device auto is"):
         find_device("cuda")
 
 

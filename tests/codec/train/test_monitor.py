@@ -26,4 +26,4 @@ def test_winning_discriminators_ring_after_a_while() -> None:
     assert "the discriminators dominate: their loss averages 0.010" in message
     for step in range(130, 230, 10):
         assert alarms.check(step, {"discriminator": 1.9}, []) == []
-    assert alarms.ringing == set()
+    assert alarms.active == set()

@@ -284,7 +284,7 @@ def test_autocast_leaves_losses_and_codebooks_in_float32(
 def test_crops_are_cut_to_whole_windows() -> None:
     wav = torch.zeros(1, 1, 100)
     assert whole_windows(wav, 30).shape == (1, 1, 90)
-    with pytest.raises(ValueError, match="100 samples are shorter than one window of 101"):
+    with pytest.raises(ValueError, match="one window of 101 samples, got 100"):
         whole_windows(wav, 101)
 
 

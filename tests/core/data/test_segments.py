@@ -174,7 +174,7 @@ def test_weight_zero_leaves_a_domain_out(corpus):
     assert _whole_shares(np.array([1.0, 1.0, 1.0])).sum() == 1024
     with pytest.raises(ValueError, match=r"speech.*corpus has.*music"):
         CropDataset(corpus, DataConfig(**PLAIN, domain_weights={"speech": 1.0}))
-    with pytest.raises(ValueError, match="all domain_weights are 0"):
+    with pytest.raises(ValueError, match="domain_weights must not all be 0"):
         CropDataset(corpus, DataConfig(**PLAIN, domain_weights=dict.fromkeys(weights, 0.0)))
 
 

@@ -103,15 +103,15 @@ def test_a_checkpoint_of_another_version_is_named(tmp_path: Path) -> None:
     place = write_checkpoint(tmp_path, 6, TENSORS, {}, keep=1)
     state = json.loads((place / "state.json").read_text())
     (place / "state.json").write_text(json.dumps({**state, "format": 99}))
-    with pytest.raises(CheckpointError, match="has checkpoint format 99, this version reads"):
+    with pytest.raises(CheckpointError, match="must be 1, got 99"):
         read_checkpoint(place)
     assert json.loads((place / "state.json").read_text())["format"] == 99, "it is left alone"
 
 
 def test_a_missing_source_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no weights to start from.*is missing"):
+    with pytest.raises(CheckpointError, match="initial weights must be .* no such folder"):
         find_source(tmp_path / "nothing")
-    with pytest.raises(CheckpointError, match="holds none"):
+    with pytest.raises(CheckpointError, match="a folder without weights"):
         find_source(tmp_path)
 
 

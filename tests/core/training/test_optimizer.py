@@ -97,7 +97,7 @@ def test_learning_rates_of_both_parts_follow_the_schedule() -> None:
 def test_muon_without_a_transformer_is_refused() -> None:
     adamw = dict(lr=0.1, betas=(0.8, 0.99), weight_decay=0.1)
     named = dict(nn.Linear(3, 2).named_parameters())
-    with pytest.raises(ValueError, match="trains none"):
+    with pytest.raises(ValueError, match="matrices of Transformers, got none"):
         optim.make_muon(named, lr=0.1, weight_decay=0.0, adamw=adamw)
 
 
