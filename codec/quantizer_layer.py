@@ -86,6 +86,8 @@ class FrozenLayer(QuantizerLayer):
 
     def _prepared(self) -> tuple[Tensor, Tensor]:
         """The table and its bias for the search, kept while neither map nor entries change."""
+        if type(self.project_out) is not Linear:  # LoRA: its adapters may be switched at any time
+            return self._prepare()
         sources = (self.project_out.weight, self.project_out.bias, self.codebook.entries)
         return self._table.get(sources, self._prepare)
 

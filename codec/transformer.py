@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..core.linear import Linear
+from ..core.linear import Linear, linear_gelu
 from .attention import Reach, Rotation, rotary_table, windowed_attention
 from .cache import AttentionCache
 
@@ -65,7 +65,7 @@ class Layer(nn.Module):
         """Map `[B, L, D]` to `[B, L, D]`."""
         y, cache = self.attention.step(self.attention_norm(x), reach, rotation, cache)
         x = torch.addcmul(x, self.attention_scale, y)
-        y = self.ffn_out(self.ffn_in(self.ffn_norm(x), activation="gelu"))
+        y = self.ffn_out(linear_gelu(self.ffn_in, self.ffn_norm(x)))
         return torch.addcmul(x, self.ffn_scale, y), cache
 
 

@@ -18,6 +18,8 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.graph import increment_version
+from torch.nn.modules.module import register_module_module_registration_hook
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from .derived import state_of
@@ -114,6 +116,32 @@ def _pack_once(weight: Tensor) -> Tensor:
 class Linear(nn.Linear):
     """`nn.Linear` through :func:`linear`."""
 
+    # Whether it is the base layer of a wrapper of peft, which merges by writing through
+    # `weight.data`: no counter sees that, so its weight is not packed.
+    wrapped = False
+
     def forward(self, x: Tensor, activation: Activation = "none") -> Tensor:
         """Map `[..., I]` to `[..., O]`."""
+        if self.wrapped:
+            return F.linear(x, self.weight, self.bias)
         return linear(x, self.weight, self.bias, activation)
+
+
+def _note_wrapper(parent: nn.Module, name: str, child: nn.Module | None) -> None:
+    """Called when a module becomes the child of another: values derived before are outdated."""
+    if isinstance(child, Linear):
+        child.wrapped = name == "base_layer"
+        for weight in child.parameters(recurse=False):
+            if not weight.is_inference():
+                increment_version(weight)
+
+
+register_module_module_registration_hook(_note_wrapper)
+
+
+def linear_gelu(layer: nn.Module, x: Tensor) -> Tensor:
+    """Return `gelu(layer(x))`, in one kernel where the layer is a :class:`Linear`.
+
+    A layer that is wrapped, e.g. by LoRA, adds to the linear map: its activation comes afterwards.
+    """
+    return layer(x, activation="gelu") if type(layer) is Linear else F.gelu(layer(x))
