@@ -1,11 +1,8 @@
-"""LoRA adapters of a language model (Hu et al., "LoRA", ICLR 2022), see docs/lora.md.
+"""LoRA adapters of a language model (Hu et al., "LoRA", ICLR 2022) by peft, see docs/lora.md.
 
-The linear layers of the backbone are adapted by peft. Audio embeddings and heads are either copied
-and trained in full, or get low-rank updates (`low_rank.py`); the modules of the active adapter take
-the place of the base's. A model can hold several adapters, one of which is active.
-
-    adapter.safetensors   LoRA matrices; audio embeddings and heads, or their low-rank updates
-    adapter.json          settings, tasks, and the fingerprint of the base
+An adapter has low-rank updates of linear layers of the backbone. Audio embeddings and heads are
+either copied and trained in full, or get low-rank updates, too. A model can hold several adapters;
+one is active, or each row of a batch has its own (`adapter_rows.py`).
 """
 
 from __future__ import annotations
@@ -17,69 +14,32 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from ..core.training.checkpoint import CheckpointError
+from .adapter_files import read_adapter, write_adapter
+from .adapter_rows import BASE
 from .inference import restore_layers
 from .layouts import unknown
-from .low_rank import add_low_rank, low_rank_parameters, merge_low_rank
+from .lora_settings import LoraSettings
 from .model import AudioLM
 from .quantize import is_quantized
-
-WEIGHTS, CARD = "adapter.safetensors", "adapter.json"
-_MODULES = ("embedding", "heads")  # children of the model that an adapter may replace
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoraSettings:
-    """Settings of an adapter."""
-
-    rank: int = 16
-    alpha: float | None = None  # LoRA is scaled by alpha / rank; None: 2 x rank
-    targets: tuple[str, ...] = ()  # names of linear layers of the backbone; empty: all
-    dropout: float = 0.0  # on the input of LoRA, in training
-    audio: bool = True  # train audio embeddings and heads; False: keep those of the base
-    audio_rank: int = 0  # with audio: rank of their updates, scaled alike; 0: train full copies
-
-    def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise ValueError(f"the rank of LoRA must be at least 1; came {self.rank}")
-        if self.audio_rank < 0 or (self.audio_rank and not self.audio):
-            raise ValueError(
-                f"audio_rank is 0 or more, and needs audio=True; came {self.audio_rank} with"
-                f" audio={self.audio}"
-            )
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1); came {self.dropout}")
-
-    @property
-    def scale(self) -> float:
-        """Factor of the product of the two LoRA matrices."""
-        return (2 * self.rank if self.alpha is None else self.alpha) / self.rank
-
-
-@dataclass
-class _Adapter:
-    settings: LoraSettings
-    tasks: list[str]
-    modules: dict[str, nn.Module]  # its embedding and heads; empty: those of the base
 
 
 @dataclass
 class _Adapters:
     """All adapters of one model; not registered as a submodule."""
 
-    fingerprint: str  # of the base
-    tasks: list[str]  # of the base
-    modules: dict[str, nn.Module]  # of the base
-    by_name: dict[str, _Adapter] = field(default_factory=dict)
+    base: str  # fingerprint
+    base_tasks: list[str]
+    tasks: dict[str, list[str]] = field(default_factory=dict)  # by adapter
     active: str | None = None
+    tuner: Any = None  # peft's LoraModel
 
 
 def add_lora(lm: AudioLM, settings: LoraSettings | None = None, name: str = "default") -> AudioLM:
@@ -88,37 +48,24 @@ def add_lora(lm: AudioLM, settings: LoraSettings | None = None, name: str = "def
     Afterwards only the parameters of the adapter require gradients.
 
     Raises:
-        ValueError: if the name is taken or no identifier, a target is no linear layer of the
-            backbone, or the model is quantized.
+        ValueError: if the name is taken or cannot be used, a target is no linear layer of the
+            backbone, the model is quantized, or holds full copies where this has low-rank updates.
     """
-    settings = settings or LoraSettings()
     _refuse_quantized(lm)
-    restore_layers(lm)
-    adapters = _adapters(lm)
-    if name in adapters.by_name or not name.isidentifier():
-        raise ValueError(
-            f"an adapter's name must be a new Python name; came {name!r} beside"
-            f" {', '.join(adapters.by_name) or 'none'}"
-        )
-    modules: dict[str, nn.Module] = {}
-    if settings.audio:
-        modules = {part: copy.deepcopy(adapters.modules[part]) for part in _MODULES}
-    if settings.audio_rank:
-        for module in modules.values():
-            add_low_rank(module, settings.audio_rank, settings.scale)
-    _inject(lm, settings, name)
-    adapters.by_name[name] = _Adapter(settings, list(lm.config.tasks), modules)
-    use_adapter(lm, name)
-    for parameter in lm.parameters():
-        parameter.requires_grad_(False)
-    for parameter in _parameters(lm, name).values():
-        parameter.requires_grad_(True)
+    trial = _without_weights(lm)
+    config = (settings or LoraSettings()).to_peft(trial)
+    _try(trial, lm, config, name)
+    _add(lm, config, name, list(lm.config.tasks))
+    for key, parameter in lm.named_parameters():
+        parameter.requires_grad_(f".{name}." in f"{key}.")
+        if key.endswith(f".lora_embedding_B.{name}"):  # peft draws these with a deviation of 1
+            parameter.data *= len(parameter) ** -0.5
     return lm
 
 
 def adapter_names(lm: AudioLM) -> tuple[str, ...]:
     """Names of a model's adapters."""
-    return tuple(_adapters(lm).by_name)
+    return tuple(_adapters(lm).tasks)
 
 
 def use_adapter(lm: AudioLM, name: str | None) -> None:
@@ -128,20 +75,16 @@ def use_adapter(lm: AudioLM, name: str | None) -> None:
         ValueError: if the model has no adapter of that name.
     """
     adapters = _adapters(lm)
-    if name is not None and name not in adapters.by_name:
-        raise ValueError(unknown("adapter", name, adapters.by_name))
+    if name is not None and name not in adapters.tasks:
+        raise ValueError(unknown("adapter", name, adapters.tasks))
     restore_layers(lm)
-    own = adapters.by_name[name].modules if name is not None else {}
-    for part in _MODULES:
-        setattr(lm, part, own.get(part, adapters.modules[part]))
-    lm.config.tasks = list(adapters.tasks if name is None else adapters.by_name[name].tasks)
-    trained = {key: p.requires_grad for key, p in lm.backbone.named_parameters()}
-    for layer in _layers(lm):
-        layer.enable_adapters(name is not None)
-        if name is not None:
-            layer.set_adapter(name)
-    for key, parameter in lm.backbone.named_parameters():
-        parameter.requires_grad_(trained[key])  # set_adapter changed it
+    trained = [(parameter, parameter.requires_grad) for parameter in lm.parameters()]
+    for module in _peft_layers(lm):
+        has_it = name in getattr(module, "modules_to_save", {name: None})
+        module.set_adapter([] if name is None or not has_it else [name])
+    for parameter, requires_grad in trained:
+        parameter.requires_grad_(requires_grad)  # set_adapter changed it
+    lm.config.tasks = list(adapters.base_tasks if name is None else adapters.tasks[name])
     adapters.active = name
 
 
@@ -157,38 +100,25 @@ def using_adapter(lm: AudioLM, name: str | None) -> Iterator[AudioLM]:
 
 
 def save_adapter(lm: AudioLM, folder: str | os.PathLike[str], name: str | None = None) -> Path:
-    """Save an adapter without its base; by default the active one.
+    """Save an adapter without its base, in the format of peft; by default the active one.
 
     Raises:
         ValueError: if the model has no such adapter.
     """
+    from peft import get_peft_model_state_dict
+
     adapters, path = _adapters(lm), Path(folder)
     name = name if name is not None else adapters.active
-    if name is None or name not in adapters.by_name:
-        raise ValueError(unknown("adapter", str(name), adapters.by_name))
-    adapter = adapters.by_name[name]
-    path.mkdir(parents=True, exist_ok=True)
-    values = {
-        key: value.detach().cpu().contiguous() for key, value in _parameters(lm, name).items()
-    }
-    card = {
-        "format": 1,
-        "base": adapters.fingerprint,
-        "settings": asdict(adapter.settings),
-        "tasks": adapter.tasks,
-    }
-    for name, write in (
-        (WEIGHTS, lambda file: save_file(values, file)),
-        (CARD, lambda file: file.write_text(json.dumps(card, indent=1), encoding="utf-8")),
-    ):
-        temporary = path / f"{name}.tmp-{os.getpid()}"
-        write(temporary)
-        os.replace(temporary, path / name)
+    if name is None or name not in adapters.tasks:
+        raise ValueError(unknown("adapter", str(name), adapters.tasks))
+    weights = get_peft_model_state_dict(lm, adapter_name=name, save_embedding_layers=False)
+    config: Any = lm.peft_config[name]  # type: ignore[index]
+    write_adapter(path, config, weights, base=adapters.base, tasks=adapters.tasks[name])
     return path
 
 
 def load_adapter(lm: AudioLM, folder: str | os.PathLike[str], name: str = "default") -> AudioLM:
-    """Load a saved adapter and activate it; its parameters require no gradients.
+    """Load an adapter of almtok or peft and activate it; no parameter requires gradients.
 
     Args:
         lm: the base that the adapter was trained on.
@@ -196,41 +126,25 @@ def load_adapter(lm: AudioLM, folder: str | os.PathLike[str], name: str = "defau
         name: for the adapter.
 
     Raises:
-        CheckpointError: if the folder holds no adapter, or one that is damaged.
+        CheckpointError: if the folder holds no adapter, or one that is damaged or does not fit.
         ValueError: if the adapter belongs to another base, or as :func:`add_lora`.
     """
-    path = Path(folder)
-    for candidate in (path, path / "adapter"):  # a run folder holds one
-        if (candidate / CARD).is_file():
-            path = candidate
-            break
-    else:
-        raise CheckpointError(f"{folder} holds no adapter: {CARD} is missing")
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
     _refuse_quantized(lm)
-    card = json.loads((path / CARD).read_text(encoding="utf-8"))
-    if card.get("format") != 1:
-        raise CheckpointError(f"{path} has adapter format {card.get('format')}, this reads 1")
-    adapters = _adapters(lm)
-    if card["base"] != adapters.fingerprint:
+    adapters, trial = _adapters(lm), _without_weights(lm)
+    stored = read_adapter(folder, trial)
+    if stored.base is not None and stored.base != adapters.base:
         raise ValueError(
-            f"the adapter {path} was made for base {card['base']}, this model is base"
-            f" {adapters.fingerprint}"
+            f"the adapter {folder} was made for base {stored.base}, this model is base"
+            f" {adapters.base}"
         )
-    values = card["settings"]
-    settings = LoraSettings(**{**values, "targets": tuple(values["targets"])})
-    weights = load_file(path / WEIGHTS)
-    add_lora(lm, settings, name)
-    own = _parameters(lm, name)
-    if own.keys() != weights.keys():
-        other = sorted(own.keys() ^ weights.keys())
-        raise CheckpointError(f"{path} does not fit its settings: {', '.join(other[:3])}")
-    with torch.no_grad():
-        for key, parameter in own.items():
-            parameter.copy_(weights[key])
-            parameter.requires_grad_(False)
-    adapters.by_name[name].tasks = list(card["tasks"])
-    use_adapter(lm, name)
-    return lm
+    _try(trial, lm, stored.config, name, source=stored.file.parent)
+    expected = get_peft_model_state_dict(trial, adapter_name=name, save_embedding_layers=False)
+    weights = stored.fitted(expected)
+    _add(lm, stored.config, name, stored.tasks or list(adapters.base_tasks))
+    set_peft_model_state_dict(lm, weights, adapter_name=name)
+    return lm.requires_grad_(False)
 
 
 def merge_adapter(lm: AudioLM, name: str | None = None) -> AudioLM:
@@ -239,27 +153,25 @@ def merge_adapter(lm: AudioLM, name: str | None = None) -> AudioLM:
     Outputs stay the same (within 1e-5 in float32). The base cannot be restored.
 
     Raises:
-        ValueError: if the model has no adapter of that name, or is quantized.
+        ValueError: if the model has no adapter of that name, is quantized, or ties the text
+            embedding to the text head, and the adapter changes one of them.
     """
     _refuse_quantized(lm)
-    adapters = _adapters(lm)
-    use_adapter(lm, adapters.active if name is None else name)
-    active = adapters.active
-    restore_layers(lm)
-    for path, module in list(lm.backbone.named_modules()):
-        if not _is_lora(module):
-            continue
-        if active is not None:
-            module.merge(adapter_names=[active])
-        parent, _, leaf = path.rpartition(".")
-        setattr(lm.backbone.get_submodule(parent), leaf, module.get_base_layer())
-    for part in _MODULES:
-        merge_low_rank(getattr(lm, part))
-    lm.backbone.__dict__.pop("peft_config", None)
-    lm.__dict__.pop("_almtok_adapters", None)
-    for parameter in lm.parameters():
-        parameter.requires_grad_(True)
-    return lm
+    use_adapter(lm, _adapters(lm).active if name is None else name)
+    text = {lm.get_input_embeddings(), lm.get_output_embeddings()}
+    tied = lm.config.backbone.get_text_config().tie_word_embeddings  # type: ignore[union-attr]
+    if tied and text & set(_peft_layers(lm)):
+        raise ValueError(
+            "the adapter changes the text embedding or the text head, which share one weight in"
+            " this model: it cannot be merged"
+        )
+    return _unload(lm, merge=_adapters(lm).active is not None)
+
+
+def remove_adapters(lm: AudioLM) -> AudioLM:
+    """Remove all adapters: the base model as it was, bit for bit."""
+    use_adapter(lm, None)
+    return _unload(lm, merge=False)
 
 
 def base_fingerprint(lm: AudioLM) -> str:
@@ -268,9 +180,9 @@ def base_fingerprint(lm: AudioLM) -> str:
     Weights are rounded to bfloat16 first, so that the hash does not depend on the precision.
     Adapters do not count.
     """
-    adapters = lm.__dict__.get("_almtok_adapters")
+    adapters = lm.__dict__.get("_adapters")
     if adapters is not None:
-        return str(adapters.fingerprint)
+        return str(adapters.base)
     config = lm.config
     backbone: Any = config.backbone
     facts = [config.pattern, config.num_codebooks, config.codebook_size]
@@ -283,13 +195,12 @@ def base_fingerprint(lm: AudioLM) -> str:
     return digest.hexdigest()[:16]
 
 
-def spare_modules(lm: AudioLM) -> list[nn.Module]:
-    """Embeddings and heads of the base and of all adapters, active or not."""
-    adapters = lm.__dict__.get("_almtok_adapters")
-    if adapters is None:
-        return []
-    sets = [adapters.modules, *(adapter.modules for adapter in adapters.by_name.values())]
-    return [module for modules in sets for module in modules.values()]
+def _adapters(lm: AudioLM) -> _Adapters:
+    found = lm.__dict__.get("_adapters")
+    if found is None:
+        found = _Adapters(base_fingerprint(lm), list(lm.config.tasks))
+        lm.__dict__["_adapters"] = found  # no submodule: nothing is saved twice
+    return found
 
 
 def _refuse_quantized(lm: AudioLM) -> None:
@@ -297,64 +208,77 @@ def _refuse_quantized(lm: AudioLM) -> None:
         raise ValueError("the model is quantized: add or merge adapters before it is quantized")
 
 
-def _adapters(lm: AudioLM) -> _Adapters:
-    found = lm.__dict__.get("_almtok_adapters")
-    if found is None:
-        modules = {part: getattr(lm, part) for part in _MODULES}
-        found = _Adapters(base_fingerprint(lm), list(lm.config.tasks), modules)
-        lm.__dict__["_almtok_adapters"] = found  # no submodule: nothing is saved twice
-    return found
+def _without_weights(lm: AudioLM) -> AudioLM:
+    """A model of the same structure, on the meta device and without adapters."""
+    with torch.device("meta"):
+        return AudioLM(copy.deepcopy(lm.config))
 
 
-def _inject(lm: AudioLM, settings: LoraSettings, name: str) -> None:
-    from peft import LoraConfig, inject_adapter_in_model
+def _try(
+    trial: AudioLM, lm: AudioLM, config: Any, name: str, *, source: Path | None = None
+) -> None:
+    """Add the adapter to a model without weights, so that errors leave `lm` as it is."""
+    from peft import LoraModel
 
-    layers = lm.backbone.get_decoder().layers
-    linear = {
-        path.replace(".base_layer", "").rpartition(".")[2]
-        for path, module in layers.named_modules()
-        if isinstance(module, nn.Linear) and ".lora_" not in path
-    }
-    if unknown_names := sorted(set(settings.targets) - linear):
+    known = adapter_names(lm)
+    parts = {part for path, _ in trial.named_modules() for part in path.split(".")}
+    if name in known or name in parts or name == BASE or not name.isidentifier():
         raise ValueError(
-            f"no linear layer of the backbone is named {', '.join(unknown_names)}; there are"
-            f" {', '.join(sorted(linear))}"
+            f"an adapter's name must be a new Python name, and not that of a module, got {name!r}"
+            f" beside {', '.join(known) or 'none'}"
         )
-    config = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.scale * settings.rank,  # type: ignore[arg-type]
-        target_modules=sorted(settings.targets or linear),
-        lora_dropout=settings.dropout,
-        layers_pattern=None,
-    )
+    try:
+        with torch.device("meta"):
+            LoraModel(trial, copy.deepcopy(config), name)
+    except (TypeError, ValueError, KeyError) as error:
+        if source is None:
+            raise
+        raise CheckpointError(f"{source} does not fit this model: {error}") from error
+    _check_kinds(lm, trial)
+    _check_kinds(trial, lm)
+
+
+def _check_kinds(one: AudioLM, other: AudioLM) -> None:
+    """Refuse full copies of modules that have low-rank updates: peft would mix them up."""
+    copied = [path for path, module in one.named_modules() if hasattr(module, "modules_to_save")]
+    for path, module in other.named_modules():
+        inside = [part for part in copied if f"{path}.".startswith(f"{part}.")]
+        if inside and hasattr(module, "lora_A"):
+            raise ValueError(
+                f"one adapter has a full copy of {inside[0]}, another a low-rank update of {path}:"
+                f" a model can hold only one kind"
+            )
+
+
+def _add(lm: AudioLM, config: Any, name: str, tasks: list[str]) -> None:
+    from peft import LoraModel
+
+    adapters = _adapters(lm)
+    restore_layers(lm)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Already found a `peft_config` attribute")
-        inject_adapter_in_model(config, lm.backbone, name)
+        adapters.tuner = LoraModel(lm, config, name)
+    for module in _peft_layers(lm):
+        module.train(lm.training)
+    adapters.tasks[name] = tasks
+    use_adapter(lm, name)
 
 
-def _is_lora(module: nn.Module) -> bool:
-    from peft.tuners.lora import LoraLayer
-
-    return isinstance(module, LoraLayer)
-
-
-def _layers(lm: AudioLM) -> list[Any]:
-    """LoRA layers of the backbone."""
-    if not _adapters(lm).by_name:
-        return []
-    return [module for module in lm.backbone.modules() if _is_lora(module)]
+def _unload(lm: AudioLM, *, merge: bool) -> AudioLM:
+    """Put the plain layers back."""
+    adapters = lm.__dict__.pop("_adapters")
+    restore_layers(lm)
+    if adapters.tuner is not None and merge:
+        adapters.tuner.merge_and_unload(adapter_names=[adapters.active])
+    elif adapters.tuner is not None:
+        adapters.tuner.unload()
+    return lm.requires_grad_(True)
 
 
-def _parameters(lm: AudioLM, name: str) -> dict[str, Tensor]:
-    """Parameters of an adapter, active or not, by their names in the file."""
-    found: dict[str, Tensor] = {}
-    for key, parameter in lm.backbone.named_parameters():
-        if ".lora_" in key and f".{name}." in key:
-            found[f"backbone.{key.replace(f'.{name}.', '.')}"] = parameter
-    adapter = _adapters(lm).by_name[name]
-    low_rank = adapter.settings.audio_rank > 0
-    for part, module in adapter.modules.items():
-        own = low_rank_parameters(module) if low_rank else dict(module.named_parameters())
-        for key, parameter in own.items():
-            found[f"{part}.{key}"] = parameter
-    return found
+def _peft_layers(lm: nn.Module) -> list[Any]:
+    """Layers of peft: LoRA, and modules with full copies."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils import AuxiliaryTrainingWrapper
+
+    kinds = (BaseTunerLayer, AuxiliaryTrainingWrapper)
+    return [module for module in lm.modules() if isinstance(module, kinds)]

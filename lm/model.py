@@ -20,6 +20,7 @@ from transformers.utils import ModelOutput
 
 from ..codec.checks import refuse_other_weights
 from ..core.loading import LoadsAllWeights
+from .adapter_rows import by_adapter
 from .config import AudioLMConfig
 from .ctc import ctc_loss
 from .depth import DepthHeads
@@ -118,9 +119,22 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         model.backbone = backbone
         return model
 
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """Save as `PreTrainedModel.save_pretrained` does.
+
+        Raises:
+            ValueError: if the model has adapters, which are saved by themselves.
+        """
+        if hasattr(self, "peft_config"):
+            raise ValueError(
+                "the model has adapters: save them with save_adapter, and the model after"
+                " merge_adapter or remove_adapters"
+            )
+        super().save_pretrained(*args, **kwargs)
+
     def embed(self, input_ids: Tensor) -> Tensor:
         """Embed rows `[B, L, 1+K]` as `[B, L, D]`."""
-        return self.embedding(input_ids, self.backbone.get_input_embeddings())
+        return by_adapter(self.embedding, input_ids, self.backbone.get_input_embeddings())
 
     def advance(
         self,
@@ -153,7 +167,8 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         not to predict them.
         """
         audio = self.heads.teacher_forced(hidden, hidden.new_zeros(0))
-        controls = hidden @ self.embedding.controls.weight.T
+        ids = torch.arange(self.embedding.vocabulary.num_controls, device=hidden.device)
+        controls = hidden @ self.embedding.controls(ids).T
         return torch.cat([self.text_logits(hidden), controls, audio.flatten(1)], dim=-1)
 
     def forward(
@@ -165,6 +180,7 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         cache: Cache | None = None,
         use_cache: bool = False,
         num_items_in_batch: Tensor | int | None = None,
+        **others: object,
     ) -> AudioLMOutput:
         """Compute the loss of labels, or without labels the logits of every next row.
 
@@ -176,10 +192,14 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
             cache: key-value cache (`past_key_values` in older versions of transformers).
             use_cache: create a cache if there is none.
             num_items_in_batch: divisor of the summed loss (see the Trainer of transformers).
+            others: further arguments of causal models of transformers; peft passes them as None.
 
         Raises:
+            TypeError: if one of the others is not None.
             ValueError: if the number of streams is not that of the model.
         """
+        if given := [name for name, value in others.items() if value is not None]:
+            raise TypeError(f"AudioLM.forward takes no {', '.join(given)}")
         self._check(input_ids, labels)
         if position_ids is None and attention_mask is not None:
             position_ids = (attention_mask.cumsum(dim=1) - 1).clamp_min(0)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..adapter_rows import adapter_rows
 from ..vocabulary import Vocabulary
 from .decoding_state import DecodingRow, DecodingState, Target
 from .kv_cache import KVCache
@@ -50,6 +51,7 @@ class Decoding:
         unconditional: list[Prompt] | None,
         cache: str,
         *,
+        adapter_names: list[str] | None = None,
         compiled: bool,
     ):
         self.lm, self.prompts, self.compiled = lm, prompts, compiled
@@ -71,6 +73,7 @@ class Decoding:
             mask.to(lm.device),
             room=max(group.state.grid.shape[1] for group in self._groups),
             cache=cache,
+            adapter_names=adapter_names and adapter_names * (2 if unconditional else 1),
             compiled=compiled,
         )
         vocabulary = Vocabulary(lm.config)
@@ -120,7 +123,8 @@ class Decoding:
         """The next row of every target, `[M, 1+K]`."""
         rows = self._empty.repeat(len(hidden), 1)
         for group in self._groups:
-            grid = group.state.step(hidden if group.all else hidden[group.index])
+            with adapter_rows(group.state.target.adapter):
+                grid = group.state.step(hidden if group.all else hidden[group.index])
             streams = slice(0, 1) if group.state.target.kind == "text" else slice(1, None)
             if self.compiled:  # finished texts stay in the batch, with empty rows
                 grid = grid.where(grid >= 0, self._empty[streams])

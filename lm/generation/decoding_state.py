@@ -51,6 +51,7 @@ class Target:
     sample: SampleRow
     width: int  # W of the first stream
     sampling: tuple[SamplingConfig, ...]  # one for each stream
+    adapter: str | None = None  # of all its rows; None: the active one
     forbidden: Tensor | None = None  # ids of the first stream that are never generated
     guidance_scale: float = 1.0
     repetition_limit: int = 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
+from ..adapter_rows import adapter_rows, checked_names, copy_of
 from ..heads import Choose
 from ..inference import evaluating
 from ..patterns import Layout, layout
@@ -35,6 +36,8 @@ class GenerateMixin:
     It is not named `GenerationMixin`, because transformers saves a `generation_config` for models
     with a base class of that name.
     """
+
+    generation_config = None  # peft asks for it; of transformers' loop of generation
 
     def generate(
         self,
@@ -79,6 +82,19 @@ class GenerateMixin:
         rows = tuple(decoding.finished[number] for number in sorted(decoding.finished))
         return Generation(rows, decoding.prefill_seconds, decoding.step_seconds)
 
+    @classmethod
+    def can_generate(cls) -> bool:
+        """Whether transformers' own loop of generation can be used."""
+        return False
+
+    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Part of transformers' loop of generation; peft asks causal models for it.
+
+        Raises:
+            NotImplementedError: always. :meth:`generate` does not call it.
+        """
+        raise NotImplementedError("AudioLM writes rows: it has a loop of generation of its own")
+
 
 def prepare(
     lm: AudioLM, input_ids: Tensor, attention_mask: Tensor | None = None, **options: Any
@@ -102,18 +118,21 @@ def prepare(
     kinds = _check_targets(prompts, settings.target)
     unconditional = _unconditional_prompts(prompts, lm, settings)
     seeds = settings.seeds_of(len(prompts))
+    names = checked_names(lm, settings.adapter_names, len(prompts))
+    own = list(zip(kinds, names or [None] * len(prompts), strict=True))
     work = []
-    for kind in sorted(set(kinds)):
-        target = _target(lm, kind, settings)
+    for kind, name in dict.fromkeys(sorted(own, key=str)):
+        target = _target(lm, kind, settings, name)
         bounds = settings.bounds(kind, len(prompts))
         rows = []
         for number, prompt in enumerate(prompts):
-            if prompt.kind == kind:
+            if own[number] == (kind, name):
                 longest = max(len(prompt), len(unconditional[number]) if unconditional else 0)
                 room = lm.config.max_positions - longest
                 rows.append(_row(number, prompt, target.layout, room, bounds, seeds[number]))
         work.append((target, rows))
-    return Decoding(lm, prompts, work, unconditional, settings.cache, compiled=settings.compile)
+    options = {"adapter_names": names, "compiled": settings.compile}
+    return Decoding(lm, prompts, work, unconditional, settings.cache, **options)
 
 
 def _beam_search(
@@ -139,19 +158,28 @@ def _beam_search(
         room = lm.config.max_positions - max(map(len, recording))
         row = _row(number, recording[0], layout, room, bounds, seed)
         jobs.append(BeamJob(recording, row.min_new, row.max_new, row.limit, seed))
-    search = BeamSearch(
-        lm,
-        jobs,
-        settings.beam,
-        eos_id=_eos_id(lm, settings.eos_id),
-        forbidden=settings.forbidden_text_ids,
-        cache=settings.cache,
-    )
-    rows = search.run()
+    names = checked_names(lm, settings.adapter_names, len(jobs)) or [None] * len(jobs)
+    rows: dict[int, GeneratedRow] = {}
+    prefill_seconds = step_seconds = 0.0
+    for name in dict.fromkeys(names):  # one search for all recordings of an adapter
+        own = [number for number, other in enumerate(names) if other == name]
+        with adapter_rows(name):
+            search = BeamSearch(
+                lm,
+                [jobs[number] for number in own],
+                settings.beam,
+                eos_id=_eos_id(lm, settings.eos_id),
+                forbidden=settings.forbidden_text_ids,
+                cache=settings.cache,
+            )
+            rows |= zip(own, search.run(), strict=True)
+        prefill_seconds += search.prefill_seconds
+        step_seconds += search.step_seconds
+    in_order = tuple(rows[number] for number in range(len(jobs)))
     if on_row is not None:
-        for number, row in enumerate(rows):
+        for number, row in enumerate(in_order):
             on_row(number, row)
-    return Generation(tuple(rows), search.prefill_seconds, search.step_seconds)
+    return Generation(in_order, prefill_seconds, step_seconds)
 
 
 def _check_targets(prompts: list[Prompt], target: Kind | Sequence[Kind] | None) -> list[Kind]:
@@ -179,14 +207,17 @@ def _unconditional_prompts(
     return found
 
 
-def _target(lm: AudioLM, kind: Kind, settings: GenerationSettings) -> Target:
+def _target(
+    lm: AudioLM, kind: Kind, settings: GenerationSettings, adapter: str | None = None
+) -> Target:
     limits = NO_LIMITS if settings.guards is None else settings.guards
     if kind == "audio":
         audio_layout = layout(lm.config)
         return Target(
             kind=kind,
             layout=audio_layout,
-            sample=lm.heads.sample,
+            adapter=adapter,
+            sample=(lm.heads if adapter is None else copy_of(lm.heads, adapter)).sample,
             width=lm.heads.num_codes,
             sampling=per_stream(settings.audio_sampling, audio_layout.num_codebooks),
             guidance_scale=settings.guidance_scale,
@@ -203,6 +234,7 @@ def _target(lm: AudioLM, kind: Kind, settings: GenerationSettings) -> Target:
         kind=kind,
         # One id per row; -1 is an empty row.
         layout=Layout(1, 1, (0,), end, -1),
+        adapter=adapter,
         sample=sample,
         width=lm.config.vocab_size,
         sampling=(settings.text_sampling,),

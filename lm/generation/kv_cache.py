@@ -10,11 +10,12 @@ Shapes: `M` rows of the batch, `L` rows of the longest prompt, `K` codebooks, `D
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from ..adapter_rows import adapter_rows
 from ..quantize import can_compile
 from .cache import RowCache, RowCacheLayer, attends_fully, new_cache, shares_keys
 
@@ -33,6 +34,7 @@ class KVCache:
         *,
         room: int,
         cache: str,
+        adapter_names: list[str] | None = None,
         compiled: bool = False,
     ):
         """Allocate the cache.
@@ -43,6 +45,7 @@ class KVCache:
             mask: `[M, L]`, 0 at padding.
             room: maximum number of rows after the prompts.
             cache: "static" or "dynamic", see :func:`new_cache`.
+            adapter_names: one for each row; None: the adapter outside (`adapter_rows.py`).
             compiled: compile the step of the backbone; `select` is not possible then.
 
         Raises:
@@ -66,13 +69,14 @@ class KVCache:
         # CPU this takes an eighth of the time of PyTorch's grouped-query attention of one row.
         self._masked = self._ready_mask and mask.device.type == "cpu" and shares_keys(config)
         self._place: Tensor | None = None  # [1], index of the next row in a cache of fixed shape
-        self._advance = _compiled_step(lm) if compiled else lm.advance
+        self._adapter_names = adapter_names
+        self._advance = _compiled_step(lm) if compiled else self._advance_rows
 
     def read_prompts(self) -> Tensor:
         """Hidden states `[M, L, D]` of the prompts; those at padding are undefined."""
         mask = self._mask
         positions = (mask.cumsum(dim=1) - 1).clamp_min(0)
-        hidden = self._lm.advance(
+        hidden = self._advance_rows(
             self._input_ids, mask if self._padded else None, positions, self._cache, True
         )
         self._positions = mask.sum(dim=1, keepdim=True)  # [M, 1], of the next row
@@ -115,6 +119,13 @@ class KVCache:
                 layer.batch_select_indices(index)  # type: ignore[union-attr]
         self._key_mask, self._positions = self._key_mask[index], self._positions[index]
         self._padded = not bool(self._key_mask[:, : self._used].all())
+        if self._adapter_names is not None:
+            self._adapter_names = [self._adapter_names[row] for row in index.tolist()]
+
+    def _advance_rows(self, *args: Any) -> Tensor:
+        """`AudioLM.advance`, each row with its adapter."""
+        with adapter_rows(self._adapter_names):
+            return self._lm.advance(*args)
 
 
 def _check_compiled(lm: AudioLM, attention: str) -> None:

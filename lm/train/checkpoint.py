@@ -12,12 +12,16 @@ from torch import Tensor, nn
 
 from ...core.training.checkpoint import Checkpoint, CheckpointError
 from ...core.training.optimizer import flatten_state
+from ..adapter_files import from_low_rank
 from .sharding import copy_whole, like, whole
+
+_COPY = ".modules_to_save.default"  # where peft keeps the full copies of an adapter
 
 
 def trained(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the trained parameters by name."""
-    return {name: p for name, p in module.named_parameters() if p.requires_grad}
+    """Return the trained parameters by name; full copies of an adapter have the base's names."""
+    own = module.named_parameters()
+    return {name.replace(_COPY, ""): p for name, p in own if p.requires_grad}
 
 
 def tensors(module: nn.Module, optimizer: Any) -> dict[str, dict[str, Tensor]]:
@@ -39,7 +43,8 @@ def restore(module: nn.Module, optimizer: Any, checkpoint: Checkpoint) -> None:
     names = trained(module)
     restore_weights(module, checkpoint.tensors["model"])
     optimizer.state.clear()
-    for key, value in checkpoint.tensors.get("optimizer", {}).items():
+    states = from_low_rank(checkpoint.tensors.get("optimizer", {}), names, ".default")
+    for key, value in states.items():
         name, _, entry = key.rpartition(".")
         if name not in names:
             raise CheckpointError(f"the checkpoint has an optimiser state of unknown {name}")
@@ -57,6 +62,7 @@ def restore_weights(module: nn.Module, values: dict[str, Tensor]) -> None:
         CheckpointError: Names or shapes differ.
     """
     names = trained(module)
+    values = from_low_rank(values, names, ".default")
     if names.keys() != values.keys():
         odd = sorted(names.keys() ^ values.keys())
         raise CheckpointError(f"names differ from the checkpoint: {', '.join(odd[:5])}")

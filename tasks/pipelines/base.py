@@ -20,7 +20,7 @@ import torch
 from ...codec.tokens import AudioTokens
 from ...core.runtime import choose_dtype, find_device
 from ...lm.generation.output import GeneratedRow
-from ...lm.lora import load_adapter, spare_modules
+from ...lm.lora import load_adapter
 from ...lm.model import AudioLM
 from ...lm.patterns import layout
 from ...lm.processor import AudioLMProcessor
@@ -86,7 +86,7 @@ class AudioLMPipeline:
         if adapter is not None:
             pipeline.load_adapter(adapter)
         if dtype in KINDS:
-            quantize(lm, *spare_modules(lm), kind=dtype)
+            quantize(lm, kind=dtype)
         return pipeline
 
     def load_adapter(self, folder: str | os.PathLike[str], name: str = "default") -> None:

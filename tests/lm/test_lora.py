@@ -1,6 +1,5 @@
 """Adapters: identity at first, merged as unmerged, base untouched, exact reload, wrong base."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from almtok.core.training.checkpoint import CheckpointError
+from almtok.lm.adapter_files import CARD, CONFIG, WEIGHTS
 from almtok.lm.generation.sampling import SamplingConfig
 from almtok.lm.lora import (
     LoraSettings,
@@ -19,6 +19,7 @@ from almtok.lm.lora import (
     base_fingerprint,
     load_adapter,
     merge_adapter,
+    remove_adapters,
     save_adapter,
     use_adapter,
     using_adapter,
@@ -85,12 +86,51 @@ def test_the_base_is_untouched_and_comes_back() -> None:
     assert distance(logits(lm), before) == 0
     own = dict(lm.named_parameters())
     for key, value in base.named_parameters():
-        found = own.get(key)
-        if found is None:
-            head, _, leaf = key.rpartition(".")
-            found = own[f"{head}.base_layer.{leaf}"]
-        assert torch.equal(found, value), key
+        part, _, rest = key.partition(".")
+        head, _, leaf = key.rpartition(".")
+        names = (key, f"{head}.base_layer.{leaf}", f"{part}.original_module.{rest}")
+        assert any(name in own and torch.equal(own[name], value) for name in names), key
     assert base_fingerprint(lm) == name == base_fingerprint(base)
+
+
+@pytest.mark.parametrize("audio_rank", [0, 2])
+def test_removed_adapters_leave_the_base_bit_for_bit(audio_rank: int) -> None:
+    lm, base = toy_lm(), toy_lm()
+    before, plain = logits(lm), {name: type(module) for name, module in lm.named_modules()}
+    for name in ("anna", "ben"):
+        train(add_lora(lm, LoraSettings(rank=2, audio_rank=audio_rank), name))
+    assert distance(logits(lm), before) > 1e-2
+    remove_adapters(lm)
+    assert {name: type(module) for name, module in lm.named_modules()} == plain
+    assert adapter_names(lm) == () and distance(logits(lm), before) == 0
+    own = lm.state_dict()
+    assert own.keys() == base.state_dict().keys()
+    assert all(torch.equal(own[key], value) for key, value in base.state_dict().items())
+    assert all(parameter.requires_grad for parameter in lm.parameters())
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("audio_rank", [0, 2])
+def test_a_merged_model_is_the_same_from_disk(
+    tmp_path: Path, pattern: str, audio_rank: int
+) -> None:
+    lm = toy_lm(pattern=pattern)
+    logits(lm)  # whatever is kept for later calls is of the base
+    train(add_lora(lm, LoraSettings(rank=2, audio_rank=audio_rank)))
+    after = logits(lm)
+    with pytest.raises(ValueError, match="save them with save_adapter, and the model after"):
+        lm.save_pretrained(tmp_path)
+    merge_adapter(lm).save_pretrained(tmp_path)
+    assert distance(logits(AudioLM.from_pretrained(tmp_path)), after) < 1e-5
+
+
+def test_loaded_adapters_have_no_dropout_in_evaluation(tmp_path: Path) -> None:
+    lm = train(add_lora(toy_lm(), LoraSettings(rank=2, dropout=0.5)))
+    save_adapter(lm, tmp_path)
+    given = {name: value for name, value in batch(lm).items() if name != "labels"}
+    with torch.no_grad():
+        again = load_adapter(toy_lm(), tmp_path)(**given)  # toy_lm is in evaluation mode
+        assert torch.equal(again.text_logits, lm(**given).text_logits)
 
 
 def test_what_is_trained() -> None:
@@ -107,27 +147,16 @@ def test_what_is_trained() -> None:
 def test_low_rank_changes_of_heads_are_all_that_is_trained_of_them(tmp_path: Path) -> None:
     lm = add_lora(toy_lm(), LoraSettings(rank=2, audio_rank=2))
     trained = {name for name, p in lm.named_parameters() if p.requires_grad}
-    assert all("lora_" in name or "low_rank_" in name for name in trained)
+    assert all("lora_" in name for name in trained)
     assert any(name.startswith("heads.") for name in trained)
     assert any(name.startswith("embedding.") for name in trained)
     small, whole = tmp_path / "small", tmp_path / "whole"
     save_adapter(lm, small)
     save_adapter(add_lora(toy_lm(), SMALL), whole)
-    sizes = [(path / "adapter.safetensors").stat().st_size for path in (small, whole)]
+    sizes = [(path / WEIGHTS).stat().st_size for path in (small, whole)]
     assert sizes[0] < sizes[1]
-    with pytest.raises(ValueError, match="audio_rank is 0 or more, and needs audio=True, got 2"):
+    with pytest.raises(ValueError, match="audio_rank needs audio=True, got 2 without it"):
         LoraSettings(audio=False, audio_rank=2)
-
-
-def test_low_rank_changes_are_made_once_until_they_are_trained() -> None:
-    lm = add_lora(toy_lm(), LoraSettings(rank=2, audio_rank=2))
-    table = lm.embedding.audio
-    with torch.no_grad():
-        before = table.weight
-        assert table.weight is before
-    train(lm)
-    with torch.no_grad():
-        assert not torch.equal(table.weight, before)
 
 
 @pytest.mark.parametrize(("audio", "audio_rank"), [(True, 0), (True, 2), (False, 0)])
@@ -135,10 +164,10 @@ def test_reload_is_exact_and_small(tmp_path: Path, audio: bool, audio_rank: int)
     settings = LoraSettings(rank=2, alpha=3.0, audio=audio, audio_rank=audio_rank)
     lm = train(add_lora(toy_lm(), settings))
     save_adapter(lm, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"adapter.safetensors", "adapter.json"}
-    names = load_file(tmp_path / "adapter.safetensors").keys()
+    assert {path.name for path in tmp_path.iterdir()} == {WEIGHTS, CONFIG, CARD}
+    names = load_file(tmp_path / WEIGHTS).keys()
     assert not any("base_layer" in name or "embed_tokens" in name for name in names)
-    assert any(name.startswith("heads.") for name in names) is audio
+    assert any(name.startswith("base_model.model.heads.") for name in names) is audio
     again = load_adapter(toy_lm(), tmp_path)
     assert distance(logits(again), logits(lm)) == 0
     assert not any(p.requires_grad for p in again.parameters())
@@ -239,8 +268,9 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         load_adapter(lm, tmp_path)
     with pytest.raises(ValueError, match="at least 1"):
         LoraSettings(rank=0)
-    save_adapter(lm, tmp_path)
-    card = json.loads((tmp_path / "adapter.json").read_text())
-    (tmp_path / "adapter.json").write_text(json.dumps({**card, "format": 9}))
-    with pytest.raises(CheckpointError, match="format 9"):
-        load_adapter(toy_lm(), tmp_path)
+    for name in ("__base__", "heads", "layers", "an adapter"):  # peft, or names of modules
+        with pytest.raises(ValueError, match="must be a new Python name, and not that of a module"):
+            add_lora(toy_lm(), SMALL, name)
+    with pytest.raises(ValueError, match="a full copy of embedding, another a low-rank update of"):
+        add_lora(lm, LoraSettings(rank=2, audio_rank=2), "other")
+    assert adapter_names(lm) == ("default",)

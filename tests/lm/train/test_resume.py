@@ -123,7 +123,7 @@ def test_an_adapter_with_dropout_goes_on_exactly(
             assert trainer.run([config], log, kill=kill) == -signal.SIGKILL, log.read_text()
         assert trainer.run([config], log) == 0, log.read_text()
         ends.append(final_files(tmp_path / name))
-        adapter = tmp_path / name / "run/adapter/adapter.safetensors"
+        adapter = tmp_path / name / "run/adapter/adapter_model.safetensors"
         ends[-1]["adapter"] = adapter.read_bytes()
     assert ends[0] == ends[1]
 

@@ -1,0 +1,112 @@
+"""Which adapter each row of a batch is computed with.
+
+peft's layers take `adapter_names`, a name for each row. Here the names are a context variable, from
+which a hook takes them: they need not pass through the backbone, and other threads do not see them.
+Of a module that adapters hold full copies of, each row uses the copy of its adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from .layouts import unknown
+
+if TYPE_CHECKING:
+    from .model import AudioLM
+
+BASE = "__base__"  # peft's name of no adapter
+
+# One name for all rows, or one for each; None: the active adapter.
+_names: ContextVar[str | Sequence[str] | None] = ContextVar("adapter_names", default=None)
+
+
+@contextmanager
+def adapter_rows(names: str | Sequence[str] | None) -> Iterator[None]:
+    """Compute the batches inside the block with these adapters.
+
+    Args:
+        names: of the adapter of all rows, or of each row; None changes nothing.
+    """
+    token = _names.set(_names.get() if names is None else names)
+    try:
+        yield
+    finally:
+        _names.reset(token)
+
+
+def checked_names(
+    lm: AudioLM, names: str | Sequence[str | None] | None, count: int
+) -> list[str] | None:
+    """Adapter names of `count` rows, :data:`BASE` for rows without one; None stays None.
+
+    From the first names on, the model's layers of peft take names from :func:`adapter_rows`.
+
+    Raises:
+        ValueError: for another number of names, or the name of no adapter.
+    """
+    if names is None:
+        return None
+    given = [names] * count if isinstance(names, str) else list(names)
+    if len(given) != count:
+        raise ValueError(f"adapter_names must hold {count} names, one per row, got {len(given)}")
+    known = getattr(lm, "peft_config", {})
+    for name in given:
+        if name not in (None, BASE, *known):
+            raise ValueError(unknown("adapter", str(name), known))
+    _hook(lm)
+    return [BASE if name is None else name for name in given]
+
+
+def _hook(lm: AudioLM) -> None:
+    """Let the layers of peft take names; whole parts are called by :func:`by_adapter`."""
+    from peft.tuners.lora import LoraLayer
+    from peft.utils import AuxiliaryTrainingWrapper
+
+    for module in lm.modules():
+        if module in (lm.embedding, lm.heads) or _name_rows in module._forward_pre_hooks.values():
+            continue
+        if isinstance(module, LoraLayer | AuxiliaryTrainingWrapper):
+            module.register_forward_pre_hook(_name_rows, with_kwargs=True)
+
+
+def _name_rows(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Forward pre-hook: give a layer the names of its rows."""
+    names = None if torch.compiler.is_compiling() else _names.get()
+    if names is None:
+        return None
+    rows = [names] * len(args[0]) if isinstance(names, str) else list(names)
+    copies = getattr(module, "modules_to_save", rows)
+    rows = [name if name in copies else BASE for name in rows]  # peft wants a copy for each name
+    return args, {**kwargs, "adapter_names": rows}
+
+
+def copy_of(module: nn.Module, name: str) -> Any:
+    """The copy of a module that an adapter holds, or the module itself."""
+    copies = getattr(module, "modules_to_save", None)  # of peft's ModulesToSaveWrapper
+    if copies is None:
+        return module
+    return copies[name] if name in copies else module.original_module
+
+
+def by_adapter(module: nn.Module, x: Tensor, *args: Any) -> Tensor:
+    """`module(x, *args)`, each row of `x` by the copy of its adapter."""
+    names = _names.get()
+    if names is None:
+        return module(x, *args)
+    if isinstance(names, str):
+        return copy_of(module, names)(x, *args)
+    parts, places = [], []
+    for name in dict.fromkeys(names):
+        own = [row for row, other in enumerate(names) if other == name]
+        with adapter_rows(name):
+            parts.append(copy_of(module, name)(x[own], *args))
+        places += own
+    return torch.cat(parts)[torch.tensor(places, device=x.device).argsort()]
