@@ -29,6 +29,9 @@ _SUBPACKAGES = ("codec", "core", "lm", "recipes", "tasks")
 # Before anything can import torchaudio or transformers: see the guard's own words.
 torchaudio_guard.install()
 
+# Registers the provider of the built-in tasks, without torch.
+import_module(".tasks", __name__)
+
 
 def __getattr__(name: str) -> Any:
     """Import a subpackage, or a public name of one, when it is first asked for (PEP 562)."""
@@ -40,8 +43,6 @@ def __getattr__(name: str) -> Any:
 
     if name not in lm.__all__:
         return getattr(codec, name)
-    from . import tasks  # noqa: F401  (it registers the tasks that AudioLMProcessor looks up)
-
     return getattr(lm, name)
 
 

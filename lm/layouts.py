@@ -141,11 +141,6 @@ def task_layout(name: str) -> TaskLayout:
     """
     if name in _LAYOUTS or name in layout_names():
         return _LAYOUTS[name]
-    if not _LAYOUTS:
-        raise ValueError(
-            f"unknown task {name!r}: no task is registered; 'import almtok.tasks' registers those "
-            f"of almtok"
-        )
     raise ValueError(unknown("task", name, _LAYOUTS))
 
 

@@ -10,7 +10,6 @@ import torch
 from almtok.codec.losses.adversarial import (
     discriminator_loss,
     feature_matching_loss,
-    frozen,
     generator_adversarial_loss,
 )
 from almtok.codec.phonemes import PhonemeClassifier, PhonemeClassifierConfig
@@ -142,8 +141,9 @@ def test_the_gradient_is_that_of_the_weighted_losses(
     forward, inner = FORWARD[stage](state, batch.wav, batch.seeds, draw)
     output, target, judges = forward.output, forward.target, state.discriminators
     assert output is not None and judges is not None
-    with frozen(judges):
-        real, fake = judges(target), judges(output)
+    judges.requires_grad_(False)
+    real, fake = judges(target), judges(output)
+    judges.requires_grad_(True)
     outer = {
         "time": (output - target).abs().mean(),
         "mel": state.mel_loss(output, target),

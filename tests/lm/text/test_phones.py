@@ -68,7 +68,6 @@ def test_only_what_is_to_be_said_is_pronounced(tokenizer, kind):
 
 def test_speech_is_prompted_by_phones_and_transcribed_in_words(tokenizer):
     pytest.importorskip("espeakng_loader")
-    import almtok.tasks  # noqa: F401  (registers the tasks)
     from almtok.lm.layouts import task_layout
 
     names = [slot.name for slot in task_layout("tts").conditions if slot.phonemize]

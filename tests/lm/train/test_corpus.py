@@ -8,10 +8,9 @@ import torch
 
 from almtok.lm.data.rows import EpochIndex
 from almtok.lm.train import LMTrainingConfig
-from almtok.lm.train.corpus import choose, held_out, read_info, training_batches
+from almtok.lm.train.corpus import find_tasks, held_out, read_info, training_batches
 from almtok.lm.train.initial_model import build_initial_model
 from almtok.lm.vocabulary import Vocabulary
-from almtok.tasks.base import get_task
 
 from .conftest import TOY_MODEL
 
@@ -20,7 +19,7 @@ COUNT = 600  # samples that are looked at
 
 
 def begin(settings: LMTrainingConfig) -> tuple[Any, ...]:
-    choices = choose(settings, get_task)
+    choices = find_tasks(settings)
     names = [choice.task.name for choice in choices]
     start = build_initial_model(settings, read_info(settings), names, lambda: ["row"] * 3)
     return settings, choices, start.lm.config, start.texts

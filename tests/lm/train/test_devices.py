@@ -9,7 +9,6 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-import almtok.tasks  # noqa: F401  (registers the tasks)
 from almtok.core.training.checkpoint import newest_checkpoint, read_checkpoint
 from almtok.lm.lora import LoraSettings, add_lora
 from almtok.lm.train import LMTrainingConfig

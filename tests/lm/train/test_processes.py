@@ -21,7 +21,6 @@ import torch
 import almtok
 from almtok.lm.train import LMTrainingConfig
 from almtok.lm.train.run import train_lm
-import almtok.tasks  # noqa: F401  (registers the tasks)
 
 torch.set_num_threads(1)
 for values in json.load(open(sys.argv[1])):

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-import almtok.tasks  # noqa: F401  (registers the tasks)
 from almtok.core.training.checkpoint import CheckpointError
 from almtok.lm.train import LMTrainingConfig
 from almtok.lm.train.run import train_lm

@@ -10,7 +10,6 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-import almtok.tasks  # noqa: F401  (registers the tasks)
 from almtok.__main__ import main
 from almtok.codec.config import ALMTokenizerConfig
 from almtok.codec.model import ALMTokenizer

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-import almtok.tasks  # noqa: F401  (registers the tasks)
 from almtok.lm.train.run import train_lm
 from almtok.lm.train.validation import find_leaks
 

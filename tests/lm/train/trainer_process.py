@@ -21,7 +21,6 @@ from typing import Any
 import torch
 
 import almtok  # noqa: F401  (the torchaudio guard)
-import almtok.tasks  # noqa: F401  (registers the layouts)  # noqa: F401  (registers the tasks)
 from almtok.core.training import checkpoint
 from almtok.lm.train import LMTrainingConfig
 from almtok.lm.train.run import train_lm
