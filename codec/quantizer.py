@@ -1,12 +1,12 @@
 """Residual vector quantization of the queries: `[B, Q, D]` to codes `[B, K, Q]` and back.
 
-Each layer says what it can of the residual by one entry of its codebook and leaves the rest to the
-next (paper.md 4.2, D). The first codebook is frozen on the semantic prior, half speech and half
-sound entries (paper.md 3, A/B), so only the map that carries them among the queries learns; the
-others follow their inputs by exponential moving average. One layer: quantizer_layer.py.
-Everything here runs in float32, under autocast too.
+Each layer (quantizer_layer.py) quantizes the residual of the preceding layers by one entry of its
+codebook (paper.md 4.2, D). The first codebook is the semantic prior, half speech and half sound
+entries, and frozen (paper.md 3, A/B): only its linear map to the queries is trained. The other
+codebooks follow their inputs by exponential moving averages. All computation is in float32, also
+under autocast.
 
-Letters: `B` batch, `Q` queries, `K` codebooks, `C` entries, `D` width, `P` code width, `N = B * Q`.
+Shapes: `B` batch, `Q` queries, `K` codebooks, `C` entries, `D` width, `P` code width, `N = B * Q`.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from .quantizer_layer import FrozenLayer, LearnedLayer, QuantizerLayer
 
 @dataclass(frozen=True)
 class QuantizerOutput:
-    """What quantization gives; `L <= K` layers were used."""
+    """Output of the quantizer with `L <= K` layers."""
 
-    quantized: Tensor  # [B, Q, D] float32, its gradient goes to the queries as it is
+    quantized: Tensor  # [B, Q, D] float32, straight-through gradient to the queries
     codes: Tensor  # [B, L, Q] int64
     commitment_loss: Tensor  # scalar float32, weighted per layer
-    layers: Tensor  # [B, Q, L, D] what each layer contributed; the gradient of each one likewise
+    layers: Tensor  # [B, Q, L, D] output of each layer, each with straight-through gradient
 
 
 class ResidualQuantizer(nn.Module):
-    """K layers, each quantising what the ones before left over."""
+    """Residual vector quantizer of K layers."""
 
     def __init__(self, config: ALMTokenizerConfig):
         super().__init__()
@@ -47,34 +47,34 @@ class ResidualQuantizer(nn.Module):
     def forward(self, queries: Tensor, num_quantizers: int | None = None) -> QuantizerOutput:
         """Quantise queries `[B, Q, D]` with the first `num_quantizers` layers (all by default).
 
-        The straight-through estimator stands around the sum of the layers. One in each of them
-        would send L times the gradient to the queries.
+        The straight-through estimator is applied to the sum of the layers: one per layer would pass
+        L times the gradient to the queries.
         """
         batch, count, width = queries.shape
         with torch.autocast(queries.device.type, enabled=False):
             queries = queries.float().reshape(-1, width)  # [N, D]
-            straight_through = queries - queries.detach()  # zero, with the gradient of the queries
-            residual, said = queries, []
-            for layer in self.layers[: num_quantizers or self._drawn_depth()]:
-                said.append(layer(residual))
-                residual = residual - said[-1].output.detach()
-            outputs = torch.stack([x.output for x in said], dim=1)  # [N, L, D]
+            straight_through = queries - queries.detach()  # zero, with gradient to the queries
+            residual, results = queries, []
+            for layer in self.layers[: num_quantizers or self._draw_depth()]:
+                results.append(layer(residual))
+                residual = residual - results[-1].output.detach()
+            outputs = torch.stack([result.output for result in results], dim=1)  # [N, L, D]
             quantized = outputs.sum(dim=1) + straight_through
             layers = outputs + straight_through[:, None]
-            codes = torch.stack([x.codes for x in said])  # [L, N]
+            codes = torch.stack([result.codes for result in results])  # [L, N]
         return QuantizerOutput(
             quantized=quantized.reshape(batch, count, width),
             codes=codes.reshape(-1, batch, count).transpose(0, 1).contiguous(),
-            commitment_loss=torch.stack([x.loss for x in said]).sum(),
+            commitment_loss=torch.stack([result.loss for result in results]).sum(),
             layers=layers.reshape(batch, count, -1, width),
         )
 
     @torch.no_grad()
     def initialize(self, queries: Tensor) -> None:
-        """Start every layer on many queries `[N, D]` at once, best several for each entry.
+        """Initialise all layers from queries `[N, D]`, best several per codebook entry.
 
-        Every process brings the same queries. Without this call the first training batch does it,
-        with what it has.
+        All processes must pass the same queries. Without this call the layers are initialised from
+        the first training batch.
         """
         residual = queries.float()
         for layer in self.layers:
@@ -83,7 +83,7 @@ class ResidualQuantizer(nn.Module):
 
     @property
     def initialized(self) -> bool:
-        """Whether every layer has been placed by data."""
+        """Whether all layers are initialised from data."""
         return all(bool(layer.codebook.initialised) for layer in self.layers)
 
     @torch.no_grad()
@@ -104,29 +104,29 @@ class ResidualQuantizer(nn.Module):
             return torch.stack([layer.decode(code) for layer, code in parts]).sum(dim=0)
 
     def usage(self) -> list[LayerUsage]:
-        """Return how the entries of each layer were used lately."""
+        """Return the recent use of the entries of each layer."""
         return [layer.codebook.usage() for layer in self.layers]
 
     @torch.no_grad()
     def load_prior(self, centroids: Tensor, num_speech: int) -> bool:
-        """Put semantic centroids `[C, P]` into the frozen codebooks; speech entries come first.
+        """Load semantic centroids `[C, P]` into the frozen codebooks; speech entries come first.
 
-        Codebooks have to be placed by data again, unless they hold these very centroids.
+        The layers must be initialised again, unless they have the same centroids.
 
         Returns:
-            Whether everything was placed on these centroids already, and stays.
+            Whether all layers were initialised with the same centroids before.
 
         Raises:
-            ValueError: if no layer is frozen, or the shape is not `[C, P]` of the config.
+            ValueError: No layer is frozen, or the shape is not `[C, P]` of the config.
         """
         frozen = [layer for layer in self.layers if isinstance(layer, FrozenLayer)]
         if not frozen:
-            raise ValueError("this codec learns every codebook (prior_codebooks='none')")
-        kept = [layer.codebook.load_centroids(centroids, num_speech) for layer in frozen]
-        return all(kept) and self.initialized
+            raise ValueError("prior_codebooks must be 'first' or 'all' for a prior, got 'none'")
+        unchanged = [layer.codebook.load_centroids(centroids, num_speech) for layer in frozen]
+        return all(unchanged) and self.initialized
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ResidualQuantizer:
-        """Follow the model to another device, but never to another precision."""
+        """Move to another device, but never to another precision."""
 
         def keep_precision(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
@@ -134,8 +134,8 @@ class ResidualQuantizer(nn.Module):
 
         return super()._apply(keep_precision, recurse)
 
-    def _drawn_depth(self) -> int:
-        """All layers, or with quantizer dropout now and then the first few only."""
+    def _draw_depth(self) -> int:
+        """Number of layers of a step; random with quantizer dropout."""
         if self.training and self.dropout and float(torch.rand(())) < self.dropout:
             return int(torch.randint(1, len(self.layers) + 1, ()))
         return len(self.layers)

@@ -1,9 +1,9 @@
-"""One layer of the residual quantizer, in two kinds: frozen on a semantic prior, or learned.
+"""One layer of the residual quantizer: with a frozen semantic prior, or with a learned codebook.
 
-Both take the residual in the space of the queries and say it by one entry of their codebook
-(paper.md 3 and 4.2, D for all that the paper leaves open).
+Both quantize residuals in the space of the queries by one entry of their codebook (paper.md 3 and
+4.2, D for details that the paper does not give).
 
-Letters: `C` entries, `D` width, `P` code width, `N` vectors.
+Shapes: `C` entries, `D` width, `P` code width, `N` vectors.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from ..core.linear import Linear
 from .codebook import Codebook, nearest, principal_axes, search_bias
 from .config import ALMTokenizerConfig
 
-# Rounds of assignment and least squares that place the map of a frozen codebook.
-_PLACEMENT_ROUNDS = 20
-# Ridge of these least squares, as a share of the entries' mean variance.
+# Iterations of assignment and least squares that initialise the map of a frozen codebook.
+_ITERATIONS = 20
+# Ridge regularisation of the least squares, as a share of the mean variance of the entries.
 _RIDGE = 1e-3
 
 
 @dataclass(frozen=True)
 class LayerOutput:
-    """What one layer makes of residuals `[N, D]`."""
+    """Output of one layer for residuals `[N, D]`."""
 
-    output: Tensor  # [N, D] the mapped entries; no gradient goes to the residuals
+    output: Tensor  # [N, D] the mapped entries, without gradient to the residuals
     codes: Tensor  # [N] int64
-    loss: Tensor  # scalar: commitment of the queries, and what teaches the layer's own maps
+    loss: Tensor  # scalar: commitment loss of the queries and loss of the projections
 
 
 class QuantizerLayer(nn.Module):
-    """What both kinds share: a codebook, and a way from its entries to the queries."""
+    """Base of the layers: a codebook and a map from its entries to the queries."""
 
     codebook: Codebook
     commitment_weight: float
@@ -50,7 +50,7 @@ class QuantizerLayer(nn.Module):
         raise NotImplementedError
 
     def initialize(self, residual: Tensor) -> None:
-        """Place maps and entries by vectors `[N, D]`, the same in every process."""
+        """Initialise projections and entries from vectors `[N, D]`, the same in all processes."""
         raise NotImplementedError
 
     def _initialize_once(self, residual: Tensor) -> None:
@@ -59,12 +59,12 @@ class QuantizerLayer(nn.Module):
 
 
 class FrozenLayer(QuantizerLayer):
-    """A frozen codebook, seen among the queries through a linear map that learns.
+    """Frozen codebook with a trained linear map to the space of the queries.
 
-    The nearest entry is looked for among the mapped entries, in the space of the queries: the map
-    then carries the whole frozen cloud after the queries. Searching in the prior's own space
-    instead, behind a map of the queries, was tried and left the first layer idle: its codes took
-    nothing off the queries' variance, against 96 % here, on the same trained codec.
+    The nearest entry is searched among the mapped entries, in the space of the queries, so that the
+    map makes the frozen entries follow the queries. A search in the space of the prior, after a map
+    of the queries, explained none of the variance of the queries, against 96 % here, on the same
+    trained codec.
     """
 
     def __init__(self, config: ALMTokenizerConfig):
@@ -81,35 +81,35 @@ class FrozenLayer(QuantizerLayer):
         self._table: Derived[tuple[Tensor, Tensor]] = Derived()
 
     def table(self) -> Tensor:
-        """Return all entries as the queries see them: `[C, D]`."""
-        return self._prepared()[0]
+        """Return all entries in the space of the queries: `[C, D]`."""
+        return self._cached_table()[0]
 
-    def _prepared(self) -> tuple[Tensor, Tensor]:
-        """The table and its bias for the search, kept while neither map nor entries change."""
+    def _cached_table(self) -> tuple[Tensor, Tensor]:
+        """The table and its search bias, cached until the map or the entries change."""
         if type(self.project_out) is not Linear:  # LoRA: its adapters may be switched at any time
-            return self._prepare()
+            return self._compute_table()
         sources = (self.project_out.weight, self.project_out.bias, self.codebook.entries)
-        return self._table.get(sources, self._prepare)
+        return self._table.get(sources, self._compute_table)
 
-    def _prepare(self) -> tuple[Tensor, Tensor]:
+    def _compute_table(self) -> tuple[Tensor, Tensor]:
         entries = self.project_out(self.codebook.entries.float())
         return entries, search_bias(entries)
 
     def forward(self, residual: Tensor) -> LayerOutput:
-        """Quantise `[N, D]`; the map learns to reach the residuals, as a codebook's update does."""
+        """Quantise `[N, D]`; the loss trains the map towards the residuals, like a codebook."""
         self._initialize_once(residual)
         codes = self.nearest(residual)
         if self.training:
             self.codebook.update(residual.detach(), codes)
-        said = self.project_out(self.codebook.lookup(codes))
-        loss = self.commitment_weight * F.mse_loss(residual, said.detach())
-        loss = loss + F.mse_loss(said, residual.detach())
-        return LayerOutput(said.detach(), codes, loss)
+        output = self.project_out(self.codebook.lookup(codes))
+        loss = self.commitment_weight * F.mse_loss(residual, output.detach())
+        loss = loss + F.mse_loss(output, residual.detach())
+        return LayerOutput(output.detach(), codes, loss)
 
     @torch.no_grad()
     def nearest(self, residual: Tensor) -> Tensor:
         """Return the codes `[...]` of residuals `[..., D]`."""
-        return nearest(residual, *self._prepared())
+        return nearest(residual, *self._cached_table())
 
     def decode(self, codes: Tensor) -> Tensor:
         """Map codes `[...]` to `[..., D]`."""
@@ -119,16 +119,16 @@ class FrozenLayer(QuantizerLayer):
 
     @torch.no_grad()
     def initialize(self, residual: Tensor) -> None:
-        """Place the map by vectors `[N, D]`: k-means whose centroids stay a map of the entries.
+        """Initialise the map from vectors `[N, D]`, like k-means with mapped entries as centroids.
 
-        The first map takes axis i of the entries to axis i of the vectors, with its variance
-        (without it most frozen entries are never the nearest one, paper.md 3). Then
-        assignment and least squares in turn, each of which can only lower the error.
+        The first map aligns the principal axes of entries and vectors and their variances (without
+        it most frozen entries are never the nearest one, paper.md 3). Assignment and least squares
+        follow in turn; neither can raise the error.
         """
-        # Least squares on the CPU in float64, which not every device has: once, and well-rounded.
+        # On the CPU in float64, which not every device has.
         x, entries = residual.cpu().double(), self.codebook.entries.cpu().double()
-        weight, bias = _axis_to_axis(entries, x)
-        for _ in range(_PLACEMENT_ROUNDS):
+        weight, bias = _align_axes(entries, x)
+        for _ in range(_ITERATIONS):
             table = (entries @ weight.T + bias).to(residual)
             weight, bias = _least_squares(entries[nearest(residual, table).cpu()], x)
         self.project_out.weight.copy_(weight)
@@ -137,7 +137,7 @@ class FrozenLayer(QuantizerLayer):
 
 
 class LearnedLayer(QuantizerLayer):
-    """A codebook that follows what it quantises, between two maps unless it lives among them."""
+    """Learned codebook, between two projections unless it has the width of the queries."""
 
     def __init__(self, config: ALMTokenizerConfig):
         super().__init__()
@@ -154,18 +154,18 @@ class LearnedLayer(QuantizerLayer):
         self.commitment_weight = config.commitment_weight
 
     def forward(self, residual: Tensor) -> LayerOutput:
-        """Quantise `[N, D]`; the commitment is measured among the queries, where all are alike."""
+        """Quantise `[N, D]`; the commitment loss is computed in the space of the queries."""
         self._initialize_once(residual)
         latent = self.project_in(residual.detach())  # [N, P]
         codes = self.codebook.nearest(latent.detach())
         entries = self.codebook.lookup(codes)
         if self.training:
             self.codebook.update(latent.detach(), codes)
-        said = self.project_out(entries)  # [N, D]
-        loss = self.commitment_weight * F.mse_loss(residual, said.detach())
+        quantized = self.project_out(entries)  # [N, D]
+        loss = self.commitment_weight * F.mse_loss(residual, quantized.detach())
         if isinstance(self.project_out, Linear):
-            loss = loss + F.mse_loss(said, residual.detach())
-        # Straight through, from entries to latents: this is how the map into the code space learns.
+            loss = loss + F.mse_loss(quantized, residual.detach())
+        # Straight-through gradient from entries to latents, which trains project_in.
         output = self.project_out(entries + (latent - latent.detach()))
         return LayerOutput(output, codes, loss)
 
@@ -180,21 +180,21 @@ class LearnedLayer(QuantizerLayer):
 
     @torch.no_grad()
     def initialize(self, residual: Tensor) -> None:
-        """Place the maps on the principal axes of vectors `[N, D]`, the entries by k-means."""
+        """Initialise projections with principal axes of vectors `[N, D]`, entries by k-means."""
         if isinstance(self.project_in, Linear) and isinstance(self.project_out, Linear):
             mean, axes, variances = principal_axes(residual)
             rank = self.codebook.entries.shape[1]
-            there = torch.zeros(rank, len(variances), dtype=mean.dtype, device=mean.device)
-            there[: len(variances)] = axes[:, :rank].T
-            self.project_in.weight.copy_(there)
-            self.project_in.bias.copy_(-there @ mean)
-            self.project_out.weight.copy_(there.T)
+            basis = torch.zeros(rank, len(variances), dtype=mean.dtype, device=mean.device)
+            basis[: len(variances)] = axes[:, :rank].T
+            self.project_in.weight.copy_(basis)
+            self.project_in.bias.copy_(-basis @ mean)
+            self.project_out.weight.copy_(basis.T)
             self.project_out.bias.copy_(mean)
         self.codebook.initialize(self.project_in(residual))
 
 
-def _axis_to_axis(entries: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The map `[D, P]`, `[D]` that gives entries `[C, P]` mean and variances of `x` `[N, D]`."""
+def _align_axes(entries: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Affine map `[D, P]`, `[D]` that gives entries `[C, P]` mean and variances of `x` `[N, D]`."""
     mean_x, axes_x, var_x = principal_axes(x)
     mean_c, axes_c, var_c = principal_axes(entries)
     rank = min(len(var_x), len(var_c))
@@ -203,10 +203,10 @@ def _axis_to_axis(entries: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     return weight, mean_x - weight @ mean_c
 
 
-def _least_squares(chosen: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The map `[D, P]`, `[D]` that takes chosen entries `[N, P]` nearest to `x` `[N, D]`."""
-    mean_c, mean_x = chosen.mean(dim=0), x.mean(dim=0)
-    centred = chosen - mean_c
+def _least_squares(entries: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Affine map `[D, P]`, `[D]` of entries `[N, P]` with least squared error to `x` `[N, D]`."""
+    mean_c, mean_x = entries.mean(dim=0), x.mean(dim=0)
+    centred = entries - mean_c
     gram = centred.T @ centred
     ridge = (_RIDGE * gram.diagonal().mean()).clamp_min(1e-12)
     eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
