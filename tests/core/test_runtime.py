@@ -103,7 +103,9 @@ def test_a_training_takes_no_number_of_a_gpu() -> None:
     """Accelerate would take the first one."""
     assert check_training_device("cuda") == "cuda"
     for make in (CodecTrainConfig, LMTrainingConfig):
-        with pytest.raises(ValueError, match="'cuda', not 'cuda:1': .*CUDA_VISIBLE_DEVICES=1"):
+        with pytest.raises(
+            ValueError, match="'cuda' without a number, got 'cuda:1': .*CUDA_VISIBLE_DEVICES=1"
+        ):
             make(device="cuda:1")
 
 

@@ -79,7 +79,7 @@ def test_a_missing_coder_is_listed_and_the_others_run(data, tmp_path, monkeypatc
     ("flags", "message"),
     [
         (["--out", "x"], "expected --checkpoint or --peers"),
-        (["--out", "table.md", "--checkpoint", "tiny"], "--out is a folder"),
+        (["--out", "table.md", "--checkpoint", "tiny"], "--out must be a folder"),
         (["--out", "x", "--checkpoint", "tiny", "--limit", "0"], "--limit"),
         (["--out", "x", "--checkpoint", "tiny", "--reference", "mimi"], "must be one of almtok"),
     ],

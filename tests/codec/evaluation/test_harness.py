@@ -56,7 +56,7 @@ def test_a_line_cut_short_is_done_again(clips, tmp_path):
 
 def test_results_of_other_data_or_coders_are_refused(clips, tmp_path):
     run(NoisyCodec(), clips[:1], tmp_path, data="a")
-    with pytest.raises(ValueError, match="different: data"):
+    with pytest.raises(ValueError, match="other settings .data"):
         run(NoisyCodec(), clips[:1], tmp_path, data="b")
     other = NoisyCodec()
     other.kbps = 9.0
@@ -98,7 +98,7 @@ def test_other_rates_and_kept_audio(clips, tmp_path):
                  keep_audio={"speech/0"})  # fmt: skip
     assert result[0].scores["mel_4k"] < 0.2
     kept = list((tmp_path / "audio" / "noisy").iterdir())
-    assert [path.name for path in kept] == ["speech_0.flac"]
+    assert len(kept) == 1 and kept[0].name.startswith("speech_0") and kept[0].suffix == ".flac"
     assert read_audio(kept[0]).size == RATE
 
 

@@ -74,7 +74,7 @@ def test_hugging_face_codecs_run_at_a_chosen_rate(folders, kind, kbps, books):
 def test_all_codebooks_by_default_and_rates_that_do_not_exist(folders):
     assert peers.load_codec(f"hf={folders / 'dac'}").codebooks == 4
     assert peers.load_codec(f"encodec={folders / 'encodec'}").kbps == pytest.approx(1.5)
-    with pytest.raises(ValueError, match=r"rates 0.375, 0.75, 1.5 kbit/s, not 6"):
+    with pytest.raises(ValueError, match=r"must be one of 0.375, 0.75, 1.5, got 6"):
         peers.load_codec(f"encodec={folders / 'encodec'}@6")
 
 
@@ -96,15 +96,15 @@ def test_names():
     assert peers.parse_peer("mimi") == peers.PeerName("mimi", None, None)
     assert peers.parse_peer("dac=/a/b@1.5") == peers.PeerName("dac", "/a/b", 1.5)
     for text in ("encodec@", "=x", "hf=", "encodec@fast"):
-        with pytest.raises(ValueError, match="expected"):
+        with pytest.raises(ValueError, match="must be"):
             peers.parse_peer(text)
     for text in ("lyra", "almtok", "hf", "opus-fast", "codec2-9000"):
-        with pytest.raises(ValueError, match="expected|Codec2 mode"):
+        with pytest.raises(ValueError, match="must be|Codec2 mode"):
             peers.load_codec(text)
 
 
 def test_a_folder_without_a_codec_says_so(tmp_path):
-    with pytest.raises(CodecUnavailable, match="neither a folder nor reachable"):
+    with pytest.raises(CodecUnavailable, match="must be a folder or a hub id"):
         peers.load_codec(f"hf={tmp_path / 'nothing'}")
 
 

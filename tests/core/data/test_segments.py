@@ -172,7 +172,7 @@ def test_weight_zero_leaves_a_domain_out(corpus):
     count = collections.Counter(dataset[n].domain for n in range(1024))
     assert count == {"speech": 1023, "music": 1}
     assert _whole_shares(np.array([1.0, 1.0, 1.0])).sum() == 1024
-    with pytest.raises(ValueError, match=r"speech.*corpus has.*music"):
+    with pytest.raises(ValueError, match=r"'music', 'sound', 'speech'.*, got .*speech"):
         CropDataset(corpus, DataConfig(**PLAIN, domain_weights={"speech": 1.0}))
     with pytest.raises(ValueError, match="domain_weights must not all be 0"):
         CropDataset(corpus, DataConfig(**PLAIN, domain_weights=dict.fromkeys(weights, 0.0)))
@@ -213,12 +213,12 @@ def test_speeds_vary_and_segments_stay_full(make, tmp_path):
     # Without it nothing is drawn that was not drawn before.
     plain = CropDataset(corpus, DataConfig(**PLAIN), seed=2)
     assert {round(float(plain[n].wav.abs().max()), 2) for n in range(8)} == {0.5}
-    with pytest.raises(ValueError, match=r"vary must lie in \[0, 1\], such as 0.1; got 10"):
+    with pytest.raises(ValueError, match=r"vary must lie in \[0, 1\], got 10"):
         DataConfig(vary=10)
 
 
 def test_refusals(corpus):
-    with pytest.raises(ValueError, match="8000 Hz, the config has 24000"):
+    with pytest.raises(ValueError, match="must be 8000 as in the corpus, got 24000"):
         CropDataset(corpus, DataConfig())
     with pytest.raises(ValueError, match="-1"):
         CropDataset(corpus, DataConfig(**PLAIN))[-1]

@@ -81,7 +81,7 @@ def test_steps_are_nearly_those_of_torch(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_chunks_of_a_batch_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "native_bfloat16", lambda device: False)
     whole = steps_of(lambda p: Muon([*p, *p[:0]], lr=0.02))
-    monkeypatch.setattr(module, "_AT_ONCE", 1)
+    monkeypatch.setattr(module, "_MAX_BATCH", 1)
     for a, b in zip(whole, steps_of(lambda p: Muon(p, lr=0.02)), strict=True):
         assert (a - b).abs().max() < 1e-6
 
@@ -115,5 +115,5 @@ def test_operations_grow_with_shapes_and_not_with_layers() -> None:
 
 
 def test_only_matrices_are_taken() -> None:
-    with pytest.raises(ValueError, match=r"matrices, got a parameter of shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"must be matrices, got shape \(3,\)"):
         Muon([nn.Parameter(torch.zeros(3))], lr=0.1)
