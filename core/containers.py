@@ -1,8 +1,8 @@
-"""Containers whose headers do not say how long they are: joined files, and streams without sizes.
+"""Audio containers with wrong or missing sizes: concatenated files, and streams without sizes.
 
-libsndfile believes headers: of joined Ogg or MP3 files it reads the first, of a WAV file that a
-pipe wrote with a size of 0 nothing. :func:`split` finds such files, cuts joined ones into parts and
-corrects the sizes, so that everything is decoded.
+libsndfile relies on headers: it reads only the first of concatenated Ogg or MP3 files, and nothing
+of a WAV file with a size of 0, as written to pipes. :func:`split` splits concatenated files and
+corrects sizes, so that all samples are decoded.
 """
 
 from __future__ import annotations
@@ -19,18 +19,20 @@ _FLAC_FIRST = (b"fLaC\0\0\0\x22", b"fLaC\x80\0\0\x22")
 
 
 def split(data: Buffer) -> list[Buffer] | None:
-    """Cut a file into parts that libsndfile reads to their ends; None if it does so anyway.
+    """Split a file into parts that libsndfile reads completely; None if no change is needed.
 
     Args:
-        data: The content of the file; a memory map must have been opened with ``ACCESS_COPY``,
-            because sizes are corrected in it.
+        data: Content of the file. Sizes are corrected in place, so a memory map needs
+            ``ACCESS_COPY``.
     """
     kind = data[:4]
     if kind == b"OggS":
         return _cut(data, list(_ogg_starts(data)))
     if kind == b"fLaC":
         starts = _find(data, b"fLaC")
-        return _cut(data, [place for place in starts if data[place : place + 8] in _FLAC_FIRST])
+        return _cut(
+            data, [position for position in starts if data[position : position + 8] in _FLAC_FIRST]
+        )
     if kind in (b"RIFF", b"RF64"):
         return _without_size(data, 12, b"data", "<I", empty=0)
     if kind == b"FORM":
@@ -44,11 +46,11 @@ def split(data: Buffer) -> list[Buffer] | None:
     return None
 
 
-def _find(data: Buffer, mark: bytes) -> Iterator[int]:
-    place = data.find(mark)
-    while place >= 0:
-        yield place
-        place = data.find(mark, place + 1)
+def _find(data: Buffer, pattern: bytes) -> Iterator[int]:
+    position = data.find(pattern)
+    while position >= 0:
+        yield position
+        position = data.find(pattern, position + 1)
 
 
 def _cut(data: Buffer, starts: list[int]) -> list[Buffer] | None:
@@ -58,47 +60,47 @@ def _cut(data: Buffer, starts: list[int]) -> list[Buffer] | None:
     return [data[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
-def _patched(data: Buffer, place: int, new: bytes) -> list[Buffer]:
+def _patched(data: Buffer, position: int, new: bytes) -> list[Buffer]:
     if isinstance(data, bytes):
-        return [data[:place] + new + data[place + len(new) :]]
-    data[place : place + len(new)] = new
+        return [data[:position] + new + data[position + len(new) :]]
+    data[position : position + len(new)] = new
     return [data]
 
 
 def _ogg_starts(data: Buffer) -> Iterator[int]:
-    """First pages that do not follow another first page directly: those are of one multiplex."""
+    """First pages of streams; consecutive first pages are of one multiplexed stream."""
     end = -1
-    for place in _find(data, _OGG_FIRST):
-        if place != end:
-            yield place
-        segments = data[place + 26 : place + 27]
-        table = data[place + 27 : place + 27 + segments[0]] if segments else b""
-        end = place + 27 + len(table) + sum(table)
+    for position in _find(data, _OGG_FIRST):
+        if position != end:
+            yield position
+        segments = data[position + 26 : position + 27]
+        table = data[position + 27 : position + 27 + segments[0]] if segments else b""
+        end = position + 27 + len(table) + sum(table)
 
 
 def _without_size(
     data: Buffer, first: int, name: bytes, order: str, *, empty: int
 ) -> list[Buffer] | None:
-    """Correct a chunk of samples whose size is that of an empty one, or ends before other chunks.
+    """Correct the size of the chunk of samples if it is that of an empty chunk or too small.
 
     Args:
-        data: A file of chunks: a name of 4 bytes, a size of 4 bytes, and so many bytes.
-        first: Place of the first chunk.
-        name: Of the chunk of samples.
-        order: Format of the size.
-        empty: Largest size without samples.
+        data: File of chunks: name (4 bytes), size (4 bytes), content.
+        first: Position of the first chunk.
+        name: Name of the chunk of samples.
+        order: Format of the size for `struct`.
+        empty: Size of a chunk without samples.
     """
-    place, long_size = first, None
-    while place + 8 <= len(data):
-        (size,) = struct.unpack(order, data[place + 4 : place + 8])
-        if data[place : place + 4] == name:
+    position, long_size = first, None
+    while position + 8 <= len(data):
+        (size,) = struct.unpack(order, data[position + 4 : position + 8])
+        if data[position : position + 4] == name:
             break
-        if data[place : place + 4] == b"ds64":
-            long_size = place + 16
-        place += 8 + size + size % 2
+        if data[position : position + 4] == b"ds64":
+            long_size = position + 16
+        position += 8 + size + size % 2
     else:
         return None
-    body = place + 8
+    body = position + 8
     if data[:4] == b"RF64" and long_size is not None and size == 0xFFFFFFFF:
         (size,) = struct.unpack("<Q", data[long_size : long_size + 8])
         if size == 0 and len(data) > body:
@@ -107,22 +109,22 @@ def _without_size(
         return _cut(data, [0, following]) if data[following : following + 4] == b"RF64" else None
     rest = body + size + size % 2
     if (size <= empty or len(data) - rest >= 8) and not _is_chunks(data, rest, order):
-        return _patched(data, place + 4, _UNKNOWN) if len(data) > body + empty else None
+        return _patched(data, position + 4, _UNKNOWN) if len(data) > body + empty else None
     return None
 
 
-def _is_chunks(data: Buffer, place: int, order: str) -> bool:
+def _is_chunks(data: Buffer, position: int, order: str) -> bool:
     """Whether the rest of a file is a sequence of chunks, with at most 8 bytes left over."""
-    while place + 8 < len(data):
-        if not data[place : place + 4].isascii():
+    while position + 8 < len(data):
+        if not data[position : position + 4].isascii():
             return False
-        (size,) = struct.unpack(order, data[place + 4 : place + 8])
-        place += 8 + size + size % 2
-    return place <= len(data) + 1
+        (size,) = struct.unpack(order, data[position + 4 : position + 8])
+        position += 8 + size + size % 2
+    return position <= len(data) + 1
 
 
 def _split_au(data: Buffer) -> list[Buffer] | None:
-    """Cut joined AU files; a size that is too small is corrected."""
+    """Split concatenated AU files; correct sizes that are too small."""
     parts: list[Buffer] = []
     start = 0
     while data[start : start + 4] == b".snd" and start + 12 <= len(data):
@@ -138,18 +140,20 @@ def _split_au(data: Buffer) -> list[Buffer] | None:
 
 
 def _split_caf(data: Buffer) -> list[Buffer] | None:
-    """Cut two joined CAF files; a data chunk of size -1 or 0 extends to the end of the file."""
-    place = 8
-    while place + 12 <= len(data):
-        (size,) = struct.unpack(">q", data[place + 4 : place + 12])
-        if data[place : place + 4] == b"data":
-            rest = len(data) - place - 12
+    """Split two concatenated CAF files; a data chunk of size -1 or 0 extends to the end."""
+    position = 8
+    while position + 12 <= len(data):
+        (size,) = struct.unpack(">q", data[position + 4 : position + 12])
+        if data[position : position + 4] == b"data":
+            rest = len(data) - position - 12
             if size < 0 or (size == 0 and rest > 4):
-                return _patched(data, place + 4, struct.pack(">q", rest))
+                return _patched(data, position + 4, struct.pack(">q", rest))
         elif size < 0:
             return None
-        place += 12 + size
-        following = data.find(b"caff", place, place + 5)  # libsndfile pads to an even place
+        position += 12 + size
+        following = data.find(
+            b"caff", position, position + 5
+        )  # libsndfile pads to an even position
         if following >= 0:
             return _cut(data, [0, following])
     return None
@@ -161,9 +165,9 @@ _KBPS_2 = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 
 
-def _mp3_frame(data: Buffer, place: int) -> int:
-    """Size in bytes of the frame of MPEG layer III at a place; 0 if there is none."""
-    head = data[place : place + 4]
+def _mp3_frame(data: Buffer, position: int) -> int:
+    """Size in bytes of the MPEG layer III frame at a position; 0 if there is none."""
+    head = data[position : position + 4]
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return 0
     version, layer, rate, index = head[1] >> 3 & 3, head[1] >> 1 & 3, head[2] >> 2 & 3, head[2] >> 4
@@ -173,41 +177,41 @@ def _mp3_frame(data: Buffer, place: int) -> int:
     return slots * 1000 * kbps[index - 1] // _RATES[version][rate] + (head[2] >> 1 & 1)
 
 
-def _mp3_info(data: Buffer, place: int) -> int:
-    """Place of ``Xing`` or ``Info`` in a frame that describes the file; 0 in other frames."""
-    version, mono = data[place + 1] >> 3 & 3, data[place + 3] >> 6 == 3
-    at = place + 4 + ((17 if mono else 32) if version == 3 else (9 if mono else 17))
+def _mp3_info(data: Buffer, position: int) -> int:
+    """Position of ``Xing`` or ``Info`` in an info frame; 0 for other frames."""
+    version, mono = data[position + 1] >> 3 & 3, data[position + 3] >> 6 == 3
+    at = position + 4 + ((17 if mono else 32) if version == 3 else (9 if mono else 17))
     return at if data[at : at + 4] in (b"Xing", b"Info") else 0
 
 
 def _mp3_frames(data: Buffer) -> Iterator[int]:
-    """Places of the frames; tags and damaged bytes between them are passed over."""
-    place = end = 0
-    while place < len(data) - 4:
-        size = _mp3_frame(data, place)
-        # A pattern of bytes counts as a frame after a frame, or before one.
-        if size and (place == end or _mp3_frame(data, place + size)):
-            if place + size <= len(data):
-                yield place
-            place = end = place + size
+    """Positions of the frames; tags and damaged bytes between them are skipped."""
+    position = end = 0
+    while position < len(data) - 4:
+        size = _mp3_frame(data, position)
+        # A header is valid only directly after or before another frame.
+        if size and (position == end or _mp3_frame(data, position + size)):
+            if position + size <= len(data):
+                yield position
+            position = end = position + size
             continue
-        if data[place : place + 3] == b"ID3" and len(data) > place + 10:
-            high, mid, low, last = data[place + 6 : place + 10]
-            place += 10 + (high << 21 | mid << 14 | low << 7 | last)
+        if data[position : position + 3] == b"ID3" and len(data) > position + 10:
+            high, mid, low, last = data[position + 6 : position + 10]
+            position += 10 + (high << 21 | mid << 14 | low << 7 | last)
             continue
-        place = data.find(b"\xff", place + 1)
-        if place < 0:
+        position = data.find(b"\xff", position + 1)
+        if position < 0:
             return
 
 
 def _split_mp3(data: Buffer) -> list[Buffer] | None:
-    """Cut at frames that describe a file; describe a file without such a frame, or a wrong one."""
+    """Split at info frames; add or correct the info frame of each part."""
     starts: list[int] = []
     counts: list[int] = []
-    for place in _mp3_frames(data):
-        info = _mp3_info(data, place)
+    for position in _mp3_frames(data):
+        info = _mp3_info(data, position)
         if info or not starts:
-            starts.append(place)
+            starts.append(position)
             counts.append(0)
         counts[-1] += not info
     parts: list[Buffer] = []
@@ -218,9 +222,9 @@ def _split_mp3(data: Buffer) -> list[Buffer] | None:
             parts.append(_info_frame(data[start : start + 4], count) + data[start:end])
             changed = True
             continue
-        (fields, said) = struct.unpack(">II", data[info + 4 : info + 12])
+        (fields, declared) = struct.unpack(">II", data[info + 4 : info + 12])
         part = data[start:end]
-        if fields & 1 and abs(said - count) > 1:  # the number of frames is there, and it is wrong
+        if fields & 1 and abs(declared - count) > 1:  # wrong number of frames
             part = data[start : info + 8] + struct.pack(">I", count) + data[info + 12 : end]
             changed = True
         parts.append(part)
@@ -228,8 +232,8 @@ def _split_mp3(data: Buffer) -> list[Buffer] | None:
 
 
 def _info_frame(head: bytes, count: int) -> bytes:
-    """A frame without sound that says how many frames follow."""
-    # Without a checksum; 64 kbit/s (version 1) or 40 kbit/s hold the frame's description.
+    """An info frame, without sound, with the number of the following frames."""
+    # Without checksum; 64 kbit/s (version 1) or 40 kbit/s are enough for the info.
     new = bytes([head[0], head[1] | 1, (head[2] & 0x0C) | 0x50, head[3]])
     frame = bytearray(_mp3_frame(new, 0))
     frame[:4] = new

@@ -329,8 +329,8 @@ def _refuse_text(path: Path) -> None:
 def _cleaned(entry: AudioEntry) -> AudioEntry:
     """Strip the strings, replace lone surrogates by ``?``, and clear the default domain.
 
-    Parquet cannot hold lone surrogates. Tasks select rows by domain, so a domain that nobody gave
-    must stay empty.
+    Parquet cannot store lone surrogates. Tasks select rows by domain, so unknown domains must stay
+    empty.
     """
     values = {
         name: getattr(entry, name).encode("utf-8", "replace").decode("utf-8").strip()
