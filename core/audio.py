@@ -98,7 +98,7 @@ def read_audio(
         ValueError: ``start`` or ``seconds`` is out of range.
     """
     if start < 0 or (seconds is not None and seconds <= 0):
-        raise ValueError(f"start {start} must be >= 0 and seconds {seconds} must be > 0 or None")
+        raise ValueError(f"start must be >= 0 and seconds > 0 or None, got {start} and {seconds}")
     name = _describe(source)
     _check_not_empty(source, name)
     try:
@@ -108,7 +108,7 @@ def read_audio(
     except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
         wav = _read_torchcodec(source, name, sample_rate, start, seconds, error)
     if wav.size == 0:
-        raise AudioError("empty", f"{name} holds no samples (from {start} s on)")
+        raise AudioError("empty", f"{name} has no samples after {start} s")
     check_peak(wav, name)
     return wav
 
@@ -121,16 +121,16 @@ def check_peak(wav: NDArray[Any], name: str) -> None:
         name: Of the audio, for the message.
 
     Raises:
-        AudioError: They are not.
+        AudioError: Samples are not finite or too large.
     """
     peak = float(max(wav.max(), -wav.min()))
     if not math.isfinite(peak):
         count = int((~np.isfinite(wav)).sum())
-        raise AudioError("nan", f"{name} holds {count} samples that are NaN or infinite")
+        raise AudioError("nan", f"{name} has {count} samples that are NaN or infinite")
     if peak > MAX_PEAK:
         raise AudioError(
             "corrupt",
-            f"{name} has samples up to {peak:.0f}, expected [-1, 1]: divide integers by full scale,"
+            f"samples of {name} must lie in [-1, 1], got {peak:.0f}: divide integers by full scale,"
             " such as 32768",
         )
 
@@ -149,11 +149,11 @@ def write_audio(path: str | os.PathLike[str], wav: Any, sample_rate: int) -> Non
     """
     path = Path(path)
     if path.suffix.lower() not in _FORMATS:
-        raise ValueError(f"cannot write {path.name}: the suffix must be one of {sorted(_FORMATS)}")
+        raise ValueError(f"suffix must be one of {sorted(_FORMATS)}, got {path.name}")
     container, subtype = _FORMATS[path.suffix.lower()]
     samples = as_waveform(wav)
     if not np.isfinite(samples).all():
-        raise AudioError("nan", f"the waveform for {path.name} holds NaN or infinity")
+        raise AudioError("nan", f"the waveform for {path.name} has NaN or infinite samples")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
@@ -176,7 +176,7 @@ def as_waveform(wav: Any) -> Waveform:
     if samples.ndim == 2 and samples.shape[0] == 1:
         samples = samples[0]
     if samples.ndim != 1:
-        raise ValueError(f"expected a mono waveform [S] or [1, S], got shape {samples.shape}")
+        raise ValueError(f"the waveform must be [S] or [1, S], got {list(samples.shape)}")
     return np.ascontiguousarray(samples)
 
 
@@ -186,7 +186,7 @@ def to_mono(wav: NDArray[Any]) -> Waveform:
     if samples.ndim == 1:
         return samples
     if samples.ndim != 2:
-        raise ValueError(f"expected [channels, samples] or [samples], got shape {samples.shape}")
+        raise ValueError(f"the waveform must be [C, S] or [S], got {list(samples.shape)}")
     return samples.mean(axis=0, dtype=np.float32)
 
 
@@ -274,10 +274,10 @@ def _read_part(
 
 
 def check_rate(rate: int, name: str) -> None:
-    """Raise AudioError if a sample rate is that of a damaged header."""
+    """Raise ``AudioError`` for the sample rate of a damaged header."""
     if not MIN_RATE <= rate <= MAX_RATE:
         raise AudioError(
-            "corrupt", f"{name} claims a rate of {rate} Hz, expected {MIN_RATE} to {MAX_RATE} Hz"
+            "corrupt", f"sample rate of {name} must be {MIN_RATE} to {MAX_RATE} Hz, got {rate} Hz"
         )
 
 
@@ -312,13 +312,13 @@ def source_range(
 
 def _blocks(file: soundfile.SoundFile, frames: int | None) -> Iterator[Waveform]:
     """Mono blocks of the next frames, at least one block."""
-    most = max(1, _READ_FRAMES // file.channels)
+    limit = max(1, _READ_FRAMES // file.channels)
     while True:
-        wanted = most if frames is None else min(frames, most)
-        block = file.read(wanted, dtype="float32", always_2d=True)  # [S, C]
+        size = limit if frames is None else min(frames, limit)
+        block = file.read(size, dtype="float32", always_2d=True)  # [S, C]
         yield to_mono(block.T)
         frames = None if frames is None else frames - len(block)
-        if len(block) < wanted or frames == 0:
+        if len(block) < size or frames == 0:
             return
 
 

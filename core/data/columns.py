@@ -1,4 +1,4 @@
-"""What the columns of tables and datasets mean, and a report of what each was taken for."""
+"""Roles of the columns of tables and datasets, and a report of the columns that were used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-# Columns by role; the first that is not empty counts.
+# Columns by role; the first that is not empty is used.
 ROLES = {
     "audio": (
         *("audio", "audio_filepath", "audio_path", "path", "file", "wav", "file_name", "filename"),
@@ -34,26 +34,30 @@ METADATA_COLUMNS = frozenset(column for role in _METADATA_ROLES for column in RO
 
 @dataclass
 class SourceReport:
-    """What one source was read as."""
+    """Report of one source: used and ignored columns, files that were not read."""
 
-    taken: dict[str, Counter[str]] = field(default_factory=dict)  # rows by column, by role
+    column_counts: dict[str, Counter[str]] = field(default_factory=dict)  # role -> column -> rows
     columns: dict[str, None] = field(default_factory=dict)  # all columns that occurred, in order
-    other_splits: int = 0  # rows and files of other splits than the wanted one
+    other_splits: int = 0  # rows and files of other splits
     unread: Counter[str] = field(default_factory=Counter)  # files by name (tables) or suffix
     notes: list[str] = field(default_factory=list)
 
-    def saw(self, columns: Iterable[str]) -> None:
-        """Remember columns that occur."""
+    def add_columns(self, columns: Iterable[str]) -> None:
+        """Add columns of a table."""
         self.columns.update(dict.fromkeys(columns))
 
-    def took(self, role: str, column: str) -> None:
-        """Count a row whose column was taken for a role."""
-        self.taken.setdefault(role, Counter())[column] += 1
+    def count_column(self, role: str, column: str) -> None:
+        """Count a row whose column was used for a role."""
+        self.column_counts.setdefault(role, Counter())[column] += 1
 
     def summary(self) -> str:
         """One line: ``audio=path, text=sentence; ignored columns: age, gender``."""
-        parts = [", ".join(f"{role}={_counted(found)}" for role, found in self.taken.items())]
-        used = {column for found in self.taken.values() for column in found}
+        parts = [
+            ", ".join(
+                f"{role}={_format_counts(counts)}" for role, counts in self.column_counts.items()
+            )
+        ]
+        used = {column for counts in self.column_counts.values() for column in counts}
         ignored = [column or "(without a name)" for column in self.columns if column not in used]
         parts.append(f"ignored columns: {', '.join(ignored)}" if ignored else "")
         parts.append(f"{self.other_splits} of other splits" if self.other_splits else "")
@@ -62,15 +66,15 @@ class SourceReport:
         return "; ".join(part for part in (*parts, *self.notes) if part)
 
 
-def _counted(found: Counter[str]) -> str:
-    if len(found) == 1:
-        return next(iter(found))
-    return " or ".join(f"{column} ({count})" for column, count in found.items())
+def _format_counts(counts: Counter[str]) -> str:
+    if len(counts) == 1:
+        return next(iter(counts))
+    return " or ".join(f"{column} ({count})" for column, count in counts.items())
 
 
 @dataclass(frozen=True)
 class ColumnReader:
-    """Reads the roles of a row and reports which column it took for each.
+    """Reads the values of a row by role and reports the columns that were used.
 
     Attributes:
         report: Counts the columns.
@@ -81,43 +85,43 @@ class ColumnReader:
     class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def audio(self, row: Mapping[str, Any], where: str) -> str:
-        """The audio file that a row of a manifest names.
+        """Return the audio file of a row of a manifest.
 
         Raises:
-            ValueError: It names none.
+            ValueError: The row has none.
         """
         for column in ROLES["audio"]:
             value = row.get(column)
             if isinstance(value, Mapping):
                 value = value.get("path")
             if isinstance(value, str) and value:
-                self.report.took("audio", column)
+                self.report.count_column("audio", column)
                 return value
         raise ValueError(
-            f"{where}: no audio file named, expected one of the columns"
+            f"{where}: expected an audio file in one of the columns"
             f" {', '.join(ROLES['audio'])}; found {', '.join(row)}"
         )
 
     def text(self, row: Mapping[str, Any], role: str, where: str) -> str:
-        """The first column of a role that is not empty, as text; '' if all are.
+        """Return the first non-empty column of a role as text; '' if all are empty.
 
         Raises:
-            ValueError: A value is neither a text nor a number nor a list of these.
+            ValueError: A value is not a text, a number or a list of these.
         """
         for column in ROLES[role]:
             if column not in row:
                 continue
-            value = self._named(column, row[column])
+            value = self._class_name(column, row[column])
             if text := as_text(value, f"{where}: column {column!r}"):
-                self.report.took(role, column)
+                self.report.count_column(role, column)
                 return text
         return ""
 
     def number(self, row: Mapping[str, Any], role: str, where: str) -> float | None:
-        """The number in the column of a role; None if it is empty.
+        """Return the number in the column of a role; None if it is empty.
 
         Raises:
-            ValueError: It is negative or not a number.
+            ValueError: The value is negative or not a number.
         """
         text = self.text(row, role, where)
         if not text:
@@ -130,7 +134,7 @@ class ColumnReader:
             raise ValueError(f"{where}: {role} must be a number of seconds >= 0, got {text!r}")
         return value
 
-    def _named(self, column: str, value: Any) -> Any:
+    def _class_name(self, column: str, value: Any) -> Any:
         names = self.class_names.get(column)
         if names is None or not isinstance(value, int):
             return value
@@ -138,7 +142,7 @@ class ColumnReader:
 
 
 def as_text(value: Any, where: str) -> str:
-    """A cell as text: '' if it is missing; whole numbers without a fraction; lists are joined.
+    """Convert a cell to text: '' if missing, integers without a fraction, lists joined.
 
     Example:
         >>> [as_text(value, "cell") for value in (7, 7.0, None, float("nan"), ["a", "b"])]
@@ -152,11 +156,11 @@ def as_text(value: Any, where: str) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, float) and value.is_integer():
-        return str(int(value))  # pandas makes floats of integers when one is missing
+        return str(int(value))  # pandas converts integers to floats if one is missing
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, list):
         return ", ".join(filter(None, (as_text(item, where) for item in value)))
     raise ValueError(
-        f"{where} holds {str(value)[:40]!r} ({type(value).__name__}), expected a text or a number"
+        f"{where} must be a text or a number, got {str(value)[:40]!r} ({type(value).__name__})"
     )

@@ -1,4 +1,4 @@
-"""Walk the folder of a corpus: which files are audio, which folders are corpora of their own."""
+"""Search of audio files and nested corpora in the folder of a corpus."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .tables import TABLE_SUFFIXES, read_rows
 
 MANIFEST_NAMES = ("manifest.jsonl", "manifest.csv", "manifest.tsv")
 AUDIO_FOLDER_NAMES = ("metadata.jsonl", "metadata.csv")
-# Files that belong to audio beside them, and files that describe a corpus to people.
+# Transcripts beside audio files, and descriptions of corpora.
 _TEXT_SUFFIXES = (".txt", ".lab", ".md")
 
 
 def find_manifest(folder: Path) -> Path | None:
-    """The manifest of a folder: ``manifest.*``, or the ``metadata.*`` of an AudioFolder.
+    """Return the manifest of a folder: ``manifest.*``, or ``metadata.*`` of an AudioFolder.
 
-    The case of names does not matter.
+    Names are case-insensitive.
 
     Raises:
-        ValueError: There are several.
+        ValueError: There are several manifests.
     """
     names = {path.name.lower(): path for path in folder.iterdir() if path.is_file()}
     found = [names[name] for name in MANIFEST_NAMES if name in names]
@@ -31,8 +31,8 @@ def find_manifest(folder: Path) -> Path | None:
         found = [table for table in tables if _names_files(table)]
     if len(found) > 1:
         raise ValueError(
-            f"{folder} has several manifests ({', '.join(path.name for path in found)}): give one"
-            " of them as the source"
+            f"{folder} must have one manifest, got {', '.join(path.name for path in found)}: pass"
+            " one of them as the source"
         )
     return found[0] if found else None
 
@@ -47,14 +47,14 @@ def _names_files(table: Path) -> bool:
 
 
 def find_audio(folder: Path, is_corpus: Callable[[Path], bool], report: SourceReport) -> list[Path]:
-    """Audio files, Parquet files and folders that are corpora, below a folder, sorted.
+    """Return the audio files, Parquet files and nested corpora of a folder, sorted.
 
-    Links to folders are followed; a folder that is reached twice is listed once, so that loops end.
-    Hidden files and folders are left out. All other files are counted in the report.
+    Links to folders are followed, each folder once. Hidden files and folders are skipped. All other
+    files are counted in the report.
 
     Args:
-        folder: Where to begin.
-        is_corpus: Whether a folder is read by a manifest or layout; it is not entered.
+        folder: Root of the search.
+        is_corpus: Whether a folder is a corpus with a manifest or layout, which is not searched.
         report: Counts the files that are not read.
 
     Raises:
@@ -63,21 +63,21 @@ def find_audio(folder: Path, is_corpus: Callable[[Path], bool], report: SourceRe
     found: list[Path] = []
     seen: set[tuple[int, int]] = set()
     for root, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
-        place, status = Path(root), os.stat(root)
+        current, status = Path(root), os.stat(root)
         if (status.st_dev, status.st_ino) in seen:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        if is_corpus(place):
-            found.append(place)
+        if is_corpus(current):
+            found.append(current)
             folders.clear()
             continue
         visible = (name for name in folders if not name.startswith("."))
-        folders[:] = sorted(visible, key=lambda name: (os.path.islink(place / name), name))
+        folders[:] = sorted(visible, key=lambda name: (os.path.islink(current / name), name))
         for name in sorted(name for name in names if not name.startswith(".")):
             suffix = os.path.splitext(name)[1].lower()
             if suffix == ".parquet" or suffix in AUDIO_SUFFIXES:
-                found.append(place / name)
+                found.append(current / name)
             elif suffix not in _TEXT_SUFFIXES:
                 report.unread[name if suffix in TABLE_SUFFIXES else suffix or name] += 1
     return sorted(found)

@@ -211,7 +211,7 @@ class _Lister:
         split = _split_of_path(path, self.source)
         has_offset = has_column(path, "offset")
         for where, row in read_rows(path):
-            self.report.saw(row)
+            self.report.add_columns(row)
             if not self._has_split(row, name, where):
                 continue
             audio = self.columns.audio(row, where)
@@ -239,7 +239,7 @@ class _Lister:
         if self.transcripts and not metadata["text"] and not start and seconds is None:
             metadata["text"] = read_transcript(path, self.transcript_tables)
             if metadata["text"]:
-                self.report.took("text", "files beside the audio")
+                self.report.count_column("text", "files beside the audio")
         return AudioEntry(
             id=self.columns.text(row, "id", where) or name,
             path=str(path),
@@ -264,8 +264,8 @@ class _Lister:
 
         with pyarrow.parquet.ParquetFile(path) as file:
             names = file.schema_arrow.names
-            self.report.took("audio", audio_column(file.schema_arrow, str(path)))
-            self.report.saw(names)
+            self.report.count_column("audio", audio_column(file.schema_arrow, str(path)))
+            self.report.add_columns(names)
             present = [column for column in names if column.lower() in METADATA_COLUMNS]
             rows = (
                 file.read(columns=present).to_pylist() if present else [{}] * file.metadata.num_rows
@@ -287,8 +287,8 @@ class _Lister:
     def _hub(self) -> Iterator[AudioEntry]:
         location, split = self.source.location, self.source.split or "train"
         data = load_hub_dataset(location, split)
-        self.report.took("audio", "audio")
-        self.report.saw(data.column_names)
+        self.report.count_column("audio", "audio")
+        self.report.add_columns(data.column_names)
         present = [name for name in data.column_names if name.lower() in METADATA_COLUMNS]
         metadata = data.select_columns(present) if present else None
         kinds = {name.lower(): getattr(kind, "names", None) for name, kind in data.features.items()}

@@ -1,7 +1,7 @@
-"""Rows of text tables: JSON Lines, JSON, CSV and TSV, and the lines of any text file.
+"""Rows of text tables (JSON Lines, JSON, CSV, TSV), and lines of text files.
 
-Nothing is guessed: a row that does not fit its header, a doubled column or a byte that is not in
-the encoding is an error that names the file and the line.
+Rows that do not match their header, duplicate columns and invalid bytes are errors that name the
+file and the line.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 TABLE_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv")
-# The marks of UTF-32 begin with those of UTF-16.
+# The byte order marks of UTF-32 begin with those of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
