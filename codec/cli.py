@@ -162,9 +162,10 @@ def _write_all(
     settings: object,
     write: Callable[[Path, Path], None],
 ) -> int:
-    """Write one output for each file that an earlier call has not written; 1 if some failed.
+    """Write the missing output of each file; return 1 if a file failed.
 
-    What is written is logged with all that it depends on. The error of a single file is raised.
+    Outputs are logged with a hash of everything that they depend on. The error of a single file is
+    raised.
     """
     from tqdm import tqdm
 
@@ -172,12 +173,12 @@ def _write_all(
     from ..core.results_log import JOURNAL, ResultsLog, key_of, stamp
 
     log = ResultsLog(options.out / JOURNAL)
-    there = failed = 0
+    existing = failed = 0
     for file in tqdm(files, desc=options.run.__name__, unit="file"):
         target = options.out / f"{cut_name(file.stem)}{suffix}"
         key = key_of(settings, str(file.resolve()), stamp(file))
         if not options.overwrite and target.exists() and log.get(target.name, key):
-            there += 1
+            existing += 1
             continue
         try:
             write(file, target)
@@ -187,7 +188,7 @@ def _write_all(
                 raise
             failed += 1
             tqdm.write(f"almtok: {file}: {error}", file=sys.stderr)
-    details = [f"{there} of them were there"] if there else []
+    details = [f"{existing} of them existed"] if existing else []
     details += [f"{failed} of {len(files)} inputs failed"] if failed else []
     print("; ".join([f"{len(files) - failed} {kind} files in {options.out}", *details]))
     return 1 if failed else 0

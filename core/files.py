@@ -26,20 +26,20 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
-def cut_name(name: str, most: int = 200) -> str:
-    """Cut a file name to so many bytes of UTF-8; a cut name ends with a hash of the whole.
+def cut_name(name: str, limit: int = 200) -> str:
+    """Cut a file name to ``limit`` bytes of UTF-8; a cut name ends with a hash of the whole.
 
-    File systems allow 255 bytes, and suffixes are still to come.
+    File systems allow 255 bytes, including suffixes.
 
     Example:
         >>> cut_name("a talk"), cut_name("ä" * 300, 20)
         ('a talk', 'äääää-17295679')
     """
     encoded = os.fsencode(name)
-    if len(encoded) <= most:
+    if len(encoded) <= limit:
         return name
     digest = hashlib.sha256(encoded).hexdigest()[:8]
-    return f"{encoded[: most - 9].decode(errors='ignore')}-{digest}"
+    return f"{encoded[: limit - 9].decode(errors='ignore')}-{digest}"
 
 
 def file_name(name: str) -> str:

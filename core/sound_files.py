@@ -1,4 +1,4 @@
-"""Open audio files with libsndfile, also those that it does not read to their ends."""
+"""Audio files for libsndfile, including those that it would not read completely."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import soundfile
 
 from .containers import Buffer, split
 
-# libsndfile's number of frames of a stream that does not say it is higher.
+# libsndfile reports at least this number of frames for streams of unknown length.
 NO_LENGTH = 1 << 62
 
 
 class SoundFile(soundfile.SoundFile):
-    """Read without seeking after every block, which fails where the length is not known."""
+    """Sound file that does not seek after each block, which fails for unknown lengths."""
 
     def seekable(self) -> bool:
         """False."""
@@ -26,27 +26,27 @@ class SoundFile(soundfile.SoundFile):
 
 
 class _MappedFile:
-    """A memory map as a file; libsndfile seeks beyond its end, which ``mmap`` refuses."""
+    """Memory map with a file interface; libsndfile seeks beyond the end, which ``mmap`` refuses."""
 
     def __init__(self, memory: mmap.mmap) -> None:
-        self._memory, self._place = memory, 0
+        self._memory, self._position = memory, 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._place = offset + (0, self._place, len(self._memory))[whence]
-        return self._place
+        self._position = offset + (0, self._position, len(self._memory))[whence]
+        return self._position
 
     def tell(self) -> int:
-        return self._place
+        return self._position
 
     def read(self, count: int) -> bytes:
-        found = self._memory[self._place : self._place + count]
-        self._place += len(found)
-        return found
+        data = self._memory[self._position : self._position + count]
+        self._position += len(data)
+        return data
 
 
 @contextlib.contextmanager
 def open_parts(source: str | os.PathLike[str] | bytes) -> Iterator[list[SoundFile]]:
-    """Open a file, or its bytes: a list of one, or of the parts of joined files."""
+    """Open a file or its bytes; return one part, or several of concatenated files."""
     with contextlib.ExitStack() as stack:
         parts: list[Buffer] | None = None
         if isinstance(source, bytes):

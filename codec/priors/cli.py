@@ -66,8 +66,8 @@ def _add_data(parser: argparse.ArgumentParser, defaults: PriorConfig) -> None:
         action="extend",
         default=[],
         metavar="[DOMAIN=]SOURCE",
-        help="folders, manifests (.jsonl .csv .tsv), Parquet files or hf:NAME:SPLIT; speech serves "
-        "the speech half, sound and music the sound half, other domains both",
+        help="folders, manifests (.jsonl .csv .tsv), Parquet files or hf:NAME:SPLIT; the domain "
+        "speech is for the speech half, sound and music for the sound half, others for both",
     )
     group.add_argument(
         "--cache", type=Path, metavar="DIR", help="folder for decoded audio (default: not cached)"

@@ -223,16 +223,16 @@ def parse_hub_name(text: str) -> HubName:
         HubName(path='openslr/librispeech_asr', config='clean', revision=None)
 
     Raises:
-        ValueError: It is written like a local folder, and there is none.
+        ValueError: It is the path of a folder that does not exist.
     """
     folder, _, last = os.path.expanduser(text).rpartition("/")
     if folder and _has_config(folder, last):
         return HubName(folder, last)
-    place = os.path.expanduser(text)
-    if os.path.exists(place):
-        return HubName(place)
-    if os.path.isabs(place) or text.startswith((".", "~")):
-        raise ValueError(f"hf:{text}: there is no folder {place}")
+    path = os.path.expanduser(text)
+    if os.path.exists(path):
+        return HubName(path)
+    if os.path.isabs(path) or text.startswith((".", "~")):
+        raise ValueError(f"hf:{text} must be a dataset or an existing folder, got {path}")
     name, _, revision = text.partition("@")
     owner, _, rest = name.partition("/")
     dataset, _, config = rest.partition("/")
@@ -276,7 +276,7 @@ def load_hub_dataset(name: str, split: str) -> Any:
 
 
 def _saved_split(loaded: Any, name: str, split: str) -> Any:
-    """The wanted split of what ``save_to_disk`` wrote: one dataset, or one for each split."""
+    """Select the split of data of ``save_to_disk``: one dataset, or one per split."""
     if isinstance(loaded, Mapping):
         if split not in loaded:
             raise ValueError(f"hf:{name}: no split {split!r}; found {', '.join(loaded)}")
@@ -287,10 +287,10 @@ def _saved_split(loaded: Any, name: str, split: str) -> Any:
 
 
 def class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
-    """Names of the integers in columns of classes, from a Parquet schema that ``datasets`` wrote.
+    """Return the class names of columns of integers, from a Parquet schema of ``datasets``.
 
     Args:
-        metadata: Of the schema.
+        metadata: Metadata of the schema.
     """
     try:
         info = json.loads((metadata or {})[b"huggingface"])

@@ -43,10 +43,10 @@ def kaldi_entries(
             or ``segments`` cannot be parsed.
     """
     files = _kaldi_table(folder / "wav.scp")
-    for name, place in files.items():
-        if place.endswith("|"):
+    for name, file in files.items():
+        if file.endswith("|"):
             raise ValueError(
-                f"{folder / 'wav.scp'}: {name} is a command ({place[:40]}...), expected a file:"
+                f"{folder / 'wav.scp'}: {name} must be a file, got a command ({file[:40]}...):"
                 " commands are not run; write its output to a file first"
             )
     tables = {name: _kaldi_table(folder / name) for name in ("text", "utt2spk", "utt2lang")}
@@ -110,12 +110,12 @@ def ljspeech_entries(folder: Path, domain: str | None, split: str | None) -> Ite
 
 
 def common_voice_tables(folder: Path, split: str | None) -> list[Path]:
-    """The tables of a Common Voice folder: those of the splits, or that of the wanted split."""
+    """Return the tables of a Common Voice folder: of all splits, or of one split."""
     if not (folder / "clips").is_dir():
         return []
-    wanted = SPLITS if split is None else (normalize_split(split),)
+    splits = SPLITS if split is None else (normalize_split(split),)
     tables = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".tsv")
-    return [path for path in tables if normalize_split(path.stem) in wanted]
+    return [path for path in tables if normalize_split(path.stem) in splits]
 
 
 def read_transcript(audio: Path, tables: dict[Path, dict[str, str]]) -> str:
@@ -142,8 +142,8 @@ def read_transcript(audio: Path, tables: dict[Path, dict[str, str]]) -> str:
 
 def _ljspeech_audio(folder: Path, name: str) -> Path:
     suffixes = ("",) if Path(name).suffix.lower() in AUDIO_SUFFIXES else (".wav", ".flac", ".ogg")
-    places = [folder / place / f"{name}{end}" for place in ("wavs", "") for end in suffixes]
-    return next((path for path in places if path.is_file()), places[0])
+    paths = [folder / parent / f"{name}{end}" for parent in ("wavs", "") for end in suffixes]
+    return next((path for path in paths if path.is_file()), paths[0])
 
 
 def _kaldi_table(path: Path) -> dict[str, str]:

@@ -118,7 +118,7 @@ def list_entries(
             raise ValueError(
                 f"source {os.fspath(text)!r} names no audio: looked for"
                 f" {' '.join(sorted(AUDIO_SUFFIXES))} .parquet in a folder and its subfolders,"
-                f" or rows of the wanted split in a table{summary and f' ({summary})'}"
+                f" or rows of the split in a table{summary and f' ({summary})'}"
             )
         logger.info("%s: %d clips%s", os.fspath(text), len(found), summary and f"; {summary}")
         entries += [_with_unique_id(entry, counts) for entry in found]
@@ -191,21 +191,21 @@ class _Lister:
         return common_voice_tables(folder, self.source.split)
 
     def _names_split(self, parts: Iterable[str]) -> bool:
-        """Whether a folder or file name begins with the wanted split: ``train-0-of-2``."""
-        wanted = normalize_split(self.source.split)
-        return any(normalize_split(re.split(r"[-_.]", part)[0]) == wanted for part in parts)
+        """Whether a folder or file name begins with the split: ``train-0-of-2``."""
+        name = normalize_split(self.source.split)
+        return any(normalize_split(re.split(r"[-_.]", part)[0]) == name for part in parts)
 
     def _has_split(self, row: Mapping[str, Any], name: str, where: str) -> bool:
-        """Whether a row is of the wanted split, by its column or else the name of its file."""
+        """Whether a row belongs to the split, by its column or else the name of its file."""
         if self.source.split is None:
             return True
         if "split" in row:
             split = self.columns.text(row, "split", where)
-            wanted = normalize_split(split) == normalize_split(self.source.split)
+            matches = normalize_split(split) == normalize_split(self.source.split)
         else:
-            wanted = self._names_split(name.split("/"))
-        self.report.other_splits += not wanted
-        return wanted
+            matches = self._names_split(name.split("/"))
+        self.report.other_splits += not matches
+        return matches
 
     def _manifest(self, path: Path, name: str) -> Iterator[AudioEntry]:
         split = _split_of_path(path, self.source)
@@ -221,8 +221,8 @@ class _Lister:
                 seconds = self.columns.number(row, "duration", where)
             if seconds == 0:
                 raise ValueError(f"{where}: duration must be a number of seconds > 0, got 0")
-            place = _beside(path.parent, os.path.expanduser(audio))
-            yield self._file(place, audio, row, where, split=split, start=start, seconds=seconds)
+            file = _audio_path(path.parent, os.path.expanduser(audio))
+            yield self._file(file, audio, row, where, split=split, start=start, seconds=seconds)
 
     def _file(
         self,
@@ -307,10 +307,10 @@ class _Lister:
             )
 
 
-def _beside(folder: Path, audio: str) -> Path:
-    """The audio file that a table in a folder names; Common Voice's are in ``clips/``."""
-    place, clip = folder / audio, folder / "clips" / audio
-    return clip if not place.exists() and clip.exists() else place
+def _audio_path(folder: Path, audio: str) -> Path:
+    """Path of an audio file of a table in a folder; Common Voice has it in ``clips/``."""
+    path, clip = folder / audio, folder / "clips" / audio
+    return clip if not path.exists() and clip.exists() else path
 
 
 def _refuse_text(path: Path) -> None:

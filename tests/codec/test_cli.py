@@ -71,7 +71,7 @@ def test_the_same_call_goes_on(talks, tmp_path, checkpoint, command, capsys):
     assert written() == everything
     capsys.readouterr()
     assert written() == []
-    assert f"3 {'token' if command == 'encode' else 'audio'} files in {out}; 3 of them were there" \
+    assert f"3 {'token' if command == 'encode' else 'audio'} files in {out}; 3 of them existed" \
         in capsys.readouterr().out  # fmt: skip
     (out / everything[1]).unlink()
     assert written() == [everything[1]]

@@ -298,8 +298,8 @@ def test_manifests_that_are_audio_and_the_reverse(make, tmp_path):
 
 def test_datasets_that_are_not_there(tmp_path):
     pytest.importorskip("datasets")
-    refused(f"hf:{tmp_path / 'gone'}", "there is no folder", "gone")
-    refused("hf:./gone:train", "there is no folder")
+    refused(f"hf:{tmp_path / 'gone'}", "existing folder", "gone")
+    refused("hf:./gone:train", "existing folder")
 
 
 def test_splits_that_a_saved_dataset_does_not_have(make, tmp_path):

@@ -67,7 +67,7 @@ def test_kaldi(make, tmp_path):
 
 def test_kaldi_commands_are_refused(tmp_path):
     (tmp_path / "wav.scp").write_text("u1 sox in.sph -t wav - |\n")
-    with pytest.raises(ValueError, match="u1 is a command .* not run"):
+    with pytest.raises(ValueError, match="u1 must be a file, got a command .* not run"):
         listed([tmp_path])
 
 
