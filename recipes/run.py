@@ -58,7 +58,7 @@ class Stage:
         """Whether the command has an option `--device`."""
         if self.program != "almtok":
             return self.program_takes_device
-        return any(self.command[: len(words)] == words for words in DEVICE_COMMANDS)
+        return any(self.command[: len(prefix)] == prefix for prefix in DEVICE_COMMANDS)
 
     def on(self, device: str) -> Stage:
         """Return this stage for a device. A device in its configuration takes precedence."""
@@ -67,8 +67,8 @@ class Stage:
             return dataclasses.replace(self, config=dataclasses.replace(config, device=device))
         return dataclasses.replace(self, device=device) if self.takes_device else self
 
-    def words(self, out: Path) -> list[str]:
-        """Return the command line as a list of words."""
+    def argv(self, out: Path) -> list[str]:
+        """The command line."""
         start = ["almtok"]
         if self.program != "almtok":
             module, function = self.program.split(":")
@@ -86,8 +86,8 @@ class Stage:
         """The file or folder that the stage writes; None if its command has no ``--out``."""
         if self.config is not None:
             return Path(str(self.config.to_dict()["out"]))
-        words = list(self.command)
-        return Path(words[words.index("--out") + 1]) if "--out" in words[:-1] else None
+        argv = list(self.command)
+        return Path(argv[argv.index("--out") + 1]) if "--out" in argv[:-1] else None
 
     def record(self) -> dict[str, Any]:
         """Return what determines the result, for JSON.
@@ -100,13 +100,13 @@ class Stage:
 
     def difference(self, record: dict[str, Any]) -> str:
         """Describe how this stage differs from a recorded one; "" if it does not."""
-        mine = self.record()
-        if (mine["program"], mine["command"]) != _present_names(record):
-            return f"{shlex.join(record['command'])} -> {shlex.join(mine['command'])}"
+        own = self.record()
+        if (own["program"], own["command"]) != _present_names(record):
+            return f"{shlex.join(record['command'])} -> {shlex.join(own['command'])}"
         if self.config is None or record["config"] is None:
-            return "" if mine["config"] == record["config"] else "another configuration"
-        known = {field.name for field in dataclasses.fields(self.config)}
-        before = {name: value for name, value in record["config"].items() if name in known}
+            return "" if own["config"] == record["config"] else "another configuration"
+        names = {field.name for field in dataclasses.fields(self.config)}
+        before = {name: value for name, value in record["config"].items() if name in names}
         return "; ".join(type(self.config).from_dict(before).differences(self.config))
 
 
@@ -135,9 +135,9 @@ _MOVED_COMMANDS = {
 def _present_names(record: dict[str, Any]) -> tuple[str, list[str]]:
     """Program and command of a recorded stage, under their present names."""
     program, command = record["program"], list(record["command"])
-    for words, present in _MOVED_COMMANDS.items():
-        if program == "almtok" and tuple(command[: len(words)]) == words:
-            return program, [*present, *command[len(words) :]]
+    for former, present in _MOVED_COMMANDS.items():
+        if program == "almtok" and tuple(command[: len(former)]) == former:
+            return program, [*present, *command[len(former) :]]
     return _MOVED_PROGRAMS.get(program, program), command
 
 
@@ -192,7 +192,7 @@ class RecipeRun:
             yield f"# {stage.name}: {stage.what}"
             if stage.config is not None:
                 yield f"#   {stage.config_file(self.out)}: {_non_defaults(stage.config)}"
-            yield shlex.join(stage.words(self.out))
+            yield shlex.join(stage.argv(self.out))
 
 
 def _non_defaults(config: RunConfig) -> str:
@@ -215,18 +215,18 @@ class RunState:
         self._done: dict[str, dict[str, Any]] = {}
         if not self._path.exists():
             return
-        known = json.loads(self._path.read_text(encoding="utf-8"))
-        if known["recipe"] != run.recipe:
+        state = json.loads(self._path.read_text(encoding="utf-8"))
+        if state["recipe"] != run.recipe:
             raise ValueError(
-                f"{run.out} holds a run of recipe {known['recipe']}, asked for "
+                f"{run.out} holds a run of recipe {state['recipe']}, asked for "
                 f"{run.recipe}; choose another --out"
             )
-        if known["version"] != __version__:
+        if state["version"] != __version__:
             announce(
-                f"note: {run.out} was begun by almtok {known['version']}, this is "
+                f"note: {run.out} was begun by almtok {state['version']}, this is "
                 f"{__version__}: trainings resume only from checkpoints that it can read"
             )
-        self._done = known["stages"]
+        self._done = state["stages"]
 
     def check(self, stages: Sequence[Stage]) -> None:
         """Raise a ValueError if a stage was begun in this folder with other values."""
@@ -308,9 +308,9 @@ def run_recipe(
         if stage.config is not None:
             write_json(stage.config_file(run.out), stage.config.to_dict())
         state.begin(stage)
-        announce(f"{stage.name}: {stage.what}\n    {shlex.join(stage.words(run.out))}")
+        announce(f"{stage.name}: {stage.what}\n    {shlex.join(stage.argv(run.out))}")
         start = time.monotonic()
-        if status := run_process(stage.words(run.out)):
+        if status := run_process(stage.argv(run.out)):
             announce(f"{stage.name} did not finish; the same command resumes it")
             return status
         state.end(stage, time.monotonic() - start)

@@ -25,7 +25,7 @@ _LOADED = (
 )
 
 
-def run_process(words: Sequence[str]) -> int:
+def run_process(argv: Sequence[str]) -> int:
     """Run a command `almtok ...` or `python -c ...` in its own process, with this Python.
 
     Ctrl-C reaches that process too, and SIGTERM is forwarded; a training then saves and ends, and
@@ -35,7 +35,7 @@ def run_process(words: Sequence[str]) -> int:
         Exit status, or the negative number of the signal that ended the process.
     """
     forks = "forkserver" in multiprocessing.get_all_start_methods()
-    pid, wait = (_fork if forks else _spawn)(words)
+    pid, wait = (_fork if forks else _spawn)(argv)
     with _forward_sigterm(pid):
         while True:
             try:
@@ -44,19 +44,19 @@ def run_process(words: Sequence[str]) -> int:
                 continue
 
 
-def _spawn(words: Sequence[str]) -> tuple[int, Callable[[], int]]:
+def _spawn(argv: Sequence[str]) -> tuple[int, Callable[[], int]]:
     """Start a new Python; return its process id and a function that waits for it."""
-    start = ["-m", "almtok"] if words[0] == "almtok" else []
-    process = subprocess.Popen([sys.executable, *start, *words[1:]])
+    start = ["-m", "almtok"] if argv[0] == "almtok" else []
+    process = subprocess.Popen([sys.executable, *start, *argv[1:]])
     return process.pid, process.wait
 
 
-def _fork(words: Sequence[str]) -> tuple[int, Callable[[], int]]:
+def _fork(argv: Sequence[str]) -> tuple[int, Callable[[], int]]:
     """Fork the server; return the process id and a function that waits for it."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(_LOADED))
     sys.stdout.flush()
-    process = context.Process(target=_run, args=(list(words), os.getcwd()))
+    process = context.Process(target=_run, args=(list(argv), os.getcwd()))
     process.start()
 
     def wait() -> int:
@@ -86,12 +86,12 @@ def _forward_sigterm(pid: int) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _run(words: list[str], folder: str) -> None:
+def _run(argv: list[str], folder: str) -> None:
     """Run the command in the fork and exit with its status."""
     os.chdir(folder)
-    if words[0] == "almtok":
+    if argv[0] == "almtok":
         from almtok.__main__ import main
 
-        sys.exit(main(words[1:]))
-    sys.argv = ["-c", *words[3:]]
-    exec(words[2], {"__name__": "__main__"})  # as `python -c` would
+        sys.exit(main(argv[1:]))
+    sys.argv = ["-c", *argv[3:]]
+    exec(argv[2], {"__name__": "__main__"})  # as `python -c` would

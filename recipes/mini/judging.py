@@ -25,7 +25,7 @@ from almtok.tasks.evaluation.classifier import SoundClassifier
 from .sounds import kind_of
 
 RATE = 24_000
-SAID = 3  # sentences of the new voice
+_NUM_SENTENCES = 3  # sentences of the new voice
 
 
 @dataclass(frozen=True)
@@ -54,21 +54,25 @@ class NewVoice:
 def name_sounds(run: Path, pipeline: AudioLMPipeline) -> Iterator[NamedSound]:
     """Yield every test sound for which the evaluation generated one."""
     rows = [row for row in rows_of(run / "lessons") if row["domain"] == "sound"]
-    known = ((row["wav"](), RATE, kind_of(row["text"])) for row in rows if row["split"] == "train")
-    judge = SoundClassifier.fit(known)
+    training = (
+        (row["wav"](), RATE, kind_of(row["text"])) for row in rows if row["split"] == "train"
+    )
+    judge = SoundClassifier.fit(training)
     for row in rows:
         made = run / "scores" / "audio" / f"{file_name(row['id'])}.made.flac"
         if row["split"] != "test" or not made.exists():
             continue
         wav = row["wav"]()
-        heard = (wav, pipeline.decode(pipeline.tokens(wav)), read_audio(made, RATE))
-        yield NamedSound(row["id"], kind_of(row["text"]), *(judge.name(one, RATE) for one in heard))
+        wavs = (wav, pipeline.decode(pipeline.tokens(wav)), read_audio(made, RATE))
+        yield NamedSound(
+            row["id"], kind_of(row["text"]), *(judge.name(samples, RATE) for samples in wavs)
+        )
 
 
 def learn_voice(run: Path, pipeline: AudioLMPipeline, out: Path) -> NewVoice:
     """Synthesize some sentences without and with the adapter."""
     rows = [row for row in rows_of(run / "voice") if row["split"] == "test"]
-    texts = [row["text"] for row in rows[:SAID]]
+    texts = [row["text"] for row in rows[:_NUM_SENTENCES]]
     held_out = run / "voice-held-out"
     found: dict[str, Any] = {}
     for when in ("before", "after"):
@@ -88,14 +92,15 @@ def nats_per_code(pipeline: AudioLMPipeline, tokens: Path) -> tuple[float, ...]:
     dataset, lm, sequences, frames = TokenDataset(tokens), pipeline.lm.config, [], 0
     for number in range(len(dataset)):
         row = dataset[number]
-        given = {"text": row.text}
         example = pipeline.processor.prompt_builder.example(
-            "tts", given, row.tokens, PromptOptions()
+            "tts", {"text": row.text}, row.tokens, PromptOptions()
         )
         sequences.append(build_sequence(example, lm, eos_id=pipeline.text_encoder.eos_id))
         frames += row.codes.shape[-1]
-    found = score(pipeline.lm, sequences)
-    return tuple(-sum(layer) / frames for layer in zip(*(one.audio for one in found), strict=True))
+    scores = score(pipeline.lm, sequences)
+    return tuple(
+        -sum(layer) / frames for layer in zip(*(item.audio for item in scores), strict=True)
+    )
 
 
 def median_pitch(wav: Any) -> float:
@@ -128,6 +133,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
     pipeline = AudioLMPipeline.from_pretrained(args.run / "lm", device=args.device)
-    sounds = [asdict(one) for one in name_sounds(args.run, pipeline)]
+    sounds = [asdict(sound) for sound in name_sounds(args.run, pipeline)]
     voice = asdict(learn_voice(args.run, pipeline, args.out))
     write_json(args.out / "judged.json", {"sounds": sounds, "voice": voice})

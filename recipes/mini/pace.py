@@ -93,8 +93,8 @@ REFERENCE = Pace(
 
 def measured(path: Path) -> Pace:
     """Read the pace of this machine from the file that :func:`main` wrote."""
-    known = json.loads(path.read_text(encoding="utf-8"))
-    return REFERENCE.on(known["seconds_per_step"], known["seconds_per_batch"])
+    timings = json.loads(path.read_text(encoding="utf-8"))
+    return REFERENCE.on(timings["seconds_per_step"], timings["seconds_per_batch"])
 
 
 def measure(device: str = AUTO) -> dict[str, Any]:
@@ -118,12 +118,12 @@ def measure(device: str = AUTO) -> dict[str, Any]:
         dict(model.named_parameters()), lr=0.0, weight_decay=0.0, layers=".layers.",
         adamw={"lr": 0.0, "betas": training.betas, "weight_decay": 0.0},
     )  # fmt: skip
-    times, making = [], []
+    step_times, batch_times = [], []
     for _ in range(1 + _STEPS):
         start = time.perf_counter()
-        made = _batch(config)
-        making.append(time.perf_counter() - start)
-        batch = {name: value.to(runtime.device) for name, value in made.items()}
+        tensors = _batch(config)
+        batch_times.append(time.perf_counter() - start)
+        batch = {name: value.to(runtime.device) for name, value in tensors.items()}
         start = time.perf_counter()
         with runtime.autocast():
             loss = model(**batch).loss
@@ -131,10 +131,10 @@ def measure(device: str = AUTO) -> dict[str, Any]:
         optimizer.step()
         optimizer.zero_grad()
         float(loss.detach())  # waits for a GPU
-        times.append(time.perf_counter() - start)
+        step_times.append(time.perf_counter() - start)
     return {
-        "seconds_per_step": min(times[1:]),
-        "seconds_per_batch": min(making[1:]),
+        "seconds_per_step": min(step_times[1:]),
+        "seconds_per_batch": min(batch_times[1:]),
         "runtime": str(runtime),
     }
 
@@ -148,15 +148,15 @@ def _batch(config: Any) -> dict[str, Any]:
     audio = AudioSegment(torch.randint(config.codebook_size, (config.num_codebooks, _FRAMES)))
     text = TextSegment(tuple(range(10, 10 + _WORDS)))
     kinds = Example("tts", (text, audio), 6), Example("asr", (audio, text), 6)
-    rows = [build_sequence(one, config, eos_id=_EOS) for one in kinds * (_ROWS // 2)]
+    rows = [build_sequence(example, config, eos_id=_EOS) for example in kinds * (_ROWS // 2)]
     return collate(rows, config)
 
 
-def main(given: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure this machine and write the result, from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     add_device(parser)
-    o = parser.parse_args(given)
-    os.makedirs(o.out.parent, exist_ok=True)
-    write_json(o.out, measure(o.device))
+    args = parser.parse_args(argv)
+    os.makedirs(args.out.parent, exist_ok=True)
+    write_json(args.out, measure(args.device))

@@ -36,23 +36,23 @@ def write_report(run: Path, out: Path) -> None:
     figures = _read_json(run / "scores" / "table.json")["figures"]
     wavs = {row["id"]: row["wav"] for row in rows_of(run / "lessons")}
     speech, sound, music = (
-        [one for one in facts if one["domain"] == domain][:_SHOWN]
+        [clip for clip in facts if clip["domain"] == domain][:_SHOWN]
         for domain in ("speech", "sound", "music")
     )
-    classes = {one["id"]: one["made"] for one in judged["sounds"]}
+    classes = {clip["id"]: clip["made"] for clip in judged["sounds"]}
     codec_report = run / "there-and-back" / "report.html"
     html = render(
         "demo.html",
         title="almtok demo",
-        word_error_rates=[one for one in figures if one["name"].startswith("WER")],
-        other_figures=[one for one in figures if not one["name"].startswith("WER")],
+        word_error_rates=[figure for figure in figures if figure["name"].startswith("WER")],
+        other_figures=[figure for figure in figures if not figure["name"].startswith("WER")],
         sounds=_class_rates(judged["sounds"]),
-        tts=[_tts_card(run, one) for one in speech],
-        asr=[_asr_card(one, wavs[one["id"]]()) for one in speech],
+        tts=[_tts_card(run, clip) for clip in speech],
+        asr=[_asr_card(clip, wavs[clip["id"]]()) for clip in speech],
         generated=[
-            _generated_card(run, one, classes.get(one["id"])) for one in [*sound, *music[:2]]
+            _generated_card(run, clip, classes.get(clip["id"])) for clip in [*sound, *music[:2]]
         ],
-        captions=[_caption_card(one, wavs[one["id"]]()) for one in [*sound[:4], *music[:2]]],
+        captions=[_caption_card(clip, wavs[clip["id"]]()) for clip in [*sound[:4], *music[:2]]],
         voice=_voice(run, judged["voice"]),
         codec_report=codec_report.relative_to(run).as_posix() if codec_report.exists() else "",
         charts=_charts(run),
@@ -73,28 +73,28 @@ def _audio_file(path: Path) -> Facts | None:
     return _audio(read_audio(path, RATE)) if path.exists() else None
 
 
-def _tts_card(run: Path, one: Facts) -> Card:
-    lines = [("own ASR recognises", word_diff(one["text"], one["tts_own"]))]
-    if "judge_tts" in one:
-        lines.append(("pocketsphinx recognises", word_diff(one["text"], one["judge_tts"])))
-    audio = _audio_file(run / "scores" / "audio" / f"{file_name(one['id'])}.tts.flac")
-    return {"title": one["text"], "audio": audio, "lines": lines}
+def _tts_card(run: Path, clip: Facts) -> Card:
+    lines = [("own ASR recognises", word_diff(clip["text"], clip["tts_own"]))]
+    if "judge_tts" in clip:
+        lines.append(("pocketsphinx recognises", word_diff(clip["text"], clip["judge_tts"])))
+    audio = _audio_file(run / "scores" / "audio" / f"{file_name(clip['id'])}.tts.flac")
+    return {"title": clip["text"], "audio": audio, "lines": lines}
 
 
-def _asr_card(one: Facts, wav: Waveform) -> Card:
-    lines = [("said", one["text"]), ("transcript", word_diff(one["text"], one["asr"]))]
+def _asr_card(clip: Facts, wav: Waveform) -> Card:
+    lines = [("said", clip["text"]), ("transcript", word_diff(clip["text"], clip["asr"]))]
     return {"title": "a recording", "audio": _audio(wav), "lines": lines}
 
 
-def _generated_card(run: Path, one: Facts, label: str | None) -> Card:
-    audio = _audio_file(run / "scores" / "audio" / f"{file_name(one['id'])}.made.flac")
+def _generated_card(run: Path, clip: Facts, label: str | None) -> Card:
+    audio = _audio_file(run / "scores" / "audio" / f"{file_name(clip['id'])}.made.flac")
     lines = [("class by a classifier of recordings:", label)] if label else []
-    return {"title": one["text"], "audio": audio, "lines": lines}
+    return {"title": clip["text"], "audio": audio, "lines": lines}
 
 
-def _caption_card(one: Facts, wav: Waveform) -> Card:
-    lines = [("reference", one["text"])]
-    return {"title": one["caption"] or "nothing", "audio": _audio(wav), "lines": lines}
+def _caption_card(clip: Facts, wav: Waveform) -> Card:
+    lines = [("reference", clip["text"])]
+    return {"title": clip["caption"] or "nothing", "audio": _audio(wav), "lines": lines}
 
 
 def _class_rates(sounds: Sequence[Facts]) -> list[tuple[str, float, int]]:
@@ -106,7 +106,7 @@ def _class_rates(sounds: Sequence[Facts]) -> list[tuple[str, float, int]]:
         ("original", "recordings"),
     ):
         if sounds:
-            hits = sum(one[column] == one["kind"] for one in sounds)
+            hits = sum(clip[column] == clip["kind"] for clip in sounds)
             name = f"class accuracy by a classifier of recordings, {words} (%)"
             rates.append((name, 100 * hits / len(sounds), len(sounds)))
     return rates

@@ -63,12 +63,14 @@ def shorter(whole: Utterance, aligner: Aligner, rng: np.random.Generator) -> Ite
 def longer(utterances: Sequence[Utterance], rng: np.random.Generator) -> Iterator[Utterance]:
     """Yield two to four consecutive recordings of a speaker joined, of 40 words at most."""
     pause = np.zeros(round(_PAUSE * RATE), np.float32)
-    for first, one in enumerate(utterances):
+    for first, utterance in enumerate(utterances):
         row = utterances[first : first + int(rng.integers(2, 5))]
-        row = [other for other in row if other.speaker == one.speaker]
+        row = [other for other in row if other.speaker == utterance.speaker]
         if len(row) > 1 and sum(other.words for other in row) <= _LONGEST:
             parts = [part for other in row for part in (other.wav, pause)][:-1]
-            yield Utterance(" ".join(o.text for o in row), np.concatenate(parts), one.speaker)
+            yield Utterance(
+                " ".join(other.text for other in row), np.concatenate(parts), row[0].speaker
+            )
 
 
 def draw(utterances: Sequence[Utterance], count: int, rng: np.random.Generator) -> list[Utterance]:
@@ -76,15 +78,15 @@ def draw(utterances: Sequence[Utterance], count: int, rng: np.random.Generator) 
 
     If a range has too few, the others give more.
     """
-    once = list({plain(one.text): one for one in reversed(utterances)}.values())[::-1]
+    once = list({plain(item.text): item for item in reversed(utterances)}.values())[::-1]
     ranges = [(least, min(most, _LONGEST)) for least, most in LENGTHS if least <= _LONGEST]
-    by_length = [[o for o in once if least <= o.words <= most] for least, most in ranges]
+    by_length = [[item for item in once if least <= item.words <= most] for least, most in ranges]
     drawn: list[Utterance] = []
     # The smallest groups first, so that the others can fill up.
     for left, group in zip(range(len(ranges), 0, -1), sorted(by_length, key=len), strict=True):
         share = min(len(group), round((count - len(drawn)) / left))
         drawn += [group[n] for n in sorted(rng.permutation(len(group))[:share].tolist())]
-    return sorted(drawn, key=lambda one: one.words)
+    return sorted(drawn, key=lambda item: item.words)
 
 
 def balance_lengths(sources: Sequence[str], out: Path, count: int = 200, seed: int = 0) -> Path:
@@ -112,14 +114,14 @@ def balance_lengths(sources: Sequence[str], out: Path, count: int = 200, seed: i
     if not whole:
         raise ValueError(f"no text in {', '.join(sources)}: the test needs texts")
     rng = np.random.default_rng(seed)
-    cut = [piece for one in whole for piece in shorter(one, aligner, rng)]
+    cut = [piece for item in whole for piece in shorter(item, aligner, rng)]
     rows = []
     (out / "audio").mkdir(parents=True, exist_ok=True)
-    for number, one in enumerate(draw([*whole, *cut, *longer(whole, rng)], count, rng)):
+    for number, item in enumerate(draw([*whole, *cut, *longer(whole, rng)], count, rng)):
         name = f"audio/{number:04d}.flac"
-        soundfile.write(out / name, one.wav, RATE, format="FLAC")
-        row = {"id": f"text-{number:04d}", "audio": name, "text": one.text}
-        rows.append({**row, "speaker": one.speaker, "domain": "speech", "split": "test"})
+        soundfile.write(out / name, item.wav, RATE, format="FLAC")
+        row = {"id": f"text-{number:04d}", "audio": name, "text": item.text}
+        rows.append({**row, "speaker": item.speaker, "domain": "speech", "split": "test"})
     return write_manifest(out, rows)
 
 

@@ -105,18 +105,18 @@ def cut_recordings(
         ValueError: there are no texts, or no recording could be aligned.
     """
     (out / "audio").mkdir(parents=True, exist_ok=True)
-    found = [entry for entry in list_entries(sources, transcripts=True) if entry.text.strip()]
-    if not found:
+    entries = [entry for entry in list_entries(sources, transcripts=True) if entry.text.strip()]
+    if not entries:
         raise ValueError(f"no text in {', '.join(sources)}: pieces need texts")
-    jobs = [_Job(n, entry, out, words, coverage, vary, seed) for n, entry in enumerate(found)]
+    jobs = [_Job(n, entry, out, words, coverage, vary, seed) for n, entry in enumerate(entries)]
     cut = list(map_in_processes(_load, _cut, jobs, workers=workers, description="cut"))
-    rows = [row for some in cut for row in some]
+    rows = [row for pieces in cut for row in pieces]
     if not rows:
         raise ValueError(
-            f"none of {len(jobs)} recordings of {', '.join(sources)} could be aligned: expected "
-            "English texts in words"
+            f"none of {len(jobs)} recordings of {', '.join(sources)} could be aligned: texts must "
+            "be English words"
         )
-    if skipped := sum(not some for some in cut):
+    if skipped := sum(not pieces for pieces in cut):
         print(f"{skipped} of {len(jobs)} recordings left out: not aligned")
     return write_manifest(out, rows)
 

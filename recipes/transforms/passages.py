@@ -24,7 +24,7 @@ from almtok.lm.text.sentences import split_sentences
 from .common import command_line
 
 OVERLAP = 5  # consecutive words that a passage must not share with a held-out text
-_STRANGE = re.compile(r"\d|[^\x00-\x7f]")
+_NOT_ENGLISH = re.compile(r"\d|[^\x00-\x7f]")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def extract_passages(books: Iterable[str], held_out: Iterable[str], most: int = 
 def _pieces(book: str, most: int) -> Iterator[list[str]]:
     for sentence in split_sentences(book):
         # Dashes are allowed; other letters beyond ASCII, and digits, are not.
-        if _STRANGE.search(clean(sentence).replace("\u2014", " ").replace("\u2013", " ")):
+        if _NOT_ENGLISH.search(clean(sentence).replace("\u2014", " ").replace("\u2013", " ")):
             continue
         words = plain(sentence).split()
         for first in range(0, len(words), most):
@@ -90,8 +90,10 @@ def main() -> None:
     entries = list_entries(args.held_out, transcripts=True) if args.held_out else []
     held_out = [entry.text for entry in entries]
     books = (Path(path).read_text(encoding="utf-8", errors="replace") for path in args.books)
-    made = extract_passages(books, held_out, args.words)
-    if not made.lines:
-        parser.error(f"no passage in {len(args.books)} files: expected English text")
-    write_text(args.out, "".join(f"{line}\n" for line in made.lines))
-    print(f"{args.out}: {len(made.lines)} passages, {made.words} words; {made.held_out} left out")
+    passages = extract_passages(books, held_out, args.words)
+    if not passages.lines:
+        parser.error(f"no passage in {len(args.books)} files: texts must be English")
+    write_text(args.out, "".join(f"{line}\n" for line in passages.lines))
+    print(
+        f"{args.out}: {len(passages.lines)} passages, {passages.words} words; {passages.held_out} left out"
+    )

@@ -54,7 +54,7 @@ def draw_readings(
         if words is not None:
             text = _piece(texts[int(order[number % len(order)])], words, rng)
         elif number % 2:
-            text = _joined(text, texts[int(rng.integers(len(texts)))], rng)
+            text = _join(text, texts[int(rng.integers(len(texts)))], rng)
         voice = VOICES[int(rng.integers(len(VOICES)))]
         varied = dataclasses.replace(
             voice,
@@ -100,9 +100,9 @@ def _piece(text: str, most: int, rng: np.random.Generator) -> str:
     return " ".join(words[first : first + count])
 
 
-def _joined(one: str, two: str, rng: np.random.Generator) -> str:
+def _join(first_text: str, second_text: str, rng: np.random.Generator) -> str:
     """Join the beginning of one text and the end of another."""
-    first, second = one.split(), two.split()
+    first, second = first_text.split(), second_text.split()
     head = first[: max(1, round(len(first) * rng.uniform(0.3, 0.7)))]
     tail = second[min(len(second) - 1, round(len(second) * rng.uniform(0.3, 0.7))) :]
     return " ".join([*head, *tail])
@@ -141,13 +141,13 @@ def synthesize(
     if frequent:
         drawn = draw_frequent_words(round(frequent * count), words or 8, seed)
         plan += [
-            dataclasses.replace(one, id=one.id.replace("reading", "words"), text=text)
-            for one, text in zip(draw_readings(texts, len(drawn), seed + 1), drawn, strict=True)
+            dataclasses.replace(reading, id=reading.id.replace("reading", "words"), text=text)
+            for reading, text in zip(draw_readings(texts, len(drawn), seed + 1), drawn, strict=True)
         ]
     if seed:
-        plan = [dataclasses.replace(one, id=f"{one.id}-{seed}") for one in plan]
+        plan = [dataclasses.replace(reading, id=f"{reading.id}-{seed}") for reading in plan]
     (out / "audio").mkdir(parents=True, exist_ok=True)
-    jobs = [(one, out / "audio" / f"{one.id}.ogg") for one in plan]
+    jobs = [(reading, out / "audio" / f"{reading.id}.ogg") for reading in plan]
     # In processes rather than threads: espeak-ng has one state per process.
     for _ in map_in_processes(
         _load, _write, jobs, workers=workers, description="synthesize", unit="text"
@@ -155,14 +155,14 @@ def synthesize(
         pass
     rows = [
         {
-            "id": one.id,
+            "id": reading.id,
             "audio": f"audio/{path.name}",
-            "text": one.text,
-            "speaker": one.voice.name,
+            "text": reading.text,
+            "speaker": reading.voice.name,
             "domain": "speech",
             "split": "train",
         }
-        for one, path in jobs
+        for reading, path in jobs
     ]
     return write_manifest(out, rows)
 

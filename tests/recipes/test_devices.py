@@ -47,9 +47,9 @@ def test_every_stage_with_a_model_gets_it(recipe: str, words: list[str]) -> None
         if stage.config is not None:
             assert stage.config.device == "cuda"  # type: ignore[attr-defined]
         elif stage.takes_device:
-            assert stage.words(placed_run.out)[-2:] == ["--device", "cuda"]
+            assert stage.argv(placed_run.out)[-2:] == ["--device", "cuda"]
             if stage.program == "almtok":
-                build_parser().parse_args(stage.words(placed_run.out)[1:])
+                build_parser().parse_args(stage.argv(placed_run.out)[1:])
         placed += stage.config is not None or stage.takes_device
         # The run of a folder goes on on another device.
         assert stage.difference(before.record()) == ""

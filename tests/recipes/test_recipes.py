@@ -152,7 +152,7 @@ def test_every_recipe_has_commands_that_almtok_understands(name, tmp_path):
     _, run = cli.parse(name, [*ASKED[name], "--out", str(tmp_path)])
     assert len({stage.name for stage in run.stages}) == len(run.stages)
     for stage in run.stages:
-        words = stage.words(tmp_path)
+        words = stage.argv(tmp_path)
         if stage.program == "almtok":
             options = build_parser().parse_args(words[1:])
             assert callable(options.run)
