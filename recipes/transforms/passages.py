@@ -94,6 +94,5 @@ def main() -> None:
     if not passages.lines:
         parser.error(f"no passage in {len(args.books)} files: texts must be English")
     write_text(args.out, "".join(f"{line}\n" for line in passages.lines))
-    print(
-        f"{args.out}: {len(passages.lines)} passages, {passages.words} words; {passages.held_out} left out"
-    )
+    counts = f"{len(passages.lines)} passages, {passages.words} words"
+    print(f"{args.out}: {counts}; {passages.held_out} left out")
