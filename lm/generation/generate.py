@@ -156,8 +156,8 @@ def _beam_search(
     layout, bounds = _target(lm, "text", settings).layout, settings.bounds("text", len(recordings))
     for number, (recording, seed) in enumerate(zip(recordings, seeds, strict=True)):
         room = lm.config.max_positions - max(map(len, recording))
-        row = _row(number, recording[0], layout, room, bounds, seed)
-        jobs.append(BeamJob(recording, row.min_new, row.max_new, row.limit, seed))
+        limits = _row(number, recording[0], layout, room, bounds, seed)
+        jobs.append(BeamJob(recording, limits.min_new, limits.max_new, limits.limit, seed))
     names = checked_names(lm, settings.adapter_names, len(jobs)) or [None] * len(jobs)
     rows: dict[int, GeneratedRow] = {}
     prefill_seconds = step_seconds = 0.0

@@ -81,5 +81,5 @@ def test_codes_that_do_not_fit_are_refused(renamed):
         remap_codebooks(toy_lm(), old, new[1:])
     with pytest.raises(ValueError, match=r"old codes must be 0..15, got"):
         remap_codebooks(toy_lm(), old + 1, new)
-    with pytest.raises(ValueError, match=r"old codes have shape \[0, 3\]"):
+    with pytest.raises(ValueError, match=r"old codes must be \[N, 3\], got \[0, 3\]"):
         remap_codebooks(toy_lm(), old[:0], new[:0])
