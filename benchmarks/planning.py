@@ -14,6 +14,8 @@ from pathlib import Path
 from almtok.recipes import cli
 from almtok.recipes.planning import StageCost, plan
 
+from .harness import markdown_table
+
 HEAD = ("stage", "steps", "predicted, s", "took, s", "predicted / took")
 
 
@@ -23,26 +25,26 @@ def compare(run: Path, seconds: float) -> list[tuple[str, ...]]:
     Raises:
         ValueError: the folder holds no run, or none of its trainings is done.
     """
-    diary = run / "story.json"
-    if not diary.exists():
+    path = run / "story.json"
+    if not path.exists():
         raise ValueError(f"{run} holds no run of a recipe: there is no story.json")
-    told = json.loads(diary.read_text(encoding="utf-8"))
-    words = [
-        f"--{name.replace('_', '-')}={value}" for name, value in told["options"].items() if value
+    state = json.loads(path.read_text(encoding="utf-8"))
+    argv = [
+        f"--{name.replace('_', '-')}={value}" for name, value in state["options"].items() if value
     ]
-    _, story = cli.parse(told["recipe"], words)
-    done = {name: one["seconds"] for name, one in told["stages"].items() if one["finished"]}
-    stages = [one for one in story.stages if one.config is not None and one.name in done]
+    _, recipe_run = cli.parse(state["recipe"], argv)
+    done = {name: stage["seconds"] for name, stage in state["stages"].items() if stage["finished"]}
+    stages = [s for s in recipe_run.stages if s.config is not None and s.name in done]
     if not stages:
         raise ValueError(f"no training of {run} is finished; there is nothing to compare with")
     rows = []
-    for name, cost in plan(story, stages, seconds).items():
+    for name, cost in plan(recipe_run, stages, seconds).items():
         if not isinstance(cost, StageCost):
             rows.append((name, "", f"not measured: {cost}", f"{done[name]:.0f}", ""))
             continue
-        whole = cost.steps * cost.seconds_per_step
-        ratio = f"{whole / done[name]:.2f}"
-        rows.append((name, str(cost.steps), f"{whole:.0f}", f"{done[name]:.0f}", ratio))
+        predicted = cost.steps * cost.seconds_per_step
+        ratio = f"{predicted / done[name]:.2f}"
+        rows.append((name, str(cost.steps), f"{predicted:.0f}", f"{done[name]:.0f}", ratio))
     return rows
 
 
@@ -51,10 +53,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.planning", description=__doc__)
     parser.add_argument("run", type=Path, metavar="RUN")
     parser.add_argument("--probe-seconds", type=float, default=20.0, metavar="S")
-    options = parser.parse_args()
-    rows = compare(options.run, options.probe_seconds)
-    for row in (HEAD, ["---"] * len(HEAD), *rows):
-        print(f"| {' | '.join(row)} |")
+    args = parser.parse_args()
+    print(markdown_table(HEAD, compare(args.run, args.probe_seconds)))
     return 0
 
 

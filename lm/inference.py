@@ -19,7 +19,7 @@ in any way. To generate often with the same weights, enter the context once arou
 Inside the context an optimizer step or an in-place operation is noticed; after a write through
 `weight.data` call :func:`restore_layers`. Functions that change adapters do so themselves.
 
-Letters: `I` inputs, `O` outputs, `D` width.
+Shapes: `I` inputs, `O` outputs, `D` width.
 """
 
 from __future__ import annotations
@@ -221,5 +221,5 @@ def _replacement(kind: type[M], layer: nn.Module, **attributes: Any) -> M:
 
 
 def _is_rms_norm(kind: type[nn.Module]) -> bool:
-    theirs = kind.__module__.startswith("transformers.") and kind.__name__ in _NORMS
-    return theirs or kind is nn.RMSNorm
+    of_transformers = kind.__module__.startswith("transformers.") and kind.__name__ in _NORMS
+    return of_transformers or kind is nn.RMSNorm

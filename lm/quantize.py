@@ -13,7 +13,7 @@ Needs an x86 processor.
 rounding by groups, as GPTQ and AWQ store weights; here each weight is rounded to the nearest
 level). Activations are bfloat16.
 
-Letters: `I` inputs, `O` outputs, `G` groups.
+Shapes: `I` inputs, `O` outputs, `G` groups.
 """
 
 from __future__ import annotations

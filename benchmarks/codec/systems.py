@@ -1,7 +1,7 @@
 """The codecs of the benchmark: our presets and published architectures, with random weights.
 
 Cost does not depend on the weights, so nothing is downloaded.
-Letters: B batch, S samples, K codebooks, Q positions.
+Shapes: B batch, S samples, K codebooks, Q positions.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Models ready to be timed: `prefill` reads a prompt, `step` writes one row after it.
 
-Letters: `B` batch, `L` rows of the prompt, `K` codebooks.
+Shapes: `B` batch, `L` rows of the prompt, `K` codebooks.
 """
 
 from __future__ import annotations
@@ -179,27 +179,27 @@ def musicgen(*, dtype: torch.dtype, batch: int, prompt: int, frames: int) -> Mod
     config = MusicgenDecoderConfig(**SYSTEMS["musicgen"].config)
     model = _build(lambda: MusicgenForCausalLM(config), dtype)
     streams = batch * config.num_codebooks
-    given = torch.randint(0, config.vocab_size, (streams, prompt))
+    ids = torch.randint(0, config.vocab_size, (streams, prompt))
     states = torch.randn(batch, 16, config.hidden_size, dtype=dtype)
     state: dict[str, Any] = {}
 
-    def read(ids: torch.Tensor) -> None:
+    def read(new_ids: torch.Tensor) -> None:
         model(
-            input_ids=ids,
+            input_ids=new_ids,
             encoder_hidden_states=states,
             use_cache=True,
             **{CACHE_ARGUMENT: state["cache"]},
         )
-        state["length"] = state.get("length", 0) + ids.shape[1]
+        state["length"] = state.get("length", 0) + new_ids.shape[1]
 
     def prefill() -> None:
         state.update(cache=EncoderDecoderCache(DynamicCache(), DynamicCache()), length=0)
-        read(given)
+        read(ids)
 
     def step() -> None:
         if state["length"] >= prompt + frames:
             prefill()
-        read(given[:, :1])
+        read(ids[:, :1])
 
     return Model(
         prefill=prefill,

@@ -94,8 +94,9 @@ def _kernels(rows: ModelRows) -> str:
     for name in names:
         cells = []
         for row in found:
-            one = row["kernels"].get(name)
-            cells += [f"{one['ms']:.3f}", f"{one['gb_per_second']:.1f}"] if one else ["", ""]
+            rate = row["kernels"].get(name)
+            values = (rate["ms"], rate["gb_per_second"]) if rate else None
+            cells += [f"{values[0]:.3f}", f"{values[1]:.1f}"] if values else ["", ""]
         out.append([name, *cells])
     head = ["kernel"]
     for row in found:

@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..harness import markdown_table
+
 PLAINER = {
     "as it is": {},
     "as AVX2": {
@@ -56,8 +58,8 @@ class Checkout:
         (folder / "almtok").symlink_to(place.resolve(), target_is_directory=True)
         self._path = str(folder)
 
-    def run(self, processor: str, *words: str) -> tuple[str, float, float]:
-        """What `almtok WORDS` prints, its seconds and its processor seconds."""
+    def run(self, processor: str, *argv: str) -> tuple[str, float, float]:
+        """Output of `almtok ARGV`, its seconds and its processor seconds."""
         environment = {
             **os.environ,
             **PLAINER[processor],
@@ -66,13 +68,13 @@ class Checkout:
         }
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         done = subprocess.run(
-            [sys.executable, "-m", "almtok", *words],
+            [sys.executable, "-m", "almtok", *argv],
             env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
         seconds = time.perf_counter() - start
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         if done.returncode:
-            raise RuntimeError(f"{self.name}, {processor}: almtok {' '.join(words)}: {done.stderr}")
+            raise RuntimeError(f"{self.name}, {processor}: almtok {' '.join(argv)}: {done.stderr}")
         used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         return done.stdout, seconds, used
 
@@ -81,11 +83,19 @@ def measure(checkout: Checkout, processor: str, probe: float, repeats: int) -> I
     """The trainings of the demo, then the commands."""
     with tempfile.TemporaryDirectory() as folder:
         for stage in TRAININGS:
-            words = ("--plan", "--from", stage, "--to", stage, "--probe-seconds", f"{probe:g}")
-            said, _, _ = checkout.run(processor, "run", "mini", *words, "--out", folder)
-            found = re.search(rf"^{stage} .*? M +(\d+) +([\d.]+) ", said, re.MULTILINE)
+            probe_options = (
+                "--plan",
+                "--from",
+                stage,
+                "--to",
+                stage,
+                "--probe-seconds",
+                f"{probe:g}",
+            )
+            printed, _, _ = checkout.run(processor, "run", "mini", *probe_options, "--out", folder)
+            found = re.search(rf"^{stage} .*? M +(\d+) +([\d.]+) ", printed, re.MULTILINE)
             if found is None:
-                raise RuntimeError(f"{checkout.name}, {processor}: no cost of {stage}: {said}")
+                raise RuntimeError(f"{checkout.name}, {processor}: no cost of {stage}: {printed}")
             yield Cost(checkout.name, processor, stage, int(found[1]) * float(found[2]))
         wav = Path(folder, "said.wav")
         commands = {
@@ -93,30 +103,24 @@ def measure(checkout: Checkout, processor: str, probe: float, repeats: int) -> I
             "asr": ("asr", str(wav)),
             "encode": ("encode", str(wav), "--out", folder),
         }
-        for name, words in commands.items():
-            times = [checkout.run(processor, *words)[1:] for _ in range(1 + repeats)][1:]
+        for name, argv in commands.items():
+            times = [checkout.run(processor, *argv)[1:] for _ in range(1 + repeats)][1:]
             seconds, used = sorted(times)[len(times) // 2]
             yield Cost(checkout.name, processor, name, seconds, used)
 
 
 def table(costs: list[Cost]) -> str:
     """Markdown: a row for each stage or command, a column for each checkout and processor."""
-    columns = list(dict.fromkeys((one.processor, one.checkout) for one in costs))
-    rows = list(dict.fromkeys(one.what for one in costs))
-    known = {(one.processor, one.checkout, one.what): one for one in costs}
-    lines = [
-        "| seconds | " + " | ".join(f"{a}, {b}" for a, b in columns) + " |",
-        "| --- |" + " ---: |" * len(columns),
+    columns = list(dict.fromkeys((cost.processor, cost.checkout) for cost in costs))
+    cells = {(cost.processor, cost.checkout, cost.what): _cell(cost) for cost in costs}
+    rows = [
+        [what, *(cells.get((*column, what), "") for column in columns)]
+        for what in dict.fromkeys(cost.what for cost in costs)
     ]
-    for row in rows:
-        cells = [_cell(known.get((*column, row))) for column in columns]
-        lines.append(f"| {row} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    return markdown_table(["seconds", *(f"{a}, {b}" for a, b in columns)], rows) + "\n"
 
 
-def _cell(cost: Cost | None) -> str:
-    if cost is None:
-        return ""
+def _cell(cost: Cost) -> str:
     if cost.of_processor is None:
         return f"{cost.seconds:.0f}"
     return f"{cost.seconds:.1f} ({cost.of_processor:.1f} of a core)"

@@ -175,9 +175,9 @@ def shard_paths(folders: Folders) -> list[Path]:
     Raises:
         ValueError: A folder holds none.
     """
-    given = [folders] if isinstance(folders, (str, os.PathLike)) else list(folders)
+    sources = [folders] if isinstance(folders, (str, os.PathLike)) else list(folders)
     paths: list[Path] = []
-    for folder in map(Path, given):
+    for folder in map(Path, sources):
         inside = sorted(folder.glob("*.parquet")) if folder.is_dir() else [folder]
         if not inside:
             raise ValueError(
@@ -185,7 +185,7 @@ def shard_paths(folders: Folders) -> list[Path]:
             )
         paths += inside
     if not paths:
-        raise ValueError("no folder of tokens was given, expected at least one")
+        raise ValueError("folders must name at least one folder of tokens, got none")
     return paths
 
 
@@ -199,8 +199,8 @@ def read_infos(paths: Sequence[Path], fingerprint: str | None) -> list[ShardInfo
     for path, info in zip(paths, infos, strict=True):
         if fingerprint is not None and info.fingerprint != fingerprint:
             raise ValueError(
-                f"{path} was made by codec {info.fingerprint}, expected are tokens of codec"
-                f" {fingerprint}: their codes do not mean the same sounds"
+                f"tokens must be of codec {fingerprint}, got tokens of codec {info.fingerprint}"
+                f" in {path}"
             )
         if info.fingerprint != infos[0].fingerprint:
             raise ValueError(
@@ -271,10 +271,10 @@ def _kept(
     if max_seconds is not None:
         keep &= _numbers(table, "duration") <= max_seconds
     if split is not None:
-        wanted = normalize_split(split)
-        fits = _equal(table, "split", wanted)
+        split = normalize_split(split)
+        fits = _equal(table, "split", split)
         # Rows of a corpus without splits: none of them is held out.
-        keep &= fits | _equal(table, "split", "") if wanted == "train" else fits
+        keep &= fits | _equal(table, "split", "") if split == "train" else fits
     for name, value in (("domain", domain), ("language", language)):
         if value is not None:
             keep &= _equal(table, name, value)

@@ -295,7 +295,7 @@ def draws(size: int, first: int, count: int, seed: int, number: int) -> NDArray[
 
 def _check_sources(sources: Sequence[TaskSource], temperature: float) -> None:
     if not sources:
-        raise ValueError("no source was given, expected at least one")
+        raise ValueError("sources must be at least one, got none")
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
     if any(source.weight < 0 for source in sources) or not any(s.weight for s in sources):

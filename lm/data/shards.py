@@ -161,7 +161,7 @@ def read_info(path: Path) -> ShardInfo:
     except (ValueError, TypeError, KeyError) as error:
         raise ShardError(f"{path}: its metadata cannot be parsed ({error})") from error
     if info.format != FORMAT:
-        raise ShardError(f"{path} has format {info.format!r}, expected {FORMAT!r}")
+        raise ShardError(f"the format of {path} must be {FORMAT!r}, got {info.format!r}")
     return info
 
 

@@ -135,9 +135,9 @@ class TokenStream(IterableDataset[StreamBatch[Any]]):
 
     def _windows(self, epoch: int, worker: int, workers: int) -> list[list[int]]:
         order = seeded_generator(self._seed, 2, epoch).permutation(len(self._paths)).tolist()
-        mine = order[self._rank :: self._world]
-        size = min(self._window_shards, max(1, len(mine) // workers))
-        return [mine[n : n + size] for n in range(0, len(mine), size)][worker::workers]
+        own = order[self._rank :: self._world]
+        size = min(self._window_shards, max(1, len(own) // workers))
+        return [own[n : n + size] for n in range(0, len(own), size)][worker::workers]
 
     def _batches(self, shards: list[int], epoch: int, window: int) -> list[list[Any]]:
         samples = [sample for shard in shards for sample in self._samples(shard, epoch)]

@@ -170,12 +170,12 @@ def stream(
 
 def _check_codec(lm: AudioLM, codec: StreamingCodec) -> None:
     config = lm.config
-    ours = (config.num_codebooks, config.codebook_size)
-    theirs = (codec.num_codebooks, codec.codebook_size)
-    if ours != theirs:
+    expected = (config.num_codebooks, config.codebook_size)
+    sizes = (codec.num_codebooks, codec.codebook_size)
+    if sizes != expected:
         raise ValueError(
-            f"the codec must have {ours[0]} codebooks of {ours[1]} codes, got {theirs[0]} of "
-            f"{theirs[1]}"
+            f"the codec must have {expected[0]} codebooks of {expected[1]} codes, got"
+            f" {sizes[0]} of {sizes[1]}"
         )
     if config.codec_fingerprint is not None and config.codec_fingerprint != codec.fingerprint:
         raise ValueError(

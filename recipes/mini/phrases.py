@@ -61,8 +61,8 @@ class Phrases:
     def grammar(self) -> str:
         """Return a grammar of all sentences in JSGF (Java Speech Grammar Format)."""
         rules = [f"<{kind}> = {' | '.join(words)};" for kind, words in self.words.items()]
-        said = (pattern.replace("{", "<").replace("}", ">") for pattern in self.patterns)
-        patterns = " | ".join(f"({pattern})" for pattern in said)
+        escaped = (pattern.replace("{", "<").replace("}", ">") for pattern in self.patterns)
+        patterns = " | ".join(f"({pattern})" for pattern in escaped)
         last = f"public <sentence> = {patterns};"
         return "\n".join(["#JSGF V1.0;", "grammar mini;", *rules, last, ""])
 

@@ -92,11 +92,11 @@ def text_items(
     return items
 
 
-def audio_items(given: Sequence[str], *, written: bool = True) -> list[AudioItem]:
+def audio_items(names: Sequence[str], *, written: bool = True) -> list[AudioItem]:
     """Items of audio and token files, of all such files in folders, and of `-`.
 
     Args:
-        given: the arguments of a command.
+        names: the arguments of a command.
         written: whether a file is written for each; else files of the same name are told apart by
             their paths.
 
@@ -108,7 +108,7 @@ def audio_items(given: Sequence[str], *, written: bool = True) -> list[AudioItem
 
     suffixes = AUDIO_SUFFIXES | {".safetensors"}
     items: list[AudioItem] = []
-    for name in given:
+    for name in names:
         path = Path(name)
         if name == "-":
             items.append(AudioItem("stdin", sys.stdin.buffer.read()))

@@ -74,8 +74,8 @@ class _Transcripts(BatchCommand[AudioItem, Transcript]):
             super().report(item, output, entry)
         elif self.args.out is None:
             print(output.text if self.single else f"{item.id}\t{output.text}", flush=True)
-        heard = "silence" if output.silent else f"confidence {output.confidence:.2f}"
-        print_status(f"{item.id}: {output.duration:.2f} s of audio, RTF {output.rtf:.2f}, {heard}")
+        result = "silence" if output.silent else f"confidence {output.confidence:.2f}"
+        print_status(f"{item.id}: {output.duration:.2f} s of audio, RTF {output.rtf:.2f}, {result}")
 
 
 class _Captions(_Transcripts):

@@ -65,7 +65,7 @@ class MeasureConfig:
 
 
 def list_clips(sources: Sequence[str], *, limit: int | None = None) -> list[EvaluationClip]:
-    """Clips with a text, at most `limit` of each domain; of split `test` where a source has one.
+    """Clips with a text, at most `limit` of each domain; of the split `test` if a source has it.
 
     Clips are taken from all sources in turn, so that a limit leaves no source out.
 
@@ -101,10 +101,10 @@ def _references(clips: Sequence[EvaluationClip]) -> dict[str, EvaluationClip]:
         if clip.domain == "speech" and clip.recording.speaker:
             of_speaker.setdefault(clip.recording.speaker, []).append(clip)
     return {
-        clip.id: mine[(place + 1) % len(mine)]
-        for mine in of_speaker.values()
-        for place, clip in enumerate(mine)
-        if len(mine) > 1
+        clip.id: own[(place + 1) % len(own)]
+        for own in of_speaker.values()
+        for place, clip in enumerate(own)
+        if len(own) > 1
     }
 
 
@@ -135,9 +135,9 @@ def _clip_facts(clip: EvaluationClip) -> dict[str, Any]:
 def _batches(jobs: Sequence[_Job], size: int) -> Iterator[list[_Job]]:
     """Batches of one domain each, in order."""
     for domain in dict.fromkeys(job.clip.domain for job in jobs):
-        mine = [job for job in jobs if job.clip.domain == domain]
-        for first in range(0, len(mine), size):
-            yield mine[first : first + size]
+        own = [job for job in jobs if job.clip.domain == domain]
+        for first in range(0, len(own), size):
+            yield own[first : first + size]
 
 
 class Measurer:

@@ -66,11 +66,11 @@ class TextRetrieval:
         return Retrieval(self._scores(audio, drop_condition=False) - self._free)
 
     def _scores(self, audio: AudioTokens, *, drop_condition: bool) -> npt.NDArray[np.float64]:
-        found = likelihoods(
+        scores = likelihoods(
             self.pipeline,
             [audio] * len(self.texts),
             self.texts,
             self.task,
             drop_condition=drop_condition,
         )
-        return np.asarray([one.log_probability for one in found])
+        return np.asarray([score.log_probability for score in scores])

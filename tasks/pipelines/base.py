@@ -210,9 +210,9 @@ class AudioLMPipeline:
         With n encodings, encoding i has i / n of a codec window of silence before it, so that what
         a window boundary cuts in one encoding is whole in another.
         """
-        given = audio if isinstance(audio, AudioTokens) else None
-        count = 1 if given is not None else num_encodings(get_task(task), options, self.lm.config)
-        samples = self.codec.config.hop_length * self.frames_per_query(options, given)
+        tokens = audio if isinstance(audio, AudioTokens) else None
+        count = 1 if tokens is not None else num_encodings(get_task(task), options, self.lm.config)
+        samples = self.codec.config.hop_length * self.frames_per_query(options, tokens)
         leads = [number * samples // count for number in range(count)]
         return [self.tokens(audio, options=options, lead=lead) for lead in leads]
 

@@ -65,7 +65,7 @@ def test_codecs_are_not_mixed(make, tmp_path):
     two = make.shards(tmp_path / "2", [{}], fingerprint="bbbb")
     with pytest.raises(ValueError, match=r"two codecs .* codec aaaa, .* codec bbbb"):
         TokenDataset([one, two])
-    with pytest.raises(ValueError, match=r"made by codec aaaa, expected are tokens of codec bbbb"):
+    with pytest.raises(ValueError, match=r"must be of codec bbbb, got tokens of codec aaaa"):
         TokenDataset(one, fingerprint="bbbb")
     assert len(TokenDataset([one, one], fingerprint="aaaa")) == 2
 

@@ -188,7 +188,7 @@ def test_sources_that_cannot_be_mixed(make, speech, tmp_path):
     good = TaskSource(dataset=speech, task="tts", to_example=tts)
     with pytest.raises(ValueError, match="codec aaaa, asr has codec bbbb"):
         mixed(good, TaskSource(dataset=other, task="asr", to_example=asr))
-    with pytest.raises(ValueError, match="no source"):
+    with pytest.raises(ValueError, match="sources must be at least one"):
         mixed()
     with pytest.raises(ValueError, match="temperature must be positive"):
         mixed(good, temperature=0)

@@ -97,5 +97,5 @@ def test_filters_and_streams_of_nothing(folder):
         take(StreamLoader(stream(folder, split="nothing"), keep), 1)
     with pytest.raises(ValueError, match="10 shards cannot be distributed over 11 processes"):
         stream(folder, world=11)
-    with pytest.raises(ValueError, match="expected are tokens of codec zzzz"):
+    with pytest.raises(ValueError, match="must be of codec zzzz"):
         stream(folder, fingerprint="zzzz")
