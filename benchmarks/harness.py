@@ -1,7 +1,7 @@
 """Shared by the benchmarks: cells in processes of their own, in turn; targets; reports.
 
 A cell is a measurement, described by a dictionary of JSON values. Its row is the cell with the
-results, or with an ``error``. ``run_cells`` measures all cells of a group one after the other
+results, or with an ``error``. ``Benchmark.run`` measures all cells of a group one after the other
 before it starts the next round, so that changes of the load of the machine affect all of them.
 """
 
@@ -53,12 +53,6 @@ class HarnessConfig:
     memory_gib: float = option(0.0, "limit per cell; 0: nine tenths of the available memory")
     timeout: float = option(600.0, "seconds per cell and round")
     minutes: float = float("inf")  # no cell is started later
-
-    @classmethod
-    def from_arguments(cls, arguments: argparse.Namespace) -> Any:
-        """Make a configuration from the arguments named like its fields."""
-        values = {f.name: vars(arguments)[f.name] for f in fields(cls) if f.name in arguments}
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
     def cell(self, kind: str, system: str = "", **values: Any) -> Cell:
         """A cell with the options that all cells have."""
@@ -134,55 +128,6 @@ def cell_main(run: Run) -> None:
         limit = int(cell["memory_gib"] * 2**30)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     print(json.dumps(run(cell)))
-
-
-def run_cells(
-    groups: Sequence[Sequence[Cell]],
-    config: HarnessConfig,
-    *,
-    module: str,
-    skip: Callable[[Cell, float], str | None],
-    once: Callable[[Cell], bool] = lambda cell: False,
-    run: Run | None = None,
-    save: Save | None = None,
-    progress: bool = True,
-) -> list[Cell]:
-    """Measure groups of cells; the row of a cell is the median of its rounds.
-
-    Args:
-        groups: cells to compare with each other.
-        config: rounds and limits.
-        module: of `run_cell`.
-        skip: gets a cell and the memory limit in GiB; returns why not to measure it, or None.
-        once: whether a cell is measured in one round only.
-        run: measures a cell, by default `run_cell`.
-        save: called with all rows so far after every measurement.
-        progress: show a progress bar.
-    """
-    memory = config.memory_gib or 0.9 * free_gib()
-    measured = run or (
-        lambda cell: run_cell(cell, module=module, memory_gib=memory, timeout=config.timeout)
-    )
-    rows: list[Cell] = []
-    total = config.rounds * sum(len(group) for group in groups)
-    with tqdm(total=total, desc="benchmark", unit="cell", disable=not progress) as bar:
-        for group in groups:
-            answers: list[list[Cell]] = [[] for _ in group]
-            for _ in range(config.rounds):
-                for cell, results in zip(group, answers, strict=True):
-                    bar.set_postfix_str(f"{cell['kind']} {cell['system']}")
-                    bar.update()
-                    if results and (once(cell) or _final(results[-1])):
-                        continue
-                    reason = skip(cell, memory)
-                    if reason is None:
-                        results.append(measured(cell))
-                    elif not results:
-                        results.append({**cell, "error": reason})
-                    if save is not None:
-                        save(rows + [_median(found) for found in answers if found])
-            rows += [_median(found) for found in answers]
-    return rows
 
 
 def _final(row: Cell) -> bool:
@@ -308,11 +253,11 @@ class Benchmark:
     """What differs between the benchmarks of codecs and of language models."""
 
     name: str  # package in `benchmarks`
-    groups: Callable[[Any], Iterable[list[Cell]]]  # cells of a configuration
-    skip: Callable[[Cell, float], str | None]  # see `run_cells`
+    groups: Callable[[Any], Iterable[list[Cell]]]  # cells to compare with each other
+    skip: Callable[[Cell, float], str | None]  # cell, limit in GiB -> why not to measure it
     to_markdown: Callable[[Sequence[Cell], Mapping[str, Any]], str]  # rows, environment -> report
     check_targets: Callable[[Sequence[Cell]], list[Check]]
-    once: Callable[[Cell], bool] = lambda cell: False
+    once: Callable[[Cell], bool] = lambda cell: False  # whether one round is enough
 
     def run(
         self,
@@ -322,20 +267,40 @@ class Benchmark:
         save: Save | None = None,
         progress: bool = True,
     ) -> list[Cell]:
-        """Measure everything; the arguments are those of `run_cells`."""
-        start = time.perf_counter()
+        """Measure all groups of cells; the row of a cell is the median of its rounds.
 
-        def skip(cell: Cell, memory_gib: float) -> str | None:
-            late = time.perf_counter() - start > 60.0 * config.minutes
-            return self.skip(cell, memory_gib) or (
-                f"left out: {config.minutes:g} minutes were up" if late else None
-            )
-
-        module = f"benchmarks.{self.name}.cell"
-        return run_cells(
-            list(self.groups(config)), config, module=module, skip=skip, once=self.once, run=run,
-            save=save, progress=progress,
-        )  # fmt: skip
+        Args:
+            config: rounds and limits.
+            run: measures a cell, by default `run_cell`.
+            save: called with all rows so far after every measurement.
+            progress: show a progress bar.
+        """
+        memory, start = config.memory_gib or 0.9 * free_gib(), time.perf_counter()
+        options = {"memory_gib": memory, "timeout": config.timeout}
+        run = run or (lambda cell: run_cell(cell, module=f"benchmarks.{self.name}.cell", **options))
+        groups = list(self.groups(config))
+        rows: list[Cell] = []
+        total = config.rounds * sum(map(len, groups))
+        with tqdm(total=total, desc="benchmark", unit="cell", disable=not progress) as bar:
+            for group in groups:
+                answers: list[list[Cell]] = [[] for _ in group]
+                for _ in range(config.rounds):
+                    for cell, results in zip(group, answers, strict=True):
+                        bar.set_postfix_str(f"{cell['kind']} {cell['system']}")
+                        bar.update()
+                        if results and (self.once(cell) or _final(results[-1])):
+                            continue
+                        reason = self.skip(cell, memory)
+                        if time.perf_counter() - start > 60.0 * config.minutes:
+                            reason = reason or f"left out: {config.minutes:g} minutes were up"
+                        if reason is None:
+                            results.append(run(cell))
+                        elif not results:
+                            results.append({**cell, "error": reason})
+                        if save is not None:
+                            save(rows + [_median(found) for found in answers if found])
+                rows += [_median(found) for found in answers]
+        return rows
 
     def main(
         self,
@@ -354,28 +319,30 @@ class Benchmark:
             choices: values of options by field.
             out: default folder of the results.
         """
-        arguments = self._parse(about, default, choices, out)
-        config = default.from_arguments(arguments)
-        if arguments.quick:
-            config = replace(quick, threads=arguments.threads)
+        values = vars(self._parser(about, default, choices, out).parse_args())
+        folder, is_quick = values.pop("out"), values.pop("quick")
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        config = replace(default, **values)
+        if is_quick:
+            config = replace(quick, threads=config.threads)
         machine = environment()
 
         def save(rows: list[Cell]) -> None:
-            write_json(arguments.out / "rows.json", {"environment": machine, "rows": rows})
-            write_text(arguments.out / "table.md", self.to_markdown(rows, machine))
+            write_json(folder / "rows.json", {"environment": machine, "rows": rows})
+            write_text(folder / "table.md", self.to_markdown(rows, machine))
 
         rows = self.run(config, save=save)
         print(self.to_markdown(rows, machine))
-        print(f"rows.json and table.md are in {arguments.out}")
+        print(f"rows.json and table.md are in {folder}")
         return 1 if any(check.passed is False for check in self.check_targets(rows)) else 0
 
-    def _parse(
+    def _parser(
         self,
         about: str | None,
         default: HarnessConfig,
         choices: Mapping[str, Sequence[str]],
         out: str,
-    ) -> argparse.Namespace:
+    ) -> argparse.ArgumentParser:
         parser = argparse.ArgumentParser(
             prog=f"python -m benchmarks.{self.name}",
             description=about,
@@ -395,4 +362,4 @@ class Benchmark:
                 parser.add_argument(flag, type=kind, default=value, help=text, choices=values)
         parser.add_argument("--quick", action="store_true", help="a smoke test of a minute")
         parser.add_argument("--out", type=Path, default=Path(out), help="folder")
-        return parser.parse_args()
+        return parser

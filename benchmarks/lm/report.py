@@ -128,7 +128,7 @@ def to_markdown(rows: Sequence[Cell], environment: Mapping[str, Any]) -> str:
     """The whole report.
 
     Args:
-        rows: of `run_benchmark`.
+        rows: of `Benchmark.run`.
         environment: of `harness.environment`.
     """
     table = ModelRows(rows)
