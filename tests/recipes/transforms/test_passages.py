@@ -45,4 +45,4 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["passages", str(tmp_path / "empty.txt"), "--out", str(out)])
     with pytest.raises(SystemExit):
         main()
-    assert "expected English text" in capsys.readouterr().err
+    assert "texts must be English" in capsys.readouterr().err
