@@ -119,10 +119,10 @@ def register_layout(layout: TaskLayout) -> TaskLayout:
     Raises:
         ValueError: if another layout has the name.
     """
-    known = _LAYOUTS.setdefault(layout.name, layout)
-    if known != layout:
-        raise ValueError(f"task {layout.name!r} is registered with another layout: {known}")
-    return known
+    registered = _LAYOUTS.setdefault(layout.name, layout)
+    if registered != layout:
+        raise ValueError(f"task {layout.name!r} is registered with another layout: {registered}")
+    return registered
 
 
 def add_provider(provider: Callable[[], object]) -> None:
@@ -156,9 +156,9 @@ def layout_names() -> tuple[str, ...]:
     return tuple(_LAYOUTS)
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> str:
+def unknown(what: str, name: str, choices: Iterable[str]) -> str:
     """An error message for an unknown name: the nearest known name, and all of them."""
-    names = list(known)
+    names = list(choices)
     near = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"unknown {what} {name!r}: {hint}known are {', '.join(names)}"

@@ -48,9 +48,9 @@ def stream_loss(logits: Tensor, labels: Tensor) -> StreamLoss:
     """Cross-entropy of logits `[N, C+1]` and labels `[N]` in float32; ignores `IGNORED`."""
     logits = logits.float()
     total = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
-    known = labels != IGNORED
-    hits = ((logits.argmax(dim=-1) == labels) & known).sum()
-    return StreamLoss(total, known.sum(), hits)
+    is_target = labels != IGNORED
+    hits = ((logits.argmax(dim=-1) == labels) & is_target).sum()
+    return StreamLoss(total, is_target.sum(), hits)
 
 
 def flat_streams(

@@ -91,15 +91,15 @@ class Meter:
         """
         sums = add_up(self._sums).cpu().double()
         total, hits, count = sums
-        known = [n for n in range(len(self._names)) if count[n] > 0]
+        present = [n for n in range(len(self._names)) if count[n] > 0]
         targets = float(count.sum())
         ctc_loss, ctc_count = add_up(self._ctc).tolist()
         whole = float((self._weights * total).sum()) + self._ctc_weight * ctc_loss
         ctc = {"ctc": ctc_loss / ctc_count} if ctc_count else {}
         return MeterReading(
             loss=whole / max(1.0, targets),
-            losses={self._names[n]: float(total[n] / count[n]) for n in known} | ctc,
-            accuracies={self._names[n]: float(hits[n] / count[n]) for n in known},
+            losses={self._names[n]: float(total[n] / count[n]) for n in present} | ctc,
+            accuracies={self._names[n]: float(hits[n] / count[n]) for n in present},
             targets=round(targets),
         )
 

@@ -149,11 +149,11 @@ def _load_codec(config: LMTrainingConfig, lm: AudioLM) -> ALMTokenizer | None:
     if config.codec is None:
         return None
     codec = ALMTokenizer.from_pretrained(config.codec).eval()
-    known = lm.config.codec_fingerprint
-    if codec.fingerprint != known:
+    fingerprint = lm.config.codec_fingerprint
+    if codec.fingerprint != fingerprint:
         raise ValueError(
-            f"the codec {config.codec} has fingerprint {codec.fingerprint}, the tokens were made by"
-            f" codec {known}: what it decodes would not be these sounds"
+            f"the tokens were made by codec {fingerprint}, got codec {codec.fingerprint} in"
+            f" {config.codec}"
         )
     return codec
 

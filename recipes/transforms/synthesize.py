@@ -66,7 +66,7 @@ def draw_readings(
         yield Reading(f"{name}-{number:06d}", text, varied)
 
 
-def draw_frequent_words(count: int, words: int, seed: int, known: int = 12_000) -> list[str]:
+def draw_frequent_words(count: int, words: int, seed: int, vocabulary: int = 12_000) -> list[str]:
     """Draw `count` texts of 1 to `words` English words, by the square root of their frequency.
 
     Raises:
@@ -77,7 +77,7 @@ def draw_frequent_words(count: int, words: int, seed: int, known: int = 12_000) 
     except ImportError as error:
         raise ImportError("frequent words come from wordfreq: pip install wordfreq") from error
     # Letters only: the spelling of numbers and abbreviations does not tell how they are spoken.
-    lexicon = [word for word in top_n_list("en", known) if word.isascii() and word.isalpha()]
+    lexicon = [word for word in top_n_list("en", vocabulary) if word.isascii() and word.isalpha()]
     lexicon = [word for word in lexicon if len(word) > 2 or word in _SHORT]
     weights = np.sqrt([word_frequency(word, "en") for word in lexicon])
     rng = np.random.default_rng([seed, 1])

@@ -34,8 +34,8 @@ class Destination(ABC):
 
     def finished(self, name: str, keys: Mapping[str, str]) -> bool:
         """Whether the log has this output under its key, and its file exists."""
-        known = self.log is not None and self.log.get(name, keys[name]) is not None
-        return known and self.file(name).exists()
+        logged = self.log is not None and self.log.get(name, keys[name]) is not None
+        return logged and self.file(name).exists()
 
     def add(self, name: str, keys: Mapping[str, str], entry: Mapping[str, Any]) -> None:
         """Log an output, or an error."""

@@ -109,15 +109,15 @@ class _SpeakCommand(BatchCommand[TextItem, Speech]):
         return load_voice(self.tts, item, self.voices, apart=self.args.voice_apart)
 
 
-def load_voice(tts: TextToSpeech, item: TextItem, known: Voices, *, apart: bool) -> Voice | None:
+def load_voice(tts: TextToSpeech, item: TextItem, voices: Voices, *, apart: bool) -> Voice | None:
     """The voice reference of an item, loaded once."""
     if item.voice is None:
         return None
     name = (item.voice, item.voice_text)
-    if name not in known:
+    if name not in voices:
         audio = load_audio(AudioItem(item.id, Path(item.voice)))
-        known[name] = tts.voice(audio, item.voice_text, apart=apart)
-    return known[name]
+        voices[name] = tts.voice(audio, item.voice_text, apart=apart)
+    return voices[name]
 
 
 def _stream(args: argparse.Namespace, options: GenerationOptions, items: list[TextItem]) -> int:
@@ -125,9 +125,9 @@ def _stream(args: argparse.Namespace, options: GenerationOptions, items: list[Te
     if args.out is not None or args.check is not None:
         raise ValueError("--stream writes to standard output, unchecked: omit --out and --check")
     tts = TextToSpeech(load_pipeline(args), options)
-    known: Voices = {}
+    cache: Voices = {}
     out, rate = sys.stdout.buffer, tts.pipeline.sample_rate
-    voices = [load_voice(tts, item, known, apart=args.voice_apart) for item in items]
+    voices = [load_voice(tts, item, cache, apart=args.voice_apart) for item in items]
     for item, voice in zip(items, voices, strict=True):
         tts.split(item.text, voice)  # raises errors before the first audio is written
     if args.stream == "wav":

@@ -100,7 +100,7 @@ class SoundClassifier:
     classes: tuple[str, ...]
     mean: Floats  # [F], of all clips
     scale: Floats  # [F]
-    known: Floats  # [N, F], the training clips
+    examples: Floats  # [N, F], the training clips
     weight: Floats  # [N, C]
     domains: tuple[str, ...] = ()  # of the training recordings
 
@@ -181,7 +181,7 @@ class SoundClassifier:
     def name(self, wav: Any, sample_rate: int) -> str:
         """The most likely class of samples `[S]`."""
         row = (summary(wav, sample_rate) - self.mean) / self.scale
-        return self.classes[int((_kernel(row[None], self.known) @ self.weight).argmax())]
+        return self.classes[int((_kernel(row[None], self.examples) @ self.weight).argmax())]
 
 
 def _kernel(some: Floats, others: Floats) -> Floats:

@@ -356,8 +356,8 @@ class Measurer:
     def _named_by(self, clip: EvaluationClip) -> list[str]:
         """Stamps of the classifiers and the label, if all know the class and domain of the clip."""
         judges, label = self.classifiers.values(), clip.recording.label
-        known = all(clip.domain in judge.domains and label in judge.classes for judge in judges)
-        return [*(judge.stamp for judge in judges), label] if judges and known else []
+        usable = all(clip.domain in judge.domains and label in judge.classes for judge in judges)
+        return [*(judge.stamp for judge in judges), label] if judges and usable else []
 
     def _decoded(self, item: _Ready) -> Any:
         return self.pipeline.decode(item.tokens) if self._named_by(item.job.clip) else None

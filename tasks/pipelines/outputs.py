@@ -146,8 +146,8 @@ class Speech(GeneratedAudio):
     @property
     def diff(self) -> Diff | None:
         """Alignment of the text with its transcript; None without a self-check."""
-        known = [part.check.diff.words for part in self.parts if part.check is not None]
-        return Diff(tuple(word for words in known for word in words)) if known else None
+        diffs = [part.check.diff.words for part in self.parts if part.check is not None]
+        return Diff(tuple(word for words in diffs for word in words)) if diffs else None
 
 
 @dataclass(frozen=True)

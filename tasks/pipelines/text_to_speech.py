@@ -204,11 +204,13 @@ class TextToSpeech(TaskPipeline):
                 seeds=[_seed(job.seed, number, 0)],
                 chunk_frames=chunk_frames,
             )
-            known = 0 if fields.get(PREFIX) is None else fields[PREFIX].codes.shape[1]
+            prefix_frames = 0 if fields.get(PREFIX) is None else fields[PREFIX].codes.shape[1]
             for chunk in chunks:
-                chunk = _without_prefix(chunk, known)
+                chunk = _without_prefix(chunk, prefix_frames)
                 if chunk.result is not None:
-                    output = self.pipeline.to_output(chunk.result, 0.0, without_prefix=bool(known))
+                    output = self.pipeline.to_output(
+                        chunk.result, 0.0, without_prefix=bool(prefix_frames)
+                    )
                     job.parts[number] = SpokenPart(
                         piece, output.audio_tokens, output.row, tries=1, check=None
                     )
@@ -295,9 +297,9 @@ class TextToSpeech(TaskPipeline):
         return Speech(wav, self.pipeline.sample_rate, tokens, finish, seconds, job.text, parts)
 
 
-def _without_prefix(chunk: AudioChunk, known: int) -> AudioChunk:
-    """Cut `known` given frames: patterns with delays emit the last of them again."""
-    old = max(0, known - chunk.start)
+def _without_prefix(chunk: AudioChunk, prefix_frames: int) -> AudioChunk:
+    """Cut frames of the prefix, of which patterns with delays emit the last ones again."""
+    old = max(0, prefix_frames - chunk.start)
     if not old or not chunk.codes.shape[1]:
         return chunk
     old = min(old, chunk.codes.shape[1])
