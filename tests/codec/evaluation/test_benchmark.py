@@ -59,6 +59,24 @@ def test_all_systems_take_turns_and_what_cannot_fit_is_left_out():
     assert sum(row["kind"] == "peak" for row in rows) == 2
 
 
+def test_the_command_line_makes_the_configuration(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        harness.Benchmark, "run", lambda self, config, **_: asked.append(config) or []
+    )
+    words = "--systems mini encodec --seconds 10 300 --batches 1 --rounds 1 --no-train --threads 2"
+    monkeypatch.setattr(sys, "argv", ["benchmark", *words.split(), "--out", str(tmp_path)])
+    assert plan.main() == 0  # nothing was measured, so no target is missed
+    assert asked == [
+        plan.BenchmarkConfig(
+            systems=("mini", "encodec"), seconds=(10.0, 300.0), batches=(1,), rounds=1,
+            train=False, threads=2,
+        )
+    ]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--quick"])
+    assert plan.main() == 0 and asked[1] == dataclasses.replace(plan.QUICK, threads=2)
+
+
 def test_targets_pass_and_fail():
     rows = plan.BENCHMARK.run(dataclasses.replace(CONFIG, memory_gib=22.0), run=fake(FAST),
                                 progress=False)  # fmt: skip
