@@ -52,6 +52,7 @@ class PromptBuilder:
         """Rows `[L, 1+K]` of the conditions, up to the opening of the target or its prefix."""
         layout = task_layout(task)
         self._check(layout, fields, training=False)
+        self._check_language(layout, options)
         w = self._frames_per_query(fields.values(), options)
         segments = self._segments(layout, fields, w, options)
         prefix = segments.pop(layout.prefix.name) if layout.prefix is not None else None
@@ -75,6 +76,7 @@ class PromptBuilder:
         self, parts: Sequence[Part], task: str, options: PromptOptions
     ) -> Tensor:
         """Rows `[L, 1+K]` of a conversation that the task continues."""
+        self._check_language(task_layout(task), options)
         w = self._frames_per_query([part.value for part in parts], options)
         return self._rows(task_layout(task), self._conversation(parts, task, w, options), w, None)
 
@@ -105,6 +107,10 @@ class PromptBuilder:
                 raise ValueError(f"task {layout.name!r} needs {slot.name}, got {found}")
             if slot.name in fields and slot.needs is not None and slot.needs not in fields:
                 raise ValueError(f"{slot.name} needs {slot.needs}, which is missing")
+
+    def _check_language(self, layout: TaskLayout, options: PromptOptions) -> None:
+        if any(slot.phonemize for slot in layout.slots):
+            self.text_encoder.check_language(options.language)
 
     def _frames_per_query(self, values: Iterable[Any], options: PromptOptions) -> int:
         """The w of a sequence: of the options, else of the first tokens, else the default."""

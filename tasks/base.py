@@ -24,7 +24,7 @@ from ..lm.layouts import Slot, TaskLayout
 from ..lm.sequences import AudioSegment, Example, Segment, TextSegment
 from ..lm.task_registry import register_task, task_names
 from ..lm.text.encoder import TextEncoder
-from ..lm.text.normalize import languages
+from ..lm.text.normalize import is_known
 from .duration import USUAL, SpeakingRate, frames
 
 __all__ = ["Limits", "Task", "get_task", "import_builtin_tasks", "register_task", "task_names"]
@@ -199,9 +199,7 @@ def _segment(slot: Slot, value: str | Tensor, row: TokenRow, texts: TextEncoder)
     if not isinstance(value, str):
         raise ValueError(f"{row.id}: {slot.name} must be a text, got {type(value).__name__}")
     # In training, text of a language without a normaliser stays as it is written.
-    code = row.language.lower().replace("_", "-")
-    supported = not code or code in languages() or code.split("-")[0] in languages()
-    transcript = slot.transcript and supported
+    transcript = slot.transcript and (not row.language or is_known(row.language))
     return TextSegment(
         texts.encode(
             value,

@@ -6,7 +6,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from .normalize import normalize, plain
+from .normalize import NothingToSay, base_of, normalize, plain
 from .phones import phones
 
 TextForm = Literal["written", "spoken", "plain", "phones"]
@@ -27,7 +27,8 @@ def apply_text_form(
         language: language code; with None transcripts are not normalised.
 
     Raises:
-        ValueError: if the text is not a string, nothing is left of it, or the language is unknown.
+        NothingToSay: if no word is left of it.
+        ValueError: if the text is not a string, or as :func:`normalize`.
 
     Example:
         >>> apply_text_form("Dr. Lee paid $5!", "plain", transcript=True)
@@ -36,7 +37,7 @@ def apply_text_form(
     result = _normalize(text, language if form != "written" and transcript else None)
     result = plain(result) if form in ("plain", "phones") else result
     if not result:
-        raise ValueError(
+        raise NothingToSay(
             f"nothing of {text[:40]!r} can be said" if text.strip() else "the text is empty"
         )
     return result
@@ -69,6 +70,19 @@ class TextEncoder:
     def eos_id(self) -> int:
         """Id of the end of a text."""
         return int(self.tokenizer.eos_token_id)
+
+    def check_language(self, language: str | None) -> None:
+        """Check that a model of this encoder speaks a language.
+
+        Raises:
+            ValueError: if it is another language than the encoder's. The encoder of a model of
+                several languages has the language None.
+        """
+        if language and self.language and base_of(language) != base_of(self.language):
+            raise ValueError(
+                f"language must be {self.language!r}, which this model speaks, got {language!r} "
+                f"(a model of several languages has language None in its processor)"
+            )
 
     def apply_form(
         self, text: str, *, transcript: bool, phonemize: bool = False, language: str | None = None

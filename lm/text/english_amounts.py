@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from .english_numbers import cardinal, decimal, ordinal, spelled
-from .english_rules import ALONE, NUMBER, Rule
+from .numbers import cardinal, decimal, ordinal, spelled
+from .rules import ALONE, NUMBER, Rule
 
 # ------------------------------------------------------------------ money
 
@@ -21,6 +21,7 @@ _MONEY = {
     "₪": ("shekel", "shekels", "", ""),
     "₿": ("bitcoin", "bitcoins", "", ""),
     "¢": ("cent", "cents", "", ""),
+    "R$": ("real", "reais", "centavo", "centavos"),
     "CHF": ("Swiss franc", "Swiss francs", "centime", "centimes"),
     "CNY": ("yuan", "yuan", "", ""),
     "RMB": ("yuan", "yuan", "", ""),
@@ -36,7 +37,7 @@ _MAGNITUDES = {
 }  # fmt: skip
 _MAGNITUDE = r"(?:\s?(thousand|million|billion|trillion|bn|mn|tn|[kKmMbBT])\b)?"
 _CODE = "|".join([*_CODES, "CHF", "CNY", "RMB"])
-_SYMBOL = r"[$£€₹¥₽₩₪₿]"
+_SYMBOL = r"(?:\bR\$|[$£€₹¥₽₩₪₿])"
 
 
 def _money(sign: str | None, number: str, magnitude: str | None, unit: str, land: str = "") -> str:
@@ -67,23 +68,17 @@ _AMOUNTS_OF_MONEY: tuple[Rule, ...] = (
         re.compile(
             rf"(-)?(?:\b({'|'.join(_COUNTRIES)}))?({_SYMBOL})\s?(-?)({NUMBER}){_MAGNITUDE}(?![0-9])"
         ),
-        lambda m: _money(m[1] or m[4], m[5], m[6], m[3], _COUNTRIES.get(m[2] or "", "")) + _gap(m),
+        lambda m: _money(m[1] or m[4], m[5], m[6], m[3], _COUNTRIES.get(m[2] or "", "")),
     ),
     (
         re.compile(rf"{ALONE}(-)?({NUMBER}){_MAGNITUDE}\s?(?:([€£¥₹¢])|({_CODE})\b)"),
-        lambda m: _money(m[1], m[2], m[3], m[4] or m[5]) + _gap(m),
+        lambda m: _money(m[1], m[2], m[3], m[4] or m[5]),
     ),
     (
         re.compile(rf"\b({_CODE})\s?({NUMBER}){_MAGNITUDE}"),
-        lambda m: _money(None, m[2], m[3], m[1]) + _gap(m),
+        lambda m: _money(None, m[2], m[3], m[1]),
     ),
 )
-
-
-def _gap(match: re.Match[str]) -> str:
-    """A space if a letter follows at once, " per" if a slash and a word do."""
-    after = match.string[match.end() : match.end() + 2]
-    return " " if after[:1].isalnum() else ""
 
 
 # ------------------------------------------------------------------ measures
@@ -110,12 +105,12 @@ _UNITS = {
     "psi": "pound per square inch", "Hz": "hertz", "kHz": "kilohertz", "MHz": "megahertz",
     "GHz": "gigahertz", "dB": "decibel", "px": "pixel", "dpi": "dot per inch",
     "ppm": "part per million", "hp": "horsepower", "cc": "cubic centimeter",
+    "tbsp": "tablespoon", "tsp": "teaspoon",
     "°C": "degree Celsius", "°F": "degree Fahrenheit", "°": "degree", "℃": "degree Celsius",
     "℉": "degree Fahrenheit", "%": "percent", "‰": "per mille",
 }  # fmt: skip
 _UNCHANGED = ("hertz", "horsepower", "percent", "per mille")
 _UNIT = "|".join(re.escape(unit) for unit in sorted(_UNITS, key=len, reverse=True))
-_PER = "hour|month|year|day|week|minute|second|person|night|mile|gallon|pound|share|piece|each"
 
 
 def _plural(unit: str) -> str:
@@ -148,17 +143,23 @@ _MEASURES: tuple[Rule, ...] = (
         lambda m: f"{cardinal(m[1])} foot {cardinal(m[2])}",
     ),
     (
+        re.compile(rf"{ALONE}([0-9]+) ?ft\.? ({NUMBER}) ?in\b\.?"),
+        lambda m: (
+            f"{cardinal(m[1])} {'foot' if m[1] == '1' else 'feet'} {decimal(m[2])}"
+            f" inch{'es' * (m[2] != '1')}"
+        ),
+    ),
+    (
         re.compile(
             rf"{ALONE}(-)?({NUMBER})(?:\s|-)?(sq\.?\s)?({_UNIT})(\^?[23²³])?"
             r"(?:/(s|h|hr|min|kg|m|km|l|L|g|ml|cm)(\^?2|²)?)?(?![\w'])(?:\.(?=\s+[a-z]))?"
         ),
         _measure,
     ),
-    (re.compile(rf"(?<=[a-z])\s?/\s?(?=(?:{_PER})\b)"), lambda m: " per "),
-    (re.compile(rf"{ALONE}({NUMBER})\s?[x×]\s?(?={NUMBER})"), lambda m: f"{decimal(m[1])} by "),
+    (re.compile(rf"{ALONE}({NUMBER})(?:\s?x\s?|×)(?={NUMBER})"), lambda m: f"{decimal(m[1])} by "),
     (re.compile(rf"{ALONE}({NUMBER})[x×](?!\w)"), lambda m: f"{decimal(m[1])} times"),
     (
-        re.compile(rf"{ALONE}(-)?({NUMBER})\s?(k|K|M|bn|B)(?![\w-])"),
+        re.compile(rf"{ALONE}(-)?(?![248]K)({NUMBER})\s?(k|K|M|bn)(?![\w-])"),
         lambda m: f"{'minus ' if m[1] else ''}{decimal(m[2])} {_MAGNITUDES[m[3].lower()]}",
     ),
 )
@@ -215,13 +216,24 @@ _GROUPS: tuple[Rule, ...] = (
         _telephone,
     ),
     (re.compile(r"(?<![\w.,-])[0-9]{3}-[0-9]{4}(?![\w-])"), _telephone),
+    # Cards, ISBN, and the postal code after a state.
+    (re.compile(r"(?<![\w.,-])[0-9]{4}(?:([ -])[0-9]{4})(?:\1[0-9]{4}){2}(?![\w-])"), _telephone),
+    (
+        re.compile(r"(?<=\bISBN)((?:-1[03])?:? ?)((?:[0-9][- ]?){9,12}[0-9X])(?!\w)"),
+        lambda m: f"{' ' if m[1] else ''}{_telephone(m)}",
+    ),
+    (re.compile(r"(?<=, [A-Z]{2} )[0-9]{5}(?:-[0-9]{4})?(?![\w,.-][0-9])"), _telephone),
     (re.compile(r"(?<![\w.,-])[0-9]{2,}(?:-[0-9]{2,}){2,}(?![\w-])"), _telephone),
     (
         re.compile(r"(?<![\w/.,])([0-9]{1,2})/(2|4|8|16)(?= time\b)"),
         lambda m: f"{cardinal(m[1])} {cardinal(m[2])}",
     ),
     (re.compile(r"(?<![\w/.,])(?:([0-9]+)[ -])?([0-9]+)/([0-9]+)(?![\w/]|[.,][0-9])"), _fraction),
-    (re.compile(rf"{ALONE}({NUMBER})\s?[-–]\s?({NUMBER})(?![0-9-])"), _range),
+    (
+        re.compile(rf"{ALONE}([0-9]+)(st|nd|rd|th)\s?[-–]\s?(?=[0-9]+(?:st|nd|rd|th)\b)"),
+        lambda m: f"{ordinal(m[1])} to ",
+    ),
+    (re.compile(rf"{ALONE}({NUMBER})\s?%?\s?[-–]\s?({NUMBER})(?![0-9-])"), _range),
     (
         re.compile(rf"{ALONE}({NUMBER}):({NUMBER})(?![\w:])"),
         lambda m: f"{decimal(m[1])} to {decimal(m[2])}",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from .english_numbers import below_hundred, cardinal, ordinal, plural, year
-from .english_rules import ALONE, Rule, final_stop
+from .numbers import cardinal, ordinal, plural, year
+from .rules import ALONE, Rule, final_stop
 
 _MONTHS = (
     "January February March April May June July August September October November December".split()
@@ -18,6 +18,7 @@ _WEEKDAYS = {
     "Mon": "Monday", "Tue": "Tuesday", "Tues": "Tuesday", "Wed": "Wednesday", "Thu": "Thursday",
     "Thur": "Thursday", "Thurs": "Thursday", "Fri": "Friday", "Sat": "Saturday", "Sun": "Sunday",
 }  # fmt: skip
+_DAYS = "|".join(sorted(_WEEKDAYS, key=len, reverse=True))
 # A number of four digits after one of these is a year.
 _BEFORE_YEAR = (
     "in since by between from until till to of year years circa before after during early late mid"
@@ -73,7 +74,7 @@ def _day_month(match: re.Match[str]) -> str:
 def _decade(match: re.Match[str]) -> str:
     digits = match.group(1)
     if len(digits) == 2:
-        return plural(below_hundred(int(digits)))
+        return plural(cardinal(int(digits)))
     return plural(year(digits))
 
 
@@ -90,13 +91,13 @@ def _clock(match: re.Match[str]) -> str:
         return " ".join(words)
     dotted = match.group("dot") and match.group("stop")
     stop = final_stop(match) if dotted else match.group("stop") or ""
-    return " ".join([*words, half.lower(), "m"]) + stop
+    return " ".join([*words, half.upper(), "M"]) + stop
 
 
 def _years(match: re.Match[str]) -> str:
     first, last = match.groups()
     if len(last) == 2:
-        later = below_hundred(int(last)) if int(last) > 9 else f"oh {below_hundred(int(last))}"
+        later = cardinal(int(last)) if int(last) > 9 else f"oh {cardinal(int(last))}"
         return f"{year(first)} to {later}"
     return f"{year(first)} to {year(last)}"
 
@@ -132,7 +133,23 @@ TIMES: tuple[Rule, ...] = (
         re.compile(rf"\b{_MONTH},? {_YEAR}(?![\w-]|[.,/][0-9])"),
         lambda m: f"{_month(m[1])} {year(m[2])}",
     ),
-    (re.compile(r"(?<![\w.,-])'?([1-9]0|[12][0-9]{2}0)'?s\b"), _decade),
+    (re.compile(r"(?<![\w.,])(?<![0-9]-)'?([1-9]0|[12][0-9]{2}0)'?s\b"), _decade),
+    (
+        re.compile(rf"\b(c|ca|[Cc]irca)\.?\s?{_YEAR}(?![\w%°]|[.,:/][0-9])"),
+        lambda m: f"{'C' if m[1][0] == 'C' else 'c'}irca {year(m[2])}",
+    ),
+    (  # 9am-5pm, 9:30-11:00, Mon-Fri
+        re.compile(
+            r"((?<![\w:.,])[0-9]{1,2}(?::[0-5][0-9])? ?(?:[ap]\.?m\.?)?)\s?[-–]\s?"
+            r"(?=[0-9]{1,2}(?::[0-5][0-9]| ?[ap]\.?m\b))",
+            re.IGNORECASE,
+        ),
+        lambda m: f"{m[1]} to ",
+    ),
+    (
+        re.compile(rf"\b({_DAYS})\.?\s?[-–]\s?({_DAYS})\b\.?"),
+        lambda m: f"{_WEEKDAYS[m[1]]} to {_WEEKDAYS[m[2]]}",
+    ),
     (
         re.compile(
             r"(?<![\w:.,])(?P<hour>[01]?[0-9]|2[0-4]):(?P<minute>[0-5][0-9])"
@@ -153,7 +170,7 @@ TIMES: tuple[Rule, ...] = (
         lambda m: _SHORT[m[1]] + final_stop(m),
     ),
     (
-        re.compile(rf"\b({'|'.join(sorted(_WEEKDAYS, key=len, reverse=True))})\.(?=\s|,|$)"),
+        re.compile(rf"\b({_DAYS})\.(?=\s|,|$)"),
         lambda m: _WEEKDAYS[m[1]] + final_stop(m),
     ),
     (re.compile(rf"{ALONE}{_YEAR}\s?[-–]\s?((?:1[0-9]|20)?[0-9]{{2}})(?![\w-]|[.,][0-9])"), _years),
@@ -177,7 +194,9 @@ TIMES: tuple[Rule, ...] = (
     ),
     # Without any hint: the last two centuries.
     (
-        re.compile(r"(?<![\w.,$£€¥₹+#-])((?:19|20)[0-9]{2})(?![\w%°]|[.,:/-][0-9]|\s?[%°€£])"),
+        re.compile(
+            r"(?<![\w.,$£€¥₹+#])(?<![0-9]-)(?<!\W-)(?<!^-)((?:19|20)[0-9]{2})(?![\w%°]|[.,:/-][0-9]|\s?[%°€£])"
+        ),
         lambda m: year(m[1]),
     ),
 )

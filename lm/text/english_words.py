@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from .english_numbers import cardinal, ordinal
-from .english_rules import NUMBER, Rule, final_stop
+from .numbers import cardinal, ordinal
+from .rules import NUMBER, ROMAN, Rule, final_stop, roman_value
 
 # ------------------------------------------------------------------ addresses of the web
 
@@ -20,27 +20,32 @@ _SIGNS = {
 }  # fmt: skip
 
 
-def _address(match: re.Match[str]) -> str:
-    whole = match.group()
-    text = whole.rstrip(".,;:!?)\"'>]}")
-    rest = whole[len(text) :]
-    text = re.sub(r"^[a-z]+://", "", text, flags=re.IGNORECASE).rstrip("/")
-    text = re.sub(r"\bwww\b", "w w w", text, flags=re.IGNORECASE)
-    words = re.sub(r"[^\w\s]|_", lambda m: f" {_SIGNS.get(m[0], '')} ", text)
-    return f" {' '.join(words.split())}{rest} "
+def address_rules(signs: dict[str, str]) -> tuple[Rule, ...]:
+    """Addresses of the web and of mail, with the words for their signs."""
 
+    def said(match: re.Match[str]) -> str:
+        whole = match.group()
+        text = whole.rstrip(".,;:!?)\"'>]}")
+        rest = whole[len(text) :]
+        text = re.sub(r"^[a-z]+://", "", text, flags=re.IGNORECASE).rstrip("/")
+        text = re.sub(r"\bwww\b", "w w w", text, flags=re.IGNORECASE)
+        words = re.sub(r"[^\w\s]|_", lambda m: f" {signs.get(m[0], '')} ", text)
+        return f" {' '.join(words.split())}{rest} "
 
-WEB: tuple[Rule, ...] = (
-    (re.compile(r"(?<![\w.+-])(?:mailto:)?[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+"), _address),
-    (re.compile(r"\b(?:https?|ftp)://\S+|\bwww\.\S+", re.IGNORECASE), _address),
-    (
-        re.compile(
-            rf"(?<![\w.@-])[a-z0-9][a-z0-9-]*(?:\.[a-z0-9-]+)*\.(?:{'|'.join(_DOMAINS)})"
-            r"(?:/[^\s]*|(?![\w.-]\w))(?!\w)"
+    return (
+        (re.compile(r"(?<![\w.+-])(?:mailto:)?[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+"), said),
+        (re.compile(r"\b(?:https?|ftp)://\S+|\bwww\.\S+", re.IGNORECASE), said),
+        (
+            re.compile(
+                rf"(?<![\w.@-])[a-z0-9][a-z0-9-]*(?:\.[a-z0-9-]+)*\.(?:{'|'.join(_DOMAINS)})"
+                r"(?:/[^\s]*|(?![\w.-]\w))(?!\w)"
+            ),
+            said,
         ),
-        _address,
-    ),
-)
+    )
+
+
+WEB = address_rules(_SIGNS)
 
 # ------------------------------------------------------------------ abbreviations
 
@@ -59,6 +64,7 @@ _ANYWHERE = {
     "Univ": "University", "etc": "et cetera", "vs": "versus", "approx": "approximately",
     "et al": "and others", "viz": "namely", "cf": "compare", "ca": "circa", "tel": "telephone",
     "Tel": "Telephone", "max": "maximum", "min": "minimum", "misc": "miscellaneous",
+    "Apt": "Apartment",
     "govt": "government", "Govt": "Government", "est": "established",
 }  # fmt: skip
 _DOTTED = {
@@ -69,7 +75,7 @@ _DOTTED = {
 _COUNTED = {
     "no": "number", "nos": "numbers", "vol": "volume", "vols": "volumes", "p": "page",
     "pp": "pages", "fig": "figure", "figs": "figures", "eq": "equation", "ch": "chapter",
-    "sec": "section", "art": "article", "ext": "extension", "v": "version",
+    "sec": "section", "art": "article", "ext": "extension",
 }  # fmt: skip
 _SLASHED = {
     "w/o": "without", "w/": "with", "n/a": "not applicable", "c/o": "care of", "and/or": "and or",
@@ -94,6 +100,11 @@ def _slash(match: re.Match[str]) -> str:
 
 
 _ABBREVIATIONS: tuple[Rule, ...] = (
+    # A space that is missing after a title.
+    (
+        re.compile(rf"\b(Mr|Mrs|Ms|St|{'|'.join(_TITLES)})\.(?=[A-Z][a-z])"),
+        lambda m: f"{m[0]} ",
+    ),
     (re.compile(r"\bMr\b\.?"), lambda m: "Mister"),
     (re.compile(r"\bMrs\b\.?"), lambda m: "Missus"),
     (re.compile(r"\bMs\."), lambda m: "Ms"),
@@ -113,6 +124,7 @@ _ABBREVIATIONS: tuple[Rule, ...] = (
         lambda m: _counted(m) + " ",
     ),
     (re.compile(r"(?:№|\bNo)\s?(?=[0-9])"), lambda m: "number "),
+    (re.compile(r"\bv(?:er)?\.? ?(?=[0-9]+(?:\.[0-9]+)*(?![\w.]*\w))"), lambda m: "version "),
     (re.compile(rf"(?<![\w/])(?:{_either(_SLASHED)})(?![\w/])", re.IGNORECASE), _slash),
     # U.S. is two letters; the stop of the last one may be the sentence's too.
     (
@@ -130,9 +142,6 @@ def _dotted(match: re.Match[str]) -> str:
 
 # ------------------------------------------------------------------ Roman numerals
 
-_VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100}
-# The look back refuses an empty numeral.
-_ROMAN = r"(?:XC|XL|L?X{0,3}|C{1,3}(?:XC|XL|L?X{0,3}))(?:IX|IV|V?I{0,3})(?<=[IVXLC])"
 _NUMBERED = (
     "Chapter|Part|Volume|Vol|Book|Act|Scene|War|Section|Article|Phase|Type|Class|Level|Stage|Title"
     "|Appendix|Figure|Table|Lesson|Episode|Round|Bowl|Symphony|Movement|Opus|Psalm|Unit"
@@ -143,30 +152,30 @@ _REGNAL = (
     "|Napoleon|Otto|Wilhelm|Friedrich|Ferdinand|Francis|Ivan|Mary|Victoria|Robert|Rameses|Ramses"
     "|Ptolemy|Cleopatra|Xerxes|Darius|Carlos|Felipe|Juan Carlos|Gustav|Christian|Umberto"
 )
+_AFTER_ME = (
+    "am|have|had|think|thought|like|liked|love|loved|want|wanted|need|needed|know|knew|will|would"
+    "|can|could|should|read|wrote|saw|see|use|used|bought|got|made|found|hate|remember|meant"
+)
 _RULER = "King|Queen|Pope|Emperor|Empress|Tsar|Czar|Prince|Princess|Saint"
 
 
-def _value(numeral: str) -> int:
-    values = [_VALUES[letter] for letter in numeral]
-    return sum(
-        -value if value < following else value
-        for value, following in zip(values, [*values[1:], 0], strict=True)
-    )
-
-
 _NUMERALS: tuple[Rule, ...] = (
-    (
-        re.compile(rf"\b({_NUMBERED})(\.? )({_ROMAN})\b(?!['-])"),
-        lambda m: f"{m[1]} {cardinal(_value(m[3]))}",
+    (  # "Class C" and "Shape L" are letters, and "Part I like" is no part.
+        re.compile(rf"\b({_NUMBERED})\.? +(?![CL]\b)(?!I (?:{_AFTER_ME})\b)({ROMAN})\b(?!['-])"),
+        lambda m: f"{m[1]} {cardinal(roman_value(m[2]))}",
     ),
     (
-        re.compile(rf"\b((?:{_RULER}) [A-Z][a-z]+) ({_ROMAN})\b"),
-        lambda m: f"{m[1]} the {ordinal(_value(m[2]))}",
+        re.compile(rf"\b({ROMAN})(?= [Cc]entur(?:y|ies)\b)"),
+        lambda m: ordinal(roman_value(m[1])),
+    ),
+    (
+        re.compile(rf"\b((?:{_RULER}) [A-Z][a-z]+) ({ROMAN})\b"),
+        lambda m: f"{m[1]} the {ordinal(roman_value(m[2]))}",
     ),
     (
         # "Henry I" alone might go on "... think": two letters or more, or V and X.
-        re.compile(rf"\b({_REGNAL}) (?!I\b|C\b|L\b)({_ROMAN})\b"),
-        lambda m: f"{m[1]} the {ordinal(_value(m[2]))}",
+        re.compile(rf"\b({_REGNAL}) (?!I\b|C\b|L\b)({ROMAN})\b"),
+        lambda m: f"{m[1]} the {ordinal(roman_value(m[2]))}",
     ),
 )
 
@@ -174,6 +183,7 @@ WORDS: tuple[Rule, ...] = _ABBREVIATIONS + _NUMERALS
 
 # ------------------------------------------------------------------ symbols
 
+_PER = "hour|month|year|day|week|minute|second|person|night|mile|gallon|pound|share|piece|each"
 _SPOKEN = {
     "&": "and", "@": "at", "=": "equals", "+": "plus", "×": "times", "÷": "divided by",
     "≤": "at most", "≥": "at least", "<": "less than", ">": "greater than", "≠": "is not equal to",
@@ -195,11 +205,14 @@ SYMBOLS: tuple[Rule, ...] = (
     (re.compile(r"#(?=[A-Za-z])"), lambda m: "hashtag "),
     (re.compile(rf"~(?={NUMBER})"), lambda m: "about "),
     (re.compile(r"(?<=[0-9])\s?\*\s?(?=[0-9])"), lambda m: " times "),
+    (re.compile(r"(?<=[0-9])\*(?= \w)"), lambda m: " star"),
     (re.compile(r"(?<=[0-9])\s?[<>=]=\s?"), _comparison),
     (re.compile(f"[{re.escape(''.join(_SPOKEN))}]"), lambda m: f" {_SPOKEN[m[0]]} "),
+    (re.compile(r"(?<![\w/])km/h(?!\w)"), lambda m: "kilometers per hour"),
+    (re.compile(rf"(?<=[a-z])\s?/\s?(?=(?:{_PER})\b)"), lambda m: " per "),
     (re.compile(r"(?<=\w)/(?=\w)"), lambda m: " slash "),
     (re.compile(r"\s+-+\s+|\s*(?:[—–]|--+)\s*|\s*\|\s*"), lambda m: ", "),
     # A name with a dot (Node.js), and a sentence that lacks its space.
-    (re.compile(r"(?<=[a-z])\.(?=[A-Z][a-z])"), lambda m: ". "),
-    (re.compile(r"(?<=[A-Za-z0-9])\.(?=[A-Za-z])"), lambda m: " dot "),
+    (re.compile(r"(?<=[a-z])\.(?=[A-Z][a-z])|\s\.(?=[A-Z][a-z])"), lambda m: ". "),
+    (re.compile(r"(?<![.\s])\.(?=[^\W\d_])|(?<!\S)\.(?=[^\W\d_])"), lambda m: " dot "),
 )

@@ -11,6 +11,8 @@ import unicodedata
 from collections.abc import Callable
 
 from .english import normalize_english
+from .european import normalizer_of
+from .european_words import FRENCH, GERMAN, SPANISH
 
 Normalizer = Callable[[str], str]
 
@@ -25,6 +27,24 @@ _QUOTES = str.maketrans(
 )  # fmt: skip
 # Signs that make no sound; inside a word an apostrophe and a hyphen belong to it.
 _UNSPOKEN = re.compile(r"[^\w\s'-]|_|(?<!\w)['-]|['-](?!\w)")
+
+
+_PASSES = 4
+# How corpora name languages that are known.
+_NAMES = {
+    "eng": "en", "english": "en", "deu": "de", "ger": "de", "german": "de", "fra": "fr",
+    "fre": "fr", "french": "fr", "spa": "es", "spanish": "es",
+}  # fmt: skip
+
+
+class NothingToSay(ValueError):
+    """A text without a word in it: only spaces, signs or pictures."""
+
+
+def base_of(language: str) -> str:
+    """The code without its region: "en" of "en-GB" and "en_us"; also of "eng" and "English"."""
+    base = re.split("[-_]", language.lower())[0]
+    return _NAMES.get(base, base)
 
 
 def register_normalizer(language: str, normalizer: Normalizer) -> None:
@@ -50,7 +70,8 @@ def normalize(text: str, language: str | None = "en") -> str:
         Words and punctuation, in their case. Normalising again changes nothing.
 
     Raises:
-        ValueError: if the language is not registered, with those that are.
+        ValueError: if the language is not registered, with those that are; or if the text has
+            letters that are not read in it (Chinese in English), with these.
 
     Example:
         >>> normalize("Dr. Lee paid $5.20 on 3/4/2021.")
@@ -59,18 +80,29 @@ def normalize(text: str, language: str | None = "en") -> str:
     if language is None:
         return clean(text)
     code = language.lower().replace("_", "-")
-    normalizer = _NORMALIZERS.get(code) or _NORMALIZERS.get(code.split("-")[0])
+    normalizer = _NORMALIZERS.get(code) or _NORMALIZERS.get(base_of(code))
     if normalizer is None:
         raise ValueError(
             f"no text normaliser for language {language!r}; there are {', '.join(languages())}. "
             f"Register one (register_normalizer) or pass language=None"
         )
-    return clean(normalizer(clean(text)))
+    text = clean(text)
+    # What is written out may be read anew: "5 Dr." is a street only as "five Dr.".
+    for _ in range(_PASSES):
+        text, before = clean(normalizer(text)), text
+        if text == before:
+            break
+    return text
 
 
 def languages() -> tuple[str, ...]:
     """Codes of the registered languages."""
     return tuple(sorted(_NORMALIZERS))
+
+
+def is_known(language: str) -> bool:
+    """Whether there is a normaliser of the language, or of the one that it is a region of."""
+    return language.lower().replace("_", "-") in _NORMALIZERS or base_of(language) in _NORMALIZERS
 
 
 def clean(text: str) -> str:
@@ -91,3 +123,5 @@ def plain(text: str) -> str:
 
 
 register_normalizer("en", normalize_english)
+for _language in (GERMAN, FRENCH, SPANISH):
+    register_normalizer(_language.code, normalizer_of(_language))

@@ -8,7 +8,10 @@ espeak-ng's.
 
 from __future__ import annotations
 
+import re
+
 from .espeak import load_espeak
+from .normalize import NothingToSay, base_of
 
 # Where espeak-ng has no voice of the code that corpora use, or another one is meant by it.
 _VOICES = {"en": "en-us", "en-gb": "en", "zh": "cmn", "no": "nb"}
@@ -24,6 +27,8 @@ _SAMPA = str.maketrans(
     }
 )  # fmt: skip
 _PAUSE = " | "  # SAMPA's end of a group
+# The letter's name in English, which espeak-ng takes for the article: "seven A M", "type A blood".
+_LETTER_A = re.compile(r"(?<=[\w,;:] )A(?=$|[,.;:!?)\"'-]| [a-z]| [A-Z]\b)|\bA(?= [B-HJ-Z]\b)")
 
 
 def phones(text: str, language: str | None = "en") -> str:
@@ -35,7 +40,8 @@ def phones(text: str, language: str | None = "en") -> str:
 
     Raises:
         ImportError: espeak-ng is not installed, with the command that installs it.
-        ValueError: espeak-ng does not know the language, or the text has nothing to pronounce.
+        NothingToSay: the text has nothing to pronounce.
+        ValueError: espeak-ng does not know the language.
 
     Example:
         >>> phones("the happy dog walked, near the river")
@@ -48,8 +54,10 @@ def phones(text: str, language: str | None = "en") -> str:
         raise ImportError(
             "this model reads phones, which come from espeak-ng: pip install espeakng-loader"
         ) from error
+    if base_of(code) == "en":
+        text = _LETTER_A.sub("eh", text)
     clauses = espeak.ipa(text, _VOICES.get(code, code))
     said = _PAUSE.join(" ".join(clause.translate(_SAMPA).split()) for clause in clauses)
     if not said:
-        raise ValueError(f"nothing of {text[:40]!r} can be pronounced")
+        raise NothingToSay(f"nothing of {text[:40]!r} can be pronounced")
     return said

@@ -161,13 +161,13 @@ def _speech_figures(speech: Sequence[Facts], judge: str) -> list[Figure]:
 
 
 def _rates(facts: Sequence[Facts], task: str, column: str, words: str) -> list[Figure]:
-    references = [clip["text"] for clip in facts]
-    hypotheses = [clip[column] for clip in facts]
+    texts = [clip["text"] for clip in facts], [clip[column] for clip in facts]
+    languages = [clip.get("language", "") for clip in facts]
+    wer = error_rate(*texts, language=languages)
+    cer = error_rate(*texts, language=languages, characters=True)
     return [
-        Figure(task, f"WER, {words} (%)", error_rate(references, hypotheses), True),
-        Figure(
-            task, f"CER, {words} (%)", error_rate(references, hypotheses, characters=True), True
-        ),
+        Figure(task, f"WER, {words} (%)", wer, True),
+        Figure(task, f"CER, {words} (%)", cer, True),
     ]
 
 

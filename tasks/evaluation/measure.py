@@ -129,7 +129,8 @@ class _Ready:
 
 
 def _clip_facts(clip: EvaluationClip) -> dict[str, Any]:
-    return {"id": clip.id, "domain": clip.domain, "text": clip.text}
+    language = {"language": clip.recording.language} if clip.recording.language else {}
+    return {"id": clip.id, "domain": clip.domain, "text": clip.text, **language}
 
 
 def _batches(jobs: Sequence[_Job], size: int) -> Iterator[list[_Job]]:
@@ -253,6 +254,8 @@ class Measurer:
 
     def _speech(self, batch: Sequence[_Ready]) -> list[dict[str, Any]]:
         clips = [item.job.clip for item in batch]
+        for clip in clips:
+            self.pipeline.text_encoder.check_language(clip.recording.language)
         transcripts = self.asr.transcribe_all([item.wav for item in batch])
         speeches = self.tts.speak_all(
             [clip.text for clip in clips],

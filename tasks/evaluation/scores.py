@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core.metrics.intervals import Interval, rate_interval
+from ...lm.text.normalize import base_of, normalize
 
 Normalise = Callable[[str], str]
 
@@ -36,11 +37,14 @@ class TextErrors:
 
 
 @functools.cache
-def whisper_normaliser(language: str = "en") -> Normalise:
-    """The text normaliser of Whisper in transformers.
+def normaliser(language: str = "en") -> Normalise:
+    """What is done to both texts before they are compared.
+
+    For English it is Whisper's normaliser (numbers, contractions). Texts of other languages are
+    written out by `lm.text.normalize`, where it knows them, before Whisper's basic normaliser.
 
     Args:
-        language: "en" for the English normaliser (numbers, contractions), else the basic one.
+        language: code; "" is English.
 
     Raises:
         ModuleNotFoundError: if this version of transformers has none.
@@ -53,9 +57,17 @@ def whisper_normaliser(language: str = "en") -> Normalise:
             name="transformers",
         ) from error
     # Without the table of British spellings, which is a file of a checkpoint on the hub.
-    if language.split("-")[0] == "en":
+    if base_of(language or "en") == "en":
         return english_normalizer.EnglishTextNormalizer({})
-    return english_normalizer.BasicTextNormalizer()
+    basic = english_normalizer.BasicTextNormalizer()
+
+    def written_out(text: str) -> str:
+        try:
+            return basic(normalize(text, language))
+        except ValueError:  # no rules for the language, or letters of another: as it is written
+            return basic(text)
+
+    return written_out
 
 
 def text_errors(
@@ -63,7 +75,7 @@ def text_errors(
     hypothesis: str,
     *,
     characters: bool = False,
-    normalise: Normalise | None = None,
+    language: str = "en",
 ) -> TextErrors:
     """Errors of a text against its reference.
 
@@ -71,13 +83,13 @@ def text_errors(
         reference: the correct text.
         hypothesis: the text to score.
         characters: count characters instead of words.
-        normalise: applied to both texts; by default Whisper's English normaliser.
+        language: of both texts, see :func:`normaliser`.
 
     Raises:
         ModuleNotFoundError: without jiwer (the extra `eval`).
     """
     jiwer = _jiwer()
-    normalise = normalise or whisper_normaliser()
+    normalise = normaliser(language)
     reference, hypothesis = normalise(reference).strip(), normalise(hypothesis).strip()
     if not reference:  # jiwer refuses an empty reference: all words are insertions
         return TextErrors(0, 0, len(hypothesis if characters else hypothesis.split()), 0)
@@ -96,10 +108,10 @@ def error_rate(
     hypotheses: Sequence[str],
     *,
     characters: bool = False,
-    normalise: Normalise | None = None,
+    language: str | Sequence[str] = "en",
     seed: int = 0,
 ) -> Interval:
-    """WER or CER of a corpus, with its interval.
+    """WER or CER of a corpus, with its interval; `language` is of all texts, or of each.
 
     Raises:
         ValueError: for lists of different lengths, no texts, or references without words.
@@ -108,9 +120,10 @@ def error_rate(
         raise ValueError(
             f"hypotheses must be {len(references)}, as the references, got {len(hypotheses)}"
         )
+    languages = [language] * len(references) if isinstance(language, str) else language
     counts = [
-        text_errors(reference, hypothesis, characters=characters, normalise=normalise)
-        for reference, hypothesis in zip(references, hypotheses, strict=True)
+        text_errors(reference, hypothesis, characters=characters, language=code)
+        for reference, hypothesis, code in zip(references, hypotheses, languages, strict=True)
     ]
     return rate_interval(
         [count.errors for count in counts], [count.size for count in counts], seed=seed

@@ -59,14 +59,17 @@ def measure(
             resampled = soxr.resample(wav, SCORE_RATE, coder.sample_rate).astype(np.float32)
             decoded = coder.code(np.ascontiguousarray(resampled)).wav
             transcripts[coder.name] = recognizer.transcribe(decoded, coder.sample_rate)
-        facts.append({"id": clip.id, "text": clip.text, "heard": transcripts})
+        language = clip.recording.language
+        facts.append({"id": clip.id, "text": clip.text, "language": language, "heard": transcripts})
     names = {ORIGINAL: 0.0, **{coder.name: coder.kbps for coder in coders}}
     return [_row(name, kbps, facts) for name, kbps in names.items()], facts
 
 
 def _row(name: str, kbps: float, facts: Sequence[dict[str, Any]]) -> CodecWordErrors:
-    counts = [text_errors(fact["text"], fact["heard"][name]) for fact in facts]
-    originals = [text_errors(fact["text"], fact["heard"][ORIGINAL]) for fact in facts]
+    counts, originals = (
+        [text_errors(f["text"], f["heard"][coder], language=f["language"]) for f in facts]
+        for coder in (name, ORIGINAL)
+    )
     sizes = [count.size for count in counts]
     more = [a.errors - b.errors for a, b in zip(counts, originals, strict=True)]
     return CodecWordErrors(

@@ -19,6 +19,7 @@ from ...codec.tokens import AudioTokens
 from ...core.audio import AudioError
 from ...lm.generation.output import Finish
 from ...lm.generation.streaming import AudioChunk, stream
+from ...lm.text.normalize import NothingToSay
 from ...lm.text.sentences import split_text
 from ..base import get_task
 from .arguments import PREFIX, PREFIX_TEXT, Fields
@@ -113,7 +114,7 @@ class TextToSpeech(TaskPipeline):
 
     def speak_all(
         self,
-        texts: Sequence[str],
+        texts: str | Sequence[str],
         *,
         voice: Voice | Sequence[Voice | None] | None = None,
         seed: int = 0,
@@ -126,7 +127,7 @@ class TextToSpeech(TaskPipeline):
         """Speak texts.
 
         Args:
-            texts: of any length.
+            texts: of any length; a string is one text.
             voice: for all texts, or for each; with None the model chooses a voice.
             seed: text i is sampled with `seed + i`; its result does not depend on other texts.
             seeds: instead, a seed for each text.
@@ -138,11 +139,12 @@ class TextToSpeech(TaskPipeline):
             progress: called with the number of further finished parts.
 
         Raises:
-            ValueError: for a text that is empty or cannot be spoken, or a voice of another codec or
-                frame rate.
+            ValueError: for a text that is empty or cannot be read in its language, a language that
+                the model does not speak, or a voice of another codec or frame rate.
         """
         if tries < 1:
             raise ValueError(f"tries must be at least 1, got {tries}")
+        texts = [texts] if isinstance(texts, str) else list(texts)
         voices = [voice] * len(texts) if isinstance(voice, Voice | None) else list(voice)
         seeds = [seed + number for number in range(len(texts))] if seeds is None else list(seeds)
         jobs = [
@@ -158,9 +160,12 @@ class TextToSpeech(TaskPipeline):
     def split(self, text: str, voice: Voice | None = None) -> list[str]:
         """Split a text into the parts that are generated one by one.
 
+        Parts without a word are left out.
+
         Raises:
-            ValueError: if the text is empty or cannot be spoken.
+            ValueError: if the text is empty, or any part of it cannot be spoken.
         """
+        self.pipeline.text_encoder.check_language(self.options.language)
         w = self.pipeline.frames_per_query(self.options, voice.tokens if voice else None)
         room = self.pipeline.capacity_seconds(_PART_SHARE, w)
         chars = int(room / get_task("tts").pace.usual)
@@ -168,9 +173,9 @@ class TextToSpeech(TaskPipeline):
         pieces = split_text(text, max_chars=longest, min_chars=min(30, longest // 2))
         if speakable := [piece for piece in pieces if self._speakable(piece)]:
             return speakable
-        # Raises an error that says why, for most texts.
-        self.pipeline.text_encoder.apply_form(text, transcript=True, language=self.options.language)
-        raise ValueError(f"nothing of {text[:40]!r} can be spoken")
+        raise NothingToSay(
+            f"nothing of {text[:40]!r} can be said" if text.strip() else "the text is empty"
+        )
 
     def stream(
         self,
@@ -222,7 +227,7 @@ class TextToSpeech(TaskPipeline):
         encoder = self.pipeline.text_encoder
         try:
             encoder.encode(piece, transcript=True, phonemize=True, language=self.options.language)
-        except ValueError:
+        except NothingToSay:
             return False
         return True
 

@@ -240,7 +240,7 @@ def test_a_tokenizer_that_knows_nothing_of_a_script(config):
     words = Tokenizer(models.WordLevel({"<unk>": 0, "</s>": 1, "a": 2}, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>", eos_token="</s>")
-    processor = AudioLMProcessor(tokenizer, config)
+    processor = AudioLMProcessor(tokenizer, config, language=None)
     assert processor(task="tts", text="a")["input_ids"].shape[1] == 6
     with pytest.raises(ValueError, match="row 0: text: the tokenizer knows no character of '中文'"):
         processor(task="tts", text="中文")
@@ -271,7 +271,8 @@ def test_a_tokenizer_that_knows_nothing_of_a_script(config):
     (dict(task="tts", text="a", voice=torch.zeros(24_000)), "voice: .* got silence"),
     (dict(task="tts", text="a", voice=torch.rand(2_400)), "voice: .* at least 0.3 s long, got 0.10 s"),
     (dict(task="tts", text="a", frames_per_query=99), "frames_per_query must be"),
-    (dict(task="tts", text="a", language="xx"), "no text normaliser for language 'xx'"),
+    (dict(task="tts", text="a", language="xx"), "row 0: language must be 'en', .* got 'xx'"),
+    (dict(task="tts", text="a 中"), r"row 0: text: a text in language 'en' .* got '中' \(CJK\)"),
     (dict(task="tts", text="a", return_tensors="np"), "return_tensors must be 'pt'"),
     (dict(task="tts", text=["a", "b"], target=[torch.rand(9_000), None]), "row 1: target must be given for all rows"),
 ])  # fmt: skip

@@ -22,6 +22,15 @@ def test_english_is_american_in_sampa_with_pauses():
     assert everything.isascii() and "| " in everything
 
 
+def test_the_letter_a_has_its_name_and_the_article_its_own():
+    pytest.importorskip("espeakng_loader")
+    assert phones("at seven A M") == '{t s"Ev@n "eI "Em'
+    for named in ("plan A.", "type A blood", "an A in math", "A B C", "plan A"):
+        assert '"eI' in phones(named).split(), named
+    for article in ("A dog came.", "THIS IS A TEST", "Once Upon A Time", "It ended. A dog came."):
+        assert '"eI' not in phones(article).split(), article
+
+
 def test_errors_name_the_language_and_the_text():
     pytest.importorskip("espeakng_loader")
     with pytest.raises(ValueError, match="espeak-ng has no voice 'xx'"):

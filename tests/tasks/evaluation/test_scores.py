@@ -41,6 +41,22 @@ def test_wer_is_over_the_corpus_and_forgives_what_whisper_forgives():
     assert scores.error_rate(["abcd"], ["abce"], characters=True).mean == pytest.approx(1 / 4)
 
 
+def test_words_are_compared_in_their_language():
+    spoken = "es kostet fünfundzwanzig euro"
+    assert scores.text_errors("Es kostet 25 Euro.", spoken, language="de").errors == 0
+    assert scores.text_errors("Es kostet 25 Euro.", spoken, language="German").errors == 0
+    assert scores.text_errors("Es kostet 25 Euro.", spoken).errors > 0
+    assert (
+        scores.text_errors("20 € le 1er mai", "vingt euros le premier mai", language="fr").errors
+        == 0
+    )
+    # Of a language without a normaliser, and of other letters than its own, as they are written.
+    assert scores.text_errors("5 dagen", "5 dagen!", language="nl").errors == 0
+    assert scores.text_errors("gut", "好", language="de").errors == 1
+    both = scores.error_rate(["2 Euro", "2 cats"], ["zwei euro", "two cats"], language=["de", "en"])
+    assert both.mean == 0
+
+
 def test_an_empty_reference_counts_what_came_as_extra():
     errors = scores.text_errors("(laughs)", "yes no")
     assert (errors.insertions, errors.size) == (2, 0)

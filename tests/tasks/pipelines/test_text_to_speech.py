@@ -185,8 +185,41 @@ def test_an_empty_text_is_refused(speaker, text):
         speaker.speak(text)
 
 
-def test_another_script_is_spoken_by_its_bytes(speaker):
-    assert speaker.speak("早上好").duration > 0
+def test_another_script_is_refused_even_in_the_middle_of_a_text(speaker):
+    for text in ("早上好", f"{FIRST}. 早上好. {SECOND}."):
+        with pytest.raises(ValueError, match=r"Latin letters, got '早上好' \(CJK\)"):
+            speaker.speak(text)
+
+
+def test_a_part_without_words_is_left_out(learned):
+    short = TextToSpeech(learned.pipeline, dataclasses.replace(GREEDY, max_chars=24))
+    assert short.split(f"{FIRST}\n\n* * *\n\n{SECOND}") == [FIRST, SECOND]
+
+
+def test_one_string_is_one_text(speaker):
+    assert [speech.text for speech in speaker.speak_all(FIRST)] == [FIRST]
+
+
+def test_a_language_that_the_model_does_not_speak_is_refused(learned, speaker):
+    german = TextToSpeech(learned.pipeline, dataclasses.replace(GREEDY, language="de"))
+    with pytest.raises(ValueError, match="language must be 'en', .* got 'de'"):
+        german.speak("Guten Tag")
+    with pytest.raises(ValueError, match="language must be 'en', .* got 'de'"):
+        learned.pipeline.processor(task="tts", text="Guten Tag", language="de")
+    british = TextToSpeech(learned.pipeline, dataclasses.replace(GREEDY, language="en-GB"))
+    assert british.split(FIRST) == [FIRST]
+
+
+def test_a_processor_without_a_language_speaks_those_that_are_asked_for(learned):
+    processor = learned.pipeline.processor
+    several = type(processor)(processor.tokenizer, processor.config, language=None)
+
+    def read(**options):
+        ids = several(task="tts", text="5 & 6", **options)["input_ids"][0, :, 0].tolist()
+        return several.tokenizer.decode(ids)
+
+    assert "fünf und sechs" in read(language="de") and "five and six" in read(language="en")
+    assert "5 & 6" in read()
 
 
 def test_ten_thousand_characters_become_parts_that_fit(learned):
