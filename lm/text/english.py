@@ -31,7 +31,7 @@ def normalize_english(text: str) -> str:
         "Saint John's Road twelve sells two point five kilograms for five dollars at five thirty \
 P M and saves fifty percent!"
     """
-    text = fold(text)
+    text = fold(text).replace("º", "°")
     for rules in (WEB, TIMES, WORDS, AMOUNTS, SYMBOLS, NUMBERS):
         if rules not in (AMOUNTS, NUMBERS) or _DIGIT.search(text):
             text = apply(rules, text)

@@ -40,13 +40,39 @@ _CODE = "|".join([*_CODES, "CHF", "CNY", "RMB"])
 _SYMBOL = r"(?:\bR\$|[$£€₹¥₽₩₪₿])"
 
 
-def _money(sign: str | None, number: str, magnitude: str | None, unit: str, land: str = "") -> str:
+def _amount(number: str, magnitude: str | None) -> str:
+    large = f" {_MAGNITUDES.get(magnitude.lower(), magnitude)}" if magnitude else ""
+    return decimal(number) + large
+
+
+def _describes(match: re.Match[str]) -> bool:
+    """Whether an amount describes a noun: "a $5 bill", "a 10 km run", "a 10-km run"."""
+    noun = re.match(
+        r"-a-| (?!(?:of|and|or|to|in|on|at|for|from|per|is|was|a|an|the)\b)[a-z]", _after(match)
+    )
+    return bool(noun) and bool(re.search(r"\b[Aa]n? -?$", match.string[: match.start()]))
+
+
+def _after(match: re.Match[str]) -> str:
+    return match.string[match.end() : match.end() + 20]
+
+
+def _money(
+    match: re.Match[str],
+    sign: str | None,
+    number: str,
+    magnitude: str | None,
+    unit: str,
+    land: str = "",
+) -> str:
     one, several, cent, cents = _MONEY[_CODES.get(unit, unit)]
     minus = "minus " if sign else ""
     if land:
         one, several = f"{land} {one}", f"{land} {several}"
+    if _describes(match) and (magnitude or "." not in number):
+        several = one
     if magnitude:
-        return f"{minus}{decimal(number)} {_MAGNITUDES.get(magnitude.lower(), magnitude)} {several}"
+        return f"{minus}{_amount(number, magnitude)} {several}"
     whole, point, fraction = number.replace(",", "").partition(".")
     if point and (len(fraction) != 2 or not cent):
         return f"{minus}{decimal(number)} {several}"
@@ -59,24 +85,30 @@ def _money(sign: str | None, number: str, magnitude: str | None, unit: str, land
 
 
 _AMOUNTS_OF_MONEY: tuple[Rule, ...] = (
-    # $5-10 and $5-$10: the sign belongs to both, and is said once.
+    # $5-10 and $5M-$10M: the sign belongs to both, and is said once.
     (
-        re.compile(rf"({_SYMBOL})({NUMBER})\s?[-–]\s?\1?({NUMBER})(?![0-9-])"),
-        lambda m: f"{decimal(m[2])} to {m[1]}{m[3]}",
+        re.compile(rf"({_SYMBOL})({NUMBER}){_MAGNITUDE}\s?[-–]\s?\1?({NUMBER})(?![0-9-])"),
+        lambda m: f"{_amount(m[2], m[3])} to {m[1]}{m[4]}",
     ),
     (
         re.compile(
             rf"(-)?(?:\b({'|'.join(_COUNTRIES)}))?({_SYMBOL})\s?(-?)({NUMBER}){_MAGNITUDE}(?![0-9])"
         ),
-        lambda m: _money(m[1] or m[4], m[5], m[6], m[3], _COUNTRIES.get(m[2] or "", "")),
+        lambda m: _money(m, m[1] or m[4], m[5], m[6], m[3], _COUNTRIES.get(m[2] or "", "")),
     ),
     (
-        re.compile(rf"{ALONE}(-)?({NUMBER}){_MAGNITUDE}\s?(?:([€£¥₹¢])|({_CODE})\b)"),
-        lambda m: _money(m[1], m[2], m[3], m[4] or m[5]),
+        re.compile(rf"{ALONE}(-)?({NUMBER}){_MAGNITUDE}\s?(?:([€£¥₹¢]|R\$)|({_CODE})\b)"),
+        lambda m: _money(m, m[1], m[2], m[3], m[4] or m[5]),
     ),
     (
         re.compile(rf"\b({_CODE})\s?({NUMBER}){_MAGNITUDE}"),
-        lambda m: _money(None, m[2], m[3], m[1]),
+        lambda m: _money(m, None, m[2], m[3], m[1]),
+    ),
+    (
+        re.compile(
+            r"\b(dollars?|euros?|pounds?|cents?|pence)/(kg|g|lb|oz|gal|l|L|m|ft|km|mi|h|hr|yr)\b"
+        ),
+        lambda m: f"{m[1]} per {_UNITS[m[2]]}",
     ),
 )
 
@@ -88,6 +120,7 @@ _UNITS = {
     "μm": "micrometer", "nm": "nanometer", "m": "meter", "mi": "mile", "yd": "yard", "ft": "foot",
     "kg": "kilogram", "mg": "milligram", "µg": "microgram", "g": "gram", "lb": "pound",
     "lbs": "pound", "oz": "ounce", "ml": "milliliter", "mL": "milliliter", "dl": "deciliter",
+    "dL": "deciliter",
     "l": "liter", "L": "liter", "gal": "gallon", "ha": "hectare", "s": "second", "sec": "second",
     "secs": "second", "ms": "millisecond", "µs": "microsecond", "ns": "nanosecond",
     "min": "minute", "mins": "minute", "h": "hour", "hr": "hour", "hrs": "hour", "yr": "year",
@@ -105,7 +138,7 @@ _UNITS = {
     "psi": "pound per square inch", "Hz": "hertz", "kHz": "kilohertz", "MHz": "megahertz",
     "GHz": "gigahertz", "dB": "decibel", "px": "pixel", "dpi": "dot per inch",
     "ppm": "part per million", "hp": "horsepower", "cc": "cubic centimeter",
-    "tbsp": "tablespoon", "tsp": "teaspoon",
+    "mol": "mole", "Mb": "megabit", "Gb": "gigabit", "tbsp": "tablespoon", "tsp": "teaspoon",
     "°C": "degree Celsius", "°F": "degree Fahrenheit", "°": "degree", "℃": "degree Celsius",
     "℉": "degree Fahrenheit", "%": "percent", "‰": "per mille",
 }  # fmt: skip
@@ -123,8 +156,8 @@ def _plural(unit: str) -> str:
 
 
 def _measure(match: re.Match[str]) -> str:
-    sign, number, square, unit, power, per, per_power = match.groups()
-    one = number in ("1", "1.0") and not sign
+    sign, number, _, square, unit, power, per, per_power = match.groups()
+    one = (number in ("1", "1.0") and not sign) or _describes(match) or match.group("tie") == "-"
     name = _UNITS[unit] if one else _plural(_UNITS[unit])
     kind = {"²": "square ", "2": "square ", "³": "cubic ", "3": "cubic "}.get(
         (power or "")[-1:], ""
@@ -132,7 +165,9 @@ def _measure(match: re.Match[str]) -> str:
     if square:
         kind = "square "
     words = f"{'minus ' if sign else ''}{decimal(number)} {kind}{name}"
-    if per:
+    if per_power and per in ("m", "cm", "km"):
+        words += f" per square {_UNITS[per]}"
+    elif per:
         words += f" per {_UNITS[per]}" + (" squared" if per_power else "")
     return words
 
@@ -151,12 +186,24 @@ _MEASURES: tuple[Rule, ...] = (
     ),
     (
         re.compile(
-            rf"{ALONE}(-)?({NUMBER})(?:\s|-)?(sq\.?\s)?({_UNIT})(\^?[23²³])?"
-            r"(?:/(s|h|hr|min|kg|m|km|l|L|g|ml|cm)(\^?2|²)?)?(?![\w'])(?:\.(?=\s+[a-z]))?"
+            rf"{ALONE}(-)?({NUMBER})(?P<tie>\s|-)?(sq\.?\s)?({_UNIT})(\^?[23²³])?"
+            r"(?:/(s|h|hr|min|kg|m|km|l|L|dL|g|lb|ml|cm)(\^?2|²)?)?(?![\w'])(?:\.(?=\s+[a-z]))?"
         ),
         _measure,
     ),
-    (re.compile(rf"{ALONE}({NUMBER})(?:\s?x\s?|×)(?={NUMBER})"), lambda m: f"{decimal(m[1])} by "),
+    # An inch, where no quotation ends.
+    (
+        re.compile(rf"{ALONE}({NUMBER})(?: in\.(?= [a-z])|\"(?=[\s,.;)]|$)(?<!^\"))"),
+        lambda m: (
+            m.group()
+            if m.group().endswith('"') and m.string[: m.start()].count('"') % 2
+            else f"{decimal(m[1])} inch{'es' * (m[1] != '1')}"
+        ),
+    ),
+    (
+        re.compile(rf"{ALONE}({NUMBER})(?:\s?x\s?|×)(?={NUMBER})(?!10\^)"),
+        lambda m: f"{decimal(m[1])} by ",
+    ),
     (re.compile(rf"{ALONE}({NUMBER})[x×](?!\w)"), lambda m: f"{decimal(m[1])} times"),
     (
         re.compile(rf"{ALONE}(-)?(?![248]K)({NUMBER})\s?(k|K|M|bn)(?![\w-])"),
@@ -167,7 +214,12 @@ _MEASURES: tuple[Rule, ...] = (
 # ------------------------------------------------------------------ fractions, ranges, telephones
 
 _PARTS = {2: ("half", "halves"), 4: ("quarter", "quarters")}
-_SAID = {"24/7": "twenty-four seven", "9/11": "nine eleven", "50-50": "fifty fifty"}
+_SAID = {
+    "24/7": "twenty-four seven",
+    "9/11": "nine eleven",
+    "50-50": "fifty fifty",
+    "50/50": "fifty fifty",
+}
 
 
 def _fraction(match: re.Match[str]) -> str:
@@ -201,9 +253,19 @@ def _range(match: re.Match[str]) -> str:
 
 _GROUPS: tuple[Rule, ...] = (
     (
-        re.compile(r"\b([Cc]all|[Dd]ial|[Dd]ialed) (911|999|112|411)\b"),
-        lambda m: f"{m[1]} {spelled(m[2])}",
+        re.compile(
+            r"(?<=\b(?:[Cc]all|[Dd]ial) )(?:911|999|112|411|[0-9]{3} [0-9]{4})(?![\w-]|[.,][0-9])"
+        ),
+        _telephone,
     ),
+    # 10 000 000 and 1.234.567
+    (
+        re.compile(
+            r"(?<![\w.,-])[0-9]{1,3}(?:(?: [0-9]{3})* 000|(?:\.[0-9]{3}){2,})(?![\w.,]? ?[0-9])"
+        ),
+        lambda m: cardinal(re.sub("[ .]", "", m.group())),
+    ),
+    (re.compile(r"(?<![\w.,-])0[0-9]{2,4}(?: [0-9]{3,4}){1,3}(?![\w-])"), _telephone),
     (
         re.compile(r"(?<![\w.,-])\+[0-9]{1,3}(?:[ .-]?\(?[0-9]{1,4}\)?){2,6}(?![\w-])"),
         _telephone,
@@ -220,10 +282,12 @@ _GROUPS: tuple[Rule, ...] = (
     (re.compile(r"(?<![\w.,-])[0-9]{4}(?:([ -])[0-9]{4})(?:\1[0-9]{4}){2}(?![\w-])"), _telephone),
     (
         re.compile(r"(?<=\bISBN)((?:-1[03])?:? ?)((?:[0-9][- ]?){9,12}[0-9X])(?!\w)"),
-        lambda m: f"{' ' if m[1] else ''}{_telephone(m)}",
+        lambda m: (
+            f" {', '.join(map(spelled, re.findall('[0-9]+', m[2])))}{' X' * m[2].endswith('X')}"
+        ),
     ),
     (re.compile(r"(?<=, [A-Z]{2} )[0-9]{5}(?:-[0-9]{4})?(?![\w,.-][0-9])"), _telephone),
-    (re.compile(r"(?<![\w.,-])[0-9]{2,}(?:-[0-9]{2,}){2,}(?![\w-])"), _telephone),
+    (re.compile(r"(?<![\w.,-])[0-9]+(?:-[0-9]+){2,}(?![\w-])"), _telephone),
     (
         re.compile(r"(?<![\w/.,])([0-9]{1,2})/(2|4|8|16)(?= time\b)"),
         lambda m: f"{cardinal(m[1])} {cardinal(m[2])}",
@@ -233,7 +297,7 @@ _GROUPS: tuple[Rule, ...] = (
         re.compile(rf"{ALONE}([0-9]+)(st|nd|rd|th)\s?[-–]\s?(?=[0-9]+(?:st|nd|rd|th)\b)"),
         lambda m: f"{ordinal(m[1])} to ",
     ),
-    (re.compile(rf"{ALONE}({NUMBER})\s?%?\s?[-–]\s?({NUMBER})(?![0-9-])"), _range),
+    (re.compile(rf"{ALONE}({NUMBER})\s?%?\s?[-–]\s?({NUMBER})(?![0-9]|-[0-9])"), _range),
     (
         re.compile(rf"{ALONE}({NUMBER}):({NUMBER})(?![\w:])"),
         lambda m: f"{decimal(m[1])} to {decimal(m[2])}",
@@ -274,7 +338,11 @@ def _plain(match: re.Match[str]) -> str:
 
 
 NUMBERS: tuple[Rule, ...] = (
-    (re.compile(r"(?<![\w.,-])([0-9]+(?:,[0-9]{3})*)(?:st|nd|rd|th)\b"), lambda m: ordinal(m[1])),
+    (re.compile(r"(?<![\w.,-])([0-9]+(?:,[0-9]{3})*)(?i:st|nd|rd|th)\b"), lambda m: ordinal(m[1])),
+    (
+        re.compile(r"(?<=[A-Za-z)])\^([23])(?!\w)"),
+        lambda m: " squared" if m[1] == "2" else " cubed",
+    ),
     (re.compile(r"(?<=[0-9])\^\(?(-)?([0-9]+)\)?"), _power),
     (re.compile(rf"{ALONE}({NUMBER})[eE]([-+]?)([0-9]{{1,3}})(?!\w)"), _scientific),
     (re.compile(r"(?<![0-9.])[0-9]{1,6}(?:\.[0-9]{1,6}){2,}(?!\w|\.[0-9])"), _version),

@@ -71,8 +71,11 @@ def _day_month(match: re.Match[str]) -> str:
     return words + (f", {year(years)}" if years else "")
 
 
+_DECADE = r"(?<![\w.,])(?<![0-9]-)'?(?:[1-9]0|[12][0-9]{2}0)'?s\b"
+
+
 def _decade(match: re.Match[str]) -> str:
-    digits = match.group(1)
+    digits = re.sub("[^0-9]", "", match.group())
     if len(digits) == 2:
         return plural(cardinal(int(digits)))
     return plural(year(digits))
@@ -133,10 +136,17 @@ TIMES: tuple[Rule, ...] = (
         re.compile(rf"\b{_MONTH},? {_YEAR}(?![\w-]|[.,/][0-9])"),
         lambda m: f"{_month(m[1])} {year(m[2])}",
     ),
-    (re.compile(r"(?<![\w.,])(?<![0-9]-)'?([1-9]0|[12][0-9]{2}0)'?s\b"), _decade),
     (
-        re.compile(rf"\b(c|ca|[Cc]irca)\.?\s?{_YEAR}(?![\w%°]|[.,:/][0-9])"),
-        lambda m: f"{'C' if m[1][0] == 'C' else 'c'}irca {year(m[2])}",
+        re.compile(rf"({_DECADE})\s?[-–]\s?(?={_DECADE})"),
+        lambda m: f"{_decade(m)} to ",
+    ),
+    (re.compile(_DECADE), _decade),
+    (
+        re.compile(rf"\b(c|ca|[Cc]irca)\.?\s?{_YEAR}(?:\s?[-–]\s?{_YEAR})?(?![\w%°]|[.,:/][0-9])"),
+        lambda m: (
+            f"{'C' if m[1][0] == 'C' else 'c'}irca {year(m[2])}"
+            + (f" to {year(m[3])}" if m[3] else "")
+        ),
     ),
     (  # 9am-5pm, 9:30-11:00, Mon-Fri
         re.compile(
@@ -149,6 +159,10 @@ TIMES: tuple[Rule, ...] = (
     (
         re.compile(rf"\b({_DAYS})\.?\s?[-–]\s?({_DAYS})\b\.?"),
         lambda m: f"{_WEEKDAYS[m[1]]} to {_WEEKDAYS[m[2]]}",
+    ),
+    (
+        re.compile(rf"\b{_MONTH}\s?[-–]\s?{_MONTH}(?!\w)"),
+        lambda m: f"{_month(m[1])} to {_month(m[2])}",
     ),
     (
         re.compile(

@@ -75,7 +75,7 @@ _DOTTED = {
 _COUNTED = {
     "no": "number", "nos": "numbers", "vol": "volume", "vols": "volumes", "p": "page",
     "pp": "pages", "fig": "figure", "figs": "figures", "eq": "equation", "ch": "chapter",
-    "sec": "section", "art": "article", "ext": "extension",
+    "sec": "section", "art": "article", "ext": "extension", "pg": "page",
 }  # fmt: skip
 _SLASHED = {
     "w/o": "without", "w/": "with", "n/a": "not applicable", "c/o": "care of", "and/or": "and or",
@@ -118,6 +118,7 @@ _ABBREVIATIONS: tuple[Rule, ...] = (
     ),
     (re.compile(r"(?<=[a-z0-9] )St\b\.(?!\w)"), lambda m: "Street" + final_stop(m)),
     (re.compile(rf"(?<![\w.])({_either(_DOTTED)})", re.IGNORECASE), lambda m: _dotted(m)),
+    (re.compile(r"(?<!/)\b(etc|vs)\b(?![./])"), lambda m: _ANYWHERE[m[1]]),
     (re.compile(rf"\b({_either(_ANYWHERE)})\.(?!\w)"), lambda m: _ANYWHERE[m[1]] + final_stop(m)),
     (
         re.compile(rf"\b({'|'.join(_COUNTED)})\.\s?(?=[0-9])", re.IGNORECASE),
@@ -156,10 +157,12 @@ _AFTER_ME = (
     "am|have|had|think|thought|like|liked|love|loved|want|wanted|need|needed|know|knew|will|would"
     "|can|could|should|read|wrote|saw|see|use|used|bought|got|made|found|hate|remember|meant"
 )
+_WARS = {"I": "one", "1": "one", "II": "two", "2": "two"}
 _RULER = "King|Queen|Pope|Emperor|Empress|Tsar|Czar|Prince|Princess|Saint"
 
 
 _NUMERALS: tuple[Rule, ...] = (
+    (re.compile(r"\bWW(II?|[12])\b"), lambda m: f"World War {_WARS[m[1]]}"),
     (  # "Class C" and "Shape L" are letters, and "Part I like" is no part.
         re.compile(rf"\b({_NUMBERED})\.? +(?![CL]\b)(?!I (?:{_AFTER_ME})\b)({ROMAN})\b(?!['-])"),
         lambda m: f"{m[1]} {cardinal(roman_value(m[2]))}",
@@ -203,6 +206,7 @@ SYMBOLS: tuple[Rule, ...] = (
     (re.compile(r"&(amp|lt|gt|quot|nbsp);"), lambda m: " and " if m[1] == "amp" else " "),
     (re.compile(rf"#(?={NUMBER})"), lambda m: "number "),
     (re.compile(r"#(?=[A-Za-z])"), lambda m: "hashtag "),
+    (re.compile(r"(?<=\b[A-G])#(?!\w)"), lambda m: " sharp"),
     (re.compile(rf"~(?={NUMBER})"), lambda m: "about "),
     (re.compile(r"(?<=[0-9])\s?\*\s?(?=[0-9])"), lambda m: " times "),
     (re.compile(r"(?<=[0-9])\*(?= \w)"), lambda m: " star"),

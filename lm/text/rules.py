@@ -28,7 +28,7 @@ _VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100}
 
 # Signs that stay as they are, though Unicode knows a simpler form.
 _KEPT = "²³ªº™©®µ"
-_SIGNS = str.maketrans({"。": ". ", "、": ", ", "・": " "})
+_SIGNS = str.maketrans({"。": ". ", "、": ", ", "・": " ", "´": " ", "`": " ", "¨": " ", "¸": " "})
 _APOSTROPHE = re.compile(r"(?<=\w)[`´](?=\w)")
 _READ = ".,;:!?'\"()-¿¡"
 _GREEK = re.compile(r"(?<![Ͱ-Ͽ])[Α-Ωα-ω](?![Ͱ-Ͽ])")
@@ -53,10 +53,15 @@ def apply(rules: Iterable[Rule], text: str) -> str:
 
 
 def _apart(spoken: Callable[[re.Match[str]], str], match: re.Match[str]) -> str:
-    words = spoken(match)
-    if words[:1].isalnum() and match.string[: match.start()][-1:].isalnum():
+    words, written, text = spoken(match), match.group(), match.string
+    first, last = words[:1], words[-1:]  # an edge that did not change was no word's own
+    if (
+        first.isalnum()
+        and first != written[:1]
+        and text[match.start() - 1 : match.start()].isalnum()
+    ):
         words = f" {words}"
-    if words[-1:].isalnum() and match.string[match.end() :][:1].isalnum():
+    if last.isalnum() and last != written[-1:] and text[match.end() : match.end() + 1].isalnum():
         words = f"{words} "
     return words
 
@@ -85,7 +90,7 @@ def fold(text: str) -> str:
     stand for.
     """
     out = []
-    for char in _APOSTROPHE.sub("'", html.unescape(text).translate(_SIGNS)):
+    for char in _APOSTROPHE.sub("'", html.unescape(text)).translate(_SIGNS):
         kind = unicodedata.category(char)
         if kind == "Nd":
             char = str(unicodedata.decimal(char))
@@ -97,7 +102,7 @@ def fold(text: str) -> str:
 
 
 def finish(text: str, language: str) -> str:
-    """Leave out what has no sound, with a warning if it is a picture, and tidy up the spaces.
+    """Leave out what has no sound, with a warning of pictures and the like, and tidy up the spaces.
 
     Raises:
         ValueError: if letters are left that are not read in the language, with these.
@@ -108,8 +113,8 @@ def finish(text: str, language: str) -> str:
         kind = unicodedata.category(char)
         if kind[0] == "L" and kind != "Lm" and not _is_latin(char):
             foreign.append(char)
-        elif kind == "So" and char >= "\u2600":
-            _warn_of(char, language)
+        elif kind[0] == "S" and char > "\u00ff" and not "\u2500" <= char <= "\u25ff":
+            _warn_of(char, language)  # neither markup nor bullets and frames
         said = _is_latin(char) or char in _READ or (kind in ("Mn", "Mc") and not _selects(char))
         kept.append(char if said else "" if kind == "Cf" or _selects(char) else " ")
     if foreign:
@@ -133,6 +138,6 @@ def _selects(char: str) -> bool:
 
 @functools.cache
 def _warn_of(char: str, language: str) -> None:
-    """Once for each picture."""
+    """Once for each sign."""
     name = unicodedata.name(char, "unnamed").lower()
     logger.warning("%r (%s) has no words in language %r: it is left out", char, name, language)
