@@ -104,12 +104,6 @@ _AMOUNTS_OF_MONEY: tuple[Rule, ...] = (
         re.compile(rf"\b({_CODE})\s?({NUMBER}){_MAGNITUDE}"),
         lambda m: _money(m, None, m[2], m[3], m[1]),
     ),
-    (
-        re.compile(
-            r"\b(dollars?|euros?|pounds?|cents?|pence)/(kg|g|lb|oz|gal|l|L|m|ft|km|mi|h|hr|yr)\b"
-        ),
-        lambda m: f"{m[1]} per {_UNITS[m[2]]}",
-    ),
 )
 
 
@@ -173,6 +167,12 @@ def _measure(match: re.Match[str]) -> str:
 
 
 _MEASURES: tuple[Rule, ...] = (
+    (
+        re.compile(
+            r"\b(dollars?|euros?|pounds?|cents?|pence)/(kg|g|lb|oz|gal|l|L|m|ft|km|mi|h|hr|yr)\b"
+        ),
+        lambda m: f"{m[1]} per {_UNITS[m[2]]}",
+    ),
     (
         re.compile(rf"{ALONE}([0-9]+)'\s?([0-9]{{1,2}})\"(?!\w)"),
         lambda m: f"{cardinal(m[1])} foot {cardinal(m[2])}",

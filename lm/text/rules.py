@@ -115,8 +115,8 @@ def finish(text: str, language: str) -> str:
             foreign.append(char)
         elif kind[0] == "S" and char > "\u00ff" and not "\u2500" <= char <= "\u25ff":
             _warn_of(char, language)  # neither markup nor bullets and frames
-        said = _is_latin(char) or char in _READ or (kind in ("Mn", "Mc") and not _selects(char))
-        kept.append(char if said else "" if kind == "Cf" or _selects(char) else " ")
+        said = _is_latin(char) or char in _READ or "\u0300" <= char <= "\u036f"
+        kept.append(char if said else "" if kind == "Cf" or kind[0] == "M" else " ")
     if foreign:
         scripts = dict.fromkeys(unicodedata.name(char, "unnamed").split()[0] for char in foreign)
         raise ValueError(
@@ -129,11 +129,6 @@ def finish(text: str, language: str) -> str:
 @functools.cache
 def _is_latin(char: str) -> bool:
     return char.isalpha() and unicodedata.name(char, "").startswith(("LATIN", "FEMININE", "MASCU"))
-
-
-def _selects(char: str) -> bool:
-    """Whether this chooses between a text and a picture."""
-    return 0xFE00 <= ord(char) <= 0xFE0F
 
 
 @functools.cache

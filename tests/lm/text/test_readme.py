@@ -22,4 +22,4 @@ def test_snippets_give_what_their_comments_say(root, monkeypatch):
                 shown += 1
             else:
                 exec(code, names)
-    assert shown == 3
+    assert shown == 4
