@@ -3,7 +3,6 @@
 Modules that register commands do not import torch, so that ``--help`` and usage errors are fast.
 """
 
-import argparse
 import contextlib
 import logging
 import os
@@ -19,6 +18,7 @@ from .codec.phonemes import cli as codec_phones
 from .codec.priors import cli as codec_priors
 from .codec.train import cli as codec_train
 from .core import lean
+from .core.options import Command
 from .lm import export as lm_export
 from .lm.data import cli as lm_data
 from .lm.train import cli as lm_train
@@ -28,47 +28,39 @@ from .recipes import curves as recipe_curves
 from .recipes.mini import cli as demo
 from .tasks import cli as tasks
 
-EXAMPLES = """\
-examples:
-  almtok tts "Good morning!" --out morning.wav     speak with the model that comes with almtok
-  almtok asr morning.wav                           transcribe
-  almtok demo                                      train a tiny codec and language model in minutes
-  almtok run                                       list recipes, from the corpus to the scores
-  almtok doctor                                    check this machine and installation
-  almtok encode talk.wav --out tokens/
-  almtok decode tokens/talk.safetensors --out wavs/
-  almtok codec prior --data speech=voices/ sound=noises/ --out prior.safetensors
-  almtok codec train --help                        train a codec on your own audio
-  almtok lm tokenize speech=voices/ --out tokens/
-  almtok lm finetune --data tokens/ --tasks tts --out runs/voice
-
-'almtok COMMAND --help' explains one command.
+EXAMPLES = """
+almtok tts "Good morning!" --out morning.wav      speak with the model that comes with almtok
+almtok asr morning.wav                            transcribe
+almtok demo                                       train a tiny codec and language model in minutes
+almtok run                                        list recipes, from the corpus to the scores
+almtok doctor                                     check this machine and installation
+almtok encode talk.wav --out tokens/
+almtok decode tokens/talk.safetensors --out wavs/
+almtok codec train --help                         train a codec on your own audio
+almtok lm tokenize speech=voices/ --out tokens/
+almtok lm finetune --data tokens/ --tasks tts --out runs/voice
 """
 
 # Exit statuses by the convention of shells: 128 + the number of the signal.
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Command:
     """Return the parser; every command sets ``run``, a function of the parsed arguments."""
-    parser = argparse.ArgumentParser(
+    parser = Command(
         prog="almtok",
-        description="ALMTokenizer: audio to 37.5 tokens per second and back, open and trainable.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="ALMTokenizer: audio to 37.5 tokens per second and back, open and trainable.\n"
+        "'almtok COMMAND --help' shows the common options, '--help-all' all.",
+        examples=EXAMPLES,
     )
-    parser.add_argument("--version", action="version", version=f"almtok {__version__}")
-    parser.add_argument(
-        "--traceback", action="store_true", help="show where an error came from, not only its text"
-    )
+    parser.add_argument("--version", action="version", version=f"almtok {__version__}",
+                        help="print the version")  # fmt: skip
+    text = "show the Python traceback of an error; anywhere on the command line"
+    parser.add_argument("--traceback", action="store_true", help=text)
     parser.set_defaults(lean=False)  # see core/lean.py
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    tasks.register(commands)
-    codec.register(commands)
-    recipes.register(commands)
-    demo.register(commands)
-    recipe_curves.register(commands)
-    doctor.register(commands)
+    for part in (tasks, codec, recipes, demo, recipe_curves, doctor):
+        part.register(commands)
     _register_codec(_group(commands, "codec", "train, evaluate and inspect codecs"))
     _register_lm(
         _group(commands, "lm", "prepare data for language models; train, evaluate, export")
@@ -97,7 +89,6 @@ def _register_codec(commands: Any) -> None:
 def _register_lm(commands: Any) -> None:
     lm_data.register(commands)
     lm_train.register(commands)
-    lm_train.register_finetune(commands)
     tasks.register_evaluate(commands)
     lm_interpolation.register(commands)
     lm_export.register(commands)

@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.choices import add_device
+from ..core.choices import add_codec, add_frames_per_query, add_out
+from ..core.options import Command
 from .refine_config import RefineConfig
 
 if TYPE_CHECKING:
@@ -23,50 +24,36 @@ PRESET_NAMES = ("tiny", "mini", "base", "paper")
 
 def register(commands: Any) -> None:
     """Add ``encode`` and ``decode`` to the sub-parsers of ``almtok``."""
-    _register_encode(commands)
-    _register_decode(commands)
-
-
-def _register_encode(commands: Any) -> None:
     parser = commands.add_parser(
         "encode",
         help="encode audio files to token files",
-        description="Encode audio files; one token file (.safetensors) for each.",
-        epilog="example: almtok encode talk.wav music/ --checkpoint runs/mine/model --out tokens/",
+        description="Encode audio files; each gives one token file (.safetensors).",
+        examples="almtok encode talk.wav music/ --out tokens/",
     )
-    parser.add_argument("files", nargs="+", type=Path, help="audio files or folders")
-    _add_model(parser)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the token files")
-    _add_overwrite(parser)
+    parser.group("input")
     parser.add_argument(
-        "--frames-per-query",
-        type=int,
-        metavar="W",
-        help="frames of 1/75 s per query; fewer frames give more tokens and better quality",
+        "files", nargs="+", type=Path, metavar="FILE", help="audio files or folders of them"
     )
-    add_search(parser, "refine the codes of each recording by gradient descent")
+    add_out(parser, "folder for the token files")
+    add_codec(parser)
+    add_frames_per_query(parser)
+    add_search(parser)
     parser.set_defaults(run=encode, lean=True)
-
-
-def _register_decode(commands: Any) -> None:
     parser = commands.add_parser(
         "decode",
         help="decode token files to audio files",
-        description="Decode token files written by 'almtok encode' with the same codec.",
-        epilog="example: almtok decode tokens/ --checkpoint runs/mine/model --out wavs/",
+        description="Decode token files of 'almtok encode' with the same codec.",
+        examples="almtok decode tokens/ --out wavs/",
     )
-    parser.add_argument("files", nargs="+", type=Path, help="token files or folders")
-    _add_model(parser)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the audio files")
-    _add_overwrite(parser)
-    parser.add_argument("--format", choices=("wav", "flac", "ogg"), default="wav")
-    parser.set_defaults(run=decode, lean=True)
-
-
-def _add_overwrite(parser: argparse.ArgumentParser) -> None:
+    parser.group("input")
     parser.add_argument(
-        "--overwrite", action="store_true", help="also write the files that an earlier call wrote"
+        "files", nargs="+", type=Path, metavar="FILE", help="token files or folders of them"
     )
+    add_out(parser, "folder for the audio files")
+    formats = ("wav", "flac", "ogg")
+    parser.add_argument("--format", choices=formats, default="wav", help="audio format")
+    add_codec(parser)
+    parser.set_defaults(run=decode, lean=True)
 
 
 def register_plan(commands: Any) -> None:
@@ -74,40 +61,24 @@ def register_plan(commands: Any) -> None:
     parser = commands.add_parser(
         "plan",
         help="print size, cost and bit rate of codec presets",
-        description="Parameters of each part, FLOPs per second of audio, tokens/s and bit rate.",
-        epilog="example: almtok codec plan base --frames-per-query 3 6 10",
+        description="Print parameters of each part, FLOPs per second of audio, tokens/s, bit rate.",
+        examples="almtok codec plan base --frames-per-query 3 6 10",
     )
-    parser.add_argument(
-        "codecs",
-        nargs="*",
-        metavar="CODEC",
-        help=f"presets ({', '.join(PRESET_NAMES)}) or checkpoint folders; all presets by default",
-    )
-    parser.add_argument("--frames-per-query", type=int, nargs="+", metavar="W", default=[None])
+    text = f"presets ({', '.join(PRESET_NAMES)}) or checkpoint folders (default: all presets)"
+    parser.add_argument("codecs", nargs="*", metavar="CODEC", help=text)
+    add_frames_per_query(parser, nargs="+")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.set_defaults(run=plan)
 
 
-def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--checkpoint",
-        metavar="DIR",
-        help="codec folder or hub id (default: the included codec)",
+def add_search(parser: Command) -> None:
+    """Add ``--search``."""
+    text = (
+        f"refine the codes in STEPS steps ({RefineConfig.steps} if not given); slow; not for"
+        " training data of language models"
     )
-    add_device(parser)
-
-
-def add_search(parser: argparse.ArgumentParser, help_text: str) -> None:
-    """Add ``--search``; ``help_text`` begins its help."""
-    parser.add_argument(
-        "--search",
-        type=int,
-        nargs="?",
-        const=RefineConfig.steps,
-        metavar="STEPS",
-        help=f"{help_text} (default {RefineConfig.steps} steps; takes seconds per second of audio);"
-        " not for training data of language models",
-    )
+    steps = {"type": int, "nargs": "?", "const": RefineConfig.steps, "metavar": "STEPS"}
+    parser.add_argument("--search", help=text, advanced=True, **steps)
 
 
 def searches_of(options: argparse.Namespace) -> list[int | None]:
@@ -207,7 +178,7 @@ def plan(options: argparse.Namespace) -> int:
             frames_per_query=w,
         )
         for codec in options.codecs or PRESET_NAMES
-        for w in options.frames_per_query
+        for w in options.frames_per_query or [None]
     ]
     if options.json:
         print(json.dumps([asdict(row) for row in plans], indent=2))

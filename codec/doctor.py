@@ -299,17 +299,13 @@ def register(commands: Any) -> None:
     parser = commands.add_parser(
         "doctor",
         help="check the machine and the installation",
-        description="Check packages, audio formats, devices, codes per device, disk and extras.",
-        epilog="The exit status is 1 if something is bad. example: almtok doctor --disk /data",
+        description="Check packages, audio formats, devices, the quantizer on each, disk, extras.\n"
+        "The exit status is 1 if a check fails.",
+        examples="almtok doctor --disk /data",
     )
-    parser.add_argument(
-        "--disk",
-        type=Path,
-        default=Path("."),
-        metavar="DIR",
-        help="folder for the disk check (default: .)",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+    add = parser.add_argument
+    add("--disk", default=Path("."), metavar="DIR", help="folder whose disk is measured")
+    add("--json", action="store_true", help="print one JSON object per line")
     parser.set_defaults(run=run)
 
 

@@ -11,22 +11,16 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.choices import add_out
+
 if TYPE_CHECKING:
     from .model import ALMTokenizer
 
 DESCRIPTION = """\
-Add a spectral postfilter to the vocoder of a trained codec.
-
-Spectra that are learned with spectral distances are too smooth. The postfilter adds AMOUNT times
-the difference between each band and the mean of its neighbours. Only weights of UnPatchify change,
-so codes and language models stay valid. The output is 1 to 2 dB louder; --gain can compensate.
-Choose AMOUNT on held-out recordings ('almtok codec word-errors', 'almtok codec evaluate'). The
-codec needs the harmonic-plus-noise vocoder (preset mini).
-"""
-
-EXAMPLE = """\
-example:
-  almtok codec postfilter runs/mine/stage2/model --amount 0.4 --out runs/mine/sharper
+Add a spectral postfilter to the harmonic vocoder of a trained codec (preset mini). Training on
+spectral distances over-smooths spectra. The postfilter adds AMOUNT times the difference between
+each band and the mean of its neighbors. Codes and language models stay valid. The output is 1 to
+2 dB louder. Choose AMOUNT on held-out recordings ('almtok codec evaluate').
 """
 
 
@@ -36,15 +30,15 @@ def register(commands: Any) -> None:
         "postfilter",
         help="add a spectral postfilter to a codec (same codes, sharper spectra)",
         description=DESCRIPTION,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples="almtok codec postfilter runs/mine/stage2/model --amount 0.4 --out runs/sharper",
     )
+    parser.group("input")
     add = parser.add_argument
     add("codec", metavar="DIR", help="folder of a trained codec")
-    add("--amount", type=float, default=0.4, help="strength of the filter (default: %(default)s)")
-    add("--gain", type=float, default=0.0, metavar="DB", help="change of the level (default: 0)")
-    add("--out", required=True, type=Path, metavar="DIR", help="folder of the new codec")
-    add("--overwrite", action="store_true", help="replace an existing folder")
+    parser.group("postfilter")
+    add("--amount", default=0.4, help="strength of the postfilter; 0: none")
+    add("--gain", default=0.0, metavar="DB", help="gain of the output in dB")
+    add_out(parser)
     parser.set_defaults(run=run)
 
 

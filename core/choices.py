@@ -1,20 +1,83 @@
-"""Names of devices and precisions, and their command-line option. Does not import torch."""
+"""Names of devices and precisions, and options that several commands share. Imports no torch."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import Any
+
+from .options import Command
 
 AUTO = "auto"
 DEVICES = (AUTO, "cpu", "cuda", "mps", "xpu")
 PRECISIONS = (AUTO, "fp32", "bf16", "fp16")  # of training
 DTYPES = (AUTO, "float32", "bfloat16", "float16")  # of weights for inference
 
-DEVICE_HELP = "auto (default: an accelerator if there is one), cpu, cuda, cuda:1, mps, xpu"
+DEVICE_HELP = "cpu, cuda, cuda:1, mps, xpu; auto: an accelerator if any"
+TRAINING_DEVICE_HELP = DEVICE_HELP.replace(" cuda:1,", "")
+CODEC_HELP = "folder or hub id of a codec (default: the codec of almtok)"
+SOURCES_HELP = "[DOMAIN=]LOCATION[:SPLIT]: folder, manifest, Parquet or hf:NAME"
+SOURCES = """\
+sources, written [DOMAIN=]LOCATION[:SPLIT]:
+  a folder of audio, with texts beside it (.txt .lab .normalized.txt, *.trans.txt)
+  a manifest (.jsonl .csv .tsv), a Kaldi data folder, a folder like LJSpeech (metadata.csv, wavs/)
+  Parquet with an Audio column, or a Hugging Face dataset: hf:NAME[/CONFIG]:SPLIT
+"""
 
 
 def add_device(parser: argparse._ActionsContainer) -> None:
     """Add ``--device`` to a command."""
     parser.add_argument("--device", default=AUTO, metavar="NAME", help=DEVICE_HELP)
+
+
+def add_codec(parser: Command) -> None:
+    """Add ``--checkpoint`` of a codec, and ``--device``."""
+    parser.group("model")
+    parser.add_argument("--checkpoint", metavar="DIR", help=CODEC_HELP)
+    add_device(parser)
+
+
+def add_frames_per_query(parser: Command, advanced: bool = False, **more: Any) -> None:
+    """Add ``--frames-per-query``."""
+    text = "codec frames (1/75 s) per column of codes (default: the model's)"
+    parser.add_argument(
+        "--frames-per-query", type=int, metavar="W", help=text, advanced=advanced, **more
+    )
+
+
+def add_data(parser: Command, *, required: bool = True) -> None:
+    """Add ``--data``; it may be repeated."""
+    parser.group("input")
+    parser.add_argument(
+        "--data", nargs="+", action="extend", required=required, default=[], metavar="SOURCE",
+        help=SOURCES_HELP,
+    )  # fmt: skip
+
+
+def add_limit(parser: Command, of: str = "of each domain") -> None:
+    """Add ``--limit``."""
+    parser.add_argument("--limit", type=int, help=f"use at most N clips {of} (default: all)")
+
+
+def add_out(parser: Command, help: str = "new folder", *, overwrite: bool = True) -> None:
+    """Add a required ``--out``, and ``--overwrite``."""
+    parser.group("output")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=help)
+    if overwrite:
+        parser.add_argument("--overwrite", action="store_true", help="replace existing output")
+
+
+def add_seed(parser: Command, *, advanced: bool = False) -> None:
+    """Add ``--seed``."""
+    parser.add_argument("--seed", default=0, help="random seed", advanced=advanced)
+
+
+def add_no_progress(parser: Command) -> None:
+    """Add ``--no-progress``."""
+    parser.group("output")
+    parser.add_argument(
+        "--no-progress", action="store_true", help="show no progress bar", advanced=True
+    )
 
 
 def check_training_device(name: str) -> str:

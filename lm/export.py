@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.choices import add_out
+
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
@@ -31,17 +33,14 @@ if TYPE_CHECKING:
 LAYOUT = "codes.json"
 
 DESCRIPTION = """\
-Write a language model of pattern 'flat' as a plain Llama or Qwen checkpoint.
-
-Text, controls and the codes of all codebooks become one vocabulary; OUT/codes.json says which id
-is what. Any engine that serves the backbone's architecture can then generate audio.
+Export a language model of pattern 'flat' as a plain Llama or Qwen checkpoint, for engines that
+serve this architecture. Text, control and audio tokens get one vocabulary, described in
+OUT/codes.json.
 """
-
-EPILOG = """\
-example:
-  almtok lm train --model '{"pattern": "flat"}' --data tokens/ --out runs/flat
-  almtok lm export --checkpoint runs/flat --out plain/
-  >>> AutoModelForCausalLM.from_pretrained("plain/").generate(ids)
+EXAMPLES = """
+almtok lm train --model '{"pattern": "flat"}' --data tokens/ --out runs/flat
+almtok lm export --checkpoint runs/flat --out plain/
+>>> AutoModelForCausalLM.from_pretrained("plain/").generate(ids)
 """
 
 
@@ -51,14 +50,12 @@ def register(commands: Any) -> None:
         "export",
         help="export a language model of pattern flat as a plain Llama/Qwen checkpoint",
         description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=EXAMPLES,
     )
-    parser.add_argument(
-        "--checkpoint", required=True, metavar="DIR", help="run folder, saved model or hub id"
-    )
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to make")
-    parser.add_argument("--overwrite", action="store_true", help="replace a folder that is there")
+    parser.group("input")
+    text = "run folder, model or hub id"
+    parser.add_argument("--checkpoint", required=True, metavar="DIR", help=text)
+    add_out(parser)
     parser.set_defaults(run=run)
 
 

@@ -7,13 +7,12 @@ import dataclasses
 import difflib
 import importlib
 import importlib.util
-import typing
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from almtok.core.training.cli import add_flag
+from almtok.core.options import Command, given_fields
 from almtok.core.training.config import RunConfig
 
 from .run import RecipeOptions, RecipeRun, Stage, run_recipe
@@ -21,21 +20,17 @@ from .run import RecipeOptions, RecipeRun, Stage, run_recipe
 HERE = Path(__file__).parent
 
 DESCRIPTION = """\
-Run a recipe: its stages in order, each a command of almtok that can also be run alone.
-
-Without a recipe, the recipes are listed. 'almtok run RECIPE --help' shows what one can be asked.
-Stopped at any moment, the same command goes on.
+Run a recipe: its stages in order, each a command of almtok that can also be run alone. Without
+RECIPE, list the recipes. The same command resumes a stopped run.
 """
-
-EPILOG = """\
-examples:
-  almtok run                                             which recipes there are
-  almtok run multitask --help                            what one can be asked
-  almtok run multitask --train speech=voices/ ... --dry-run      its commands, without running them
-  almtok run multitask --train ... --plan                hours, memory and disk on this machine
-  almtok run multitask --train ... --lm.steps 5000       any field of a stage's configuration
-  almtok run multitask --train ... --from lm --to lm     some stages only
-  almtok run my_recipe.py                                your own, in a file
+EXAMPLES = """
+almtok run
+almtok run multitask --help
+almtok run multitask --train speech=voices/ ... --dry-run    print its commands
+almtok run multitask --train ... --plan                      hours, memory, disk on this machine
+almtok run multitask --train ... --lm.steps 5000             any field of a stage's configuration
+almtok run multitask --train ... --from lm --to lm           some stages only
+almtok run my_recipe.py                                      your own, in a file
 """
 
 
@@ -45,11 +40,11 @@ def register(commands: Any) -> None:
         "run",
         help="run a recipe, stage by stage; lists the recipes without a name",
         description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=EXAMPLES,
     )
-    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help="its name, or a Python file")
-    parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="its own options")
+    add = parser.add_argument
+    add("recipe", nargs="?", metavar="RECIPE", help="name of a recipe, or a Python file")
+    add("rest", nargs=argparse.REMAINDER, metavar="...", help="options of the recipe")
     parser.set_defaults(run=run)
 
 
@@ -102,76 +97,60 @@ def load_recipe(name: str) -> ModuleType:
 
 
 def parse(name: str, words: Sequence[str]) -> tuple[argparse.Namespace, RecipeRun]:
-    """Parse the command line of a recipe.
+    """Parse the command line of a recipe; an unknown option ends the process, as in all commands.
 
     Raises:
-        ValueError: neither the recipe nor one of its stages has such an option.
+        ValueError: a value is wrong.
     """
     module = load_recipe(name)
     short = Path(name).stem
     parser = _parser(module, short)
     given, rest = parser.parse_known_args(list(words))
-    names = [field.name for field in dataclasses.fields(module.Options)]
-    flags = [f"--{key.replace('_', '-')}" for key in names]
-    for word in rest:
-        if word.startswith("-") and "." not in word:  # before a missing source is reported
-            raise ValueError(f"unknown option {word}{_nearest(word, flags)}")
-    asked = {key: value for key, value in vars(given).items() if key in names}
+    # An unknown option is reported before a missing source; those of stages are known later.
+    parser.refuse_unknown([word for word in rest if "." not in word.split("=")[0]])
+    asked = given_fields(given, module.Options)
     options: RecipeOptions = module.Options(**{"out": f"runs/{short}", **asked})
     stages = tuple(module.stages(options))
-    changes = _changes(stages, rest, flags)
+    changes = _changes(parser, stages, words)
     changed = tuple(_changed(stage, changes.get(stage.name, {})) for stage in stages)
     return given, RecipeRun(short, options, changed)
 
 
-def _parser(module: ModuleType, name: str) -> argparse.ArgumentParser:
-    stages = "any field of a stage's configuration is an option too: --STAGE.FIELD VALUE"
-    parser = argparse.ArgumentParser(
+def _parser(module: ModuleType, name: str) -> Command:
+    parser = Command(
         prog=f"almtok run {name}",
         description=module.__doc__,
-        epilog=stages,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=f"almtok run {name} --dry-run",
+        notes="Any field of a stage's configuration is an option too: --STAGE.FIELD VALUE.",
+        strict=False,
     )
-    hints = typing.get_type_hints(module.Options)
-    for field in dataclasses.fields(module.Options):
-        add_flag(parser, field, hints[field.name])
-    parser.add_argument("--dry-run", action="store_true", help="print the commands, run nothing")
-    parser.add_argument(
-        "--plan", action="store_true", help="what it costs here: each training is tried shortly"
-    )
-    parser.add_argument("--probe-seconds", type=float, default=20.0, metavar="S", help="for --plan")
-    parser.add_argument("--from", dest="first", metavar="STAGE", help="begin with this stage")
-    parser.add_argument("--to", dest="last", metavar="STAGE", help="end with this stage")
-    parser.add_argument(
-        "--again", nargs="+", default=[], metavar="STAGE", help="do these anew, though done before"
-    )
+    parser.group("recipe")
+    parser.add_fields(module.Options)
+    parser.group("stages")
+    add = parser.add_argument
+    add("--dry-run", action="store_true", help="print the commands and exit")
+    add("--plan", action="store_true", help="try each training briefly; print time, memory, disk")
+    text = "seconds per training for --plan"
+    add("--probe-seconds", default=20.0, metavar="S", help=text, advanced=True)
+    add("--from", dest="first", metavar="STAGE", help="first stage to run")
+    add("--to", dest="last", metavar="STAGE", help="last stage to run")
+    add("--again", nargs="+", default=[], metavar="STAGE", help="run these finished stages again")
     return parser
 
 
 def _changes(
-    stages: Sequence[Stage], words: Sequence[str], known: Sequence[str]
+    parser: Command, stages: Sequence[Stage], words: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """Parse ``--STAGE.FIELD VALUE``: new values by stage and field."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    flags = list(known)
     for stage in stages:
-        if stage.config is None:
-            continue
-        hints = typing.get_type_hints(type(stage.config))
-        for field in dataclasses.fields(stage.config):
-            add_flag(parser, field, hints[field.name], prefix=f"{stage.name}.")
-            flags.append(f"--{stage.name}.{field.name.replace('_', '-')}")
-    given, rest = parser.parse_known_args(list(words))
-    for word in rest:
-        if word.startswith("-"):
-            raise ValueError(f"unknown option {word}{_nearest(word.split('=')[0], flags)}")
-    if rest:
-        raise ValueError(f"unexpected words after the options: {' '.join(rest)}")
+        if stage.config is not None:
+            parser.add_fields(type(stage.config), prefix=f"{stage.name}.")
+    parser.refuse_unknown(words)
     changes: dict[str, dict[str, Any]] = {}
-    for name, value in vars(given).items():
-        stage_name, field_name = name.split(".", 1)
-        changes.setdefault(stage_name, {})[field_name] = value
+    for name, value in vars(parser.parse_args(list(words))).items():
+        stage_name, dot, field_name = name.partition(".")
+        if dot:
+            changes.setdefault(stage_name, {})[field_name] = value
     return changes
 
 

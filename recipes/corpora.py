@@ -6,7 +6,7 @@ on disk, give its folder as a source (docs/data.md).
 
 from dataclasses import dataclass
 
-from almtok.core.training.config import option
+from almtok.core.options import option
 
 from .run import RecipeOptions
 
@@ -150,10 +150,12 @@ CORPORA = {
 class CorpusOptions(RecipeOptions):
     """Audio of a recipe: public corpora, or your own sources."""
 
-    corpus: list[str] = option([], "public corpora by name, from the hub (recipes/corpora.py)")
-    train: list[str] = option([], "your own training sources instead: speech=DIR ...")
-    valid: list[str] = option([], "held-out sources, for the validation losses")
-    test: list[str] = option([], "test sources")
+    corpus: list[str] = option([], "public corpora from the hub, see recipes/corpora.py")
+    train: list[str] = option(
+        [], "your own training sources instead, such as speech=DIR", metavar="SOURCE"
+    )
+    valid: list[str] = option([], "held-out sources for validation losses", metavar="SOURCE")
+    test: list[str] = option([], "test sources", metavar="SOURCE")
 
     def sources(self, part: str) -> list[str]:
         """Return the sources of a part (train, valid, test): your own if given, else the corpora's.

@@ -25,18 +25,14 @@ POINTS = 20
 _SPREADS, _LEAST = 3.0, 0.08
 
 DESCRIPTION = """\
-Is my loss normal? The losses of a run beside those of a recipe or of another run.
-
-A recipe's reference is a run of ours on its own data: yours need not be the same, but a loss far
-outside its band has a cause, and the likeliest is named. Runs of different length are compared at
-the same share of their steps.
+Compare the losses of a run with those of a recipe or of another run, at the same share of their
+steps. A recipe's reference is one of our runs on its own data. A loss far outside the reference's
+band is reported with its likely cause.
 """
-
-EPILOG = """\
-examples:
-  almtok compare runs/mine/stage2 --to runs/yours/stage2
-  almtok compare runs/demo/stage2 --to mini/stage2           what make demo gave us
-  almtok compare runs/mine/lm --save reference.json      keep its curves as a reference
+EXAMPLES = """
+almtok compare runs/mine/stage2 --to runs/yours/stage2
+almtok compare runs/demo/stage2 --to mini/stage2
+almtok compare runs/mine/lm --save reference.json
 """
 
 
@@ -46,13 +42,13 @@ def register(commands: Any) -> None:
         "compare",
         help="compare the loss curves of a run with those of a recipe or another run",
         description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=EXAMPLES,
     )
-    parser.add_argument("run_folder", metavar="RUN", type=Path, help="folder of a training")
-    names = ", ".join(references()) or "none"
-    parser.add_argument("--to", metavar="REF", help=f"RECIPE/STAGE ({names}), or a run folder")
-    parser.add_argument("--save", type=Path, metavar="FILE", help="write the run's curves as JSON")
+    add = parser.add_argument
+    add("run_folder", metavar="RUN", type=Path, help="run folder of a training")
+    text = f"run folder, saved curves, or RECIPE/STAGE: {', '.join(references()) or 'none'}"
+    add("--to", metavar="REF", help=text)
+    add("--save", type=Path, metavar="FILE", help="write the run's curves as JSON")
     parser.set_defaults(run=run_compare)
 
 

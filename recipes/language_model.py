@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from almtok.codec.checkpoints import shipped
-from almtok.core.training.config import option
+from almtok.core.choices import CODEC_HELP
+from almtok.core.options import option
 from almtok.lm.train import config as train
 
 from .corpora import CorpusOptions
@@ -23,12 +24,12 @@ LOUDNESS = (
 class LMRecipeOptions(CorpusOptions):
     """Audio, codec and model of a recipe."""
 
-    codec: str = option("", "codec folder or hub id (default: the codec that comes with almtok)")
+    codec: str = option("", CODEC_HELP, metavar="DIR")
     backbone: str = option(
-        "", "pretrained text model (hub id or folder), adapted by LoRA and new code embeddings"
+        "", "pretrained text model to adapt by LoRA: hub id or folder", metavar="MODEL"
     )
-    size: str = option("small", "without a backbone: tiny, mini or small, with its own tokenizer")
-    limit: int = option(500, "test clips, at most")
+    size: str = option("small", "size of a model without --backbone: tiny, mini, small")
+    limit: int = option(500, "maximum number of test clips per domain")
 
 
 def codec_or_shipped(codec: str) -> str:

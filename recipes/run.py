@@ -20,7 +20,8 @@ from typing import Any
 from almtok import __version__
 from almtok.core.choices import AUTO, DEVICE_HELP, check_device_name
 from almtok.core.files import write_json
-from almtok.core.training.config import RunConfig, option
+from almtok.core.options import option
+from almtok.core.training.config import RunConfig
 
 from .stage_process import run_process
 
@@ -36,8 +37,8 @@ DEVICE_COMMANDS = (
 class RecipeOptions:
     """Options of every recipe; each recipe adds its own fields with :func:`option`."""
 
-    out: str = option("", "output folder (default: runs/RECIPE)")
-    device: str = option(AUTO, f"of every stage: {DEVICE_HELP}")
+    out: str = option("", "output folder (default: runs/RECIPE)", metavar="DIR")
+    device: str = option(AUTO, DEVICE_HELP)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,9 +133,13 @@ _MOVED_COMMANDS = {
 }
 
 
+_MOVED_OPTIONS = {"--report": "--html", "--recogniser": "--recognizer"}
+
+
 def _present_names(record: dict[str, Any]) -> tuple[str, list[str]]:
     """Program and command of a recorded stage, under their present names."""
-    program, command = record["program"], list(record["command"])
+    program = record["program"]
+    command = [_MOVED_OPTIONS.get(word, word) for word in record["command"]]
     for former, present in _MOVED_COMMANDS.items():
         if program == "almtok" and tuple(command[: len(former)]) == former:
             return program, [*present, *command[len(former) :]]

@@ -6,7 +6,6 @@ Torch is not imported until a command runs, so that ``almtok --help`` is fast.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -14,65 +13,65 @@ from typing import Any
 
 from ..codec.checkpoints import DEFAULT
 from ..codec.cli import add_search
-from ..core.choices import AUTO, DTYPES, add_device
+from ..core.choices import (
+    AUTO,
+    DTYPES,
+    SOURCES,
+    add_data,
+    add_device,
+    add_frames_per_query,
+    add_limit,
+    add_out,
+    add_seed,
+)
+from ..core.options import Command, given_fields
 from .pipelines.options import GenerationOptions
 
-CHECKPOINT = "folder with lm/ and codec/, or a run folder (default: the one shipped with almtok)"
-TTS = """\
-examples:
-  almtok tts "Good morning!" --out morning.wav
-  almtok tts book.txt --out book.flac --check
-  echo "Read me." | almtok tts - --stream wav | aplay
-  almtok tts "In her voice." --voice her.wav --voice-text "what she says there" \\
-      --checkpoint runs/mine --out hers.wav
-  almtok tts --batch lines.txt --checkpoint runs/mine --out wavs/
-
-Text of any length is split into sentences; each continues the previous one. --check transcribes
-every part with the model's own ASR and generates it again, at most N times, while words are wrong.
-
-A batch is a .txt with one text on each line, or a .jsonl with lines of "text" and optionally "id"
-(name of the file), "voice", "voice_text", "seed". To resume a batch, repeat the command: finished
-texts are listed in OUT/journal.jsonl.
+TTS = """
+almtok tts "Good morning!" --out morning.wav
+almtok tts book.txt --out book.flac --check
+echo "Read me." | almtok tts - --stream wav | aplay
+almtok tts "In her voice." --voice her.wav --voice-text "what she says there" --out hers.wav
+almtok tts --batch lines.txt --checkpoint runs/mine --out wavs/
 """
-ASR = """\
-examples:
-  almtok asr talk.wav
-  almtok asr talks/ --out texts/ --json
-  cat talk.ogg | almtok asr -
-
+TTS_NOTES = """
+Texts of any length are split into sentences; each continues the previous one. A batch is a .txt
+with one text per line, or a .jsonl with lines of "text" and optionally "id" (name of the file),
+"voice", "voice_text", "seed". To resume a batch, repeat the command: finished texts are listed in
+OUT/journal.jsonl.
+"""
+ASR = """
+almtok asr talk.wav
+almtok asr talks/ --out texts/ --json
+cat talk.ogg | almtok asr -
+"""
+ASR_NOTES = """
 Long audio is transcribed in overlapping windows, whose texts are joined where they agree. --out
-writes a .txt for each file (with --json a .json with the times of the windows); finished files are
-skipped when the command is repeated.
+writes a .txt per file, or with --json a .json with the times of the windows. To resume, repeat the
+command: finished files are skipped.
 """
-SOUND = """\
-examples:
-  almtok {command} "{prompt}" --out {file}.wav --seconds 4
-  almtok {command} --batch prompts.txt --checkpoint runs/mine --out {file}s/ --guidance 3
+CAPTION = """
+almtok caption bark.wav
+almtok caption songs/ --music --checkpoint runs/mine --out captions/
 """
-CAPTION = """\
-examples:
-  almtok caption bark.wav
-  almtok caption songs/ --music --checkpoint runs/mine --out captions/
+CONTINUE = """
+almtok continue start.wav --out longer.wav --seconds 5
+almtok continue starts/ --checkpoint runs/mine --out longer/
 """
-CONTINUE = """\
-examples:
-  almtok continue start.wav --out longer.wav --seconds 5
-  almtok continue starts/ --checkpoint runs/mine --out longer/
+EVALUATE = """
+almtok lm evaluate --checkpoint runs/mine --data speech=voices/ sound=noises/ --out scores/
+almtok lm evaluate --checkpoint runs/mine --data speech=test.parquet --limit 50 --check \\
+    --recognizer none --out scores/
 """
-EVALUATE = """\
-examples:
-  almtok lm evaluate --checkpoint runs/mine --data speech=voices/ sound=noises/ --out scores/
-  almtok lm evaluate --checkpoint runs/mine --data speech=test.parquet --limit 50 --check \\
-      --recogniser none --out scores/
-
+EVALUATE_NOTES = f"""
 ASR: WER and CER of transcripts of the recordings. TTS: WER of speech generated from their texts, by
 the model's own ASR and by an independent recognizer (pip install pocketsphinx), next to its WER on
 the recordings and on the recordings through the codec; failures (no end, early end, skipped or
 repeated words, silence, tempo) by length of the text. Sound and music: captions of the recordings,
 audio generated from their captions, and retrieval of the caption by likelihood.
 
-Sources are as for 'almtok lm tokenize'; of a source with a test split only that is used. To resume
-an evaluation, repeat the command.
+{SOURCES}
+Of a source with a test split, only that split is used.
 """
 
 
@@ -80,106 +79,138 @@ def register(commands: Any) -> None:
     """Add the commands of all tasks to the sub-parsers of ``almtok``."""
     _register_tts(commands)
     _register_asr(commands)
-    for command, prompt, file, what in (
-        ("sound", "a dog barks twice", "dog", "a sound"),
-        ("music", "a slow piano waltz", "waltz", "music"),
+    for name, what, prompt, file in (
+        ("sound", "a sound", "a dog barks twice", "dog"),
+        ("music", "music", "a slow piano waltz", "waltz"),
     ):
-        parser = _parser(
-            commands, command, f"generate {what} from a description",
-            f"Generate {what} from a description.",
-            SOUND.format(command=command, prompt=prompt, file=file),
-            _runner("generate", "generate"),
+        parser = _add_command(
+            commands, name, f"generate {what} from a description", _runner("generate", "generate"),
+            examples=f"almtok {name} \"{prompt}\" --out {file}.wav --seconds 4\n"
+            f"almtok {name} --batch prompts.txt --checkpoint runs/mine --out {file}s/",
         )  # fmt: skip
-        parser.add_argument(
-            "texts", nargs="*", metavar="PROMPT", help="descriptions, or - for stdin"
-        )
-        parser.add_argument("--batch", type=Path, metavar="FILE", help=".txt or .jsonl, see tts")
+        _add_texts(parser, "PROMPT", "descriptions, .txt files, or - for standard input")
         _add_audio_out(parser)
-        parser.add_argument(
-            "--seconds", type=float, metavar="S", help="longest duration (default 10)"
-        )
-        _add_best_of(parser)
-        _add_sampling(parser)
-    parser = _parser(
-        commands, "caption", "describe sounds or music", "Describe sounds or music.", CAPTION,
-        _runner("transcribe", "caption"),
+        _add_seconds(parser)
+        _add_model(parser)
+        _add_sampling(parser, best_of=True)
+    parser = _add_command(
+        commands, "caption", "describe sounds or music", _runner("transcribe", "caption"),
+        examples=CAPTION,
     )  # fmt: skip
     _add_files(parser)
-    parser.add_argument("--music", action="store_true", help="the files are music, not sounds")
+    parser.add_argument("--music", action="store_true", help="describe the files as music")
+    _add_text_out(parser)
+    _add_model(parser)
     _add_sampling(parser)
-    parser = _parser(
-        commands, "continue", "continue audio", "Generate audio that continues a recording.",
-        CONTINUE, _runner("generate", "continue_audio"),
+    parser = _add_command(
+        commands, "continue", "continue audio", _runner("generate", "continue_audio"),
+        examples=CONTINUE,
     )  # fmt: skip
-    parser.add_argument(
-        "files", nargs="+", metavar="FILE", help="audio files, folders, or - for stdin"
-    )
+    _add_files(parser)
     _add_audio_out(parser)
-    parser.add_argument(
-        "--seconds", type=float, metavar="S", help="longest continuation (default 10)"
-    )
+    _add_seconds(parser)
+    _add_model(parser)
     _add_sampling(parser)
 
 
-def register_evaluate(what: Any) -> None:
-    """Add ``evaluate`` to the sub-parsers of ``almtok lm``."""
-    parser = _parser(
-        what, "evaluate", "measure a language model on a test set, task by task",
-        "Evaluate a language model on ASR, TTS, sound, music and captions, with 95 % intervals.",
-        EVALUATE, _runner("evaluate", "run_evaluation"),
+def _register_tts(commands: Any) -> None:
+    parser = _add_command(
+        commands, "tts", "text to speech", _runner("speak", "speak"), examples=TTS,
+        notes=TTS_NOTES, description="Speak texts of any length, in a voice of your choice.",
     )  # fmt: skip
-    parser.set_defaults(lean=False)  # the judges may import anything
     add = parser.add_argument
-    _add_data(parser)
-    add("--out", type=Path, required=True, help="folder for table.md, table.json, clips.jsonl")
-    add("--limit", type=int, metavar="N", help="at most N clips of each domain")
-    add("--domains", nargs="+", choices=("speech", "sound", "music"), help="only these")
-    add("--recogniser", default="pocketsphinx", metavar="NAME", help="pocketsphinx (default), none")
-    add(
-        "--grammar", type=Path, metavar="FILE", help="JSGF file: it recognises only these sentences"
-    )
-    add(
-        "--classes",
-        nargs="+",
-        default=[],
-        metavar="SRC",
-        help="labelled recordings (8 of a class or more) to train a classifier of generated sounds",
-    )
-    add("--cache", type=Path, metavar="DIR", help="recogniser transcripts, for several evaluations")
-    add("--check", nargs="?", type=int, const=3, metavar="N", help="TTS with self-check, see tts")
-    add("--voices", action="store_true", help="TTS in the voice of the speaker's next clip")
-    add("--no-make", action="store_true", help="generate no sound and no music")
-    words = "generated sounds for each caption and classifier (default 4)"
-    add("--draws", type=int, default=4, metavar="N", help=words)
-    add(
-        "--keep-audio",
-        type=int,
-        default=4,
-        metavar="N",
-        help="keep audio of N clips of each domain (default 4)",
-    )
-    add("--html", action="store_true", help="also write report.html")
-    _add_best_of(parser)
+    _add_texts(parser, "TEXT", "texts, .txt files, or - for standard input")
+    text = {"language": "language of the texts, such as en (default: the model's)"}
+    parser.add_fields(GenerationOptions, text, advanced=True)
+    _add_audio_out(parser)
+    text = "write to standard output while generating; raw: 16-bit mono"
+    add("--stream", nargs="?", choices=("wav", "raw"), const="wav", metavar="FORMAT", help=text)
+    parser.group("voice")
+    add("--voice", metavar="AUDIO", help="recording of the voice to imitate, best 3 to 10 s")
+    add("--voice-text", metavar="TEXT", help="its transcript; makes the voice much more similar")
+    parser.group("check")
+    _add_check(parser, "transcribe each part; generate wrong ones again, up to N times (3)")
+    text = {"check_by": "what is transcribed: sound (the waveform) or codes (faster)"}
+    parser.add_fields(GenerationOptions, text, advanced=True)
+    _add_model(parser)
+    _add_sampling(parser)
+    text = {"max_seconds": "maximum length of a part in seconds"}
+    parser.add_fields(GenerationOptions, text, advanced=True)
+
+
+def _register_asr(commands: Any) -> None:
+    parser = _add_command(
+        commands, "asr", "transcribe speech", _runner("transcribe", "transcribe"), examples=ASR,
+        notes=ASR_NOTES, description="Transcribe recordings of any length.",
+    )  # fmt: skip
+    _add_files(parser)
+    parser.group("windows")
+    for name, default, text in (
+        ("--window", 20.0, "length of a window in seconds"),
+        ("--overlap", 3.0, "overlap of two windows in seconds"),
+    ):
+        parser.add_argument(name, default=default, metavar="S", help=text, advanced=True)
+    _add_text_out(parser)
+    _add_model(parser)
     _add_beams(parser)
     _add_sampling(parser)
 
 
-def register_words(what: Any) -> None:
+def register_evaluate(commands: Any) -> None:
+    """Add ``evaluate`` to the sub-parsers of ``almtok lm``."""
+    parser = _add_command(
+        commands, "evaluate", "measure a language model on a test set, task by task",
+        _runner("evaluate", "run_evaluation"), examples=EVALUATE, notes=EVALUATE_NOTES,
+        description="Evaluate a language model on ASR, TTS, sound, music and captions, with 95 %\n"
+        "intervals. The same command resumes a stopped evaluation.",
+    )  # fmt: skip
+    parser.set_defaults(lean=False)  # the judges may import anything
+    add = parser.add_argument
+    add_data(parser)
+    add_limit(parser)
+    domains = ("speech", "sound", "music")
+    add("--domains", nargs="+", choices=domains, metavar="DOMAIN", help="evaluate only these")
+    add_out(parser, "folder for table.md, table.json, clips.jsonl", overwrite=False)
+    add("--html", action="store_true", help="also write report.html, with audio players")
+    text = "clips per domain whose audio is kept"
+    add("--keep-audio", default=4, help=text, advanced=True)
+    parser.group("measures")
+    _add_check(parser, "TTS with self-check: up to N attempts per part (3)")
+    add("--voices", action="store_true", help="TTS with the speaker's next clip as voice prompt")
+    _add_recognizer(parser)
+    text = "JSGF file: the recognizer knows only these sentences"
+    add("--grammar", type=Path, metavar="FILE", help=text, advanced=True)
+    text = "labelled recordings (8 or more per class), to train a classifier of generated sounds"
+    add("--classes", nargs="+", default=[], metavar="SOURCE", help=text, advanced=True)
+    text = "generated sounds per caption for --classes"
+    add("--draws", default=4, help=text, advanced=True)
+    text = "folder that keeps recognizer transcripts (default: OUT)"
+    add("--cache", type=Path, metavar="DIR", help=text, advanced=True)
+    _add_model(parser)
+    _add_beams(parser)
+    _add_sampling(parser, best_of=True)
+
+
+def register_words(commands: Any) -> None:
     """Add ``word-errors`` to the sub-parsers of ``almtok codec``."""
-    parser = what.add_parser(
+    parser = commands.add_parser(
         "word-errors",
         help="word errors of a recognizer on recordings and on codec reconstructions",
-        description="Word errors of a recognizer on recordings, and on them through codecs.",
-        epilog="example: almtok codec word-errors --data speech=voices/ --peers opus-6k --out out/",
+        description="Measure word errors of a recognizer on recordings and on reconstructions.",
+        examples="almtok codec word-errors --data speech=voices/ --peers opus-6k --out words/",
+        notes=SOURCES,
     )
     add = parser.add_argument
-    _add_data(parser)
-    add("--out", type=Path, required=True, help="folder for words.md and words.json")
-    add("--checkpoint", action="append", metavar="DIR", help="codec (default: almtok's own)")
-    add_search(parser, "evaluate every codec with searched codes too")
-    add("--peers", nargs="+", default=[], metavar="CODER", help="as for 'codec evaluate'")
-    add("--recogniser", default="pocketsphinx", metavar="NAME", help="default: %(default)s")
-    add("--limit", type=int, metavar="N", help="at most N clips, of every source in turn")
+    add_data(parser)
+    add_limit(parser, "of all sources in turn")
+    add_out(parser, "folder for words.md and words.json", overwrite=False)
+    parser.group("codecs")
+    text = "codec: folder or hub id; may be repeated (default: the codec of almtok)"
+    add("--checkpoint", action="append", metavar="DIR", help=text)
+    text = "other codecs, see 'almtok codec evaluate --help-all'"
+    add("--peers", nargs="+", default=[], metavar="CODEC", help=text)
+    add_search(parser)
+    _add_recognizer(parser)
     add_device(parser)
     parser.set_defaults(run=run_words)
 
@@ -191,177 +222,108 @@ def run_words(args: argparse.Namespace) -> int:
     return evaluate_words(args)
 
 
-def _register_tts(commands: Any) -> None:
-    parser = _parser(
-        commands, "tts", "text to speech", "Speak texts of any length, in a voice of your choice.",
-        TTS, _runner("speak", "speak"),
-    )  # fmt: skip
-    add = parser.add_argument
-    add("texts", nargs="*", metavar="TEXT", help="texts, .txt files, or - for stdin")
-    add("--batch", type=Path, metavar="FILE", help=".txt (one text a line) or .jsonl")
-    _add_audio_out(parser)
-    add("--voice", metavar="AUDIO", help="voice reference; 3 to 10 s are good")
-    add("--voice-text", metavar="TEXT", help="transcript of it: makes the voice much closer")
-    add(
-        "--voice-apart",
-        action="store_true",
-        help="use the voice as a condition, for models trained with --voices",
-    )
-    add(
-        "--check",
-        nargs="?",
-        type=int,
-        const=3,
-        metavar="N",
-        help="transcribe each part, and generate wrong ones again, at most N times (default 3)",
-    )
-    add(
-        "--check-by",
-        default="sound",
-        choices=("sound", "codes"),
-        help="input of the check: the decoded waveform, or its codes (default sound)",
-    )
-    add(
-        "--max-chars",
-        type=int,
-        default=160,
-        metavar="N",
-        help="longest part of a text (default 160)",
-    )
-    add("--no-carry", action="store_true", help="generate sentences independently, in one batch")
-    add(
-        "--stream",
-        nargs="?",
-        choices=("wav", "raw"),
-        const="wav",
-        help="write audio to stdout while it is generated; raw: 16-bit mono at the codec's rate",
-    )
-    add("--language", metavar="CODE", help="language of the texts (default: the model's)")
-    _add_sampling(parser)
-
-
-def _register_asr(commands: Any) -> None:
-    parser = _parser(
-        commands, "asr", "transcribe speech", "Transcribe recordings of any length.", ASR,
-        _runner("transcribe", "transcribe"),
-    )  # fmt: skip
-    _add_files(parser)
-    parser.add_argument(
-        "--window", type=float, default=20.0, metavar="S", help="length of a window"
-    )
-    parser.add_argument(
-        "--overlap", type=float, default=3.0, metavar="S", help="overlap of two windows"
-    )
-    _add_beams(parser)
-    _add_sampling(parser)
-
-
-def _parser(
-    commands: Any,
-    name: str,
-    words: str,
-    description: str,
-    epilog: str,
-    run: Callable[[argparse.Namespace], int],
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=words,
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--checkpoint", default=str(DEFAULT), metavar="DIR", help=CHECKPOINT)
-    parser.add_argument(
-        "--adapter", metavar="DIR", help="adapter of 'almtok lm finetune' for this model"
-    )
-    add_device(parser)
-    parser.add_argument(
-        "--dtype",
-        default=AUTO,
-        choices=(*DTYPES, "int8", "int4"),
-        help="precision of the LM's weights (default auto: by the device; int8, int4: large models"
-        " on a CPU, see docs/tasks.md)",
-    )
+def _add_command(
+    commands: Any, name: str, words: str, run: Callable[[argparse.Namespace], int], **texts: str
+) -> Command:
+    texts = {"description": f"{words[0].upper()}{words[1:]}.", **texts}
+    parser: Command = commands.add_parser(name, help=words, **texts)
     parser.set_defaults(run=run, command=name, lean=True)
     return parser
 
 
-def _add_files(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "files", nargs="+", metavar="FILE", help="audio or token files, folders, or - for stdin"
+def _add_model(parser: Command) -> None:
+    parser.group("model")
+    add = parser.add_argument
+    text = "run folder, or folder with lm/ and codec/ (default: the model of almtok)"
+    add("--checkpoint", metavar="DIR", help=text)
+    parser.set_defaults(checkpoint=str(DEFAULT))
+    add("--adapter", metavar="DIR", help="run folder of a LoRA adapter, from 'almtok lm finetune'")
+    add_device(parser)
+    text = "weights of the LM; int8, int4: large models on a CPU"
+    choices = (*DTYPES, "int8", "int4")
+    add("--dtype", default=AUTO, choices=choices, help=text, advanced=True)
+
+
+def _add_texts(parser: Command, metavar: str, text: str) -> None:
+    parser.group("input")
+    parser.add_argument("texts", nargs="*", metavar=metavar, help=text)
+    text = "a text per line of a .txt or .jsonl, instead of arguments"
+    parser.add_argument("--batch", type=Path, metavar="FILE", help=text)
+
+
+def _add_files(parser: Command) -> None:
+    parser.group("input")
+    text = "audio or token files, folders, or - for standard input"
+    parser.add_argument("files", nargs="+", metavar="FILE", help=text)
+
+
+def _add_text_out(parser: Command) -> None:
+    parser.group("output")
+    text = "folder with a text per file (default: standard output)"
+    parser.add_argument("--out", type=Path, metavar="DIR", help=text)
+    text = "JSON with times, confidence and RTF instead of text"
+    parser.add_argument("--json", action="store_true", help=text)
+
+
+def _add_audio_out(parser: Command) -> None:
+    parser.group("output")
+    add = parser.add_argument
+    text = "file (.wav .flac .ogg .opus .mp3), folder, or - for standard output"
+    add("--out", metavar="PATH", help=text)
+    formats = ("wav", "flac", "ogg", "opus", "mp3")
+    add("--format", default="wav", choices=formats, help="of files in a folder", advanced=True)
+    add("--json", action="store_true", help="print a JSON line per result", advanced=True)
+
+
+def _add_seconds(parser: Command) -> None:
+    text = "maximum length in seconds (default: 10)"
+    parser.add_argument("--seconds", type=float, metavar="S", help=text)
+
+
+def _add_check(parser: Command, text: str) -> None:
+    parser.add_argument("--check", nargs="?", type=int, const=3, metavar="N", help=text)
+
+
+def _add_recognizer(parser: Command) -> None:
+    text = "speech recognizer: pocketsphinx, none"
+    parser.add_argument("--recognizer", default="pocketsphinx", metavar="NAME", help=text)
+
+
+def _add_beams(parser: Command) -> None:
+    parser.group("beam search")
+    texts = {
+        "beams": "beams (default: 8 for models trained with CTC, else 1: no search)",
+        "lm_weight": "weight of the text's probability without audio (default: 0.2)",
+        "views": "encodings of the audio, shifted by parts of a codec window (default: 3)",
+    }
+    parser.add_fields(GenerationOptions, texts, advanced=True)
+
+
+def _add_sampling(parser: Command, *, best_of: bool = False) -> None:
+    parser.group("sampling")
+    add_seed(parser)
+    parser.add_fields(
+        GenerationOptions, {"temperature": "0: greedy; higher: more varied (default: by task)"}
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for a text of each file")
-    parser.add_argument("--json", action="store_true", help="JSON with times, confidence, RTF")
-
-
-def _add_audio_out(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--out",
-        metavar="PLACE",
-        help="file (.wav .flac .ogg .opus .mp3), folder, or - for WAV to stdout",
-    )
-    parser.add_argument(
-        "--format",
-        default="wav",
-        choices=("wav", "flac", "ogg", "opus", "mp3"),
-        help="format of files in a folder",
-    )
-    parser.add_argument("--json", action="store_true", help="print a line of JSON for each result")
-
-
-def _add_beams(parser: argparse.ArgumentParser) -> None:
-    words = "beams of the search (default 8 if the model was trained with CTC; 1: no search)"
-    parser.add_argument("--beams", type=int, metavar="N", help=words)
-    words = "beam search: weight of the text's probability without the audio"
-    parser.add_argument("--lm-weight", type=float, metavar="W", help=words)
-    words = "beam search: encodings of the audio, each shifted by part of a window (default 3)"
-    parser.add_argument("--views", type=int, metavar="N", help=words)
-
-
-def _add_data(parser: argparse.ArgumentParser) -> None:
-    words = "recordings: [DOMAIN=]LOCATION[:SPLIT]"
-    parser.add_argument(
-        "--data", nargs="+", action="extend", required=True, metavar="SRC", help=words
-    )
-
-
-def _add_best_of(parser: argparse.ArgumentParser) -> None:
-    words = "generate N candidates, keep the one that best fits the description by the model"
-    parser.add_argument("--best-of", type=int, default=1, metavar="N", help=words)
-
-
-def _add_sampling(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("sampling", "defaults depend on the task")
-    add = group.add_argument
-    add(
-        "--seed",
-        type=int,
-        default=0,
-        metavar="N",
-        help="the same seed gives the same result (default 0)",
-    )
-    add("--temperature", type=float, metavar="T", help="0: greedy")
-    add("--top-k", type=int, metavar="K", help="sample among the K most likely; 0: off")
-    add("--top-p", type=float, metavar="P", help="sample among the most likely of probability P")
-    add("--repetition-penalty", type=float, metavar="R", help="penalty against repetition; 1: off")
-    add("--guidance", type=float, metavar="G", help="classifier-free guidance; 1: off")
-    add("--max-seconds", type=float, metavar="S", help="longest audio generated at once")
-    add(
-        "--frames-per-query",
-        type=int,
-        metavar="W",
-        help="frames per query (frame rate), if the LM was trained with it",
-    )
-    add("--compile", action="store_true", help="compile the model's step, for long runs")
-    add("--batch-size", type=int, default=8, metavar="B", help="inputs per batch (default 8)")
+    text = "guidance scale; 1: off; higher: closer to the input (default: by task)"
+    parser.add_argument("--guidance", type=float, metavar="X", help=text)
+    if best_of:
+        text = "candidates per description; the model keeps the likeliest"
+        parser.add_fields(GenerationOptions, {"best_of": text})
+    texts = {
+        "top_k": "sample among the N most likely tokens; 0: off",
+        "top_p": "sample among the most likely tokens of total probability X; 1: off",
+        "repetition_penalty": "lower the probability of repeated tokens by this factor; 1: off",
+        "batch_size": "inputs per batch",
+        "compile": "compile the model by torch.compile; faster for long runs",
+    }
+    parser.add_fields(GenerationOptions, texts, advanced=True)
+    add_frames_per_query(parser, advanced=True)
 
 
 def generation_options(args: argparse.Namespace) -> GenerationOptions:
     """The options of generation of a command line."""
-    names = {field.name for field in dataclasses.fields(GenerationOptions)}
-    given = {name: value for name, value in vars(args).items() if name in names}
-    return GenerationOptions(**given, guidance_scale=args.guidance)
+    return GenerationOptions(**given_fields(args, GenerationOptions), guidance_scale=args.guidance)
 
 
 def _runner(module: str, function: str) -> Callable[[argparse.Namespace], int]:

@@ -1,6 +1,9 @@
 """The command line as a person meets it: its words and exit statuses, of real processes or here."""
 
+import argparse
 import json
+import re
+import shlex
 import subprocess
 import sys
 
@@ -8,23 +11,26 @@ import numpy as np
 import pytest
 import soundfile
 
-from almtok.__main__ import main
+from almtok.__main__ import build_parser, main
+from almtok.core.options import Command
+from almtok.recipes.cli import recipe_names
 
-COMMANDS = [
-    [],
-    ["demo"],
-    ["encode"],
-    ["decode"],
-    ["codec"],
-    ["codec", "plan"],
-    ["codec", "prior"],
-    ["codec", "train"],
-    ["codec", "evaluate"],
-    ["lm"],
-    ["lm", "tokenize"],
-    ["lm", "train"],
-    ["lm", "finetune"],
-]
+# One screen of `--help`, in lines of 100 columns.
+SCREEN = 45
+
+
+def commands(parser: Command, words: tuple[str, ...] = ()) -> dict[tuple[str, ...], Command]:
+    """All commands and groups of commands below a parser, by their words."""
+    inner = [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
+    found = {words: parser}
+    for action in inner:
+        for name, child in action.choices.items():
+            found |= commands(child, (*words, name))
+    return found
+
+
+COMMANDS = commands(build_parser())
+GROUPS = ("codec",), ("lm",)
 
 
 @pytest.fixture
@@ -60,14 +66,50 @@ def almtok(quiet_environment, tmp_path):
     return run
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_every_command_explains_itself(command, capsys):
+def test_commands_are_found():
+    assert {(), ("tts",), ("codec", "train"), ("lm", "evaluate")} < set(COMMANDS)
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_help_of_a_command_fits_one_screen(words, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
     with pytest.raises(SystemExit) as stop:
-        main([*command, "--help"])
+        main([*words, "--help"])
     assert not stop.value.code
     output = capsys.readouterr().out
-    assert output.startswith("usage: almtok")
-    assert "example" in output or command in (["codec"], ["lm"])
+    assert output.startswith(" ".join(["usage: almtok", *words]))
+    assert len(output.splitlines()) <= SCREEN
+    assert max(map(len, output.splitlines())) <= 100
+    if words not in GROUPS:
+        assert f"  {' '.join(['almtok', *words]).strip()}" in output.split("example")[1]
+
+
+@pytest.mark.parametrize("recipe", recipe_names())
+def test_help_of_a_recipe_fits_one_screen(recipe, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit):
+        main(["run", recipe, "--help"])
+    assert len(capsys.readouterr().out.splitlines()) <= SCREEN
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_option_has_help_that_help_all_shows(words):
+    parser = COMMANDS[words]
+    shown = parser.format_help(everything=True)
+    for action in parser._actions:
+        if action.help != argparse.SUPPRESS and not isinstance(action, argparse._SubParsersAction):
+            assert len(action.help.split()) > 1, action.option_strings
+            for flag in action.option_strings[:1]:
+                assert f"{flag} " in shown or f"{flag.replace('--', '--[no-]', 1)} " in shown
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_examples_of_a_command_parse(words, capsys):
+    lines = re.sub(r"\\\n *", "", COMMANDS[words].examples).splitlines()
+    for line in lines:
+        line = line.split("almtok ", 1)[-1].split(" | ")[0].split("   ")[0]
+        if not line.startswith(">>>") and "..." not in line and "--help" not in line:
+            build_parser().parse_args(shlex.split(line))
 
 
 def test_help_loads_nothing_but_our_own_and_so_answers_at_once(quiet_environment, tmp_path):
@@ -83,7 +125,7 @@ def test_help_loads_nothing_but_our_own_and_so_answers_at_once(quiet_environment
         "print('OTHERS', sorted(loaded - {'almtok', '__mp_main__', *sys.stdlib_module_names}))"
     )
     result = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(COMMANDS)],
+        [sys.executable, "-c", code, json.dumps([list(words) for words in COMMANDS])],
         capture_output=True,
         text=True,
         env=quiet_environment,
@@ -99,7 +141,13 @@ def test_version(almtok):
 
 
 def test_no_command_and_unknown_commands_are_usage_errors(almtok):
-    for arguments in ([], ["fly"], ["codec", "fly"], ["codec", "plan", "--fly"]):
+    for arguments in (
+        [],
+        ["fly"],
+        ["codec", "fly"],
+        ["codec", "plan", "--fly"],
+        ["tts", "a", "--fly"],
+    ):
         result = almtok(*arguments)
         assert result.returncode == 2
         assert "usage: almtok" in result.stderr

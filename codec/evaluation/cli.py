@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...core.choices import add_device
+from ...core.choices import (
+    SOURCES,
+    add_data,
+    add_device,
+    add_frames_per_query,
+    add_limit,
+    add_out,
+    add_seed,
+)
 from ..cli import add_search, named_by_search, searches_of
 
 if TYPE_CHECKING:
@@ -17,17 +25,17 @@ if TYPE_CHECKING:
     from .results import ClipResult
     from .table import Evaluation
 
-EXAMPLES = """\
-codecs: encodec, dac, mimi, xcodec (Hugging Face), any of them with @KBPS or =FOLDER@KBPS,
-        codec2-450, codec2-700C, codec2-1300, codec2-2400, opus-6k (installed programs)
-
-examples:
-  almtok codec evaluate --checkpoint runs/mine/codec --data speech=voices/ --out runs/mine/scores
-  almtok codec evaluate --checkpoint runs/mine/codec --data test.parquet --limit 50 \\
-      --peers encodec@1.5 mimi@0.55 codec2-700C opus-6k --reference codec2-700C --out scores
-
-The same command continues an evaluation that was stopped.
+EXAMPLES = """
+almtok codec evaluate --checkpoint runs/mine/codec --data speech=voices/ --out scores
+almtok codec evaluate --checkpoint runs/mine/codec --data test.parquet --limit 50 \\
+    --peers encodec@1.5 mimi@0.55 codec2-700C opus-6k --reference codec2-700C --out scores
 """
+PEERS_HELP = "other codecs: encodec@1.5 (kbps), dac, mimi, codec2-700C, opus-6k ..."
+NOTES = f"""
+peers: encodec, dac, mimi, xcodec (Hugging Face), each also as NAME@KBPS or NAME=FOLDER@KBPS;
+  codec2-450, codec2-700C, codec2-1300, codec2-2400, opus-6k (installed programs)
+
+{SOURCES}"""
 
 
 def register(commands: Any) -> None:
@@ -35,55 +43,30 @@ def register(commands: Any) -> None:
     parser = commands.add_parser(
         "evaluate",
         help="measure codecs: quality, rate and speed on the same clips",
-        description="Reconstruct clips with a codec and its peers and score them.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Reconstruct clips with codecs and score quality, rate and speed. The same\n"
+        "command resumes a stopped evaluation.",
+        examples=EXAMPLES,
+        notes=NOTES,
     )
-    parser.add_argument(
-        "--checkpoint",
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="ALMTokenizer: folder, hub id or preset (random weights); repeatable",
-    )
-    parser.add_argument(
-        "--frames-per-query",
-        type=int,
-        nargs="+",
-        metavar="W",
-        help="frames per query of the evaluations",
-    )
-    add_search(parser, "also evaluate every --checkpoint with code refinement")
-    parser.add_argument(
-        "--peers", nargs="+", default=[], metavar="CODEC", help="other codecs, listed below"
-    )
-    parser.add_argument(
-        "--data",
-        nargs="+",
-        action="extend",
-        required=True,
-        metavar="SRC",
-        help="folders, manifests, Parquet or hf:NAME, each with DOMAIN= before it",
-    )
-    parser.add_argument("--limit", type=int, metavar="N", help="maximum number of clips per domain")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder for table.md, table.json and clip results"
-    )
-    parser.add_argument("--reference", metavar="CODEC", help="codec for paired differences")
-    parser.add_argument(
-        "--keep-audio",
-        type=int,
-        default=4,
-        metavar="N",
-        help="clips per domain whose audio is kept (default 4)",
-    )
-    parser.add_argument("--retry-failed", action="store_true", help="run failed clips again")
-    parser.add_argument("--report", action="store_true", help="also write report.html")
-    parser.add_argument("--cache", type=Path, help="folder for decoded audio (default OUT/cache)")
+    add = parser.add_argument
+    add_data(parser)
+    add_limit(parser)
+    add_seed(parser, advanced=True)
+    parser.group("codecs")
+    text = "codec: folder, hub id or preset (random weights); may be repeated"
+    add("--checkpoint", action="append", default=[], metavar="DIR", help=text)
+    add("--peers", nargs="+", default=[], metavar="CODEC", help=PEERS_HELP)
+    text = "report paired differences to this codec of the table"
+    add("--reference", metavar="CODEC", help=text, advanced=True)
+    add_frames_per_query(parser, nargs="+")
+    add_search(parser)
     add_device(parser)
-    parser.add_argument(
-        "--seed", type=int, default=0, help="seed of the choice of clips and of the bootstrap"
-    )
+    add_out(parser, "folder for table.md, table.json and scores of clips", overwrite=False)
+    add("--html", action="store_true", help="also write report.html, with audio players")
+    text = "clips per domain whose audio is kept"
+    add("--keep-audio", default=4, help=text, advanced=True)
+    text = "evaluate clips again that failed before"
+    add("--retry-failed", action="store_true", help=text, advanced=True)
     parser.set_defaults(run=evaluate)
 
 
@@ -104,7 +87,7 @@ def evaluate(options: argparse.Namespace) -> int:
         raise ValueError(
             f"--reference must be one of {', '.join(specs)}, got {options.reference!r}"
         )
-    corpus = evaluation_corpus(options.data, options.cache or options.out / "cache")
+    corpus = evaluation_corpus(options.data, options.out / "cache")
     clips = evaluation_clips(corpus, limit=options.limit, seed=options.seed)
     require_packages(clip.domain for clip in clips)
     results, not_run = _run_all(options, specs, clips, corpus.fingerprint)
@@ -247,8 +230,8 @@ def _write(
     write_text(options.out / "table.md", markdown)
     write_json(options.out / "table.json", table.to_dict())
     print(markdown)
-    print(f"tables: {options.out / 'table.md'}, {options.out / 'table.json'}")
-    if options.report:
+    print(f"table.md and table.json are in {options.out}")
+    if options.html:
         from .report import report_from_folder
 
         path = report_from_folder(options.out, table, clips, checkpoints=options.checkpoint)

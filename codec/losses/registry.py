@@ -9,7 +9,7 @@ An entry gives a loss its config field ``weight_NAME``, its command-line flag, i
 import dataclasses
 from typing import TypeVar
 
-from ...core.training.config import option
+from ...core.options import advanced
 
 Class = TypeVar("Class", bound=type)
 
@@ -32,36 +32,36 @@ class LossSpec:
 
 # Order matters: it is the order in which gradients are summed and parameters are numbered.
 LOSSES = (
-    LossSpec("time", "reconstruction:WaveformLoss", 0.1, "waveform L1",
+    LossSpec("time", "reconstruction:WaveformLoss", 0.1, "L1 distance of waveforms",
              ("1", "2", "adapt"), waveform=True),
     LossSpec("mel", "reconstruction:MelLoss", 1.0, "multi-scale mel spectrogram distance",
              ("1", "2", "adapt"), waveform=True),
     LossSpec("recognition", "phones:RecognitionLoss", 0.0,
-             "distance of phoneme posteriors (--listener) of output and recording; ours (stage 2,"
-             " adapt)", _FROM_STAGE_2, waveform=True, needs_listener=True),
+             "distance of the phoneme posteriors of decoded and original audio, by --listener;"
+             " ours; stage 2, adapt", _FROM_STAGE_2, waveform=True, needs_listener=True),
     LossSpec("adversarial", "adversarial:AdversarialLoss", 3.0, "adversarial loss of the generator",
              ("1", "2", "adapt"), waveform=True, adversarial=True),
     LossSpec("feature_matching", "adversarial:FeatureMatchingLoss", 3.0,
-             "discriminator feature distance",
+             "distance of discriminator features",
              ("1", "2", "adapt"), waveform=True, adversarial=True),
-    LossSpec("masked", "masked:MaskedFrames", 1.0, "masked frame prediction (MAE)", ("1", "2")),
+    LossSpec("masked", "masked:MaskedFrames", 1.0, "masked frame prediction, MAE", ("1", "2")),
     LossSpec("autoregressive", "autoregressive:AutoregressiveDepth", 0.0,
-             "next RVQ layer prediction (stage 2)"),
-    LossSpec("commitment", "commitment:CommitmentLoss", 0.0, "RVQ commitment (stage 2)"),
+             "prediction of the next RVQ layer; stage 2"),
+    LossSpec("commitment", "commitment:CommitmentLoss", 0.0, "RVQ commitment; stage 2"),
     LossSpec("spectrum", "window_spectrum:QuerySpectrum", 0.0,
-             "queries predict the spectrum of their windows; ours, for small budgets (stage 2)"),
+             "prediction of window spectra from queries; ours, for short trainings; stage 2"),
     LossSpec("phones", "phones:QueryPhonemes", 0.0,
-             "queries predict the phoneme posteriors (--listener) of their windows; ours (stage 2)",
+             "prediction of window phonemes from queries, by --listener; ours; stage 2",
              needs_listener=True),
     LossSpec("first_phones", "phones:FirstCodebookPhonemes", 0.0,
-             "the first codebook predicts the phoneme posteriors of its windows; ours (stage 2)",
+             "prediction of window phonemes from the first codebook, by --listener; ours; stage 2",
              needs_listener=True),
     LossSpec("latent", "latent:LatentDistance", 0.0,
-             "distance of decoder frames to patchify frames; ours, for small budgets (stage 2,"
-             " adapt)", _FROM_STAGE_2),
+             "distance of decoder frames to patchify frames; ours, for short trainings; stage 2,"
+             " adapt", _FROM_STAGE_2),
     LossSpec("pitch", "pitch:PitchLoss", 0.3,
-             "cross-entropy of the pitch; ours, for the harmonic-plus-noise vocoder (stage 2,"
-             " adapt)", _FROM_STAGE_2),
+             "cross-entropy of the pitch; ours, for the harmonic vocoder; stage 2, adapt",
+             _FROM_STAGE_2),
 )  # fmt: skip
 
 
@@ -76,6 +76,6 @@ def with_loss_weights(config: Class) -> Class:
         if field == "balancer_decay":
             for spec in LOSSES:
                 annotations[f"weight_{spec.name}"] = float
-                setattr(config, f"weight_{spec.name}", option(spec.weight, spec.help))
+                setattr(config, f"weight_{spec.name}", advanced(spec.weight, spec.help))
     config.__annotations__ = annotations
     return config

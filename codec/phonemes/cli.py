@@ -4,13 +4,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-DESCRIPTION = """\
-Train a phoneme classifier for the losses phones, first_phones and recognition of the codec.
+from ...core.choices import SOURCES, add_data, add_no_progress, add_seed
 
-Recordings with English texts are aligned by pocketsphinx; sounds and music serve as non-speech.
-Minutes on a CPU. Codec training then predicts the phones of each window from its codes and matches
-the phoneme posteriors of decoded and original audio:
-almtok codec train --listener FILE --weight-phones 2 --weight-recognition 1
+DESCRIPTION = """\
+Train a phoneme classifier for the losses phones, first_phones and recognition of 'almtok codec
+train'. Recordings with English texts are aligned by pocketsphinx; sounds and music are non-speech.
+Takes minutes on a CPU.
+"""
+EXAMPLES = """
+almtok codec phonemes --data speech=voices/manifest.jsonl sound=noises/ --out listener.safetensors
+almtok codec train --listener listener.safetensors --weight-phones 2 --weight-recognition 1 ...
 """
 
 
@@ -20,25 +23,19 @@ def register(commands: Any) -> None:
         "phonemes",
         help="train a phoneme classifier for the phoneme losses of a codec",
         description=DESCRIPTION,
-        epilog="example: almtok codec phonemes --data speech=voices/manifest.jsonl sound=noises/"
-        " --out listener.safetensors",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=EXAMPLES,
+        notes=SOURCES,
     )
+    add_data(parser)
+    parser.group("output")
     parser.add_argument(
-        "--data",
-        nargs="+",
-        required=True,
-        metavar="SOURCE",
-        help="[DOMAIN=]LOCATION[:SPLIT]; speech as manifests or Parquet with texts",
+        "--out", type=Path, required=True, metavar="FILE", help="safetensors file to write"
     )
-    parser.add_argument("--out", type=Path, required=True, help="safetensors file to write")
-    parser.add_argument("--steps", type=int, default=1500, help="default %(default)s")
-    parser.add_argument(
-        "--width", type=int, default=256, help="channels of the layers; default %(default)s"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=1, help="alignment processes")
-    parser.add_argument("--no-progress", action="store_true", help="no progress bars")
+    parser.group("training")
+    parser.add_argument("--steps", default=1500, help="training steps")
+    add_seed(parser)
+    parser.add_argument("--workers", default=1, help="alignment processes")
+    add_no_progress(parser)
     parser.set_defaults(run=run)
 
 
@@ -48,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     from .labels import label_frames
     from .train import train_phoneme_classifier
 
-    config, progress = PhonemeClassifierConfig(width=options.width), not options.no_progress
+    config, progress = PhonemeClassifierConfig(), not options.no_progress
     training = PhonemeTrainingConfig(steps=options.steps, seed=options.seed)
     cache = options.out.with_suffix(".labels.npz")  # alignment takes longer than training
     frames = label_frames(

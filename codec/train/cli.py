@@ -3,31 +3,28 @@
 import argparse
 from typing import Any
 
-from ...core.training.cli import add_flags, given_values, make_parser, run_training
+from ...core.training.cli import add_config, given_values, run_training
 from .config import CodecTrainConfig
 
-EPILOG = """\
-examples:
-  almtok codec train --stage 1 --data speech=voices/ sound=noises/ --out runs/mine/stage1
-  almtok codec train --stage 2 --data speech=voices/ sound=noises/ --out runs/mine/stage2 \\
-      --init-from runs/mine/stage1 --prior prior.safetensors
-  almtok codec train --stage adapt --init-from runs/mine/stage2 --data newvoice/ --out runs/mine/new
-  torchrun --nproc-per-node 8 -m almtok codec train ...       several processes, same result
-
-The same command resumes a stopped run. The defaults shown are those of stage 1.
+EXAMPLES = """
+almtok codec train --stage 1 --data speech=voices/ sound=noises/ --out runs/mine/stage1
+almtok codec train --stage 2 --data speech=voices/ sound=noises/ --out runs/mine/stage2 \\
+    --init-from runs/mine/stage1 --prior prior.safetensors
+almtok codec train --stage adapt --init-from runs/mine/stage2 --data newvoice/ --out runs/mine/new
+torchrun --nproc-per-node 8 -m almtok codec train ...
 """
 
 
 def register(commands: Any) -> None:
     """Add ``train`` to the sub-parsers of ``almtok codec``."""
-    parser = make_parser(
-        commands,
+    parser = commands.add_parser(
         "train",
-        "train a codec (stage 1, stage 2, decoder adaptation)",
-        "Train ALMTokenizer from audio files.",
-        EPILOG,
+        help="train a codec (stage 1, stage 2, decoder adaptation)",
+        description="Train a codec from audio files. The same command resumes a stopped training.\n"
+        "Defaults are those of stage 1.",
+        examples=EXAMPLES,
     )
-    add_flags(parser, CodecTrainConfig)
+    add_config(parser, CodecTrainConfig)
     parser.set_defaults(run=train)
 
 

@@ -9,8 +9,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ...core.choices import check_training_device
-from ...core.training.config import RunConfig, option
+from ...core.choices import SOURCES_HELP, TRAINING_DEVICE_HELP, check_training_device
+from ...core.options import advanced, file_only, option
+from ...core.training.config import RunConfig
 from ..losses.registry import LOSSES, LossSpec, with_loss_weights
 
 STAGES = ("1", "2", "adapt")
@@ -37,115 +38,117 @@ class CodecTrainConfig(RunConfig):
         "alarm_after",
     }
 
-    # Model.
     stage: str = option(
         "1",
-        "1: patchify + unpatchify; 2: all but patchify; adapt: decoder side, frozen codes",
+        "1: patchify and unpatchify, no quantizer; 2: all but patchify; adapt: decoder only, codes"
+        " unchanged",
         STAGES,
+        group="model",
+        metavar="S",
     )
-    preset: str = option("mini", "model preset: tiny, mini, base, paper")
-    model_config: str | None = option(
-        None, "folder or config.json of the model instead of a preset"
-    )
-    model: dict[str, Any] = option({}, "JSON object of model config fields to override")
+    preset: str = option("mini", "model size: tiny, mini, base, paper")
     init_from: str | None = option(
-        None, "run folder, checkpoint or saved model of the initial weights"
+        None, "run folder, checkpoint or model to start from (stage 2, adapt)", metavar="DIR"
     )
-    heads_from: str | None = option(
-        None, "run whose loss heads (phones, spectrum, ...) are loaded (default: init_from)"
+    prior: str | None = option(
+        None, "first codebook, written by 'almtok codec prior' (stage 2)", metavar="FILE"
     )
-    freeze_patchify: bool = option(True, "stage 2: do not train patchify (paper.md 5.2)")
-    prior: str | None = option(None, "prior.safetensors for the first codebook (stage 2)")
-    listener: str | None = option(
-        None, "file of 'almtok codec phonemes', for the weights phones, first_phones, recognition"
+    model_config: str | None = advanced(
+        None, "folder or config.json of the model, instead of --preset", metavar="PATH"
     )
-
-    # Data.
-    data: list[str] = option([], "training sources: folder, manifest, Parquet, hf:NAME; DOMAIN=...")
-    validation_data: list[str] = option([], "held-out sources, same forms")
-    dataset: dict[str, Any] = option({}, "JSON object of data config fields to override")
-    cache_dir: str | None = option(None, "folder of decoded audio (default: OUT/cache)")
-    segment_seconds: float = option(3.0, "length of a training crop in seconds")
-    num_workers: int = option(1, "data loading processes (0: in the training process)")
-
-    # Run.
-    out: str = option("runs/codec", "run folder")
-    steps: int = option(10_000, "number of optimiser steps")
-    batch_size: int = option(16, "crops per optimiser step, over all processes and micro-batches")
-    accumulate: int = option(1, "micro-batches into which a step's crops are divided")
-    seed: int = option(0, "seed of all random choices")
-
-    # Optimisers (generator and discriminators alike).
-    lr: float = option(2e-4, "peak learning rate of the generator")
-    discriminator_lr: float = option(2e-4, "peak learning rate of the discriminators")
-    muon_lr: float = option(
-        0.0, "above 0: Muon with this peak rate for the Transformers' matrices, AdamW for the rest"
+    model: dict[str, Any] = advanced({}, "fields of ALMTokenizerConfig to change")
+    heads_from: str | None = advanced(
+        None,
+        "run whose loss heads (phones, spectrum, ...) are reused (default: --init-from)",
+        metavar="DIR",
     )
-    autoregressive_lr_scale: float = option(1.0, "learning rate factor of the AR transformer")
-    betas: list[float] = option([0.8, 0.99], "AdamW betas")
-    weight_decay: float = option(0.01, "AdamW weight decay (not of norms, biases, tokens)")
-    schedule: str = option("cosine", "learning rate after warm-up: constant, cosine, exponential")
-    warmup_steps: int = option(500, "linear warm-up steps")
-    lr_floor: float = option(0.05, "final learning rate as a share of the peak")
-    clip_norm: float = option(1.0, "maximum gradient norm (clipping); 0: no clipping")
-    ema_decay: float = option(
-        0.999, "decay of the exponential moving average of weights; 0: no average"
+    freeze_patchify: bool = advanced(True, "stage 2: keep patchify as in stage 1")
+    listener: str | None = advanced(
+        None,
+        "phoneme classifier of 'almtok codec phonemes', for the losses phones, first_phones and"
+        " recognition",
+        metavar="FILE",
     )
 
-    # Losses: a field weight_NAME for each entry of codec/losses/registry.py; 0 switches it off.
-    balancer: bool = option(
-        True, "EnCodec's gradient balancer for time, mel, adversarial, matching"
+    data: list[str] = option(
+        [], SOURCES_HELP,
+        group="data", metavar="SOURCE",
+    )  # fmt: skip
+    validation_data: list[str] = option([], "held-out sources, same forms", metavar="SOURCE")
+    segment_seconds: float = option(3.0, "length of a training segment in seconds")
+    dataset: dict[str, Any] = advanced({}, "fields of DataConfig to change")
+    cache_dir: str | None = advanced(
+        None, "folder of decoded audio (default: OUT/cache)", metavar="DIR"
     )
-    balancer_decay: float = option(0.99, "decay of the balancer's gradient norms")
-    mel: dict[str, Any] = option({}, "JSON object of mel loss fields to override")
-    discriminators: dict[str, Any] = option({}, "JSON object of discriminator fields to override")
-    masked: dict[str, Any] = option({}, "JSON object of MAE fields to override")
-    autoregressive: dict[str, Any] = option({}, "JSON object of AR fields to override")
-    adversarial_kind: str = option("hinge", "hinge or least_squares")
-    adversarial_start: int = option(1_000, "first step with discriminators; negative: never")
-    discriminator_probability: float = option(
-        2 / 3, "chance that a step updates the discriminators"
+    num_workers: int = advanced(1, "data loading processes; 0: load in the training process")
+
+    out: str = option("runs/codec", "run folder", group="run", metavar="DIR")
+    steps: int = option(10_000, "optimizer steps; the learning rate decays to the last")
+    batch_size: int = option(16, "segments per optimizer step, over all processes")
+    accumulate: int = option(1, "micro-batches per optimizer step")
+    seed: int = advanced(0, "random seed")
+
+    # Generator and discriminators alike.
+    lr: float = option(2e-4, "peak learning rate of the generator", group="optimizer")
+    discriminator_lr: float = advanced(2e-4, "peak learning rate of the discriminators")
+    muon_lr: float = advanced(
+        0.0, "peak learning rate of Muon for Transformer matrices; 0: AdamW for all weights"
+    )
+    autoregressive_lr_scale: float = file_only(1.0, "learning rate factor of the AR Transformer")
+    betas: list[float] = file_only([0.8, 0.99], "AdamW betas")
+    weight_decay: float = advanced(0.01, "AdamW weight decay, except of norms, biases and tokens")
+    schedule: str = advanced("cosine", "learning rate after the warm-up", SCHEDULES)
+    warmup_steps: int = advanced(500, "steps of linear learning rate warm-up")
+    lr_floor: float = file_only(0.05, "last learning rate, as a share of the peak")
+    clip_norm: float = file_only(1.0, "maximum gradient norm; 0: no clipping")
+    ema_decay: float = file_only(0.999, "decay of the averaged weights; 0: no averaging")
+
+    # A field weight_NAME for each entry of codec/losses/registry.py; 0 switches the loss off.
+    balancer: bool = advanced(
+        True, "EnCodec's gradient balancer for the losses on the waveform", group="losses"
+    )
+    balancer_decay: float = file_only(0.99, "decay of the balancer's gradient norms")
+    mel: dict[str, Any] = file_only({}, "fields of the mel loss to change")
+    discriminators: dict[str, Any] = file_only({}, "fields of the discriminators to change")
+    masked: dict[str, Any] = file_only({}, "fields of the MAE loss to change")
+    autoregressive: dict[str, Any] = file_only({}, "fields of the AR loss to change")
+    adversarial_kind: str = file_only("hinge", "hinge or least_squares")
+    adversarial_start: int = advanced(1_000, "first step with discriminators; negative: never")
+    discriminator_probability: float = file_only(
+        2 / 3, "probability that a step updates the discriminators"
     )
 
-    # Quantiser.
-    quantize_start: int = option(
-        0, "stage 2: first step with quantization; earlier steps train without codebooks"
+    quantize_start: int = advanced(0, "stage 2: first step with quantization", group="quantizer")
+    replace_codebooks: bool = advanced(
+        False, "stage 2: reinitialize all codebooks of --init-from from its queries"
     )
-    replace_codebooks: bool = option(
-        False, "stage 2: initialise all codebooks again, from the queries of init_from"
+    quantize_probability: float = file_only(
+        1.0, "share of segments that are decoded from quantized queries"
     )
-    quantize_probability: float = option(1.0, "share of crops decoded from quantised queries")
 
-    # Execution.
+    device: str = option("auto", TRAINING_DEVICE_HELP, group="machine", metavar="NAME")
     precision: str = option(
         "auto",
-        "auto: native precision of the device; fp32; bf16, fp16: autocast of the Transformers;"
-        " with -all (such as auto-all): also of convolutions",
+        "autocast of Transformers (-all: and convolutions); auto: by the device",
+        metavar="NAME",
     )
-    device: str = option("auto", "auto: an accelerator if there is one; cpu, cuda, mps, xpu")
 
-    # Skipped steps and alarms.
-    max_skips: int = option(10, "stop after this many skipped steps in a row")
-    explode_factor: float = option(
-        50.0, "skip a step whose gradient norm exceeds this multiple of its average"
+    max_skips: int = file_only(10, "stop after this many skipped steps in a row")
+    explode_factor: float = file_only(
+        50.0, "skip a step whose gradient norm exceeds the average by this factor"
     )
-    alarm_usage: float = option(
-        0.05, "alarm of codebook collapse if a smaller share of a layer is used"
-    )
-    alarm_discriminator: float = option(
-        0.1, "alarm of dominant discriminators if their loss is smaller"
-    )
-    alarm_after: int = option(200, "first step with alarms")
+    alarm_usage: float = file_only(0.05, "warn if a layer uses less than this share of its codes")
+    alarm_discriminator: float = file_only(0.1, "warn if the discriminator loss is below this")
+    alarm_after: int = file_only(200, "first step with these warnings")
 
-    # Logs, validation and checkpoints.
-    log_every: int = option(10, "steps between lines of metrics.jsonl")
-    validate_every: int = option(1_000, "steps between validations; 0: only at the end")
-    validation_clips: int = option(24, "held-out crops per validation")
-    checkpoint_every: int = option(1_000, "steps between checkpoints; 0: by time only")
-    checkpoint_minutes: float = option(10.0, "minutes between checkpoints; 0: by steps only")
-    keep: int = option(2, "checkpoints kept")
-    tensorboard: bool = option(True, "write TensorBoard files if it is installed")
-    progress: bool = option(True, "show a progress bar")
+    log_every: int = advanced(10, "steps between lines of OUT/metrics.jsonl", group="output")
+    validate_every: int = advanced(1_000, "steps between validations; 0: only at the end")
+    validation_clips: int = advanced(24, "held-out segments per validation")
+    checkpoint_every: int = advanced(1_000, "steps between checkpoints; 0: by time only")
+    checkpoint_minutes: float = advanced(10.0, "minutes between checkpoints; 0: by steps only")
+    keep: int = advanced(2, "number of checkpoints to keep")
+    tensorboard: bool = advanced(True, "write OUT/tensorboard if TensorBoard is installed")
+    progress: bool = advanced(True, "show a progress bar")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stage", str(self.stage))

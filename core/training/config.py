@@ -1,4 +1,4 @@
-"""Base of training configurations: fields with help texts, JSON, comparison of runs.
+"""Base of all training configurations: JSON and comparison of runs.
 
 Does not import torch.
 """
@@ -7,23 +7,9 @@ import dataclasses
 import difflib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
-
-
-def option(default: Any, help_text: str, choices: Sequence[str] | None = None) -> Any:
-    """Return a dataclass field with its help text; each config gets its own mutable default.
-
-    Args:
-        default: Default value.
-        help_text: Help of the flag.
-        choices: Values that the command line accepts; None: any.
-    """
-    metadata = {"help": help_text, "choices": choices}
-    if isinstance(default, (dict, list)):
-        return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
 
 
 def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:

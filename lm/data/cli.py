@@ -3,161 +3,140 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...core.choices import add_device
+from ...core.choices import (
+    SOURCES,
+    SOURCES_HELP,
+    add_codec,
+    add_frames_per_query,
+    add_no_progress,
+    add_out,
+)
+from ...core.options import Command, given_fields
 from .config import TokenizeConfig
 
 if TYPE_CHECKING:
     from ...codec.model import ALMTokenizer
 
-SOURCES = """\
-sources, written [DOMAIN=]LOCATION[:SPLIT]:
-  a folder of audio, with texts beside it (.txt .lab .normalized.txt, *.trans.txt)
-  a manifest (.jsonl .csv .tsv), a Kaldi data folder, a folder like LJSpeech (metadata.csv, wavs/)
-  Parquet with an Audio column, or a Hugging Face dataset: hf:NAME[/CONFIG]:SPLIT
+PREPARE = """\
+Check a corpus of your own and convert it to audio files and a manifest. The source is only read.
+Writes DIR/manifest.jsonl, a source for all commands, DIR/audio/ and DIR/report.json. The same
+command resumes a stopped run.
 """
-
-PREPARE_DESCRIPTION = """\
-Check and convert a corpus of your own, and list what in it should be looked at. The source is only
-read.
-
-Writes DIR/manifest.jsonl, which every command of almtok takes as a source (train, valid and test by
-their splits: DIR/manifest.jsonl:valid), DIR/audio/ and DIR/report.json: unreadable, silent, too
-short and too long recordings, texts that cannot fit their audio, clipping, duplicates, and leaks
-between splits. Recordings without a domain are taken for speech. The same command resumes an
-interrupted run.
+PREPARE_EXAMPLES = """
+almtok lm prepare speech=voices/ --out prepared/
+almtok lm prepare speech=kaldi/data/train sound=noises/ --out prepared/ --test-share 0.05
+almtok lm prepare speech=voices/ --out prepared/ --audio as-is --strict
 """
+PREPARE_NOTES = f"""
+The report lists unreadable, silent, too short and too long recordings, texts that cannot fit their
+audio, clipping, duplicates, and leaks between splits. Recordings without a domain are taken for
+speech. DIR/manifest.jsonl:valid names one split (train, valid, test).
 
-PREPARE_EPILOG = f"""\
-{SOURCES}
-examples:
-  almtok lm prepare speech=voices/ --out prepared/
-  almtok lm prepare speech=kaldi/data/train sound=noises/ --out prepared/ --test-share 0.05
-  almtok lm prepare speech=voices/ --out prepared/ --audio as-is --strict      only check, for a CI
+{SOURCES}"""
+TOKENIZE = """\
+Encode a corpus into Parquet shards of codes and texts, 200 to 270 kB per hour of audio. Unusable
+recordings are skipped and listed. The same command resumes a stopped run. At the end, all shards
+are verified and described.
 """
-
-TOKENIZE_DESCRIPTION = """\
-Encode a corpus into Parquet shards of codes with their texts, 200 to 270 kB per hour of audio.
-
-The same command resumes an interrupted run. Recordings that cannot be used are skipped, counted
-and listed. At the end all shards are read, verified and described.
-"""
-
-TOKENIZE_EPILOG = f"""\
-{SOURCES}
-examples:
-  almtok lm tokenize speech=voices/ --checkpoint runs/mine/codec --out tokens/
-  almtok lm tokenize speech=LJSpeech-1.1/ sound=noises/ --checkpoint runs/mine/codec --out tokens/
-  torchrun --nproc-per-node 8 -m almtok lm tokenize ...        several processes, same result
-  almtok lm tokenize --report --out tokens/                    describe existing shards
+TOKENIZE_EXAMPLES = """
+almtok lm tokenize speech=LJSpeech-1.1/ sound=noises/ --out tokens/
+almtok lm tokenize speech=voices/ --checkpoint runs/mine/codec --out tokens/
+torchrun --nproc-per-node 8 -m almtok lm tokenize ...
+almtok lm tokenize --report --out tokens/
 """
 
 
 def register(commands: Any) -> None:
     """Add ``prepare`` and ``tokenize`` to the sub-parsers of ``almtok lm``."""
+    _register_prepare(commands)
+    _register_tokenize(commands)
+
+
+def _register_prepare(commands: Any) -> None:
     parser = commands.add_parser(
         "prepare",
         help="check a corpus and convert it to audio files and a manifest",
-        description=PREPARE_DESCRIPTION,
-        epilog=PREPARE_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=PREPARE,
+        examples=PREPARE_EXAMPLES,
+        notes=PREPARE_NOTES,
     )
-    _add_prepare_options(parser)
+    add = parser.add_argument
+    _add_sources(parser, "+")
+    add_out(parser)
+    text = "write converted copies, or point at the files"
+    add("--audio", choices=("flac", "as-is"), default="flac", help=text)
+    add("--strict", action="store_true", help="exit status 1 if the report has findings")
+    parser.group("splits")
+    share = "share of recordings without a split to use for"
+    add("--valid-share", default=0.02, help=f"{share} validation")
+    add("--test-share", default=0.0, help=f"{share} tests")
+    parser.group("checks")
+    add("--min-seconds", default=0.3, help="skip shorter recordings, in seconds")
+    add("--max-seconds", default=60.0, help="skip longer recordings, in seconds")
+    add("--silence-dbfs", default=-60.0, help="skip recordings below this level", advanced=True)
+    add_no_progress(parser)
     parser.set_defaults(run=prepare)
+
+
+def _register_tokenize(commands: Any) -> None:
     parser = commands.add_parser(
         "tokenize",
         help="encode a corpus to shards of tokens",
-        description=TOKENIZE_DESCRIPTION,
-        epilog=TOKENIZE_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=TOKENIZE,
+        examples=TOKENIZE_EXAMPLES,
+        notes=SOURCES,
     )
-    _add_tokenize_options(parser, TokenizeConfig())
+    _add_sources(parser, "*")
+    add_out(parser, "folder of shards")
+    text = "only verify and describe the shards in --out"
+    parser.add_argument("--report", action="store_true", help=text)
+    add_codec(parser)
+    add_frames_per_query(parser)
+    parser.group("audio")
+    text = "normalize recordings to this loudness in dBFS (default: unchanged)"
+    parser.add_argument("--loudness", type=float, dest="loudness_dbfs", metavar="DBFS", help=text)
+    limits = {
+        "min_seconds": "skip shorter recordings, in seconds",
+        "max_seconds": "skip longer recordings, in seconds",
+        "silence_dbfs": "skip recordings below this level",
+    }
+    parser.add_fields(TokenizeConfig, limits, advanced=True)
+    parser.group("augmentation")
+    augmentation = {
+        "vary": "speed perturbation: 0.1 changes speed by up to 10 %",
+        "seed": "random seed of --vary",
+        "passes": "passes through the codec: 2 encodes the decoded audio again",
+        "search_seconds": "search the codes of recordings up to X seconds; slow",
+    }
+    parser.add_fields(TokenizeConfig, augmentation, advanced=True)
+    parser.group("shards")
+    text = "share of recordings without a split to use for validation"
+    parser.add_fields(TokenizeConfig, {"valid_share": text})
+    shards = {
+        "rows_per_shard": "recordings per shard; a stopped run repeats at most one shard",
+        "batch_seconds": "seconds of audio per batch (default: 20 on a CPU, 240 on a GPU)",
+    }
+    parser.add_fields(TokenizeConfig, shards, advanced=True)
+    add_no_progress(parser)
     parser.set_defaults(run=tokenize)
 
 
-def _add_prepare_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("sources", nargs="+", metavar="SOURCE", help="see below")
-    add("--out", type=Path, required=True, metavar="DIR")
-    add(
-        "--audio",
-        choices=("flac", "as-is"),
-        default="flac",
-        help="converted copies (default), or a manifest that points at the files",
-    )
-    for name, default, text in (
-        ("valid-share", 0.02, "share of the recordings without a split, for validation"),
-        ("test-share", 0.0, "share of the recordings without a split, for tests"),
-        ("min-seconds", 0.3, "skip shorter recordings"),
-        ("max-seconds", 60.0, "skip longer recordings"),
-        ("silence-dbfs", -60.0, "skip recordings that are never louder"),
-    ):
-        text += f" (default: {default})"
-        add(f"--{name}", type=float, default=default, metavar="N", help=text)
-    add("--sample-rate", type=int, default=24_000, metavar="HZ", help="default: %(default)s")
-    add("--strict", action="store_true", help="exit with 1 if anything should be looked at")
-    add("--overwrite", action="store_true", help="start again if DIR holds another corpus")
-    add("--no-progress", action="store_true", help="no progress bar")
-
-
-def _add_tokenize_options(parser: argparse.ArgumentParser, defaults: TokenizeConfig) -> None:
-    add = parser.add_argument
-    add("sources", nargs="*", metavar="SOURCE", help="see below")
-    add(
-        "--checkpoint",
-        metavar="DIR",
-        help="codec folder, or a hub id (default: the codec that comes with almtok)",
-    )
-    add("--out", type=Path, required=True, metavar="DIR", help="folder of shards")
-    add_device(parser)
-    add("--report", action="store_true", help="only verify and describe the shards in --out")
-    add("--overwrite", action="store_true", help="replace tokens of other sources or another codec")
-    add("--no-progress", action="store_true", help="no progress bar")
-    add(
-        "--frames-per-query",
-        type=int,
-        metavar="W",
-        help="frames of 1/75 s per column of codes (default: the codec's)",
-    )
-    add(
-        "--loudness",
-        type=float,
-        metavar="DBFS",
-        dest="loudness_dbfs",
-        help="normalize every recording to this level (default: leave levels alone)",
-    )
-    for name, kind, text in (
-        ("min_seconds", float, "skip shorter recordings"),
-        ("max_seconds", float, "skip longer recordings"),
-        ("silence_dbfs", float, "skip recordings that are never louder"),
-        ("passes", int, "passes through the codec: with 2, codes of decoded codes"),
-        ("vary", float, "speed perturbation: up to this share faster or slower, such as 0.1"),
-        ("seed", int, "seed of --vary"),
-        ("search_seconds", float, "search the codes (slow) of recordings up to this length"),
-        ("valid_share", float, "share of the recordings without a split, for validation"),
-        ("rows_per_shard", int, "recordings per shard: the most that a killed run repeats"),
-        ("batch_seconds", float, "seconds of audio per batch, 20 on a CPU, 240 on a GPU"),
-        ("buffer_seconds", float, "seconds that are decoded ahead and sorted by length"),
-        ("threads", int, "threads that decode"),
-    ):
-        value = getattr(defaults, name)
-        text += "" if value is None else f" (default: {value})"
-        flag = "--" + name.replace("_", "-")
-        add(flag, type=kind, default=value, metavar="N", help=text)
+def _add_sources(parser: Command, count: str) -> None:
+    parser.group("input")
+    parser.add_argument("sources", nargs=count, metavar="SOURCE", help=SOURCES_HELP)
 
 
 def prepare(options: argparse.Namespace) -> int:
     """Run ``almtok lm prepare``."""
     from .prepare import MANIFEST, PrepareConfig, prepare
 
-    names = [field.name for field in dataclasses.fields(PrepareConfig)]
     result = prepare(
         options.sources,
         options.out,
-        PrepareConfig(**{name: getattr(options, name) for name in names}),
+        PrepareConfig(**given_fields(options, PrepareConfig)),
         overwrite=options.overwrite,
         progress=not options.no_progress,
     )
@@ -175,10 +154,7 @@ def tokenize(options: argparse.Namespace) -> int:
         return 0
     if not options.sources:
         raise ValueError("give at least one source (or --report)")
-    config = TokenizeConfig(
-        **{name: getattr(options, name) for name in TokenizeConfig.__dataclass_fields__}
-    )
-    return _tokenize(options, config)
+    return _tokenize(options, TokenizeConfig(**given_fields(options, TokenizeConfig)))
 
 
 def _tokenize(options: argparse.Namespace, config: TokenizeConfig) -> int:

@@ -8,8 +8,9 @@ below, with the help text that stands beside each.
 import dataclasses
 from typing import Any, ClassVar
 
-from ...core.choices import PRECISIONS, check_training_device
-from ...core.training.config import RunConfig, option
+from ...core.choices import PRECISIONS, TRAINING_DEVICE_HELP, check_training_device
+from ...core.options import advanced, file_only, option
+from ...core.training.config import RunConfig
 
 SCHEDULES = ("cosine", "constant")
 
@@ -28,136 +29,137 @@ class LMTrainingConfig(RunConfig):
         "merge",
     }
 
-    # What is trained.
-    preset: str = option("mini", "size from scratch: tiny, mini, small")
+    preset: str = option(
+        "mini", "size of a model from scratch", ("tiny", "mini", "small"), group="model"
+    )
     backbone: str | None = option(
-        None, "begin from this pretrained text model (hub id or folder) instead of a preset"
+        None, "start from a pretrained text model: hub id or folder", metavar="MODEL"
     )
     init_from: str | None = option(
-        None, "begin from this language model: run folder, checkpoint or saved model"
+        None, "start from a language model: run folder, checkpoint or saved model", metavar="DIR"
     )
-    old_tokens: list[str] = option(
+    old_tokens: list[str] = advanced(
         [],
-        "folders of tokens: recordings of --data by the codec that init_from speaks, which then"
-        " moves to the codes of --data",
+        "token folders with the recordings of --data, encoded by the former codec: move the model"
+        " of --init-from to the codec of --data",
+        metavar="DIR",
     )
-    model: dict[str, Any] = option(
-        {}, 'JSON object of model fields that differ, e.g. {"pattern": "delay"}'
+    model: dict[str, Any] = advanced(
+        {}, 'fields of AudioLMConfig to change, such as \'{"pattern": "delay"}\''
     )
-    tokenizer: str | None = option(
-        None, "hub id or folder (default: the base's; from scratch one is trained on the texts)"
+    tokenizer: str | None = advanced(
+        None, "text tokenizer: hub id or folder (default: the base's, or trained on the texts)"
     )
-    text_form: str | None = option(
+    text_form: str | None = advanced(
         None,
-        "spoken: words of speech written out; written: as it stands; plain: lower-case words only;"
-        " phones: plain, but what is to be said is given as its phones (default: the base's, else"
-        " spoken)",
+        "text normalization. spoken: numbers and abbreviations as words; written: unchanged;"
+        " plain: lower-case words; phones: plain, and phonemes for texts to speak (default: the"
+        " base's, or spoken)",
     )
-    language: str = option("en", "language of texts whose row does not say one")
+    language: str = advanced("en", "language of texts without a language column", metavar="CODE")
 
-    # Adapters (0 trains all weights).
-    lora_rank: int = option(0, "rank of LoRA on the backbone; 0 trains the whole model")
-    lora_alpha: float | None = option(None, "scale of LoRA is alpha / rank (default: 2 x rank)")
-    lora_targets: list[str] = option(
-        [], "names of linear layers in the backbone (default: all those inside its layers)"
+    lora_rank: int = option(0, "rank of the adapter; 0: train all weights", group="LoRA")
+    lora_alpha: float | None = advanced(None, "scale is alpha / rank (default: 2 x rank)")
+    lora_targets: list[str] = advanced(
+        [], "names of linear layers that get LoRA (default: all inside the backbone's layers)"
     )
-    lora_dropout: float = option(0.0, "dropout on the input of LoRA")
-    lora_audio: bool = option(
-        True, "train audio tables and heads too and keep them in the adapter (off: a smaller one)"
+    lora_dropout: float = file_only(0.0, "dropout on the input of LoRA")
+    lora_audio: bool = advanced(
+        True, "train audio embeddings and heads too, and store them in the adapter"
     )
-    lora_audio_rank: int = option(
-        0, "only changes of this rank of audio tables and heads (default: whole copies of them)"
+    lora_audio_rank: int = advanced(
+        0, "rank of the update of audio embeddings and heads; 0: full copies"
     )
-    merge: bool = option(False, "at the end of a LoRA run, write the merged model too (OUT/model)")
+    merge: bool = advanced(False, "also write the model with the adapter merged (OUT/model)")
 
-    # Data.
-    data: list[str] = option([], "folders of tokens, made by 'almtok lm tokenize'")
+    data: list[str] = option(
+        [], "token folders written by 'almtok lm tokenize'", group="data", metavar="DIR"
+    )
     validation_data: list[str] = option(
-        [], "held-out folders of tokens (default: the rows of split 'valid' in --data)"
+        [], "held-out token folders (default: split 'valid' of --data)", metavar="DIR"
     )
-    texts: list[str] = option(
-        [], "text files, a passage a line: transcripts of no recording, to learn what is said"
-    )
-    text_share: float = option(0.2, "share of what is learned that are passages of --texts")
     tasks: list[str] = option(
-        ["tts", "asr"], "tasks to learn: a name, a module or a file, with =WEIGHT if not 1"
+        ["tts", "asr"], "tasks: name, module or file; =WEIGHT sets the share", metavar="TASK"
     )
-    distill_tasks: list[str] = option(
+    texts: list[str] = advanced(
+        [], "text files with one passage a line: text-only training data", metavar="FILE"
+    )
+    text_share: float = advanced(0.2, "share of training rows from --texts")
+    distill_tasks: list[str] = advanced(
         [],
-        "tasks among --tasks that stay as distill_from knows them: its predictions are their"
-        " targets, not the data, so that what is new costs less of what is old",
+        "tasks whose targets are the predictions of --distill-from instead of the data, against"
+        " forgetting",
+        metavar="TASK",
     )
-    distill_from: str | None = option(None, "the model that knows them (default: init_from)")
-    temperature: float = option(
-        1.0, "of the mixture: 1 in proportion to the rows, more favours small sources"
+    distill_from: str | None = advanced(
+        None, "teacher of --distill-tasks (default: --init-from)", metavar="DIR"
     )
-    voices: float = option(0.0, "share of rows with another row of their speaker as the voice")
-    min_seconds: float = option(0.0, "leave out shorter recordings")
-    max_seconds: float | None = option(None, "leave out longer recordings")
-    stream: bool = option(False, "read the shards as a stream: for more rows than memory holds")
-    num_workers: int | None = option(
+    temperature: float = advanced(
+        1.0, "sampling of sources: 1 in proportion to their rows; higher favors small sources"
+    )
+    voices: float = advanced(
+        0.0, "share of TTS rows that get another recording of their speaker as voice prompt"
+    )
+    min_seconds: float = file_only(0.0, "skip shorter recordings, in seconds")
+    max_seconds: float | None = advanced(None, "skip longer recordings, in seconds")
+    stream: bool = advanced(False, "read shards sequentially, for data larger than memory")
+    num_workers: int | None = advanced(
         None,
-        "data loading processes; 0: in the training process (default: 1; 0 on two cores with"
+        "data loading processes; 0: load in the training process (default: 1; 0 on two cores with"
         " native bfloat16)",
     )
 
-    # Length and place of the run.
-    out: str = option("runs/lm", "run folder")
-    steps: int = option(10_000, "optimiser steps in all")
-    batch_positions: int = option(4096, "most positions of a micro-batch, padding counted")
-    batch_rows: int | None = option(None, "most rows of a micro-batch")
-    accumulate: int = option(1, "micro-batches of a step, over all processes")
-    seed: int = option(0, "all randomness of the run is a function of this and the step number")
+    out: str = option("runs/lm", "run folder", group="run", metavar="DIR")
+    steps: int = option(10_000, "optimizer steps; the learning rate decays to the last")
+    batch_positions: int = option(4096, "positions per micro-batch, including padding")
+    accumulate: int = option(1, "micro-batches per optimizer step, over all processes")
+    batch_rows: int | None = advanced(None, "rows per micro-batch, at most")
+    seed: int = advanced(0, "random seed")
 
-    # Optimiser.
-    lr: float = option(5e-4, "peak learning rate")
-    muon_lr: float = option(
-        0.0, "peak rate of Muon for the matrices inside the layers; 0: AdamW trains all"
+    lr: float = option(5e-4, "peak learning rate", group="optimizer")
+    muon_lr: float = advanced(
+        0.0, "peak learning rate of Muon for matrices inside layers; 0: AdamW for all weights"
     )
-    betas: list[float] = option([0.9, 0.95], "AdamW betas")
-    weight_decay: float = option(0.1, "AdamW weight decay (never on norms and biases)")
-    schedule: str = option("cosine", "learning rate after warm-up: cosine, constant")
-    warmup_steps: int = option(200, "linear warm-up steps")
-    lr_floor: float = option(0.05, "last learning rate as a share of the peak")
-    clip_norm: float = option(1.0, "gradient norm above which gradients are scaled down; 0: never")
-    condition_dropout: float | None = option(
-        None, "share of examples without condition, for guidance (default: the model's)"
+    betas: list[float] = file_only([0.9, 0.95], "AdamW betas")
+    weight_decay: float = advanced(0.1, "AdamW weight decay, except of norms and biases")
+    schedule: str = advanced("cosine", "learning rate after the warm-up", SCHEDULES)
+    warmup_steps: int = advanced(200, "steps of linear learning rate warm-up")
+    lr_floor: float = file_only(0.05, "last learning rate, as a share of the peak")
+    clip_norm: float = file_only(1.0, "maximum gradient norm; 0: no clipping")
+    condition_dropout: float | None = advanced(
+        None,
+        "share of training rows without condition, for classifier-free guidance (default: the"
+        " model's)",
     )
-    input_noise: float = option(
-        0.0,
-        "share of the ids and codes it reads that are drawn at random: against learning by heart",
+    input_noise: float = advanced(
+        0.0, "share of input ids and codes replaced by random ones, for regularization"
     )
-    input_noise_span: int = option(
-        1,
-        "most rows in a row that input_noise takes of audio that is heard, such as 4",
+    input_noise_span: int = advanced(
+        1, "longest run of audio positions that --input-noise replaces together"
     )
-    max_skips: int = option(10, "stop after so many bad steps in a row")
+    max_skips: int = file_only(10, "stop after this many skipped (non-finite) steps in a row")
 
-    # Machine.
-    device: str = option("auto", "auto: an accelerator if there is one; cpu, cuda, mps, xpu")
-    precision: str = option(
-        "auto",
-        "auto: what the device has natively; fp32; bf16, fp16: autocast. Weights are float32",
-    )
-    checkpointing: bool = option(False, "compute activations twice to keep fewer of them")
-    shard: bool = option(False, "FSDP2: divide weights and optimiser states over the processes")
+    device: str = option("auto", TRAINING_DEVICE_HELP, group="machine", metavar="NAME")
+    precision: str = option("auto", "autocast; auto: by the device", PRECISIONS)
+    checkpointing: bool = advanced(False, "activation checkpointing: less memory, more computation")
+    shard: bool = advanced(False, "FSDP2: shard weights and optimizer states over processes")
 
-    # Watching and saving.
-    log_every: int = option(10, "steps between lines of metrics.jsonl")
-    checkpoint_every: int = option(500, "steps between checkpoints; 0: only at the end")
-    checkpoint_minutes: float = option(30.0, "minutes between checkpoints; 0: by steps only")
-    keep: int = option(2, "checkpoints that are kept")
-    validate_every: int = option(500, "steps between validations; 0: only at the end")
-    validation_items: int = option(64, "held-out rows of each task at a validation")
-    samples: int = option(2, "held-out rows of each task that are generated at a validation")
     codec: str | None = option(
-        None, "codec folder: samples are heard in TensorBoard, and the saved model has its codec"
+        None, "codec folder: decode validation samples, save it with the model",
+        group="output", metavar="DIR",
+    )  # fmt: skip
+    codec_start: bool = advanced(
+        True, "initialize audio embeddings and heads from the codebooks of --codec"
     )
-    codec_start: bool = option(
-        True, "begin with --codec: tables and heads of codes start at what the codes sound like"
-    )
-    tensorboard: bool = option(True, "write OUT/tensorboard")
-    progress: bool = option(True, "show a progress bar")
+    log_every: int = advanced(10, "steps between lines of OUT/metrics.jsonl")
+    checkpoint_every: int = advanced(500, "steps between checkpoints; 0: only at the end")
+    checkpoint_minutes: float = advanced(30.0, "minutes between checkpoints; 0: by steps only")
+    keep: int = advanced(2, "number of checkpoints to keep")
+    validate_every: int = advanced(500, "steps between validations; 0: only at the end")
+    validation_items: int = advanced(64, "held-out rows per task and validation")
+    samples: int = advanced(2, "samples generated per task and validation")
+    tensorboard: bool = advanced(True, "write OUT/tensorboard")
+    progress: bool = advanced(True, "show a progress bar")
 
     def __post_init__(self) -> None:
         for name, known in (("precision", PRECISIONS), ("schedule", SCHEDULES)):

@@ -13,22 +13,17 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...core.choices import add_out
+
 if TYPE_CHECKING:
     from ..model import AudioLM
 
 DESCRIPTION = """\
-Interpolate the weights of two language models.
-
-A model that is trained further on little data forgets some of what it knew. Weights between the
-models before and after are often better than either. Choose the share on a held-out set
-('almtok lm evaluate').
+Interpolate the weights of two language models. A model that is trained further on little data
+forgets; weights between the models before and after are often better than either. Choose the share
+on a held-out set ('almtok lm evaluate').
 """
 
-EPILOG = """\
-example:
-  almtok lm train --init-from runs/mine --data more-tokens/ --out runs/further
-  almtok lm interpolate runs/further runs/mine --share 0.7 --out runs/between
-"""
 
 # Fields of the configuration that must be equal in both models.
 _EQUAL_FIELDS = ("codec_fingerprint", "pattern", "num_codebooks", "codebook_size", "tasks")
@@ -40,15 +35,14 @@ def register(commands: Any) -> None:
         "interpolate",
         help="interpolate the weights of two language models",
         description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples="almtok lm interpolate runs/further runs/mine --share 0.7 --out runs/between",
     )
+    parser.group("input")
     add = parser.add_argument
-    add("model", metavar="DIR", help="run folder or saved model; its texts and settings stay")
-    add("other", metavar="OTHER", help="the model that it began from, or another of its kind")
-    add("--share", type=float, default=0.7, metavar="S", help="of DIR (default: %(default)s)")
-    add("--out", required=True, type=Path, metavar="DIR", help="folder to make")
-    add("--overwrite", action="store_true", help="replace a folder that is there")
+    add("model", metavar="DIR", help="run folder or model; its processor and settings are kept")
+    add("other", metavar="OTHER", help="model of the same architecture, such as the one before")
+    add("--share", default=0.7, help="share of DIR's weights, 0 to 1")
+    add_out(parser)
     parser.set_defaults(run=run)
 
 

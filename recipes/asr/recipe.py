@@ -7,7 +7,7 @@ here.
 
 from dataclasses import dataclass
 
-from almtok.core.training.config import option
+from almtok.core.options import option
 from almtok.lm.train.config import LMTrainingConfig
 
 from ..language_model import LMRecipeOptions, lm_config, lm_stages
@@ -18,7 +18,7 @@ from ..run import Stage
 class Options(LMRecipeOptions):
     """LibriSpeech by default."""
 
-    corpus: list[str] = option(["librispeech"], "public corpora by name: librispeech, commonvoice")
+    corpus: list[str] = option(["librispeech"], "public corpora: librispeech, commonvoice")
 
 
 def lm(o: Options) -> LMTrainingConfig:
@@ -34,4 +34,4 @@ def lm(o: Options) -> LMTrainingConfig:
 
 def stages(o: Options) -> list[Stage]:
     """Return the stages: encode, train, evaluate the WER."""
-    return lm_stages(o, lm(o), "--recogniser", "none")
+    return lm_stages(o, lm(o), "--recognizer", "none")

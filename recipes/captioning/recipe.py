@@ -5,7 +5,7 @@ Values are ours (D; paper.md 8 gives none), for one GPU, and were not run here.
 
 from dataclasses import dataclass
 
-from almtok.core.training.config import option
+from almtok.core.options import option
 from almtok.lm.train.config import LMTrainingConfig
 
 from ..language_model import LMRecipeOptions, lm_config, lm_stages
@@ -17,7 +17,7 @@ class Options(LMRecipeOptions):
     """AudioCaps, Clotho and MusicCaps by default."""
 
     corpus: list[str] = option(
-        ["audiocaps", "clotho", "musiccaps"], "public corpora by name: audiocaps, clotho, musiccaps"
+        ["audiocaps", "clotho", "musiccaps"], "public corpora: audiocaps, clotho, musiccaps"
     )
 
 
@@ -28,4 +28,4 @@ def lm(o: Options) -> LMTrainingConfig:
 
 def stages(o: Options) -> list[Stage]:
     """Return the stages: encode, train, evaluate captions."""
-    return lm_stages(o, lm(o), "--domains", "sound", "music", "--recogniser", "none")
+    return lm_stages(o, lm(o), "--domains", "sound", "music", "--recognizer", "none")

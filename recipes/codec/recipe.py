@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from almtok.codec.train import config as train
-from almtok.core.training.config import option
+from almtok.core.options import option
 
 from ..corpora import CorpusOptions
 from ..run import Stage
@@ -174,16 +174,14 @@ def _full(
 class Options(CorpusOptions):
     """Audio sources (docs/data.md); texts are needed for --words only."""
 
-    size: str = option("mini", "mini: hours of CPU; base, paper: every loss of the paper, a GPU")
+    size: str = option("mini", "mini: hours on a CPU; base, paper: all losses of the paper, a GPU")
     words: bool = option(
         False,
-        "train codes to keep phones: needs speech with English texts, as manifests or Parquet; the"
+        "also train on phonemes: needs speech with English texts, in manifests or Parquet; the"
         " first codebook of mini then has no prior",
     )
-    teacher_speech: str = option(
-        "spectral", "of the first codebook: spectral, wav2vec2 (a download), or a transformers id"
-    )
-    teacher_sound: str = option("spectral", "of the first codebook: spectral, or beats:FILE")
+    teacher_speech: str = option("spectral", "speech teacher of 'almtok codec prior'")
+    teacher_sound: str = option("spectral", "sound teacher of 'almtok codec prior'")
 
 
 def _listener_stage(train_on: Sequence[str], out: str) -> Stage:
@@ -254,7 +252,7 @@ def stages(o: Options) -> list[Stage]:
             what="evaluate on the test set, beside Codec2 and Opus",
             command=(
                 *("codec", "evaluate", "--checkpoint", str(judged)),
-                *(*data, "--report", "--out", str(place / "scores"), "--peers"),
+                *(*data, "--html", "--out", str(place / "scores"), "--peers"),
                 *("codec2-450", "codec2-700C", "codec2-1300", "codec2-2400", "opus-6k"),
             ),
         ),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from almtok.codec.checkpoints import DEFAULT
-from almtok.core.training.config import option
+from almtok.core.options import option
 from almtok.lm.train import config as train
 
 from ..run import RecipeOptions, Stage
@@ -46,13 +46,17 @@ class Options(RecipeOptions):
     """The voice and the model."""
 
     base: str = option(
-        str(DEFAULT), "language model with its codec: run folder, or a folder of lm/ and codec/"
+        "",
+        "run folder, or folder with lm/ and codec/ (default: the model of almtok)",
+        metavar="DIR",
     )
-    voice: list[str] = option([], "recordings with texts, such as speech=me/")
-    other: list[str] = option([], "held-out recordings of the voice (default: the same)")
-    loudness: float = option(-20.0, "loudness that the base was trained at, dBFS")
+    voice: list[str] = option([], "recordings with texts, such as speech=me/", metavar="SOURCE")
+    other: list[str] = option(
+        [], "held-out recordings of the voice (default: --voice)", metavar="SOURCE"
+    )
+    loudness: float = option(-20.0, "loudness of the base's training data in dBFS")
     text: str = option(
-        "Not at this particular case, Tom.", "sentence that is synthesized before and after"
+        "Not at this particular case, Tom.", "sentence to speak before and after", metavar="TEXT"
     )
 
 
@@ -63,12 +67,13 @@ def stages(o: Options) -> list[Stage]:
     tokens, held_out, adapter = (
         str(Path(o.out, name)) for name in ("tokens", "held-out", "adapter-run")
     )
-    inside = Path(o.base, "codec")
-    codec = inside if inside.is_dir() else Path(o.base, "model", "codec")
+    base = o.base or str(DEFAULT)
+    inside = Path(base, "codec")
+    codec = inside if inside.is_dir() else Path(base, "model", "codec")
     how = ("--checkpoint", str(codec), "--loudness", f"{o.loudness:g}")
 
     def speak(name: str, *more: str) -> Stage:
-        words = ("tts", o.text, "--checkpoint", o.base, *more, "--out", f"{o.out}/{name}.wav")
+        words = ("tts", o.text, "--checkpoint", base, *more, "--out", f"{o.out}/{name}.wav")
         return Stage(name=name, what=f"the sentence {name} fine-tuning", command=words)
 
     return [
@@ -86,7 +91,7 @@ def stages(o: Options) -> list[Stage]:
             name="adapter",
             what="train a LoRA adapter and code embeddings for the voice",
             command=("lm", "finetune"),
-            config=voice([tokens], [held_out], o.base, o.out),
+            config=voice([tokens], [held_out], base, o.out),
         ),
         speak("before"),
         speak("after", "--adapter", adapter),

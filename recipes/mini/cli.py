@@ -4,28 +4,23 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from almtok.core.choices import add_device
+from almtok.core.choices import add_device, add_seed
 
 from . import STEPS
 from .pace import Pace, measured
 
 DESCRIPTION = """\
-Train a tiny codec and a small language model in minutes of CPU, and look at what they do.
-
-Makes a corpus of speech, sounds and tunes, builds the semantic prior, trains both stages of a codec
-and reconstructs clips that it has not seen. Then teaches a language model 93 words of one voice,
-16 kinds of sound and eight instruments, on the codes of the codec that comes with almtok: it
-speaks, transcribes, makes sounds and music, describes them, and learns one more voice by LoRA.
-OUT/report.html has players and all scores. Stopped at any moment, the same command goes on. It is
-the recipe `mini`: 'almtok run mini' has all its options.
+Train a tiny codec and a small language model in minutes of CPU, and report on them. Makes a corpus
+of speech, sounds and tunes; trains a codec and reconstructs unseen clips; trains a language model
+that speaks, transcribes, generates sounds and music, describes them, and learns one more voice by
+LoRA. OUT/report.html has players and all scores. The same command resumes a stopped run. This is
+the recipe 'mini': 'almtok run mini --help' shows all its options.
 """
-
-EPILOG = """\
-examples:
-  almtok demo
-  almtok demo --minutes 5                     as many steps as fit into five minutes of this machine
-  almtok demo --scale 0.1 --out runs/look     a first look, not a codec yet
-  almtok demo --only report                   one step alone
+EXAMPLES = """
+almtok demo
+almtok demo --minutes 5
+almtok demo --scale 0.1 --out runs/look
+almtok demo --only report
 """
 
 
@@ -35,28 +30,16 @@ def register(commands: Any) -> None:
         "demo",
         help="train a tiny codec and a language model in minutes, and report on them",
         description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=EXAMPLES,
     )
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="default %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="of the corpus (default 0)")
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument(
-        "--scale",
-        type=float,
-        default=1.0,
-        metavar="X",
-        help="times the training steps of the recipe (default 1)",
-    )
-    length.add_argument(
-        "--minutes",
-        type=float,
-        metavar="N",
-        help="choose --scale so that all of it takes about N minutes on this machine",
-    )
+    add = parser.add_argument
+    add("--out", default=Path("runs/demo"), metavar="DIR", help="output folder")
+    add("--scale", type=float, metavar="X", help="factor of all training steps (default: 1)")
+    add("--minutes", type=float, help="choose --scale for about X minutes on this machine")
+    add_seed(parser)
     add_device(parser)
-    parser.add_argument("--only", nargs="+", choices=STEPS, default=STEPS, help="these steps alone")
-    parser.set_defaults(run=demo)
+    add("--only", nargs="+", choices=STEPS, metavar="STEP", help="run these steps only")
+    parser.set_defaults(run=demo, only=STEPS)
 
 
 def demo(options: argparse.Namespace) -> int:
@@ -64,7 +47,9 @@ def demo(options: argparse.Namespace) -> int:
     from ..run import RecipeRun, RunState, announce, run_recipe
     from . import recipe
 
-    pace, scale = _pace(options), options.scale
+    if options.minutes is not None and options.scale is not None:
+        raise ValueError("give --minutes or --scale, not both")
+    pace, scale = _pace(options), 1.0 if options.scale is None else options.scale
     if options.minutes is not None:
         scale = pace.scale_for(options.minutes)
     asked = recipe.Options(

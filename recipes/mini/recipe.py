@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from almtok.codec.train import config as train
-from almtok.core.training.config import RunConfig, option
+from almtok.core.choices import CODEC_HELP
+from almtok.core.options import option
+from almtok.core.training.config import RunConfig
 from almtok.lm.train import config as lm_train
 
 from ..language_model import codec_or_shipped, tokenize
@@ -137,11 +139,9 @@ def voice(out: str | Path, **changes: Any) -> lm_train.LMTrainingConfig:
 class Options(RecipeOptions):
     """Size and seed of the demo."""
 
-    seed: int = option(0, "seed of the corpora")
+    seed: int = option(0, "random seed of the corpora")
     scale: float = option(1.0, "factor of all training steps")
-    codec: str = option(
-        "", "codec of the language model (default: the codec that comes with almtok)"
-    )
+    codec: str = option("", CODEC_HELP, metavar="DIR")
 
     def __post_init__(self) -> None:
         if self.scale <= 0:
@@ -202,7 +202,7 @@ def _codec_stages(o: Options) -> list[Stage]:
             command=(
                 *("codec", "evaluate", "--checkpoint", str(out / "codec")),
                 *("--checkpoint", codec_or_shipped("")),
-                *("--data", source(out, "test"), "--limit", "6", "--report"),
+                *("--data", source(out, "test"), "--limit", "6", "--html"),
                 *("--out", str(out / "there-and-back")),
             ),
         ),

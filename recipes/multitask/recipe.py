@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from almtok.core.training.config import option
+from almtok.core.choices import CODEC_HELP
+from almtok.core.options import option
 from almtok.lm.train import config as train
 
 from ..corpora import CorpusOptions
@@ -141,13 +142,11 @@ def sounds(
 class Options(CorpusOptions):
     """Audio sources (docs/data.md), all with texts, and the codec."""
 
-    codec: str = option("", "codec folder (default: the codec that comes with almtok)")
+    codec: str = option("", CODEC_HELP, metavar="DIR")
     books: list[str] = option(
-        [], "English books as text files: texts without audio, for the text part of the model"
+        [], "English books as text files: text-only training data", metavar="FILE"
     )
-    classes: bool = option(
-        False, "use the class of sounds (column 'label' or 'class') as a caption too"
-    )
+    classes: bool = option(False, "use classes of sounds (column label or class) as captions too")
     workers: int = option(2, "processes of the corpus transforms")
 
 

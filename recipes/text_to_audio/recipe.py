@@ -6,7 +6,7 @@ GPU, and were not run here.
 
 from dataclasses import dataclass
 
-from almtok.core.training.config import option
+from almtok.core.options import option
 from almtok.lm.train.config import LMTrainingConfig
 
 from ..language_model import LMRecipeOptions, lm_config, lm_stages
@@ -18,7 +18,7 @@ class Options(LMRecipeOptions):
     """AudioCaps and Clotho by default."""
 
     corpus: list[str] = option(
-        ["audiocaps", "clotho"], "public corpora by name: audiocaps, clotho, esc50, audioset"
+        ["audiocaps", "clotho"], "public corpora: audiocaps, clotho, esc50, audioset"
     )
 
 
@@ -29,4 +29,4 @@ def lm(o: Options) -> LMTrainingConfig:
 
 def stages(o: Options) -> list[Stage]:
     """Return the stages: encode, train, evaluate retrieval and captions."""
-    return lm_stages(o, lm(o), "--domains", "sound", "--recogniser", "none")
+    return lm_stages(o, lm(o), "--domains", "sound", "--recognizer", "none")

@@ -6,7 +6,7 @@ FMA has no captions (its genres are numbers) and serves the codec only. Values a
 
 from dataclasses import dataclass
 
-from almtok.core.training.config import option
+from almtok.core.options import option
 from almtok.lm.train.config import LMTrainingConfig
 
 from ..language_model import LMRecipeOptions, lm_config, lm_stages
@@ -17,7 +17,7 @@ from ..run import Stage
 class Options(LMRecipeOptions):
     """MusicCaps by default."""
 
-    corpus: list[str] = option(["musiccaps"], "public corpora by name: musiccaps")
+    corpus: list[str] = option(["musiccaps"], "public corpora: musiccaps")
 
 
 def lm(o: Options) -> LMTrainingConfig:
@@ -27,4 +27,4 @@ def lm(o: Options) -> LMTrainingConfig:
 
 def stages(o: Options) -> list[Stage]:
     """Return the stages: encode, train, evaluate retrieval and captions."""
-    return lm_stages(o, lm(o), "--domains", "music", "--recogniser", "none")
+    return lm_stages(o, lm(o), "--domains", "music", "--recognizer", "none")

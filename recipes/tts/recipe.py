@@ -7,7 +7,7 @@ ours (D; paper.md 8 gives none), for one GPU, and were not run here.
 
 from dataclasses import dataclass
 
-from almtok.core.training.config import option
+from almtok.core.options import option
 from almtok.lm.train.config import LMTrainingConfig
 
 from ..language_model import LMRecipeOptions, lm_config, lm_stages
@@ -18,8 +18,10 @@ from ..run import Stage
 class Options(LMRecipeOptions):
     """LJSpeech by default; --corpus libritts for many voices."""
 
-    corpus: list[str] = option(["ljspeech"], "public corpora by name: ljspeech, libritts, vctk")
-    voices: float = option(0.0, "share of examples with a voice prompt; 0.5 for many voices")
+    corpus: list[str] = option(["ljspeech"], "public corpora: ljspeech, libritts, vctk")
+    voices: float = option(
+        0.0, "share of training rows with a voice prompt; 0.5 for zero-shot voices"
+    )
 
 
 def lm(o: Options) -> LMTrainingConfig:

@@ -32,7 +32,7 @@ def run_evaluation(args: argparse.Namespace, options: GenerationOptions) -> int:
     speech = any(clip.domain == "speech" for clip in clips)
     if speech:
         text_errors("a", "a")  # raises now, not after an hour, if jiwer is missing
-    recognizer = load_recognizer(args.recogniser, args.grammar) if speech else None
+    recognizer = load_recognizer(args.recognizer, args.grammar) if speech else None
     if recognizer is not None:
         recognizer = CachedRecognizer(recognizer, args.cache or args.out)
     config = MeasureConfig(
@@ -40,7 +40,6 @@ def run_evaluation(args: argparse.Namespace, options: GenerationOptions) -> int:
         check=args.check is not None,
         tries=args.check or 1,
         keep_audio=args.keep_audio,
-        make=not args.no_make,
         draws=args.draws,
         voices=args.voices,
     )

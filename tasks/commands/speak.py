@@ -50,7 +50,8 @@ class _SpeakCommand(BatchCommand[TextItem, Speech]):
             voice = None if item.voice is None else stamp(item.voice)
         except OSError:
             voice = "missing"  # an error of this item, when its voice is loaded
-        settings = (args.check, args.no_carry, args.voice_apart, args.format)
+        # Two options of earlier versions, which were off: batches begun then are resumed.
+        settings = (args.check, False, False, args.format)
         return key_of(model, dataclasses.asdict(item), voice, sampling, settings)
 
     def check(self, item: TextItem) -> None:
@@ -65,7 +66,6 @@ class _SpeakCommand(BatchCommand[TextItem, Speech]):
                 seeds=[item.seed for item in items],
                 check=self.args.check is not None,
                 tries=self.args.check or 1,
-                carry=not self.args.no_carry,
                 progress=bar.update,
             )
 
@@ -106,17 +106,17 @@ class _SpeakCommand(BatchCommand[TextItem, Speech]):
         return TextToSpeech(self.pipeline, self.options)
 
     def _voice(self, item: TextItem) -> Voice | None:
-        return load_voice(self.tts, item, self.voices, apart=self.args.voice_apart)
+        return load_voice(self.tts, item, self.voices)
 
 
-def load_voice(tts: TextToSpeech, item: TextItem, voices: Voices, *, apart: bool) -> Voice | None:
+def load_voice(tts: TextToSpeech, item: TextItem, voices: Voices) -> Voice | None:
     """The voice reference of an item, loaded once."""
     if item.voice is None:
         return None
     name = (item.voice, item.voice_text)
     if name not in voices:
         audio = load_audio(AudioItem(item.id, Path(item.voice)))
-        voices[name] = tts.voice(audio, item.voice_text, apart=apart)
+        voices[name] = tts.voice(audio, item.voice_text)
     return voices[name]
 
 
@@ -127,14 +127,14 @@ def _stream(args: argparse.Namespace, options: GenerationOptions, items: list[Te
     tts = TextToSpeech(load_pipeline(args), options)
     cache: Voices = {}
     out, rate = sys.stdout.buffer, tts.pipeline.sample_rate
-    voices = [load_voice(tts, item, cache, apart=args.voice_apart) for item in items]
+    voices = [load_voice(tts, item, cache) for item in items]
     for item, voice in zip(items, voices, strict=True):
         tts.split(item.text, voice)  # raises errors before the first audio is written
     if args.stream == "wav":
         out.write(wav_header(rate, None))
     for item, voice in zip(items, voices, strict=True):
         start, latency, samples = time.perf_counter(), None, 0
-        for chunk in tts.stream(item.text, voice=voice, seed=item.seed, carry=not args.no_carry):
+        for chunk in tts.stream(item.text, voice=voice, seed=item.seed):
             out.write(pcm(chunk.waveform))
             out.flush()
             samples += chunk.waveform.numel()

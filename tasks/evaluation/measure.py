@@ -55,7 +55,6 @@ class MeasureConfig:
     check: bool = False  # TTS with self-check
     tries: int = 3
     keep_audio: int = 4  # clips of each domain whose audio is kept
-    make: bool = True  # generate sound and music, which is slow
     draws: int = 4  # sounds generated for each caption and classifier
     voices: bool = False  # TTS in the voice of another clip of the speaker
 
@@ -308,8 +307,6 @@ class Measurer:
             if item.tokens.duration <= seconds:
                 entry |= self._retrieved("original", item.job, item.tokens)
             entry |= self._named(item.job, recording=item.wav, codec=self._decoded(item))
-        if not self.config.make:
-            return facts
         lengths = [min(i.tokens.duration, most) for i, most in zip(batch, longest, strict=True)]
         generated = self._generate(batch, lengths)
         for item, draws, entry in zip(batch, generated, facts, strict=True):

@@ -48,7 +48,7 @@ class PocketSphinx:
         except ImportError as error:
             raise ModuleNotFoundError(
                 "the independent recognizer is not installed: pip install pocketsphinx, or give "
-                "--recogniser none",
+                "--recognizer none",
                 name="almtok.pocketsphinx",
             ) from error
         self.name = "pocketsphinx"

@@ -97,9 +97,9 @@ def to_markdown(rows: Sequence[CodecWordErrors], judge: str) -> str:
 
 def evaluate_words(args: argparse.Namespace) -> int:
     """Evaluate, and write words.md and words.json; 1 if a peer codec could not be run."""
-    recognizer = load_recognizer(args.recogniser)
+    recognizer = load_recognizer(args.recognizer)
     if recognizer is None:
-        raise ValueError("word errors need a recognizer: --recogniser pocketsphinx")
+        raise ValueError("word errors need a recognizer: --recognizer pocketsphinx")
     clips = [clip for clip in list_clips(args.data) if clip.domain == "speech"][: args.limit]
     if not clips:
         raise ValueError(f"no speech with a text in {', '.join(args.data)}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from almtok.__main__ import build_parser
 from almtok.codec.checkpoints import DEFAULT, shipped
 from almtok.codec.tokens import AudioTokens
 from almtok.lm.lora import base_fingerprint
@@ -74,7 +75,5 @@ def test_it_speaks_and_hears_itself(pipeline, card, said):
 
 
 def test_a_finetuning_begins_with_it():
-    import argparse
-
-    given = argparse.Namespace(config=None, full=False, data=["tokens/"])
+    given = build_parser().parse_args(["lm", "finetune", "--data", "tokens/"])
     assert resolve_finetune(given).init_from == str(DEFAULT / "lm")

@@ -1,12 +1,12 @@
 """``almtok codec evaluate`` from the first flag to the table."""
 
-import argparse
 import json
 
 import pytest
 import soundfile
 
 from almtok.codec.evaluation import cli
+from almtok.core.options import Command
 
 from .conftest import RATE, make_voice
 
@@ -15,7 +15,7 @@ pytest.importorskip("pesq")
 
 def main(arguments):
     """What ``almtok codec`` does with its arguments, errors not caught."""
-    parser = argparse.ArgumentParser(prog="almtok codec")
+    parser = Command(prog="almtok codec")
     cli.register(parser.add_subparsers(required=True))
     options = parser.parse_args(arguments)
     return options.run(options)

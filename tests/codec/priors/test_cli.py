@@ -1,4 +1,3 @@
-import argparse
 import subprocess
 import sys
 
@@ -8,10 +7,11 @@ import soundfile
 
 from almtok.codec.priors import cli, load_prior
 from almtok.codec.priors.config import PriorConfig, TeacherSpec
+from almtok.core.options import Command
 
 
 def parse(*arguments):
-    parser = argparse.ArgumentParser()
+    parser = Command()
     cli.register(parser.add_subparsers(required=True))
     return parser.parse_args(["prior", *map(str, arguments)])
 
@@ -61,11 +61,12 @@ def test_every_setting_reaches_the_config():
 
 def test_help_teaches_and_stays_light():
     code = (
-        "import sys, argparse\n"
+        "import sys\n"
+        "from almtok.core.options import Command\n"
         "from almtok.codec.priors import cli\n"
-        "parser = argparse.ArgumentParser()\n"
+        "parser = Command()\n"
         "cli.register(parser.add_subparsers())\n"
-        "try:\n    parser.parse_args(['prior', '--help'])\n"
+        "try:\n    parser.parse_args(['prior', '--help-all'])\n"
         "except SystemExit:\n    pass\n"
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"
     )

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +13,11 @@ import pytest
 
 from almtok.codec.train import cli
 from almtok.codec.train.config import CodecTrainConfig, adapt, for_stage, stage1, stage2
+from almtok.core.options import Command
 
 
 def parse(*words: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
+    parser = Command()
     cli.register(parser.add_subparsers())
     return parser.parse_args(["train", *words])
 
@@ -95,20 +97,24 @@ def test_differences_name_fields_that_change_the_result_only() -> None:
     assert constant.differences(dataclasses.replace(constant, steps=20)) == []
 
 
-def test_every_field_has_a_flag_with_help(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_field_has_help_and_a_flag_or_is_of_the_file_only(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(SystemExit):
-        parse("--help")
+        parse("--help-all")
     text = capsys.readouterr().out
     for field in dataclasses.fields(CodecTrainConfig):
-        assert f"--{field.name.replace('_', '-')}" in text
+        flag = re.search(rf"--(\[no-\])?{field.name.replace('_', '-')}\b[^-]", text)
+        assert bool(flag) is not field.metadata["file_only"]
         assert field.metadata["help"]
 
 
 def test_flags_override_the_file_and_the_file_the_stage(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
-    path.write_text(json.dumps({"stage": "2", "init_from": "one", "lr": 0.5, "steps": 7}))
+    given = {"stage": "2", "init_from": "one", "lr": 0.5, "steps": 7, "betas": [0.9, 0.95]}
+    path.write_text(json.dumps(given))
     words = ["--config", str(path), "--lr", "0.25", "--data", "a", "speech=b", "--no-balancer"]
-    config = cli.resolve(parse(*words, "--model", '{"hidden_size": 8}', "--betas", "0.9", "0.95"))
+    config = cli.resolve(parse(*words, "--model", '{"hidden_size": 8}'))
     assert (config.stage, config.segment_seconds) == ("2", 6.0)
     assert (config.lr, config.steps) == (0.25, 7)
     assert config.data == ["a", "speech=b"]

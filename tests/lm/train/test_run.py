@@ -97,10 +97,11 @@ def test_samples_are_heard_and_seen_in_tensorboard(base: Path) -> None:
 def test_finetune(base: Path, tmp_path: Path, full: bool) -> None:
     run = tmp_path / "run"
     status = main(
-        ["lm", "finetune", "--base", str(base / "run"),
+        ["lm", "finetune", "--init-from", str(base / "run"),
          "--data", str(base / "tokens"), "--tasks", "tts",
          "--steps", "2", "--warmup-steps", "0", "--no-progress", "--no-tensorboard", "--device",
-         "cpu", "--samples", "0", "--out", str(run), *(["--full"] if full else ["--merge"])]
+         "cpu", "--samples", "0", "--out", str(run),
+         *(["--lora-rank", "0"] if full else ["--merge"])]
     )  # fmt: skip
     assert status == 0
     lm = AudioLM.from_pretrained(base / "run/model").eval()
@@ -121,8 +122,8 @@ def test_tasks_that_stay_are_learned_from_the_model_before(
     def losses(*flags: str, status: int = 0) -> dict[str, float]:
         run = tmp_path / f"run{len(flags)}"
         came = main(
-            ["lm", "finetune", "--base", str(base / "run"),
-             "--full", "--data", str(base / "tokens"),
+            ["lm", "finetune", "--init-from", str(base / "run"),
+             "--lora-rank", "0", "--data", str(base / "tokens"),
              "--tasks", "tts", "asr", "--steps", "1", "--log-every", "1", "--no-progress",
              "--no-tensorboard", "--device", "cpu", "--samples", "0", "--out", str(run), *flags]
         )  # fmt: skip

@@ -117,7 +117,7 @@ def test_evaluate_lm_measures_goes_on_and_reports(learned, corpus, tmp_path, cap
 
 def test_a_clip_is_measured_the_same_alone_and_in_a_batch(learned, corpus, tmp_path):
     def facts(name, size):
-        arguments = [*("--batch-size", size), *("--temperature", "0"), *("--recogniser", "none")]
+        arguments = [*("--batch-size", size), *("--temperature", "0"), *("--recognizer", "none")]
         main(["lm", "evaluate", "--checkpoint", learned.folder, "--data", *corpus,
               "--out", str(tmp_path / name), *arguments])  # fmt: skip
         lines = (tmp_path / name / "clips.jsonl").read_text().splitlines()

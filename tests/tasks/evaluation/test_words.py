@@ -60,5 +60,5 @@ def test_the_command_says_what_was_heard(source, tmp_path, capsys):
     assert "| almtok |" in capsys.readouterr().out
     told = json.loads((tmp_path / "out/words.json").read_text())
     assert [len(clip["heard"]) for clip in told["clips"]] == [2, 2]
-    assert main([*words, "--recogniser", "none", "--out", str(tmp_path / "out")]) == 1
-    assert "--recogniser pocketsphinx" in capsys.readouterr().err
+    assert main([*words, "--recognizer", "none", "--out", str(tmp_path / "out")]) == 1
+    assert "--recognizer pocketsphinx" in capsys.readouterr().err
