@@ -50,7 +50,9 @@ def recipe(tmp_path, monkeypatch):
     """A recipe in a file; its programs note that they ran."""
     (tmp_path / "words.py").write_text(WORDS)
     (tmp_path / "mine.py").write_text(RECIPE)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # of a process that a test starts
+    known = os.environ.get("PYTHONPATH")
+    places = [str(tmp_path), known] if known else [str(tmp_path)]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(places))  # of a process that a test starts
     monkeypatch.syspath_prepend(tmp_path)  # of forks of this one
     return str(tmp_path / "mine.py")
 
