@@ -230,7 +230,7 @@ def _write(
     write_text(options.out / "table.md", markdown)
     write_json(options.out / "table.json", table.to_dict())
     print(markdown)
-    print(f"table.md and table.json are in {options.out}")
+    print(f"tables: {options.out / 'table.md'}, {options.out / 'table.json'}")
     if options.html:
         from .report import report_from_folder
 

@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
         print(load_prior(options.describe).describe())
         return 0
     if options.out is None or not options.data:
-        raise ValueError("name the audio with --data and the file with --out, or use --describe")
+        raise ValueError("expected --data and --out, or --describe")
     config = PriorConfig(**given_fields(options, PriorConfig))
     from ...core.data import AudioCorpus, DataConfig
     from .build import build_prior
