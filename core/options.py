@@ -272,7 +272,7 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 def _complete(flags: Sequence[str], given: dict[str, Any], default: Any) -> dict[str, Any]:
     """Fill in type, metavar and the end of the help text."""
     if "action" not in given:
-        kind = given.get("type")
+        kind: Any = given.get("type")
         if kind is None and isinstance(default, (int, float, Path)):
             kind = Path if isinstance(default, Path) else type(default)
         given = {**given, "type": kind}

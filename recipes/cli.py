@@ -120,7 +120,7 @@ def _parser(module: ModuleType, name: str) -> Command:
     parser = Command(
         prog=f"almtok run {name}",
         description=module.__doc__,
-        examples=f"almtok run {name} --dry-run",
+        examples=f"almtok run {name} {getattr(module, 'EXAMPLE', '--dry-run')}",
         notes="Any field of a stage's configuration is an option too: --STAGE.FIELD VALUE.",
         strict=False,
     )

@@ -120,8 +120,8 @@ def _register_tts(commands: Any) -> None:
     )  # fmt: skip
     add = parser.add_argument
     _add_texts(parser, "TEXT", "texts, .txt files, or - for standard input")
-    text = {"language": "language of the texts, such as en (default: the model's)"}
-    parser.add_fields(GenerationOptions, text, advanced=True)
+    texts = {"language": "language of the texts, such as en (default: the model's)"}
+    parser.add_fields(GenerationOptions, texts, advanced=True)
     _add_audio_out(parser)
     text = "write to standard output while generating; raw: 16-bit mono"
     add("--stream", nargs="?", choices=("wav", "raw"), const="wav", metavar="FORMAT", help=text)
@@ -130,12 +130,12 @@ def _register_tts(commands: Any) -> None:
     add("--voice-text", metavar="TEXT", help="its transcript; makes the voice much more similar")
     parser.group("check")
     _add_check(parser, "transcribe each part; generate wrong ones again, up to N times (3)")
-    text = {"check_by": "what is transcribed: sound (the waveform) or codes (faster)"}
-    parser.add_fields(GenerationOptions, text, advanced=True)
+    texts = {"check_by": "what is transcribed: sound (the waveform) or codes (faster)"}
+    parser.add_fields(GenerationOptions, texts, advanced=True)
     _add_model(parser)
     _add_sampling(parser)
-    text = {"max_seconds": "maximum length of a part in seconds"}
-    parser.add_fields(GenerationOptions, text, advanced=True)
+    texts = {"max_seconds": "maximum length of a part in seconds"}
+    parser.add_fields(GenerationOptions, texts, advanced=True)
 
 
 def _register_asr(commands: Any) -> None:

@@ -13,6 +13,7 @@ import soundfile
 
 from almtok.__main__ import build_parser, main
 from almtok.core.options import Command
+from almtok.recipes.cli import parse as parse_recipe
 from almtok.recipes.cli import recipe_names
 
 # One screen of `--help`, in lines of 100 columns.
@@ -89,7 +90,12 @@ def test_help_of_a_recipe_fits_one_screen(recipe, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     with pytest.raises(SystemExit):
         main(["run", recipe, "--help"])
-    assert len(capsys.readouterr().out.splitlines()) <= SCREEN
+    output = capsys.readouterr().out
+    assert len(output.splitlines()) <= SCREEN
+    (example,) = re.findall(r"^example:\n  almtok run (.*)$", output, re.MULTILINE)
+    name, *options = shlex.split(example)
+    _, planned = parse_recipe(name, options)
+    assert name == recipe and planned.stages
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)

@@ -135,8 +135,8 @@ def _codec_specs(options: argparse.Namespace) -> dict[str, _CodecSpec]:
     for name, spec in found:  # the names of their files
         if other := names.get(safe_name(name)):
             raise ValueError(
-                f"{other.text} and {spec.text} would both be called {safe_name(name)!r}: rename a"
-                " folder"
+                f"{other.source} and {spec.source} would both be called {safe_name(name)!r}:"
+                " rename a folder"
             )
         names[safe_name(name)] = spec
     return dict(found)

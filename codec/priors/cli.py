@@ -62,13 +62,12 @@ def register(commands: Any) -> None:
     add("--layers", type=_numbers, default=DEFAULT_LAYERS, metavar="N,N", help=text, advanced=True)
     text = "teachers of different width: fail, pad with zeros, project the wider"
     add("--widths", choices=WIDTHS, default=PriorConfig.widths, help=text, advanced=True)
-    text = {"spectral_width": "width of spectral features"}
-    parser.add_fields(PriorConfig, text, advanced=True)
+    parser.add_fields(PriorConfig, {"spectral_width": "width of spectral features"}, advanced=True)
     add_device(parser)
     parser.group("clustering")
     parser.add_fields(PriorConfig, {"codebook_size": "entries of the first codebook"})
-    text = {"max_vectors": "feature frames per half; more are subsampled"}
-    parser.add_fields(PriorConfig, text, advanced=True)
+    texts = {"max_vectors": "feature frames per half; more are subsampled"}
+    parser.add_fields(PriorConfig, texts, advanced=True)
     add_seed(parser)
     parser.set_defaults(run=run)
 

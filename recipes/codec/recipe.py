@@ -170,6 +170,9 @@ def _full(
     }
 
 
+EXAMPLE = "--train speech=voices/ --valid speech=more/ --test speech=other/ --dry-run"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options(CorpusOptions):
     """Audio sources (docs/data.md); texts are needed for --words only."""

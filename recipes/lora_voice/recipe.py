@@ -41,6 +41,9 @@ def voice(
     return train.finetune(**{**ours, **changes})
 
 
+EXAMPLE = "--voice speech=me/"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options(RecipeOptions):
     """The voice and the model."""

@@ -138,6 +138,9 @@ def sounds(
     return train.pretrain(**{**ours, **changes})
 
 
+EXAMPLE = "--train speech=voices/ --valid speech=more/ --test speech=other/ --dry-run"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options(CorpusOptions):
     """Audio sources (docs/data.md), all with texts, and the codec."""
