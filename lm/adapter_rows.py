@@ -43,24 +43,25 @@ def adapter_rows(names: str | Sequence[str] | None) -> Iterator[None]:
 def checked_names(
     lm: AudioLM, names: str | Sequence[str | None] | None, count: int
 ) -> list[str] | None:
-    """Adapter names of `count` rows, :data:`BASE` for rows without one; None stays None.
+    """Adapter names of `count` rows; None if all rows have the active adapter.
 
     From the first names on, the model's layers of peft take names from :func:`adapter_rows`.
 
     Raises:
         ValueError: for another number of names, or the name of no adapter.
     """
-    if names is None:
-        return None
-    given = [names] * count if isinstance(names, str) else list(names)
+    given = [names] * count if names is None or isinstance(names, str) else list(names)
     if len(given) != count:
         raise ValueError(f"adapter_names must hold {count} names, one per row, got {len(given)}")
     known = getattr(lm, "peft_config", {})
     for name in given:
         if name not in (None, BASE, *known):
             raise ValueError(unknown("adapter", str(name), known))
+    if all(name is None for name in given):
+        return None
     _hook(lm)
-    return [BASE if name is None else name for name in given]
+    active = getattr(lm.__dict__.get("_adapters"), "active", None) or BASE
+    return [active if name is None else name for name in given]
 
 
 def _hook(lm: AudioLM) -> None:

@@ -96,7 +96,7 @@ class GenerationSettings:
     # GPUs: on a CPU it does without packed weights (core/linear.py).
     compile: bool = False
     guards: RepetitionLimits | None = DEFAULT_LIMITS  # ends repetitive rows; None: never
-    # Adapter of all rows, or of each row (None: the base). None: the active adapter for all rows.
+    # Adapter of all rows, or of each row; None: the active adapter, "__base__": none.
     adapter_names: str | Sequence[str | None] | None = None
     # Beam search for transcripts, for models trained with CTC.
     beam: BeamSettings | None = None
@@ -106,7 +106,7 @@ class GenerationSettings:
             raise ValueError(
                 f"guidance_scale must be 0 or more (1 is off), got {self.guidance_scale}"
             )
-        if self.compile and self.adapter_names is not None:
+        if self.compile and any(name is not None for name in self.adapter_names or ()):
             raise ValueError("compile=True does not support adapter_names: call use_adapter")
         if self.beam is not None and (self.guidance_scale != 1 or self.compile):
             raise ValueError("beam search supports neither guidance nor compile=True")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .adapters import AdapterNames, adapter_per_request
 from .base import TaskPipeline
 from .outputs import Transcript
 from .speech_recognition import WINDOW_SECONDS, WindowedAudio, encode_windows
@@ -20,12 +21,17 @@ class AudioCaptioner(TaskPipeline):
         >>> captioner.caption("bark.wav").text  # doctest: +SKIP
     """
 
-    def caption(self, audio: Any, *, music: bool = False, seed: int = 0) -> Transcript:
+    def caption(self, audio: Any, **kwargs: Any) -> Transcript:
         """Describe one audio; see :meth:`caption_all`."""
-        return self.caption_all([audio], music=music, seed=seed)[0]
+        return self.caption_all([audio], **kwargs)[0]
 
     def caption_all(
-        self, audio: Sequence[Any], *, music: bool = False, seed: int = 0
+        self,
+        audio: Sequence[Any],
+        *,
+        music: bool = False,
+        seed: int = 0,
+        adapter: AdapterNames = None,
     ) -> list[Transcript]:
         """Describe audio by its beginning, at most 20 s; the caption of silence is empty.
 
@@ -33,6 +39,7 @@ class AudioCaptioner(TaskPipeline):
             audio: paths, samples or tokens.
             music: use the task "music_caption" instead of "audio_caption".
             seed: of sampling, the same for all.
+            adapter: name of a loaded adapter for all audio, or for each; None: the active one.
 
         Raises:
             ValueError: for audio that cannot be used.
@@ -40,12 +47,15 @@ class AudioCaptioner(TaskPipeline):
         task = "music_caption" if music else "audio_caption"
         encoded = [self._first_window(item, task) for item in audio]
         loud = [item for item in encoded if not item.silent[0]]
+        names = adapter_per_request(adapter, len(audio))
+        pairs = zip(names, encoded, strict=True)
         outputs = iter(
             self.pipeline.run(
                 task,
                 [{"audio": self.pipeline.cut(item.tokens, *item.spans[0])} for item in loud],
                 seeds=[seed] * len(loud),
                 options=self.options,
+                adapter=[name for name, item in pairs if not item.silent[0]],
             )
         )
         return [

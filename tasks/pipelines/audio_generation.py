@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ...lm.score import Score
 from ..evaluation.likelihood import likelihoods
+from .adapters import AdapterNames, adapter_per_request, in_adapter_groups
 from .base import TaskPipeline
 from .outputs import GeneratedAudio, TaskOutput
 
@@ -25,22 +27,42 @@ class AudioGenerator(TaskPipeline):
         >>> generator.sound("a dog barks", seconds=3).save("dog.wav")  # doctest: +SKIP
     """
 
-    def sound(self, prompt: str, *, seconds: float | None = None, seed: int = 0) -> GeneratedAudio:
+    def sound(
+        self,
+        prompt: str,
+        *,
+        seconds: float | None = None,
+        seed: int = 0,
+        adapter: str | None = None,
+    ) -> GeneratedAudio:
         """Generate a sound.
 
         Args:
             prompt: a description, such as "a dog barks twice".
             seconds: longest duration; the model may end earlier.
             seed: of sampling.
+            adapter: name of a loaded adapter; None: the active one.
         """
-        return self.generate("text_to_audio", [{"text": prompt}], seconds=seconds, seeds=[seed])[0]
+        return self._one("text_to_audio", {"text": prompt}, seconds, seed, adapter)
 
-    def music(self, prompt: str, *, seconds: float | None = None, seed: int = 0) -> GeneratedAudio:
+    def music(
+        self,
+        prompt: str,
+        *,
+        seconds: float | None = None,
+        seed: int = 0,
+        adapter: str | None = None,
+    ) -> GeneratedAudio:
         """Generate music; arguments as of :meth:`sound`."""
-        return self.generate("text_to_music", [{"text": prompt}], seconds=seconds, seeds=[seed])[0]
+        return self._one("text_to_music", {"text": prompt}, seconds, seed, adapter)
 
     def continue_audio(
-        self, audio: Any, *, seconds: float | None = None, seed: int = 0
+        self,
+        audio: Any,
+        *,
+        seconds: float | None = None,
+        seed: int = 0,
+        adapter: str | None = None,
     ) -> GeneratedAudio:
         """Continue audio.
 
@@ -48,6 +70,7 @@ class AudioGenerator(TaskPipeline):
             audio: a path, samples or tokens; as decoded by the codec it begins the result.
             seconds: longest continuation.
             seed: of sampling.
+            adapter: name of a loaded adapter; None: the active one.
 
         Raises:
             ValueError: if the audio cannot be used or is too long for the model.
@@ -61,8 +84,7 @@ class AudioGenerator(TaskPipeline):
                 f"{longest:.1f} s: cut off its beginning"
             )
         encoding = time.perf_counter() - start
-        rows = [{"audio": tokens}]
-        (output,) = self.generate("continuation", rows, seconds=seconds, seeds=[seed])
+        output = self._one("continuation", {"audio": tokens}, seconds, seed, adapter)
         return replace(output, seconds=output.seconds + encoding)
 
     def generate(
@@ -72,6 +94,7 @@ class AudioGenerator(TaskPipeline):
         *,
         seconds: float | Sequence[float | None] | None = None,
         seeds: Sequence[int] | None = None,
+        adapter: AdapterNames = None,
     ) -> list[GeneratedAudio]:
         """Generate audio with any task.
 
@@ -84,6 +107,7 @@ class AudioGenerator(TaskPipeline):
             rows: conditions of each prompt, by slot.
             seconds: longest duration, for all prompts or for each.
             seeds: for each prompt; 0, 1, 2.. by default.
+            adapter: name of a loaded adapter for all prompts, or for each; None: the active one.
 
         Raises:
             ValueError: for fields that the task does not take or cannot use.
@@ -91,19 +115,32 @@ class AudioGenerator(TaskPipeline):
         seeds = list(range(len(rows))) if seeds is None else list(seeds)
         lengths = list(seconds) if isinstance(seconds, Sequence) else [seconds] * len(rows)
         count = self.options.best_of if task in _RANKED_BY else 1
+        names = adapter_per_request(adapter, len(rows))
+        adapters = [name for name in names for _ in range(count)]
         outputs = self.pipeline.run(
             task,
             [row for row in rows for _ in range(count)],
             seeds=[(seed + k * _SEED_STEP) % 2**31 for seed in seeds for k in range(count)],
             seconds=[length for length in lengths for _ in range(count)],
             options=self.options,
+            adapter=adapters,
         )
         if count > 1:
-            outputs = self._best(outputs, [row["text"] for row in rows], _RANKED_BY[task])
+            texts = [row["text"] for row in rows for _ in range(count)]
+            outputs = self._best(outputs, texts, _RANKED_BY[task], adapters)
         return [self._decode(output) for output in outputs]
 
+    def _one(
+        self, task: str, row: dict[str, Any], seconds: float | None, seed: int, adapter: str | None
+    ) -> GeneratedAudio:
+        return self.generate(task, [row], seconds=seconds, seeds=[seed], adapter=adapter)[0]
+
     def _best(
-        self, outputs: Sequence[TaskOutput], prompts: Sequence[str], caption_task: str
+        self,
+        outputs: Sequence[TaskOutput],
+        texts: Sequence[str],
+        caption_task: str,
+        adapters: Sequence[str | None],
     ) -> list[TaskOutput]:
         """The best candidate of each prompt; candidates of a prompt follow one another."""
         start = time.perf_counter()
@@ -111,14 +148,18 @@ class AudioGenerator(TaskPipeline):
         tokens = [output.audio_tokens for output in outputs]
         if self.options.check_by == "sound":
             tokens = [self.pipeline.reencode(candidate) for candidate in tokens]
-        scores = likelihoods(
-            self.pipeline,
-            tokens,
-            [prompt for prompt in prompts for _ in range(count)],
-            caption_task,
-            batch_size=self.options.batch_size,
-        )
-        scoring = (time.perf_counter() - start) / len(prompts)
+
+        def scored(own: list[int]) -> list[Score]:
+            return likelihoods(
+                self.pipeline,
+                [tokens[number] for number in own],
+                [texts[number] for number in own],
+                caption_task,
+                batch_size=self.options.batch_size,
+            )
+
+        scores = in_adapter_groups(self.pipeline.lm, adapters, scored)
+        scoring = (time.perf_counter() - start) * count / len(outputs)
         best = []
         for first in range(0, len(outputs), count):
             candidates = range(first, first + count)

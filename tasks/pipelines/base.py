@@ -27,6 +27,7 @@ from ...lm.processor import AudioLMProcessor
 from ...lm.quantize import KINDS, activation_dtype, quantize
 from ...lm.text.encoder import TextEncoder
 from ..base import Task, get_task
+from .adapters import AdapterNames, adapter_per_request
 from .arguments import PREFIX, Fields, generation_arguments, num_encodings
 from .options import DEFAULT, GenerationOptions
 from .outputs import TaskOutput
@@ -92,7 +93,8 @@ class AudioLMPipeline:
     def load_adapter(self, folder: str | os.PathLike[str], name: str = "default") -> None:
         """Load a LoRA adapter and activate it.
 
-        Several adapters can be loaded under different names; `almtok.lm.lora.use_adapter` switches.
+        Several adapters can be loaded under different names: give the name to each request
+        (`adapter`), or switch with `almtok.lm.lora.use_adapter`.
 
         Raises:
             ValueError: if it was trained on another model.
@@ -117,6 +119,7 @@ class AudioLMPipeline:
         seeds: Sequence[int] | None = None,
         seconds: float | Sequence[float | None] | None = None,
         options: GenerationOptions = DEFAULT,
+        adapter: AdapterNames = None,
         progress: Callable[[int], Any] | None = None,
     ) -> list[TaskOutput]:
         """Run a task on prompts, in batches of `options.batch_size`.
@@ -131,6 +134,7 @@ class AudioLMPipeline:
             seconds: duration of the audio condition, or the longest audio target; for all rows, or
                 for each.
             options: these replace defaults of the task.
+            adapter: name of a loaded adapter for all prompts, or for each; None: the active one.
             progress: called with the number of finished prompts after each batch.
 
         Raises:
@@ -139,10 +143,13 @@ class AudioLMPipeline:
         task = get_task(task) if isinstance(task, str) else task
         seeds = [seed + number for number in range(len(rows))] if seeds is None else list(seeds)
         lengths = list(seconds) if isinstance(seconds, Sequence) else [seconds] * len(rows)
+        adapters = adapter_per_request(adapter, len(rows))
         outputs: list[TaskOutput] = []
         for first in range(0, len(rows), options.batch_size):
             part = slice(first, first + options.batch_size)
-            outputs += self._run_batch(task, rows[part], seeds[part], lengths[part], options)
+            outputs += self._run_batch(
+                task, rows[part], seeds[part], lengths[part], options, adapters[part]
+            )
             if progress is not None:
                 progress(len(outputs))
         return outputs
@@ -290,10 +297,11 @@ class AudioLMPipeline:
         seeds: Sequence[int],
         seconds: Sequence[float | None],
         options: GenerationOptions,
+        adapters: Sequence[str | None],
     ) -> list[TaskOutput]:
         start = time.perf_counter()
         arguments = self.prompt(task, rows, seconds=seconds, options=options)
-        generated = self.lm.generate(**arguments, seeds=list(seeds))
+        generated = self.lm.generate(**arguments, seeds=list(seeds), adapter_names=adapters)
         share = (time.perf_counter() - start) / len(rows)
         return [
             self.to_output(row, share, without_prefix=fields.get(PREFIX) is not None)

@@ -22,6 +22,7 @@ from ...codec.tokens import AudioTokens
 from ...core.audio import read_audio
 from ...lm.audio_input import SILENCE
 from ...lm.text.normalize import plain
+from .adapters import AdapterNames, adapter_per_request
 from .arguments import SHIFTED
 from .base import AudioLMPipeline, TaskPipeline
 from .options import GenerationOptions
@@ -52,6 +53,7 @@ class SpeechRecognizer(TaskPipeline):
         window_seconds: float = WINDOW_SECONDS,
         overlap_seconds: float = OVERLAP_SECONDS,
         seed: int = 0,
+        adapter: AdapterNames = None,
         progress: Callable[[int], Any] | None = None,
     ) -> list[Transcript]:
         """Transcribe audio; silent windows are skipped.
@@ -61,6 +63,7 @@ class SpeechRecognizer(TaskPipeline):
             window_seconds: length of a window; shorter if the model has no room for it.
             overlap_seconds: overlap of neighbouring windows.
             seed: of sampling; the n-th window that is not silent has `seed + n`.
+            adapter: name of a loaded adapter for all audio, or for each; None: the active one.
             progress: called with the number of finished windows.
 
         Raises:
@@ -83,7 +86,8 @@ class SpeechRecognizer(TaskPipeline):
             for window in range(len(item.spans))
             if not item.silent[window]
         }
-        outputs = self._run(cuts, seed, progress)
+        names = adapter_per_request(adapter, len(audio))
+        outputs = self._run(cuts, seed, names, progress)
         return [
             item.transcript(
                 self.pipeline, [outputs.get((number, w)) for w in range(len(item.spans))]
@@ -95,6 +99,7 @@ class SpeechRecognizer(TaskPipeline):
         self,
         cuts: dict[tuple[int, int], list[AudioTokens]],
         seed: int,
+        adapters: Sequence[str | None],
         progress: Callable[[int], Any] | None,
     ) -> dict[tuple[int, int], TaskOutput]:
         """Transcribe windows; those of a batch have the same number of encodings."""
@@ -108,6 +113,7 @@ class SpeechRecognizer(TaskPipeline):
                 seeds=[seeds[place] for place in places],
                 seconds=[cuts[place][0].duration for place in places],
                 options=self.options,
+                adapter=[adapters[number] for number, _ in places],
                 progress=_after(len(outputs), progress),
             )
             outputs |= dict(zip(places, found, strict=True))

@@ -22,6 +22,7 @@ from ...lm.generation.streaming import AudioChunk, stream
 from ...lm.text.normalize import NothingToSay
 from ...lm.text.sentences import split_text
 from ..base import get_task
+from .adapters import AdapterNames, adapter_per_request, in_adapter_groups
 from .arguments import PREFIX, PREFIX_TEXT, Fields
 from .base import TaskPipeline
 from .outputs import SelfCheckResult, Speech, SpokenPart, TaskOutput
@@ -61,6 +62,7 @@ class _Job:
     pieces: list[str]
     voice: Voice | None
     seed: int
+    adapter: str | None = None  # None: the active one
     parts: dict[int, SpokenPart] = field(default_factory=dict)  # by number of the piece
     seconds: float = 0.0
 
@@ -122,6 +124,7 @@ class TextToSpeech(TaskPipeline):
         check: bool = False,
         tries: int = TRIES,
         carry: bool = True,
+        adapter: AdapterNames = None,
         progress: Callable[[int], Any] | None = None,
     ) -> list[Speech]:
         """Speak texts.
@@ -136,6 +139,7 @@ class TextToSpeech(TaskPipeline):
             tries: most attempts for each part with `check`.
             carry: let each part continue the codes and text of the previous one, as far as the
                 model has room, so that the voice stays the same.
+            adapter: name of a loaded adapter for all texts, or for each; None: the active one.
             progress: called with the number of further finished parts.
 
         Raises:
@@ -147,9 +151,10 @@ class TextToSpeech(TaskPipeline):
         texts = [texts] if isinstance(texts, str) else list(texts)
         voices = [voice] * len(texts) if isinstance(voice, Voice | None) else list(voice)
         seeds = [seed + number for number in range(len(texts))] if seeds is None else list(seeds)
+        names = adapter_per_request(adapter, len(texts))
         jobs = [
-            _Job(text, self.split(text, voice_), voice_, seed_)
-            for text, voice_, seed_ in zip(texts, voices, seeds, strict=True)
+            _Job(text, self.split(text, voice_), voice_, seed_, name)
+            for text, voice_, seed_, name in zip(texts, voices, seeds, names, strict=True)
         ]
         while parts := [part for job in jobs for part in job.ready(carry)]:
             self._generate(parts, carry, tries if check else 1, check)
@@ -184,6 +189,7 @@ class TextToSpeech(TaskPipeline):
         voice: Voice | None = None,
         seed: int = 0,
         carry: bool = True,
+        adapter: str | None = None,
         chunk_frames: int = 1,
     ) -> Iterator[AudioChunk]:
         """Speak one text and yield its audio while it is generated.
@@ -196,9 +202,10 @@ class TextToSpeech(TaskPipeline):
             voice: with None the model chooses a voice.
             seed: of sampling.
             carry: as in :meth:`speak_all`.
+            adapter: name of a loaded adapter; None: the active one.
             chunk_frames: frames of codes in a chunk.
         """
-        job = _Job(text, self.split(text, voice), voice, seed)
+        job = _Job(text, self.split(text, voice), voice, seed, adapter)
         for number, piece in enumerate(job.pieces):
             fields = self._fields(job, number, carry)
             arguments = self.pipeline.prompt("tts", [fields], options=self.options)
@@ -207,6 +214,7 @@ class TextToSpeech(TaskPipeline):
                 self.pipeline.codec,
                 **arguments,
                 seeds=[_seed(job.seed, number, 0)],
+                adapter_names=adapter,
                 chunk_frames=chunk_frames,
             )
             prefix_frames = 0 if fields.get(PREFIX) is None else fields[PREFIX].codes.shape[1]
@@ -243,6 +251,7 @@ class TextToSpeech(TaskPipeline):
                 [self._fields(job, number, carry) for job, number in waiting],
                 seeds=[_seed(job.seed, number, attempt) for job, number in waiting],
                 options=self.options,
+                adapter=[job.adapter for job, _ in waiting],
             )
             checks = self._check(waiting, outputs) if check else [None] * len(outputs)
             share = (time.perf_counter() - start) / len(waiting)
@@ -264,9 +273,13 @@ class TextToSpeech(TaskPipeline):
     def _check(
         self, parts: list[tuple[_Job, int]], outputs: list[TaskOutput]
     ) -> Sequence[SelfCheckResult]:
-        audio = [output.audio_tokens for output in outputs]
-        texts = [job.pieces[number] for job, number in parts]
-        return self_check(self.pipeline, audio, texts, options=self.options)
+        def checked(own: list[int]) -> list[SelfCheckResult]:
+            audio = [outputs[place].audio_tokens for place in own]
+            texts = [parts[place][0].pieces[parts[place][1]] for place in own]
+            return self_check(self.pipeline, audio, texts, options=self.options)
+
+        adapters = [job.adapter for job, _ in parts]
+        return in_adapter_groups(self.pipeline.lm, adapters, checked)
 
     def _fields(self, job: _Job, number: int, carry: bool) -> Fields:
         """Conditions of a part: its text, the voice and the previous part.
