@@ -66,7 +66,7 @@ class AudioLMPipeline:
                 of single tasks (`adapters/TASK/`).
         """
         root = Path(folder)
-        if any(root.glob("adapters/*/adapter.json")):
+        if any(root.glob("adapters/*/adapter*.json")):
             raise ValueError(
                 f"{root / 'adapters'} holds adapters of single tasks, which are not supported: "
                 f"move them out of the folder and load the one that you need (--adapter, adapter=)"

@@ -240,6 +240,8 @@ def test_the_documentation_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     exec(blocks[2], names)
     assert len(names["trained"]) > 4 and adapter_names(names["lm"]) == ("clara",)
     assert Path("runs/clara/adapter.json").is_file()
+    exec(blocks[3], names)
+    assert Path("runs/dan/adapter_config.json").is_file() and "LoraConfig" in names
 
 
 def test_a_task_of_an_adapter_is_known_while_it_is_used(tmp_path: Path) -> None:
