@@ -7,10 +7,10 @@ Of a module that adapters hold full copies of, each row uses the copy of its ada
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .model import AudioLM
 
 BASE = "__base__"  # peft's name of no adapter
+T = TypeVar("T")
 
 # One name for all rows, or one for each; None: the active adapter.
 _names: ContextVar[str | Sequence[str] | None] = ContextVar("adapter_names", default=None)
@@ -40,10 +41,18 @@ def adapter_rows(names: str | Sequence[str] | None) -> Iterator[None]:
         _names.reset(token)
 
 
+def grouped(names: Iterable[T]) -> dict[T, list[int]]:
+    """The places of each name."""
+    places: dict[T, list[int]] = {}
+    for place, name in enumerate(names):
+        places.setdefault(name, []).append(place)
+    return places
+
+
 def checked_names(
     lm: AudioLM, names: str | Sequence[str | None] | None, count: int
-) -> list[str] | None:
-    """Adapter names of `count` rows; None if all rows have the active adapter.
+) -> list[str | None]:
+    """Adapter names of `count` rows; only None, if all rows have the active adapter.
 
     From the first names on, the model's layers of peft take names from :func:`adapter_rows`.
 
@@ -58,7 +67,7 @@ def checked_names(
         if name not in (None, BASE, *known):
             raise ValueError(unknown("adapter", str(name), known))
     if all(name is None for name in given):
-        return None
+        return [None] * count
     _hook(lm)
     active = getattr(lm.__dict__.get("_adapters"), "active", None) or BASE
     return [active if name is None else name for name in given]
@@ -69,10 +78,11 @@ def _hook(lm: AudioLM) -> None:
     from peft.tuners.lora import LoraLayer
     from peft.utils import AuxiliaryTrainingWrapper
 
+    kinds: Any = (LoraLayer, AuxiliaryTrainingWrapper)
     for module in lm.modules():
         if module in (lm.embedding, lm.heads) or _name_rows in module._forward_pre_hooks.values():
             continue
-        if isinstance(module, LoraLayer | AuxiliaryTrainingWrapper):
+        if isinstance(module, kinds):
             module.register_forward_pre_hook(_name_rows, with_kwargs=True)
 
 
@@ -105,8 +115,7 @@ def by_adapter(module: nn.Module, x: Tensor, *args: Any) -> Tensor:
     if isinstance(names, str):
         return copy_of(module, names)(x, *args)
     parts, places = [], []
-    for name in dict.fromkeys(names):
-        own = [row for row, other in enumerate(names) if other == name]
+    for name, own in grouped(names).items():
         with adapter_rows(name):
             parts.append(copy_of(module, name)(x[own], *args))
         places += own

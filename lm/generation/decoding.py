@@ -50,8 +50,8 @@ class Decoding:
         targets: list[tuple[Target, list[DecodingRow]]],
         unconditional: list[Prompt] | None,
         cache: str,
+        adapter_names: list[str | None],
         *,
-        adapter_names: list[str] | None = None,
         compiled: bool,
     ):
         self.lm, self.prompts, self.compiled = lm, prompts, compiled
@@ -73,7 +73,7 @@ class Decoding:
             mask.to(lm.device),
             room=max(group.state.grid.shape[1] for group in self._groups),
             cache=cache,
-            adapter_names=adapter_names and adapter_names * (2 if unconditional else 1),
+            adapter_names=adapter_names * (2 if unconditional else 1),
             compiled=compiled,
         )
         vocabulary = Vocabulary(lm.config)

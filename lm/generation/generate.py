@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from ..adapter_rows import adapter_rows, checked_names, copy_of
+from ..adapter_rows import adapter_rows, checked_names, copy_of, grouped
 from ..heads import Choose
 from ..inference import evaluating
 from ..patterns import Layout, layout
@@ -119,20 +119,20 @@ def prepare(
     unconditional = _unconditional_prompts(prompts, lm, settings)
     seeds = settings.seeds_of(len(prompts))
     names = checked_names(lm, settings.adapter_names, len(prompts))
-    own = list(zip(kinds, names or [None] * len(prompts), strict=True))
     work = []
-    for kind, name in dict.fromkeys(sorted(own, key=str)):
+    for (kind, name), numbers in grouped(zip(kinds, names, strict=True)).items():
         target = _target(lm, kind, settings, name)
         bounds = settings.bounds(kind, len(prompts))
         rows = []
-        for number, prompt in enumerate(prompts):
-            if own[number] == (kind, name):
-                longest = max(len(prompt), len(unconditional[number]) if unconditional else 0)
-                room = lm.config.max_positions - longest
-                rows.append(_row(number, prompt, target.layout, room, bounds, seeds[number]))
+        for number in numbers:
+            prompt = prompts[number]
+            longest = max(len(prompt), len(unconditional[number]) if unconditional else 0)
+            room = lm.config.max_positions - longest
+            rows.append(_row(number, prompt, target.layout, room, bounds, seeds[number]))
         work.append((target, rows))
-    options = {"adapter_names": names, "compiled": settings.compile}
-    return Decoding(lm, prompts, work, unconditional, settings.cache, **options)
+    return Decoding(
+        lm, prompts, work, unconditional, settings.cache, names, compiled=settings.compile
+    )
 
 
 def _beam_search(
@@ -158,28 +158,27 @@ def _beam_search(
         room = lm.config.max_positions - max(map(len, recording))
         limits = _row(number, recording[0], layout, room, bounds, seed)
         jobs.append(BeamJob(recording, limits.min_new, limits.max_new, limits.limit, seed))
-    names = checked_names(lm, settings.adapter_names, len(jobs)) or [None] * len(jobs)
-    rows: dict[int, GeneratedRow] = {}
+    found: dict[int, GeneratedRow] = {}
     prefill_seconds = step_seconds = 0.0
-    for name in dict.fromkeys(names):  # one search for all recordings of an adapter
-        own = [number for number, other in enumerate(names) if other == name]
+    names = checked_names(lm, settings.adapter_names, len(jobs))
+    for name, numbers in grouped(names).items():
         with adapter_rows(name):
             search = BeamSearch(
                 lm,
-                [jobs[number] for number in own],
+                [jobs[number] for number in numbers],
                 settings.beam,
                 eos_id=_eos_id(lm, settings.eos_id),
                 forbidden=settings.forbidden_text_ids,
                 cache=settings.cache,
             )
-            rows |= zip(own, search.run(), strict=True)
+            found |= zip(numbers, search.run(), strict=True)
         prefill_seconds += search.prefill_seconds
         step_seconds += search.step_seconds
-    in_order = tuple(rows[number] for number in range(len(jobs)))
+    rows = tuple(found[number] for number in range(len(jobs)))
     if on_row is not None:
-        for number, row in enumerate(in_order):
-            on_row(number, row)
-    return Generation(in_order, prefill_seconds, step_seconds)
+        for number, generated in enumerate(rows):
+            on_row(number, generated)
+    return Generation(rows, prefill_seconds, step_seconds)
 
 
 def _check_targets(prompts: list[Prompt], target: Kind | Sequence[Kind] | None) -> list[Kind]:

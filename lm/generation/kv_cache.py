@@ -9,7 +9,7 @@ Shapes: `M` rows of the batch, `L` rows of the longest prompt, `K` codebooks, `D
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -34,7 +34,7 @@ class KVCache:
         *,
         room: int,
         cache: str,
-        adapter_names: list[str] | None = None,
+        adapter_names: Sequence[str | None] = (),
         compiled: bool = False,
     ):
         """Allocate the cache.
@@ -45,7 +45,7 @@ class KVCache:
             mask: `[M, L]`, 0 at padding.
             room: maximum number of rows after the prompts.
             cache: "static" or "dynamic", see :func:`new_cache`.
-            adapter_names: one for each row; None: the adapter outside (`adapter_rows.py`).
+            adapter_names: one for each row; by default as outside (`adapter_rows.py`).
             compiled: compile the step of the backbone; `select` is not possible then.
 
         Raises:
@@ -69,7 +69,7 @@ class KVCache:
         # CPU this takes an eighth of the time of PyTorch's grouped-query attention of one row.
         self._masked = self._ready_mask and mask.device.type == "cpu" and shares_keys(config)
         self._place: Tensor | None = None  # [1], index of the next row in a cache of fixed shape
-        self._adapter_names = adapter_names
+        self._adapter_names = [name for name in adapter_names if name is not None]
         self._advance = _compiled_step(lm) if compiled else self._advance_rows
 
     def read_prompts(self) -> Tensor:
@@ -119,12 +119,12 @@ class KVCache:
                 layer.batch_select_indices(index)  # type: ignore[union-attr]
         self._key_mask, self._positions = self._key_mask[index], self._positions[index]
         self._padded = not bool(self._key_mask[:, : self._used].all())
-        if self._adapter_names is not None:
+        if self._adapter_names:
             self._adapter_names = [self._adapter_names[row] for row in index.tolist()]
 
     def _advance_rows(self, *args: Any) -> Tensor:
         """`AudioLM.advance`, each row with its adapter."""
-        with adapter_rows(self._adapter_names):
+        with adapter_rows(self._adapter_names or None):
             return self._lm.advance(*args)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from ...lm.adapter_rows import BASE
+from ...lm.adapter_rows import BASE, grouped
 from ...lm.lora import using_adapter
 from ...lm.model import AudioLM
 
@@ -36,8 +36,7 @@ def in_adapter_groups(
         The results of all requests, in their order.
     """
     results: dict[int, T] = {}
-    for name in dict.fromkeys(names):
-        own = [number for number, other in enumerate(names) if other == name]
+    for name, own in grouped(names).items():
         if name is None:
             found = run(own)
         else:
