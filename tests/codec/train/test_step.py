@@ -175,6 +175,22 @@ def test_the_gradient_is_that_of_the_weighted_losses(
 
 
 @pytest.mark.parametrize("balancer", [True, False])
+def test_the_generators_gradient_is_the_same_whether_or_not_discriminators_learn(
+    toy_config: Make, toy_batch: Batch, balancer: bool
+) -> None:
+    """Their own loss leaves nothing at the output, where the generator's losses meet."""
+    config, batch = toy_config("1", balancer=balancer, adversarial_start=0), toy_batch()
+    found = []
+    for update in (True, False):
+        state = build_state(config)
+        draw = replace(draw_step(config, 0, (2, 5)), update_discriminators=update)
+        micro_step(state, batch.wav, batch.seeds, 0, draw)
+        found.append([p.grad for p in state.generator_parameters.values()])
+    for learns, rests in zip(*found, strict=True):
+        torch.testing.assert_close(learns, rests, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("balancer", [True, False])
 @pytest.mark.parametrize("update", [True, False])
 def test_the_two_sides_never_see_each_others_gradient(
     toy_config: Make, toy_batch: Batch, update: bool, balancer: bool
