@@ -24,9 +24,13 @@ from numpy.typing import NDArray
 
 from ...core.data.decoding import Skipped
 from ...core.data.entries import AudioEntry
+from ...core.data.parquet_footer import column_sizes
 
 FORMAT = "almtok-token-shard-1"
 _KEY = b"almtok"
+# Largest decoded size in bytes of the codes, or of the other columns, of a shard: 512 MiB.
+_MAX_BYTES = "ALMTOK_MAX_SHARD_BYTES"
+_DEFAULT_MAX_BYTES = 1 << 29
 SCHEMA = pyarrow.schema(
     [
         ("id", pyarrow.string()),
@@ -172,8 +176,7 @@ def read_labels(path: Path, info: ShardInfo) -> pyarrow.Table:
         ShardError: The file is damaged.
     """
     with _reading(path):
-        table = pyarrow.parquet.read_table(path, columns=LABELS, memory_map=True, partitioning=None)
-        table = table.replace_schema_metadata(None)
+        table = _read_columns(path, LABELS).replace_schema_metadata(None)
         digest = _digest_labels(table)
     if len(table) != info.rows or digest != info.labels_sha256:
         raise ShardError(f"{path} is damaged: its labels do not match their checksum")
@@ -187,14 +190,39 @@ def read_codes(path: Path, info: ShardInfo) -> ShardCodes:
         ShardError: The file is damaged.
     """
     with _reading(path):
-        columns = ["codes"]
-        table = pyarrow.parquet.read_table(
-            path, columns=columns, memory_map=True, partitioning=None
-        )
+        table = _read_columns(path, ["codes"])
         codes = _codes_of(table)
     if len(table) != info.rows or _digest_codes(codes) != info.codes_sha256:
         raise ShardError(f"{path} is damaged: its codes do not match their checksum")
     return codes
+
+
+def _read_columns(path: Path, columns: Sequence[str]) -> pyarrow.Table:
+    """Read columns whose decoded size is limited: a few bytes can encode gigabytes."""
+    sizes = [size for size in column_sizes(path) if size.name in columns]
+    width = 2 if columns == ["codes"] else 8
+    _check_size(path, sum(size.num_values for size in sizes) * width)
+    # Each row may hold the longest text of the dictionary.
+    longest = sum(size.num_values * size.encoded_bytes for size in sizes)
+    if columns != ["codes"] and longest > _max_bytes():
+        size = 0
+        with pyarrow.parquet.ParquetFile(path, memory_map=True) as file:
+            for batch in file.iter_batches(64, columns=columns):
+                size += batch.nbytes
+                _check_size(path, size)
+    return pyarrow.parquet.read_table(path, columns=columns, memory_map=True, partitioning=None)
+
+
+def _max_bytes() -> int:
+    return int(os.environ.get(_MAX_BYTES, _DEFAULT_MAX_BYTES))
+
+
+def _check_size(path: Path, size: int) -> None:
+    if size > _max_bytes():
+        raise ShardError(
+            f"{path} must decode to at most {_max_bytes()} bytes, got {size} or more: set the"
+            f" environment variable {_MAX_BYTES} to read it"
+        )
 
 
 class _reading:  # noqa: N801  (reads as a word: with _reading(path))
