@@ -20,7 +20,8 @@ SOURCES_HELP = "[DOMAIN=]LOCATION[:SPLIT]: folder, manifest, Parquet or hf:NAME"
 SOURCES = """\
 sources, written [DOMAIN=]LOCATION[:SPLIT]:
   a folder of audio, with texts beside it (.txt .lab .normalized.txt, *.trans.txt)
-  a manifest (.jsonl .csv .tsv), a Kaldi data folder, a folder like LJSpeech (metadata.csv, wavs/)
+  a manifest (.jsonl .json .csv .tsv), a folder like LJSpeech (metadata.csv, wavs/), Common Voice
+  (clips/), a Hugging Face AudioFolder (metadata.csv or .jsonl with file_name), a Kaldi data folder
   Parquet with an Audio column, or a Hugging Face dataset: hf:NAME[/CONFIG]:SPLIT
 """
 

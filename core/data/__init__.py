@@ -1,6 +1,7 @@
 """Corpora of audio: list, decode and check clips, and cut training segments.
 
-``manifests`` lists the entries of a corpus (``layouts`` reads Kaldi, LJSpeech and LibriSpeech),
+``manifests`` lists the entries of a corpus (``folders`` finds its files, ``tables`` reads the rows of
+its tables, ``columns`` knows what they mean, ``layouts`` reads Kaldi, LJSpeech and LibriSpeech),
 ``entries`` opens them, ``decoding`` decodes and checks them, ``corpus`` caches decoded clips (in
 ``shards``), and ``crops`` cuts training segments.
 """
