@@ -229,10 +229,12 @@ def _collect(paths: list[Path], suffixes: Collection[str]) -> list[Path]:
 
     Outputs are named after the stem, so two files with the same stem are an error.
     """
+    from ..core.data.folders import files_below
+
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes)
+            inside = files_below(path, suffixes)
             if not inside:
                 raise ValueError(f"{path} has no file ending in {', '.join(sorted(suffixes))}")
             files += inside

@@ -41,6 +41,9 @@ def split(data: Buffer) -> list[Buffer] | None:
         return _split_au(data)
     if kind == b"caff":
         return _split_caf(data)
+    if kind == b"riff":  # Sony Wave64
+        following = int.from_bytes(data[16:24], "little")
+        return _cut(data, [0, following]) if data[following : following + 4] == b"riff" else None
     if kind[:3] == b"ID3" or _mp3_frame(data, 0):
         return _split_mp3(data)
     return None

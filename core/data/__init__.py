@@ -1,9 +1,9 @@
 """Corpora of audio: list, decode and check clips, and cut training segments.
 
-``manifests`` lists the entries of a corpus (``folders`` finds its files, ``tables`` reads the rows of
-its tables, ``columns`` knows what they mean, ``layouts`` reads Kaldi, LJSpeech and LibriSpeech),
-``entries`` opens them, ``decoding`` decodes and checks them, ``corpus`` caches decoded clips (in
-``shards``), and ``crops`` cuts training segments.
+``manifests`` lists the entries of a corpus: ``folders`` finds its files, ``tables`` reads rows,
+``columns`` knows their meaning, ``layouts`` reads Kaldi, LJSpeech and LibriSpeech. ``entries``
+opens them, ``decoding`` decodes and checks them, ``corpus`` caches decoded clips (in ``shards``),
+and ``crops`` cuts training segments.
 """
 
 from typing import TYPE_CHECKING

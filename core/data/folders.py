@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from ..audio import AUDIO_SUFFIXES
@@ -46,11 +46,39 @@ def _names_files(table: Path) -> bool:
     return any("file_name" in row for _, row in read_rows(table))
 
 
+def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Yield each folder below a folder, its folders and its files, as ``os.walk`` does.
+
+    Hidden files and folders are left out. Links to folders are followed; a folder that is reached
+    twice is yielded once, so that loops end. Folders removed from the list are not entered.
+
+    Raises:
+        OSError: A folder cannot be read.
+    """
+    seen: set[tuple[int, int]] = set()
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
+        place, status = Path(root), os.stat(root)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        visible = (name for name in folders if not name.startswith("."))
+        folders[:] = sorted(visible, key=lambda name: (os.path.islink(place / name), name))
+        yield place, folders, sorted(name for name in names if not name.startswith("."))
+
+
+def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """The files of some suffixes (in lower case) below a folder, sorted; see :func:`walk`."""
+    return sorted(
+        place / name
+        for place, _, names in walk(folder)
+        for name in names
+        if os.path.splitext(name)[1].lower() in suffixes
+    )
+
+
 def find_audio(folder: Path, is_corpus: Callable[[Path], bool], report: SourceReport) -> list[Path]:
     """Return the audio files, Parquet files and nested corpora of a folder, sorted.
-
-    Links to folders are followed, each folder once. Hidden files and folders are skipped. All other
-    files are counted in the report.
 
     Args:
         folder: Root of the search.
@@ -61,23 +89,15 @@ def find_audio(folder: Path, is_corpus: Callable[[Path], bool], report: SourceRe
         OSError: A folder cannot be read.
     """
     found: list[Path] = []
-    seen: set[tuple[int, int]] = set()
-    for root, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
-        current, status = Path(root), os.stat(root)
-        if (status.st_dev, status.st_ino) in seen:
+    for place, folders, names in walk(folder):
+        if is_corpus(place):
+            found.append(place)
             folders.clear()
             continue
-        seen.add((status.st_dev, status.st_ino))
-        if is_corpus(current):
-            found.append(current)
-            folders.clear()
-            continue
-        visible = (name for name in folders if not name.startswith("."))
-        folders[:] = sorted(visible, key=lambda name: (os.path.islink(current / name), name))
-        for name in sorted(name for name in names if not name.startswith(".")):
+        for name in names:
             suffix = os.path.splitext(name)[1].lower()
             if suffix == ".parquet" or suffix in AUDIO_SUFFIXES:
-                found.append(current / name)
+                found.append(place / name)
             elif suffix not in _TEXT_SUFFIXES:
                 report.unread[name if suffix in TABLE_SUFFIXES else suffix or name] += 1
     return sorted(found)

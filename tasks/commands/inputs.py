@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core.data.folders import files_below
 from ...core.data.tables import read_lines
 from ...core.files import cut_name
 from ...core.results_log import key_of, stamp
@@ -113,7 +114,7 @@ def audio_items(names: Sequence[str], *, written: bool = True) -> list[AudioItem
         if name == "-":
             items.append(AudioItem("stdin", sys.stdin.buffer.read()))
         elif path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes)
+            inside = files_below(path, suffixes)
             if not inside:
                 raise ValueError(f"{path} holds no audio and no token file")
             items += [AudioItem(cut_name(file.stem), file) for file in inside]

@@ -106,3 +106,14 @@ def test_the_reader_says_what_it_took_each_column_for(talks, tmp_path, capsys):
     assert main(words) == 0
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "clips" in line]
     assert line == f"speech={talks}: 3 clips; audio=path, text=sentence; ignored columns: age"
+
+
+def test_linked_folders_are_read_and_hidden_files_are_not(talks, tmp_path, checkpoint, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    os.symlink(talks, folder / "linked")
+    os.symlink(folder, talks / "loop")
+    (talks / "._0.wav").write_bytes(b"a companion file of macOS")
+    words = [str(folder), "--checkpoint", checkpoint, "--out", str(tmp_path / "tokens")]
+    assert main(["encode", *words]) == 0
+    assert "3 token files" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """The harness: same clips for all, resumable, failures counted, tables."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import pytest
 from almtok.codec.evaluation import harness, table
 from almtok.codec.evaluation.codecs import CodecResult
 from almtok.codec.evaluation.results import ClipResult, ResultStore, pack_codes, unpack_codes
+from almtok.core.files import file_name
 
 from ...pace import wait_until
 from .conftest import RATE, NoisyCodec, make_voice
@@ -98,7 +100,7 @@ def test_other_rates_and_kept_audio(clips, tmp_path):
                  keep_audio={"speech/0"})  # fmt: skip
     assert result[0].scores["mel_4k"] < 0.2
     kept = list((tmp_path / "audio" / "noisy").iterdir())
-    assert len(kept) == 1 and kept[0].name.startswith("speech_0") and kept[0].suffix == ".flac"
+    assert [path.name for path in kept] == [f"{file_name('speech/0')}.flac"]
     assert read_audio(kept[0]).size == RATE
 
 
@@ -155,3 +157,10 @@ def test_kill_minus_nine_loses_at_most_the_clip_in_hand(tmp_path):
     assert count > 10 and set(store.results) == {str(n) for n in range(count)}
     store.add(ClipResult("one more", "speech", 1.0))
     assert len(ResultStore(path, {"a": 1}).results) == count + 1
+
+
+def test_clips_of_similar_names_keep_their_own_audio(clips, tmp_path):
+    names = ["a/b", "a b", "a_b", "ä" * 300]
+    some = [dataclasses.replace(clips[0], id=name) for name in names]
+    run(NoisyCodec(), some, tmp_path, keep_audio=set(names))
+    assert len(list((tmp_path / "audio" / "noisy").iterdir())) == 4

@@ -74,7 +74,7 @@ def test_kaldi_commands_are_refused(tmp_path):
 def test_kaldi_segments_must_make_sense(tmp_path):
     (tmp_path / "wav.scp").write_text("u1 a.wav\n")
     (tmp_path / "segments").write_text("s1 u1 2 1\n")
-    with pytest.raises(ValueError, match="from 2.0 to 1.0"):
+    with pytest.raises(ValueError, match="got 2.0 to 1.0"):
         listed([tmp_path])
     (tmp_path / "segments").write_text("s1 u9 0 1\n")
     with pytest.raises(ValueError, match="u9, not in wav.scp"):
