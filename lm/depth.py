@@ -112,7 +112,8 @@ class DepthHeads(AudioHeads):
             for layer in self.layers:
                 x = layer(x)
             x = self.norm(x)
-            logits += [head(x[:, k]) for k, head in enumerate(self.out[1:])]
+            # Not self.out[1:], a new ModuleList: registering its layers counts as a change of weights.
+            logits += [head(x[:, k]) for k, head in enumerate(list(self.out)[1:])]
         return torch.stack(logits, dim=1)
 
     def sample(self, hidden: Tensor, choose: Choose, streams: Sequence[int]) -> Tensor:

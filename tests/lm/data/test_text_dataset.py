@@ -17,8 +17,8 @@ CONFIG = AudioLMConfig.preset("tiny", codebook_size=16)
 class Letters:
     """Ids of letters."""
 
-    def ids(self, text, *, spoken, language=None):
-        assert spoken
+    def encode(self, text, *, transcript, language=None):
+        assert transcript
         if text == "...":
             raise ValueError("nothing can be said")
         return tuple(text.encode())
