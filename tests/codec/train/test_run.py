@@ -230,7 +230,7 @@ def test_a_signal_saves_and_the_same_call_goes_on(
     monkeypatch.setattr(trainer, "optimizer_step", interrupted)
     result = train_codec(toy_config(steps=5, checkpoint_every=0))
     assert (result.step, result.finished, result.signal) == (4, False, number)
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command resumes" in capsys.readouterr().err
     monkeypatch.undo()
     assert train_codec(toy_config(steps=5, checkpoint_every=0)).finished
     assert [line["step"] for line in lines(tmp_path / "run")] == [1, 2, 3, 4, 5]
