@@ -98,8 +98,8 @@ class ColumnReader:
                 self.report.count_column("audio", column)
                 return value
         raise ValueError(
-            f"{where}: expected an audio file in one of the columns"
-            f" {', '.join(ROLES['audio'])}; found {', '.join(row)}"
+            f"{where}: one of the columns {', '.join(ROLES['audio'])} must name an audio file,"
+            f" got {', '.join(row)}"
         )
 
     def text(self, row: Mapping[str, Any], role: str, where: str) -> str:

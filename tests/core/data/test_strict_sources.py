@@ -83,7 +83,11 @@ def test_a_row_without_an_offset_begins_at_the_start_where_others_have_one(ramp,
 def test_offsets_that_are_none_name_the_line(ramp, tmp_path, row):
     path = tmp_path / "m.jsonl"
     path.write_text(json.dumps({"audio": "long.wav", **row}) + "\n")
-    refused(path, "m.jsonl line 1", "expected" if row.get("offset") is True else "seconds >")
+    refused(
+        path,
+        "m.jsonl line 1",
+        "must be a text or a number" if row.get("offset") is True else "seconds >",
+    )
 
 
 @pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "Metadata.JSONL"])
@@ -237,7 +241,7 @@ def test_only_line_feeds_end_a_record(make, tmp_path):
         ("m.tsv", "audio\ttext\na.wav\tb\tc\n", ["line 2", "3 cells, expected 2"]),
         ("m.jsonl", '{"audio": "a.wav", "text": "b", "text": "c"}', ["line 1", "occurs twice"]),
         ("m.jsonl", '{"audio": "a.wav", "text": {"en": "b"}}', ["line 1", "column 'text'", "dict"]),
-        ("m.jsonl", '{"audio": 7}', ["line 1", "expected an audio file in one of"]),
+        ("m.jsonl", '{"audio": 7}', ["line 1", "must name an audio file"]),
         ("m.json", '[{"audio": "a.wav"}, 3]', ["item 2", "expected a JSON object"]),
         ("metadata.csv", "a|b\nc|d|e|f\n", ["line 2", "4 columns"]),
         ("metadata.csv", "a|b\na|c\n", ["line 2", "'a'", "line 1"]),
