@@ -171,7 +171,7 @@ def test_write_takes_tensors_and_clips(tmp_path):
 def test_write_refuses(tmp_path):
     with pytest.raises(ValueError, match=r"\.flac.*, got a\.xyz"):
         write_audio(tmp_path / "a.xyz", tone(), 24000)
-    with pytest.raises(ValueError, match=r"\(2, 3\)"):
+    with pytest.raises(ValueError, match=r"\[2, 3\]"):
         write_audio(tmp_path / "a.wav", np.zeros((2, 3)), 24000)
     with pytest.raises(AudioError, match="nan"):
         write_audio(tmp_path / "a.wav", [np.nan], 24000)
