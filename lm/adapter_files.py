@@ -14,15 +14,18 @@ import re
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..core.files import write_json
 from ..core.training.checkpoint import CheckpointError
 from .lora_settings import LoraSettings, check_limits
+
+if TYPE_CHECKING:
+    from .model import AudioLM
 
 CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "adapter.json"
 _FORMER_WEIGHTS = "adapter.safetensors"
@@ -47,7 +50,7 @@ class StoredAdapter:
     config: Any  # peft's LoraConfig
     weights: dict[str, Tensor]
     base: str | None  # fingerprint; None: not known
-    tasks: list[str] | None  # None: those of the base
+    tasks: list[str]  # empty: those of the base
 
     def fitted(self, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The weights by the names of the model, all of the expected shapes.
@@ -66,8 +69,8 @@ class StoredAdapter:
                     f"{self.file}: {name} has shape {list(value.shape)}, expected"
                     f" {list(expected[name].shape)}"
                 )
-            if not value.float().isfinite().all():
-                raise CheckpointError(f"{self.file}: {name} has values that are not finite")
+            if not (value.is_floating_point() and value.float().isfinite().all()):
+                raise CheckpointError(f"{self.file}: {name} has values that are not finite floats")
         return weights
 
 
@@ -86,7 +89,7 @@ def write_adapter(
     write_json(folder / CARD, {"format": 2, "base": base, "tasks": tasks})
 
 
-def read_adapter(folder: str | os.PathLike[str], lm: nn.Module) -> StoredAdapter:
+def read_adapter(folder: str | os.PathLike[str], lm: AudioLM) -> StoredAdapter:
     """Read an adapter.
 
     Args:
@@ -103,9 +106,14 @@ def read_adapter(folder: str | os.PathLike[str], lm: nn.Module) -> StoredAdapter
     else:
         raise CheckpointError(f"{folder} holds no adapter: {CONFIG} is missing")
     card = _read_json(path / CARD) if (path / CARD).is_file() else {}
-    tasks, version = card.get("tasks"), card.get("format", 2)
-    if version not in (1, 2) or not isinstance(tasks, list | None):
+    tasks, version = card.get("tasks", []), card.get("format", 2)
+    if version not in (1, 2):
         raise CheckpointError(f"{path / CARD} has format {version}, this reads 1 and 2")
+    slots = lm.config.num_task_slots
+    if not (isinstance(tasks, list) and {type(task) for task in tasks} <= {str}):
+        raise CheckpointError(f"tasks in {path / CARD} must be a list of names, got {tasks!r}")
+    if len(set(tasks)) < len(tasks) or len(tasks) > slots:
+        raise CheckpointError(f"{path / CARD} must name up to {slots} different tasks, got {tasks}")
     if version == 1:
         file, source = path / _FORMER_WEIGHTS, path / CARD
     else:
@@ -179,6 +187,6 @@ def _config(values: dict[str, Any]) -> Any:
     return config
 
 
-def _former_config(card: dict[str, Any], lm: nn.Module) -> Any:
+def _former_config(card: dict[str, Any], lm: AudioLM) -> Any:
     values = card["settings"]
     return LoraSettings(**{**values, "targets": tuple(values["targets"])}).to_peft(lm)

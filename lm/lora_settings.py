@@ -11,6 +11,8 @@ from torch import nn
 if TYPE_CHECKING:
     from peft import LoraConfig
 
+    from .model import AudioLM
+
 AUDIO_PARTS = ("embedding", "heads")  # children of the model beside the backbone
 MAX_RANK, MAX_ALPHA = 4096, 65536
 
@@ -40,7 +42,7 @@ class LoraSettings:
         """Factor of the product of the two LoRA matrices."""
         return (2 * self.rank if self.alpha is None else self.alpha) / self.rank
 
-    def to_peft(self, lm: nn.Module) -> LoraConfig:
+    def to_peft(self, lm: AudioLM) -> LoraConfig:
         """Return peft's configuration for a language model without adapters.
 
         Raises:
@@ -48,7 +50,7 @@ class LoraSettings:
         """
         from peft import LoraConfig
 
-        layers = lm.backbone.get_decoder().layers  # type: ignore[union-attr, operator]
+        layers = lm.backbone.get_decoder().layers
         linear = {
             path.rpartition(".")[2]
             for path, module in layers.named_modules()

@@ -26,6 +26,7 @@ from almtok.lm.lora import (
 )
 from almtok.lm.model import AudioLM
 from almtok.lm.sequences import TextSegment, build_prompt
+from almtok.lm.train.checkpoint import restore_weights, trained
 
 from .toy import EOS, PATTERNS, toy_config, toy_lm
 
@@ -157,6 +158,28 @@ def test_states_of_low_rank_updates_are_those_of_peft() -> None:
     }
 
 
+@pytest.mark.parametrize("audio_rank", [0, 2])
+def test_checkpoints_of_former_runs_are_restored(audio_rank: int) -> None:
+    lm = add_lora(toy_lm(), LoraSettings(rank=2, audio_rank=audio_rank))
+    former = {}
+    for key, parameter in trained(lm).items():
+        value = torch.full_like(parameter, 0.5) + torch.arange(parameter.shape[-1])
+        if key.startswith("backbone") or not audio_rank:
+            assert ".modules_to_save." not in key
+            former[key] = value
+        else:
+            layer, _, matrix = key.removesuffix(".weight").removesuffix(".default").rpartition(".")
+            turned = "embedding" in matrix
+            letter = {"A": "B", "B": "A"}[matrix[-1]] if turned else matrix[-1]
+            name = f"{layer}.parametrizations.weight.0.low_rank_{letter}"
+            former[name] = value.T.contiguous() if turned else value
+    assert any("low_rank" in key for key in former) is bool(audio_rank)
+    restore_weights(lm, former)
+    for parameter in trained(lm).values():
+        assert torch.equal(parameter[..., 0], torch.full_like(parameter[..., 0], 0.5))
+        assert parameter.flatten()[-1] == parameter.shape[-1] - 0.5
+
+
 Change = Callable[[Path], object]
 
 
@@ -209,6 +232,9 @@ DAMAGE: list[tuple[str, Change, str]] = [
     ("", rewrite(CONFIG, target_modules=["q_pro"]), "does not fit this model: No modules were"),
     (CARD, rewrite(CARD, format=9), "has format 9, this reads 1 and 2"),
     (CARD, cut(CARD), "cannot be read"),
+    (CARD, rewrite(CARD, tasks=["tts", 3]), "must be a list of names"),
+    (CARD, rewrite(CARD, tasks=[str(n) for n in range(17)]), "up to 16 different tasks"),
+    (WEIGHTS, retensor(LORA_B, lambda x: x.int()), "not finite floats"),
 ]  # fmt: skip
 
 
