@@ -91,6 +91,19 @@ def test_with_other_caches_and_guidance(options: dict[str, Any]) -> None:
     check(with_two(), ["tts", "asr", "tts", "asr", "tts"], **options)
 
 
+def test_adapters_of_different_layers() -> None:
+    lm = toy_lm()
+    different = (
+        LoraSettings(rank=2, targets=("q_proj", "down_proj")),
+        LoraSettings(rank=3, alpha=9.0, targets=("v_proj", "up_proj"), audio=False),
+    )
+    for seed, settings in enumerate(different):
+        add_lora(lm, settings, NAMES[seed])
+        disturb(lm, seed, scale=0.4)
+    use_adapter(lm, None)
+    check(lm.requires_grad_(False).eval(), ["tts", "asr", "tts", "asr", "tts"])
+
+
 def test_whatever_adapter_is_active() -> None:
     lm = with_two()
     given = prompts(lm, ["tts"] * 5)
