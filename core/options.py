@@ -305,7 +305,7 @@ def _shown(default: Any) -> list[str]:
 
 def _arguments(action: argparse.Action) -> str:
     """The values of an action in the usage."""
-    name = action.metavar or action.dest.upper()
+    name = action.metavar or ("COMMAND" if action.nargs == "A..." else action.dest.upper())
     forms = {"+": "{} ...", "*": "[{} ...]", "?": "[{}]", "...": "[...]"}
     return forms.get(str(action.nargs), "{}").format(name)
 

@@ -205,8 +205,8 @@ def register_words(commands: Any) -> None:
     add_limit(parser, "of all sources in turn")
     add_out(parser, "folder for words.md and words.json", overwrite=False)
     parser.group("codecs")
-    text = "codec: folder or hub id; may be repeated (default: the codec of almtok)"
-    add("--checkpoint", action="append", metavar="DIR", help=text)
+    text = "codecs: folders or hub ids (default: the codec of almtok)"
+    add("--checkpoint", nargs="+", action="extend", metavar="DIR", help=text)
     text = "other codecs, see 'almtok codec evaluate --help-all'"
     add("--peers", nargs="+", default=[], metavar="CODEC", help=text)
     add_search(parser)

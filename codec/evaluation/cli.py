@@ -53,9 +53,10 @@ def register(commands: Any) -> None:
     add_limit(parser)
     add_seed(parser, advanced=True)
     parser.group("codecs")
-    text = "codec: folder, hub id or preset (random weights); may be repeated"
-    add("--checkpoint", action="append", default=[], metavar="DIR", help=text)
-    add("--peers", nargs="+", default=[], metavar="CODEC", help=PEERS_HELP)
+    several: dict[str, Any] = {"nargs": "+", "action": "extend", "default": []}
+    text = "codecs of almtok: folders, hub ids or presets (random weights)"
+    add("--checkpoint", metavar="DIR", help=text, **several)
+    add("--peers", metavar="CODEC", help=PEERS_HELP, **several)
     text = "report paired differences to this codec of the table"
     add("--reference", metavar="CODEC", help=text, advanced=True)
     add_frames_per_query(parser, nargs="+")

@@ -117,6 +117,12 @@ def test_defaults_and_prefixes_of_a_stage():
     assert given == {"lm.betas": [0.8, 0.9], "lm.mixed": False}
 
 
+def test_usage_of_a_group_of_commands():
+    parser = Command(prog="fly")
+    parser.add_subparsers(required=True).add_parser("up")
+    assert parser.format_usage() == "usage: fly COMMAND [options]\n"
+
+
 def test_a_wrong_json_object_is_one_line(capsys):
     for text, reason in (("[1]", "expected a JSON object, got [1]"), ("{", "not valid JSON")):
         assert reason in refusal(make(), "town", "--model", text, capsys=capsys)
