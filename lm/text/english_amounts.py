@@ -166,6 +166,13 @@ def _measure(match: re.Match[str]) -> str:
     return words
 
 
+def _inches(match: re.Match[str]) -> str:
+    if match.group()[-1] == '"' and match.string[: match.start()].count('"') % 2:
+        return match.group()
+    one = match[1] == "1" or _describes(match)
+    return f"{decimal(match[1])} inch{'' if one else 'es'}"
+
+
 _MEASURES: tuple[Rule, ...] = (
     (
         re.compile(
@@ -193,12 +200,8 @@ _MEASURES: tuple[Rule, ...] = (
     ),
     # An inch, where no quotation ends.
     (
-        re.compile(rf"{ALONE}({NUMBER})(?: in\.(?= [a-z])|\"(?=[\s,.;)]|$)(?<!^\"))"),
-        lambda m: (
-            m.group()
-            if m.group().endswith('"') and m.string[: m.start()].count('"') % 2
-            else f"{decimal(m[1])} inch{'es' * (m[1] != '1')}"
-        ),
+        re.compile(rf"{ALONE}({NUMBER})(?: in\.(?= [a-z])|\"(?=[\s,.;)]|$))"),
+        _inches,
     ),
     (
         re.compile(rf"{ALONE}({NUMBER})(?:\s?x\s?|×)(?={NUMBER})(?!10\^)"),

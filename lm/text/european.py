@@ -20,7 +20,7 @@ from .rules import ROMAN, Rule, apply, final_stop, finish, fold, roman_value
 _NUMBER = r"(?:[0-9]{1,3}(?:[. ][0-9]{3})+(?![0-9])|[0-9]+)(?:,[0-9]+)?"
 _ALONE = r"(?<![\w.,])"
 _BIG = "Millionen|Million|Milliarden|Milliarde|millions?|milliards?|millones|millón"
-_AMOUNT = f"(?P<number>{_NUMBER})(?: ?(?P<big>{_BIG}))?"
+_AMOUNT = f"(?P<number>{_NUMBER})(?: ?(?P<big>{_BIG}|M|Md)(?![a-z]))?"
 _DATIVE = "in an auf aus bei mit nach von zu seit vor unter über neben zwischen hinter".split()
 _INFLECTING = "am vom zum zur beim im dem den des der ab seit bis ins ans einem einen".split()
 _NEUTER = ("Kapitel", "Jahrhundert", "Mal", "Jahr")
@@ -29,6 +29,11 @@ _FRACTIONS = {
     "de": {2: ("halb", "halbe"), 3: ("Drittel", "Drittel"), 4: ("Viertel", "Viertel")},
     "fr": {2: ("demi", "demis"), 3: ("tiers", "tiers"), 4: ("quart", "quarts")},
     "es": {2: ("medio", "medios"), 3: ("tercio", "tercios"), 4: ("cuarto", "cuartos")},
+}
+_SHORT = {
+    "de": {"M": "Millionen", "Md": "Milliarden"},
+    "fr": {"M": "millions", "Md": "milliards"},
+    "es": {"M": "millones", "Md": "mil millones"},
 }
 _OVER = {"de": "durch", "fr": "sur", "es": "entre"}
 
@@ -66,13 +71,14 @@ class _Reader:
         return f"{self.number(match[1], match[2])} {match[2]}"
 
     def measure(self, match: re.Match[str]) -> str:
-        written, unit, per = match.groups()
+        written, unit, power, per = match.groups()
         name = self.language.units[unit]
-        said = self.number(written, name)
-        words = f"{said} {name if written in ('1', '1,0') else self.language.plural(name)}"
-        if per:
-            words += f" {self.language.per} {self.language.units[per]}"
-        return words
+        several = self.language.powered(name, power) if power else self.language.plural(name)
+        one = written in ("1", "1,0") and not power
+        return f"{self.number(written, name)} {name if one else several}{self.per(per)}"
+
+    def per(self, unit: str | None) -> str:
+        return f" {self.language.per} {self.language.units[unit]}" if unit else ""
 
     def money(self, match: re.Match[str]) -> str:
         found = match.groupdict()
@@ -80,13 +86,14 @@ class _Reader:
         whole, _, fraction = found["number"].partition(",")
         if found["big"]:
             of = {"fr": "d'" if several[0] in "aeiou" else "de ", "es": "de "}.get(self.code, "")
-            return f"{self.number(found['number'], 'm')} {found['big']} {of}{several}"
+            big = _SHORT[self.code].get(found["big"], found["big"])
+            return f"{self.number(found['number'], 'm')} {big} {of}{several}"
         if len(fraction) not in (0, 2) or (fraction and not cents):
-            return f"{self.number(found['number'])} {several}"
+            return f"{self.number(found['number'])} {several}{self.per(found['per'])}"
         words = f"{self.number(whole, one)} {one if whole == '1' else several}"
         if int(fraction or 0):
             words += f" {cents.format(cardinal(fraction, self.code))}"
-        return words
+        return words + self.per(found["per"])
 
     def date(self, match: re.Match[str]) -> str:
         day, month, years = int(match[1]), int(match[2]), match[3] or ""
@@ -114,7 +121,7 @@ class _Reader:
     def telephone(self, match: re.Match[str]) -> str:
         groups = re.findall("[0-9]+", match.group())
         said = ", ".join(spelled(group, self.code) for group in groups)
-        return {"+": "plus ", " ": " "}.get(match.group()[0], "") + said
+        return {"+": f"{self.language.signs['+']} ", " ": " "}.get(match.group()[0], "") + said
 
     # ------------------------------------------------------------------ German
 
@@ -161,23 +168,40 @@ def _rules(code: str) -> tuple[Rule, ...]:
             rf"{_ALONE}{_YEAR} ?[-–] ?{_YEAR}(?![\w-])",
             lambda m: f"{year(m[1], code)} {language.to} {year(m[2], code)}",
         ),
+        (
+            rf"{_ALONE}([0-9]{{1,2}}(?::[0-9]{{2}})?) ?[-–] ?"
+            r"(?=[0-9]{1,2}(?::[0-9]{2}| ?(?:Uhr|h)\b))",
+            lambda m: f"{m[1]} {language.to} ",
+        ),
         *own,
-        (r"(?<![\w.,/])\+[0-9]{1,3}(?:[ /-]\(?[0-9]+\)?){2,}(?!\w)", say.telephone),
-        (r"(?<![\w.,/])0[0-9]{1,4}(?:[ /-][0-9]{2,}){1,5}(?![\w,])", say.telephone),
+        (
+            r"(?<![\w.,/])\+[0-9]{1,3}(?: ?\(0\) ?[0-9]+)?(?:[ /-]\(?[0-9]+\)?)+(?!\w)",
+            say.telephone,
+        ),
+        (r"(?<![\w.,/-])[0-9]+(?:-[0-9]+){2,}(?![\w-])", say.telephone),
+        (
+            rf"{_ALONE}(?=[0-9 ]* [0-9]{{2}}(?![0-9]))"
+            r"[0-9]{2,3}(?: [0-9]{2,3}){2,4}(?![\w,]| [0-9])",
+            say.telephone,
+        ),
+        (r"(?<![\w.,/])0[0-9](?:\.[0-9]{2}){4}(?![\w.,][0-9])", say.telephone),
+        (r"(?<![\w.,/])(?<![0-9] )0[0-9]{1,4}(?:[ /-][0-9]{2,}){1,5}(?![\w,])", say.telephone),
         (rf"(?<=\b{language.telephone}) [0-9][0-9 /-]{{5,}}[0-9](?!\w)", say.telephone),
-        (rf"(?P<sign>{coins}) ?{_AMOUNT}(?![\w,])", say.money),
-        (rf"{_ALONE}{_AMOUNT} ?(?P<sign>{coins})(?!\w)", say.money),
+        (rf"(?P<sign>{coins}) ?{_AMOUNT}(?:/(?P<per>{units}))?(?![\w,])", say.money),
+        (rf"{_ALONE}{_AMOUNT}[ -]?(?P<sign>{coins})(?:/(?P<per>{units}))?(?!\w)", say.money),
         (
             rf"{_ALONE}({_NUMBER}) ?[-–] ?(?={_NUMBER})",
             lambda m: f"{say.number(m[1])} {language.to} ",
         ),
         (rf"{_ALONE}([0-9]{{1,2}})/([0-9]{{1,2}})(?: ?({units}))?(?![\w/])", say.fraction),
         (rf"(?<![\w.)])-(?={_NUMBER})", lambda m: f"{minus_of(code)} "),
-        (rf"{_ALONE}({_NUMBER}) ?({units})(?:/({units}))?(?!\w)", say.measure),
+        (rf"{_ALONE}({_NUMBER}) ?({units})([²³23])?(?:/({units}))?(?!\w)", say.measure),
+        (r"(?<=[0-9]) ?x ?(?=[0-9])", lambda m: f" {language.signs['×']} "),
         (rf"{_ALONE}({_NUMBER}) ({language.noun})", say.counted),
         (r"(?<=[^\W\d_])-?(?=[0-9])|(?<=[0-9])-?(?=[^\W\d_])", lambda m: " "),
-        (r"(?<=[0-9])\.(?=[0-9])", lambda m: f" {language.address['.']} "),
         (_NUMBER, lambda m: say.number(m[0])),
+        (r"(?<=[a-zà-ÿ])\.(?=[A-ZÀ-Þ][a-zà-ÿ])", lambda m: ". "),
+        (r"(?<=\w)\.(?=[^\W\d_])", lambda m: f" {language.address['.']} "),
         (f"[{re.escape(''.join(language.signs))}]", lambda m: f" {language.signs[m[0]]} "),
     ]
     web = address_rules(language.address)
@@ -212,7 +236,7 @@ def _german(say: _Reader) -> _Pairs:
         (rf"{_ALONE}{_HOUR}[:.]{_MINUTE} ?Uhr\b", say.hour),
         (rf"{_ALONE}{_HOUR}:{_MINUTE}(?![\w:])", say.hour),
         (rf"{_ALONE}{_HOUR}() Uhr\b", say.hour),
-        (rf"{_ALONE}(1[0-9]{{2}}0|[1-9]0)er\b", lambda m: f"{year(m[1], 'de')}er"),
+        (rf"{_ALONE}(1[0-9]{{2}}0|[1-9]00?)er(n?)\b", lambda m: f"{year(m[1], 'de')}er{m[2]}"),
         (
             rf"\b({before_years}) (1[1-9][0-9]{{2}}){not_an_amount}",
             lambda m: f"{m[1]} {year(m[2], 'de')}",
@@ -233,10 +257,10 @@ def _french(say: _Reader) -> _Pairs:
             lambda m: ordinal(m[1], "fr", f"ordinal-{forms[m[2]]}"),
         ),
         (
-            rf"\b({ROMAN})({endings})(?= siècles?\b)",
+            rf"\b(?=[XVI]+(?:{endings})\b)({ROMAN})({endings})\b",
             lambda m: ordinal(roman_value(m[1]), "fr", f"ordinal-{forms[m[2]]}"),
         ),
-        (rf"{_ALONE}{_HOUR} ?h ?{_MINUTE}?(?!\w)", say.hour),
+        (rf"{_ALONE}{_HOUR} ?h(?: ?{_MINUTE}(?: ?min\b)?)?(?!\w)", say.hour),
         (rf"{_ALONE}{_HOUR}:{_MINUTE}(?![\w:])", say.hour),
     ]
 
@@ -250,8 +274,11 @@ def _spanish(say: _Reader) -> _Pairs:
             lambda m: ordinal(m[1], "es", f"ordinal-{forms[m[2]]}"),
         ),
         (
-            rf"\b([Ss]iglos?) ({ROMAN})\b",
-            lambda m: f"{m[1]} {cardinal(roman_value(m[2]), 'es')}",
+            rf"\b[Ss]iglos? {ROMAN}\b(?: (?:y|al?) {ROMAN}\b)?",
+            lambda m: re.sub(
+                rf"\b{ROMAN}\b", lambda n: cardinal(roman_value(n.group()), "es"), m.group()
+            ),
         ),
         (rf"{_ALONE}{_HOUR}:{_MINUTE}(?: ?h\b)?(?![\w:])", say.hour),
+        (rf"{_ALONE}{_HOUR}\.{_MINUTE} ?h\b", say.hour),
     ]

@@ -82,6 +82,14 @@ class Language:
     abbreviations: dict[str, str]  # by pattern
     ordinals: dict[str, str]  # written ending: CLDR's rules
 
+    def powered(self, unit: str, power: str) -> str:
+        """Several of a square or cubic unit."""
+        square = power in "2²"
+        if self.code == "de":
+            return f"{'Quadrat' if square else 'Kubik'}{self.plural(unit).lower()}"
+        kind = {"fr": ("cubes", "carrés"), "es": ("cúbicos", "cuadrados")}[self.code][square]
+        return f"{self.plural(unit)} {kind}"
+
     def plural(self, unit: str) -> str:
         """Several of a unit."""
         first, _, rest = unit.partition(" ")
@@ -117,7 +125,8 @@ GERMAN = Language(
         inkl\.: inklusive | max\.: maximal | min\.: minimal | Dr\.: Doktor | Prof\.: Professor
         Hr\.: Herr | Fr\.(?= [A-ZÄÖÜ]): Frau | Nr\.: Nummer | Tel\.: Telefon | Str\.: Straße
         (?<=\b1 )Mio\.: Million | Mio\.: Millionen | (?<=\b1 )Mrd\.: Milliarde | Mrd\.: Milliarden
-        S\.(?= ?[0-9]): Seite | St\.(?= [A-ZÄÖÜ]): Sankt""",
+        S\.(?= ?[0-9]): Seite | Kap\.: Kapitel | Abb\.: Abbildung | Abs\.: Absatz | Art\.: Artikel
+        St\.(?= [A-ZÄÖÜ]): Sankt""",
         ": ",
     ),
     ordinals={},
@@ -136,7 +145,7 @@ FRENCH = Language(
         " | ± plus ou moins | # numéro | ² au carré | ³ au cube"
     ),
     address=_pairs(". point | / barre oblique | - tiret | _ tiret bas | @ arobase"),
-    noun=r"\w{3,}",
+    noun=r"[^\W\d_]{3,}",
     feminine=r"\w+(?:tion|sion|té|ette|ence|ance|ure)s?|(?:heure|minute|seconde|semaine|année"
     r"|journée|personne|femme|fille|tonne|livre|calorie|page|partie|ville|maison|langue|question"
     r"|réponse|chose|place|classe|étoile|carte|table|nuit|part)s?|fois",
@@ -148,6 +157,7 @@ FRENCH = Language(
         Pr\b\.?(?= [A-ZÉÈ]): Professeur | etc\.: et cetera | p\. ?ex\.: par exemple
         c\.-à-d\.: c'est-à-dire | av\. J\.-C\.: avant Jésus-Christ | env\.: environ
         apr\. J\.-C\.: après Jésus-Christ | [nN][°º] ?(?=[0-9]): numéro | [tT]él\.: téléphone
+        art\.: article | chap\.: chapitre | fig\.: figure
         p\.(?= ?[0-9]): page | St(?=-[A-ZÉÈ]): Saint | Ste(?=-[A-ZÉÈ]): Sainte""",
         ": ",
     ),
@@ -173,7 +183,7 @@ SPANISH = Language(
         " | ± más o menos | # número | ² al cuadrado | ³ al cubo"
     ),
     address=_pairs(". punto | / barra | - guion | _ guion bajo | @ arroba"),
-    noun=r"(?!(?:del|por|con|para|que|más|menos|sobre|entre)\b)\w{3,}",
+    noun=r"(?!(?:del|por|con|para|que|más|menos|sobre|entre)\b)[^\W\d_]{3,}",
     feminine=r"\w+(?:as?|ci[óo]n(?:es)?|si[óo]n(?:es)?|dad(?:es)?)|veces|noches?|mujer(?:es)?",
     masculine=r"(?:día|problema|programa|sistema|tema|mapa|idioma|planeta|clima)s?|\w+istas?",
     telephone="teléfono",
@@ -183,6 +193,7 @@ SPANISH = Language(
         etc\.: etcétera | p\. ?ej\.: por ejemplo | EE\. ?UU\.: Estados Unidos
         a\. ?C\.: antes de Cristo | d\. ?C\.: después de Cristo | núm\.: número
         [nN]\.? ?º ?(?=[0-9]): número | pág\.: página | págs\.: páginas | tel\.: teléfono
+        art\.: artículo | cap\.: capítulo | fig\.: figura
         [aA]v(?:da)?\.: avenida | aprox\.: aproximadamente""",
         ": ",
     ),

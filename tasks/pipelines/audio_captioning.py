@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .adapters import AdapterNames, adapter_per_request
-from .base import TaskPipeline
+from .base import TaskPipeline, as_list
 from .outputs import Transcript
 from .speech_recognition import WINDOW_SECONDS, WindowedAudio, encode_windows
 
@@ -36,7 +36,7 @@ class AudioCaptioner(TaskPipeline):
         """Describe audio by its beginning, at most 20 s; the caption of silence is empty.
 
         Args:
-            audio: paths, samples or tokens.
+            audio: paths, samples or tokens; one path is one audio.
             music: use the task "music_caption" instead of "audio_caption".
             seed: of sampling, the same for all.
             adapter: name of a loaded adapter for all audio, or for each; None: the active one.
@@ -45,6 +45,7 @@ class AudioCaptioner(TaskPipeline):
             ValueError: for audio that cannot be used.
         """
         task = "music_caption" if music else "audio_caption"
+        audio = as_list(audio)
         encoded = [self._first_window(item, task) for item in audio]
         loud = [item for item in encoded if not item.silent[0]]
         names = adapter_per_request(adapter, len(audio))

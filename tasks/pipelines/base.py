@@ -328,6 +328,11 @@ class TaskPipeline:
         return cls(AudioLMPipeline.from_pretrained(folder, **loading), options)
 
 
+def as_list(items: Any) -> list[Any]:
+    """The items as a list: one string or path is one item, not its letters."""
+    return [items] if isinstance(items, str | bytes | os.PathLike) else list(items)
+
+
 def _first_checkpoint(root: Path, *names: str) -> Path | None:
     folders = [root / name for name in names]
     return next((folder for folder in folders if (folder / "config.json").is_file()), None)

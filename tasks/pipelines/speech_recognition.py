@@ -24,7 +24,7 @@ from ...lm.audio_input import SILENCE
 from ...lm.text.normalize import plain
 from .adapters import AdapterNames, adapter_per_request
 from .arguments import SHIFTED
-from .base import AudioLMPipeline, TaskPipeline
+from .base import AudioLMPipeline, TaskPipeline, as_list
 from .options import GenerationOptions
 from .outputs import TaskOutput, Transcript, TranscriptWindow
 
@@ -59,7 +59,7 @@ class SpeechRecognizer(TaskPipeline):
         """Transcribe audio; silent windows are skipped.
 
         Args:
-            audio: paths, samples or tokens, of any length.
+            audio: paths, samples or tokens, of any length; one path is one audio.
             window_seconds: length of a window; shorter if the model has no room for it.
             overlap_seconds: overlap of neighbouring windows.
             seed: of sampling; the n-th window that is not silent has `seed + n`.
@@ -74,6 +74,7 @@ class SpeechRecognizer(TaskPipeline):
                 f"overlap_seconds must be in [0, window_seconds), got {overlap_seconds} and "
                 f"window_seconds {window_seconds}"
             )
+        audio = as_list(audio)
         encoded = [
             encode_windows(
                 self.pipeline, item, "asr", window_seconds, overlap_seconds, self.options

@@ -24,7 +24,7 @@ from ...lm.text.sentences import split_text
 from ..base import get_task
 from .adapters import AdapterNames, adapter_per_request, in_adapter_groups
 from .arguments import PREFIX, PREFIX_TEXT, Fields
-from .base import TaskPipeline
+from .base import TaskPipeline, as_list
 from .outputs import SelfCheckResult, Speech, SpokenPart, TaskOutput
 from .self_check import self_check
 
@@ -148,7 +148,7 @@ class TextToSpeech(TaskPipeline):
         """
         if tries < 1:
             raise ValueError(f"tries must be at least 1, got {tries}")
-        texts = [texts] if isinstance(texts, str) else list(texts)
+        texts = as_list(texts)
         voices = [voice] * len(texts) if isinstance(voice, Voice | None) else list(voice)
         seeds = [seed + number for number in range(len(texts))] if seeds is None else list(seeds)
         names = adapter_per_request(adapter, len(texts))

@@ -25,7 +25,7 @@ def cases(root, name):
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_text_is_written_as_a_person_reads_it_aloud(root, language):
     table = cases(root, LANGUAGES[language])
-    assert len(table) >= (350 if language == "en" else 35)
+    assert len(table) >= (400 if language == "en" else 50)
     read = [[written, normalize(written, language)] for written, _ in table]
     assert read == table
     assert [[said, normalize(said, language)] for _, said in table] == [[s, s] for _, s in table]
@@ -72,13 +72,16 @@ ALONE = re.compile(r"(?<![\w.'@/&:-])(the|cat|SAT|Dog|NASA|café|over|FBI|rock)(
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_words_keep_their_spaces_and_nothing_unreadable_is_left():
+@pytest.mark.parametrize(
+    ("language", "count"), [("en", 20_000), ("de", 2_000), ("fr", 2_000), ("es", 2_000)]
+)
+def test_words_keep_their_spaces_and_nothing_unreadable_is_left(language, count):
     rng = random.Random(0)
-    for _ in range(20_000):
+    for _ in range(count):
         text = made(rng)
-        said = normalize(text)
+        said = normalize(text, language)
         assert not READ.sub("", said), (text, said)
-        assert normalize(said) == said, text
+        assert normalize(said, language) == said, text
         words = re.findall(r"[^\W\d_]+", said)
         for word in ALONE.findall(text):
             assert word in words, (text, said)

@@ -39,6 +39,9 @@ def test_text_to_file_to_text(recognizer, learned, tmp_path):
     found = recognizer.transcribe(tmp_path / "line.wav")
     assert found.text == SECOND
     assert found.rtf > 0
+    for path in (tmp_path / "line.wav", str(tmp_path / "line.wav")):  # one path, not its letters
+        assert [one.text for one in recognizer.transcribe_all(path)] == [SECOND]
+        assert len(AudioCaptioner(recognizer.pipeline).caption_all(path)) == 1
 
 
 def test_long_audio_is_heard_in_windows(recognizer, learned):
