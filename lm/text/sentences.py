@@ -14,11 +14,18 @@ from collections.abc import Iterator
 _BEFORE_MORE = frozenset(
     "mr mrs ms messrs mme mlle dr prof rev hon gen col maj capt lt sgt cpl pvt adm cmdr gov sen rep"
     " pres st mt ft vs cf ca fig figs eq approx e.g i.e viz nos vol vols pp ed eds trans art sec"
-    " dept univ est al jan feb mar apr jun jul aug sep sept oct nov dec".split()
+    " dept univ est al jan feb mar apr jun jul aug sep sept oct nov dec"
+    # German, French and Spanish ones
+    " z.b d.h u.a bzw nr ggf evtl inkl vgl bspw sr sra srta dra ud uds ee dña núm pág n.º".split()
+)
+# German ordinals: "am 3. Oktober", "das 21. Jahrhundert".
+_PLACED = re.compile(
+    r"(?:Januar|Februar|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember"
+    r"|Jahrhunderts?|Kapitels?|Auflage|Geburtstag|Mal|Platz|Klasse|Bezirk)\b"
 )
 # These end one if a capital letter follows.
 _MAYBE_LAST = frozenset(
-    "etc jr sr inc ltd co corp bros plc no p.m a.m u.s u.k u.n e.u d.c ph.d m.d b.a m.a b.sc ave"
+    "etc jr inc ltd co corp bros plc no p.m a.m u.s u.k u.n e.u d.c ph.d m.d b.a m.a b.sc ave"
     " blvd rd in ft lb oz min max hr hrs sq tel ext b.c a.d".split()
 )
 _CLOSERS = "\"'”’»)]}›」』）"
@@ -29,10 +36,12 @@ _END = re.compile(
 )
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")
 _SIGHT = 50  # characters looked at on either side of an end sign
-# Best cuts of a long sentence first: strong clause signs, then commas, then any whitespace.
+# Best cuts of a long sentence first: strong clause signs, then commas, then spaces between words
+# (not in "5 km" or "Dr. Lee"), then any whitespace.
 _CUTS = (
     re.compile(r"(?<=[;:—–])\s+|\s+(?=[—–]\s)|(?<=[；：])"),
     re.compile(r"(?<=,)\s+|(?<=[)\]])\s+|\s+(?=[(\[])|(?<=[，、])"),
+    re.compile(r"(?<=[^\W\d_])\s+(?=[^\W\d_])"),
     re.compile(r"\s+"),
 )
 _JOINERS = "\u200d\ufe0e\ufe0f"  # zero width joiner, variation selectors
@@ -104,9 +113,9 @@ def _ends(text: str, start: int, match: re.Match[str]) -> bool:
     before = text[max(start, match.start() - _SIGHT) : match.start()].split()
     word = before[-1].lstrip(_OPENERS + "-*_") if before else ""
     lower = word.lower()
-    if len(word) == 1 and word.isupper() and word != "I":
-        return False  # an initial: J. K. Rowling
-    if lower in _BEFORE_MORE:
+    if len(word) == 1 and word.isalpha() and word != "I":
+        return False  # an initial: J. K. Rowling, 44 a. C.
+    if lower in _BEFORE_MORE or (word.isdigit() and _PLACED.match(after)):
         return False
     if lower in _MAYBE_LAST:
         return not follower.isdigit() and not follower == ""

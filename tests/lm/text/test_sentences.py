@@ -29,6 +29,9 @@ def squeezed(text: str) -> str:
         ["What?!", "No way!!!", "(Really.)", "Yes."],
         ["他来了。", "你好吗？", "很好！"],
         ["The first line\nwraps here.", "The second"],
+        ["Er kam am 3. Oktober, z. B. mit Dr. Weiß.", "Im 21. Jahrhundert bzw. jetzt.", "Gut."],
+        ["El Sr. López y la Sra. Ruiz.", "Los EE. UU. en 44 a. C. y hoy.", "Bien."],
+        ["M. Dupont et Mme. Petit.", "Ils sont là."],
         ["Is it 1.5?", "No: 2.5!"],
     ],
 )  # fmt: skip
@@ -55,6 +58,10 @@ def test_a_long_sentence_is_cut_at_clauses_then_words_then_inside():
     words = "one two three four five six seven eight nine ten eleven twelve"
     parts = split_text(words, max_chars=20, min_chars=0)
     assert " ".join(parts) == words and max(map(len, parts)) <= 20
+    amounts = "it is about 25 km from here to Dr. Lee at 10 p.m. and back on 5 May 2021 or so"
+    for most in range(25, 60):
+        parts = split_text(amounts, max_chars=most, min_chars=0)
+        assert not any(part[-1].isdigit() or part.endswith("Dr.") for part in parts), parts
     assert split_text("x" * 25, max_chars=10, min_chars=0) == ["x" * 10, "x" * 10, "x" * 5]
 
 
