@@ -61,7 +61,8 @@ class SourceReport:
         ignored = [column or "(without a name)" for column in self.columns if column not in used]
         parts.append(f"ignored columns: {', '.join(ignored)}" if ignored else "")
         parts.append(f"{self.other_splits} of other splits" if self.other_splits else "")
-        unread = [f"{count} {name}" if count > 1 else name for name, count in self.unread.items()]
+        found_files = ((name, count) for name, count in self.unread.items() if count)
+        unread = [f"{count} {name}" if count > 1 else name for name, count in found_files]
         parts.append(f"files not read: {', '.join(unread)}" if unread else "")
         return "; ".join(part for part in (*parts, *self.notes) if part)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
@@ -24,7 +25,13 @@ def find_manifest(folder: Path) -> Path | None:
     Raises:
         ValueError: There are several manifests.
     """
-    names = {path.name.lower(): path for path in folder.iterdir() if path.is_file()}
+    wanted = MANIFEST_NAMES + AUDIO_FOLDER_NAMES
+    with os.scandir(folder) as files:
+        names = {
+            file.name.lower(): Path(file.path)
+            for file in files
+            if file.name.lower() in wanted and file.is_file()
+        }
     found = [names[name] for name in MANIFEST_NAMES if name in names]
     if not found:
         tables = [names[name] for name in AUDIO_FOLDER_NAMES if name in names]
@@ -94,11 +101,20 @@ def find_audio(folder: Path, is_corpus: Callable[[Path], bool], report: SourceRe
             found.append(place)
             folders.clear()
             continue
+        audio: set[str] = set()
+        others = []
         for name in names:
-            suffix = os.path.splitext(name)[1].lower()
-            if suffix == ".parquet" or suffix in AUDIO_SUFFIXES:
+            stem, suffix = os.path.splitext(name)
+            if suffix.lower() == ".parquet" or suffix.lower() in AUDIO_SUFFIXES:
                 found.append(place / name)
-            elif suffix not in _TEXT_SUFFIXES:
+                audio.add(stem)
+            elif not name.endswith(".trans.txt"):
+                others.append(name)
+        for name in others:
+            suffix = os.path.splitext(name)[1].lower()
+            if text := _TEXT.fullmatch(name):
+                report.unread[f"{text['suffix']} without audio"] += text["audio"] not in audio
+            else:
                 report.unread[name if suffix in TABLE_SUFFIXES else suffix or name] += 1
     return sorted(found)
 

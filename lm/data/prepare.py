@@ -201,7 +201,7 @@ def _keep(clip: DecodedClip, out: Path, config: PrepareConfig) -> dict[str, Any]
         )
     path = entry.path
     if config.audio == "flac":
-        path = f"audio/{entry.split or 'train'}/{file_name(entry.id)}.flac"
+        path = f"audio/{file_name(entry.split or 'train')}/{file_name(entry.id)}.flac"
         (out / path).parent.mkdir(parents=True, exist_ok=True)
         write_audio(out / path, clip.wav, config.sample_rate)
     return {

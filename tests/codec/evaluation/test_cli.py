@@ -82,11 +82,11 @@ def test_a_missing_coder_is_listed_and_the_others_run(data, tmp_path, monkeypatc
         (["--out", "table.md", "--checkpoint", "tiny"], "--out must be a folder"),
         (["--out", "x", "--checkpoint", "tiny", "--limit", "0"], "--limit"),
         (
-            ["--out", "x", "--checkpoint", "a/same", "--checkpoint", "b/same"],
+            ["--out", "x", "--checkpoint", "a/same", "b/same"],
             "a/same and .*b/same .*rename a folder",
         ),
         (
-            ["--out", "x", "--checkpoint", "a/a b", "--checkpoint", "b/a_b"],
+            ["--out", "x", "--checkpoint", "a/a b", "b/a_b"],
             "both be called 'almtok_a_b'",
         ),
         (["--out", "x", "--checkpoint", "tiny", "--reference", "mimi"], "must be one of almtok"),

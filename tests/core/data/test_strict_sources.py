@@ -114,6 +114,16 @@ def test_metadata_of_another_kind_is_named_and_not_read(make, tmp_path, caplog):
     assert "files not read: metadata.csv, .jpg" in caplog.text
 
 
+def test_texts_without_audio_are_counted(make, tmp_path, caplog):
+    make.folder(tmp_path, [0.3, 0.3])
+    for name in ("00.txt", "01.normalized.txt", "01.original.txt", "02.txt", "03.lab", "04.txt"):
+        (tmp_path / name).write_text(name)
+    with caplog.at_level(logging.INFO):
+        assert facts(tmp_path, "text") == [("00.txt",), ("01.normalized.txt",)]
+    assert "files not read: 2 .txt without audio, .lab without audio" in caplog.text
+    assert "text=files beside the audio" in caplog.text
+
+
 def common_voice(make, folder):
     make.folder(folder / "clips", [0.3] * 4)
     for split, number in (("train", 0), ("dev", 1), ("test", 2), ("other", 3)):
