@@ -112,7 +112,7 @@ class DepthHeads(AudioHeads):
             for layer in self.layers:
                 x = layer(x)
             x = self.norm(x)
-            # Not self.out[1:], a new ModuleList: registering its layers counts as a change of weights.
+            # self.out[1:] would be a new ModuleList, and adding layers to it counts as new weights.
             logits += [head(x[:, k]) for k, head in enumerate(list(self.out)[1:])]
         return torch.stack(logits, dim=1)
 
