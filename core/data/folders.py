@@ -13,8 +13,8 @@ from .tables import TABLE_SUFFIXES, read_rows
 
 MANIFEST_NAMES = ("manifest.jsonl", "manifest.csv", "manifest.tsv")
 AUDIO_FOLDER_NAMES = ("metadata.jsonl", "metadata.csv")
-# Transcripts beside audio files, and descriptions of corpora.
-_TEXT_SUFFIXES = (".txt", ".lab", ".md")
+# Transcripts beside audio files.
+_TEXT = re.compile(r"(?P<audio>.+?)(\.normalized|\.original)?(?P<suffix>\.txt|\.lab)", re.I)
 
 
 def find_manifest(folder: Path) -> Path | None:
