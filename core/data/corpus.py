@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ..audio import AudioError, Waveform, read_audio
 from ..files import write_json
 from .config import DataConfig
-from .decoding import Skipped, SkipReport, check_waveform, decode_entries
+from .decoding import Skipped, SkipReport, check_excerpt, check_waveform, decode_entries
 from .entries import AudioEntry, EntryReader
 from .manifests import list_entries
 from .shards import (
@@ -309,6 +309,7 @@ def _check(
         if isinstance(content, AudioError):
             raise content
         wav = read_audio(content, config.sample_rate, start=entry.start, seconds=entry.seconds)
+        check_excerpt(wav, config.sample_rate, entry.seconds)
         levels = check_waveform(
             wav,
             config.sample_rate,

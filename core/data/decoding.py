@@ -23,6 +23,8 @@ FLOOR_DBFS = -140.0
 # Limits of `normalize_loudness`: gain, and peak after the gain.
 MAX_GAIN_DB = 30.0
 PEAK_LIMIT = 0.99
+# Excerpts may end so much after the end of their file.
+MAX_OVERSHOOT_SECONDS = 0.5
 REASONS = ("missing", "empty", "corrupt", "nan", "silent", "too_short", "too_long")
 
 
@@ -136,6 +138,22 @@ def check_waveform(
         detail = f"loudest 50 ms at {levels.loudest_dbfs:.0f} dBFS, at least {silence_dbfs}"
         raise AudioError("silent", detail)
     return levels
+
+
+def check_excerpt(wav: Waveform, sample_rate: int, seconds: float | None) -> None:
+    """Check that a file was long enough for an excerpt, which its text belongs to.
+
+    Args:
+        wav: The excerpt [S].
+        sample_rate: In Hz.
+        seconds: Length that was to be read; None for all of a file.
+
+    Raises:
+        AudioError: The file ends more than 0.5 s earlier, as in Kaldi.
+    """
+    read = len(wav) / sample_rate
+    if seconds is not None and read < seconds - MAX_OVERSHOOT_SECONDS:
+        raise AudioError("too_short", f"the file ends after {read:.3f} s of {seconds:.3f} s")
 
 
 def decode_entries(

@@ -120,7 +120,8 @@ def list_entries(
                 f" {' '.join(sorted(AUDIO_SUFFIXES))} .parquet in a folder and its subfolders,"
                 f" or rows of the split in a table{summary and f' ({summary})'}"
             )
-        logger.info("%s: %d clips%s", os.fspath(text), len(found), summary and f"; {summary}")
+        clips = f"{len(found)} clip{'s' if len(found) > 1 else ''}"
+        logger.info("%s: %s%s", os.fspath(text), clips, summary and f"; {summary}")
         entries += [_with_unique_id(entry, counts) for entry in found]
     return entries
 

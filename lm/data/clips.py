@@ -11,7 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...core.audio import AudioError, Waveform, read_audio, resample, speed_factor
-from ...core.data.decoding import Skipped, check_waveform, decode_entries, normalize_loudness
+from ...core.data.decoding import (
+    Skipped,
+    check_excerpt,
+    check_waveform,
+    decode_entries,
+    normalize_loudness,
+)
 from ...core.data.entries import AudioEntry
 from .config import TokenizeConfig
 
@@ -81,6 +87,7 @@ def _decode(
         if isinstance(content, AudioError):
             raise content
         wav = read_audio(content, sample_rate, start=entry.start, seconds=seconds)
+        check_excerpt(wav, sample_rate, None if entry.seconds is None else seconds)
         if config.vary:
             entry, wav = perturb_speed(entry, wav, config.vary, config.seed)
         levels = check_waveform(

@@ -13,6 +13,8 @@ import soundfile
 from almtok.core.data import DataConfig, EntryReader
 from almtok.core.data.corpus import AudioCorpus
 from almtok.core.data.manifests import list_entries
+from almtok.lm.data.clips import decode_buffers
+from almtok.lm.data.config import TokenizeConfig
 
 RATE = 8000
 
@@ -75,6 +77,18 @@ def test_a_row_without_an_offset_begins_at_the_start_where_others_have_one(ramp,
     assert facts(path, "start", "seconds") == [(0.0, 2.0), (5.0, None)]
     path.write_text(json.dumps(rows[0]) + "\n")  # ours: the rounded length of the whole file
     assert facts(path, "start", "seconds") == [(0.0, None)]
+
+
+def test_excerpts_after_the_end_of_their_file_are_counted(ramp, tmp_path):
+    rows = [{"audio": "long.wav", "offset": start, "duration": 4} for start in (10, 16.4, 17, 30)]
+    path = tmp_path / "m.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    corpus = AudioCorpus.scan([path], DataConfig(sample_rate=RATE), progress=False)
+    assert [clip.num_samples for clip in corpus.clips] == [4 * RATE, round(3.6 * RATE)]
+    assert corpus.skipped.counts == {"empty": 1, "too_short": 1}
+    assert "ends after 3.000 s of 4.000 s" in corpus.skipped.items[0].detail
+    (clips,) = decode_buffers(list_entries([path], transcripts=True), RATE, TokenizeConfig())
+    assert [type(clip).__name__ for clip in clips] == ["DecodedClip"] * 2 + ["RejectedClip"] * 2
 
 
 @pytest.mark.parametrize(
