@@ -32,6 +32,13 @@ class Loudness:
         return "red green blue black" if np.abs(wav).max() > 0.3 else "red green blue"
 
 
+class German(Loudness):
+    """A recogniser of another language."""
+
+    def transcribe(self, wav, sample_rate):
+        return "es sind fünfundzwanzig euro"
+
+
 @pytest.fixture
 def source(tmp_path):
     rows = []
@@ -50,6 +57,14 @@ def test_the_difference_is_paired_with_the_recordings(source):
     assert rows[1].wer.mean == rows[1].lost.mean == 0.25
     assert len(facts) == 3
     assert "| quieter | 1 | 25.0 [25.0, 25.0] | 25.0 [25.0, 25.0] |" in to_markdown(rows, "x")
+
+
+def test_words_are_compared_in_the_language_of_the_clip(tmp_path):
+    soundfile.write(tmp_path / "a.wav", 0.5 * np.sin(np.arange(12_000) / 20), 24_000)
+    row = {"audio": "a.wav", "id": "a", "text": "Es sind 25 €.", "language": "de"}
+    (tmp_path / "manifest.jsonl").write_text(json.dumps(row) + "\n")
+    rows, facts = measure(list_clips([f"speech={tmp_path / 'manifest.jsonl'}"]), [], German())
+    assert facts[0]["language"] == "de" and rows[0].wer.mean == 0
 
 
 def test_the_command_says_what_was_heard(source, tmp_path, capsys):
