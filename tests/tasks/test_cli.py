@@ -211,7 +211,7 @@ def test_help_teaches_and_imports_nothing_heavy(quiet_environment, tmp_path):
         (["tts", "a", "--frames-per-query", "99", "--out", "a.wav"], "frames_per_query"),
         (["asr", "gone.wav"], "no such file or folder: gone.wav"),
         (["asr", "still.wav", "--window", "2", "--overlap", "2"], "overlap_seconds"),
-        (["tts", "a", "--voice", "still.wav", "--out", "a.wav"], "silent"),
+        (["tts", "a", "--voice", "still.wav", "--out", "a.wav"], "got silence"),
         (["sound", " ", "--out", "a.wav"], "empty"),
     ],
 )  # fmt: skip

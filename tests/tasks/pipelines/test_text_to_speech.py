@@ -238,8 +238,8 @@ def test_ten_thousand_characters_become_parts_that_fit(learned):
 @pytest.mark.parametrize(
     ("wav", "message"),
     [
-        (np.zeros(24_000, np.float32), "silent"),
-        (np.full(2_000, 0.1, np.float32), "too short"),
+        (np.zeros(24_000, np.float32), "got silence"),
+        (np.full(2_000, 0.1, np.float32), "at least 0.3 s long"),
         (np.full(24_000 * 60, 0.1, np.float32), "at most"),
     ],
 )
