@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -87,21 +86,4 @@ def check_codes(
             raise ValueError(
                 f"codes must lie in 0..{codebook_size - 1}, got {low}..{high}: special ids must be"
                 " removed, and codes of another codec cannot be decoded"
-            )
-
-
-def refuse_other_weights(info: dict[str, Any], what: str) -> None:
-    """Refuse a checkpoint with missing or other weights; transformers would keep random ones.
-
-    Args:
-        info: The loading info of transformers' `from_pretrained`.
-        what: First words of the error.
-
-    Raises:
-        ValueError: Weights are missing, unexpected or of another shape.
-    """
-    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if names := sorted(str(name) for name in info[problem]):
-            raise ValueError(
-                f"{what}: {len(names)} {problem.replace('_', ' ')}, such as {names[0]}"
             )

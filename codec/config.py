@@ -5,13 +5,14 @@ C inferred, D our default. Values of grade C or D must not be presented as the p
 """
 
 # No `from __future__ import annotations` here: @strict needs the evaluated annotations.
-import difflib
 import math
-from collections.abc import Iterable
+import os
 from typing import Any, Literal
 
-from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
+
+from ..core.model_config import check_numbers, refuse_unknown, strict
+from ..core.reading import reading
 
 AttentionMode = Literal["block_causal", "causal", "full"]
 PatchifyKind = Literal["conv", "linear"]
@@ -44,16 +45,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def refuse_unknown(config: PreTrainedConfig, names: Iterable[str]) -> None:
-    """Raise ``ValueError`` for a name that is not a field, with the most similar field."""
-    fields = [name for name in config.__dataclass_fields__ if not name.startswith("_")]
-    allowed = {"transformers_version", "model_type", "_name_or_path", "attn_implementation"}
-    for name in names:
-        if name in allowed or name.startswith("_") or hasattr(PreTrainedConfig, name):
-            continue
-        near = difflib.get_close_matches(name, fields, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown field {name!r} for {type(config).__name__}{hint}")
+_MAY_BE_ZERO = (
+    "encoder_layers",
+    "decoder_layers",
+    "patch_transformer_layers",
+    "num_residual_units",
+)
 
 
 @strict
@@ -132,8 +129,20 @@ class ALMTokenizerConfig(PreTrainedConfig):
             raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
         return cls(**{**PRESETS[name], **overrides})
 
+    @classmethod
+    def from_pretrained(cls, source: str | os.PathLike[str], **kwargs: Any) -> Any:  # type: ignore[override]
+        """Read the configuration of a folder or hub id.
+
+        Raises:
+            ValueError: It is not valid; the message names the folder.
+            OSError: There is none.
+        """
+        with reading(source):
+            return super().from_pretrained(source, **kwargs)
+
     def __post_init__(self, **kwargs: Any) -> None:
         refuse_unknown(self, kwargs)
+        check_numbers(self, may_be_zero=_MAY_BE_ZERO)
         super().__post_init__(**kwargs)
         self.strides = list(self.strides)  # as in JSON, which has no tuples
         self.frames_per_query_range = list(self.frames_per_query_range)
@@ -142,6 +151,10 @@ class ALMTokenizerConfig(PreTrainedConfig):
             raise ValueError(
                 f"conv_channels must have {len(self.strides) + 1} entries, one more than strides,"
                 f" got {len(self.conv_channels)}"
+            )
+        if len(self.frames_per_query_range) != 2:
+            raise ValueError(
+                f"frames_per_query_range must be two numbers; came {self.frames_per_query_range}"
             )
         low, high = self.frames_per_query_range
         if not 1 <= low <= high or self.frames_per_query < 1:

@@ -23,8 +23,8 @@ from transformers.utils import ModelOutput
 
 from ..core.audio import read_audio
 from ..core.derived import state_of
-from ..core.loading import LoadsAllWeights
-from .checks import check_codes, check_waveform, lengths_of, refuse_other_weights
+from ..core.loading import LoadsAllWeights, refuse_infinite_weights
+from .checks import check_codes, check_waveform, lengths_of
 from .codebook import Codebook
 from .coders import QueryDecoder, QueryEncoder
 from .config import ALMTokenizerConfig
@@ -101,20 +101,22 @@ class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
         self.post_init()
 
     @classmethod
-    def from_pretrained(cls, *args: Any, **kwargs: Any) -> ALMTokenizer:
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any
+    ) -> ALMTokenizer:
         """Load a codec from a folder or hub id, in float32 unless `dtype` is given.
 
-        Checkpoints may be stored in half precision to save space, but codes should be computed in
-        float32, which every device has.
+        Codes should be computed in float32, which every device has, in whatever precision the files
+        are stored.
 
         Raises:
-            ValueError: Weights are missing or unexpected; transformers would use random weights.
+            ValueError: Weights are missing, unexpected, damaged, NaN or infinite.
         """
-        wants_info = kwargs.pop("output_loading_info", False)
-        kwargs.setdefault("dtype", torch.float32)
-        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
-        refuse_other_weights(info, f"{args[0]} does not fit this version of the codec")
-        return (model, info) if wants_info else model  # type: ignore[return-value]
+        kwargs = {"dtype": torch.float32, **kwargs}
+        loaded: Any = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        refuse_infinite_weights(model, pretrained_model_name_or_path)
+        return loaded  # type: ignore[no-any-return]
 
     # ------------------------------------------------------------------ encoding and decoding
 

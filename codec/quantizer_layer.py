@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.derived import Derived
-from ..core.distributed import all_gather
+from ..core.distributed import all_gather, broadcast
 from ..core.linear import Linear
 from .codebook import Codebook, nearest, principal_axes, search_bias
 from .config import ALMTokenizerConfig
@@ -56,6 +56,8 @@ class QuantizerLayer(nn.Module):
     def _initialize_once(self, residual: Tensor) -> None:
         if self.training and not self.codebook.initialised:
             self.initialize(all_gather(residual.detach()))
+            # Sums on a GPU depend on their order, and may place entries otherwise in each process.
+            broadcast([*self.parameters(), *self.buffers()])
 
 
 class FrozenLayer(QuantizerLayer):

@@ -11,9 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from ..core.reading import reading
+
+_LARGEST_CODE = 2**16 - 1
 
 
 @dataclass(frozen=True)
@@ -31,10 +35,10 @@ class AudioTokens:
             raise ValueError(
                 f"codes must be [K, Q] int64, got {list(self.codes.shape)} {self.codes.dtype}"
             )
-        if self.frames_per_query < 1 or self.num_samples < 1:
+        numbers = (self.frames_per_query, self.num_samples, self.sample_rate)
+        if min(numbers) < 1:
             raise ValueError(
-                f"frames_per_query and num_samples must be positive, got "
-                f"{self.frames_per_query} and {self.num_samples}"
+                f"frames_per_query, num_samples and sample_rate must be positive, got {numbers}"
             )
 
     @property
@@ -43,8 +47,19 @@ class AudioTokens:
         return self.num_samples / self.sample_rate
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a safetensors file atomically, with two bytes per code."""
+        """Write a safetensors file atomically, with two bytes per code.
+
+        Raises:
+            ValueError: A code does not fit into two bytes.
+            OSError: The file cannot be written.
+        """
         path = Path(path)
+        if self.codes.numel():
+            low, high = int(self.codes.min()), int(self.codes.max())
+            if low < 0 or high > _LARGEST_CODE:
+                raise ValueError(
+                    f"codes in {path} must be within 0..{_LARGEST_CODE}, got {low} to {high}"
+                )
         temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         metadata = {
             "format": "almtok-tokens-1",
@@ -53,33 +68,35 @@ class AudioTokens:
             "sample_rate": str(self.sample_rate),
             "fingerprint": self.fingerprint,
         }
-        save_file({"codes": self.codes.to(torch.uint16).contiguous()}, temporary, metadata)
-        os.replace(temporary, path)
+        try:
+            save_file({"codes": self.codes.to(torch.uint16).contiguous()}, temporary, metadata)
+            os.replace(temporary, path)
+        except SafetensorError as error:  # a full disk, among others
+            raise OSError(f"cannot write {path}: {error}") from error
+        finally:
+            temporary.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> AudioTokens:
         """Read a file of :meth:`save`.
 
         Raises:
-            ValueError: The file is not a token file.
+            ValueError: The file is not a token file, or is damaged.
+            OSError: The file cannot be read.
         """
-        try:
+        with reading(path):
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
                 codes = file.get_tensor("codes") if "codes" in file.keys() else None  # noqa: SIM118
-        except FileNotFoundError:
-            raise
-        except Exception as error:  # safetensors raises its own types for damaged files
-            raise ValueError(f"{path} is not a token file: {error}") from error
-        if codes is None or metadata.get("format") != "almtok-tokens-1":
-            raise ValueError(
-                f"{path} is not a token file: format must be 'almtok-tokens-1', "
-                f"got {metadata.get('format')!r}"
+            if codes is None or metadata.get("format") != "almtok-tokens-1":
+                raise ValueError(
+                    f"{path} is not a token file: format must be 'almtok-tokens-1', "
+                    f"got {metadata.get('format')!r}"
+                )
+            return cls(
+                codes.to(torch.int64),
+                int(metadata["frames_per_query"]),
+                int(metadata["num_samples"]),
+                int(metadata["sample_rate"]),
+                metadata["fingerprint"],
             )
-        return cls(
-            codes.to(torch.int64),
-            int(metadata["frames_per_query"]),
-            int(metadata["num_samples"]),
-            int(metadata["sample_rate"]),
-            metadata["fingerprint"],
-        )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -26,6 +29,29 @@ def all_gather(x: Tensor) -> Tensor:
     parts = [torch.empty_like(x) for _ in range(world_size())]
     dist.all_gather(parts, x.contiguous())
     return torch.cat(parts)
+
+
+def broadcast(tensors: Iterable[Tensor]) -> None:
+    """Give every process the values of the first one, in place."""
+    if world_size() > 1:
+        for tensor in tensors:
+            if tensor.numel():
+                shared = tensor.detach().contiguous()
+                dist.broadcast(shared, src=0)
+                tensor.detach().copy_(shared)
+
+
+def same_everywhere(tensors: Iterable[Tensor]) -> bool:
+    """Whether all processes hold the same tensors to the bit; the same answer in all of them."""
+    if world_size() == 1:
+        return True
+    digest, device = hashlib.sha256(), torch.device("cpu")
+    for tensor in tensors:
+        device = tensor.device
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    own = torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8).to(device, torch.int32)
+    rows = all_gather(own[None])
+    return bool((rows == rows[0]).all())
 
 
 def all_sum_with_gradient(x: Tensor) -> Tensor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import glob
 import hashlib
 import json
 import os
@@ -57,20 +59,91 @@ def file_name(name: str) -> str:
 
 
 @contextlib.contextmanager
-def replaced_folder(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder that replaces ``folder`` if the block raises no exception."""
-    new, old = (folder.with_name(f"{folder.name}.{kind}-{os.getpid()}") for kind in ("tmp", "old"))
+def replaced_folder(place: Path) -> Iterator[Path]:
+    """Yield an empty folder that replaces ``place`` if the block raises no exception.
+
+    The new folder is written beside the old one. A crash at any moment leaves the old or the new
+    one in ``place``; where the system cannot exchange two folders (not on Linux), perhaps beside
+    it, from where the next call of this function or of :func:`recover_folder` brings it back.
+    """
+    recover_folder(place)
+    new = place.with_name(f"{place.name}.tmp-{os.getpid()}")
+    shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     try:
         yield new
-        if folder.exists():
-            folder.replace(old)
-        new.replace(folder)
+        swap_in(new, place)
     finally:
-        if old.exists() and not folder.exists():  # the new folder could not be renamed
-            old.replace(folder)
         shutil.rmtree(new, ignore_errors=True)
+
+
+def swap_in(new: Path, place: Path) -> None:
+    """Put a complete folder in place of another, which is deleted last."""
+    for path in (*new.rglob("*"), new):
+        sync(path)
+    if not place.exists():
+        new.replace(place)
+    elif _exchange(new, place):
+        shutil.rmtree(new, ignore_errors=True)
+    else:
+        old = place.with_name(f"{place.name}.old-{os.getpid()}")
         shutil.rmtree(old, ignore_errors=True)
+        place.replace(old)
+        try:
+            new.replace(place)
+        except OSError:
+            old.replace(place)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    sync(place.parent)
+
+
+def recover_folder(place: Path) -> None:
+    """Bring back a folder that a crash between two renames of :func:`swap_in` left aside."""
+    if place.exists() or not place.parent.is_dir():
+        return
+    aside = sorted(place.parent.glob(f"{glob.escape(place.name)}.old-*"), key=_modified)
+    if aside:
+        aside[-1].replace(place)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file or folder a second place, by hard links where the file system has them."""
+    if source.is_dir() and not source.is_symlink():
+        shutil.copytree(source, target, symlinks=True, copy_function=_link_file)
+    else:
+        _link_file(source, target)
+
+
+def _link_file(source: str | Path, target: str | Path) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
+def sync(path: Path) -> None:
+    """Write a file or the entries of a folder to the disk, where the system can."""
+    with contextlib.suppress(PermissionError):  # folders on Windows
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two folders in one step of the file system; False where that is not possible."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):  # not Linux
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return bool(rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
+
+
+def _modified(path: Path) -> float:
+    return path.stat().st_mtime
 
 
 def append_json_line(path: Path, value: Any) -> None:

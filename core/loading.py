@@ -1,15 +1,54 @@
-"""Faster `from_pretrained`: weights are read from files without initialising them first."""
+"""`from_pretrained` of our models: fast, without code from the folder, and with clear errors."""
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from pathlib import Path
+from typing import Any, Self
 
 import torch
+from torch import nn
 from transformers.initialization import no_init_weights
+
+from .reading import UnreadableFile, reading
+from .size_limit import SizeLimit
 
 
 class LoadsAllWeights:
     """Mixin of models whose files contain all weights; precedes `PreTrainedModel` in the bases."""
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any
+    ) -> Self:
+        """Load a folder or hub id: a JSON configuration and safetensors; no code is run.
+
+        Args:
+            pretrained_model_name_or_path: Folder or hub id.
+            args: Of transformers' `from_pretrained`.
+            kwargs: The same.
+
+        Raises:
+            ValueError: The configuration is invalid or describes a model much larger than the
+                weights, or weights are missing, left over or damaged.
+            OSError: There is no such folder or hub id.
+        """
+        place = os.fspath(pretrained_model_name_or_path)
+        wants_info = kwargs.pop("output_loading_info", False)
+        kwargs |= {"use_safetensors": True, "trust_remote_code": False}
+        with reading(place):
+            folder = Path(place)
+            if (folder / "adapter_config.json").exists():
+                raise UnreadableFile(
+                    f"{folder / 'adapter_config.json'}: adapters of PEFT are not loaded with a"
+                    " model; remove the file"
+                )
+            with SizeLimit.of_files(folder.glob("*.safetensors")):
+                model, info = super().from_pretrained(  # type: ignore[misc]
+                    pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
+                )
+            refuse_other_weights(info, f"{place} does not fit this version of {cls.__name__}")
+        return (model, info) if wants_info else model  # type: ignore[return-value]
 
     @classmethod
     def get_init_context(cls, *args: Any, **kwargs: Any) -> list[Any]:
@@ -23,3 +62,33 @@ class LoadsAllWeights:
         if len(others) == len(contexts):  # DeepSpeed
             return contexts
         return [*others, no_init_weights(), torch.random.fork_rng(devices=[])]
+
+
+def refuse_other_weights(info: dict[str, Any], what: str) -> None:
+    """Refuse a checkpoint with missing or other weights; transformers would keep random ones.
+
+    Args:
+        info: The loading info of transformers' `from_pretrained`.
+        what: First words of the error.
+
+    Raises:
+        ValueError: Weights are missing, unexpected or of another shape.
+    """
+    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if names := sorted(str(name) for name in info[problem]):
+            raise ValueError(
+                f"{what}: {len(names)} {problem.replace('_', ' ')}, such as {names[0]}"
+            )
+
+
+@torch.no_grad()
+def refuse_infinite_weights(model: nn.Module, folder: str | os.PathLike[str]) -> None:
+    """Refuse weights that are NaN or infinite.
+
+    Raises:
+        UnreadableFile: The message names the folder and the first such tensor.
+    """
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        # NaN and infinities survive a sum of products with zero.
+        if value.is_floating_point() and not bool(torch.isfinite((value.float() * 0).sum())):
+            raise UnreadableFile(f"{os.fspath(folder)}: {name} has NaN or infinite weights")

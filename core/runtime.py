@@ -31,6 +31,7 @@ import torch
 from .choices import AUTO, PRECISIONS, check_device_name
 from .choices import DTYPES as DTYPE_NAMES
 from .cores import available_cores
+from .reading import tensor_shapes
 
 logger = logging.getLogger(__name__)
 
@@ -170,13 +171,8 @@ def choose_dtype(name: str, device: torch.device, folder: Path) -> torch.dtype:
 
 def num_parameters(folder: Path) -> int:
     """Count the parameters in the safetensors files of a folder, from their headers."""
-    from safetensors import safe_open
-
-    count = 0
-    for path in folder.glob("*.safetensors"):
-        with safe_open(path, framework="pt") as file:
-            count += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())
-    return count
+    paths = folder.glob("*.safetensors")
+    return sum(math.prod(shape) for path in paths for shape in tensor_shapes(path))
 
 
 def native_bfloat16(device: torch.device | str = "cpu") -> bool:

@@ -5,12 +5,13 @@ B one reader of the paper, C inferred, D our default.
 """
 
 # No `from __future__ import annotations` here: @strict checks types by the real annotations.
+import os
 from typing import Any, Literal
 
-from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
-from ..codec.config import refuse_unknown
+from ..core.model_config import check_backbone, check_numbers, refuse_unknown, strict
+from ..core.reading import reading
 
 Pattern = Literal["depth", "delay", "parallel", "flat"]
 
@@ -91,9 +92,10 @@ class AudioLMConfig(PreTrainedConfig):
     ctc_weight: float = 0.0  # D: of the auxiliary CTC loss, see ctc.py
     condition_dropout: float = 0.1  # D: share of examples trained without condition, for guidance
 
-    # Names of the tasks by control token, and the fingerprint of the codec
+    # Names of the tasks by control token, and the fingerprints of the codec and of the vocabulary
     tasks: list[str] | tuple[str, ...] = TASKS
     codec_fingerprint: str | None = None
+    tokenizer_fingerprint: str | None = None
     # Level (RMS of active frames, dBFS) of the training data, to which inputs are normalised too.
     # None: no normalisation.
     loudness_dbfs: float | None = None
@@ -112,19 +114,26 @@ class AudioLMConfig(PreTrainedConfig):
             values["backbone"] = {**PRESETS[name]["backbone"], **overrides["backbone"]}
         return cls(**values)
 
+    @classmethod
+    def from_pretrained(cls, source: str | os.PathLike[str], **kwargs: Any) -> Any:  # type: ignore[override]
+        """Read the configuration of a folder or hub id.
+
+        Raises:
+            ValueError: It is not valid; the message names the folder.
+            OSError: There is none.
+        """
+        with reading(source):
+            return super().from_pretrained(source, **kwargs)
+
     def __post_init__(self, **kwargs: Any) -> None:
         refuse_unknown(self, kwargs)
+        check_numbers(self, may_be_zero=("depth_layers",))
         self.tasks = list(self.tasks)  # JSON knows no tuples; keep one form in memory too
         self.backbone = _as_config(self.backbone)
         super().__post_init__(**kwargs)
         if len(set(self.tasks)) != len(self.tasks) or len(self.tasks) > self.num_task_slots:
             raise ValueError(
                 f"tasks must be different and at most {self.num_task_slots}, got {self.tasks}"
-            )
-        if self.num_codebooks < 1 or self.codebook_size < 1:
-            raise ValueError(
-                f"num_codebooks and codebook_size must be positive, got {self.num_codebooks} "
-                f"and {self.codebook_size}"
             )
         if self.depth_width % self.depth_heads:
             raise ValueError(
@@ -164,5 +173,6 @@ def _as_config(backbone: Any) -> PreTrainedConfig | None:
         return backbone
     if "model_type" not in backbone:
         raise ValueError(f"backbone needs a model_type (llama, qwen2, ...), got {backbone}")
+    check_backbone(backbone)
     values = {name: value for name, value in backbone.items() if name != "model_type"}
     return AutoConfig.for_model(backbone["model_type"], **values)

@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,7 +183,8 @@ def to_plain(lm: AudioLM) -> PreTrainedModel:
         )
     config: Any = copy.deepcopy(lm.config.backbone)
     config.vocab_size, config.tie_word_embeddings = ids.size, False
-    plain = AutoModelForCausalLM.from_config(config).to(lm.dtype).eval()
+    plain = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    plain = plain.to(lm.dtype).eval()
     tables = {table.weight.data_ptr(), head.weight.data_ptr()}
     state = lm.backbone.state_dict()
     inner = {key: value for key, value in state.items() if value.data_ptr() not in tables}
@@ -220,6 +219,7 @@ def export_plain(
     Raises:
         ValueError: the model cannot be exported, or the folder exists.
     """
+    from ..core.files import replaced_folder, write_json
     from .model import AudioLM
     from .processor_files import NAME
     from .text.tokenizer import load_tokenizer
@@ -231,13 +231,9 @@ def export_plain(
     source = folder if (folder / "config.json").exists() else Path(checkpoint)
     lm = AudioLM.from_pretrained(source if source.exists() else str(checkpoint)).eval()
     plain = to_plain(lm)
-    aside = out.with_name(f"{out.name}.tmp-{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
-    plain.save_pretrained(aside)
-    text = json.dumps(PlainIds(lm.config).describe(), indent=1)
-    (aside / LAYOUT).write_text(text + "\n", encoding="utf-8")
-    if (source / NAME).exists():
-        load_tokenizer(source).save_pretrained(aside)
-    shutil.rmtree(out, ignore_errors=True)
-    os.replace(aside, out)
+    with replaced_folder(out) as temporary:
+        plain.save_pretrained(temporary)
+        write_json(temporary / LAYOUT, PlainIds(lm.config).describe())
+        if (source / NAME).exists():
+            load_tokenizer(source).save_pretrained(temporary)
     return out

@@ -18,8 +18,8 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrained
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.utils import ModelOutput
 
-from ..codec.checks import refuse_other_weights
 from ..core.loading import LoadsAllWeights
+from ..core.reading import reading
 from .adapter_rows import by_adapter
 from .config import AudioLMConfig
 from .ctc import ctc_loss
@@ -85,24 +85,13 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
     def __init__(self, config: AudioLMConfig):
         super().__init__(config)
         check_prefix_lm(config)
-        self.backbone = AutoModelForCausalLM.from_config(config.backbone)
+        self.backbone = AutoModelForCausalLM.from_config(config.backbone, trust_remote_code=False)
         self.embedding = RowEmbedding(config)
         heads = DepthHeads if config.pattern == "depth" else LinearHeads
         self.heads: AudioHeads = heads(config)
         self.post_init()
 
     @classmethod
-    def from_pretrained(cls, *args: Any, **kwargs: Any) -> AudioLM:
-        """Load a folder or hub id.
-
-        Raises:
-            ValueError: if weights are missing or left over.
-        """
-        return_info = kwargs.pop("output_loading_info", False)
-        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
-        refuse_other_weights(info, f"{args[0]} does not fit this version of the language model")
-        return (model, info) if return_info else model  # type: ignore[return-value]
-
     @classmethod
     def from_backbone(cls, name_or_path: str, config: AudioLMConfig, **kwargs: Any) -> AudioLM:
         """Build a model around a pretrained text model; the other parts are initialised.
@@ -111,8 +100,15 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
             name_or_path: what `AutoModelForCausalLM.from_pretrained` takes.
             config: everything but the backbone, which is replaced by the pretrained one's.
             kwargs: for `from_pretrained`: dtype, revision, ...
+
+        Raises:
+            ValueError: if the text model cannot be read, or needs code of its own.
+            OSError: if there is no such folder or hub id.
         """
-        backbone = AutoModelForCausalLM.from_pretrained(name_or_path, **kwargs)
+        with reading(name_or_path):
+            backbone: Any = AutoModelForCausalLM.from_pretrained(
+                name_or_path, trust_remote_code=False, **kwargs
+            )
         values = {**config.to_dict(), "backbone": backbone.config.to_dict()}
         values.pop("transformers_version", None)
         model = cls(AudioLMConfig(**values)).to(backbone.dtype)

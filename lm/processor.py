@@ -24,6 +24,7 @@ from transformers.processing_utils import ProcessorMixin
 from ..codec.model import ALMTokenizer
 from ..codec.tokens import AudioTokens
 from ..core.audio import write_audio
+from ..core.reading import reading
 from .audio_input import AudioInput
 from .chat import Conversation, Part, default_task, is_batch, read_parts, to_string
 from .config import AudioLMConfig
@@ -33,7 +34,7 @@ from .prompt_builder import PromptBuilder, PromptOptions, error_context
 from .sequences import IGNORED, Example, build_sequence, collate
 from .sequences import Sequence as Rows
 from .text.encoder import TextEncoder, TextForm
-from .text.tokenizer import load_tokenizer
+from .text.tokenizer import check_vocabulary, load_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -73,11 +74,7 @@ class AudioLMProcessor(ProcessorMixin):
         Raises:
             ValueError: if tokenizer, codec and model do not match.
         """
-        if len(tokenizer) > config.vocab_size:
-            raise ValueError(
-                f"the tokenizer must have at most {config.vocab_size} ids, the vocab_size of the"
-                f" language model, got {len(tokenizer)}"
-            )
+        check_vocabulary(tokenizer, config.vocab_size, config.tokenizer_fingerprint)
         _compare_eos(tokenizer, config)
         self.tokenizer = tokenizer
         self.config = config
@@ -268,16 +265,14 @@ class AudioLMProcessor(ProcessorMixin):
             options: for the hub: revision, cache_dir, token, local_files_only, force_download.
 
         Raises:
-            ValueError: if the folder holds no processor.
+            ValueError: if the folder holds no processor, a damaged one, or that of another model.
+            OSError: if the folder cannot be read.
         """
-        files = read_processor(pretrained_model_name_or_path, options)
-        return cls(
-            load_tokenizer(files.folder),
-            files.config,
-            files.codec if audio_tokenizer is None else audio_tokenizer,
-            text_form=files.text_form,
-            language=files.language,
-        )
+        files = read_processor(pretrained_model_name_or_path, options, audio_tokenizer)
+        tokenizer = load_tokenizer(files.folder)
+        how: Any = {"text_form": files.text_form, "language": files.language}
+        with reading(files.folder):
+            return cls(tokenizer, files.config, files.codec, **how)
 
     def save_pretrained(  # type: ignore[override]
         self,

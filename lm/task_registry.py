@@ -42,6 +42,7 @@ class TrainableTask(Protocol):
 
 
 _TASKS: dict[str, Any] = {}
+_LOADED: dict[str, str] = {}  # names of the tasks of modules and files
 TaskOrClass = TypeVar("TaskOrClass", bound=TrainableTask | type[TrainableTask])
 
 
@@ -64,31 +65,57 @@ def register_task(task: TaskOrClass) -> TaskOrClass:
 
 
 def get_task(name: str) -> Any:
-    """Look up a task by name, or by the module or file that registers it.
+    """Look up a registered task; no module or file is imported for it.
 
     Args:
-        name: "tts", "my_package.voice_conversion" or "voice_conversion.py".
+        name: "tts", or a module or file that :func:`load_task` has loaded.
+
+    Raises:
+        ValueError: if there is no such task.
+    """
+    load_providers()
+    name = _LOADED.get(name, name)
+    if name in _TASKS:
+        return _TASKS[name]
+    hint = "; a module or a file must be loaded first (--tasks, load_task)" if "." in name else ""
+    raise ValueError(unknown("task", name, _TASKS) + hint)
+
+
+def load_task(source: str) -> Any:
+    """Look up a task by name, or run the module or file that registers it.
+
+    This runs code: the source must come from a person, not from a file or a folder.
+
+    Args:
+        source: "tts", "my_package.voice_conversion" or "voice_conversion.py".
 
     Raises:
         ValueError: if there is no such task, or the module does not register exactly one.
         FileNotFoundError: if the file does not exist.
     """
     load_providers()
-    if name in _TASKS:
-        return _TASKS[name]
-    if name.endswith(".py"):
-        return _task_of_file(Path(name))
-    if "." in name:
-        before = set(_TASKS)
-        importlib.import_module(name)
-        return _only_new(name, before, name.rpartition(".")[2])
-    raise ValueError(unknown("task", name, _TASKS))
+    if source in _TASKS or source in _LOADED or "." not in source:
+        return get_task(source)
+    task = _task_of_file(Path(source)) if source.endswith(".py") else _task_of_module(source)
+    _LOADED[source] = task.name
+    return task
 
 
 def task_names() -> tuple[str, ...]:
     """Names of all registered tasks."""
     load_providers()
     return tuple(_TASKS)
+
+
+def _task_of_module(name: str) -> Any:
+    before = set(_TASKS)
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        raise ValueError(f"no task {name!r}: there is no module {error.name}") from error
+    return _only_new(name, before, name.rpartition(".")[2])
 
 
 def _task_of_file(path: Path) -> Any:

@@ -20,11 +20,14 @@ from typing import Any
 from almtok import __version__
 from almtok.core.choices import AUTO, DEVICE_HELP, check_device_name
 from almtok.core.files import write_json
+from almtok.core.folder_lock import lock_run_dir
 from almtok.core.options import option
+from almtok.core.reading import field, read_json_object, reading
 from almtok.core.training.config import RunConfig
 
 from .stage_process import run_process
 
+LOCK_FILE = ".recipe-lock"  # a stage may train in the same folder and lock it
 # Commands with an option `--device`.
 DEVICE_COMMANDS = (
     *(("encode",), ("decode",), ("codec", "prior"), ("lm", "tokenize")),
@@ -74,7 +77,9 @@ class Stage:
         if self.program != "almtok":
             module, function = self.program.split(":")
             start = ["python", "-c", f"from {module} import {function}; {function}()"]
-        config = [] if self.config is None else ["--config", str(self.config_file(out))]
+        config = []
+        if self.config is not None:
+            config = ["--config", str(self.config_file(out)), *self.config.code_flags()]
         device = [] if self.device == AUTO else ["--device", self.device]
         return [*start, *self.command, *config, *device]
 
@@ -220,7 +225,9 @@ class RunState:
         self._done: dict[str, dict[str, Any]] = {}
         if not self._path.exists():
             return
-        state = json.loads(self._path.read_text(encoding="utf-8"))
+        state = read_json_object(self._path)
+        for name, kind in (("recipe", str), ("version", str), ("stages", dict)):
+            field(state, name, kind, self._path)
         if state["recipe"] != run.recipe:
             raise ValueError(
                 f"{run.out} holds a run of recipe {state['recipe']}, asked for "
@@ -237,7 +244,9 @@ class RunState:
         """Raise a ValueError if a stage was begun in this folder with other values."""
         for stage in stages:
             before = self._done.get(stage.name)
-            if before is not None and (difference := stage.difference(before)):
+            with reading(self._path):
+                difference = "" if before is None else stage.difference(before)
+            if difference:
                 raise ValueError(
                     f"stage {stage.name} was begun in {self._run.out} with other values "
                     f"({difference}); choose another --out, or --again {stage.name} to do it anew"
@@ -299,6 +308,11 @@ def run_recipe(
         ValueError: the folder holds another run, or a stage is unknown.
     """
     stages = run.between(first, last)
+    with lock_run_dir(run.out, LOCK_FILE):
+        return _run_stages(run, stages, again)
+
+
+def _run_stages(run: RecipeRun, stages: Sequence[Stage], again: Sequence[str]) -> int:
     state = RunState(run)
     for name in again:
         state.forget(*run.between(name, name))

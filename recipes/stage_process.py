@@ -10,11 +10,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Any
 
 # Imported by the fork server. Their import starts no thread and opens no device.
 _LOADED = (
@@ -29,66 +29,61 @@ def run_process(argv: Sequence[str]) -> int:
     """Run a command `almtok ...` or `python -c ...` in its own process, with this Python.
 
     Ctrl-C reaches that process too, and SIGTERM is forwarded; a training then saves and ends, and
-    this function waits for it.
+    this function waits for it. If this process is killed, the other gets SIGTERM.
 
     Returns:
         Exit status, or the negative number of the signal that ended the process.
     """
     forks = "forkserver" in multiprocessing.get_all_start_methods()
-    pid, wait = (_fork if forks else _spawn)(argv)
-    with _forward_sigterm(pid):
+    context: Any = multiprocessing.get_context("forkserver" if forks else "spawn")
+    if forks:
+        context.set_forkserver_preload(list(_LOADED))
+    sys.stdout.flush()
+    process = context.Process(target=_run, args=(list(argv), os.getcwd()))
+    process.start()
+    with _forward_signals(process.pid):
         while True:
             try:
-                return wait()
+                process.join()
+                return int(process.exitcode)
             except KeyboardInterrupt:
                 continue
 
 
-def _spawn(argv: Sequence[str]) -> tuple[int, Callable[[], int]]:
-    """Start a new Python; return its process id and a function that waits for it."""
-    start = ["-m", "almtok"] if argv[0] == "almtok" else []
-    process = subprocess.Popen([sys.executable, *start, *argv[1:]])
-    return process.pid, process.wait
-
-
-def _fork(argv: Sequence[str]) -> tuple[int, Callable[[], int]]:
-    """Fork the server; return the process id and a function that waits for it."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(_LOADED))
-    sys.stdout.flush()
-    process = context.Process(target=_run, args=(list(argv), os.getcwd()))
-    process.start()
-
-    def wait() -> int:
-        process.join()
-        assert process.exitcode is not None
-        return process.exitcode
-
-    assert process.pid is not None
-    return process.pid, wait
-
-
 @contextmanager
-def _forward_sigterm(pid: int) -> Iterator[None]:
-    """Forward SIGTERM to a process while the context is open."""
+def _forward_signals(pid: int) -> Iterator[None]:
+    """Forward SIGTERM to a process while the context is open, also for SIGHUP."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread receives signals
         return
 
-    def forward(signum: int, _frame: object) -> None:
+    def forward(_number: int, _frame: object) -> None:
         with suppress(ProcessLookupError):
-            os.kill(pid, signum)
+            os.kill(pid, signal.SIGTERM)
 
-    before = signal.signal(signal.SIGTERM, forward)
+    numbers = [signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, forward) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end_with_parent() -> None:
+    """Send SIGTERM to this process when the one that started it has ended."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _run(argv: list[str], folder: str) -> None:
     """Run the command in the fork and exit with its status."""
     os.chdir(folder)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if argv[0] == "almtok":
         from almtok.__main__ import main
 

@@ -11,7 +11,7 @@ from ..core.lazy import lazy_names
 from ..lm.layouts import add_provider
 
 if TYPE_CHECKING:
-    from .base import Task, get_task, register_task
+    from .base import Task, get_task, load_task, register_task
     from .pipelines.audio_captioning import AudioCaptioner
     from .pipelines.audio_generation import AudioGenerator
     from .pipelines.base import AudioLMPipeline
@@ -26,6 +26,7 @@ __all__ = [
     "Task",
     "TextToSpeech",
     "get_task",
+    "load_task",
     "register_task",
 ]
 
@@ -33,7 +34,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        ".base": ("Task", "get_task", "register_task"),
+        ".base": ("Task", "get_task", "load_task", "register_task"),
         ".pipelines.base": ("AudioLMPipeline",),
         ".pipelines.audio_captioning": ("AudioCaptioner",),
         ".pipelines.audio_generation": ("AudioGenerator",),

@@ -27,7 +27,15 @@ from ..lm.text.encoder import TextEncoder
 from ..lm.text.normalize import is_known
 from .duration import USUAL, SpeakingRate, frames
 
-__all__ = ["Limits", "Task", "get_task", "import_builtin_tasks", "register_task", "task_names"]
+__all__ = [
+    "Limits",
+    "Task",
+    "get_task",
+    "import_builtin_tasks",
+    "load_task",
+    "register_task",
+    "task_names",
+]
 
 PAPER_FRAME_RATE = 12.5  # Hz: 75 / w with w = 6, as in the paper
 _MAX_TEXT_PER_SECOND = 25.0  # text ids per second of audio; read speech has fewer letters
@@ -178,16 +186,31 @@ def import_builtin_tasks() -> None:
 
 
 def get_task(name: str) -> Task:
-    """Look up a task by name, or by the module or file that registers it.
+    """Look up a registered task; no module or file is imported for it.
 
     Args:
-        name: "tts", "my_package.voice_conversion" or "voice_conversion.py".
+        name: such as "tts".
+
+    Raises:
+        ValueError: if there is no such task.
+    """
+    task: Task = task_registry.get_task(name)
+    return task
+
+
+def load_task(source: str) -> Task:
+    """Look up a task by name, or run the module or file that registers it.
+
+    Do not call this with a name that was found in a file or folder: it runs code.
+
+    Args:
+        source: "tts", "my_package.voice_conversion" or "voice_conversion.py".
 
     Raises:
         ValueError: if there is no such task, or the module does not register exactly one.
         FileNotFoundError: if the file does not exist.
     """
-    task: Task = task_registry.get_task(name)
+    task: Task = task_registry.load_task(source)
     return task
 
 

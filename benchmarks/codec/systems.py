@@ -158,7 +158,9 @@ def _peer(name: str, dtype: Any, compiled: bool) -> System:
     from transformers import AutoConfig, AutoModel
 
     peer = PEERS[name]
-    model: Any = AutoModel.from_config(AutoConfig.for_model(peer.model_type, **peer.config)).eval()
+    model: Any = AutoModel.from_config(
+        AutoConfig.for_model(peer.model_type, **peer.config), trust_remote_code=False
+    ).eval()
     if compiled:
         model.encoder = torch.compile(model.encoder)
         model.decoder = torch.compile(model.decoder)

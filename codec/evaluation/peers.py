@@ -113,7 +113,7 @@ class TransformersCodec(EvaluatedCodec):
         from transformers import AutoConfig, AutoModel
 
         try:
-            config = AutoConfig.from_pretrained(checkpoint)
+            config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
             self.kind = config.model_type
             if self.kind not in self.MODEL_TYPES:
                 raise ValueError(
@@ -121,7 +121,7 @@ class TransformersCodec(EvaluatedCodec):
                     f" got {self.kind!r}"
                 )
             with no_inner_bars():
-                self.model: Any = AutoModel.from_pretrained(checkpoint)
+                self.model: Any = AutoModel.from_pretrained(checkpoint, trust_remote_code=False)
         except OSError as error:
             raise CodecUnavailable(
                 f"{checkpoint} must be a folder or a hub id that can be loaded: "

@@ -6,6 +6,7 @@ Shapes: B batch, S samples, T frames, Q queries, K codebooks, D width, P phoneme
 from __future__ import annotations
 
 import dataclasses
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from torch import Tensor, nn
 
+from ...core.field_types import check_value
 from ..config import ALMTokenizerConfig
 from .registry import LossSpec
 
@@ -107,7 +109,7 @@ def component_config(kind: type[Config], values: Mapping[str, Any], **defaults: 
         **defaults: Defaults of fields; names that are not fields are ignored.
 
     Raises:
-        ValueError: A key of ``values`` is not a field.
+        ValueError: A key of ``values`` is not a field, or a value has another type than it.
     """
     fields = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(values.keys() - fields)
@@ -116,4 +118,7 @@ def component_config(kind: type[Config], values: Mapping[str, Any], **defaults: 
             f"{kind.__name__} option must be one of {', '.join(sorted(fields))}, got {unknown[0]!r}"
         )
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    hints = typing.get_type_hints(kind)
+    for name, value in options.items():
+        check_value(f"{kind.__name__}.{name}", value, hints[name])
     return kind(**{**{k: v for k, v in defaults.items() if k in fields}, **options})

@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...core.field_types import check_fields
+from ...core.reading import field, reading
+from ...core.size_limit import SizeLimit
 from ..losses.spectrum import mel_magnitude
 from ..priors.files import load_tensors, save_tensors
 from .config import PHONES, PhonemeClassifierConfig
@@ -101,8 +104,11 @@ class PhonemeClassifier(nn.Module):
                 f"{path} is not a phoneme classifier of this version: train one with"
                 " 'almtok codec phonemes'"
             )
-        values = metadata["config"]
-        values["dilations"] = tuple(values["dilations"])
-        classifier = cls(PhonemeClassifierConfig(**values))
-        classifier.load_state_dict(tensors)
+        with reading(path), SizeLimit.of_files([Path(path)]):
+            values = field(metadata, "config", dict, path)
+            values["dilations"] = tuple(field(values, "dilations", list, path))
+            config = PhonemeClassifierConfig(**values)
+            check_fields(config)
+            classifier = cls(config)
+            classifier.load_state_dict(tensors)
         return classifier.eval().requires_grad_(False)

@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from ...core.reading import UnreadableFile, reading
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -50,15 +52,24 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors and the metadata of a file of ``save_tensors``."""
+    """Return the tensors and the metadata of a file of ``save_tensors``.
+
+    Raises:
+        ValueError: The file is damaged, or holds NaN or infinite numbers.
+        OSError: The file cannot be read.
+    """
     if not path.is_file():
         raise FileNotFoundError(2, "no such file", str(path))
-    try:
+    with reading(path):
         with safe_open(path, framework="pt") as file:
             metadata = json.loads((file.metadata() or {}).get("about", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if not isinstance(metadata, dict):
+            raise UnreadableFile(f"{path}: metadata must be a JSON object, got {metadata!r:.80}")
+        for name, value in tensors.items():
+            if value.is_floating_point() and not bool(value.isfinite().all()):
+                raise UnreadableFile(f"{path}: {name} has NaN or infinite values")
+    return tensors, metadata
 
 
 def hash_json(value: Any) -> str:

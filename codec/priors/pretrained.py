@@ -154,11 +154,15 @@ def _load(kind: str, checkpoint: str) -> Any:
     """Load the model in eval mode and float32; missing weights are an error."""
     if kind not in MODELS:
         raise ValueError(f"kind must be one of {', '.join(MODELS)}, got {kind!r}")
-    config = AutoConfig.from_pretrained(checkpoint)
+    config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
     if config.model_type != kind:
         raise ValueError(f"model_type of {checkpoint} must be {kind!r}, got {config.model_type!r}")
     model, report = MODELS[kind].from_pretrained(
-        checkpoint, config=config, dtype=torch.float32, output_loading_info=True
+        checkpoint,
+        config=config,
+        dtype=torch.float32,
+        output_loading_info=True,
+        trust_remote_code=False,
     )
     # transformers would use random weights instead.
     missing = sorted(set(report["missing_keys"]) - UNUSED_WEIGHTS)
@@ -170,7 +174,7 @@ def _load(kind: str, checkpoint: str) -> Any:
 def _input_format(checkpoint: str) -> tuple[int, bool | None]:
     """Return sample rate and ``do_normalize``; None if the checkpoint does not specify it."""
     try:
-        extractor = Wav2Vec2FeatureExtractor.from_pretrained(checkpoint)
+        extractor = Wav2Vec2FeatureExtractor.from_pretrained(checkpoint, trust_remote_code=False)
     except OSError:
         return SAMPLE_RATE, None
     return extractor.sampling_rate, extractor.do_normalize

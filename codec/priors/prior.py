@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...core.reading import field as field_of
+from ...core.reading import reading
 from .files import load_tensors, save_tensors
 
 FORMAT, VERSION = "almtok-prior", 1
@@ -108,6 +110,10 @@ class Prior:
 def load_prior(path: str | Path) -> Prior:
     """Read a prior file.
 
+    Raises:
+        ValueError: it is damaged, or no prior file of this version.
+        OSError: it cannot be read.
+
     Example:
         >>> import tempfile
         >>> path = f"{tempfile.mkdtemp()}/prior.safetensors"
@@ -122,10 +128,13 @@ def load_prior(path: str | Path) -> Prior:
                 f"{path} is not a prior file: {name} must be {expected!r},"
                 f" got {metadata.get(name)!r}"
             )
-    missing = sorted({"centroids", "mean", "scale", "counts"} - tensors.keys())
-    if missing:
-        raise ValueError(f"{path} lacks the tensors {', '.join(missing)}")
-    return Prior(num_speech=metadata["num_speech"], metadata=metadata, **tensors)
+    names = {"centroids", "mean", "scale", "counts"}
+    for odd, words in ((names - tensors.keys(), "lacks"), (tensors.keys() - names, "has")):
+        if odd:
+            raise ValueError(f"{path} {words} the tensors {', '.join(sorted(odd))}")
+    with reading(path):
+        num_speech = field_of(metadata, "num_speech", int, path)
+        return Prior(num_speech=num_speech, metadata=metadata, **tensors)
 
 
 def random_prior(

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ...core.data import AudioCorpus, CropDataset, DataConfig, SegmentBatch, collate
-from ...core.training.loop import ignore_signals
+from ...core.training.interrupt import ignore_signals
 from ...core.training.seeding import draw_int
 from ..losses.base import component_config
 from .config import CodecTrainConfig

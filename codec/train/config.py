@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ...core.choices import SOURCES_HELP, TRAINING_DEVICE_HELP, check_training_device
+from ...core.field_types import check_fields
 from ...core.options import advanced, file_only, option
 from ...core.training.config import RunConfig
 from ..losses.registry import LOSSES, LossSpec, with_loss_weights
@@ -152,6 +153,7 @@ class CodecTrainConfig(RunConfig):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stage", str(self.stage))
+        check_fields(self)
         for name, allowed in (
             ("stage", STAGES),
             ("precision", PRECISIONS),
@@ -259,6 +261,7 @@ def stage2(**changes: Any) -> CodecTrainConfig:
 
     ``init_from`` names the stage-1 run.
     """
+    steps = changes.get("steps", 10_000)
     defaults = {
         "stage": "2",
         "segment_seconds": 6.0,  # queries need context (paper.md 5.4)
@@ -267,7 +270,7 @@ def stage2(**changes: Any) -> CodecTrainConfig:
         "weight_commitment": 0.2,
         # The first queries depend on little more than loudness, and codebooks that are initialised
         # from them stay limited to it; short runs start earlier.
-        "quantize_start": min(1_000, int(changes.get("steps", 10_000)) // 8),
+        "quantize_start": min(1_000, steps // 8) if isinstance(steps, int) else 0,
     }
     return CodecTrainConfig(**{**defaults, **changes})
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ...core.distributed import broadcast
 from ...core.progress import no_inner_bars
+from ...core.reading import read_json_object
 from ...core.training.checkpoint import (
     STATE_FILE,
     Checkpoint,
@@ -19,7 +21,6 @@ from ...core.training.checkpoint import (
     restore,
     tensors_of,
 )
-from ...core.training.config import read_json_object
 from ...core.training.seeding import draw_int
 from ..initialization import initialize_coders, initialize_patchify
 from ..model import ALMTokenizer
@@ -71,7 +72,11 @@ def initialize_part(
     method: Callable[[ALMTokenizer, Iterable[Tensor]], None],
     seconds: float,
 ) -> None:
-    """Initialise a part of the codec from training audio (`codec/initialization.py`)."""
+    """Initialise a part of the codec from training audio (`codec/initialization.py`).
+
+    Every process computes it, and the result of the first one is used: sums on a GPU depend on
+    their order.
+    """
     codec = state.model.config
     torch.manual_seed(draw_int(state.config.seed, "start"))
     batches = initialization_batches(
@@ -79,6 +84,7 @@ def initialize_part(
     )
     state.model.eval()
     method(state.model, batches)
+    broadcast(tensors_of(state.model).values())
     state.train_mode()
     if state.average is not None:
         state.average.restart()

@@ -10,10 +10,11 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from ...core.reading import read_json_object, reading
 from ...core.runtime import Runtime, choose_runtime
+from ...core.size_limit import SizeLimit
 from ...core.training import optimizer as optim
 from ...core.training.checkpoint import Checkpoint, restore, tensors_of
-from ...core.training.config import read_json_object
 from ...core.training.ema import WeightAverage
 from ...core.training.loss_scale import LossScale
 from ...core.training.seeding import draw_int
@@ -159,23 +160,8 @@ def build_state(config: CodecTrainConfig) -> TrainState:
     """Create the objects of a run with seeded random weights."""
     runtime = choose_runtime(config.device, config.precision.removesuffix("-all"))
     accelerator = Accelerator(cpu=runtime.device.type == "cpu")
-    torch.manual_seed(draw_int(config.seed, "initialisation"))
-    model = ALMTokenizer(model_config_of(config))
-    model.requires_grad_(False)
-    for part in trained_parts(config):
-        getattr(model, part).requires_grad_(True)
-    listener = _load_classifier(config, model.config, accelerator.device)
-    setup = LossSetup(config, model.config, listener)
-    losses = build_losses(config.losses, setup)
-    discriminators = None
-    if config.uses_discriminators:
-        discriminators = MelDiscriminators(
-            component_config(
-                MelDiscriminatorsConfig,
-                config.discriminators,
-                sample_rate=model.config.sample_rate,
-            )
-        )
+    with SizeLimit.of_machine():
+        model, losses, discriminators, listener, setup = _build_modules(config, accelerator.device)
     for module in (model, *losses.values(), discriminators):
         if module is not None:
             module.to(accelerator.device)
@@ -215,6 +201,26 @@ def build_state(config: CodecTrainConfig) -> TrainState:
     return state
 
 
+def _build_modules(config: CodecTrainConfig, device: torch.device) -> Any:
+    """The codec, losses, discriminators and phoneme classifier, and what losses are built from."""
+    torch.manual_seed(draw_int(config.seed, "initialisation"))
+    model = ALMTokenizer(model_config_of(config))
+    model.requires_grad_(False)
+    for part in trained_parts(config):
+        getattr(model, part).requires_grad_(True)
+    listener = _load_classifier(config, model.config, device)
+    setup = LossSetup(config, model.config, listener)
+    losses = build_losses(config.losses, setup)
+    discriminators = None
+    if config.uses_discriminators:
+        rate = model.config.sample_rate
+        settings = component_config(
+            MelDiscriminatorsConfig, config.discriminators, sample_rate=rate
+        )
+        discriminators = MelDiscriminators(settings)
+    return model, losses, discriminators, listener, setup
+
+
 def trained_parts(config: CodecTrainConfig) -> tuple[str, ...]:
     """Names of the parts of the model that a run trains."""
     parts = TRAINED[config.stage]
@@ -230,7 +236,8 @@ def model_config_of(config: CodecTrainConfig) -> ALMTokenizerConfig:
     path = path / "config.json" if path.is_dir() else path
     if not path.is_file():
         raise ValueError(f"model_config must be a folder with config.json or a file, got {path}")
-    return ALMTokenizerConfig(**{**read_json_object(path), **changes})
+    with reading(path):
+        return ALMTokenizerConfig(**{**read_json_object(path), **changes})
 
 
 def _load_classifier(

@@ -18,17 +18,19 @@ from typing import Any
 from torch import Tensor
 
 from ...core.data import SegmentBatch
+from ...core.distributed import broadcast, same_everywhere
+from ...core.folder_lock import lock_run_dir
 from ...core.progress import no_inner_bars
+from ...core.reading import read_json_object
 from ...core.runtime import training_products
 from ...core.training.checkpoint import (
     Checkpoint,
     CheckpointError,
-    newest_checkpoint,
-    read_checkpoint,
+    read_newest,
+    tensors_of,
 )
-from ...core.training.config import read_json_object
 from ...core.training.loop import StepResult, TrainingLoop, parameter_counts
-from ...core.training.run_folder import init_run_dir, lock_run_dir, replaced_export
+from ...core.training.run_folder import init_run_dir, replaced_export
 from ..initialization import initialize_quantizer
 from .batches import training_batches, validation_batches
 from .config import CodecTrainConfig
@@ -66,9 +68,9 @@ def train_codec(config: CodecTrainConfig) -> TrainResult:
         micro_batch_size(config, state.accelerator.num_processes)
         trainer = CodecTrainer(state)
         with training_products(state.device):
-            newest = newest_checkpoint(run)
+            newest = read_newest(run)
             if newest is not None:
-                trainer.resume(read_checkpoint(newest))
+                trainer.resume(newest)
             else:
                 initialize(state)
             fingerprint = state.model.fingerprint
@@ -152,6 +154,16 @@ class CodecTrainer(TrainingLoop):
         if self._held_out:
             self.validation = validate(self.state, self._held_out)
             self.monitor.validated(self.validation)
+
+    def align_processes(self) -> None:
+        """Give all processes the codebooks of the first one, if they have others."""
+        codebooks = list(tensors_of(self.state.model.quantizer).values())
+        if not same_everywhere(codebooks):
+            self.monitor.say(
+                f"warning: the processes hold different codebooks at step {self.step}; from here"
+                " on those of the first process are used"
+            )
+            broadcast(codebooks)
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Return the tensors of a checkpoint."""

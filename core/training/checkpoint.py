@@ -5,7 +5,9 @@ leaves an incomplete checkpoint or damages older ones. Pickle is not used.
 """
 
 import errno
+import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -19,12 +21,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..files import swap_in
+from ..reading import read_json_object, reading
+
+logger = logging.getLogger(__name__)
+
 STATE_FILE = "state.json"
-FORMAT = 1
+FORMAT = 2
+_WITHOUT_DIGESTS = 1  # format of earlier versions, which is still read
 
 
 class CheckpointError(OSError):
     """A checkpoint could not be written or read."""
+
+
+class DamagedCheckpoint(CheckpointError):
+    """A file of a checkpoint cannot be read, or is not what was written."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +56,24 @@ def folder_of(run: Path, step: int) -> Path:
 def is_complete(folder: Path) -> bool:
     """Whether every file that the checkpoint's state lists exists with its full size."""
     try:
-        files = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["files"]
-        return all((folder / name).stat().st_size == size for name, size in files.items())
-    except (OSError, ValueError, KeyError):
+        files = read_json_object(folder / STATE_FILE)["files"]
+        return all(
+            Path(name).name == name and (folder / name).stat().st_size == size
+            for name, size in files.items()
+        )
+    except (OSError, ValueError, KeyError, AttributeError):
         return False
 
 
 def complete_checkpoints(run: Path) -> list[Path]:
     """Return the complete checkpoints of a run folder, oldest first."""
-    names = (run / "checkpoints").glob("step-*")
-    found = [p for p in names if re.fullmatch(r"step-\d+", p.name) and is_complete(p)]
-    return sorted(found, key=lambda path: int(path.name.split("-")[1]))
+    found: dict[int, Path] = {}
+    for path in sorted((run / "checkpoints").glob("step-*")):
+        # A crash while a step is saved again may leave only the older folder, under this name.
+        match = re.fullmatch(r"step-(\d+)(\.old-\d+)?", path.name)
+        if match and is_complete(path):
+            found.setdefault(int(match[1]), path)
+    return [found[step] for step in sorted(found)]
 
 
 def newest_checkpoint(run: Path) -> Path | None:
@@ -91,15 +110,17 @@ def write_checkpoint(
         for stem, group in tensors.items():
             if group:
                 save_file(_contiguous(group), temporary / f"{stem}.safetensors")
-        sizes = {p.name: p.stat().st_size for p in sorted(temporary.iterdir())}
-        text = json.dumps({"format": FORMAT, "step": step, "files": sizes, **state}, indent=1)
-        (temporary / STATE_FILE).write_text(text, encoding="utf-8")
-        for path in (*temporary.iterdir(), temporary):
-            _sync(path)
-        if folder.exists():  # the same step saved twice, or an incomplete folder
-            shutil.rmtree(folder)
-        os.replace(temporary, folder)
-        _sync(folder.parent)
+        files = sorted(temporary.iterdir())
+        values = {
+            "format": FORMAT,
+            "step": step,
+            "files": {path.name: path.stat().st_size for path in files},
+            "sha256": {path.name: _digest(path) for path in files},
+            **state,
+        }
+        values["sha256"][STATE_FILE] = _digest_state(values)
+        (temporary / STATE_FILE).write_text(json.dumps(values, indent=1), encoding="utf-8")
+        swap_in(temporary, folder)  # the same step may be saved twice
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(_describe(error, run, step)) from error
@@ -109,23 +130,51 @@ def write_checkpoint(
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """Read a complete checkpoint.
+    """Read a complete checkpoint, and verify the digests of its files if it has any.
 
     Raises:
-        CheckpointError: The folder is missing, incomplete or of another format.
+        DamagedCheckpoint: A file is missing, incomplete, or not what was written.
+        CheckpointError: It is of another format.
     """
     if not is_complete(folder):
-        raise CheckpointError(
-            f"{folder} is not a complete checkpoint (missing or incomplete files)"
-        )
-    state = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
-    if state["format"] != FORMAT:
-        raise CheckpointError(
-            f"checkpoint format of {folder} must be {FORMAT}, got {state['format']}"
-        )
-    stems = [Path(name).stem for name in state["files"] if name.endswith(".safetensors")]
-    tensors = {stem: load_file(folder / f"{stem}.safetensors") for stem in stems}
-    return Checkpoint(step=state["step"], tensors=tensors, state=state)
+        raise DamagedCheckpoint(f"{folder} is not a complete checkpoint (no or unfinished files)")
+    with reading(folder, DamagedCheckpoint):
+        state = read_json_object(folder / STATE_FILE)
+        form = state["format"]
+    if form not in (FORMAT, _WITHOUT_DIGESTS):
+        raise CheckpointError(f"{folder} has checkpoint format {form}, this version reads {FORMAT}")
+    with reading(folder, DamagedCheckpoint):
+        digests = state.pop("sha256") if form == FORMAT else {}
+        if digests and digests[STATE_FILE] != _digest_state(state):
+            raise DamagedCheckpoint(f"{folder / STATE_FILE} is damaged: its digest is another one")
+        tensors = {}
+        for name in state["files"]:
+            if digests and digests[name] != _digest(folder / name):
+                raise DamagedCheckpoint(f"{folder / name} is damaged: its digest is another one")
+            if name.endswith(".safetensors"):
+                tensors[Path(name).stem] = load_file(folder / name)
+        return Checkpoint(step=int(state["step"]), tensors=tensors, state=state)
+
+
+def read_newest(run: Path) -> Checkpoint | None:
+    """Read the newest checkpoint of a run folder that is not damaged; None if there is none.
+
+    A damaged one is warned about and passed over.
+
+    Raises:
+        DamagedCheckpoint: All are damaged.
+        CheckpointError: The newest one is of another format.
+    """
+    error = None
+    for folder in reversed(complete_checkpoints(run)):
+        try:
+            return read_checkpoint(folder)
+        except DamagedCheckpoint as damage:
+            logger.warning("%s; the checkpoint before it is taken", damage)
+            error = damage
+    if error is not None:
+        raise DamagedCheckpoint(f"every checkpoint of {run} is damaged: {error}") from error
+    return None
 
 
 def find_source(path: str | os.PathLike[str]) -> Path:
@@ -165,17 +214,21 @@ def _contiguous(group: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return tensors
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_state(state: Mapping[str, Any]) -> str:
+    """Digest of the JSON values of a checkpoint, without the digests."""
+    plain = {name: value for name, value in state.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
 
 
 def _remove_temporary_folders(parent: Path) -> None:
-    for path in parent.glob(".tmp-step-*"):
-        shutil.rmtree(path, ignore_errors=True)
+    for path in (*parent.glob(".tmp-step-*"), *parent.glob("step-*.old-*")):
+        if path.name.startswith(".") or is_complete(parent / path.name.partition(".")[0]):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _describe(error: Exception, run: Path, step: int) -> str:

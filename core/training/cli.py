@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
+import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..field_types import check_value
 from ..options import Command, given_fields
-from .config import RunConfig, read_json_object
+from ..reading import read_json_object, reading
+from .config import RunConfig
 
 
 def add_config(
@@ -28,8 +32,18 @@ def add_config(
 
 
 def given_values(options: argparse.Namespace, kind: type[RunConfig]) -> dict[str, Any]:
-    """Return the values of the file of ``--config``, overridden by the flags that were given."""
+    """Return the values of the file of ``--config``, overridden by the flags that were given.
+
+    Raises:
+        ValueError: A value of the file has another type than its field.
+    """
+    hints = typing.get_type_hints(kind)
+    names = {field.name for field in dataclasses.fields(kind)}
     values = read_json_object(options.config) if options.config else {}
+    for name in sorted(names & values.keys() - {"stage"}):  # a stage may be a number
+        with reading(options.config):
+            if values[name] is not None:
+                check_value(name, values[name], hints[name])
     return {**values, **given_fields(options, kind)}
 
 

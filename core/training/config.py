@@ -5,22 +5,11 @@ Does not import torch.
 
 import dataclasses
 import difflib
-import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-
-def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a JSON object from a file; ``ValueError`` for other content."""
-    try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} must be a JSON object, got {type(values).__name__}")
-    return values
+from ..reading import read_json_object, reading
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,14 +67,28 @@ class RunConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Return the config with these fields; an unknown key raises ``ValueError``."""
+        """Return the config with these fields.
+
+        Raises:
+            ValueError: A key is unknown, or a value has another type than its field.
+        """
         cls.refuse_unknown(values)
         return cls(**values)
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a config from a JSON file with any subset of the fields."""
-        return cls.from_dict(read_json_object(path))
+        """Read a config from a JSON file with any subset of the fields.
+
+        Raises:
+            ValueError: The file holds no valid configuration; the message names it.
+            OSError: The file cannot be read.
+        """
+        with reading(path):
+            return cls.from_dict(read_json_object(path))
+
+    def code_flags(self) -> list[str]:
+        """Flags of values that name code, which a file of ``--config`` may not do."""
+        return []
 
     def differences(self, other: Self) -> list[str]:
         """Return the fields that make ``other`` a different run, as ``name: value -> other``."""

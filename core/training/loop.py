@@ -7,22 +7,27 @@ loop decides when to log, validate, save and stop.
 from __future__ import annotations
 
 import abc
-import signal
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from ..reading import reading
 from ..runtime import Runtime
-from .checkpoint import Checkpoint, newest_checkpoint, write_checkpoint
+from .checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    folder_of,
+    newest_checkpoint,
+    write_checkpoint,
+)
 from .config import RunConfig
+from .interrupt import Interrupt
 from .monitor import Monitor
 
 
@@ -54,7 +59,7 @@ class TrainingLoop(abc.ABC):
         folder: Run folder.
         accelerator: Device and processes.
         runtime: Device and precision.
-        interrupt: SIGINT or SIGTERM, if one has arrived.
+        interrupt: SIGINT, SIGTERM or SIGHUP, if one has arrived.
     """
 
     monitor: Monitor
@@ -120,14 +125,22 @@ class TrainingLoop(abc.ABC):
             final: After the last step, and not after a checkpoint.
         """
 
+    def align_processes(self) -> None:  # noqa: B027  (nothing to do by default)
+        """Make sure that all processes hold the same state; called in all, before a checkpoint."""
+
     @property
     def finished(self) -> bool:
         """Whether the last step is done."""
         return self.step >= self.config.steps
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Continue from a checkpoint."""
-        self.load(checkpoint)
+        """Continue from a checkpoint.
+
+        Raises:
+            CheckpointError: It does not fit this run.
+        """
+        with reading(folder_of(self.folder, checkpoint.step), CheckpointError):
+            self.load(checkpoint)
         self.saved_step = self.step
         self.saved_precision = checkpoint.state.get("precision")
 
@@ -159,6 +172,7 @@ class TrainingLoop(abc.ABC):
 
     def save(self) -> None:
         """Write the checkpoint of the current step and the exported model."""
+        self.align_processes()
         tensors, counters = self.tensors(), self.counters()
         if self.accelerator.is_main_process:
             write_checkpoint(self.folder, self.step, tensors, counters, self.config.keep)
@@ -200,38 +214,6 @@ class TrainingLoop(abc.ABC):
         """Return the number of trained parameters and of all parameters of the model."""
 
 
-class Interrupt:
-    """Context that records the first SIGINT or SIGTERM; a second one raises an exception.
-
-    Attributes:
-        signal: Number of the signal that arrived, or None.
-    """
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-        self._handlers: dict[int, Any] = {}
-
-    def __enter__(self) -> Interrupt:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self._handlers[number] = signal.signal(number, self._record)
-            except ValueError:  # not in the main thread
-                pass
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-
-    def _record(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
-            raise KeyboardInterrupt
-        self.signal = number
-        print(
-            "\nsaving after this step; a second signal exits at once", file=sys.stderr, flush=True
-        )
-
-
 class Clock:
     """Minutes since the last checkpoint."""
 
@@ -260,12 +242,6 @@ def describe_newest(run: Path) -> str:
     if newest is None:
         return "no checkpoint was written yet"
     return f"the newest checkpoint is {newest}; the same command resumes from it"
-
-
-def ignore_signals(worker: int) -> None:
-    """Ignore SIGINT and SIGTERM in a data loading process: Ctrl-C reaches all processes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def parameter_counts(module: nn.Module) -> tuple[int, int]:

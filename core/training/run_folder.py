@@ -8,47 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ..files import replaced_folder, write_json, write_text
+from ..files import recover_folder, replaced_folder, write_json, write_text
+from ..reading import read_json_object, reading
 from .checkpoint import newest_checkpoint
 from .config import RunConfig
 
 METRICS = "metrics.jsonl"
-LOCK_FILE = ".lock"
-
-
-@contextmanager
-def lock_run_dir(run: Path) -> Iterator[None]:
-    """Lock a run folder against other runs.
-
-    The system releases the lock when the process ends in any way. Only the first process of a run
-    takes it. Without support of file locks (Windows) nothing is locked.
-
-    Raises:
-        ValueError: Another process is training in the folder.
-    """
-    run.mkdir(parents=True, exist_ok=True)
-    if os.environ.get("RANK", "0") != "0":
-        yield
-        return
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with open(run / LOCK_FILE, "a+", encoding="utf-8") as file:
-        try:
-            # Not flock: data loading processes inherit it and may outlive a killed parent.
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            file.seek(0)
-            raise ValueError(
-                f"process {file.read().strip() or 'unknown'} is training in {run}:"
-                " wait for it, stop it, or choose another --out"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
 
 
 def init_run_dir(run: Path, config: RunConfig, *, write: bool = True) -> None:
@@ -64,7 +29,9 @@ def init_run_dir(run: Path, config: RunConfig, *, write: bool = True) -> None:
     """
     path = run / "config.json"
     if path.exists():
-        differences = type(config).from_json(path).differences(config)
+        with reading(path):
+            before = type(config).from_dict(read_json_object(path))
+        differences = before.differences(config)
         if differences:
             raise ValueError(
                 f"{run} has a run with another configuration ({'; '.join(differences)}):"
@@ -81,11 +48,11 @@ def open_metrics(run: Path, step: int) -> IO[str]:
     path = run / METRICS
     if path.exists():
         lines = []
-        for line in path.read_text(encoding="utf-8").split("\n"):
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
                 if json.loads(line)["step"] <= step:
                     lines.append(line)
-            except (ValueError, KeyError):
+            except (ValueError, KeyError, TypeError):
                 continue  # an incomplete line after a crash
         write_text(path, "".join(f"{line}\n" for line in lines))
     run.mkdir(parents=True, exist_ok=True)
@@ -107,6 +74,7 @@ def replaced_export(folder: Path) -> Iterator[Path]:
 
     Temporary folders of killed exports are removed, so the run folder must be locked.
     """
+    recover_folder(folder)
     for kind in ("tmp", "old"):
         for path in folder.parent.glob(f"{folder.name}.{kind}-*"):
             shutil.rmtree(path, ignore_errors=True)

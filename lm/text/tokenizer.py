@@ -7,7 +7,9 @@ Bytes stand in for characters that the texts did not have: nothing is ever lost 
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import logging
 import os
 from collections import Counter
@@ -18,6 +20,8 @@ import sentencepiece
 from tokenizers import Tokenizer, decoders, normalizers
 from tokenizers.models import BPE
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from ...core.reading import reading
 
 logger = logging.getLogger(__name__)
 
@@ -137,15 +141,44 @@ def tokenizer_from_sentencepiece(
 
 
 def load_tokenizer(source: str | os.PathLike[str]) -> Any:
-    """Load the tokenizer of a folder or hub id.
+    """Load the tokenizer of a folder or hub id; code in the folder is not run.
 
     Raises:
-        ValueError: if it has no end token: a text could not end.
+        ValueError: if it is damaged, needs code of its own, or has no end token: a text could not
+            end.
+        OSError: if there is no such folder or hub id.
     """
-    tokenizer = AutoTokenizer.from_pretrained(source)
-    if tokenizer.eos_token_id is None:
-        raise ValueError(f"the tokenizer of {source} has no eos token: a text could not end")
+    with reading(source):
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        if tokenizer.eos_token_id is None:
+            raise ValueError(f"the tokenizer of {source} has no eos token: a text could not end")
     return tokenizer
+
+
+def tokenizer_fingerprint(tokenizer: Any) -> str:
+    """Hash of the vocabulary with its ids, as 16 hex digits: what the ids of a model mean."""
+    vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    return hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest()[:16]
+
+
+def check_vocabulary(tokenizer: Any, size: int, fingerprint: str | None) -> None:
+    """Check that a tokenizer is the one that a model was trained with.
+
+    Args:
+        tokenizer: Of the processor.
+        size: Text ids of the model.
+        fingerprint: Of the model's vocabulary; None if it is not known.
+
+    Raises:
+        ValueError: It has more ids, or others.
+    """
+    if len(tokenizer) > size:
+        raise ValueError(f"the tokenizer has {len(tokenizer)} ids, the language model {size}")
+    if fingerprint is not None and tokenizer_fingerprint(tokenizer) != fingerprint:
+        raise ValueError(
+            f"this is vocabulary {tokenizer_fingerprint(tokenizer)}, the language model was trained"
+            f" with vocabulary {fingerprint}: its ids would not mean the same texts"
+        )
 
 
 def _lines(text: str) -> Iterator[str]:

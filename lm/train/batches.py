@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ...core.training.loop import ignore_signals
+from ...core.training.interrupt import ignore_signals
 from ...core.training.seeding import seeded_generator
 from ..data.rows import EpochIndex
 from ..data.sampler import LengthBucketSampler

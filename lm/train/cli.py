@@ -7,7 +7,8 @@ from typing import Any
 
 from ...codec.checkpoints import DEFAULT
 from ...core.training.cli import add_config, given_values, run_training
-from .config import FINETUNE, LMTrainingConfig, finetune, pretrain
+from ..task_registry import load_task
+from .config import FINETUNE, LMTrainingConfig, code_of_tasks, finetune, pretrain
 
 TRAIN = """\
 Train a language model on token folders: from scratch (--preset), from a pretrained text model
@@ -76,6 +77,13 @@ def resolve_finetune(options: argparse.Namespace) -> LMTrainingConfig:
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
     values = given_values(options, LMTrainingConfig)
+    for source in code_of_tasks(values.get("tasks") or []):
+        if "tasks" not in vars(options):
+            raise ValueError(
+                f"{options.config}: the task {source!r} is code, which must be named on the command"
+                f" line: --tasks {source}"
+            )
+        load_task(source)
     if not values.get("data"):
         raise ValueError(
             "no tokens to learn from: give --data a folder that almtok lm tokenize made"

@@ -6,9 +6,11 @@ below, with the help text that stands beside each.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from ...core.choices import PRECISIONS, TRAINING_DEVICE_HELP, check_training_device
+from ...core.field_types import check_fields
 from ...core.options import advanced, file_only, option
 from ...core.training.config import RunConfig
 
@@ -162,16 +164,21 @@ class LMTrainingConfig(RunConfig):
     progress: bool = advanced(True, "show a progress bar")
 
     def __post_init__(self) -> None:
+        if self.device is None:  # files written when None was the default
+            object.__setattr__(self, "device", "auto")
+        check_fields(self)
         for name, known in (("precision", PRECISIONS), ("schedule", SCHEDULES)):
             if getattr(self, name) not in known:
                 raise ValueError(
                     f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
                 )
-        if self.device is None:  # files written when None was the default
-            object.__setattr__(self, "device", "auto")
         check_training_device(self.device)
         self._check_numbers()
         self._check_together()
+
+    def code_flags(self) -> list[str]:
+        """``--tasks`` with all tasks, if one of them is a module or a file."""
+        return ["--tasks", *self.tasks] if code_of_tasks(self.tasks) else []
 
     def _check_numbers(self) -> None:
         for name in ("steps", "batch_positions", "accumulate", "log_every", "keep", "max_skips"):
@@ -232,6 +239,12 @@ class LMTrainingConfig(RunConfig):
             raise ValueError(
                 "a stream knows neither temperature nor voices nor texts: use stream=False"
             )
+
+
+def code_of_tasks(tasks: Sequence[str]) -> list[str]:
+    """Modules and files among tasks that are written ``NAME`` or ``NAME=WEIGHT``."""
+    names = [text.rpartition("=")[0] or text for text in tasks if isinstance(text, str)]
+    return [name for name in names if "." in name]
 
 
 def pretrain(**changes: Any) -> LMTrainingConfig:

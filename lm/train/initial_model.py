@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ...codec.model import ALMTokenizer
+from ...core.size_limit import SizeLimit
 from ...core.training.checkpoint import CheckpointError
 from ...core.training.seeding import draw_int
 from ..config import PRESETS, AudioLMConfig
@@ -23,7 +24,12 @@ from ..prefix_lm_mask import check_prefix_lm
 from ..processor_files import NAME, read_processor
 from ..remap_codebooks import remap_codebooks
 from ..text.encoder import TextEncoder
-from ..text.tokenizer import load_tokenizer, train_tokenizer
+from ..text.tokenizer import (
+    check_vocabulary,
+    load_tokenizer,
+    tokenizer_fingerprint,
+    train_tokenizer,
+)
 from .config import LMTrainingConfig
 from .distillation import DistillationTeacher
 
@@ -90,13 +96,15 @@ def build_initial_model(
         if config.backbone is None:
             sizes = {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id}
             values["backbone"] = {**sizes, "bos_token_id": None, **values.get("backbone", {})}
+    values["tokenizer_fingerprint"] = tokenizer_fingerprint(tokenizer)
     lm_config = AudioLMConfig.preset(config.preset, **values)
     _add_tasks(lm_config, task_names)
     if config.backbone is not None:
         with _source_errors(config.backbone):
             lm = AudioLM.from_backbone(config.backbone, lm_config, dtype=torch.float32)
     else:
-        lm = AudioLM(lm_config)
+        with SizeLimit.of_machine():
+            lm = AudioLM(lm_config)
     if config.codec is not None and config.codec_start:
         _initialize_from_codec(lm, config.codec, config.seed)
     return InitialModel(lm, TextEncoder(tokenizer, config.text_form or "spoken", config.language))  # type: ignore[arg-type]
@@ -188,6 +196,8 @@ def _from_audio_lm(
         files = read_processor(folder, {})
         form, language = form or files.text_form, files.language or language
     tokenizer = load_tokenizer(config.tokenizer or folder)
+    check_vocabulary(tokenizer, lm_config.vocab_size, lm_config.tokenizer_fingerprint)
+    lm_config.tokenizer_fingerprint = tokenizer_fingerprint(tokenizer)
     return InitialModel(lm, TextEncoder(tokenizer, form or "spoken", language))  # type: ignore[arg-type]
 
 

@@ -17,10 +17,11 @@ from typing import Any
 from accelerate import Accelerator
 
 from ...codec.model import ALMTokenizer
+from ...core.folder_lock import lock_run_dir
 from ...core.progress import no_inner_bars
 from ...core.runtime import Runtime, choose_workers, slow_fused_attention, training_products
-from ...core.training.checkpoint import newest_checkpoint, read_checkpoint
-from ...core.training.run_folder import init_run_dir, lock_run_dir, replaced_export
+from ...core.training.checkpoint import read_newest
+from ...core.training.run_folder import init_run_dir, replaced_export
 from ..lora import LoraSettings, add_lora, merge_adapter, save_adapter
 from ..model import AudioLM
 from ..processor import AudioLMProcessor
@@ -79,14 +80,13 @@ def train_lm(config: LMTrainingConfig) -> LMTrainResult:
         tasks = held_out(config, weighted, lm.config, start.texts)
         if main:
             warn_of_leaks(config)
-        newest = newest_checkpoint(run)
         trainer = AudioLMTrainer(
             lm,
             config,
             batches,
             processes=processes,
             validator=_make_validator(config, start, tasks, place),
-            start=read_checkpoint(newest) if newest is not None else None,
+            start=read_newest(run),
             teacher=build_teacher(config, lm, names),
             codec=_load_codec(config, lm) if main else None,
             export=lambda final: export_model(lm, start.texts, config, main, final=final),

@@ -18,6 +18,7 @@ from typing import Any, Self
 import torch
 
 from ...codec.tokens import AudioTokens
+from ...core.files import link_or_copy, replaced_folder
 from ...core.runtime import choose_dtype, find_device
 from ...lm.generation.output import GeneratedRow
 from ...lm.lora import load_adapter
@@ -102,11 +103,18 @@ class AudioLMPipeline:
         load_adapter(self.lm, folder, name)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write a checkpoint: `lm/` with the processor, and `codec/`."""
+        """Write a checkpoint: `lm/` with the processor, and `codec/`.
+
+        An existing checkpoint is replaced as a whole; other files of the folder are kept.
+        """
         place = Path(folder)
-        self.lm.save_pretrained(place / "lm")
-        self.processor.save_pretrained(place / "lm", include_codec=False)
-        self.processor.audio_tokenizer.save_pretrained(place / "codec")
+        with replaced_folder(place) as aside:
+            for other in place.iterdir() if place.is_dir() else ():
+                if other.name not in ("lm", "codec"):
+                    link_or_copy(other, aside / other.name)
+            self.lm.save_pretrained(aside / "lm")
+            self.processor.save_pretrained(aside / "lm", include_codec=False)
+            self.processor.audio_tokenizer.save_pretrained(aside / "codec")
 
     # ------------------------------------------------------------------ running tasks
 

@@ -162,7 +162,7 @@ def test_tokens_of_another_codec_are_refused(codec):
 def test_a_file_that_holds_no_tokens_is_named(tmp_path):
     path = tmp_path / "noise.tokens"
     path.write_bytes(b"not safetensors at all")
-    with pytest.raises(ValueError, match="noise.tokens is not a token file"):
+    with pytest.raises(ValueError, match="noise.tokens: not a readable safetensors"):
         AudioTokens.load(path)
     with pytest.raises(FileNotFoundError):
         AudioTokens.load(tmp_path / "missing.tokens")

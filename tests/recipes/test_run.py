@@ -13,6 +13,7 @@ from almtok.__main__ import main
 from almtok.codec.train import CodecTrainConfig
 from almtok.recipes import cli, run
 
+from ..loading.fuzz import fuzz_json
 from ..pace import wait_until
 
 RECIPE = '''
@@ -228,3 +229,27 @@ def test_a_folder_that_records_former_names_is_resumed(tmp_path):
 def test_programs_that_moved_exist(program):
     module, function = program.split(":")
     assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_two_processes_never_run_in_one_folder(recipe, tmp_path, capsys):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "almtok", "run", recipe, "--out", str(out), "--word", "wait"]
+    process = subprocess.Popen(command, start_new_session=True)
+    wait_until(lambda: (out / "log").exists() and (out / "log").read_text())
+    assert main(["run", recipe, "--out", str(out), "--word", "wait"]) == 1
+    assert f"process {process.pid} is working in {out}" in capsys.readouterr().err
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_a_damaged_record_is_an_error_of_one_line(recipe, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["run", recipe, "--out", str(out), "--to", "first"]) == 0
+    path = out / "story.json"
+    counts = fuzz_json(path, lambda: load_and_check(recipe, out), 60, str(out))
+    assert counts["refused"] > 10
+
+
+def load_and_check(recipe, out):
+    _, recipe_run = cli.parse(recipe, ["--out", str(out)])
+    run.RunState(recipe_run).check(recipe_run.stages)

@@ -57,7 +57,7 @@ def test_libraries_are_there_and_threads_work():
                "assert sum(D(range(9), num_workers=1)) == 36") == 0  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["ctrl-c", "terminate", "terminate, without forks"])
+@pytest.mark.parametrize("kind", ["ctrl-c", "terminate", "terminate, without forks", "hang up"])
 def test_a_signal_reaches_it_and_it_is_waited_for(tmp_path, kind):
     stage = """import pathlib, signal, time
 signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -78,7 +78,39 @@ except KeyboardInterrupt:
     wait_until((tmp_path / "begun").exists, 150)  # its libraries are loaded first
     if kind == "ctrl-c":
         os.killpg(process.pid, signal.SIGINT)
+    elif kind == "hang up":
+        process.send_signal(signal.SIGHUP)
     else:
         process.terminate()  # this one alone, not its group
     assert process.wait(timeout=patience(60)) == 130
     assert (tmp_path / "saved").exists()
+
+
+@pytest.mark.parametrize("forks", [True, False])
+def test_a_stage_ends_when_its_parent_is_killed(tmp_path, forks):
+    stage = """import pathlib, os, signal, time
+from almtok.core.training.interrupt import Interrupt
+with Interrupt() as interrupt:
+    pathlib.Path("begun.tmp").write_text(str(os.getpid()))
+    os.rename("begun.tmp", "begun")
+    while interrupt.signal is None:
+        time.sleep(0.01)
+pathlib.Path("saved").write_text(str(interrupt.signal))"""
+    code = f"run_process({['python', '-c', stage]})"
+    code = f"from almtok.recipes.stage_process import run_process; {code}"
+    if not forks:
+        code = f"import multiprocessing as m; m.get_all_start_methods = lambda: []; {code}"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, start_new_session=True)
+    wait_until((tmp_path / "begun").exists, 150)
+    pid = int((tmp_path / "begun").read_text())
+    process.kill()
+    process.wait()
+    wait_until((tmp_path / "saved").exists)
+    assert (tmp_path / "saved").read_text() == str(signal.SIGTERM.value)
+    wait_until(lambda: not alive(pid))
+
+
+def alive(pid):
+    """Whether a process runs; one that has ended and that nobody has waited for does not."""
+    status = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+    return status.stdout.strip()[:1] not in ("", "Z")

@@ -121,7 +121,9 @@ def test_an_unknown_task_is_named_with_the_nearest():
     with pytest.raises(ValueError, match="unknown task 'scores'"):
         base.get_task("scores")
     with pytest.raises(FileNotFoundError):
-        base.get_task("nowhere.py")
+        base.load_task("nowhere.py")
+    with pytest.raises(ValueError, match="no task 'no_such_package.task': there is no module"):
+        base.load_task("no_such_package.task")
 
 
 def blocks(page):
@@ -137,7 +139,7 @@ def voice_conversion(tmp_path):
 
 
 def test_the_guides_task_is_added_by_its_file(voice_conversion):
-    task = base.get_task(voice_conversion)
+    task = base.load_task(voice_conversion)
     assert base.get_task("voice_conversion") is task
     other = row()
     example = task.to_example(row(companion=other), Letters())
@@ -174,7 +176,7 @@ def test_a_file_without_a_task_is_refused(tmp_path):
     path = tmp_path / "empty_task.py"
     path.write_text("")
     with pytest.raises(ValueError, match="must register one task"):
-        base.get_task(str(path))
+        base.load_task(str(path))
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,7 @@ def test_validation_hears_held_out_clips(toy_config: Make, toy_audio: Path, tmp_
     assert "clip0/target_above_reconstruction" in events["images"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_and_the_same_call_goes_on(
     toy_config: Make,
     tmp_path: Path,

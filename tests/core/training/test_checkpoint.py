@@ -12,17 +12,22 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from almtok.core import files
 from almtok.core.training import checkpoint
 from almtok.core.training.checkpoint import (
     CheckpointError,
+    DamagedCheckpoint,
     complete_checkpoints,
     find_source,
     newest_checkpoint,
     read_checkpoint,
+    read_newest,
     restore,
     tensors_of,
     write_checkpoint,
 )
+
+from ...loading.fuzz import fuzz_bytes, fuzz_json
 
 TENSORS = {
     "model": {"a": torch.arange(6.0).reshape(2, 3), "flag": torch.tensor(True)},
@@ -158,3 +163,99 @@ def test_tensors_of_another_network_are_refused(
     change(values)
     with pytest.raises(CheckpointError, match=words):
         restore(module, values, "toy")
+
+
+# ---------------------------------------------------------------------- damage
+
+
+def damage(path: Path, place: int, *, zero: bool = False) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] = 0 if zero else data[place] ^ 1
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "balancer.safetensors"])
+@pytest.mark.parametrize("zero", [False, True])
+def test_a_flipped_or_zeroed_byte_is_noticed(tmp_path: Path, name: str, zero: bool) -> None:
+    place = write_checkpoint(tmp_path, 1, TENSORS, {"usual": 0.5}, keep=1)
+    data = (place / name).read_bytes()
+    damage(place / name, max(i for i, byte in enumerate(data) if byte), zero=zero)
+    assert newest_checkpoint(tmp_path) == place, "its size is right"
+    with pytest.raises(DamagedCheckpoint, match=f"{name} is damaged") as caught:
+        read_checkpoint(place)
+    assert "\n" not in str(caught.value)
+
+
+def test_any_changed_byte_of_the_state_is_noticed(tmp_path: Path) -> None:
+    place = write_checkpoint(tmp_path, 1, TENSORS, {"usual": 0.1 + 0.2, "words": "é"}, keep=1)
+    whole, state = (place / "state.json").read_bytes(), read_checkpoint(place).state
+    for number in range(len(whole)):
+        if whole[number : number + 1].isspace():
+            continue
+        damage(place / "state.json", number)
+        try:
+            assert read_checkpoint(place).state == state  # a digit beyond the precision of a float
+        except CheckpointError as error:
+            assert "step-00000001" in str(error) and "\n" not in str(error)
+        (place / "state.json").write_bytes(whole)
+    assert state["usual"] == 0.1 + 0.2
+
+
+def test_the_one_before_a_damaged_one_is_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert read_newest(tmp_path) is None
+    for step in (1, 2, 3):
+        write_checkpoint(tmp_path, step, TENSORS, {}, keep=9)
+    damage(checkpoint.folder_of(tmp_path, 3) / "model.safetensors", -1)
+    damage(checkpoint.folder_of(tmp_path, 2) / "state.json", 3)
+    found = read_newest(tmp_path)
+    assert found is not None and found.step == 1
+    assert "step-00000003" in caplog.text and "the checkpoint before it is taken" in caplog.text
+    damage(checkpoint.folder_of(tmp_path, 1) / "model.safetensors", -1)
+    with pytest.raises(DamagedCheckpoint, match="every checkpoint of .* is damaged"):
+        read_newest(tmp_path)
+
+
+def test_a_checkpoint_without_digests_is_read(tmp_path: Path) -> None:
+    place = write_checkpoint(tmp_path, 6, TENSORS, {}, keep=1)
+    state = json.loads((place / "state.json").read_text())
+    del state["sha256"]
+    state["format"] = 1
+    (place / "state.json").write_text(json.dumps(state))
+    found = read_newest(tmp_path)
+    assert found is not None and torch.equal(found.tensors["model"]["a"], TENSORS["model"]["a"])
+
+
+def test_a_step_saved_again_is_never_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = write_checkpoint(tmp_path, 6, TENSORS, {"turn": 1}, keep=1)
+    monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+    rename = Path.replace
+
+    def crash(self: Path, target: Path) -> Path:
+        if self.name.startswith(".tmp"):
+            raise KeyboardInterrupt  # as a kill would: between the two renames
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", crash)
+    with pytest.raises(KeyboardInterrupt):
+        write_checkpoint(tmp_path, 6, TENSORS, {"turn": 2}, keep=1)
+    monkeypatch.undo()
+    assert not old.exists()
+    found = read_newest(tmp_path)
+    assert found is not None and found.state["turn"] == 1
+    write_checkpoint(tmp_path, 6, TENSORS, {"turn": 3}, keep=1)
+    write_checkpoint(tmp_path, 7, TENSORS, {"turn": 4}, keep=1)
+    assert [path.name for path in old.parent.iterdir()] == ["step-00000007"]
+
+
+def test_damage_of_checkpoints_without_digests_is_an_error_of_one_line(tmp_path: Path) -> None:
+    place = write_checkpoint(tmp_path, 1, TENSORS, {"usual": 0.5}, keep=1)
+    state = json.loads((place / "state.json").read_text())
+    del state["sha256"]
+    state["format"] = 1
+    (place / "state.json").write_text(json.dumps(state))
+    fuzz_json(place / "state.json", lambda: read_checkpoint(place), 100)
+    fuzz_bytes(place / "model.safetensors", lambda: read_checkpoint(place), 100)

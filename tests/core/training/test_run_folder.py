@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from almtok.core.training.run_folder import lock_run_dir
+from almtok.core.folder_lock import lock_run_dir
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from almtok.core.training.run_folder import lock_run_dir
+from almtok.core.folder_lock import lock_run_dir
 with lock_run_dir(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(3600)
@@ -23,7 +23,7 @@ with lock_run_dir(Path(sys.argv[1])):
 def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path: Path) -> None:
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE)
     assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
-    with pytest.raises(ValueError, match=f"process {holder.pid} is training in"):
+    with pytest.raises(ValueError, match=f"process {holder.pid} is working in"):
         with lock_run_dir(tmp_path):
             pass
     os.kill(holder.pid, signal.SIGKILL)
