@@ -106,8 +106,7 @@ class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
     ) -> ALMTokenizer:
         """Load a codec from a folder or hub id, in float32 unless `dtype` is given.
 
-        Codes should be computed in float32, which every device has, in whatever precision the files
-        are stored.
+        Codes should be computed in float32, which every device has.
 
         Raises:
             ValueError: Weights are missing, unexpected, damaged, NaN or infinite.

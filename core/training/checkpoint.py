@@ -142,7 +142,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         state = read_json_object(folder / STATE_FILE)
         form = state["format"]
     if form not in (FORMAT, _WITHOUT_DIGESTS):
-        raise CheckpointError(f"{folder} has checkpoint format {form}, this version reads {FORMAT}")
+        raise CheckpointError(f"checkpoint format of {folder} must be {FORMAT}, got {form}")
     with reading(folder, DamagedCheckpoint):
         digests = state.pop("sha256") if form == FORMAT else {}
         if digests and digests[STATE_FILE] != _digest_state(state):

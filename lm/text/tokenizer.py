@@ -173,11 +173,14 @@ def check_vocabulary(tokenizer: Any, size: int, fingerprint: str | None) -> None
         ValueError: It has more ids, or others.
     """
     if len(tokenizer) > size:
-        raise ValueError(f"the tokenizer has {len(tokenizer)} ids, the language model {size}")
+        raise ValueError(
+            f"the tokenizer must have at most {size} ids, the vocab_size of the language model, got"
+            f" {len(tokenizer)}"
+        )
     if fingerprint is not None and tokenizer_fingerprint(tokenizer) != fingerprint:
         raise ValueError(
-            f"this is vocabulary {tokenizer_fingerprint(tokenizer)}, the language model was trained"
-            f" with vocabulary {fingerprint}: its ids would not mean the same texts"
+            f"vocabulary of the tokenizer must be {fingerprint}, that of the language model, got"
+            f" {tokenizer_fingerprint(tokenizer)}: its ids mean other texts"
         )
 
 

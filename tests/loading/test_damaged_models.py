@@ -139,7 +139,7 @@ def test_a_codec_with_nan_or_infinite_weights_is_refused(folder, value):
     weights = load_file(path)
     weights["decoder.output.weight"][3, 1] = value
     save_file(weights, path, metadata={"format": "pt"})
-    with pytest.raises(ValueError, match="decoder.output.weight holds NaN or infinite weights"):
+    with pytest.raises(ValueError, match="decoder.output.weight has NaN or infinite weights"):
         ALMTokenizer.from_pretrained(folder / "codec")
 
 
@@ -156,7 +156,7 @@ def permute(folder) -> None:
 
 def test_a_permuted_vocabulary_is_refused(folder):
     permute(folder)
-    with pytest.raises(ValueError, match="this is vocabulary .* was trained with vocabulary"):
+    with pytest.raises(ValueError, match="vocabulary of the tokenizer must be"):
         AudioLMPipeline.from_pretrained(folder)
 
 
@@ -166,7 +166,7 @@ def test_a_processor_of_another_model_is_refused(folder):
     values = json.loads(path.read_text())
     values["lm"]["tokenizer_fingerprint"] = None  # saved by hand, or before there were any
     path.write_text(json.dumps(values))
-    with pytest.raises(ValueError, match=r"lm/config.json is of a model with vocabulary"):
+    with pytest.raises(ValueError, match="vocabulary of the processor must be"):
         AudioLMPipeline.from_pretrained(folder)
 
 

@@ -108,7 +108,7 @@ def test_a_checkpoint_of_another_version_is_named(tmp_path: Path) -> None:
     place = write_checkpoint(tmp_path, 6, TENSORS, {}, keep=1)
     state = json.loads((place / "state.json").read_text())
     (place / "state.json").write_text(json.dumps({**state, "format": 99}))
-    with pytest.raises(CheckpointError, match="must be 1, got 99"):
+    with pytest.raises(CheckpointError, match="must be 2, got 99"):
         read_checkpoint(place)
     assert json.loads((place / "state.json").read_text())["format"] == 99, "it is left alone"
 
