@@ -146,6 +146,7 @@ def write_audio(path: str | os.PathLike[str], wav: Any, sample_rate: int) -> Non
     Raises:
         ValueError: Another suffix, or another shape.
         AudioError: The waveform contains NaN or infinity.
+        OSError: The file cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in _FORMATS:
@@ -163,6 +164,8 @@ def write_audio(path: str | os.PathLike[str], wav: Any, sample_rate: int) -> Non
             for first in range(0, len(samples), _WRITE_FRAMES):
                 file.write(np.clip(samples[first : first + _WRITE_FRAMES], -1.0, 1.0))
         os.replace(temporary, path)
+    except soundfile.LibsndfileError as error:
+        raise OSError(f"cannot write {path}: {error} (is the disk full?)") from error
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()

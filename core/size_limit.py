@@ -51,7 +51,7 @@ class SizeLimit(TorchDispatchMode):
     def of_machine(cls) -> SizeLimit:
         """Limits for a new model: float32 weights that fit into the machine's memory."""
         size = memory_bytes()
-        return cls(size // 4, 2**20, f"this machine has {size / 2**30:.1f} GiB of memory")
+        return cls(size // 4, 2**16, f"this machine has {size / 2**30:.1f} GiB of memory")
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None

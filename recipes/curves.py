@@ -8,7 +8,6 @@ fraction of their steps, because their learning rate schedules agree there.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from almtok.core.files import write_json
+from almtok.core.reading import read_json_object, reading
 from almtok.core.report.curves import read_metrics
 
 RECIPES = Path(__file__).parent
@@ -138,15 +138,18 @@ def read_curves(path: Path) -> LossCurves:
         ValueError: `path` is neither, or the run has no losses yet.
     """
     if path.suffix == ".json" and path.is_file():
-        values = json.loads(path.read_text(encoding="utf-8"))
-        losses = {n: [Point(*point) for point in found] for n, found in values["losses"].items()}
-        return LossCurves(values["what"], values["steps"], values["done"], losses)
+        with reading(path):
+            values = read_json_object(path)
+            series = values["losses"].items()
+            losses = {name: [Point(*point) for point in found] for name, found in series}
+            return LossCurves(values["what"], values["steps"], values["done"], losses)
     if not (path / "metrics.jsonl").is_file():
         raise ValueError(f"{path} is no run folder: it has no metrics.jsonl")
     lines = [line for line in read_metrics(path / "metrics.jsonl") if "losses" in line]
     if not lines:
         raise ValueError(f"{path} has no losses yet: train for a few steps first")
-    steps = int(json.loads((path / "config.json").read_text(encoding="utf-8"))["steps"])
+    with reading(path / "config.json"):
+        steps = int(read_json_object(path / "config.json")["steps"])
     names = dict.fromkeys(name for line in lines for name in line["losses"])
     losses = {name: _points(lines, name, steps) for name in names}
     return LossCurves(str(path), steps, min(1.0, lines[-1]["step"] / steps), losses)

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...core.files import append_json_line, complete_lines
+from ...core.reading import parse_json_object, reading
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,19 @@ def unpack_codes(text: str) -> npt.NDArray[np.int64]:
 
 
 def read_results(path: str | os.PathLike[str]) -> dict[str, ClipResult]:
-    """Results by clip id from a file of `ResultStore`; an incomplete last line is left out."""
-    lines = complete_lines(Path(path), repair=False)
-    results = (ClipResult(**json.loads(line)) for line in lines[1:])
-    return {result.id: result for result in results}
+    """Results by clip id from a file of `ResultStore`; an incomplete last line is left out.
+
+    Raises:
+        ValueError: A line is not a result; the message names file and line.
+    """
+    results = {}
+    for number, line in enumerate(complete_lines(Path(path), repair=False), start=1):
+        values = parse_json_object(line, path, number)
+        if number > 1:  # the first line has the settings
+            with reading(f"{os.fspath(path)} line {number}"):
+                result = ClipResult(**values)
+                results[result.id] = result
+    return results
 
 
 class ResultStore:
@@ -85,12 +95,11 @@ class ResultStore:
             append_json_line(self.path, {"settings": self.settings})
 
     def _read(self, lines: list[bytes]) -> None:
-        found = json.loads(lines[0]).get("settings")
+        found = parse_json_object(lines[0], self.path, 1).get("settings")
+        found = found if isinstance(found, dict) else {}
         if found != self.settings:
             differing = sorted(
-                key
-                for key in {*self.settings, *(found or {})}
-                if (found or {}).get(key) != self.settings.get(key)
+                key for key in {*self.settings, *found} if found.get(key) != self.settings.get(key)
             )
             raise ValueError(
                 f"{self.path} has results with other settings ({', '.join(differing)}):"

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ..reading import describe
+
 TABLE_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv")
 # The byte order marks of UTF-32 begin with those of UTF-16.
 _MARKS = (
@@ -149,8 +151,8 @@ class _Object(list[tuple[str, Any]]):
 def _parsed(text: str, where: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_Object)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: not JSON ({error})") from error
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"{where}: not JSON ({describe(error)})") from error
 
 
 def _objects(

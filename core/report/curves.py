@@ -23,7 +23,7 @@ def read_metrics(path: str | Path) -> Iterator[dict[str, Any]]:
     for line in Path(path).read_text(encoding="utf-8").split("\n"):
         try:
             record = json.loads(line)
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             continue
         if isinstance(record, dict) and isinstance(record.get("step"), int | float):
             yield record

@@ -24,6 +24,7 @@ from ...core.data.entries import AudioEntry, assign_splits
 from ...core.data.manifests import list_entries
 from ...core.data.shards import locked
 from ...core.files import complete_lines, file_name, write_json, write_text
+from ...core.reading import read_json_object
 from .clips import DecodedClip, prefetch_buffers
 from .config import TokenizeConfig
 from .report import Findings, RowSummary, examine, list_findings
@@ -148,12 +149,13 @@ def _claim(
         digest.update(_plan_text(entry).encode())
     name, path = digest.hexdigest()[:16], out / "prepare.json"
     if path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if before["plan"] == name:
+        before = read_json_object(path)
+        if before.get("plan") == name:
             return
         if not overwrite:
             raise ValueError(
-                f"{out} holds another corpus, or the same with other options ({before['config']});"
+                f"{out} holds another corpus, or the same with other options"
+                f" ({before.get('config')});"
                 " choose another --out, or --overwrite it"
             )
         (out / PARTIAL).unlink(missing_ok=True)
@@ -173,7 +175,7 @@ def _read_partial(out: Path) -> dict[str, dict[str, Any]]:
     """Facts of an interrupted call by id."""
     facts: dict[str, dict[str, Any]] = {}
     for line in complete_lines(out / PARTIAL) if (out / PARTIAL).exists() else []:
-        with contextlib.suppress(json.JSONDecodeError):
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # done again then
             fact = json.loads(line)
             facts[fact["id"]] = fact
     return facts

@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 from ...core.data.decoding import Skipped
 from ...core.data.entries import AudioEntry
 from ...core.data.parquet_footer import column_sizes
+from ...core.field_types import check_fields
+from ...core.reading import describe
 
 FORMAT = "almtok-token-shard-1"
 _KEY = b"almtok"
@@ -83,13 +85,18 @@ class ShardInfo:
         """The inverse of ``to_json``.
 
         Raises:
-            ValueError: The checksum does not match.
+            ValueError: The checksum does not match, or a value is not valid.
         """
         values = json.loads(text)
         if values.pop("sha256", None) != _digest_json(values):
             raise ValueError("its checksum does not match")
         values["skipped"] = tuple(Skipped(*item) for item in values["skipped"])
-        return cls(**values)
+        info = cls(**values)
+        check_fields(info)
+        sizes = (info.sample_rate, info.num_codebooks, info.codebook_size)
+        if min(sizes) < 1 or info.rows < 0:
+            raise ValueError(f"its sizes must be positive, got {sizes} and {info.rows} rows")
+        return info
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +201,12 @@ def read_codes(path: Path, info: ShardInfo) -> ShardCodes:
         codes = _codes_of(table)
     if len(table) != info.rows or _digest_codes(codes) != info.codes_sha256:
         raise ShardError(f"{path} is damaged: its codes do not match their checksum")
+    largest = int(codes.flat.max()) if len(codes.flat) else 0
+    if largest >= info.codebook_size or (np.diff(codes.ends) % info.num_codebooks).any():
+        raise ShardError(
+            f"{path} is damaged: its codes, up to {largest}, do not fit {info.num_codebooks}"
+            f" codebooks of {info.codebook_size}"
+        )
     return codes
 
 
@@ -240,7 +253,7 @@ class _reading:  # noqa: N801  (reads as a word: with _reading(path))
             return
         kinds = (pyarrow.ArrowException, OSError, ValueError, KeyError, AttributeError, TypeError)
         if isinstance(error, kinds):
-            raise ShardError(f"{self._path} is damaged: {error}") from error
+            raise ShardError(f"{self._path} is damaged: {describe(error)}") from error
 
 
 def _table(rows: Sequence[EncodedClip], frames_per_query: int, sample_rate: int) -> pyarrow.Table:

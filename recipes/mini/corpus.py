@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from almtok.core.audio import Waveform, write_audio
 from almtok.core.files import write_json, write_text
+from almtok.core.reading import read_json_object
 
 from .phrases import FEW, SPLITS, WHOLE, Phrases
 from .signals import faded
@@ -175,7 +176,7 @@ def make_corpus(
 def _begun(folder: Path, options: dict[str, object]) -> dict[str, object]:
     """What the corpus in the folder was made with, {} where there is none."""
     try:
-        found = dict(json.loads((folder / "corpus.json").read_text(encoding="utf-8")))
+        found: dict[str, object] = read_json_object(folder / "corpus.json")
     except FileNotFoundError:
         return {}
     if {name: found.get(name) for name in options} != options:

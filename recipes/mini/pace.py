@@ -8,7 +8,6 @@ half of the time is spent on matrix products, the other half on Python and small
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Collection, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 
 from almtok.core.choices import AUTO, add_device
 from almtok.core.files import write_json
+from almtok.core.reading import read_json_object, reading
 
 # Stages whose duration is proportional to --scale, and those whose corpora shrink with it.
 TRAINED = ("stage1", "stage2", "lm", "adapter")
@@ -93,8 +93,9 @@ REFERENCE = Pace(
 
 def measured(path: Path) -> Pace:
     """Read the pace of this machine from the file that :func:`main` wrote."""
-    timings = json.loads(path.read_text(encoding="utf-8"))
-    return REFERENCE.on(timings["seconds_per_step"], timings["seconds_per_batch"])
+    with reading(path):
+        timings = read_json_object(path)
+        return REFERENCE.on(timings["seconds_per_step"], timings["seconds_per_batch"])
 
 
 def measure(device: str = AUTO) -> dict[str, Any]:

@@ -165,7 +165,7 @@ def _read_batch(path: Path) -> list[dict[str, Any]]:
 def _json_line(line: str, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} is not JSON: {error}") from error
     if not isinstance(row, dict) or not isinstance(row.get("text"), str):
         raise ValueError(f'{where}: a line must be {{"text": "...", ...}}, got {line[:80]}')
