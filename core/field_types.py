@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections.abc
 import dataclasses
-import functools
 import math
 import types
 import typing
@@ -18,8 +17,9 @@ def check_fields(config: Any) -> None:
     Raises:
         ValueError: A value has another type than its field; the message names the field.
     """
-    for name, kind in _hints(type(config)).items():
-        check_value(name, getattr(config, name), kind)
+    hints = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        check_value(field.name, getattr(config, field.name), hints[field.name])
 
 
 def check_value(name: str, value: Any, kind: Any) -> None:
@@ -53,12 +53,6 @@ def describe_type(kind: Any) -> str:
     if origin in (dict, collections.abc.Mapping):
         return "JSON object"
     return str(getattr(kind, "__name__", kind))
-
-
-@functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    hints = typing.get_type_hints(kind)
-    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
 def _fits(value: Any, kind: Any) -> bool:
