@@ -78,11 +78,16 @@ def _hook(lm: AudioLM) -> None:
     from peft.tuners.lora import LoraLayer
     from peft.utils import AuxiliaryTrainingWrapper
 
-    kinds: Any = (LoraLayer, AuxiliaryTrainingWrapper)
-    for module in lm.modules():
+    for path, module in lm.named_modules():
         if module in (lm.embedding, lm.heads) or _name_rows in module._forward_pre_hooks.values():
             continue
-        if isinstance(module, kinds):
+        copied: Any = isinstance(module, AuxiliaryTrainingWrapper) and module.original_module
+        if copied and any(True for _ in copied.children()):
+            raise ValueError(
+                f"adapter_names support full copies of embedding, heads and single layers, got a"
+                f" copy of {path}"
+            )
+        if copied or isinstance(module, LoraLayer):
             module.register_forward_pre_hook(_name_rows, with_kwargs=True)
 
 

@@ -191,6 +191,10 @@ def test_mistakes_are_named() -> None:
         lm.generate(**given, **GIVEN, adapter_names=["anna", "ben"])
     with pytest.raises(ValueError, match="unknown adapter 'bena': did you mean 'ben'"):
         lm.generate(**given, **GIVEN, adapter_names="bena")
+    config = LoraConfig(target_modules=["q_proj"], modules_to_save=["mlp"])
+    theirs = get_peft_model(toy_lm(), config)  # of all layers
+    with pytest.raises(ValueError, match="single layers, got a copy of backbone.model.layers"):
+        theirs.get_base_model().generate(**given, **GIVEN, adapter_names="default")
     with pytest.raises(ValueError, match="unknown adapter 'anna'"):
         toy_lm().generate(**given, **GIVEN, adapter_names="anna")
     with pytest.raises(ValueError, match="compile=True does not support adapter_names"):
