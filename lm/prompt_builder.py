@@ -154,9 +154,10 @@ class PromptBuilder:
     ) -> list[Segment]:
         layout = task_layout(task)
         transcript = any(slot.transcript for slot in (*layout.slots, layout.target))
+        phonemize = any(slot.phonemize for slot in layout.slots)
         return [
             self._segment(
-                Slot(name="content", kind=part.kind, transcript=transcript),
+                Slot(name="content", kind=part.kind, transcript=transcript, phonemize=phonemize),
                 part.value,
                 w,
                 options,

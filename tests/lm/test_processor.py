@@ -361,6 +361,15 @@ def test_a_conversation_is_the_same_as_its_fields(processor, tokens):
     assert torch.equal(heard["input_ids"], processor(task="asr", audio=tokens)["input_ids"])
 
 
+def test_a_conversation_is_phonemized_like_its_fields(tokenizer, config):
+    pytest.importorskip("espeakng_loader")
+    processor = AudioLMProcessor(tokenizer, config, text_form="phones")
+    batch = processor.apply_chat_template([{"role": "user", "content": "the cat"}])
+    assert torch.equal(batch["input_ids"], processor(task="tts", text="the cat")["input_ids"])
+    with pytest.raises(ValueError, match="language must be 'en', .* got 'de'"):
+        processor.apply_chat_template([{"role": "user", "content": "Hallo"}], language="de")
+
+
 def test_a_conversation_to_learn(processor, tokens):
     talk = [
         {"role": "user", "content": [{"type": "text", "text": "hello"}]},
