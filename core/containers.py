@@ -217,6 +217,8 @@ def _split_mp3(data: Buffer) -> list[Buffer] | None:
             starts.append(position)
             counts.append(0)
         counts[-1] += not info
+    if not starts:
+        return None
     parts: list[Buffer] = []
     changed = len(starts) > 1
     for start, end, count in zip(starts, [*starts[1:], len(data)], counts, strict=True):

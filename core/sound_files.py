@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import mmap
 import os
 from collections.abc import Iterator
@@ -25,14 +24,14 @@ class SoundFile(soundfile.SoundFile):
         return False
 
 
-class _MappedFile:
-    """Memory map with a file interface; libsndfile seeks beyond the end, which ``mmap`` refuses."""
+class _BufferFile:
+    """Bytes with a file interface that accepts every seek, as libsndfile expects."""
 
-    def __init__(self, memory: mmap.mmap) -> None:
+    def __init__(self, memory: Buffer) -> None:
         self._memory, self._position = memory, 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._position = offset + (0, self._position, len(self._memory))[whence]
+        self._position = max(0, offset + (0, self._position, len(self._memory))[whence])
         return self._position
 
     def tell(self) -> int:
@@ -61,10 +60,7 @@ def open_parts(source: str | os.PathLike[str] | bytes) -> Iterator[list[SoundFil
             if parts is None:
                 yield [stack.enter_context(SoundFile(raw.fileno(), closefd=False))]
                 return
-        files = [
-            io.BytesIO(part) if isinstance(part, bytes) else _MappedFile(part) for part in parts
-        ]
-        yield [stack.enter_context(SoundFile(file)) for file in files]
+        yield [stack.enter_context(SoundFile(_BufferFile(part))) for part in parts]
 
 
 @functools.lru_cache(4096)

@@ -151,7 +151,7 @@ class _Object(list[tuple[str, Any]]):
 def _parsed(text: str, where: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_Object)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{where}: not JSON ({describe(error)})") from error
 
 

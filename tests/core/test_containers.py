@@ -226,3 +226,21 @@ def test_excerpts_of_a_file_examine_it_once(tmp_path, monkeypatch):
     for start in (0.0, 0.2, 0.4):
         assert len(read_audio(tmp_path / "a.mp3", start=start, seconds=0.1)) == 2400
     assert len(calls) == 1
+
+
+def test_damage_is_an_audio_error_or_harmless(read, capfd):
+    rng = np.random.default_rng(0)
+    whole = {pair: encoded(*pair, noise(0.1)) for pair in FORMATS + WHOLE}
+    failed = 0
+    for number, data in enumerate(list(whole.values()) * 20):
+        broken = data[: rng.integers(4, len(data))] if number % 4 == 0 else bytearray(data)
+        for place in rng.integers(0, min(len(broken), 100), 3):
+            broken[place] = rng.integers(256)
+        try:
+            read(broken)
+        except AudioError:
+            failed += 1
+    assert failed > 50
+    assert "Exception ignored" not in capfd.readouterr().err
+    with pytest.raises(AudioError, match="corrupt"):
+        read(b"ID3 and no frames" * 10)

@@ -266,6 +266,8 @@ def test_only_line_feeds_end_a_record(make, tmp_path):
         ("m.jsonl", '{"audio": "a.wav", "text": "b", "text": "c"}', ["line 1", "occurs twice"]),
         ("m.jsonl", '{"audio": "a.wav", "text": {"en": "b"}}', ["line 1", "column 'text'", "dict"]),
         ("m.jsonl", '{"audio": 7}', ["line 1", "must name an audio file"]),
+        ("m.jsonl", "[" * 100_000, ["line 1", "not JSON"]),
+        ("m.jsonl", '{"audio": ' + "9" * 5000 + "}", ["line 1", "not JSON"]),
         ("m.json", '[{"audio": "a.wav"}, 3]', ["item 2", "expected a JSON object"]),
         ("metadata.csv", "a|b\nc|d|e|f\n", ["line 2", "4 columns"]),
         ("metadata.csv", "a|b\na|c\n", ["line 2", "'a'", "line 1"]),
