@@ -228,4 +228,4 @@ def test_a_recipe_repeats_tasks_of_code_on_the_command_line(tmp_path):
     for tasks, flags in ((["tts"], []), (["my.task"], ["--tasks", "my.task"])):
         config = LMTrainingConfig(data=["tokens"], tasks=tasks)
         stage = Stage(name="lm", what="", command=("lm", "train"), config=config)
-        assert stage.words(tmp_path)[5:] == flags
+        assert stage.argv(tmp_path)[5:] == flags
