@@ -17,7 +17,7 @@ from almtok.lm.data.dataset import paired_codes
 from almtok.lm.lora import load_adapter
 from almtok.lm.model import AudioLM
 from almtok.lm.processor import AudioLMProcessor
-from almtok.lm.text.tokenizer import train_tokenizer
+from almtok.lm.text.tokenizer import tokenizer_fingerprint, train_tokenizer
 from almtok.lm.train import LMTrainingConfig, finetune, run
 from almtok.lm.train.corpus import (
     find_tasks,
@@ -76,6 +76,7 @@ def test_a_run_leaves_all_that_a_person_needs(base: Path) -> None:
     assert lines[-1]["validation"].keys() == {"tts", "asr", "continuation"}
     lm = AudioLM.from_pretrained(run / "model").eval()
     processor = AudioLMProcessor.from_pretrained(run / "model")
+    assert lm.config.tokenizer_fingerprint == tokenizer_fingerprint(processor.tokenizer)
     out = lm.generate(**processor(task="tts", text="row one"), max_frames=3)
     assert processor.decode(out[0]).ndim == 1  # the codec lies in the folder
     assert LMTrainingConfig.from_json(run / "config.json").tasks == ["tts=2", "asr", "continuation"]
