@@ -53,6 +53,11 @@ class SizeLimit(TorchDispatchMode):
         size = memory_bytes()
         return cls(size // 4, 2**16, f"this machine has {size / 2**30:.1f} GiB of memory")
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """False keeps torch from importing its compiler, which takes seconds."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
