@@ -84,7 +84,8 @@ def use_adapter(lm: AudioLM, name: str | None) -> None:
         module.set_adapter([] if name is None or not has_it else [name])
     for parameter, requires_grad in trained:
         parameter.requires_grad_(requires_grad)  # set_adapter changed it
-    lm.config.tasks = list(adapters.base_tasks if name is None else adapters.tasks[name])
+    # In place: a processor may share the list.
+    lm.config.tasks[:] = adapters.base_tasks if name is None else adapters.tasks[name]  # type: ignore[index]
     adapters.active = name
 
 

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ..core.metrics.intervals import Score
 from ..lm import task_registry
 from ..lm.data.rows import TokenRow
 from ..lm.generation.sampling import AUDIO_SAMPLING, TEXT_SAMPLING, SamplingConfig
@@ -29,6 +30,7 @@ from .duration import USUAL, SpeakingRate, frames
 
 __all__ = [
     "Limits",
+    "Score",
     "Task",
     "get_task",
     "import_builtin_tasks",
@@ -169,13 +171,20 @@ class Task(ABC):
             return Limits(min_frames=frames(least, frame_rate), max_frames=frames(most, frame_rate))
         return Limits(max_frames=frames(seconds or self.max_seconds, frame_rate))
 
-    def score(self, outputs: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+    def score(
+        self, outputs: Sequence[str], references: Sequence[str], languages: Sequence[str]
+    ) -> list[Score]:
         """Score generated texts, or transcripts of generated audio, against references.
 
+        Args:
+            outputs: of a test set.
+            references: the correct text of each output.
+            languages: language of each reference, or "".
+
         Returns:
-            Intervals (`core/metrics/intervals.py`) by name of the metric; empty by default.
+            Metrics with intervals (`core/metrics/intervals.py`); none by default.
         """
-        return {}
+        return []
 
 
 def import_builtin_tasks() -> None:

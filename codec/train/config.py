@@ -181,6 +181,11 @@ class CodecTrainConfig(RunConfig):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in 0..1, got {getattr(self, name)}")
         for spec in LOSSES:
+            if self.weight_of(spec) not in (0, spec.weight) and self.stage not in spec.stages:
+                raise ValueError(
+                    f"weight_{spec.name} must be 0 or not given in stage {self.stage}, got"
+                    f" {self.weight_of(spec)}: the loss is of {' and '.join(spec.stages)}"
+                )
             if spec.needs_listener and self.weight_of(spec) > 0 and self.listener is None:
                 raise ValueError(
                     f"weight_{spec.name} needs listener (almtok codec phonemes), got none"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..audio import AUDIO_SUFFIXES
-from .columns import METADATA_COLUMNS, ColumnReader, SourceReport
+from .columns import METADATA_COLUMNS, ROLES, ColumnReader, SourceReport
 from .entries import (
     DEFAULT_DOMAIN,
     SPLITS,
@@ -200,7 +200,7 @@ class _Lister:
         """Whether a row belongs to the split, by its column or else the name of its file."""
         if self.source.split is None:
             return True
-        if "split" in row:
+        if any(column in row for column in ROLES["split"]):
             split = self.columns.text(row, "split", where)
             matches = normalize_split(split) == normalize_split(self.source.split)
         else:

@@ -28,6 +28,15 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Score:
+    """A metric of a test set with its interval."""
+
+    name: str
+    value: Interval
+    percent: bool = False  # whether it is shown in percent
+
+
+@dataclass(frozen=True)
 class PairedDifference:
     """Mean of ``a - b`` over the clips with both values."""
 

@@ -28,7 +28,8 @@ def init_run_dir(run: Path, config: RunConfig, *, write: bool = True) -> None:
         ValueError: The folder belongs to another configuration.
     """
     path = run / "config.json"
-    if path.exists():
+    # A run that was refused before its first step leaves only config.json and the lock.
+    if path.exists() and any(not f.name.startswith((".", path.name)) for f in run.iterdir()):
         with reading(path):
             before = type(config).from_dict(read_json_object(path))
         differences = before.differences(config)

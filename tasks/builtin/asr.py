@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ...lm.layouts import Slot, TaskLayout
-from ..base import Task, register_task
+from ..base import Score, Task, register_task
 from ..evaluation.scores import word_scores
 
 
@@ -25,6 +24,8 @@ class ASR(Task):
     # "listening": recordings to transcribe but not to imitate, such as calls, crowds, synthesis.
     domains = ("speech", "listening")
 
-    def score(self, outputs: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+    def score(
+        self, outputs: Sequence[str], references: Sequence[str], languages: Sequence[str]
+    ) -> list[Score]:
         """WER and CER of the transcripts."""
-        return word_scores(outputs, references)
+        return word_scores(outputs, references, languages)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ...lm.layouts import Slot, TaskLayout
-from ..base import Task, register_task
+from ..base import Score, Task, register_task
 from ..evaluation.caption_scores import caption_scores
 
 
@@ -21,6 +20,8 @@ class AudioCaption(Task):
     )
     domains = ("sound",)
 
-    def score(self, outputs: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+    def score(
+        self, outputs: Sequence[str], references: Sequence[str], languages: Sequence[str]
+    ) -> list[Score]:
         """N-gram overlap of the captions with their references."""
         return caption_scores(outputs, references)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from torch import Tensor
 
 from ...lm.data.rows import TokenRow
 from ...lm.generation.sampling import SamplingConfig
 from ...lm.layouts import Slot, TaskLayout
-from ..base import Task, register_task
+from ..base import Score, Task, register_task
 from ..evaluation.scores import word_scores
 
 
@@ -51,6 +50,8 @@ class TTS(Task):
             return {"voice": voice.codes, "text": row.text}
         return {"voice_text": voice.text, "voice": voice.codes, "text": row.text}
 
-    def score(self, outputs: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+    def score(
+        self, outputs: Sequence[str], references: Sequence[str], languages: Sequence[str]
+    ) -> list[Score]:
         """WER and CER of a recognizer's transcripts of the speech."""
-        return word_scores(outputs, references)
+        return word_scores(outputs, references, languages)

@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from ...core.metrics.intervals import bootstrap_interval
+from ...core.metrics.intervals import Score, bootstrap_interval
 from ...lm.text.normalize import plain
 
 _MAX_N = 4  # longest n-gram, as in both papers
@@ -22,8 +21,8 @@ _CIDER_SCALE = 10.0
 Ngrams = Counter[tuple[str, ...]]
 
 
-def caption_scores(outputs: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
-    """`bleu` and `cider` of captions, as intervals of the captions' own scores.
+def caption_scores(outputs: Sequence[str], references: Sequence[str]) -> list[Score]:
+    """BLEU and CIDEr of captions, with intervals over captions.
 
     Raises:
         ValueError: for lists of different lengths, or without captions.
@@ -34,10 +33,8 @@ def caption_scores(outputs: Sequence[str], references: Sequence[str]) -> dict[st
             f" {len(references)}"
         )
     bleus = [bleu(output, ref) for output, ref in zip(outputs, references, strict=True)]
-    return {
-        "bleu": bootstrap_interval(bleus),
-        "cider": bootstrap_interval(cider(outputs, references)),
-    }
+    ciders = bootstrap_interval(cider(outputs, references))
+    return [Score("bleu", bootstrap_interval(bleus)), Score("cider", ciders)]
 
 
 def bleu(output: str, reference: str) -> float:

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ...core.metrics.intervals import Interval, bootstrap_interval, format_interval
+from ...core.metrics.intervals import Interval, Score, bootstrap_interval, format_interval
 from ...core.report.render import render
-from .caption_scores import caption_scores
+from ..base import get_task
 from .failures import KINDS, FailureRow, Utterance, failure_table, rate_ratio
-from .scores import error_rate
 
 Facts = Mapping[str, Any]
 
@@ -161,23 +160,24 @@ def _speech_figures(speech: Sequence[Facts], judge: str) -> list[Figure]:
 
 
 def _rates(facts: Sequence[Facts], task: str, column: str, words: str) -> list[Figure]:
-    texts = [clip["text"] for clip in facts], [clip[column] for clip in facts]
-    languages = [clip.get("language", "") for clip in facts]
-    wer = error_rate(*texts, language=languages)
-    cer = error_rate(*texts, language=languages, characters=True)
     return [
-        Figure(task, f"WER, {words} (%)", wer, True),
-        Figure(task, f"CER, {words} (%)", cer, True),
+        Figure(task, f"{score.name}, {words} (%)", score.value, score.percent)
+        for score in _scores(facts, task, column)
     ]
+
+
+def _scores(facts: Sequence[Facts], task: str, column: str) -> list[Score]:
+    outputs, references = [clip[column] for clip in facts], [clip["text"] for clip in facts]
+    return get_task(task).score(outputs, references, [clip.get("language", "") for clip in facts])
 
 
 def _sound_figures(facts: Sequence[Facts], generation_task: str, caption_task: str) -> list[Figure]:
     if not facts:
         return []
-    figures = []
-    captions = caption_scores([clip["caption"] for clip in facts], [clip["text"] for clip in facts])
-    for name, value in captions.items():
-        figures.append(Figure(caption_task, f"{name}, against the caption", value, False))
+    figures = [
+        Figure(caption_task, f"{score.name}, against the caption", score.value, score.percent)
+        for score in _scores(facts, caption_task, "caption")
+    ]
     for what, task, words in (
         ("original", caption_task, "recordings"),
         ("made", generation_task, "what was made of the caption"),

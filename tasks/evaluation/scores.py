@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...core.metrics.intervals import Interval, rate_interval
+from ...core.metrics.intervals import Interval, Score, rate_interval
 from ...lm.text.normalize import base_of, normalize
 
 Normalise = Callable[[str], str]
@@ -130,12 +130,13 @@ def error_rate(
     )
 
 
-def word_scores(outputs: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
-    """`wer` and `cer` of a corpus, as intervals."""
-    return {
-        "wer": error_rate(references, outputs),
-        "cer": error_rate(references, outputs, characters=True),
-    }
+def word_scores(
+    outputs: Sequence[str], references: Sequence[str], languages: Sequence[str]
+) -> list[Score]:
+    """WER and CER of a corpus."""
+    wer = error_rate(references, outputs, language=languages)
+    cer = error_rate(references, outputs, language=languages, characters=True)
+    return [Score("WER", wer, percent=True), Score("CER", cer, percent=True)]
 
 
 def _jiwer() -> Any:

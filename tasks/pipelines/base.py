@@ -72,17 +72,18 @@ class AudioLMPipeline:
                 f"{root / 'adapters'} holds adapters of single tasks, which are not supported: "
                 f"move them out of the folder and load the one that you need (--adapter, adapter=)"
             )
-        place = _first_checkpoint(root, "lm", "lm/model", "model", ".")
+        place = _first_checkpoint(root, "lm/model", "lm", "model", ".")
         if place is None:
             raise ValueError(
                 f"no checkpoint of a language model in {folder}: expected lm/config.json (and "
                 f"codec/config.json), or the run folder of 'almtok lm train'"
             )
-        codec = _first_checkpoint(root, "codec", "codec/model")
+        codec = _first_checkpoint(root, "codec/model", "codec")
         processor = AudioLMProcessor.from_pretrained(place, codec)
         where = find_device(device)
         floats = activation_dtype(dtype) if dtype in KINDS else choose_dtype(dtype, where, place)
         lm = AudioLM.from_pretrained(place, dtype=floats).eval().to(where)
+        processor.config.tasks = lm.config.tasks  # one list: adapters may add tasks
         processor.audio_tokenizer.to(where).decode_in(floats)
         pipeline = cls(lm, processor)
         if adapter is not None:
@@ -342,5 +343,6 @@ def as_list(items: Any) -> list[Any]:
 
 
 def _first_checkpoint(root: Path, *names: str) -> Path | None:
+    """The first of these folders with a config.json; a run folder has one beside `model/`."""
     folders = [root / name for name in names]
     return next((folder for folder in folders if (folder / "config.json").is_file()), None)

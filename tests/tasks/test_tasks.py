@@ -20,6 +20,7 @@ from almtok.tasks.pipelines.base import AudioLMPipeline
 from ..lm.toy import EOS, toy_codes, toy_config
 
 DOCS = Path(base.__file__).parent.parent / "docs"
+BUILTIN = sorted(file.stem for file in (Path(base.__file__).parent / "builtin").glob("[a-z]*.py"))
 
 
 class Letters:
@@ -51,12 +52,10 @@ DOMAINS = {
 
 
 def test_the_tasks_that_ship_are_those_of_the_model():
-    assert set(TASKS) <= set(base.task_names())
-    folder = Path(base.__file__).parent / "builtin"
-    assert {file.stem for file in folder.glob("[a-z]*.py")} == set(TASKS)
+    assert set(TASKS) <= set(BUILTIN) <= set(base.task_names())
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", BUILTIN)
 def test_a_row_becomes_the_example_of_the_layout(name):
     task = base.get_task(name)
     example = task.to_example(row(DOMAINS.get(name, "speech")), Letters())
