@@ -27,6 +27,14 @@ def test_config_and_command_line_load_without_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_a_weight_without_effect_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match="weight_latent must be 0 or not given in stage 1, got 0.5"
+    ):
+        stage1(weight_latent=0.5)
+    assert stage2(weight_latent=0.5, init_from="x").weight_latent == 0.5
+
+
 def test_each_stage_has_the_losses_of_its_network() -> None:
     assert stage1().direct_weights.keys() == {"masked"}
     second = stage2(init_from="one", weight_latent=0.5)

@@ -171,6 +171,14 @@ def test_another_configuration_is_refused_by_field(toy_config: Make) -> None:
         train_codec(toy_config(steps=1, lr=0.5))
 
 
+def test_a_run_that_was_refused_before_its_first_step_leaves_its_folder_free(
+    toy_config: Make, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match="no such folder"):
+        train_codec(toy_config("2", init_from=str(tmp_path / "nowhere"), steps=1))
+    assert train_codec(toy_config(steps=1)).finished
+
+
 def test_a_missing_start_is_an_error(toy_config: Make, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such folder"):
         train_codec(toy_config("2", init_from=str(tmp_path / "nowhere"), steps=1))

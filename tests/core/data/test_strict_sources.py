@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from almtok.core.data import DataConfig, EntryReader
+from almtok.core.data import DataConfig, EntryReader, columns
 from almtok.core.data.corpus import AudioCorpus
 from almtok.core.data.manifests import list_entries
 from almtok.lm.data.clips import decode_buffers
@@ -391,3 +391,11 @@ def test_every_kind_in_the_documentation_has_its_test():
     for file in (root / "tests").rglob("test_*.py"):
         defined |= set(re.findall(r"^def (test_\w+)", file.read_text(encoding="utf-8"), re.M))
     assert len(named) > 30 and named <= defined, named - defined
+
+
+def test_every_column_of_the_role_names_the_split(ramp, tmp_path, monkeypatch):
+    monkeypatch.setitem(columns.ROLES, "split", ("split", "fold"))
+    rows = [{"audio": "long.wav", "id": fold, "fold": fold} for fold in ("train", "test")]
+    path = tmp_path / "list.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [entry.split for entry in list_entries([f"{path}:train"])] == ["train"]
