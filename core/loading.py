@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import nn
 from transformers.initialization import no_init_weights
+from transformers.utils import find_adapter_config_file
 
 from .reading import UnreadableFile, reading
 from .size_limit import SizeLimit
@@ -37,12 +39,8 @@ class LoadsAllWeights:
         wants_info = kwargs.pop("output_loading_info", False)
         kwargs |= {"use_safetensors": True, "trust_remote_code": False}
         with reading(place):
-            folder = Path(place)
-            if (folder / "adapter_config.json").exists():
-                raise UnreadableFile(
-                    f"{folder / 'adapter_config.json'}: adapters of PEFT are not loaded with a"
-                    " model; remove the file"
-                )
+            folder = Path(place, kwargs.get("subfolder") or "")
+            refuse_adapter(place, kwargs)
             with SizeLimit.of_files(folder.glob("*.safetensors")):
                 model, info = super().from_pretrained(  # type: ignore[misc]
                     pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
@@ -62,6 +60,25 @@ class LoadsAllWeights:
         if len(others) == len(contexts):  # DeepSpeed
             return contexts
         return [*others, no_init_weights(), torch.random.fork_rng(devices=[])]
+
+
+def refuse_adapter(place: str | os.PathLike[str], options: Mapping[str, Any]) -> None:
+    """Refuse a model with an adapter of PEFT: transformers would load it, and perhaps its base.
+
+    Args:
+        place: Folder or hub id.
+        options: Of `from_pretrained`.
+
+    Raises:
+        UnreadableFile: The message names the file that describes the adapter.
+    """
+    names = ("cache_dir", "proxies", "token", "revision", "local_files_only", "subfolder")
+    where = {name: options[name] for name in names if options.get(name)}
+    found = find_adapter_config_file(os.fspath(place), **where)
+    if found is not None:
+        raise UnreadableFile(
+            f"{found}: adapters of PEFT are not loaded with a model; remove the file"
+        )
 
 
 def refuse_other_weights(info: dict[str, Any], what: str) -> None:

@@ -9,6 +9,7 @@ positions with a target.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrained
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.utils import ModelOutput
 
-from ..core.loading import LoadsAllWeights
+from ..core.loading import LoadsAllWeights, refuse_adapter
 from ..core.reading import reading
 from .adapter_rows import by_adapter
 from .config import AudioLMConfig
@@ -92,7 +93,6 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         self.post_init()
 
     @classmethod
-    @classmethod
     def from_backbone(cls, name_or_path: str, config: AudioLMConfig, **kwargs: Any) -> AudioLM:
         """Build a model around a pretrained text model; the other parts are initialised.
 
@@ -102,10 +102,11 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
             kwargs: for `from_pretrained`: dtype, revision, ...
 
         Raises:
-            ValueError: if the text model cannot be read, or needs code of its own.
+            ValueError: if the text model cannot be read, needs code of its own, or has an adapter.
             OSError: if there is no such folder or hub id.
         """
         with reading(name_or_path):
+            refuse_adapter(name_or_path, kwargs)
             backbone: Any = AutoModelForCausalLM.from_pretrained(
                 name_or_path, trust_remote_code=False, **kwargs
             )
@@ -127,6 +128,21 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
                 " merge_adapter or remove_adapters"
             )
         super().save_pretrained(*args, **kwargs)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> AudioLM:
+        """Change device or precision; buffers, the rotary frequencies, keep their precision.
+
+        Rounded to 8 bits they would turn late positions by a radian, and `from_pretrained` does not
+        round them.
+        """
+        exact = [(module, dict(module._buffers)) for module in self.modules()]
+        super()._apply(fn, recurse)
+        for module, buffers in exact:
+            for name, before in buffers.items():
+                after = module._buffers[name]
+                if before is not None and after is not None and after.dtype != before.dtype:
+                    module._buffers[name] = before.to(after.device)
+        return self
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """Embed rows `[B, L, 1+K]` as `[B, L, D]`."""

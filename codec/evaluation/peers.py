@@ -23,6 +23,7 @@ import soundfile
 import torch
 
 from ...core.choices import AUTO
+from ...core.loading import refuse_adapter
 from ...core.progress import no_inner_bars
 from ...core.runtime import find_device
 from .codecs import (
@@ -120,6 +121,7 @@ class TransformersCodec(EvaluatedCodec):
                     f"model_type of {checkpoint} must be one of {', '.join(self.MODEL_TYPES)},"
                     f" got {self.kind!r}"
                 )
+            refuse_adapter(checkpoint, {})
             with no_inner_bars():
                 self.model: Any = AutoModel.from_pretrained(checkpoint, trust_remote_code=False)
         except OSError as error:

@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from ...core.choices import AUTO
+from ...core.loading import refuse_adapter
 from ...core.runtime import find_device
 from .beats import MIN_SAMPLES, STEP
 from .beats_checkpoint import load_beats
@@ -157,6 +158,7 @@ def _load(kind: str, checkpoint: str) -> Any:
     config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
     if config.model_type != kind:
         raise ValueError(f"model_type of {checkpoint} must be {kind!r}, got {config.model_type!r}")
+    refuse_adapter(checkpoint, {})
     model, report = MODELS[kind].from_pretrained(
         checkpoint,
         config=config,

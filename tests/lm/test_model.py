@@ -203,3 +203,19 @@ def test_config_refuses_unknown_fields_and_bad_values():
         toy_config(backbone={"hidden_size": 3})
     with pytest.raises(ValueError, match="preset must be one of .* got 'huge'"):
         AudioLMConfig.preset("huge")
+
+
+def test_rotary_frequencies_keep_their_precision():
+    lm = toy_lm()
+    before = {name: value.clone() for name, value in lm.named_buffers()}
+    assert before
+    lm.to(torch.bfloat16).half()
+    assert {parameter.dtype for parameter in lm.parameters()} == {torch.float16}
+    for name, value in lm.named_buffers():
+        assert value.dtype == torch.float32 and value.equal(before[name]), name
+
+
+def test_methods_of_a_class_are_methods_in_every_python():
+    for name, value in vars(AudioLM).items():  # Python 3.13 cannot call one of another
+        inner = getattr(value, "__func__", None)
+        assert not isinstance(inner, classmethod | staticmethod), name

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from almtok import ALMTokenizer
 from almtok.__main__ import build_parser
 from almtok.codec.config import ALMTokenizerConfig
 from almtok.lm.model import AudioLM
@@ -154,8 +155,30 @@ def test_folders_called_like_tasks_are_not_imported(folder, trap, monkeypatch):
 
 def test_adapters_of_peft_are_not_loaded(folder):
     (folder / "lm" / "adapter_config.json").write_text('{"base_model_name_or_path": "a/b"}')
+    for place, options in ((folder / "lm", {}), (folder, {"subfolder": "lm"})):
+        with pytest.raises(ValueError, match="adapter_config.json: adapters of PEFT"):
+            AudioLM.from_pretrained(place, **options)
+
+
+@pytest.mark.parametrize("load", [AudioLM.from_pretrained, ALMTokenizer.from_pretrained])
+def test_nor_those_of_the_hub(folder, load):
+    commit = "0" * 40
+    hub = folder / "models--owner--model"  # the layout of the hub's cache
+    snapshot = hub / "snapshots" / commit
+    shutil.copytree(folder / "lm", snapshot)
+    (hub / "refs").mkdir()
+    (hub / "refs" / "main").write_text(commit)
+    (snapshot / "adapter_config.json").write_text('{"base_model_name_or_path": "a/b"}')
     with pytest.raises(ValueError, match="adapter_config.json: adapters of PEFT"):
-        AudioLM.from_pretrained(folder / "lm")
+        load("owner/model", cache_dir=folder, local_files_only=True)
+
+
+def test_nor_those_of_a_backbone(folder):
+    lm = AudioLM.from_pretrained(folder / "lm")
+    lm.backbone.save_pretrained(folder / "text")
+    (folder / "text" / "adapter_config.json").write_text('{"base_model_name_or_path": "a/b"}')
+    with pytest.raises(ValueError, match="adapter_config.json: adapters of PEFT"):
+        AudioLM.from_backbone(str(folder / "text"), lm.config)
 
 
 def test_attention_from_the_hub_is_refused(folder):
