@@ -30,6 +30,9 @@ from .lora_settings import LoraSettings
 from .model import AudioLM
 from .quantize import is_quantized
 
+# Beside "lora_A" and the like, parts of the paths of an adapted model, as an adapter's name is.
+_NAMES_OF_PEFT = frozenset((BASE, "base_layer", "modules_to_save", "original_module"))
+
 
 @dataclass
 class _Adapters:
@@ -222,8 +225,11 @@ def _try(
     from peft import LoraModel
 
     known = adapter_names(lm)
-    parts = {part for path, _ in trial.named_modules() for part in path.split(".")}
-    if name in known or name in parts or name == BASE or not name.isidentifier():
+    paths = (
+        path for named in (trial.named_modules(), trial.named_parameters()) for path, _ in named
+    )
+    taken = _NAMES_OF_PEFT.union(known, *(path.split(".") for path in paths))
+    if name in taken or name.startswith("lora_") or not name.isidentifier():
         raise ValueError(
             f"an adapter's name must be a new Python name, and not that of a module, got {name!r}"
             f" beside {', '.join(known) or 'none'}"

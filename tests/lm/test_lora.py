@@ -270,7 +270,8 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         load_adapter(lm, tmp_path)
     with pytest.raises(ValueError, match="at least 1"):
         LoraSettings(rank=0)
-    for name in ("__base__", "heads", "layers", "an adapter"):  # peft, or names of modules
+    of_peft = ("__base__", "lora_B", "base_layer", "modules_to_save", "original_module")
+    for name in (*of_peft, "heads", "layers", "weight", "an adapter"):
         with pytest.raises(ValueError, match="must be a new Python name, and not that of a module"):
             add_lora(toy_lm(), SMALL, name)
     with pytest.raises(ValueError, match="a full copy of embedding, another a low-rank update of"):
