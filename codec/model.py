@@ -106,12 +106,9 @@ class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
     ) -> ALMTokenizer:
         """Load a codec from a folder or hub id, in float32 unless `dtype` is given.
 
-        Codes should be computed in float32, which every device has.
-
         Raises:
             ValueError: Weights are missing, unexpected, damaged, NaN or infinite.
         """
-        kwargs = {"dtype": torch.float32, **kwargs}
         loaded: Any = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         refuse_infinite_weights(model, pretrained_model_name_or_path)

@@ -25,6 +25,10 @@ class LoadsAllWeights:
     ) -> Self:
         """Load a folder or hub id: a JSON configuration and safetensors; no code is run.
 
+        Weights are float32 unless `dtype` is given: checkpoints may be stored in half precision to
+        save space, but codes should be computed, and models be trained, in float32, which every
+        device has. `dtype="auto"` takes the stored type.
+
         Args:
             pretrained_model_name_or_path: Folder or hub id.
             args: Of transformers' `from_pretrained`.
@@ -37,6 +41,9 @@ class LoadsAllWeights:
         """
         place = os.fspath(pretrained_model_name_or_path)
         wants_info = kwargs.pop("output_loading_info", False)
+        older_name = kwargs.pop("torch_dtype", None)
+        if kwargs.get("dtype") is None:
+            kwargs["dtype"] = torch.float32 if older_name is None else older_name
         kwargs |= {"use_safetensors": True, "trust_remote_code": False}
         with reading(place):
             folder = Path(place, kwargs.get("subfolder") or "")

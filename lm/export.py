@@ -229,7 +229,8 @@ def export_plain(
         raise ValueError(f"{out} is not empty: choose another --out, or --overwrite it")
     folder = Path(checkpoint) / "model"
     source = folder if (folder / "config.json").exists() else Path(checkpoint)
-    lm = AudioLM.from_pretrained(source if source.exists() else str(checkpoint)).eval()
+    place = source if source.exists() else str(checkpoint)
+    lm = AudioLM.from_pretrained(place, dtype="auto").eval()
     plain = to_plain(lm)
     with replaced_folder(out) as temporary:
         plain.save_pretrained(temporary)

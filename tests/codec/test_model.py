@@ -192,6 +192,22 @@ def test_half_precision_keeps_the_quantizer_in_float32(tmp_path, codec):
     assert torch.isfinite(out.audio_values).all()
 
 
+@pytest.mark.parametrize("name", ["dtype", "torch_dtype"])
+@pytest.mark.parametrize("dtype", [torch.float16, "float16", "auto"])
+def test_the_precision_is_the_one_asked_for(tmp_path, codec, name, dtype):
+    toy_codec().half().save_pretrained(tmp_path)
+    again = ALMTokenizer.from_pretrained(tmp_path, **{name: dtype})
+    assert again.encoder.query.dtype == torch.float16
+    assert ALMTokenizer.from_pretrained(tmp_path).encoder.query.dtype == torch.float32
+    assert AutoModel.from_pretrained(tmp_path).encoder.query.dtype == torch.float32
+
+
+def test_the_folder_can_be_given_by_its_name_in_transformers(tmp_path, codec):
+    codec.save_pretrained(tmp_path)
+    again = ALMTokenizer.from_pretrained(pretrained_model_name_or_path=tmp_path)
+    assert again.fingerprint == codec.fingerprint
+
+
 def test_sound_in_half_precision_is_nearly_the_same_of_the_very_same_codes():
     codec = toy_codec()
     wav = noise(1, 9600)

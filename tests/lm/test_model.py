@@ -162,6 +162,16 @@ def test_saved_and_loaded_is_the_same_model(pattern, tmp_path):
         assert torch.equal(again(**data).loss, lm(**data).loss)
 
 
+@pytest.mark.parametrize("name", ["dtype", "torch_dtype"])
+def test_the_precision_is_float32_unless_asked(tmp_path, name):
+    toy_lm().half().save_pretrained(tmp_path)
+    for kind in (AudioLM, AutoModel):
+        assert kind.from_pretrained(pretrained_model_name_or_path=tmp_path).dtype == torch.float32
+        for dtype in (torch.bfloat16, "bfloat16"):
+            assert kind.from_pretrained(tmp_path, **{name: dtype}).dtype == torch.bfloat16
+        assert kind.from_pretrained(tmp_path, **{name: "auto"}).dtype == torch.float16
+
+
 def test_from_a_pretrained_backbone(tmp_path):
     torch.manual_seed(3)
     values = {k: v for k, v in toy_config().to_dict()["backbone"].items() if k != "model_type"}
