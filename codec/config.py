@@ -6,13 +6,12 @@ C inferred, D our default. Values of grade C or D must not be presented as the p
 
 # No `from __future__ import annotations` here: @strict needs the evaluated annotations.
 import math
-import os
 from typing import Any, Literal
 
 from transformers import PreTrainedConfig
 
-from ..core.model_config import check_numbers, refuse_unknown, strict
-from ..core.reading import reading
+from ..core.model_config import check_numbers, strict
+from ..core.strict_config import StrictConfig
 
 AttentionMode = Literal["block_causal", "causal", "full"]
 PatchifyKind = Literal["conv", "linear"]
@@ -54,10 +53,11 @@ _MAY_BE_ZERO = (
 
 
 @strict
-class ALMTokenizerConfig(PreTrainedConfig):
+class ALMTokenizerConfig(StrictConfig, PreTrainedConfig):
     """Configuration of :class:`ALMTokenizer`; the defaults are the `paper` preset.
 
-    Unknown fields and values of another type are refused. Derived numbers (`hop_length`,
+    Unknown fields and values of another type are refused; what transformers itself adds to a saved
+    `config.json` is loaded. Derived numbers (`hop_length`,
     `frame_rate`, `query_rate`, `bits_per_second`) are properties, never stored.
     """
 
@@ -129,19 +129,7 @@ class ALMTokenizerConfig(PreTrainedConfig):
             raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
         return cls(**{**PRESETS[name], **overrides})
 
-    @classmethod
-    def from_pretrained(cls, source: str | os.PathLike[str], **kwargs: Any) -> Any:  # type: ignore[override]
-        """Read the configuration of a folder or hub id.
-
-        Raises:
-            ValueError: It is not valid; the message names the folder.
-            OSError: There is none.
-        """
-        with reading(source):
-            return super().from_pretrained(source, **kwargs)
-
     def __post_init__(self, **kwargs: Any) -> None:
-        refuse_unknown(self, kwargs)
         check_numbers(self, may_be_zero=_MAY_BE_ZERO)
         super().__post_init__(**kwargs)
         self.strides = list(self.strides)  # as in JSON, which has no tuples

@@ -1,9 +1,8 @@
 """Checks that the configurations of the codec and of the language model share."""
 
-import difflib
 import functools
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 from huggingface_hub.dataclasses import strict as _strict
@@ -39,18 +38,6 @@ def strict(kind: Class) -> Class:
 
     checked.__init__ = one_line
     return checked  # type: ignore[no-any-return]
-
-
-def refuse_unknown(config: PreTrainedConfig, names: Iterable[str]) -> None:
-    """Refuse names that are no field of a configuration, with the nearest one that is."""
-    fields = [name for name in config.__dataclass_fields__ if not name.startswith("_")]
-    allowed = {"transformers_version", "model_type", "_name_or_path", "attn_implementation"}
-    for name in names:
-        if name in allowed or name.startswith("_") or hasattr(PreTrainedConfig, name):
-            continue
-        near = difflib.get_close_matches(name, fields, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown field {name!r} for {type(config).__name__}{hint}")
 
 
 def check_numbers(config: PreTrainedConfig, may_be_zero: Collection[str]) -> None:

@@ -5,13 +5,12 @@ B one reader of the paper, C inferred, D our default.
 """
 
 # No `from __future__ import annotations` here: @strict checks types by the real annotations.
-import os
 from typing import Any, Literal
 
 from transformers import AutoConfig, PreTrainedConfig
 
-from ..core.model_config import check_backbone, check_numbers, refuse_unknown, strict
-from ..core.reading import reading
+from ..core.model_config import check_backbone, check_numbers, strict
+from ..core.strict_config import StrictConfig
 
 Pattern = Literal["depth", "delay", "parallel", "flat"]
 
@@ -61,11 +60,24 @@ PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+def _of_backbone(name: str, doc: str) -> Any:
+    """A property of :class:`AudioLMConfig` that reads and sets a field of the backbone."""
+
+    def read(self: "AudioLMConfig") -> Any:
+        return getattr(self._text, name)
+
+    def write(self: "AudioLMConfig", value: Any) -> None:
+        setattr(self._text, name, value)
+
+    return property(read, write, doc=doc)
+
+
 @strict
-class AudioLMConfig(PreTrainedConfig):
+class AudioLMConfig(StrictConfig, PreTrainedConfig):
     """Configuration of :class:`AudioLM`.
 
-    Unknown fields and values of another type are refused.
+    Unknown fields and values of another type are refused; what transformers itself adds to a saved
+    `config.json` is loaded. Sizes and special tokens are those of the backbone.
     """
 
     model_type = "almtok_lm"
@@ -114,19 +126,7 @@ class AudioLMConfig(PreTrainedConfig):
             values["backbone"] = {**PRESETS[name]["backbone"], **overrides["backbone"]}
         return cls(**values)
 
-    @classmethod
-    def from_pretrained(cls, source: str | os.PathLike[str], **kwargs: Any) -> Any:  # type: ignore[override]
-        """Read the configuration of a folder or hub id.
-
-        Raises:
-            ValueError: It is not valid; the message names the folder.
-            OSError: There is none.
-        """
-        with reading(source):
-            return super().from_pretrained(source, **kwargs)
-
     def __post_init__(self, **kwargs: Any) -> None:
-        refuse_unknown(self, kwargs)
         check_numbers(self, may_be_zero=("depth_layers",))
         self.tasks = list(self.tasks)  # JSON knows no tuples; keep one form in memory too
         self.backbone = _as_config(self.backbone)
@@ -146,15 +146,18 @@ class AudioLMConfig(PreTrainedConfig):
         """Number of control tokens for tasks, used or spare."""
         return len(TASKS) + NUM_SPARE_TASKS
 
-    @property
-    def hidden_size(self) -> int:
-        """Width of the backbone."""
-        return self._text.hidden_size
+    # Under transformers' common names. Set token ids, as the Trainer does, go to the backbone.
+    hidden_size = _of_backbone("hidden_size", "Width of the backbone.")
+    vocab_size = _of_backbone("vocab_size", "Text ids of the backbone.")
+    num_hidden_layers = _of_backbone("num_hidden_layers", "Layers of the backbone.")
+    num_attention_heads = _of_backbone("num_attention_heads", "Heads of the backbone.")
+    bos_token_id = _of_backbone("bos_token_id", "First id of a text.")
+    eos_token_id = _of_backbone("eos_token_id", "End of a text.")
+    pad_token_id = _of_backbone("pad_token_id", "Id that pads texts, the blank of CTC.")
 
-    @property
-    def vocab_size(self) -> int:
-        """Text ids of the backbone."""
-        return self._text.vocab_size
+    def get_text_config(self, decoder: Any = None, encoder: Any = None) -> Any:
+        """The configuration of the backbone's text decoder; itself without a backbone."""
+        return self if self.backbone is None else self._text
 
     @property
     def max_positions(self) -> int:

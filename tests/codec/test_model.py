@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, Trainer, TrainingArguments
 
 from almtok import ALMTokenizer, ALMTokenizerConfig, AudioTokens
 
@@ -200,6 +200,28 @@ def test_the_precision_is_the_one_asked_for(tmp_path, codec, name, dtype):
     assert again.encoder.query.dtype == torch.float16
     assert ALMTokenizer.from_pretrained(tmp_path).encoder.query.dtype == torch.float32
     assert AutoModel.from_pretrained(tmp_path).encoder.query.dtype == torch.float32
+
+
+def test_a_folder_saved_by_a_trainer_is_loaded(tmp_path, codec):
+    args = TrainingArguments(str(tmp_path / "run"), use_cpu=True, report_to="none")
+    Trainer(toy_codec(), args).save_model(str(tmp_path))
+    assert ALMTokenizer.from_pretrained(tmp_path).fingerprint == codec.fingerprint
+
+
+@pytest.mark.parametrize("name", ["use_cache", "eos_token_id", "push_to_hub"])
+def test_the_constructor_takes_no_fields_that_the_model_does_not_have(name):
+    with pytest.raises(ValueError, match=f"unknown field '{name}'"):
+        ALMTokenizerConfig(**{name: 1})
+
+
+def test_what_neither_side_knows_is_refused_on_loading(tmp_path):
+    config = toy_config()
+    config.save_pretrained(tmp_path)
+    place = tmp_path / "config.json"
+    values = json.loads(place.read_text()) | {"use_cache": True, "hiden_size": 3}
+    place.write_text(json.dumps(values))
+    with pytest.raises(ValueError, match="unknown field 'hiden_size'.*did you mean 'hidden_size'"):
+        ALMTokenizerConfig.from_pretrained(tmp_path)
 
 
 def test_the_folder_can_be_given_by_its_name_in_transformers(tmp_path, codec):

@@ -172,6 +172,18 @@ def test_the_precision_is_float32_unless_asked(tmp_path, name):
         assert kind.from_pretrained(tmp_path, **{name: "auto"}).dtype == torch.float16
 
 
+def test_the_configuration_has_the_common_attributes_of_transformers():
+    config = toy_config()
+    text = config.get_text_config()
+    assert text is config.backbone
+    for name in ("hidden_size", "vocab_size", "num_hidden_layers", "num_attention_heads"):
+        assert getattr(config, name) == getattr(text, name)
+    config.eos_token_id = 5  # as versions of transformers before get_text_config do
+    assert (config.eos_token_id, text.eos_token_id) == (5, 5)
+    assert AudioLMConfig.from_dict(config.to_dict()).eos_token_id == 5
+    assert "eos_token_id" not in config.to_dict()
+
+
 def test_from_a_pretrained_backbone(tmp_path):
     torch.manual_seed(3)
     values = {k: v for k, v in toy_config().to_dict()["backbone"].items() if k != "model_type"}

@@ -14,6 +14,7 @@ from transformers import Trainer, TrainingArguments
 from almtok.core.training.seeding import lr_scale
 from almtok.lm.data.collator import Collator, SequenceLength
 from almtok.lm.lora import LoraSettings, add_lora
+from almtok.lm.model import AudioLM
 from almtok.lm.sequences import IGNORED, Example, build_sequence, collate
 from almtok.lm.train import LMTrainingConfig, TrainingStopped
 from almtok.lm.train.batches import BucketBatches, ExampleList
@@ -236,6 +237,11 @@ def test_a_plain_trainer_of_transformers_trains_the_model(tmp_path: Path) -> Non
     before = loss()
     assert trainer.train().global_step == 6
     assert loss() < 0.9 * before
+    lm.config.eos_token_id = EOS  # as a Trainer with a processing_class does
+    trainer.save_model()
+    again = AudioLM.from_pretrained(tmp_path)
+    assert again.config.eos_token_id == EOS
+    assert float(again.eval()(**batch).loss.detach()) == loss()
 
 
 @pytest.mark.parametrize("world", [1, 2, 4])
