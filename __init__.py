@@ -6,11 +6,11 @@ Importing this package is cheap: torch and transformers load with the first name
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .core import torchaudio_guard
+from .core import auto_classes, torchaudio_guard
 
 if TYPE_CHECKING:
     from .codec import ALMTokenizer, ALMTokenizerConfig, AudioTokens, shipped
-    from .lm import AudioLM, AudioLMConfig, AudioLMProcessor
+    from .lm import AudioLM, AudioLMConfig, AudioLMFeatureExtractor, AudioLMProcessor
 
 __version__ = "0.1.0"
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "ALMTokenizerConfig",
     "AudioLM",
     "AudioLMConfig",
+    "AudioLMFeatureExtractor",
     "AudioLMProcessor",
     "AudioTokens",
     "__version__",
@@ -28,6 +29,33 @@ _SUBPACKAGES = ("codec", "core", "lm", "recipes", "tasks")
 
 # Before anything can import torchaudio or transformers: see the guard's own words.
 torchaudio_guard.install()
+
+# From now on the Auto classes and pipelines of transformers know the models.
+_LM = {"almtok_lm": "AudioLM"}
+auto_classes.install(
+    __name__,
+    {
+        "configuration_auto": {
+            "CONFIG_MAPPING_NAMES": {
+                "almtokenizer": "ALMTokenizerConfig",
+                "almtok_lm": "AudioLMConfig",
+            },
+        },
+        "modeling_auto": {
+            "MODEL_MAPPING_NAMES": {"almtokenizer": "ALMTokenizer"} | _LM,
+            "MODEL_FOR_AUDIO_TOKENIZATION_NAMES": {"almtokenizer": "ALMTokenizer"},
+            "MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES": _LM,
+            "MODEL_FOR_TEXT_TO_WAVEFORM_MAPPING_NAMES": _LM,
+        },
+        "processing_auto": {"PROCESSOR_MAPPING_NAMES": {"almtok_lm": "AudioLMProcessor"}},
+        "feature_extraction_auto": {
+            "FEATURE_EXTRACTOR_MAPPING_NAMES": {
+                "almtokenizer": "EncodecFeatureExtractor",
+                "almtok_lm": "AudioLMFeatureExtractor",
+            },
+        },
+    },
+)
 
 # Registers the provider of the built-in tasks, without torch.
 import_module(".tasks", __name__)

@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import AutoConfig, AutoModel
 from transformers.modeling_utils import PreTrainedAudioTokenizerBase
-from transformers.utils import ModelOutput
 
 from ..core.audio import read_audio
 from ..core.derived import state_of
@@ -30,6 +27,7 @@ from .coders import QueryDecoder, QueryEncoder
 from .config import ALMTokenizerConfig
 from .conv import CausalConv
 from .fingerprint import code_weights, fingerprint
+from .output import ALMTokenizerDecoderOutput, ALMTokenizerEncoderOutput, ALMTokenizerOutput
 from .patchify import build_patchify, build_unpatchify
 from .quantizer import ResidualQuantizer
 from .queries import num_queries
@@ -39,32 +37,6 @@ from .transformer import Transformer
 
 # Size of the largest feature map of one chunk.
 _CHUNK_NUMBERS = 3 * 2**18
-
-
-@dataclass
-class ALMTokenizerEncoderOutput(ModelOutput):
-    """Output of :meth:`ALMTokenizer.encode`."""
-
-    audio_codes: Tensor = None  # type: ignore[assignment]  # [B, K, Q] int64
-    # [B, Q] bool, False for padding of shorter rows
-    audio_codes_mask: Tensor = None  # type: ignore[assignment]
-    # [B] int64, samples of each row before padding
-    num_samples: Tensor = None  # type: ignore[assignment]
-
-
-@dataclass
-class ALMTokenizerDecoderOutput(ModelOutput):
-    """Output of :meth:`ALMTokenizer.decode`."""
-
-    audio_values: Tensor = None  # type: ignore[assignment]  # [B, 1, S] float32
-
-
-@dataclass
-class ALMTokenizerOutput(ModelOutput):
-    """Output of :meth:`ALMTokenizer.forward`."""
-
-    audio_codes: Tensor = None  # type: ignore[assignment]  # [B, K, Q] int64
-    audio_values: Tensor = None  # type: ignore[assignment]  # [B, 1, S] float32
 
 
 class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
@@ -113,6 +85,16 @@ class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         refuse_infinite_weights(model, pretrained_model_name_or_path)
         return loaded  # type: ignore[no-any-return]
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
+        """Save as `PreTrainedModel.save_pretrained` does, with the feature extractor of the codec.
+
+        It is EnCodec's, as that of Mimi: `AutoFeatureExtractor` loads it.
+        """
+        from transformers import EncodecFeatureExtractor  # imports torchaudio
+
+        super().save_pretrained(save_directory, *args, **kwargs)
+        EncodecFeatureExtractor(sampling_rate=self.sample_rate).save_pretrained(save_directory)
 
     # ------------------------------------------------------------------ encoding and decoding
 
@@ -391,7 +373,3 @@ class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
             module.reset_parameters()
         elif isinstance(module, Codebook):
             module.restore_total()
-
-
-AutoConfig.register("almtokenizer", ALMTokenizerConfig)
-AutoModel.register(ALMTokenizerConfig, ALMTokenizer)

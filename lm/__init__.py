@@ -10,16 +10,18 @@ from ..core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from .config import AudioLMConfig
+    from .feature_extractor import AudioLMFeatureExtractor
     from .model import AudioLM
     from .processor import AudioLMProcessor
 
-__all__ = ["AudioLM", "AudioLMConfig", "AudioLMProcessor"]
+__all__ = ["AudioLM", "AudioLMConfig", "AudioLMFeatureExtractor", "AudioLMProcessor"]
 
 # These load torch, pyarrow or transformers.
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         ".config": ("AudioLMConfig",),
+        ".feature_extractor": ("AudioLMFeatureExtractor",),
         ".model": ("AudioLM",),
         ".processor": ("AudioLMProcessor",),
     },

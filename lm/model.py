@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.utils import ModelOutput
 
@@ -290,7 +290,3 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
                 f"labels must have the shape of input_ids, {list(input_ids.shape)}, got "
                 f"{list(labels.shape)}"
             )
-
-
-AutoConfig.register(AudioLMConfig.model_type, AudioLMConfig)
-AutoModel.register(AudioLMConfig, AudioLM)

@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from transformers import AutoProcessor
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
@@ -28,11 +27,11 @@ from ..core.reading import reading
 from .audio_input import AudioInput
 from .chat import Conversation, Part, default_task, is_batch, read_parts, to_string
 from .config import AudioLMConfig
+from .feature_extractor import AudioLMFeatureExtractor
 from .generation.output import GeneratedRow
 from .processor_files import read_processor, write_codec, write_processor
-from .prompt_builder import PromptBuilder, PromptOptions, error_context
-from .sequences import IGNORED, Example, build_sequence, collate
-from .sequences import Sequence as Rows
+from .prompt_builder import PromptBuilder, PromptOptions, collate_prompts, error_context
+from .sequences import Example, build_sequence, collate
 from .text.encoder import TextEncoder, TextForm
 from .text.tokenizer import check_vocabulary, load_tokenizer
 
@@ -308,6 +307,7 @@ class AudioLMProcessor(ProcessorMixin):
             "language": self.text_encoder.language,
             "codec": self.audio_input.source,
             "lm": self.config.to_dict(),
+            "feature_extractor": self.feature_extractor.to_dict(),
         }
 
     # ------------------------------------------------------------------ properties and internals
@@ -316,6 +316,11 @@ class AudioLMProcessor(ProcessorMixin):
     def audio_tokenizer(self) -> ALMTokenizer:
         """The codec, loaded at the first access."""
         return self.audio_input.codec
+
+    @property
+    def feature_extractor(self) -> AudioLMFeatureExtractor:
+        """Audio as prompts, for the pipelines of transformers."""
+        return AudioLMFeatureExtractor(self.prompt_builder)
 
     @property
     def sample_rate(self) -> int:
@@ -334,10 +339,7 @@ class AudioLMProcessor(ProcessorMixin):
         return ["tokenizer"]
 
     def _collate_prompts(self, prompts: list[Tensor]) -> BatchFeature:
-        rows = [Rows(prompt, torch.full_like(prompt, IGNORED)) for prompt in prompts]
-        batch = collate(rows, self.config, "left")
-        batch.pop("labels")
-        return BatchFeature(batch)
+        return BatchFeature(collate_prompts(prompts, self.config))
 
     def _collate_examples(self, examples: list[Example]) -> BatchFeature:
         eos = self.text_encoder.eos_id
@@ -390,6 +392,3 @@ def _map_rows(function: Callable[[_T], _R], rows: Sequence[_T]) -> list[_R]:
         with error_context(f"row {number}"):
             results.append(function(row))
     return results
-
-
-AutoProcessor.register(AudioLMConfig, AudioLMProcessor)

@@ -18,7 +18,8 @@ from .audio_input import AudioInput
 from .chat import Part
 from .config import AudioLMConfig
 from .layouts import Slot, TaskLayout, task_layout
-from .sequences import AudioSegment, Example, Segment, TextSegment, build_prompt
+from .sequences import IGNORED, AudioSegment, Example, Segment, TextSegment, build_prompt, collate
+from .sequences import Sequence as Rows
 from .text.encoder import TextEncoder
 
 
@@ -185,3 +186,11 @@ class PromptBuilder:
                 f"(almtok.lm.text.sentences.split_text), use windows of long audio"
             )
         return rows
+
+
+def collate_prompts(prompts: Sequence[Tensor], config: AudioLMConfig) -> dict[str, Tensor]:
+    """Batch prompts, padded on the left: `input_ids` `[B, L, 1+K]`, `attention_mask` `[B, L]`."""
+    rows = [Rows(prompt, torch.full_like(prompt, IGNORED)) for prompt in prompts]
+    batch = collate(rows, config, "left")
+    batch.pop("labels")
+    return batch
