@@ -82,6 +82,10 @@ class AudioLMConfig(StrictConfig, PreTrainedConfig):
 
     model_type = "almtok_lm"
     sub_configs = {"backbone": AutoConfig}
+    # Predictions of the Trainer are the rest: (text_logits, audio_logits).
+    keys_to_ignore_at_inference = [
+        "losses", "accuracies", "streams", "ctc", "hidden", "cache", "hidden_states",
+    ]  # fmt: skip
 
     # Any causal text model of transformers; a dict with its `model_type` becomes its config.
     backbone: dict[str, Any] | PreTrainedConfig | None = None

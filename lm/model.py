@@ -10,14 +10,13 @@ positions with a target.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache
-from transformers.utils import ModelOutput
+from transformers.utils import can_return_tuple
 
 from ..core.loading import LoadsAllWeights, refuse_adapter
 from ..core.reading import reading
@@ -29,47 +28,10 @@ from .embedding import RowEmbedding
 from .generation.cache import CACHE_ARGUMENT
 from .generation.generate import GenerateMixin
 from .heads import AudioHeads, LinearHeads
-from .loss import StreamLoss, combine, flat_streams, stream_loss
+from .loss import flat_streams, stream_loss
+from .output import AudioLMOutput, refuse_arguments
 from .prefix_lm_mask import check_prefix_lm, prefix_lm_mask
 from .sequences import IGNORED
-
-
-@dataclass
-class AudioLMOutput(ModelOutput):
-    """Output of :meth:`AudioLM.forward`: with labels the loss and its parts, else the logits.
-
-    Position p of the hidden states and logits predicts row p + 1.
-    """
-
-    loss: Tensor | None = None  # scalar
-    losses: dict[str, Tensor] | None = None  # mean cross-entropy: text, audio_1 .. audio_K
-    accuracies: dict[str, Tensor] | None = None  # by the same names
-
-    streams: dict[str, StreamLoss] | None = None  # sums by stream, with their gradients
-    ctc: StreamLoss | None = None  # sum of the CTC loss, with its gradients
-    hidden: Tensor | None = None  # [B, L, D], with labels
-    text_logits: Tensor | None = None  # [B, L, V]
-    audio_logits: Tensor | None = None  # [B, L, K, C+1]
-    cache: Cache | None = None
-
-    @classmethod
-    def from_losses(
-        cls,
-        streams: dict[str, StreamLoss],
-        ctc: StreamLoss | None,
-        config: AudioLMConfig,
-        num_items_in_batch: Tensor | int | None = None,
-        **fields: Any,
-    ) -> AudioLMOutput:
-        """Combine the losses of the streams and of CTC by the weights in `config`."""
-        return cls(
-            loss=combine(streams, config, num_items_in_batch, ctc),
-            losses={name: part.mean.detach() for name, part in streams.items()},
-            accuracies={name: part.accuracy for name, part in streams.items()},
-            streams=streams,
-            ctc=ctc,
-            **fields,
-        )
 
 
 class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
@@ -160,13 +122,26 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
 
         With `bidirectional_conditions` a prompt must be read in one call (`prefix_lm_mask.py`).
         """
+        read = self._read(input_ids, attention_mask, position_ids, cache, use_cache)
+        return read.last_hidden_state  # type: ignore[no-any-return]
+
+    def _read(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        position_ids: Tensor | None,
+        cache: Cache | None,
+        use_cache: bool,
+        **options: Any,
+    ) -> Any:
         return self.backbone.get_decoder()(
             inputs_embeds=self.embed(input_ids),
             attention_mask=prefix_lm_mask(input_ids, attention_mask, self.config, cache),
             position_ids=position_ids,
             use_cache=use_cache,
             **{CACHE_ARGUMENT: cache},
-        ).last_hidden_state
+            **options,
+        )
 
     def text_logits(self, hidden: Tensor) -> Tensor:
         """Logits `[..., V]` of the next text id."""
@@ -183,6 +158,7 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         controls = hidden @ self.embedding.controls(ids).T
         return torch.cat([self.text_logits(hidden), controls, audio.flatten(1)], dim=-1)
 
+    @can_return_tuple
     def forward(
         self,
         input_ids: Tensor,
@@ -192,9 +168,13 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         cache: Cache | None = None,
         use_cache: bool = False,
         num_items_in_batch: Tensor | int | None = None,
+        *,
+        logits_to_keep: int = 0,
+        return_logits: bool | None = None,
+        output_hidden_states: bool | None = None,
         **others: object,
     ) -> AudioLMOutput:
-        """Compute the loss of labels, or without labels the logits of every next row.
+        """Compute the loss of labels, and the logits of every next row.
 
         Args:
             input_ids: rows `[B, L, 1+K]`, see `lm/vocabulary.py`.
@@ -204,34 +184,52 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
             cache: key-value cache (`past_key_values` in older versions of transformers).
             use_cache: create a cache if there is none.
             num_items_in_batch: divisor of the summed loss (see the Trainer of transformers).
-            others: further arguments of causal models of transformers; peft passes them as None.
+            logits_to_keep: logits of this many last positions only; 0: of all.
+            return_logits: whether to compute logits; by default not beside a loss in training,
+                which needs those of targets only.
+            output_hidden_states: also return the states of all layers of the backbone.
+            others: `return_dict=False` returns a tuple, without fields that are None. Further
+                arguments of causal models of transformers must be None, as peft passes them.
 
         Raises:
             TypeError: if one of the others is not None.
             ValueError: if the number of streams is not that of the model.
         """
-        if given := [name for name, value in others.items() if value is not None]:
-            raise TypeError(f"AudioLM.forward takes no {', '.join(given)}")
+        refuse_arguments(others)
         self._check(input_ids, labels)
         if position_ids is None and attention_mask is not None:
             position_ids = (attention_mask.cumsum(dim=1) - 1).clamp_min(0)
             position_ids = position_ids[:, -input_ids.shape[1] :]
         if use_cache and cache is None:
             cache = DynamicCache(config=self.config.backbone)
-        hidden = self.advance(input_ids, attention_mask, position_ids, cache, cache is not None)
-        if labels is None:
-            return AudioLMOutput(
-                text_logits=self.text_logits(hidden),
-                audio_logits=self._audio_logits(hidden, input_ids),
-                cache=cache,
-            )
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        more = {"output_hidden_states": True} if output_hidden_states else {}
+        read = self._read(input_ids, attention_mask, position_ids, cache, cache is not None, **more)
+        hidden = read.last_hidden_state
+        fields = {"cache": cache, "hidden_states": read.get("hidden_states")}
+        if return_logits or (return_logits is None and not (labels is not None and self.training)):
+            kept = slice(-logits_to_keep, None) if logits_to_keep else slice(None)
+            fields |= self._logits(hidden[:, kept], input_ids[:, kept])
+        if labels is not None:
+            fields |= self._losses(hidden, input_ids, labels, num_items_in_batch)
+        return AudioLMOutput(**fields)
+
+    def _losses(
+        self,
+        hidden: Tensor,
+        input_ids: Tensor,
+        labels: Tensor,
+        num_items_in_batch: Tensor | int | None,
+    ) -> AudioLMOutput:
+        """Losses of labels `[B, L, 1+K]` by hidden states `[B, L, D]`."""
         pairs = self.stream_logits(hidden[:, :-1], input_ids[:, 1:], labels[:, 1:])
         streams = {name: stream_loss(*pair) for name, pair in pairs.items()}
         ctc = None
         if self.config.ctc_weight > 0:
             ctc = ctc_loss(hidden, input_ids, labels, self.config, self.text_logits)
         return AudioLMOutput.from_losses(
-            streams, ctc, self.config, num_items_in_batch, hidden=hidden, cache=cache
+            streams, ctc, self.config, num_items_in_batch, hidden=hidden
         )
 
     def get_input_embeddings(self) -> nn.Module:
@@ -242,7 +240,8 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         """The backbone's text head."""
         return self.backbone.get_output_embeddings()
 
-    def _audio_logits(self, hidden: Tensor, input_ids: Tensor) -> Tensor:
+    def _logits(self, hidden: Tensor, input_ids: Tensor) -> dict[str, Tensor]:
+        """Logits of the rows that follow rows `[B, L, 1+K]`, by field of the output."""
         batch, length, width = hidden.shape
         rows = input_ids[..., 1:]
         last = rows.new_full((batch, 1, rows.shape[-1]), self.heads.empty)
@@ -250,7 +249,8 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         logits = self.heads.teacher_forced(
             hidden.reshape(-1, width), following.reshape(batch * length, -1)
         )
-        return logits.view(batch, length, *logits.shape[1:])
+        audio_logits = logits.view(batch, length, *logits.shape[1:])
+        return {"text_logits": self.text_logits(hidden), "audio_logits": audio_logits}
 
     def stream_logits(
         self, hidden: Tensor, rows: Tensor, labels: Tensor

@@ -22,7 +22,8 @@ from ..sequences import IGNORED
 from ..vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from ..model import AudioLM, AudioLMOutput
+    from ..model import AudioLM
+    from ..output import AudioLMOutput
 
 
 class DistillationTeacher:

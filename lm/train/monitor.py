@@ -17,7 +17,7 @@ from ...codec.tokens import AudioTokens
 from ...core.training.monitor import Monitor
 from ..config import AudioLMConfig
 from ..loss import audio_weights
-from ..model import AudioLMOutput
+from ..output import AudioLMOutput
 from ..sequences import IGNORED
 from .config import LMTrainingConfig
 

@@ -24,7 +24,8 @@ from ...core.training.checkpoint import Checkpoint
 from ...core.training.loop import Requests, StepResult, TrainingLoop, parameter_counts
 from ...core.training.optimizer import make_adamw, make_muon, set_lr
 from ...core.training.seeding import draw_int, lr_scale
-from ..model import AudioLM, AudioLMOutput
+from ..model import AudioLM
+from ..output import AudioLMOutput
 from ..sequences import IGNORED
 from . import checkpoint
 from .batches import Batch, Batches

@@ -88,7 +88,8 @@ class Validator:
                 for picks, weight in self._shares(dataset):
                     batch = self._collate([dataset[pick] for pick in picks])
                     batch = {name: value.to(device) for name, value in batch.items()}
-                    meter.add(lm(**batch), batch["labels"], weight)
+                    output = lm(**batch, return_logits=False)
+                    meter.add(output, batch["labels"], weight)
                 readings[task] = meter.read(add_up)
         return readings
 

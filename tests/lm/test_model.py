@@ -184,6 +184,35 @@ def test_the_configuration_has_the_common_attributes_of_transformers():
     assert "eos_token_id" not in config.to_dict()
 
 
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_logits_lie_beside_the_loss_in_evaluation_only(pattern):
+    lm = toy_lm(pattern=pattern)
+    data = batch(lm.config)
+    rows = {name: value for name, value in data.items() if name != "labels"}
+    out, alone = lm(**data), lm(**rows)
+    torch.testing.assert_close(out.text_logits, alone.text_logits)
+    torch.testing.assert_close(out.audio_logits, alone.audio_logits)
+    assert lm.train()(**data).text_logits is None
+    assert lm(**data, return_logits=True).audio_logits is not None
+    assert lm.eval()(**data, return_logits=False).audio_logits is None
+
+
+def test_options_of_forward_are_those_of_causal_models():
+    lm = toy_lm()
+    data = batch(lm.config)
+    rows = {name: value for name, value in data.items() if name != "labels"}
+    whole, last = lm(**rows, output_hidden_states=True), lm(**rows, logits_to_keep=1)
+    assert len(whole.hidden_states) == lm.config.num_hidden_layers + 1
+    assert torch.equal(whole.hidden_states[0], lm.embed(rows["input_ids"]))
+    torch.testing.assert_close(last.text_logits, whole.text_logits[:, -1:])
+    torch.testing.assert_close(last.audio_logits, whole.audio_logits[:, -1:])
+    loss, *_ = lm(**data, return_dict=False)
+    assert torch.equal(loss, lm(**data).loss)
+    for name, words in (("inputs_embeds", "use input_ids"), ("past_key_values", "use cache")):
+        with pytest.raises(TypeError, match=f"takes no {name}; {words}"):
+            lm(**rows, **{name: torch.zeros(1)})
+
+
 def test_from_a_pretrained_backbone(tmp_path):
     torch.manual_seed(3)
     values = {k: v for k, v in toy_config().to_dict()["backbone"].items() if k != "model_type"}

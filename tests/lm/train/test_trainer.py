@@ -244,6 +244,34 @@ def test_a_plain_trainer_of_transformers_trains_the_model(tmp_path: Path) -> Non
     assert float(again.eval()(**batch).loss.detach()) == loss()
 
 
+def test_a_plain_trainer_predicts_and_computes_metrics(tmp_path: Path) -> None:
+    lm = toy_lm()
+    dataset = ExampleList(examples(4), SequenceLength(lm.config))
+
+    def metrics(prediction: Any) -> dict[str, float]:
+        text, audio = prediction.predictions
+        labels = prediction.label_ids
+        first = audio[:, :-1, 0].argmax(-1) == labels[:, 1:, 1]
+        assert text.shape[:2] == labels.shape[:2]
+        return {"hits": float(first[labels[:, 1:, 1] != IGNORED].mean())}
+
+    def trainer(**options: Any) -> Trainer:
+        args = TrainingArguments(
+            str(tmp_path), use_cpu=True, report_to="none", disable_tqdm=True, max_steps=1,
+            remove_unused_columns=False, per_device_eval_batch_size=3, **options,
+        )  # fmt: skip
+        collator = Collator(lm.config, EOS)
+        return Trainer(lm, args, collator, dataset, eval_dataset=dataset, compute_metrics=metrics)
+
+    found = trainer().evaluate()
+    with torch.no_grad():
+        accuracy = lm.eval()(**made(examples(4), lm)).accuracies["audio_1"]
+    assert found["eval_hits"] == pytest.approx(float(accuracy))
+    assert trainer().predict(dataset).predictions[0].shape[0] == 4
+    with pytest.raises(KeyError, match="no logits, but text_logits.*label smoothing must be 0"):
+        trainer(label_smoothing_factor=0.1).train()
+
+
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_micro_batches_do_not_depend_on_the_processes(world: int) -> None:
     lm = toy_lm()
