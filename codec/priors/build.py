@@ -59,7 +59,8 @@ def build_prior(
         force: Replace an existing file of other settings.
 
     Raises:
-        ValueError: ``out`` has other settings, or there is too little audio for a half.
+        ValueError: ``out`` has other settings, there is too little audio for a half, or the
+            teachers have different widths.
     """
     out, device = Path(out), find_device(device)
     identity = _identity(config, corpus)
@@ -68,12 +69,13 @@ def build_prior(
     if existing is not None:
         shutil.rmtree(work, ignore_errors=True)
         return existing
-    sizes = {"speech": config.speech_entries, "sound": config.sound_entries}
+    # Whatever either half lacks is found before the first one is computed.
+    teachers = make_teachers(config, device)
+    plans = {half: _plan(half, config, corpus, teacher) for half, teacher in teachers.items()}
     work.mkdir(parents=True, exist_ok=True)
     halves = {
-        half: _build_half(half, size, config, corpus, work, device)
-        for half, size in sizes.items()
-        if size
+        half: _build_half(half, teacher, plans[half], config, corpus, work, device)
+        for half, teacher in teachers.items()
     }
     centroids = match_widths({half: built.centroids for half, built in halves.items()}, config)
     width = next(iter(centroids.values())).shape[1]
@@ -125,9 +127,35 @@ def _existing(out: Path, identity: str, force: bool) -> Prior | None:
     )
 
 
+def make_teachers(config: PriorConfig, device: torch.device) -> dict[str, Teacher]:
+    """Create the teacher of each half that has entries.
+
+    Raises:
+        ValueError: Their widths differ and ``config.widths`` is "error".
+    """
+    teachers = {
+        half: make_teacher(half, config, device=device) for half in HALVES if _entries(half, config)
+    }
+    _check_widths({half: teacher.dim for half, teacher in teachers.items()}, config)
+    return teachers
+
+
+def _entries(half: str, config: PriorConfig) -> int:
+    return config.speech_entries if half == "speech" else config.sound_entries
+
+
+def _check_widths(widths: dict[str, int], config: PriorConfig) -> None:
+    if config.widths == "error" and len(set(widths.values())) > 1:
+        raise ValueError(
+            f"teachers must have the same width, got speech {widths['speech']} and sound "
+            f"{widths['sound']}: choose others, or set widths to 'pad' or 'project'"
+        )
+
+
 def _build_half(
     half: str,
-    size: int,
+    teacher: Teacher,
+    plan: ReadingPlan,
     config: PriorConfig,
     corpus: AudioCorpus,
     work: Path,
@@ -139,8 +167,7 @@ def _build_half(
         tensors, metadata = load_tensors(result)
         return _Half(tensors["centroids"], tensors["counts"], metadata)
     folder.mkdir(exist_ok=True)
-    teacher = make_teacher(half, config, device=device)
-    plan = _plan(half, config, corpus, teacher)
+    size = _entries(half, config)
     frames = plan.num_samples / corpus.sample_rate * teacher.frame_rate
     paths = extract(
         corpus,
@@ -154,10 +181,7 @@ def _build_half(
     )
     vectors = ShardVectors.open(paths)
     if vectors.shape[0] < size:
-        raise ValueError(
-            f"the {half} half needs at least {size} vectors, got {vectors.shape[0]} from"
-            f" {plan.num_clips} clips ({plan.num_samples / corpus.sample_rate:.1f} s)"
-        )
+        raise ValueError(_too_few(half, size, vectors.shape[0], plan, corpus.sample_rate))
     clusters = kmeans(
         vectors,
         config.kmeans(size),
@@ -200,7 +224,18 @@ def _plan(half: str, config: PriorConfig, corpus: AudioCorpus, teacher: Teacher)
             f"{plan.too_short} of them too short for {teacher.name} "
             f"({teacher.min_samples / teacher.sample_rate:.3f} s)"
         )
+    pieces = sum(len(shard) for shard in plan.shards)
+    most = int(plan.num_samples / corpus.sample_rate * teacher.frame_rate) + pieces
+    if most < (size := _entries(half, config)):
+        raise ValueError(_too_few(half, size, most, plan, corpus.sample_rate))
     return plan
+
+
+def _too_few(half: str, size: int, count: int, plan: ReadingPlan, sample_rate: int) -> str:
+    return (
+        f"the {half} half needs at least {size} vectors, got {count} from"
+        f" {plan.num_clips} clips ({plan.num_samples / sample_rate:.1f} s)"
+    )
 
 
 def match_widths(halves: dict[str, Tensor], config: PriorConfig) -> dict[str, Tensor]:
@@ -210,14 +245,10 @@ def match_widths(halves: dict[str, Tensor], config: PriorConfig) -> dict[str, Te
     wider one by a seeded random matrix with orthonormal rows, which preserves them on average.
     """
     widths = {half: centroids.shape[1] for half, centroids in halves.items()}
+    _check_widths(widths, config)
     narrow, wide = min(widths.values()), max(widths.values())
     if narrow == wide:
         return halves
-    if config.widths == "error":
-        raise ValueError(
-            f"teachers must have the same width, got speech {widths['speech']} and sound "
-            f"{widths['sound']}: choose others, or set widths to 'pad' or 'project'"
-        )
     if config.widths == "pad":
         return {
             half: torch.nn.functional.pad(centroids, (0, wide - centroids.shape[1]))

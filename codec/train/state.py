@@ -14,7 +14,14 @@ from ...core.reading import read_json_object, reading
 from ...core.runtime import Runtime, choose_runtime
 from ...core.size_limit import SizeLimit
 from ...core.training import optimizer as optim
-from ...core.training.checkpoint import Checkpoint, restore, tensors_of
+from ...core.training.checkpoint import (
+    STATE_FILE,
+    Checkpoint,
+    find_source,
+    newest_checkpoint,
+    restore,
+    tensors_of,
+)
 from ...core.training.ema import WeightAverage
 from ...core.training.loss_scale import LossScale
 from ...core.training.seeding import draw_int
@@ -25,6 +32,7 @@ from ..losses.discriminators import MelDiscriminators, MelDiscriminatorsConfig
 from ..losses.reconstruction import MelLoss, WaveformLoss
 from ..model import ALMTokenizer
 from ..phonemes import PhonemeClassifier
+from ..priors import load_prior
 from .config import CodecTrainConfig
 
 TRAINED = {  # trained parts of the model by stage
@@ -228,8 +236,13 @@ def trained_parts(config: CodecTrainConfig) -> tuple[str, ...]:
 
 
 def model_config_of(config: CodecTrainConfig) -> ALMTokenizerConfig:
-    """Configuration of the codec of a run; stage 1 always has the mirror of Patchify."""
+    """Configuration of the codec of a run; stage 1 always has the mirror of Patchify.
+
+    The width of the first codebook follows from the prior, or from the codec that is continued.
+    """
     changes = {**config.model, **({"unpatchify": "mirror"} if config.stage == "1" else {})}
+    if "prior_dim" not in changes and (width := _prior_dim(config)) is not None:
+        changes["prior_dim"] = width
     if config.model_config is None:
         return ALMTokenizerConfig.preset(config.preset, **changes)
     path = Path(config.model_config)
@@ -238,6 +251,24 @@ def model_config_of(config: CodecTrainConfig) -> ALMTokenizerConfig:
         raise ValueError(f"model_config must be a folder with config.json or a file, got {path}")
     with reading(path):
         return ALMTokenizerConfig(**{**read_json_object(path), **changes})
+
+
+def _prior_dim(config: CodecTrainConfig) -> int | None:
+    """Width of the prior of a run; None if that of its preset applies."""
+    if config.stage == "1":
+        return None
+    # A resumed run does not need its prior any more.
+    source = newest_checkpoint(Path(config.out))
+    if source is None and config.prior is not None:
+        return load_prior(config.prior).dim
+    if source is None and config.init_from is not None:
+        source = find_source(config.init_from)
+    if source is None:
+        return None
+    if not (source / STATE_FILE).is_file():
+        return ALMTokenizerConfig.from_pretrained(source).prior_dim
+    state = read_json_object(source / STATE_FILE)
+    return None if state["stage"] == "1" else state.get("model_config", {}).get("prior_dim")
 
 
 def _load_classifier(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from almtok.codec.priors.config import TeacherSpec
 from almtok.codec.train import config as train
 from almtok.core.options import option
 
@@ -197,12 +198,17 @@ def _listener_stage(train_on: Sequence[str], out: str) -> Stage:
 
 
 def _prior_stage(o: Options, out: str) -> Stage:
+    """Cluster features; trainings take the width of their first codebook from the file."""
+    kinds = [TeacherSpec.parse(text).kind for text in (o.teacher_speech, o.teacher_sound)]
+    # Spectral features and those of a phoneme classifier are narrower than those of large models.
+    narrow = [kind for kind in kinds if kind in ("spectral", "listener")]
+    widths = ("--widths", "pad") if narrow and len(set(kinds)) > 1 else ()
     return Stage(
         name="prior",
         what="cluster teacher features for the first codebook",
         command=(
             *("codec", "prior", "--data", *o.sources("train")),
-            *("--teacher-speech", o.teacher_speech, "--teacher-sound", o.teacher_sound),
+            *("--teacher-speech", o.teacher_speech, "--teacher-sound", o.teacher_sound, *widths),
             *("--cache", str(Path(o.out) / "cache"), "--out", out),
         ),
     )

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from almtok.codec.phonemes import PhonemeClassifier, PhonemeClassifierConfig
 from almtok.codec.priors import PriorConfig, build_prior, load_prior
 from almtok.codec.priors import build as module
 from almtok.codec.priors.build import match_widths, orthonormal_rows
@@ -87,6 +88,20 @@ def test_too_little_audio_is_named(tmp_path):
         ValueError, match="speech half needs at least 5000 vectors, got .* from 6 clips"
     ):
         build_prior(small(codebook_size=10000), noises(), tmp_path / "a")
+
+
+def test_what_either_half_lacks_is_found_before_the_first_is_computed(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "extract", None)
+    short = noises(sound=1, music=0)
+    with pytest.raises(ValueError, match="no audio for the sound half"):
+        build_prior(small(), noises(sound=0, music=0), tmp_path / "a")
+    with pytest.raises(ValueError, match="the sound half needs at least 4999 vectors"):
+        build_prior(small(codebook_size=5000, num_speech=1), short, tmp_path / "a")
+    PhonemeClassifier(PhonemeClassifierConfig(width=16)).save(tmp_path / "classifier")
+    with pytest.raises(ValueError, match="same width, got speech 16 and sound 32"):
+        build_prior(
+            small(teacher_speech=f"listener:{tmp_path}/classifier"), noises(), tmp_path / "a"
+        )
 
 
 def test_vectors_are_thinned_to_the_wanted_number(tmp_path):

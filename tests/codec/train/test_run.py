@@ -133,6 +133,30 @@ def test_going_on_with_the_same_prior_keeps_codebooks(
         assert torch.equal(value, after.quantizer.layers[0].project_out.state_dict()[name])
 
 
+def test_the_width_of_the_first_codebook_is_that_of_the_prior(
+    toy_config: Make, tmp_path: Path
+) -> None:
+    model = {name: value for name, value in toy_config().model.items() if name != "prior_dim"}
+    toy = functools.partial(toy_config, model=model, quantize_start=0)
+    one = toy("1", steps=1, out=str(tmp_path / "one"))
+    train_codec(one)
+    place = tmp_path / "prior.safetensors"
+    random_prior(seed=0, codebook_size=16, dim=12).save(place)
+    two = toy(
+        "2", steps=1, out=str(tmp_path / "two"), init_from=one.out, prior=str(place),
+        schedule="constant",
+    )  # fmt: skip
+    train_codec(two)
+    place.unlink()  # a resumed run does not need it, nor does a later stage
+    adapted = train_codec(toy("adapt", steps=1, out=str(tmp_path / "a"), init_from=two.out))
+    resumed = train_codec(replace(two, steps=2))
+    exported = toy("adapt", steps=1, out=str(tmp_path / "b"), init_from=str(resumed.model))
+    for result in (adapted, resumed, train_codec(exported)):
+        codec = ALMTokenizer.from_pretrained(str(result.model))
+        assert codec.config.prior_dim == 12
+        assert codec.quantizer.layers[0].codebook.entries.shape == (16, 12)
+
+
 def test_codebooks_of_a_trained_codec_are_placed_anew_and_of_another_kind(
     toy_config: Make, tmp_path: Path
 ) -> None:
