@@ -94,7 +94,8 @@ class AudioLMConfig(StrictConfig, PreTrainedConfig):
     pattern: Pattern = "depth"  # A-: the paper's; "delay", "parallel" and "flat" to compare
 
     # Depth Transformer over the codes of one frame (pattern "depth")
-    depth_layers: int = 4  # D: the paper has 6 (A) of width 1024 (C) for a backbone of 1 B
+    # D: the paper has 6 (A) of width 1024 (C) for a backbone of 1 B, see depth_sizes
+    depth_layers: int = 4
     depth_width: int = 512  # D
     depth_heads: int = 8  # D
     depth_ffn_ratio: int = 4  # C
@@ -173,6 +174,20 @@ class AudioLMConfig(StrictConfig, PreTrainedConfig):
         if self.backbone is None:
             raise ValueError("this AudioLMConfig has no backbone; start from AudioLMConfig.preset")
         return self.backbone.get_text_config()  # type: ignore[union-attr]
+
+
+def depth_sizes(hidden_size: int) -> dict[str, int]:
+    """Sizes of the depth Transformer for a pretrained backbone, by the backbone's width.
+
+    6 layers (A); half the width, at most 1024, in heads of 64 channels (C): for LLaMA 3.2 1B, whose
+    width is 2048, the paper's 1024 with 16 heads.
+
+    Example:
+        >>> depth_sizes(2048)
+        {'depth_layers': 6, 'depth_width': 1024, 'depth_heads': 16}
+    """
+    heads = min(16, max(1, hidden_size // 128))
+    return {"depth_layers": 6, "depth_width": 64 * heads, "depth_heads": heads}
 
 
 def _as_config(backbone: Any) -> PreTrainedConfig | None:

@@ -3,7 +3,8 @@
 Trained on few recordings, a model generates likely texts for long without attending to the audio:
 attention pays only once frames are understood. CTC (Graves et al. 2006) needs no attention: the
 hidden states of the audio rows predict the text in order, by the text head of the backbone. So it
-adds no weights, and inference does not change. As in hybrid CTC and attention models (Kim et al.
+adds no weights, and inference does not change: the blank is the pad token, or, of a backbone
+without one (LLaMA), the embedding of the last spare control token. As in hybrid CTC and attention models (Kim et al.
 2017); ours (D) for this kind of model.
 
 Shapes: `B` batch, `L` rows, `K` codebooks, `D` width, `N` utterances, `T` frames, `V` text ids.
@@ -32,7 +33,7 @@ def ctc_loss(
     input_ids: Tensor,
     labels: Tensor,
     config: AudioLMConfig,
-    text_logits: Callable[[Tensor], Tensor],
+    ctc_logits: Callable[[Tensor], Tensor],
 ) -> StreamLoss:
     """CTC loss of the transcripts in a batch; texts longer than their audio do not count.
 
@@ -40,11 +41,8 @@ def ctc_loss(
         hidden: states `[B, L, D]` after each row.
         input_ids: rows `[B, L, 1+K]`, padded on the right.
         labels: `[B, L, 1+K]`.
-        config: of the model; the pad token is the blank.
-        text_logits: maps `[.., D]` to `[.., V]`.
-
-    Raises:
-        ValueError: the backbone has no pad token of its own.
+        config: of the model.
+        ctc_logits: maps `[.., D]` to logits `[.., V]` or, with a blank of its own, `[.., V + 1]`.
     """
     blank = blank_id(config)
     is_text = labels[..., 0] != IGNORED  # [B, L]
@@ -57,7 +55,7 @@ def ctc_loss(
     texts = [labels[n, :, 0][is_text[n]][:-1] for n in rows]  # without the end
     lengths = torch.tensor([len(text) for text in texts])
     frames = torch.tensor([len(state) for state in states])
-    logits = text_logits(pad_sequence(states)).float()  # [T, N, V]
+    logits = ctc_logits(pad_sequence(states)).float()  # [T, N, V] or [T, N, V + 1]
     log_probs, targets = logits.log_softmax(dim=-1), torch.cat(texts)
     if log_probs.device.type not in _DEVICES:
         log_probs, targets = log_probs.cpu(), targets.cpu()
@@ -85,16 +83,9 @@ def audio_positions(input_ids: Tensor, labels: Tensor, config: AudioLMConfig) ->
 
 
 def blank_id(config: AudioLMConfig) -> int:
-    """Id of the CTC blank: the pad token of the backbone.
-
-    Raises:
-        ValueError: the backbone has no pad token of its own.
-    """
-    backbone = config.backbone
-    assert backbone is not None
-    pad = backbone.get_text_config().pad_token_id  # type: ignore[union-attr]
-    if pad is None or pad == backbone.get_text_config().eos_token_id:  # type: ignore[union-attr]
-        raise ValueError(
-            f"ctc_weight needs a pad token other than the end token as the blank, got {pad}"
-        )
-    return int(pad)
+    """Id of the CTC blank: the pad token of the backbone, or `V` if it has none of its own."""
+    assert config.backbone is not None
+    text = config.backbone.get_text_config()  # type: ignore[union-attr]
+    ends = text.eos_token_id if isinstance(text.eos_token_id, list) else [text.eos_token_id]
+    pad = text.pad_token_id
+    return config.vocab_size if pad is None or pad in ends else int(pad)

@@ -22,7 +22,7 @@ from ..core.loading import LoadsAllWeights, refuse_adapter
 from ..core.reading import reading
 from .adapter_rows import by_adapter
 from .config import AudioLMConfig
-from .ctc import ctc_loss
+from .ctc import blank_id, ctc_loss
 from .depth import DepthHeads
 from .embedding import RowEmbedding
 from .generation.cache import CACHE_ARGUMENT
@@ -147,6 +147,15 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         """Logits `[..., V]` of the next text id."""
         return self.backbone.get_output_embeddings()(hidden)
 
+    def ctc_logits(self, hidden: Tensor) -> Tensor:
+        """Logits `[..., V]` of CTC; `[..., V + 1]` if the blank is no text id (`lm/ctc.py`)."""
+        text = self.text_logits(hidden)
+        if blank_id(self.config) < text.shape[-1]:
+            return text
+        last = torch.tensor(self.embedding.vocabulary.num_controls - 1, device=hidden.device)
+        blank = hidden @ self.embedding.controls(last).to(hidden.dtype)
+        return torch.cat([text, blank[..., None]], dim=-1)
+
     def joint_logits(self, hidden: Tensor) -> Tensor:
         """Logits `[N, V + controls + K * (C+1)]` of one vocabulary for all streams (`flat`).
 
@@ -227,7 +236,7 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         streams = {name: stream_loss(*pair) for name, pair in pairs.items()}
         ctc = None
         if self.config.ctc_weight > 0:
-            ctc = ctc_loss(hidden, input_ids, labels, self.config, self.text_logits)
+            ctc = ctc_loss(hidden, input_ids, labels, self.config, self.ctc_logits)
         return AudioLMOutput.from_losses(
             streams, ctc, self.config, num_items_in_batch, hidden=hidden
         )

@@ -119,8 +119,9 @@ class BeamSearch:
         self.lm, self.jobs, self.settings = lm, list(jobs), settings
         self.prefill_seconds = self.step_seconds = 0.0
         self._eos, self._blank = eos_id, blank_id(lm.config)
+        blank = [self._blank] if self._blank < lm.config.vocab_size else []
         self._forbidden = torch.tensor(
-            [*(i for i in forbidden if i != eos_id), self._blank], device=lm.device
+            [*(i for i in forbidden if i != eos_id), *blank], dtype=torch.int64, device=lm.device
         )
         vocabulary = Vocabulary(lm.config)
         self._empty = torch.tensor([vocabulary.audio_empty] * lm.config.num_codebooks)
@@ -178,7 +179,7 @@ class BeamSearch:
         hidden = self._cache.read_prompts()  # [E N, L, D], and N more rows without the audio
         pairs = zip(hidden[: len(is_audio)], is_audio, strict=True)
         states = pad_sequence([state[frames] for state, frames in pairs], True)
-        log_probs = self.lm.text_logits(states).float().log_softmax(dim=-1)
+        log_probs = self.lm.ctc_logits(states).float().log_softmax(dim=-1)
         self._scorer = PrefixScorer.from_log_probs(log_probs, is_audio.sum(dim=1), self._blank)
         self._first = self.lm.text_logits(hidden[:, -1])[:, None]
         self.prefill_seconds = time.perf_counter() - start

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AutoConfig
 
 from ...codec.model import ALMTokenizer
 from ...core.size_limit import SizeLimit
 from ...core.training.checkpoint import CheckpointError
+from ...core.training.config import read_json_object
 from ...core.training.seeding import draw_int
-from ..config import PRESETS, AudioLMConfig
+from ..config import PRESETS, AudioLMConfig, depth_sizes
 from ..data.dataset import paired_codes
 from ..data.shards import ShardInfo
 from ..initialization import initialize_tables
@@ -97,17 +99,37 @@ def build_initial_model(
             sizes = {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id}
             values["backbone"] = {**sizes, "bos_token_id": None, **values.get("backbone", {})}
     values["tokenizer_fingerprint"] = tokenizer_fingerprint(tokenizer)
-    lm_config = AudioLMConfig.preset(config.preset, **values)
-    _add_tasks(lm_config, task_names)
     if config.backbone is not None:
         with _source_errors(config.backbone):
+            lm_config = _around_backbone(config, config.backbone, values)
+            _add_tasks(lm_config, task_names)
             lm = AudioLM.from_backbone(config.backbone, lm_config, dtype=torch.float32)
     else:
+        lm_config = AudioLMConfig.preset(config.preset, **values)
+        _add_tasks(lm_config, task_names)
         with SizeLimit.of_machine():
             lm = AudioLM(lm_config)
     if config.codec is not None and config.codec_start:
         _initialize_from_codec(lm, config.codec, config.seed)
     return InitialModel(lm, TextEncoder(tokenizer, config.text_form or "spoken", config.language))  # type: ignore[arg-type]
+
+
+def _around_backbone(
+    config: LMTrainingConfig, source: str, values: dict[str, Any]
+) -> AudioLMConfig:
+    """Configuration around a pretrained text model, whose width gives that of the depth part.
+
+    A resumed run keeps its sizes.
+    """
+    backbone = AutoConfig.from_pretrained(source)
+    sizes = depth_sizes(backbone.get_text_config().hidden_size)
+    for folder in ("base", "model", "model/lm"):
+        place = Path(config.out, folder, "config.json")
+        if place.is_file():
+            saved = read_json_object(place)
+            sizes = {name: saved.get(name, size) for name, size in sizes.items()}
+            break
+    return AudioLMConfig(**{**sizes, **values, "backbone": backbone})
 
 
 def build_teacher(

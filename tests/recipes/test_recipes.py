@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-from almtok.__main__ import build_parser
+from almtok.__main__ import build_parser, main
 from almtok.codec.train import CodecTrainConfig
 from almtok.lm.config import TASKS, AudioLMConfig
 from almtok.lm.train import LMTrainingConfig
@@ -81,6 +81,17 @@ def test_the_multitask_recipe_goes_on_from_words_to_all_tasks():
     assert LMTrainingConfig.from_dict(config.to_dict()) == config
     assert config.init_from == multitask.listening(*given).out
     assert set(config.tasks) == set(multitask.TASKS) <= set(TASKS)
+
+
+def test_the_multitask_recipe_adapts_a_backbone_to_all_tasks(capsys):
+    given = [*SOURCES, "--backbone", "meta-llama/Llama-3.2-1B"]
+    _, run = cli.parse("multitask", given)
+    assert [stage.name for stage in run.stages] == ["tokens", "held-out", "lm", "scores"]
+    config = run.stages[2].config
+    assert tuple(config.tasks) == multitask.TASKS and config.backbone == given[-1]
+    assert (config.lora_rank, config.lora_alpha, config.lora_dropout) == (32, 16, 0.05)
+    assert main(["run", "multitask", *given, "--classes"]) == 1
+    assert "not --backbone" in capsys.readouterr().err
 
 
 def test_the_multitask_recipe_ends_with_sounds_if_there_are_any():

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from almtok.lm.ctc import blank_id
 from almtok.lm.generation.beam_search import BeamSettings
 from almtok.lm.sequences import AudioSegment, Example, TextSegment, build_sequence
 
@@ -43,15 +44,17 @@ def read_of(lm, example, text, drop_condition=False):
     start = len(rows) - len(target) - (0 if text else -1)
     places = range(start - 1, start - 1 + len(target))
     logits = lm.text_logits(hidden).double()
-    logits[:, BLANK] = -torch.inf
+    blank = blank_id(lm.config)
+    if blank == BLANK:
+        logits[:, BLANK] = -torch.inf
     read = sum(float(logits[p].log_softmax(dim=-1)[i]) for p, i in zip(places, target, strict=True))
     if drop_condition:
         return read, 0.0
     frames = hidden[rows[:, 1] < lm.config.codebook_size]
-    spelled = lm.text_logits(frames).log_softmax(dim=-1).double()
+    spelled = lm.ctc_logits(frames).log_softmax(dim=-1).double()
     heard = -float(
         F.ctc_loss(spelled[:, None], torch.tensor([text or (0,)]), [len(frames)], [len(text)],
-                   reduction="none")[0]
+                   blank=blank, reduction="none")[0]
     )  # fmt: skip
     return read, heard
 
@@ -80,14 +83,18 @@ def said_in(count, seed):
 
 
 @torch.no_grad()
-def test_with_beams_enough_it_finds_the_best_of_all_texts():
+@pytest.mark.parametrize("pad", [BLANK, None])
+def test_with_beams_enough_it_finds_the_best_of_all_texts(pad):
+    """The blank is the pad token, or one of its own, beside which id 0 is a letter."""
     lm = hearing_few_letters()
+    lm.config.backbone.pad_token_id = pad
     example, found = said_in(6, 3), set()
     for share, known in itertools.product((0.0, 0.3, 1.0), (0.0, 0.8)):
         settings = BeamSettings(
             beams=200, ctc_share=share, length_bonus=0.7 + 2 * known, lm_weight=known
         )
-        texts = [t for n in range(4) for t in itertools.product(range(2, 6), repeat=n)]
+        letters = [2, 3, 4, 5] if pad == BLANK else [0, 2, 3, 4, 5]
+        texts = [t for n in range(4) for t in itertools.product(letters, repeat=n)]
         best = max(texts, key=lambda text: score_of(lm, [example], text, settings))
         made = lm.generate(**prompts(lm, example), **WHOLE, max_text_tokens=3, beam=settings)
         assert tuple(made[0].ids.tolist()) == best, share

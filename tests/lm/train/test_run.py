@@ -1,5 +1,6 @@
 """Runs as people start them: the two commands, their folders, their errors."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from almtok.__main__ import main
 from almtok.codec.config import ALMTokenizerConfig
 from almtok.codec.model import ALMTokenizer
+from almtok.lm.config import depth_sizes
 from almtok.lm.data.dataset import paired_codes
 from almtok.lm.lora import load_adapter
 from almtok.lm.model import AudioLM
@@ -160,6 +162,24 @@ def test_from_a_pretrained_text_model(tokens: Path, toy_config: Any, tmp_path: P
     result = train_lm(settings)
     lm = AudioLM.from_pretrained(Path(settings.out) / "base")
     assert result.finished and load_adapter(lm, result.model) is lm
+    # The depth Transformer follows the backbone, except in a run that was begun with other sizes.
+    own = dataclasses.replace(settings, model={}, out=str(tmp_path / "own"))
+    assert depth_of(build_initial_model(own, read_info(own), ["tts"], list)) == (6, 64, 1)
+    begun = dataclasses.replace(own, out=settings.out)
+    start = build_initial_model(begun, read_info(begun), ["tts"], list)
+    assert depth_of(start) == tuple(
+        TOY_MODEL[name] for name in ("depth_layers", "depth_width", "depth_heads")
+    )
+
+
+def depth_of(start: Any) -> tuple[int, int, int]:
+    config = start.lm.config
+    return config.depth_layers, config.depth_width, config.depth_heads
+
+
+def test_the_depth_transformer_of_a_backbone_of_1_b_is_the_paper_s() -> None:
+    sizes = [tuple(depth_sizes(width).values()) for width in (64, 1024, 2048, 4096)]
+    assert sizes == [(6, 64, 1), (6, 512, 8), (6, 1024, 16), (6, 1024, 16)]
 
 
 def test_temperature_and_weights_share_the_rows(toy_config: Any) -> None:
