@@ -4,8 +4,8 @@ Trained on few recordings, a model generates likely texts for long without atten
 attention pays only once frames are understood. CTC (Graves et al. 2006) needs no attention: the
 hidden states of the audio rows predict the text in order, by the text head of the backbone. So it
 adds no weights, and inference does not change: the blank is the pad token, or, of a backbone
-without one (LLaMA), the embedding of the last spare control token. As in hybrid CTC and attention models (Kim et al.
-2017); ours (D) for this kind of model.
+without one (LLaMA), the embedding of the last spare control token. As in hybrid CTC and attention
+models (Kim et al. 2017); ours (D) for this kind of model.
 
 Shapes: `B` batch, `L` rows, `K` codebooks, `D` width, `N` utterances, `T` frames, `V` text ids.
 """

@@ -26,7 +26,7 @@ RECIPE, list the recipes. The same command resumes a stopped run.
 EXAMPLES = """
 almtok run
 almtok run multitask --help
-almtok run multitask --train speech=voices/ ... --dry-run    print its commands
+almtok run multitask --train speech=voices/ ... --dry-run    print its commands and check them
 almtok run multitask --train ... --plan                      hours, memory, disk on this machine
 almtok run multitask --train ... --lm.steps 5000             any field of a stage's configuration
 almtok run multitask --train ... --from lm --to lm           some stages only
@@ -61,10 +61,13 @@ def run(options: argparse.Namespace) -> int:
 
         print(plan_table(recipe_run, plan(recipe_run, stages, given.probe_seconds)))
         return 0
+    from .checks import check_run
+
     if given.dry_run:
-        print("\n".join(recipe_run.as_shell(stages)))
+        print("\n".join(recipe_run.as_shell(stages)), flush=True)
+        check_run(recipe_run, stages)
         return 0
-    return run_recipe(recipe_run, given.first, given.last, given.again)
+    return run_recipe(recipe_run, given.first, given.last, given.again, check_run)
 
 
 def recipe_names() -> list[str]:
@@ -128,7 +131,7 @@ def _parser(module: ModuleType, name: str) -> Command:
     parser.add_fields(module.Options)
     parser.group("stages")
     add = parser.add_argument
-    add("--dry-run", action="store_true", help="print the commands and exit")
+    add("--dry-run", action="store_true", help="print the commands, check what they need, and exit")
     add("--plan", action="store_true", help="try each training briefly; print time, memory, disk")
     text = "seconds per training for --plan"
     add("--probe-seconds", default=20.0, metavar="S", help=text, advanced=True)

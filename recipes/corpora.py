@@ -170,6 +170,10 @@ class CorpusOptions(RecipeOptions):
             raise ValueError("--train is missing: sources such as speech=voices/, or give --corpus")
         return mine if self.train else corpora(self.corpus, part)
 
+    def sources_by_part(self) -> dict[str, list[str]]:
+        """Return the sources of training, validation and test."""
+        return {part: self.sources(part) for part in ("train", "valid", "test")}
+
 
 def corpora(names: list[str], part: str) -> list[str]:
     """Return the sources of one part (train, valid, test) of several corpora.

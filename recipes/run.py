@@ -12,7 +12,7 @@ import difflib
 import json
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,12 @@ class RecipeOptions:
 
     out: str = option("", "output folder (default: runs/RECIPE)", metavar="DIR")
     device: str = option(AUTO, DEVICE_HELP)
+
+    def sources_by_part(self) -> dict[str, list[str]]:
+        """Return the audio sources of all options whose values are called SOURCE, by option."""
+        fields = dataclasses.fields(self)
+        named = [one.name for one in fields if one.metadata.get("metavar") == "SOURCE"]
+        return {name: getattr(self, name) for name in named if getattr(self, name)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,7 +297,11 @@ class RunState:
 
 
 def run_recipe(
-    run: RecipeRun, first: str | None = None, last: str | None = None, again: Sequence[str] = ()
+    run: RecipeRun,
+    first: str | None = None,
+    last: str | None = None,
+    again: Sequence[str] = (),
+    check: Callable[[RecipeRun, Sequence[Stage]], None] | None = None,
 ) -> int:
     """Run the stages that are not done.
 
@@ -300,12 +310,13 @@ def run_recipe(
         first: begin with this stage.
         last: end with this stage.
         again: stages that are done anew.
+        check: called with the stages that are not done, before the first of them begins.
 
     Returns:
         Exit status of the first stage that fails, or 0.
 
     Raises:
-        ValueError: the folder holds another run, or a stage is unknown.
+        ValueError: the folder holds another run, a stage is unknown, or a stage would fail.
     """
     stages = run.between(first, last)
     with lock_run_dir(run.out, LOCK_FILE):
@@ -320,6 +331,9 @@ def _run_stages(run: RecipeRun, stages: Sequence[Stage], again: Sequence[str]) -
     for before in run.stages[: run.stages.index(stages[0])]:
         if not state.finished(before):
             announce(f"note: stage {before.name} has not been done in {run.out}")
+    waiting = [stage for stage in stages if not state.finished(stage)]
+    if waiting and check is not None:
+        check(run, waiting)
     for stage in stages:
         if state.finished(stage):
             announce(f"{stage.name}: done before (almtok run {run.recipe} --again {stage.name})")

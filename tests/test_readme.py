@@ -9,6 +9,7 @@ small here: ``runs/demo/codec`` is a tiny untrained codec, ``talk.wav`` a few se
 import ast
 import contextlib
 import io
+import json
 import re
 import shlex
 from pathlib import Path
@@ -81,13 +82,19 @@ def reader_folder(tmp_path_factory) -> Path:
     for checkpoint in ("runs/demo/codec", "runs/mine/codec"):
         tiny.save_pretrained(folder / checkpoint)
     rng = np.random.default_rng(0)
-    for name in ("talk", "voices/a", "voices/b", "noises/a", "tunes/a"):
+    folders = ("more", "other", "me", "me-later", "me-held-out")
+    names = ("talk", "voices/a", "voices/b", "noises/a", "tunes/a")
+    for name in (*names, *(f"{folder}/a" for folder in folders)):
         time_axis = np.arange(4 * 24_000) / 24_000
         tone = 0.3 * np.sin(2 * np.pi * 220 * time_axis) + 0.05 * rng.standard_normal(96_000)
         (folder / name).parent.mkdir(exist_ok=True)
         soundfile.write(folder / f"{name}.wav", tone, 24_000)
+    for name in ("voices/a", "voices/b", *(f"{place}/a" for place in folders)):
+        (folder / f"{name}.txt").write_text(f"words of recording {name}")
     for name in ("a", "b"):
-        (folder / f"voices/{name}.txt").write_text(f"words of recording {name}")
+        row = {"audio": f"{name}.wav", "text": f"words of recording {name}"}
+        with open(folder / "voices/manifest.jsonl", "a") as manifest:
+            manifest.write(json.dumps(row) + "\n")
     PhonemeClassifier(PhonemeClassifierConfig(width=16)).save(folder / "listener.safetensors")
     return folder
 
@@ -128,6 +135,9 @@ def test_commands_parse(page):
 def test_commands_run(page, reader_folder, monkeypatch, capfd):
     """All in this process: that almtok is a program too is tested by tests/test_cli.py."""
     monkeypatch.chdir(reader_folder)
+    # A dry run opens what its reader has: datasets and models of the hub, a GPU.
+    monkeypatch.setattr("almtok.recipes.checks.check_hub_split", lambda name, split: None)
+    monkeypatch.setattr("almtok.recipes.checks.find_device", lambda device: None)
     for words in almtok_lines(page):
         command = runnable(words, page)
         if command is None or command in DONE:

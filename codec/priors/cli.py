@@ -66,6 +66,8 @@ def register(commands: Any) -> None:
     add_device(parser)
     parser.group("clustering")
     parser.add_fields(PriorConfig, {"codebook_size": "entries of the first codebook"})
+    text = "entries of the speech half (default: half of the codebook)"
+    parser.add_fields(PriorConfig, {"num_speech": text}, advanced=True)
     texts = {"max_vectors": "feature frames per half; more are subsampled"}
     parser.add_fields(PriorConfig, texts, advanced=True)
     add_seed(parser)

@@ -236,13 +236,19 @@ def trained_parts(config: CodecTrainConfig) -> tuple[str, ...]:
 
 
 def model_config_of(config: CodecTrainConfig) -> ALMTokenizerConfig:
-    """Configuration of the codec of a run; stage 1 always has the mirror of Patchify.
+    """Configuration of the codec of a run.
 
     The width of the first codebook follows from the prior, or from the codec that is continued.
     """
-    changes = {**config.model, **({"unpatchify": "mirror"} if config.stage == "1" else {})}
-    if "prior_dim" not in changes and (width := _prior_dim(config)) is not None:
-        changes["prior_dim"] = width
+    width = None if "prior_dim" in config.model else _prior_dim(config)
+    return base_config(config, **({} if width is None else {"prior_dim": width}))
+
+
+def base_config(config: CodecTrainConfig, **changes: Any) -> ALMTokenizerConfig:
+    """Configuration that the preset or ``model_config`` gives; stage 1 has the mirror."""
+    changes = {**config.model, **changes}
+    if config.stage == "1":
+        changes["unpatchify"] = "mirror"
     if config.model_config is None:
         return ALMTokenizerConfig.preset(config.preset, **changes)
     path = Path(config.model_config)

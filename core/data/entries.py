@@ -13,7 +13,8 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -259,11 +260,11 @@ def load_hub_dataset(name: str, split: str) -> Any:
     import datasets
 
     hub = parse_hub_name(name)
-    saved = ("dataset_info.json", "dataset_dict.json")
-    if any(os.path.isfile(os.path.join(hub.path, file)) for file in saved):
+    if _is_saved(hub):
         data = _saved_split(datasets.load_from_disk(hub.path), name, split)
     else:
-        data = _load_dataset(hub, name, split)
+        with _one_line_errors(name, split):
+            data = datasets.load_dataset(hub.path, hub.config, split=split, revision=hub.revision)
     kinds = data.features.items()
     column = next((key for key, kind in kinds if isinstance(kind, datasets.Audio)), None)
     if column is not None:
@@ -300,11 +301,37 @@ def class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
         return {}
 
 
-def _load_dataset(hub: HubName, name: str, split: str) -> Any:
+def check_hub_split(name: str, split: str) -> None:
+    """Check that a dataset has a split, by its metadata.
+
+    Raises:
+        ValueError: There is no such dataset, configuration or split, or it cannot be reached.
+    """
+    import datasets
+
+    hub = parse_hub_name(name)
+    if _is_saved(hub):
+        _saved_split(datasets.load_from_disk(hub.path), name, split)
+        return
+    with _one_line_errors(name, split):
+        found = datasets.get_dataset_split_names(hub.path, hub.config, revision=hub.revision)
+        unknown = {part.split("[")[0] for part in split.split("+")} - {*found, "all"}
+        if unknown:
+            raise ValueError(f"no split {', '.join(unknown)}; found {', '.join(found)}")
+
+
+def _is_saved(hub: HubName) -> bool:
+    """Whether it is a folder of ``save_to_disk``."""
+    files = ("dataset_info.json", "dataset_dict.json")
+    return any(os.path.isfile(os.path.join(hub.path, file)) for file in files)
+
+
+@contextmanager
+def _one_line_errors(name: str, split: str) -> Iterator[None]:
     import datasets
 
     try:
-        return datasets.load_dataset(hub.path, hub.config, split=split, revision=hub.revision)
+        yield
     except (ValueError, RuntimeError, OSError, datasets.exceptions.DatasetsError) as error:
         message = " ".join(str(error).split())
         hint = (

@@ -100,7 +100,7 @@ def build_initial_model(
             values["backbone"] = {**sizes, "bos_token_id": None, **values.get("backbone", {})}
     values["tokenizer_fingerprint"] = tokenizer_fingerprint(tokenizer)
     if config.backbone is not None:
-        with _source_errors(config.backbone):
+        with source_errors(config.backbone):
             lm_config = _around_backbone(config, config.backbone, values)
             _add_tasks(lm_config, task_names)
             lm = AudioLM.from_backbone(config.backbone, lm_config, dtype=torch.float32)
@@ -154,7 +154,7 @@ def build_teacher(
             f"distill_tasks must be among the tasks of the run, {', '.join(task_names)}, got"
             f" {', '.join(unknown)}"
         )
-    with _source_errors(source):
+    with source_errors(source):
         teacher = AudioLM.from_pretrained(model_folder(source), dtype=torch.float32)
     for name in ("vocab_size", "codec_fingerprint", "pattern"):
         expected, found = getattr(lm.config, name), getattr(teacher.config, name)
@@ -199,7 +199,7 @@ def _from_audio_lm(
     config: LMTrainingConfig, source: str, info: ShardInfo, task_names: Iterable[str]
 ) -> InitialModel:
     folder = model_folder(source)
-    with _source_errors(source):
+    with source_errors(source):
         lm = AudioLM.from_pretrained(folder, dtype=torch.float32)
     lm_config = lm.config
     sizes = (lm_config.num_codebooks, lm_config.codebook_size)
@@ -291,7 +291,7 @@ def _trained_tokenizer(config: LMTrainingConfig, make_texts: Callable[[], Iterab
     return load_tokenizer(place)
 
 
-class _source_errors:  # noqa: N801  (a context manager)
+class source_errors:  # noqa: N801  (a context manager)
     """Converts an OSError to a CheckpointError that names the source."""
 
     def __init__(self, source: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from almtok.codec.priors.config import TeacherSpec
+from almtok.codec.priors.config import FULL_CODEBOOK, TeacherSpec
 from almtok.codec.train import config as train
 from almtok.core.options import option
 
@@ -203,12 +203,19 @@ def _prior_stage(o: Options, out: str) -> Stage:
     # Spectral features and those of a phoneme classifier are narrower than those of large models.
     narrow = [kind for kind in kinds if kind in ("spectral", "listener")]
     widths = ("--widths", "pad") if narrow and len(set(kinds)) > 1 else ()
+    # Without audio for the other half, one teacher has the whole codebook.
+    domains = {source.split("=")[0] for source in o.sources("train")}
+    halves = {"speech": {"speech"}, "sound": {"sound", "music"}}
+    alone = [half for half, known in halves.items() if domains <= known]
+    entries = {"speech": ("--num-speech", str(FULL_CODEBOOK)), "sound": ("--num-speech", "0")}
+    share = entries[alone[0]] if alone else ()
     return Stage(
         name="prior",
         what="cluster teacher features for the first codebook",
         command=(
             *("codec", "prior", "--data", *o.sources("train")),
-            *("--teacher-speech", o.teacher_speech, "--teacher-sound", o.teacher_sound, *widths),
+            *("--teacher-speech", o.teacher_speech, "--teacher-sound", o.teacher_sound),
+            *(*widths, *share),
             *("--cache", str(Path(o.out) / "cache"), "--out", out),
         ),
     )

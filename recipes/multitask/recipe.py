@@ -179,12 +179,10 @@ def stages(o: Options) -> list[Stage]:
     Raises:
         ValueError: An option does not apply to a backbone.
     """
-    if o.backbone:
-        if o.books or o.classes:
-            raise ValueError("--books and --classes are for a model from scratch, not --backbone")
-        names = {field.name for field in fields(LMRecipeOptions)} & vars(o).keys()
-        given = LMRecipeOptions(**{name: getattr(o, name) for name in names})
-        return lm_stages(given, with_backbone(given), "--voices")
+    return _backbone_stages(o) if o.backbone else _stages_from_scratch(o)
+
+
+def _stages_from_scratch(o: Options) -> list[Stage]:
     codec, train_on = codec_or_shipped(o.codec), o.sources("train")
     said = [source for source in train_on if source.startswith("speech=")]
     speech = said or train_on
@@ -243,6 +241,14 @@ def stages(o: Options) -> list[Stage]:
               command=("lm", "evaluate", "--checkpoint", last, "--data", *o.sources("test"),
                        "--voices", "--html", "--out", place("scores"))),
     ]  # fmt: skip
+
+
+def _backbone_stages(o: Options) -> list[Stage]:
+    if o.books or o.classes:
+        raise ValueError("--books and --classes are for a model from scratch, not --backbone")
+    names = {field.name for field in fields(LMRecipeOptions)} & vars(o).keys()
+    given = LMRecipeOptions(**{name: getattr(o, name) for name in names})
+    return lm_stages(given, with_backbone(given), "--voices")
 
 
 def _sound_codes(o: Options, sources: Sequence[str], codec: str) -> list[Stage]:

@@ -1,0 +1,126 @@
+"""What a later stage needs is asked for before the first one begins, and by --dry-run."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from almtok.__main__ import main
+from almtok.codec.priors import random_prior
+from almtok.lm.text.tokenizer import train_tokenizer
+from almtok.recipes import cli, run
+
+
+@pytest.fixture
+def sources(tmp_path):
+    """Training, validation and test recordings, with texts."""
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "x.wav", np.zeros(24_000), 24_000)
+        (tmp_path / name / "x.txt").write_text("one two three")
+    parts = zip(("--train", "--valid", "--test"), "abc", strict=True)
+    return [word for flag, name in parts for word in (flag, f"speech={tmp_path / name}")]
+
+
+@pytest.fixture
+def backbone(tmp_path):
+    """A text model without a pad token, as LLaMA 3.2 is one."""
+    tokenizer = train_tokenizer(["one two three"], vocab_size=300)
+    tokenizer.pad_token = None
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=64, num_hidden_layers=1,
+        num_attention_heads=2, num_key_value_heads=1, eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "text")
+    tokenizer.save_pretrained(tmp_path / "text")
+    return str(tmp_path / "text")
+
+
+def refused(words, capsys, monkeypatch):
+    """The line by which both a dry run and a run refuse, before any stage."""
+    monkeypatch.setattr(run, "run_process", None)
+    lines = []
+    for more in (["--dry-run"], []):
+        assert main(["run", *words, *more]) == 1
+        lines.append(capsys.readouterr().err.splitlines()[-1])
+    assert lines[0] == lines[1]
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--adapt.device", "xpu"], "stage adapt: device 'xpu' is not available"),
+        (["--stage2.model", '{"codebook_size": 1024}'], "codebook_size must be 2048, as in the"),
+        (["--stage2.autoregressive", '{"depth": 3}', "--stage2.weight-autoregressive", "1"],
+         "stage stage2: AutoregressiveDepthConfig option must be one of"),
+        (["--stage2.prior", "none.safetensors"], "stage stage2: none.safetensors does not exist"),
+        (["--stage2.prior", "{small}"], "codebook_size must be 8"),
+        (["--adapt.init-from", "elsewhere"], "stage adapt: elsewhere does not exist"),
+        (["--teacher-sound", "beats:none.pt"], "stage prior: none.pt does not exist"),
+    ],
+)  # fmt: skip
+def test_what_a_later_stage_of_the_codec_would_refuse(
+    words, message, sources, tmp_path, capsys, monkeypatch
+):
+    small = tmp_path / "small.safetensors"
+    random_prior(seed=0, codebook_size=8, dim=4).save(small)
+    words = [word.replace("{small}", str(small)) for word in words]
+    words = ["codec", *sources, "--out", str(tmp_path / "out"), *words]
+    assert message in refused(words, capsys, monkeypatch)
+
+
+@pytest.mark.parametrize("part", ["b", "c"])
+def test_sources_of_later_stages_are_opened(part, sources, tmp_path, capsys, monkeypatch):
+    place = tmp_path / part / "x.wav"
+    place.unlink()
+    words = ["codec", *sources, "--out", str(tmp_path / "out")]
+    assert "names no audio" in refused(words, capsys, monkeypatch)
+    place.parent.rename(tmp_path / "elsewhere")
+    assert "does not exist" in refused(words, capsys, monkeypatch)
+
+
+def test_texts_that_a_language_model_needs(sources, tmp_path, capsys, monkeypatch):
+    (tmp_path / "a/x.txt").unlink()
+    words = ["tts", *sources, "--out", str(tmp_path / "out")]
+    assert "no recording of --train has a text, which tts needs" in refused(
+        words, capsys, monkeypatch
+    )
+
+
+def test_splits_of_a_hub_dataset_are_opened(at_the_hub, tmp_path, capsys, monkeypatch):
+    given = ["tts", "--out", str(tmp_path / "out"), "--train", "speech=hf:MikhailT/lj-speech:full"]
+    given += ["--valid", "speech=hf:MikhailT/lj-speech:full[:9]", "--test"]
+    assert main(["run", *given, "speech=hf:MikhailT/lj-speech:full", "--dry-run"]) == 0
+    capsys.readouterr()
+    error = refused([*given, "speech=hf:MikhailT/lj-speech:test"], capsys, monkeypatch)
+    assert "no split test; found full" in error
+
+
+@pytest.mark.parametrize("recipe", ["asr", "multitask"])
+def test_a_backbone_is_opened(recipe, backbone, sources, tmp_path, capsys, monkeypatch):
+    words = [recipe, *sources, "--out", str(tmp_path / "out"), "--backbone"]
+    assert main(["run", *words, backbone, "--dry-run"]) == 0
+    assert '"lora_rank": 32' in capsys.readouterr().out
+    assert "nowhere" in refused([*words, str(tmp_path / "nowhere")], capsys, monkeypatch)
+    model = ["--lm.model", json.dumps({"depth_heads": 7})]
+    error = refused([*words, backbone, *model], capsys, monkeypatch)
+    assert "stage lm: depth_width must be a multiple of depth_heads (7), got 64" in error
+
+
+@pytest.mark.parametrize("size", ["mini", "base", "paper"])
+def test_a_run_that_can_be_made_is_not_refused(size, sources, tmp_path, capsys):
+    words = ["codec", *sources, "--size", size, "--out", str(tmp_path / "out"), "--words"]
+    assert main(["run", *words, "--dry-run"]) == 0
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("domain", "share"), [("speech", "2048"), ("music", "0")])
+def test_a_corpus_for_one_half_gives_it_the_whole_codebook(domain, share):
+    words = ["--train", f"{domain}=a/", "--valid", "speech=b/", "--test", "speech=c/"]
+    command = cli.parse("codec", words)[1].stages[0].command
+    assert command[command.index("--num-speech") + 1] == share
+    _, both = cli.parse("codec", ["--train", "speech=a/", "sound=d/", *words[2:]])
+    assert "--num-speech" not in both.stages[0].command
