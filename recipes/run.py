@@ -296,12 +296,16 @@ class RunState:
         )
 
 
+# Raises an error if one of these stages would fail.
+Check = Callable[[RecipeRun, Sequence[Stage]], None]
+
+
 def run_recipe(
     run: RecipeRun,
     first: str | None = None,
     last: str | None = None,
     again: Sequence[str] = (),
-    check: Callable[[RecipeRun, Sequence[Stage]], None] | None = None,
+    check: Check | None = None,
 ) -> int:
     """Run the stages that are not done.
 
@@ -320,10 +324,12 @@ def run_recipe(
     """
     stages = run.between(first, last)
     with lock_run_dir(run.out, LOCK_FILE):
-        return _run_stages(run, stages, again)
+        return _run_stages(run, stages, again, check)
 
 
-def _run_stages(run: RecipeRun, stages: Sequence[Stage], again: Sequence[str]) -> int:
+def _run_stages(
+    run: RecipeRun, stages: Sequence[Stage], again: Sequence[str], check: Check | None
+) -> int:
     state = RunState(run)
     for name in again:
         state.forget(*run.between(name, name))

@@ -13,9 +13,9 @@ import torch
 from transformers import AutoConfig
 
 from ...codec.model import ALMTokenizer
+from ...core.reading import read_json_object
 from ...core.size_limit import SizeLimit
 from ...core.training.checkpoint import CheckpointError
-from ...core.training.config import read_json_object
 from ...core.training.seeding import draw_int
 from ..config import PRESETS, AudioLMConfig, depth_sizes
 from ..data.dataset import paired_codes
