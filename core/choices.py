@@ -68,9 +68,9 @@ def add_out(parser: Command, help: str = "new folder", *, overwrite: bool = True
         parser.add_argument("--overwrite", action="store_true", help="replace existing output")
 
 
-def add_seed(parser: Command, *, advanced: bool = False) -> None:
+def add_seed(parser: Command, *, help: str = "random seed", advanced: bool = False) -> None:
     """Add ``--seed``."""
-    parser.add_argument("--seed", default=0, help="random seed", advanced=advanced)
+    parser.add_argument("--seed", default=0, help=help, advanced=advanced)
 
 
 def add_no_progress(parser: Command) -> None:

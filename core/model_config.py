@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 from huggingface_hub.dataclasses import strict as _strict
+from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 
 from .reading import UnreadableFile, describe
@@ -20,10 +21,19 @@ def strict(kind: Class) -> Class:
     """Check the types of a configuration; every error is a `ValueError` of one line.
 
     `huggingface_hub.dataclasses.strict` does the checks, but raises errors of several lines that
-    are no `ValueError`.
+    are no `ValueError`, and refuses whole numbers where floats are expected.
     """
     checked: Any = _strict(kind)
-    init = checked.__init__
+    init, assign = checked.__init__, checked.__setattr__
+    floats = {n for n, f in checked.__dataclass_fields__.items() if f.type in (float, float | None)}
+
+    def with_floats(self: Any, name: str, value: Any) -> None:
+        try:
+            assign(self, name, float(value) if name in floats and type(value) is int else value)
+        except StrictDataclassError as error:
+            raise UnreadableFile(f"{kind.__name__}: {_cause(error)}") from error
+
+    checked.__setattr__ = with_floats
 
     @functools.wraps(init)
     def one_line(self: Any, *args: Any, **kwargs: Any) -> None:

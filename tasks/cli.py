@@ -177,6 +177,8 @@ def register_evaluate(commands: Any) -> None:
     parser.group("measures")
     _add_check(parser, "TTS with self-check: up to N attempts per part (3)")
     add("--voices", action="store_true", help="TTS with the speaker's next clip as voice prompt")
+    text = "measure ASR and captions only: no TTS, no sounds"
+    add("--no-generate", dest="generate", action="store_false", help=text)
     _add_recognizer(parser)
     text = "JSGF file: the recognizer knows only these sentences"
     add("--grammar", type=Path, metavar="FILE", help=text, advanced=True)
@@ -301,7 +303,8 @@ def _add_beams(parser: Command) -> None:
 
 def _add_sampling(parser: Command, *, best_of: bool = False) -> None:
     parser.group("sampling")
-    add_seed(parser)
+    text = "random seed; greedy decoding (texts by default, --temperature 0) ignores it"
+    add_seed(parser, help=text)
     parser.add_fields(
         GenerationOptions, {"temperature": "0: greedy; higher: more varied (default: by task)"}
     )

@@ -50,7 +50,9 @@ class LMTrainingConfig(RunConfig):
         {}, 'fields of AudioLMConfig to change, such as \'{"pattern": "delay"}\''
     )
     tokenizer: str | None = advanced(
-        None, "text tokenizer: hub id or folder (default: the base's, or trained on the texts)"
+        None,
+        "text tokenizer: hub id or folder (default: the base's, or trained on the texts)",
+        metavar="MODEL",
     )
     text_form: str | None = advanced(
         None,

@@ -34,4 +34,4 @@ def lm(o: Options) -> LMTrainingConfig:
 
 def stages(o: Options) -> list[Stage]:
     """Return the stages: encode, train, evaluate the WER."""
-    return lm_stages(o, lm(o), "--recognizer", "none")
+    return lm_stages(o, lm(o), "--no-generate")

@@ -28,4 +28,4 @@ def lm(o: Options) -> LMTrainingConfig:
 
 def stages(o: Options) -> list[Stage]:
     """Return the stages: encode, train, evaluate captions."""
-    return lm_stages(o, lm(o), "--domains", "sound", "music", "--recognizer", "none")
+    return lm_stages(o, lm(o), "--domains", "sound", "music", "--no-generate")

@@ -57,7 +57,7 @@ class Options(RecipeOptions):
     other: list[str] = option(
         [], "held-out recordings of the voice (default: --voice)", metavar="SOURCE"
     )
-    loudness: float = option(-20.0, "loudness of the base's training data in dBFS")
+    loudness: float = option(-20.0, "loudness of the base's training data", metavar="DBFS")
     text: str = option(
         "Not at this particular case, Tom.", "sentence to speak before and after", metavar="TEXT"
     )

@@ -32,7 +32,8 @@ def run_evaluation(args: argparse.Namespace, options: GenerationOptions) -> int:
     speech = any(clip.domain == "speech" for clip in clips)
     if speech:
         text_errors("a", "a")  # raises now, not after an hour, if jiwer is missing
-    recognizer = load_recognizer(args.recognizer, args.grammar) if speech else None
+    judged = speech and args.generate
+    recognizer = load_recognizer(args.recognizer, args.grammar) if judged else None
     if recognizer is not None:
         recognizer = CachedRecognizer(recognizer, args.cache or args.out)
     config = MeasureConfig(
@@ -42,6 +43,7 @@ def run_evaluation(args: argparse.Namespace, options: GenerationOptions) -> int:
         keep_audio=args.keep_audio,
         draws=args.draws,
         voices=args.voices,
+        generate=args.generate,
     )
     pipeline = load_pipeline(args)
     measurer = Measurer(

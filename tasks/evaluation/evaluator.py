@@ -76,7 +76,8 @@ def evaluate_facts(facts: Sequence[Facts], settings: Mapping[str, Any]) -> TaskE
             [clip for clip in good if clip["domain"] == domain], generation_task, caption_task
         )
     column = "judge_tts" if judged else "tts_own"
-    failures = failure_table(_utterance(clip, column) for clip in speech) if speech else []
+    spoken = bool(speech) and "tts_own" in speech[0]
+    failures = failure_table(_utterance(clip, column) for clip in speech) if spoken else []
     recordings = {
         name: tuple(failure_table(_recorded(clip, column) for clip in speech))
         for name, column in _RECORDINGS.items()
@@ -144,6 +145,9 @@ def _speech_figures(speech: Sequence[Facts], judge: str) -> list[Figure]:
     if not speech:
         return []
     figures = _rates(speech, "asr", "asr", "own ASR on recordings")
+    speed = _mean("asr", "RTF", [clip["asr_rtf"] for clip in speech])
+    if "tts_own" not in speech[0]:
+        return [*figures, speed]
     figures += _rates(speech, "tts", "tts_own", "own ASR on its own speech")
     if "judge_tts" in speech[0]:
         for column, words in (
@@ -155,8 +159,7 @@ def _speech_figures(speech: Sequence[Facts], judge: str) -> list[Figure]:
     tempo = [rate_ratio(_utterance(clip, "tts_own")) for clip in speech]
     figures.append(_mean("tts", "tempo, by the recording's", tempo))
     figures.append(_mean("tts", "RTF", [clip["tts_rtf"] for clip in speech]))
-    figures.append(_mean("asr", "RTF", [clip["asr_rtf"] for clip in speech]))
-    return figures
+    return [*figures, speed]
 
 
 def _rates(facts: Sequence[Facts], task: str, column: str, words: str) -> list[Figure]:

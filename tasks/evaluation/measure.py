@@ -57,6 +57,7 @@ class MeasureConfig:
     keep_audio: int = 4  # clips of each domain whose audio is kept
     draws: int = 4  # sounds generated for each caption and classifier
     voices: bool = False  # TTS in the voice of another clip of the speaker
+    generate: bool = True  # False: transcripts and captions only
 
     def __post_init__(self) -> None:
         if self.draws < 1:
@@ -182,7 +183,10 @@ class Measurer:
         self.log = ResultsLog(out / "clips.jsonl")
         judge = recognizer.name if recognizer is not None else "none"
         sampling = {**dataclasses.asdict(options), "batch_size": None}  # does not affect results
-        self._facts = (model, dataclasses.asdict(config), sampling, judge)
+        settings = dataclasses.asdict(config)
+        if config.generate:  # as in the logs from before there was a choice
+            del settings["generate"]
+        self._facts = (model, settings, sampling, judge)
         self._reader = EntryReader()
 
     def run(self, clips: Sequence[EvaluationClip]) -> list[dict[str, Any]]:
@@ -252,12 +256,19 @@ class Measurer:
         return self._reader.read(clip.recording, self.pipeline.sample_rate)
 
     def _speech(self, batch: Sequence[_Ready]) -> list[dict[str, Any]]:
-        clips = [item.job.clip for item in batch]
-        for clip in clips:
-            self.pipeline.text_encoder.check_language(clip.recording.language)
+        for item in batch:
+            self.pipeline.text_encoder.check_language(item.job.clip.recording.language)
         transcripts = self.asr.transcribe_all([item.wav for item in batch])
+        facts: list[dict[str, Any]] = [{"asr": x.text, "asr_rtf": x.rtf} for x in transcripts]
+        if self.config.generate:
+            for entry, made in zip(facts, self._spoken(batch), strict=True):
+                entry |= made
+        return facts
+
+    def _spoken(self, batch: Sequence[_Ready]) -> list[dict[str, Any]]:
+        """Measurements of speech that is generated of the texts."""
         speeches = self.tts.speak_all(
-            [clip.text for clip in clips],
+            [item.job.clip.text for item in batch],
             voice=[self._voice(item.job.reference) for item in batch],
             seeds=[self.config.seed] * len(batch),
             check=self.config.check,
@@ -265,10 +276,8 @@ class Measurer:
         )
         again = self.asr.transcribe_all([speech.tokens for speech in speeches])
         facts: list[dict[str, Any]] = []
-        for item, asr, speech, own in zip(batch, transcripts, speeches, again, strict=True):
+        for item, speech, own in zip(batch, speeches, again, strict=True):
             facts.append({
-                "asr": asr.text,
-                "asr_rtf": asr.rtf,
                 "tts_seconds": round(speech.duration, 3),
                 "tts_finish": speech.finish,
                 "tts_rtf": speech.rtf,
@@ -307,6 +316,8 @@ class Measurer:
             if item.tokens.duration <= seconds:
                 entry |= self._retrieved("original", item.job, item.tokens)
             entry |= self._named(item.job, recording=item.wav, codec=self._decoded(item))
+        if not self.config.generate:
+            return facts
         lengths = [min(i.tokens.duration, most) for i, most in zip(batch, longest, strict=True)]
         generated = self._generate(batch, lengths)
         for item, draws, entry in zip(batch, generated, facts, strict=True):

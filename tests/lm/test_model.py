@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import AutoModel, DynamicCache, LlamaConfig, LlamaForCausalLM
 
+from almtok.codec.config import ALMTokenizerConfig
 from almtok.lm.config import AudioLMConfig
 from almtok.lm.model import AudioLM
 from almtok.lm.sequences import IGNORED, build_sequence, collate
@@ -270,3 +271,17 @@ def test_methods_of_a_class_are_methods_in_every_python():
     for name, value in vars(AudioLM).items():  # Python 3.13 cannot call one of another
         inner = getattr(value, "__func__", None)
         assert not isinstance(inner, classmethod | staticmethod), name
+
+
+def test_whole_numbers_are_numbers_where_floats_are_expected():
+    config = toy_config(ctc_weight=0, text_weight=2, loudness_dbfs=-20)
+    config.condition_dropout = 0
+    values = (config.ctc_weight, config.text_weight, config.loudness_dbfs, config.condition_dropout)
+    assert values == (0, 2, -20, 0) and all(type(value) is float for value in values)
+    codec = ALMTokenizerConfig.preset("tiny", quantizer_dropout=0)
+    assert type(codec.quantizer_dropout) is float
+    for wrong in ("a", True, None):
+        with pytest.raises(ValueError, match="AudioLMConfig: Field 'text_weight' expected float"):
+            toy_config(text_weight=wrong)
+        with pytest.raises(ValueError, match="AudioLMConfig: Field 'text_weight' expected float"):
+            config.text_weight = wrong

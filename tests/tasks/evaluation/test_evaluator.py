@@ -221,6 +221,14 @@ def test_the_right_text_is_found_by_its_likelihood(learned):
             TextRetrieval(learned.pipeline, texts)
 
 
+def test_without_generation_only_what_is_heard_is_measured(learned, corpus, tmp_path, capsys):
+    words = ["lm", "evaluate", "--checkpoint", learned.folder, "--data", *corpus, "--no-generate"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 1  # one clip cannot be read
+    table = json.loads((tmp_path / "out/table.json").read_text())
+    assert {figure["task"] for figure in table["figures"]} == {"asr", "audio_caption"}
+    assert table["failures"] == [] and not list((tmp_path / "out").rglob("*.flac"))
+
+
 def test_tables_of_facts_without_judge():
     facts = [
         {
