@@ -111,6 +111,10 @@ def _without_size(
         following = body + size
         return _cut(data, [0, following]) if data[following : following + 4] == b"RF64" else None
     rest = body + size + size % 2
+    (whole,) = struct.unpack(order, data[4:8])
+    end = 8 + whole + whole % 2
+    if size > empty and rest <= end < len(data) and _is_chunks(data[:end], rest, order):
+        return None  # both sizes agree: what follows, such as an ID3 tag, is no sound
     if (size <= empty or len(data) - rest >= 8) and not _is_chunks(data, rest, order):
         return _patched(data, position + 4, _UNKNOWN) if len(data) > body + empty else None
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -89,13 +90,14 @@ class ColumnReader:
         """Return the audio file of a row of a manifest.
 
         Raises:
-            ValueError: The row has none.
+            ValueError: The row has none, or a name that no file can have.
         """
         for column in ROLES["audio"]:
             value = row.get(column)
             if isinstance(value, Mapping):
                 value = value.get("path")
             if isinstance(value, str) and value:
+                _check_file_name(value, f"{where}: column {column!r}")
                 self.report.count_column("audio", column)
                 return value
         raise ValueError(
@@ -140,6 +142,28 @@ class ColumnReader:
         if names is None or not isinstance(value, int):
             return value
         return names[value] if 0 <= value < len(names) else None  # -1: without a class
+
+
+def lower_names(names: Iterable[str], where: str) -> list[str]:
+    """Names of columns in lower case.
+
+    Raises:
+        ValueError: A name occurs twice; the message begins with ``where``.
+    """
+    lower = [name.lower() for name in names]
+    if len(set(lower)) < len(lower):
+        doubled = next(name for name, count in Counter(lower).items() if count > 1)
+        raise ValueError(f"{where}: column {doubled!r} occurs twice")
+    return lower
+
+
+def _check_file_name(name: str, where: str) -> None:
+    try:
+        valid = b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        valid = False
+    if not valid:
+        raise ValueError(f"{where} must be the name of a file, got {name[:40]!r}")
 
 
 def as_text(value: Any, where: str) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..audio import AudioError, Waveform, read_audio
+from ..reading import reading
 
 DEFAULT_DOMAIN = "audio"
 SPLITS = ("train", "valid", "test")
@@ -158,8 +159,9 @@ class _ParquetRows:
     def __init__(self, path: str) -> None:
         import pyarrow.parquet
 
-        self._file = pyarrow.parquet.ParquetFile(path)
-        self._column = audio_column(self._file.schema_arrow, path)
+        with reading(path):
+            self._file = pyarrow.parquet.ParquetFile(path)
+        self._path, self._column = path, audio_column(self._file.schema_arrow, path)
         sizes = [
             self._file.metadata.row_group(group).num_rows
             for group in range(self._file.num_row_groups)
@@ -171,7 +173,8 @@ class _ParquetRows:
     def audio(self, row: int) -> Any:
         group = bisect.bisect_right(self._ends, row)
         if group != self._group:
-            table = self._file.read_row_group(group, columns=[self._column])
+            with reading(self._path):
+                table = self._file.read_row_group(group, columns=[self._column])
             self._rows, self._group = table.column(self._column), group
         first = self._ends[group - 1] if group else 0
         return self._rows[row - first].as_py()

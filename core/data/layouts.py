@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,8 @@ def kaldi_entries(
     """
     files = _kaldi_table(folder / "wav.scp")
     for name, file in files.items():
+        if not file:
+            raise ValueError(f"{folder / 'wav.scp'}: {name} must be a file, got nothing")
         if file.endswith("|"):
             raise ValueError(
                 f"{folder / 'wav.scp'}: {name} must be a file, got a command ({file[:40]}...):"
@@ -176,7 +179,7 @@ def _kaldi_segments(path: Path) -> dict[str, tuple[str, float, float | None]]:
             raise ValueError(
                 f"{path}: expected 'utterance recording start end', got {name} {rest!r}"
             ) from None
-        if not 0 <= start or not (end < 0 or start < end):
+        if not 0 <= start < math.inf or not (end < 0 or start < end < math.inf):
             raise ValueError(f"{path}: {name} must be 0 <= start < end, got {start} to {end} s")
         segments[name] = (file, start, None if end < 0 else end - start)  # -1: to the end
     return segments

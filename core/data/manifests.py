@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from ..audio import AUDIO_SUFFIXES
-from .columns import METADATA_COLUMNS, ROLES, ColumnReader, SourceReport
+from ..reading import reading
+from .columns import METADATA_COLUMNS, ROLES, ColumnReader, SourceReport, lower_names
 from .entries import (
     DEFAULT_DOMAIN,
     SPLITS,
@@ -263,10 +264,10 @@ class _Lister:
     def _parquet(self, path: Path, name: str) -> Iterator[AudioEntry]:
         import pyarrow.parquet
 
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with reading(path), pyarrow.parquet.ParquetFile(path) as file:
             names = file.schema_arrow.names
-            self.report.count_column("audio", audio_column(file.schema_arrow, str(path)))
-            self.report.add_columns(names)
+            self.report.count_column("audio", audio_column(file.schema_arrow, str(path)).lower())
+            self.report.add_columns(lower_names(names, str(path)))
             present = [column for column in names if column.lower() in METADATA_COLUMNS]
             rows = (
                 file.read(columns=present).to_pylist() if present else [{}] * file.metadata.num_rows
@@ -289,7 +290,7 @@ class _Lister:
         location, split = self.source.location, self.source.split or "train"
         data = load_hub_dataset(location, split)
         self.report.count_column("audio", "audio")
-        self.report.add_columns(data.column_names)
+        self.report.add_columns(lower_names(data.column_names, f"hf:{location}:{split}"))
         present = [name for name in data.column_names if name.lower() in METADATA_COLUMNS]
         metadata = data.select_columns(present) if present else None
         kinds = {name.lower(): getattr(kind, "names", None) for name, kind in data.features.items()}
@@ -311,7 +312,8 @@ class _Lister:
 def _audio_path(folder: Path, audio: str) -> Path:
     """Path of an audio file of a table in a folder; Common Voice has it in ``clips/``."""
     path, clip = folder / audio, folder / "clips" / audio
-    return clip if not path.exists() and clip.exists() else path
+    # os.path.exists is False, and Path.exists an error, for names that are too long.
+    return clip if not os.path.exists(path) and os.path.exists(clip) else path
 
 
 def _refuse_text(path: Path) -> None:

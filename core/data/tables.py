@@ -10,12 +10,12 @@ import codecs
 import csv
 import itertools
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ..reading import describe
+from .columns import lower_names
 
 TABLE_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv")
 # The byte order marks of UTF-32 begin with those of UTF-16.
@@ -59,10 +59,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     suffix = path.suffix.lower()
     rows = _csv_rows(path, suffix) if suffix in (".csv", ".tsv") else _json_rows(path)
     for where, pairs in rows:
-        names = [name.strip().lower() for name, _ in pairs]
-        if len(set(names)) < len(names):
-            doubled = [name for name, count in Counter(names).items() if count > 1]
-            raise ValueError(f"{where}: column {doubled[0]!r} occurs twice")
+        names = lower_names((name.strip() for name, _ in pairs), where)
         yield where, dict(zip(names, (value for _, value in pairs), strict=True))
 
 
@@ -70,7 +67,9 @@ def has_column(path: Path, column: str) -> bool:
     """Whether any row of a table has a column, given in lower case."""
     if path.suffix.lower() in (".csv", ".tsv"):
         return any(column in row for _, row in itertools.islice(read_rows(path), 1))
-    return any(f'"{column}"' in line.lower() for _, line in read_lines(path))
+    # The lines are parsed only if the word occurs, which may also be a value.
+    named = any(f'"{column}"' in line.lower() for _, line in read_lines(path))
+    return named and any(column in row for _, row in read_rows(path))
 
 
 def _encoding(path: Path) -> str:

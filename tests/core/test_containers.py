@@ -97,6 +97,13 @@ def test_other_chunks_of_wav_are_no_samples(read):
             read(empty + rest)
 
 
+@pytest.mark.parametrize("container", ["WAV", "AIFF"])
+def test_tags_behind_the_container_are_no_samples(read, container):
+    data = encoded(container, "PCM_16", noise(0.5))
+    tag = b"TAGTitle of the song".ljust(128, b"\xff")
+    assert len(read(data + tag, None)) == RATE // 2
+
+
 def test_rf64_of_a_pipe(read):
     data = encoded("RF64", "PCM_16", noise(0.5))
     place = data.index(b"ds64")

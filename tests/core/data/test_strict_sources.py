@@ -1,13 +1,16 @@
 """What is not understood is an error that names file and line, or it is counted: never dropped."""
 
+import io
 import json
 import logging
 import os
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 import soundfile
 
+from almtok.core.audio import AudioError
 from almtok.core.data import DataConfig, EntryReader, columns
 from almtok.core.data.corpus import AudioCorpus
 from almtok.core.data.manifests import list_entries
@@ -20,6 +23,14 @@ RATE = 8000
 def facts(source, *names, transcripts=True):
     entries = list_entries([source], transcripts=transcripts)
     return [tuple(getattr(entry, name) for name in names) for entry in entries]
+
+
+def parquet(path, texts, audio="audio", text="text"):
+    wav = io.BytesIO()
+    soundfile.write(wav, np.sin(np.arange(RATE)), RATE, format="WAV")
+    rows = {audio: [{"bytes": wav.getvalue(), "path": None}] * len(texts), text: texts}
+    pyarrow.parquet.write_table(pyarrow.table(rows), path, compression="zstd")
+    return path
 
 
 def refused(source, *words):
@@ -330,6 +341,67 @@ def test_datasets_that_are_not_there(tmp_path):
     pytest.importorskip("datasets")
     refused(f"hf:{tmp_path / 'gone'}", "existing folder", "gone")
     refused("hf:./gone:train", "existing folder")
+
+
+def test_names_that_no_file_can_have_name_the_line(make, tmp_path):
+    soundfile.write(tmp_path / "a.wav", make.noise(0.5), RATE)
+    for number, name in enumerate((r"a\u0000.wav", r"a\ud800.wav")):
+        path = tmp_path / f"m{number}.jsonl"
+        path.write_text(f'{{"audio": "a.wav"}}\n{{"audio": "{name}"}}\n')
+        refused(path, f"m{number}.jsonl line 2", "'audio'", "name of a file")
+
+
+def test_names_that_are_too_long_are_missing_files(make, tmp_path):
+    soundfile.write(tmp_path / "a.wav", make.noise(0.5), RATE)
+    path = tmp_path / "m.csv"
+    path.write_text(f"path,text\na.wav,x\n{'a' * 300}.wav,y\n")
+    entries = list_entries([path])
+    assert [entry.stamp == "missing" for entry in entries] == [False, True]
+    with pytest.raises(AudioError, match="missing"):
+        EntryReader().read(entries[1], None)
+
+
+def test_a_value_named_offset_is_no_column(make, tmp_path):
+    soundfile.write(tmp_path / "a.wav", make.noise(0.5), RATE)
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"audio": "a.wav", "duration": 0.1, "label": "offset"}\n')
+    assert facts(path, "seconds") == [(None,)]
+
+
+def test_segments_without_a_number_or_a_file_are_refused(make, tmp_path):
+    soundfile.write(tmp_path / "a.wav", make.noise(0.5), RATE)
+    (tmp_path / "wav.scp").write_text("u1 a.wav\n")
+    for times in ("0.1 inf", "nan 1", "inf inf", "inf -1"):
+        (tmp_path / "segments").write_text(f"s1 u1 {times}\n")
+        refused(tmp_path, "segments", "s1")
+    (tmp_path / "segments").unlink()
+    (tmp_path / "wav.scp").write_text("u1\n")
+    refused(tmp_path, "wav.scp", "u1")
+
+
+def test_damaged_parquet_is_named(tmp_path):
+    content = parquet(tmp_path / "whole.parquet", ["x", "y"]).read_bytes()
+    for number, damaged in enumerate((b"", b"PAR1junkPAR1", content[: len(content) // 2])):
+        path = tmp_path / f"damaged{number}.parquet"
+        path.write_bytes(damaged)
+        refused(path, path.name)
+    (tmp_path / "damaged.parquet").write_bytes(
+        b"\xff" * (len(content) // 3) + content[len(content) // 3 :]
+    )
+    with pytest.raises((ValueError, OSError), match=r"damaged\.parquet"):
+        EntryReader().read(list_entries([tmp_path / "damaged.parquet"])[0], None)
+
+
+def test_columns_of_parquet_in_any_case(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    path = parquet(tmp_path / "p.parquet", ["x"], audio="Audio", text="Text")
+    assert facts(path, "text") == [("x",)]
+    assert "audio=audio, text=text" in caplog.text
+    assert "ignored" not in caplog.text
+    pyarrow.parquet.write_table(
+        pyarrow.table({"audio": ["a.wav"], "text": ["x"], "TEXT": ["y"]}), path
+    )
+    refused(path, "p.parquet", "'text' occurs twice")
 
 
 def test_splits_that_a_saved_dataset_does_not_have(make, tmp_path):
