@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -13,8 +14,10 @@ from typing import Any
 from ...core.data.folders import files_below
 from ...core.data.tables import read_lines
 from ...core.files import cut_name
+from ...core.reading import describe
 from ...core.results_log import key_of, stamp
 
+_TABLES = frozenset({".json", ".csv", ".tsv", ".parquet"})
 _FIELDS = frozenset({"id", "text", "voice", "voice_text", "seed"})
 
 
@@ -82,7 +85,7 @@ def text_items(
         own = line.get("voice")
         items.append(
             TextItem(
-                id=safe_name(str(line.get("id") or f"{number + 1:0{width}d}")),
+                id=safe_name(str(line.get("id", "")) or f"{number + 1:0{width}d}"),
                 text=line["text"],
                 seed=int(line.get("seed", seed + number)),
                 voice=own if own is not None else voice,
@@ -148,10 +151,16 @@ def _given(text: str) -> dict[str, Any]:
         if not path.is_file():
             raise FileNotFoundError(2, "No such file or directory", text)
         return {"id": path.stem, "text": "".join(line for _, line in read_lines(path))}
+    if path.suffix and os.path.isfile(text):
+        raise ValueError(
+            f"{text} is a file: texts are read from .txt, --batch or - (standard input)"
+        )
     return {"text": text}
 
 
 def _read_batch(path: Path) -> list[dict[str, Any]]:
+    if path.suffix.lower() in _TABLES:
+        raise ValueError(f"{path}: a batch is a .txt with a text per line, or a .jsonl")
     lines = [(number, line.rstrip("\r\n")) for number, line in read_lines(path) if line.strip()]
     if path.suffix.lower() != ".jsonl":
         found: list[dict[str, Any]] = [{"text": line} for _, line in lines]
@@ -164,16 +173,40 @@ def _read_batch(path: Path) -> list[dict[str, Any]]:
 
 def _json_line(line: str, where: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = json.loads(line, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where} is not JSON: {error}") from error
+        raise ValueError(f"{where} is not JSON: {describe(error)}") from error
     if not isinstance(row, dict) or not isinstance(row.get("text"), str):
         raise ValueError(f'{where}: a line must be {{"text": "...", ...}}, got {line[:80]}')
     if unknown := sorted(set(row) - _FIELDS):
         raise ValueError(
             f"{where}: unknown {', '.join(unknown)}; known are {', '.join(sorted(_FIELDS))}"
         )
+    for name, value in row.items():
+        kinds = {"seed": int, "id": (str, int)}.get(name, str)
+        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+            expected = {"seed": "a whole number", "id": "a text or a whole number"}
+            raise ValueError(
+                f"{where}: {name} must be {expected.get(name, 'a text')}, got {value!r}"
+            )
+        if isinstance(value, str) and not value.isascii() and _has_surrogates(value):
+            raise ValueError(f"{where}: {name} has half of a surrogate pair, expected Unicode")
+    if abs(row.get("seed") or 0) >= 1 << 63:
+        raise ValueError(f"{where}: seed must lie in -2**63 to 2**63, got {row['seed']}")
+    if row.get("voice_text") is not None and row.get("voice") is None:
+        raise ValueError(f"{where}: voice_text needs voice")
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        raise ValueError(f"a field occurs twice among {', '.join(name for name, _ in pairs)}")
     return row
+
+
+def _has_surrogates(text: str) -> bool:
+    return any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def safe_name(name: str) -> str:
@@ -183,7 +216,7 @@ def safe_name(name: str) -> str:
 
 
 def _refuse_duplicates(names: Sequence[str]) -> None:
-    duplicates = sorted({name for name in names if names.count(name) > 1})
+    duplicates = sorted(name for name, count in Counter(names).items() if count > 1)
     if duplicates:
         raise ValueError(
             f"two inputs would both be written as {duplicates[0]!r}: give them other names"

@@ -65,3 +65,42 @@ def test_folders_may_have_dots(tmp_path):
     for out in ("voice.v2", "voice.v3/", "new", "a.b/c"):
         destination = AudioDestination(str(tmp_path) + "/" + out, 1, "wav")
         assert not destination.is_file and destination.path.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ('"seed": "x"', "seed must be a whole number"),
+        ('"seed": 1.5', "seed must be a whole number"),
+        ('"seed": true', "seed must be a whole number"),
+        ('"seed": 99999999999999999999', "seed must lie in"),
+        ('"voice": 5', "voice must be a text"),
+        ('"id": {"a": 1}', "id must be a text or a whole number"),
+        ('"id": false', "id must be a text or a whole number"),
+        ('"voice_text": "alone"', "voice_text needs voice"),
+        ('"text": "again"', "occurs twice"),
+        ('"id": "\\ud800"', "half of a surrogate pair"),
+    ],
+)
+def test_fields_of_a_batch_are_checked(tmp_path, fields, words):
+    path = tmp_path / "batch.jsonl"
+    path.write_text(f'{{"text": "good"}}\n{{"text": "hi", {fields}}}\n')
+    with pytest.raises(ValueError, match=rf"batch\.jsonl, line 2.*{words}"):
+        text_items([], path, seed=0)
+
+
+def test_ids_and_missing_values_of_a_batch(tmp_path):
+    path = tmp_path / "batch.jsonl"
+    path.write_text('{"text": "a", "id": 0}\n{"text": "b", "id": null, "seed": null}\n')
+    items = text_items([], path, seed=5)
+    assert [(item.id, item.seed) for item in items] == [("0", 5), ("0002", 6)]
+
+
+def test_files_that_are_no_texts_are_not_spoken(tmp_path):
+    for name in ("table.csv", "table.json", "notes.md"):
+        (tmp_path / name).write_text("text\nhello\n")
+    for name in ("table.csv", "table.json"):
+        with pytest.raises(ValueError, match=rf"{name}.*a batch is"):
+            text_items([], tmp_path / name, seed=0)
+    with pytest.raises(ValueError, match=r"notes\.md is a file"):
+        text_items([str(tmp_path / "notes.md")], None, seed=0)
