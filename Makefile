@@ -1,4 +1,4 @@
-# Three commands, each complete on a fresh machine: they make .venv when it is missing.
+# Commands, each complete on a fresh machine: they make .venv when it is missing.
 #   make demo    train a tiny codec and a small language model on corpora made on the spot, write
 #                runs/demo/report.html
 #   make test    every test
