@@ -84,6 +84,32 @@ def _money(
     return minus + " and ".join(parts)
 
 
+# Numbers as they are written elsewhere, where they cannot mean anything else.
+_FOREIGN: tuple[Rule, ...] = (
+    # 1.234,56
+    (
+        re.compile(r"(?<![\w.,])([0-9]{1,3}(?:\.[0-9]{3})+),([0-9]{1,2})(?![\w,])"),
+        lambda m: f"{m[1].replace('.', '')}.{m[2]}",
+    ),
+    # €5,50 and 5,50 €
+    (
+        re.compile(rf"({_SYMBOL}\s?[0-9]+),([0-9]{{2}})(?![\w,])"),
+        lambda m: f"{m[1]}.{m[2]}",
+    ),
+    (
+        re.compile(rf"(?<![\w.,])([0-9]+),([0-9]{{2}})(?=\s?(?:[€£]|R\$|(?:{_CODE})\b))"),
+        lambda m: f"{m[1]}.{m[2]}",
+    ),
+    # 1,50,000 as in India
+    (
+        re.compile(r"(?<![\w.,])[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}(?![\w,])"),
+        lambda m: m[0].replace(",", ""),
+    ),
+    (
+        re.compile(r"(?<!\w)0[xX]([0-9A-Fa-f]+)(?!\w)"),
+        lambda m: f"zero x {' '.join(spelled(c) if c.isdigit() else c.upper() for c in m[1])}",
+    ),
+)
 _AMOUNTS_OF_MONEY: tuple[Rule, ...] = (
     # $5-10 and $5M-$10M: the sign belongs to both, and is said once.
     (
@@ -111,7 +137,7 @@ _AMOUNTS_OF_MONEY: tuple[Rule, ...] = (
 
 _UNITS = {
     "km": "kilometer", "cm": "centimeter", "mm": "millimeter", "µm": "micrometer",
-    "μm": "micrometer", "nm": "nanometer", "m": "meter", "mi": "mile", "yd": "yard", "ft": "foot",
+    "nm": "nanometer", "m": "meter", "mi": "mile", "yd": "yard", "ft": "foot",
     "kg": "kilogram", "mg": "milligram", "µg": "microgram", "g": "gram", "lb": "pound",
     "lbs": "pound", "oz": "ounce", "ml": "milliliter", "mL": "milliliter", "dl": "deciliter",
     "dL": "deciliter",
@@ -136,6 +162,7 @@ _UNITS = {
     "°C": "degree Celsius", "°F": "degree Fahrenheit", "°": "degree", "℃": "degree Celsius",
     "℉": "degree Fahrenheit", "%": "percent", "‰": "per mille",
 }  # fmt: skip
+_UNITS |= {unit.replace("µ", "μ"): name for unit, name in _UNITS.items() if "µ" in unit}  # Greek
 _UNCHANGED = ("hertz", "horsepower", "percent", "per mille")
 _UNIT = "|".join(re.escape(unit) for unit in sorted(_UNITS, key=len, reverse=True))
 
@@ -307,7 +334,7 @@ _GROUPS: tuple[Rule, ...] = (
     ),
 )
 
-AMOUNTS: tuple[Rule, ...] = _AMOUNTS_OF_MONEY + _GROUPS + _MEASURES
+AMOUNTS: tuple[Rule, ...] = _FOREIGN + _AMOUNTS_OF_MONEY + _GROUPS + _MEASURES
 
 # ------------------------------------------------------------------ all other numbers
 
@@ -341,6 +368,7 @@ def _plain(match: re.Match[str]) -> str:
 
 
 NUMBERS: tuple[Rule, ...] = (
+    (re.compile(r"(?<=[0-9]):(?=\w)"), lambda m: " colon "),
     (re.compile(r"(?<![\w.,-])([0-9]+(?:,[0-9]{3})*)(?i:st|nd|rd|th)\b"), lambda m: ordinal(m[1])),
     (
         re.compile(r"(?<=[A-Za-z)])\^([23])(?!\w)"),

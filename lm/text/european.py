@@ -161,6 +161,7 @@ def _rules(code: str) -> tuple[Rule, ...]:
     say = _Reader(language)
     units = "|".join(re.escape(unit) for unit in sorted(language.units, key=len, reverse=True))
     coins = "|".join(re.escape(sign) for sign in language.money)
+    ratio = "zu" if code == "de" else language.to
     own = {"de": _german, "fr": _french, "es": _spanish}[code](say)
     pairs: _Pairs = [
         *map(_abbreviation, language.abbreviations.items()),
@@ -187,12 +188,19 @@ def _rules(code: str) -> tuple[Rule, ...]:
         (r"(?<![\w.,/])0[0-9](?:\.[0-9]{2}){4}(?![\w.,][0-9])", say.telephone),
         (r"(?<![\w.,/])(?<![0-9] )0[0-9]{1,4}(?:[ /-][0-9]{2,}){1,5}(?![\w,])", say.telephone),
         (rf"(?<=\b{language.telephone}) [0-9][0-9 /-]{{5,}}[0-9](?!\w)", say.telephone),
+        # $1.5 and 1.5 $: a point can only be that of decimals.
+        (rf"(?:{coins}) ?[0-9]+\.[0-9]{{1,2}}(?![0-9.,])", lambda m: m[0].replace(".", ",")),
+        (
+            rf"{_ALONE}[0-9]+\.[0-9]{{1,2}}(?= ?(?:{_BIG}|M|Md)? ?(?:{coins}))",
+            lambda m: m[0].replace(".", ","),
+        ),
         (rf"(?P<sign>{coins}) ?{_AMOUNT}(?:/(?P<per>{units}))?(?![\w,])", say.money),
         (rf"{_ALONE}{_AMOUNT}[ -]?(?P<sign>{coins})(?:/(?P<per>{units}))?(?!\w)", say.money),
         (
             rf"{_ALONE}({_NUMBER}) ?[-–] ?(?={_NUMBER})",
             lambda m: f"{say.number(m[1])} {language.to} ",
         ),
+        (rf"{_ALONE}([0-9]+):(?=[0-9]+(?![\w:]))", lambda m: f"{say.number(m[1])} {ratio} "),
         (rf"{_ALONE}([0-9]{{1,2}})/([0-9]{{1,2}})(?: ?({units}))?(?![\w/])", say.fraction),
         (rf"(?<![\w.)])-(?={_NUMBER})", lambda m: f"{minus_of(code)} "),
         (rf"{_ALONE}({_NUMBER}) ?({units})([²³23])?(?:/({units}))?(?!\w)", say.measure),
@@ -224,7 +232,15 @@ def _german(say: _Reader) -> _Pairs:
     before_years = f"{months}|[Jj]ahre?|[Ss]eit|[Vv]on|[Bb]is|[Aa]b|[Uu]m|[Nn]ach|[Vv]or"
     not_an_amount = r"(?![\w%]|[.,-][0-9]| ?[%€$]| Euro)"
     return [
+        (
+            rf"{_ALONE}([0-3]?[0-9]\.[01]?[0-9]\.[0-9]*) ?[-–] ?(?=[0-3]?[0-9]\.[01]?[0-9]\.)",
+            lambda m: f"{m[1]} bis ",
+        ),
         (rf"{_ALONE}{day}\. ?([01]?[0-9])\. ?([0-9]{{4}}|[0-9]{{2}})?(?![\w.])", say.date),
+        (
+            rf"{_ALONE}{day}\. ?[-–] ?(?=[0-3]?[0-9]\. (?:{_PLACED}|{months})\b)",
+            lambda m: f"{m[1]}. bis ",
+        ),
         (rf"{_ALONE}{day}\.(?= (?:bis|und|oder) (?:zum )?[0-3]?[0-9]\.)", say.place),
         (rf"{_ALONE}{day}\.(?= ?(?:{months})\b)", say.place),
         (
@@ -274,9 +290,11 @@ def _spanish(say: _Reader) -> _Pairs:
             lambda m: ordinal(m[1], "es", f"ordinal-{forms[m[2]]}"),
         ),
         (
-            rf"\b[Ss]iglos? {ROMAN}\b(?: (?:y|al?) {ROMAN}\b)?",
+            rf"\b[Ss]iglos? {ROMAN}\b(?:(?: (?:y|al?) | ?[-–] ?){ROMAN}\b)?",
             lambda m: re.sub(
-                rf"\b{ROMAN}\b", lambda n: cardinal(roman_value(n.group()), "es"), m.group()
+                rf"\b{ROMAN}\b",
+                lambda n: cardinal(roman_value(n.group()), "es"),
+                re.sub(" ?[-–] ?", " a ", m.group()),
             ),
         ),
         (rf"{_ALONE}{_HOUR}:{_MINUTE}(?: ?h\b)?(?![\w:])", say.hour),

@@ -106,9 +106,11 @@ GERMAN = Language(
     units=_units(1),
     per="pro",
     to="bis",
-    money=_money("€/EUR Euro Euro | $/USD Dollar Dollar | £/GBP Pfund Pfund | ¥ Yen Yen", "{}"),
+    money=_money(
+        "€/EUR Euro Euro | $/USD Dollar Dollar | £/GBP Pfund Pfund | ¥ Yen Yen | R$ Real Real", "{}"
+    ),
     signs=_pairs(
-        "& und | + plus | = gleich | × mal | ÷ geteilt durch | @ at | § Paragraf | % Prozent"
+        "& und | + plus | ^ hoch | = gleich | × mal | ÷ geteilt durch | @ at | § Paragraf | % Prozent"
         " | ° Grad | € Euro | $ Dollar | £ Pfund | < kleiner als | > größer als | ± plus minus"
         " | # Nummer | ² Quadrat | ³ hoch drei"
     ),
@@ -126,7 +128,7 @@ GERMAN = Language(
         Hr\.: Herr | Fr\.(?= [A-ZÄÖÜ]): Frau | Nr\.: Nummer | Tel\.: Telefon | Str\.: Straße
         (?<=\b1 )Mio\.: Million | Mio\.: Millionen | (?<=\b1 )Mrd\.: Milliarde | Mrd\.: Milliarden
         S\.(?= ?[0-9]): Seite | Kap\.: Kapitel | Abb\.: Abbildung | Abs\.: Absatz | Art\.: Artikel
-        St\.(?= [A-ZÄÖÜ]): Sankt""",
+        St\.(?= [A-ZÄÖÜ]): Sankt | Jhd?\.: Jahrhundert | e\. ?V\.: eingetragener Verein""",
         ": ",
     ),
     ordinals={},
@@ -138,9 +140,9 @@ FRENCH = Language(
     units=_units(2) | {"Ko": "kilooctet", "Mo": "mégaoctet", "Go": "gigaoctet", "To": "téraoctet"},
     per="par",
     to="à",
-    money=_money("€/EUR euro euros | $/USD dollar dollars | £/GBP livre livres | ¥ yen yens", "{}"),
+    money=_money("€/EUR euro euros | $/USD dollar dollars | £/GBP livre livres | ¥ yen yens | R$ real reals", "{}"),
     signs=_pairs(
-        "& et | + plus | = égale | × fois | ÷ divisé par | @ arobase | § paragraphe | % pour cent"
+        "& et | + plus | ^ puissance | = égale | × fois | ÷ divisé par | @ arobase | § paragraphe | % pour cent"
         " | ° degrés | € euros | $ dollars | £ livres | < inférieur à | > supérieur à"
         " | ± plus ou moins | # numéro | ² au carré | ³ au cube"
     ),
@@ -176,9 +178,10 @@ SPANISH = Language(
     to="a",
     money=_money("€/EUR euro euros | ¥ yen yenes", "con {} céntimos")
     | _money("$/USD dólar dólares", "con {} centavos")
-    | _money("£/GBP libra libras", "con {} peniques"),
+    | _money("£/GBP libra libras", "con {} peniques")
+    | _money("R$ real reales", "con {} centavos"),
     signs=_pairs(
-        "& y | + más | = igual a | × por | ÷ entre | @ arroba | § sección | % por ciento"
+        "& y | + más | ^ elevado a | = igual a | × por | ÷ entre | @ arroba | § sección | % por ciento"
         " | ° grados | € euros | $ dólares | £ libras | < menor que | > mayor que"
         " | ± más o menos | # número | ² al cuadrado | ³ al cubo"
     ),
@@ -191,7 +194,7 @@ SPANISH = Language(
         r"""Sr\.: Señor | Sra\.: Señora | Srta\.: Señorita | Sres\.: Señores | Dr\.: Doctor
         Dra\.: Doctora | Ud\.: usted | Uds\.: ustedes | D\.(?= [A-ZÁÉÍÓÚ]): Don | Dña\.: Doña
         etc\.: etcétera | p\. ?ej\.: por ejemplo | EE\. ?UU\.: Estados Unidos
-        a\. ?C\.: antes de Cristo | d\. ?C\.: después de Cristo | núm\.: número
+        a\. ?m\.: a eme | p\. ?m\.: pe eme | a\. ?C\.: antes de Cristo | d\. ?C\.: después de Cristo | núm\.: número
         [nN]\.? ?º ?(?=[0-9]): número | pág\.: página | págs\.: páginas | tel\.: teléfono
         art\.: artículo | cap\.: capítulo | fig\.: figura
         [aA]v(?:da)?\.: avenida | aprox\.: aproximadamente""",

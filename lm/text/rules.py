@@ -107,7 +107,7 @@ def finish(text: str, language: str) -> str:
     Raises:
         ValueError: if letters are left that are not read in the language, with these.
     """
-    text = _GREEK.sub(lambda m: f" {unicodedata.name(m[0]).split()[-1].lower()} ", text)
+    text = apply([(_GREEK, lambda m: unicodedata.name(m[0]).split()[-1].lower())], text)
     kept, foreign = [], []
     for char in text:
         kind = unicodedata.category(char)
