@@ -147,11 +147,11 @@ def _write_all(
     existing = failed = 0
     for file in tqdm(files, desc=options.run.__name__, unit="file"):
         target = options.out / f"{cut_name(file.stem)}{suffix}"
-        key = key_of(settings, str(file.resolve()), stamp(file))
-        if not options.overwrite and target.exists() and log.get(target.name, key):
-            existing += 1
-            continue
         try:
+            key = key_of(settings, str(file.resolve()), stamp(file))
+            if not options.overwrite and target.exists() and log.get(target.name, key):
+                existing += 1
+                continue
             write(file, target)
             log.add(target.name, key, {"source": str(file)})
         except (ValueError, OSError) as error:

@@ -152,7 +152,7 @@ class AudioInput:
             raise ValueError(
                 f"audio must be AudioTokens, a path or samples [S], got {type(audio).__name__}"
             )
-        samples = torch.as_tensor(audio).squeeze()
+        samples = torch.atleast_1d(torch.as_tensor(audio).squeeze())
         if not samples.is_floating_point():
             raise ValueError(f"samples must be floats in [-1, 1], got {samples.dtype}")
         if samples.numel() == 0:

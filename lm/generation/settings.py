@@ -5,6 +5,7 @@ Shapes: `B` batch, `L` rows of a prompt, `K` codebooks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -102,9 +103,9 @@ class GenerationSettings:
     beam: BeamSettings | None = None
 
     def __post_init__(self) -> None:
-        if not self.guidance_scale >= 0:
+        if not 0 <= self.guidance_scale < math.inf:
             raise ValueError(
-                f"guidance_scale must be 0 or more (1 is off), got {self.guidance_scale}"
+                f"guidance_scale must be 0 or more (1 is off) and finite, got {self.guidance_scale}"
             )
         if self.compile and any(name is not None for name in self.adapter_names or ()):
             raise ValueError("compile=True does not support adapter_names: call use_adapter")

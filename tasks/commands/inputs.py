@@ -57,7 +57,10 @@ class AudioItem:
         """Hash that changes when the file does."""
         if isinstance(self.source, bytes):
             return key_of(self.source.hex())
-        return stamp(self.source)
+        try:
+            return stamp(self.source)
+        except OSError:
+            return "missing"  # an error of this item, when it is read
 
 
 def text_items(

@@ -10,6 +10,7 @@ Shapes: `B` prompts, `L` rows of a prompt, `R` rows of a prefix, `K` codebooks.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,9 @@ def generation_arguments(
     Raises:
         ValueError: for fields that the task does not take or cannot use.
     """
+    for length in seconds:
+        if length is not None and not 0 < length < math.inf:
+            raise ValueError(f"seconds must be a finite number > 0, got {length}")
     flat, encodings = flatten_encodings(rows)
     batch = _collate(pipeline, task, flat, options)
     limits = [

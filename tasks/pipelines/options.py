@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -57,8 +58,8 @@ class GenerationOptions:
             raise ValueError(f"lm_weight must be 0 or more, got {self.lm_weight}")
         if self.check_by not in ("sound", "codes"):
             raise ValueError(f"check_by must be 'sound' or 'codes', got {self.check_by!r}")
-        if self.max_seconds is not None and not self.max_seconds > 0:
-            raise ValueError(f"max_seconds must be positive, got {self.max_seconds}")
+        if self.max_seconds is not None and not 0 < self.max_seconds < math.inf:
+            raise ValueError(f"max_seconds must be finite and positive, got {self.max_seconds}")
 
     @property
     def sampling(self) -> dict[str, float | int]:

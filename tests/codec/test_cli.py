@@ -50,6 +50,16 @@ def test_a_bad_file_stops_no_others(talks, tmp_path, checkpoint, capsys):
     assert sorted(path.name for path in wavs.glob("*.wav")) == ["0.wav", "2.wav"]
 
 
+def test_a_broken_link_stops_no_others(talks, tmp_path, checkpoint, capsys):
+    (talks / "0a.wav").symlink_to("nowhere.wav")
+    out = tmp_path / "tokens"
+    assert main(["encode", str(talks), "--checkpoint", checkpoint, "--out", str(out)]) == 1
+    said = capsys.readouterr()
+    assert f"{talks / '0a.wav'}: " in said.err
+    assert "3 token files" in said.out and "1 of 4 inputs failed" in said.out
+    assert len(list(out.glob("*.safetensors"))) == 3
+
+
 @pytest.mark.parametrize("command", ["encode", "decode"])
 def test_the_same_call_goes_on(talks, tmp_path, checkpoint, command, capsys):
     source, suffix = talks, "safetensors"

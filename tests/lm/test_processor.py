@@ -129,6 +129,9 @@ def test_audio_may_be_a_file_samples_a_mapping_or_tokens(processor, codec, wav, 
     for audio in (file, str(file), read, read.numpy(), stereo, read[None].double(),
                   {"array": read.numpy(), "sampling_rate": 24_000}, {"path": str(file)}):  # fmt: skip
         assert torch.equal(processor(task="asr", audio=audio)["input_ids"], expected)
+    first = processor(task="asr", audio=codec.tokenize(read[:1]))["input_ids"]
+    for audio in (read[:1], read[:1].numpy(), read[None, :1]):
+        assert torch.equal(processor(task="asr", audio=audio)["input_ids"], first)
     half = processor(task="asr", audio=read[::2], sampling_rate=12_000)["input_ids"]
     assert half.shape == expected.shape
 

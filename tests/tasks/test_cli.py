@@ -133,9 +133,10 @@ def test_asr_of_a_folder_with_a_bad_file(almtok, learned, tmp_path):
     for name, text in zip(("a", "b"), LINES, strict=True):
         learned.tokens[text].save(audio / f"{name}.safetensors")
     (audio / "c.wav").write_bytes(b"nothing")
+    (audio / "d.wav").symlink_to("nowhere.wav")
     out = tmp_path / "texts"
     result = almtok("asr", audio, "--out", out, status=1)
-    assert "c: corrupt" in result.err
+    assert "c: corrupt" in result.err and "d: missing" in result.err
     assert [(out / f"{name}.txt").read_text() for name in "ab"] == [f"{t}\n" for t in LINES]
     before = (out / "a.txt").stat().st_mtime_ns
     almtok("asr", audio, "--out", out, status=1)
@@ -213,6 +214,10 @@ def test_help_teaches_and_imports_nothing_heavy(quiet_environment, tmp_path):
         (["asr", "still.wav", "--window", "2", "--overlap", "2"], "overlap_seconds"),
         (["tts", "a", "--voice", "still.wav", "--out", "a.wav"], "got silence"),
         (["sound", " ", "--out", "a.wav"], "empty"),
+        (["sound", "a", "--out", "a.wav", "--seconds", "-1"], "seconds must be a finite number > 0"),
+        (["sound", "a", "--out", "a.wav", "--seconds", "nan"], "seconds must be a finite number > 0"),
+        (["sound", "a", "--out", "a.wav", "--seconds", "inf"], "seconds must be a finite number > 0"),
+        (["tts", "a", "--out", "a.wav", "--guidance", "inf"], "guidance_scale must be 0 or more"),
     ],
 )  # fmt: skip
 def test_mistakes_are_one_line(almtok, tmp_path, monkeypatch, arguments, message):
