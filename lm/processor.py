@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,17 +28,15 @@ from .audio_input import AudioInput
 from .chat import Conversation, Part, default_task, is_batch, read_parts, to_string
 from .config import AudioLMConfig
 from .feature_extractor import AudioLMFeatureExtractor
-from .generation.output import GeneratedRow
+from .generation.output import PADDING, GeneratedRow
 from .processor_files import read_processor, write_codec, write_processor
-from .prompt_builder import PromptBuilder, PromptOptions, collate_prompts, error_context
+from .processor_rows import map_rows, rows_of, task_of
+from .prompt_builder import PromptBuilder, PromptOptions, collate_prompts
 from .sequences import Example, build_sequence, collate
 from .text.encoder import TextEncoder, TextForm
 from .text.tokenizer import check_vocabulary, load_tokenizer
 
 logger = logging.getLogger(__name__)
-
-_T = TypeVar("_T")
-_R = TypeVar("_R")
 
 
 class AudioLMProcessor(ProcessorMixin):
@@ -89,7 +87,7 @@ class AudioLMProcessor(ProcessorMixin):
         text: str | Sequence[str | None] | None = None,
         audio: Any = None,
         *,
-        task: str | Sequence[str],
+        task: str | Sequence[str] | None = None,
         target: Any = None,
         frames_per_query: int | None = None,
         sampling_rate: int | None = None,
@@ -106,7 +104,7 @@ class AudioLMProcessor(ProcessorMixin):
         Args:
             text: text to speak, or a description.
             audio: AudioTokens, paths, samples `[S]` or mappings with `array` and `sampling_rate`.
-            task: for all rows, or for each.
+            task: for all rows, or for each; by default tts of text and asr of audio.
             target: training targets, texts or audio by the task.
             frames_per_query: w of all audio; by default that of the tokens, else the codec's.
             sampling_rate: Hz of samples; by default the codec's.
@@ -127,7 +125,9 @@ class AudioLMProcessor(ProcessorMixin):
         options = PromptOptions(
             frames_per_query=frames_per_query, sampling_rate=sampling_rate, language=language
         )
-        rows = _rows({"task": task, "target": target, "text": text, "audio": audio, **slots})
+        if task is None:
+            task = task_of(text, audio)
+        rows = rows_of({"task": task, "target": target, "text": text, "audio": audio, **slots})
 
         def make(row: dict[str, Any]) -> Any:
             name, row_target = row.pop("task"), row.pop("target", None)
@@ -137,7 +137,7 @@ class AudioLMProcessor(ProcessorMixin):
                 raise ValueError("target must be given for all rows or for none, got None")
             return self.prompt_builder.example(name, row, row_target, options)
 
-        results = _map_rows(make, rows)
+        results = map_rows(make, rows)
         return self._collate_prompts(results) if target is None else self._collate_examples(results)
 
     def apply_chat_template(  # type: ignore[override]
@@ -179,7 +179,7 @@ class AudioLMProcessor(ProcessorMixin):
             )
         batched = is_batch(conversation)
         conversations: list[Any] = list(conversation) if batched else [conversation]
-        parts = _map_rows(read_parts, conversations)
+        parts = map_rows(read_parts, conversations)
         prompts = [row[:-1] or row if output_labels else row for row in parts]
         tasks = [task or default_task(row) for row in prompts]
         if not tokenize:
@@ -195,25 +195,38 @@ class AudioLMProcessor(ProcessorMixin):
                 return builder.conversation_example(*row, options)
             return builder.conversation_prompt(*row, options)
 
-        results = _map_rows(make, list(zip(parts, tasks, strict=True)))
+        results = map_rows(make, list(zip(parts, tasks, strict=True)))
         batch = self._collate_examples(results) if output_labels else self._collate_prompts(results)
         return batch if return_dict else batch["input_ids"]
 
     # ------------------------------------------------------------------ outputs of the model
 
-    def batch_decode(self, outputs: Iterable[GeneratedRow]) -> list[Any]:
+    def batch_decode(self, outputs: Iterable[GeneratedRow] | Tensor) -> list[Any]:
         """Decode generated rows: audio targets to waveforms `[S]`, text targets to strings.
 
         Args:
-            outputs: output of `AudioLM.generate`.
+            outputs: output of `AudioLM.generate`, or its sequences: `[B, T]` or `[B, K, Q]`.
         """
         return [self.decode(row) for row in outputs]
 
-    def decode(self, output: GeneratedRow) -> Any:
-        """One row of :meth:`batch_decode`; audio without a frame has no samples."""
+    def decode(self, output: GeneratedRow | Tensor) -> Any:
+        """One row of :meth:`batch_decode`; audio without a frame has no samples.
+
+        A batch of codes `[B, K, Q]` is decoded to a list.
+        """
+        if isinstance(output, Tensor):
+            if output.ndim == 3:
+                return self.batch_decode(output)
+            if output.ndim == 1:
+                return self.text_encoder.decode(output)
+            codes = output[:, (output != PADDING).all(dim=0)]
+            w = self.audio_input.default_frames_per_query
+            return self._waveform(self.audio_input.from_codes(codes, w) if len(codes[0]) else None)
         if output.kind == "text":
             return self.text_encoder.decode(output.ids)
-        tokens = self.audio_tokens(output)
+        return self._waveform(self.audio_tokens(output))
+
+    def _waveform(self, tokens: AudioTokens | None) -> Tensor:
         return torch.zeros(0) if tokens is None else self.audio_tokenizer.detokenize(tokens).cpu()
 
     def audio_tokens(self, output: GeneratedRow) -> AudioTokens | None:
@@ -363,32 +376,3 @@ def _compare_eos(tokenizer: Any, config: AudioLMConfig) -> None:
             "config.backbone.eos_token_id, or pass eos_id to generate",
             tokenizer.eos_token_id, eos_id,
         )  # fmt: skip
-
-
-def _rows(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One dict of fields for each row, without those that are None.
-
-    Raises:
-        ValueError: for lists of different lengths, or empty ones.
-    """
-    lengths = {
-        name: len(value) for name, value in columns.items() if isinstance(value, list | tuple)
-    }
-    if len(set(lengths.values())) > 1 or 0 in lengths.values():
-        found = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise ValueError(f"lists must have one length, at least 1, got {found}")
-    count = next(iter(lengths.values()), 1)
-    rows = []
-    for number in range(count):
-        values = {n: v[number] if n in lengths else v for n, v in columns.items()}
-        rows.append({name: value for name, value in values.items() if value is not None})
-    return rows
-
-
-def _map_rows(function: Callable[[_T], _R], rows: Sequence[_T]) -> list[_R]:
-    """Apply a function to every row; errors name the row."""
-    results = []
-    for number, row in enumerate(rows):
-        with error_context(f"row {number}"):
-            results.append(function(row))
-    return results

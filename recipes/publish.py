@@ -23,6 +23,7 @@ from almtok.codec.refine import LISTENER_NAME
 from almtok.core.files import replaced_folder, write_json
 from almtok.lm.processor_files import NAME
 from almtok.tasks import AudioLMPipeline
+from almtok.tasks.pipelines.defaults import set_task_defaults
 
 _SUMS = ".codebook.total"  # used in training only, and computed from entries and counts
 
@@ -74,6 +75,7 @@ def _publish_lm(out: Path, lm: Path) -> None:
             f"{out / 'codec'} is {fingerprint}"
         )
     with replaced_folder(out / "lm") as place:
+        set_task_defaults(pipeline.lm)
         pipeline.lm.save_pretrained(place)
         pipeline.processor.save_pretrained(place, include_codec=False)
         # Paths of this machine; the codec lies beside the model.

@@ -206,6 +206,10 @@ class DecodingState:
         self.step_number += 1
         return rows
 
+    def stop(self, row: int, reason: Finish) -> None:
+        """End a target at the next step."""
+        self._end_at(row, self.step_number, reason)
+
     @property
     def done(self) -> list[int]:
         """Finished targets."""
@@ -337,7 +341,10 @@ class DecodingState:
         if not bool(tripped.any()):
             return
         for row in tripped.nonzero().flatten().tolist():
-            if self._latest[row] > number + 1:
-                self._latest[row] = number + 1
-                self._reasons[row] = "repetition"
-        self._some_must_end = min(self._some_must_end, number + 1)
+            self._end_at(row, number + 1, "repetition")
+
+    def _end_at(self, row: int, step: int, reason: Finish) -> None:
+        if self._latest[row] > step:
+            self._latest[row] = step
+            self._reasons[row] = reason
+        self._some_must_end = min(self._some_must_end, step)

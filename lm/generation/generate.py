@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
+from transformers import GenerationMixin
 
 from ..adapter_rows import adapter_rows, checked_names, copy_of, grouped
 from ..heads import Choose
 from ..inference import evaluating
 from ..patterns import Layout, layout
 from .beam_search import BeamJob, BeamSearch
+from .common_options import Request, TextStream, defaults_of
 from .decoding import Decoding
 from .decoding_state import DecodingRow, Target
-from .output import GeneratedRow, Generation
-from .prompts import Kind, Prompt, read_prompts, without_condition
+from .output import PADDING, GeneratedRow, Generation
+from .prompts import Kind, Prompt, read_prompts, task_names, without_condition
 from .sampling import per_stream
 from .settings import GenerationSettings, LengthBounds
 from .stopping_criteria import NO_LIMITS
@@ -33,11 +35,11 @@ OnRow = Callable[[int, GeneratedRow], None]
 class GenerateMixin:
     """Adds `generate` to a model, as `GenerationMixin` of transformers does.
 
-    It is not named `GenerationMixin`, because transformers saves a `generation_config` for models
-    with a base class of that name.
+    Its own loop takes the place of transformers', whose words it understands (common_options.py).
     """
 
-    generation_config = None  # peft asks for it; of transformers' loop of generation
+    generation_config: Any  # of transformers: defaults, saved as `generation_config.json`
+    adjust_generation_fn = GenerationMixin.adjust_generation_fn  # reads it
 
     def generate(
         self,
@@ -46,7 +48,7 @@ class GenerateMixin:
         *,
         on_row: OnRow | None = None,
         **options: Any,
-    ) -> Generation:
+    ) -> Any:
         """Generate the targets of a batch of prompts, each until its end.
 
         A prompt determines its target: a batch can mix text and audio targets, and a prefix of the
@@ -58,34 +60,44 @@ class GenerateMixin:
             attention_mask: `[B, L]`, 0 at padding, on either side.
             on_row: called as `on_row(index, row)` when a row is finished (with beam search: when
                 all are).
-            options: fields of :class:`GenerationSettings`.
+            options: fields of :class:`GenerationSettings`. Or, as in transformers: max_new_tokens
+                and min_new_tokens (a frame of codes is one token), do_sample, temperature, top_k,
+                top_p, repetition_penalty, guidance_scale, num_return_sequences, num_beams (texts),
+                streamer (one text), stopping_criteria, generation_config, return_dict_in_generate.
+                By default texts are greedy and audio is sampled.
+
+        Returns:
+            A :class:`Generation`; its `sequences` alone if `return_dict_in_generate=False`.
 
         Example:
             >>> batch = processor(task="tts", text="hello")  # doctest: +SKIP
             >>> lm.generate(**batch)[0].codes  # [K, Q]  # doctest: +SKIP
 
         Raises:
-            ValueError: see :func:`prepare`.
+            ValueError: see :func:`prepare`, and for options that cannot be, with their counterpart.
         """
         lm = cast("AudioLM", self)
-        with evaluating(lm, compiled=options.get("compile", False)):
-            if options.get("beam") is not None:
-                settings = GenerationSettings(**options)
-                return _beam_search(lm, input_ids, attention_mask, settings, on_row)
-            decoding = prepare(lm, input_ids, attention_mask, **options)
-            while decoding.running:
-                before = set(decoding.finished)
-                decoding.step()
-                if on_row is not None:
-                    for number in sorted(decoding.finished.keys() - before):
-                        on_row(number, decoding.finished[number])
-        rows = tuple(decoding.finished[number] for number in sorted(decoding.finished))
-        return Generation(rows, decoding.prefill_seconds, decoding.step_seconds)
+        prompts = read_prompts(input_ids, attention_mask, lm.config)
+        defaults = defaults_of(lm.generation_config, task_names(prompts, lm.config))
+        request = Request.read(options, defaults)
+        request.check([prompt.kind for prompt in prompts])
+        if request.repeats > 1:
+            input_ids = input_ids.repeat_interleave(request.repeats, dim=0)
+            if attention_mask is not None:
+                attention_mask = attention_mask.repeat_interleave(request.repeats, dim=0)
+        with evaluating(lm, compiled=request.options.get("compile", False)):
+            if request.options.get("beam") is not None:
+                settings = GenerationSettings(**request.options)
+                out = _beam_search(lm, input_ids, attention_mask, settings, on_row)
+            else:
+                decoding = prepare(lm, input_ids, attention_mask, **request.options)
+                out = _run(decoding, request, on_row)
+        return out.sequences if request.as_tensor else out
 
     @classmethod
     def can_generate(cls) -> bool:
-        """Whether transformers' own loop of generation can be used."""
-        return False
+        """Whether the model has :meth:`generate`."""
+        return True
 
     def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Part of transformers' loop of generation; peft asks causal models for it.
@@ -135,6 +147,31 @@ def prepare(
     )
 
 
+def _run(decoding: Decoding, request: Request, on_row: OnRow | None) -> Generation:
+    """Run a decoding to its end."""
+    stream = None if request.streamer is None else TextStream(request.streamer)
+    while decoding.running:
+        before = set(decoding.finished)
+        decoding.step()
+        request.watch(decoding)
+        if stream is not None:
+            for state, row in decoding.rows.values():
+                stream.put(state.frames(row, 0, state.frames_ready(row))[0])
+        for number in sorted(decoding.finished.keys() - before) if on_row is not None else ():
+            on_row(number, decoding.finished[number])
+    rows = tuple(decoding.finished[number] for number in sorted(decoding.finished))
+    if stream is not None:
+        stream.end(rows[0].ids)
+    padding = _text_padding(decoding.lm)
+    return Generation(rows, decoding.prefill_seconds, decoding.step_seconds, padding)
+
+
+def _text_padding(lm: AudioLM) -> int:
+    pad, end = lm.config.pad_token_id, lm.config.eos_token_id
+    end = end[0] if isinstance(end, list) else end
+    return PADDING if pad is None and end is None else end if pad is None else pad
+
+
 def _beam_search(
     lm: AudioLM,
     input_ids: Tensor,
@@ -178,7 +215,7 @@ def _beam_search(
     if on_row is not None:
         for number, generated in enumerate(rows):
             on_row(number, generated)
-    return Generation(rows, prefill_seconds, step_seconds)
+    return Generation(rows, prefill_seconds, step_seconds, _text_padding(lm))
 
 
 def _check_targets(prompts: list[Prompt], target: Kind | Sequence[Kind] | None) -> list[Kind]:

@@ -8,15 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .prompts import Kind
 
 # Why a target ended. "end": by its end token; "max_length": by the caller's limit; "max_positions":
-# by that of the backbone; "repetition": it repeated itself (stopping_criteria.py).
-Finish = Literal["end", "max_length", "max_positions", "repetition"]
+# by that of the backbone; "repetition": it repeated itself (stopping_criteria.py);
+# "stopping_criteria": by the caller's.
+Finish = Literal["end", "max_length", "max_positions", "repetition", "stopping_criteria"]
+
+PADDING = -1  # of shorter rows in `sequences`
 
 
 @dataclass(frozen=True)
@@ -53,21 +58,50 @@ class GeneratedRow:
         return values[..., self.prefix :]
 
 
-@dataclass(frozen=True)
-class Generation:
-    """All rows of a batch, in the order of the prompts."""
+class Generation(dict[str, Tensor]):
+    """All rows of a batch, in the order of the prompts.
 
-    rows: tuple[GeneratedRow, ...]
-    prefill_seconds: float
-    seconds: float  # of all steps after the prompts
+    It is also the dict that `generate` of transformers returns, with `sequences`, if all targets
+    are of one kind.
+    """
+
+    def __init__(
+        self,
+        rows: tuple[GeneratedRow, ...],
+        prefill_seconds: float,
+        seconds: float,
+        text_padding: int = PADDING,
+    ) -> None:
+        self.rows = rows
+        self.prefill_seconds = prefill_seconds
+        self.seconds = seconds  # of all steps after the prompts
+        kinds = {row.kind for row in rows}
+        if kinds == {"audio"}:
+            self["sequences"] = _padded([row.codes for row in rows], PADDING)
+        elif kinds == {"text"}:
+            self["sequences"] = _padded([row.ids for row in rows], text_padding)
+
+    @property
+    def sequences(self) -> Tensor:
+        """Texts `[B, T]` or codes `[B, K, Q]`, padded on the right.
+
+        Texts are padded with the backbone's padding (or end), codes with :data:`PADDING`.
+
+        Raises:
+            ValueError: if the batch has texts and audio.
+        """
+        if "sequences" not in self:
+            raise ValueError("sequences must be of texts or of audio, got both: take the rows")
+        return super().__getitem__("sequences")
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, row: int) -> GeneratedRow:
-        return self.rows[row]
+    def __getitem__(self, key: Any) -> Any:
+        """A row by its number, or `sequences`."""
+        return super().__getitem__(key) if isinstance(key, str) else self.rows[key]
 
-    def __iter__(self) -> Iterator[GeneratedRow]:
+    def __iter__(self) -> Iterator[GeneratedRow]:  # type: ignore[override]
         return iter(self.rows)
 
     @property
@@ -93,3 +127,11 @@ def _present(value: Tensor | None, name: str, kind: Kind) -> Tensor:
     if value is None:
         raise ValueError(f"this row has no {name}: its target is {kind}")
     return value
+
+
+def _padded(values: list[Any], padding: int) -> Tensor:
+    """Stack tensors `[.., N]` of different N."""
+    longest = max(value.shape[-1] for value in values)
+    return torch.stack(
+        [F.pad(value, (0, longest - value.shape[-1]), value=padding) for value in values]
+    )

@@ -67,6 +67,13 @@ def read_prompts(
     ]
 
 
+def task_names(prompts: list[Prompt], config: AudioLMConfig) -> list[str]:
+    """Names of the tasks of prompts."""
+    vocabulary = Vocabulary(config)
+    names = {vocabulary.task(name): name for name in config.tasks}
+    return [names.get(int(prompt.rows[0, 0]), "") for prompt in prompts]
+
+
 def without_condition(prompt: Prompt, config: AudioLMConfig) -> Prompt:
     """The same prompt without its conditions, as in training with condition dropout."""
     vocabulary = Vocabulary(config)

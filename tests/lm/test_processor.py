@@ -188,6 +188,25 @@ def test_the_model_learns_and_reads_what_the_processor_makes(processor, config, 
     assert lm(**prompts).audio_logits.shape[:2] == prompts["input_ids"].shape[:2]
 
 
+def test_sequences_are_decoded_without_their_padding(processor, tokens):
+    codes = torch.stack([tokens.codes, tokens.codes])
+    codes[1, :, 5:] = -1
+    long, short = processor.decode(codes)
+    assert torch.equal(long, processor.audio_tokenizer.detokenize(
+        processor.audio_input.from_codes(tokens.codes, 6)
+    ).cpu())  # fmt: skip
+    assert len(short) == 5 * 1920 and torch.equal(short, processor.decode(tokens.codes[:, :5]))
+    assert len(processor.decode(codes[1, :, 5:])) == 0
+    ids = torch.tensor(processor.tokenizer("hello")["input_ids"])
+    assert processor.batch_decode(ids[None]) == [processor.text_encoder.decode(ids)]
+
+
+def test_the_default_task_is_that_of_the_field(processor, tokens):
+    for fields, task in ((dict(text="hello"), "tts"), (dict(audio=tokens), "asr")):
+        named = processor(**fields, task=task)["input_ids"]
+        assert torch.equal(processor(**fields)["input_ids"], named)
+
+
 # ---------------------------------------------------------------------- texts
 
 
