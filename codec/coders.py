@@ -49,7 +49,7 @@ class QueryEncoder(nn.Module):
         width = config.encoder_width
         self.query = nn.Parameter(torch.randn(width) * config.initializer_range)
         self.input = Linear(config.hidden_size, width)
-        self.places = WindowPositionEmbedding(width)
+        self.places = WindowPositionEmbedding(width) if config.window_positions else None
         self.transformer = _transformer(config, width, config.encoder_layers)
         self.output = Linear(width, config.hidden_size)
         self.norm = (
@@ -76,7 +76,8 @@ class QueryEncoder(nn.Module):
 
     def _interleave(self, frames: Tensor, frames_per_query: int) -> Tensor:
         windows = self.input(frames).unflatten(1, (-1, frames_per_query))  # [B, Q, w, D]
-        windows = windows + self.places(frames_per_query)
+        if self.places is not None:
+            windows = windows + self.places(frames_per_query)
         return interleave_queries(windows.flatten(1, 2), self.query, frames_per_query)
 
     def _project(self, queries: Tensor) -> Tensor:
@@ -91,7 +92,7 @@ class QueryDecoder(nn.Module):
         width = config.decoder_width
         self.mask = nn.Parameter(torch.randn(width) * config.initializer_range)
         self.input = Linear(config.hidden_size, width)
-        self.places = WindowPositionEmbedding(width)
+        self.places = WindowPositionEmbedding(width) if config.window_positions else None
         self.transformer = _transformer(config, width, config.decoder_layers)
         self.output = Linear(width, config.hidden_size)
         # Strictly causal masks could not attend to their own query behind them (paper.md 2.2).
@@ -112,7 +113,9 @@ class QueryDecoder(nn.Module):
         return self._retrieve(sequence, frames_per_query), state
 
     def _interleave(self, queries: Tensor, frames_per_query: int) -> Tensor:
-        masks = self.mask + self.places(frames_per_query)  # [w, D]
+        masks = self.mask  # [D]
+        if self.places is not None:
+            masks = masks + self.places(frames_per_query)  # [w, D]
         return interleave_masks(
             self.input(queries), masks, frames_per_query, query_first=self.query_first
         )

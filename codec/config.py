@@ -39,13 +39,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         strides=[8, 5, 4, 2], conv_channels=[1, 128, 256, 384, 512], hidden_size=512,
         encoder_layers=8, decoder_layers=8, attention_window=256, patch_transformer_layers=4,
     ),
-    # 163 M parameters (the paper reports 174 M, B; 24 + 24 layers of width 512 are inferred, C).
+    # 165 M parameters (the paper reports 174 M, B; 24 + 24 layers of width 512 are inferred, C).
     "paper": dict(),
 }  # fmt: skip
 
 
 _MAY_BE_ZERO = (
     "encoder_layers",
+    "lstm_layers",
     "decoder_layers",
     "patch_transformer_layers",
     "num_residual_units",
@@ -80,6 +81,9 @@ class ALMTokenizerConfig(StrictConfig, PreTrainedConfig):
     conv_kernel_size: int = 7  # D: EnCodec's first and last kernel
     residual_kernel_size: int = 3  # D
     num_residual_units: int = 1  # D
+    # D: EnCodec has two behind its last stride, and two in the mirror; 0: none.
+    # With two, `paper` has 173 M parameters; 174 M are reported (B).
+    lstm_layers: int = 0
     weight_norm: bool = True  # D
     patch_transformer_layers: int = 6  # D: depth of the Transformer in the linear variant
     normalize_frames: bool = True  # D: zero mean, unit variance per channel
@@ -98,6 +102,8 @@ class ALMTokenizerConfig(StrictConfig, PreTrainedConfig):
     num_attention_heads: int = 8  # D
     ffn_ratio: int = 4  # D
     attention_mode: AttentionMode = "block_causal"  # A-/C: causal with a sliding window
+    # D, ours: frames and masks carry the distance to their query (WindowPositionEmbedding).
+    window_positions: bool = True
     attention_window: int = 512  # D: positions of the interleaved sequence, about 5.9 s
     rope_theta: float = 10_000.0  # D
     # D: Mimi's value, for deep stacks and long trainings; shallow presets that train for minutes or
@@ -143,6 +149,10 @@ class ALMTokenizerConfig(StrictConfig, PreTrainedConfig):
         if len(self.frames_per_query_range) != 2:
             raise ValueError(
                 f"frames_per_query_range must be two numbers; came {self.frames_per_query_range}"
+            )
+        if self.lstm_layers and self.patchify != "conv":
+            raise ValueError(
+                f"lstm_layers must be 0 for patchify {self.patchify!r}, got {self.lstm_layers}"
             )
         low, high = self.frames_per_query_range
         if not 1 <= low <= high or self.frames_per_query < 1:

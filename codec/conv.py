@@ -98,6 +98,10 @@ class CausalConv(nn.Module):
         return self.weight * (self.gain / norm)
 
 
+# Output and cell `[layers, B, C]` after the last step.
+LstmState = tuple[Tensor, Tensor]
+
+
 class Downsample(nn.Module):
     """Strided causal convolution of kernel `2 * stride`: `[B, T * stride, C]` to `[B, T, O]`."""
 
@@ -153,6 +157,19 @@ class ResidualUnit(nn.Module):
         """Map `[B, T, C]` to `[B, T, C]`."""
         y, state = self.wide.step(F.elu(x), state)
         y, _ = self.narrow.step(_elu(y), None)
+        return x + y, state
+
+
+class Lstm(nn.Module):
+    """`x + lstm(x)` over time, as in EnCodec."""
+
+    def __init__(self, channels: int, num_layers: int):
+        super().__init__()
+        self.lstm = nn.LSTM(channels, channels, num_layers, batch_first=True)
+
+    def step(self, x: Tensor, state: LstmState | None) -> tuple[Tensor, LstmState]:
+        """Map `[B, T, C]` to `[B, T, C]`."""
+        y, state = self.lstm(x, state)
         return x + y, state
 
 

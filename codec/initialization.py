@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from .batch_normalizer import BatchNormalizer
 from .codebook import principal_axes
-from .conv import CausalConv, Downsample, Elu, ResidualUnit, Upsample
+from .conv import CausalConv, Downsample, Elu, Lstm, ResidualUnit, Upsample
 from .model import ALMTokenizer
 from .patchify import ConvPatchify, ConvUnpatchify, LinearPatchify, LinearUnpatchify
 from .vocoder import HarmonicVocoder
@@ -129,6 +129,9 @@ def _initialize_conv(patchify: ConvPatchify, unpatchify: ConvUnpatchify, x: Tens
     for layer in [*patchify.layers, *unpatchify.layers]:
         if isinstance(layer, ResidualUnit):
             _scale_down(layer.narrow)
+        if isinstance(layer, Lstm):
+            for weights in layer.lstm.all_weights[-1]:
+                weights.mul_(0.1)
     for layer in patchify.layers:
         if isinstance(layer, CausalConv | Downsample):
             mirror = mirrors.pop(0)
@@ -140,7 +143,7 @@ def _initialize_conv(patchify: ConvPatchify, unpatchify: ConvUnpatchify, x: Tens
             basis = axes[:, : conv.weight.shape[0]].to(x)  # [stride * C, O]
             _set_newest_tap(conv, basis.T)
             _set_newest_tap(mirror_conv, basis)
-        if isinstance(layer, CausalConv | Downsample | Elu | ResidualUnit):
+        if isinstance(layer, CausalConv | Downsample | Elu | Lstm | ResidualUnit):
             x = layer.step(x, None)[0]
     first = unpatchify.layers[0]
     assert isinstance(first, CausalConv)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..core.linear import Linear
 from .batch_normalizer import BatchNormalizer
 from .config import ALMTokenizerConfig
-from .conv import CausalConv, Chain, Downsample, Elu, ResidualUnit, Upsample
+from .conv import CausalConv, Chain, Downsample, Elu, Lstm, ResidualUnit, Upsample
 from .streaming import StreamingModule
 from .transformer import Transformer
 from .vocoder import HarmonicVocoder
@@ -55,6 +55,7 @@ class ConvPatchify(StreamingModule):
                     )
                 layers.append(Elu())
             layers.append(Downsample(before, after, stride, weight_norm=norm))
+        layers += _lstm(config)
         layers.append(Elu())
         layers.append(
             CausalConv(channels[-1], config.hidden_size, config.conv_kernel_size, weight_norm=norm)
@@ -79,7 +80,8 @@ class ConvUnpatchify(StreamingModule):
         norm = config.weight_norm
         channels = config.conv_channels[::-1]
         layers: list[nn.Module] = [
-            CausalConv(config.hidden_size, channels[0], config.conv_kernel_size, weight_norm=norm)
+            CausalConv(config.hidden_size, channels[0], config.conv_kernel_size, weight_norm=norm),
+            *_lstm(config),
         ]
         strides = config.strides[::-1]
         for before, after, stride in zip(channels, channels[1:], strides, strict=False):
@@ -138,6 +140,10 @@ class LinearUnpatchify(StreamingModule):
         """Map frames `[B, T, D]` to a waveform `[B, 1, T * hop]`."""
         frames, state = self.transformer.step(x, 1, state)
         return self.projection(frames).reshape(x.shape[0], 1, -1), state
+
+
+def _lstm(config: ALMTokenizerConfig) -> list[nn.Module]:
+    return [Lstm(config.conv_channels[-1], config.lstm_layers)] if config.lstm_layers else []
 
 
 def _chunk_frames(config: ALMTokenizerConfig) -> int:
