@@ -99,6 +99,9 @@ class AudioLMConfig(StrictConfig, PreTrainedConfig):
     depth_width: int = 512  # D
     depth_heads: int = 8  # D
     depth_ffn_ratio: int = 4  # C
+    # C: codes after the first lie one row later (Moshi, RSTnet): their row knows the frame's first
+    # code through the backbone too. Off (D).
+    depth_delay: bool = False
 
     # Rows of the conditions attend to each other, not only to earlier rows (prefix_lm_mask.py).
     bidirectional_conditions: bool = False  # D
@@ -140,6 +143,8 @@ class AudioLMConfig(StrictConfig, PreTrainedConfig):
             raise ValueError(
                 f"tasks must be different and at most {self.num_task_slots}, got {self.tasks}"
             )
+        if self.depth_delay and self.pattern != "depth":
+            raise ValueError(f"depth_delay is for pattern 'depth', got {self.pattern!r}")
         if self.depth_width % self.depth_heads:
             raise ValueError(
                 f"depth_width must be a multiple of depth_heads ({self.depth_heads}), got"

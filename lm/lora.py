@@ -189,7 +189,8 @@ def base_fingerprint(lm: AudioLM) -> str:
         return str(adapters.base)
     config = lm.config
     backbone: Any = config.backbone
-    facts = [config.pattern, config.num_codebooks, config.codebook_size]
+    pattern = f"{config.pattern}-delayed" if config.depth_delay else config.pattern
+    facts = [pattern, config.num_codebooks, config.codebook_size]
     facts += [backbone.model_type, config.hidden_size, config.vocab_size]
     digest = hashlib.sha256(json.dumps(facts).encode())
     for key, value in sorted(dict(lm.named_parameters()).items()):

@@ -5,7 +5,8 @@
     flat              one code per row, frame by frame        Q * K + 1 rows
 
 `depth` and `parallel` have the same layout and differ in the head that predicts a row: one code
-after the other, or all at once. The row after the last code of the first stream has `audio_end`
+after the other, or all at once. With `depth_delay` all streams after the first lie one row later;
+the last of them share the end row. The row after the last code of the first stream has `audio_end`
 there; streams without a code have `audio_empty`. Everything else (training, sampling, caching) is
 the same for all patterns (patterns as data, as in AudioCraft).
 
@@ -94,7 +95,7 @@ def layout(config: AudioLMConfig | Vocabulary) -> Layout:
     count = vocabulary.num_codebooks
     steps = tuple(range(count))
     stride, shift = {
-        "depth": (1, (0,) * count),
+        "depth": (1, (0, *[int(vocabulary.config.depth_delay)] * (count - 1))),
         "parallel": (1, (0,) * count),
         "delay": (1, steps),
         "flat": (count, steps),

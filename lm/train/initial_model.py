@@ -156,7 +156,7 @@ def build_teacher(
         )
     with source_errors(source):
         teacher = AudioLM.from_pretrained(model_folder(source), dtype=torch.float32)
-    for name in ("vocab_size", "codec_fingerprint", "pattern"):
+    for name in ("vocab_size", "codec_fingerprint", "pattern", "depth_delay"):
         expected, found = getattr(lm.config, name), getattr(teacher.config, name)
         if found != expected:
             raise ValueError(f"{name} of the teacher {source} must be {expected}, got {found}")

@@ -51,6 +51,7 @@ def test_the_layouts_are_what_their_names_say():
     end, no = 16, 17
     expected = {
         "depth": [[1, 3, 5], [2, 4, 6], [end, no, no]],
+        "depth_delay": [[1, no, no], [2, 3, 5], [end, 4, 6]],
         "parallel": [[1, 3, 5], [2, 4, 6], [end, no, no]],
         "delay": [[1, no, no], [2, 3, no], [end, 4, 5], [no, no, 6]],
         "flat": [

@@ -7,7 +7,7 @@ from almtok.lm.config import AudioLMConfig
 from almtok.lm.model import AudioLM
 from almtok.lm.sequences import AudioSegment, Example, TextSegment
 
-PATTERNS = ("depth", "delay", "parallel", "flat")
+PATTERNS = ("depth", "depth_delay", "delay", "parallel", "flat")
 EOS = 1  # the end token of toy texts
 
 
@@ -20,6 +20,8 @@ def toy_config(**overrides) -> AudioLMConfig:
         ),
         codebook_size=16, num_codebooks=3, depth_layers=2, depth_width=16, depth_heads=2,
     )  # fmt: skip
+    if overrides.get("pattern") == "depth_delay":
+        overrides = {**overrides, "pattern": "depth", "depth_delay": True}
     return AudioLMConfig(**{**values, **overrides})
 
 

@@ -68,7 +68,8 @@ def test_the_backbones_positions_are_a_limit_of_their_own(pattern):
     out = lm.generate(rows[None], audio_sampling=GREEDY, guards=None)[0]
     room, frames = 40 - len(rows), out.codes.shape[1]
     assert out.finish == "max_positions"
-    grid_rows = {"depth": frames + 1, "parallel": frames + 1, "delay": frames + 2}
+    grid_rows = {name: frames + 1 for name in ("depth", "depth_delay", "parallel")}
+    grid_rows |= {"delay": frames + 2}
     used = grid_rows.get(pattern, 3 * frames + 1)
     assert room - 3 < used <= room
     with pytest.raises(
@@ -95,8 +96,8 @@ def test_going_round_in_circles_is_seen(pattern):
     guards = RepetitionLimits(audio_limit=10, audio_period=3)
     out = lm.generate(_prompt(lm)[None], audio_sampling=GREEDY, guards=guards)[0]
     assert out.finish == "repetition" and not out.ended
-    # One frame to be repeated, ten repetitions; delayed codebooks need K - 1 rows to agree.
-    assert out.codes.shape[1] == {"delay": 13}.get(pattern, 11)
+    # One frame to be repeated, ten repetitions; delayed codebooks need as many rows to agree.
+    assert out.codes.shape[1] == {"delay": 13, "depth_delay": 12}.get(pattern, 11)
     free = lm.generate(_prompt(lm)[None], audio_sampling=GREEDY, guards=None, max_frames=60)[0]
     assert free.finish == "max_length" and free.codes.shape[1] == 60
 
