@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -87,3 +88,31 @@ def check_codes(
                 f"codes must lie in 0..{codebook_size - 1}, got {low}..{high}: special ids must be"
                 " removed, and codes of another codec cannot be decoded"
             )
+
+
+def check_num_quantizers(count: int | None, num_codebooks: int) -> int:
+    """Return the number of codebooks to use; None: all.
+
+    Raises:
+        ValueError: The codec has no such number.
+    """
+    if count is None:
+        return num_codebooks
+    if not 1 <= count <= num_codebooks:
+        raise ValueError(f"num_quantizers must lie in 1..{num_codebooks}, got {count}")
+    return count
+
+
+def refuse_caches(others: Mapping[str, object]) -> None:
+    """Refuse arguments of Mimi that the codec does not have, unless they are None or False.
+
+    Raises:
+        TypeError: The message names them.
+    """
+    if names := [
+        name for name, value in others.items() if value is not None and value is not False
+    ]:
+        raise TypeError(
+            f"the codec takes no {', '.join(names)}; streams are stream_encoder() and"
+            " stream_decoder()"
+        )

@@ -17,11 +17,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers.modeling_utils import PreTrainedAudioTokenizerBase
+from transformers.utils import can_return_tuple
 
-from ..core.audio import read_audio
 from ..core.derived import state_of
 from ..core.loading import LoadsAllWeights, refuse_infinite_weights
-from .checks import check_codes, check_waveform, lengths_of
+from .checks import (
+    check_codes,
+    check_num_quantizers,
+    check_waveform,
+    lengths_of,
+    refuse_caches,
+)
 from .codebook import Codebook
 from .coders import QueryDecoder, QueryEncoder
 from .config import ALMTokenizerConfig
@@ -31,15 +37,15 @@ from .output import ALMTokenizerDecoderOutput, ALMTokenizerEncoderOutput, ALMTok
 from .patchify import build_patchify, build_unpatchify
 from .quantizer import ResidualQuantizer
 from .queries import num_queries
-from .streaming import StepState, StreamDecoder, StreamEncoder
-from .tokens import AudioTokens
+from .streaming import StepState
+from .tokens_mixin import TokensMixin
 from .transformer import Transformer
 
 # Size of the largest feature map of one chunk.
 _CHUNK_NUMBERS = 3 * 2**18
 
 
-class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
+class ALMTokenizer(LoadsAllWeights, TokensMixin, PreTrainedAudioTokenizerBase):
     """The codec of "ALMTokenizer" (ICML 2025), with the interface of the Hugging Face codecs.
 
     Example:
@@ -99,62 +105,86 @@ class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
     # ------------------------------------------------------------------ encoding and decoding
 
     @torch.no_grad()
+    @can_return_tuple
     def encode(
         self,
         input_values: Tensor,
         padding_mask: Tensor | None = None,
+        num_quantizers: int | None = None,
+        *,
         frames_per_query: int | None = None,
         sampling_rate: int | None = None,
+        **others: object,
     ) -> ALMTokenizerEncoderOutput:
         """Encode waveforms to codes.
 
         Args:
             input_values: waveforms `[B, 1, S]` in [-1, 1] at `sample_rate`, S at least 1.
             padding_mask: `[B, S]` (or `[B, 1, S]`), 1 for signal, 0 for padding on the right.
+            num_quantizers: L, the number of codebooks to return, the first ones; by default all.
             frames_per_query: w; the default of the config is 6 (12.5 Hz). Smaller is finer.
             sampling_rate: of the input; None skips the check.
+            others: `return_dict=False` returns a tuple; other arguments of Mimi must be None.
 
         Returns:
-            Codes `[B, K, Q]` with `Q = ceil(S / (hop * w))`, their mask and the row lengths.
+            Codes `[B, L, Q]` with `Q = ceil(S / (hop * w))`, their mask and the row lengths.
 
         Raises:
             ValueError: for another sampling rate, more than one channel, no samples, NaN or
                 infinite samples, integers, floats at their scale, or a mask of another shape.
+            TypeError: for caches; streams are :meth:`stream_encoder`.
         """
+        refuse_caches(others)
+        kept = slice(check_num_quantizers(num_quantizers, self.num_codebooks))
         w = self.checked_window(frames_per_query)
         check_waveform(input_values, sampling_rate, self.config.sample_rate)
         lengths = lengths_of(input_values, padding_mask)
         if self._sees_future and bool((lengths != lengths[0]).any()):
-            return self._encode_rows(input_values, lengths, w)
+            rows = self._encode_rows(input_values, lengths, w)
+            rows.audio_codes = rows.audio_codes[:, kept]
+            return rows
         codes, state = [], StepState()
         for chunk in self._chunks(input_values, lengths, w):
             code, state = self.encode_step(chunk, w, state)
             codes.append(code)
         audio_codes = torch.cat(codes, dim=-1)
-        ends = -(-lengths // (self.config.hop_length * w))
+        ends = self.get_encoded_length(lengths, w)
         mask = torch.arange(audio_codes.shape[-1], device=ends.device) < ends[:, None]
-        return ALMTokenizerEncoderOutput(audio_codes * mask[:, None], mask, lengths)
+        return ALMTokenizerEncoderOutput((audio_codes * mask[:, None])[:, kept], mask, lengths)
 
     @torch.no_grad()
+    @can_return_tuple
     def decode(
         self,
         audio_codes: Tensor,
+        padding_mask: Tensor | None = None,
+        *,
         frames_per_query: int | None = None,
         length: int | Tensor | None = None,
+        **others: object,
     ) -> ALMTokenizerDecoderOutput:
         """Decode codes to waveforms.
 
         Args:
             audio_codes: `[B, L, Q]` int64, from the first `L <= K` codebooks.
+            padding_mask: that of the encoding, `[B, S]`, instead of `length`.
             frames_per_query: w of the encoding.
             length: samples to keep, one number or `[B]`; all windows by default.
+            others: as of :meth:`encode`.
 
         Returns:
             Waveforms `[B, 1, S]` float32, zero beyond each row's length.
 
         Raises:
-            ValueError: for codes of another shape or type, or outside `0 .. codebook_size - 1`.
+            ValueError: for codes of another shape or type, or outside `0 .. codebook_size - 1`, or
+                for a mask beside a length.
+            TypeError: for caches; streams are :meth:`stream_decoder`.
         """
+        refuse_caches(others)
+        if padding_mask is not None:
+            if length is not None:
+                raise ValueError("padding_mask must be None with length")
+            length = lengths_of(padding_mask, padding_mask)
         w = self.checked_window(frames_per_query)
         self.check_codes(audio_codes)
         window = self.config.hop_length * w
@@ -174,16 +204,41 @@ class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
                 row[:, end:] = 0
         return ALMTokenizerDecoderOutput(audio)
 
+    @can_return_tuple
     def forward(
         self,
         input_values: Tensor,
         padding_mask: Tensor | None = None,
+        num_quantizers: int | None = None,
+        audio_codes: Tensor | None = None,
+        *,
         frames_per_query: int | None = None,
+        **others: object,
     ) -> ALMTokenizerOutput:
-        """Encode and decode waveforms `[B, 1, S]`."""
-        encoded = self.encode(input_values, padding_mask, frames_per_query)
-        decoded = self.decode(encoded.audio_codes, frames_per_query, encoded.num_samples)
-        return ALMTokenizerOutput(encoded.audio_codes, decoded.audio_values)
+        """Encode and decode waveforms `[B, 1, S]`; given `audio_codes` `[B, L, Q]` are decoded."""
+        refuse_caches(others)
+        w = frames_per_query
+        lengths = lengths_of(input_values, padding_mask)
+        if audio_codes is None:
+            encoded = self.encode(
+                input_values, padding_mask, num_quantizers, frames_per_query=w, return_dict=True
+            )
+            audio_codes = encoded.audio_codes
+        decoded = self.decode(audio_codes, frames_per_query=w, length=lengths, return_dict=True)
+        return ALMTokenizerOutput(audio_codes, decoded.audio_values)
+
+    def get_encoded_length(self, input_length: Tensor, frames_per_query: int | None = None) -> Any:
+        """Columns of codes of waveforms of these lengths in samples."""
+        window = self.config.hop_length * self.checked_window(frames_per_query)
+        return -(-input_length // window)
+
+    def get_audio_codes_mask(
+        self, padding_mask: Tensor, padding_side: str = "right", frames_per_query: int | None = None
+    ) -> Tensor:
+        """Mask `[B, Q]` of codes from the mask `[B, S]` of waveforms."""
+        counts = self.get_encoded_length(padding_mask.sum(dim=-1), frames_per_query)
+        mask = torch.arange(int(counts.max()), device=counts.device) < counts[:, None]
+        return mask if padding_side == "right" else mask.flip(dims=[-1])
 
     def encode_step(
         self, wav: Tensor, frames_per_query: int, state: StepState
@@ -207,50 +262,6 @@ class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
         self.decoder.to(dtype)
         self.unpatchify.to(dtype)
         return self
-
-    # ------------------------------------------------------------------ tokens and streams
-
-    def tokenize(
-        self,
-        audio: Tensor | str | os.PathLike[str],
-        sampling_rate: int | None = None,
-        frames_per_query: int | None = None,
-    ) -> AudioTokens:
-        """Encode one recording, a file or samples `[S]`, to :class:`AudioTokens`."""
-        if isinstance(audio, str | os.PathLike):
-            wav = torch.as_tensor(read_audio(audio, self.sample_rate))
-            sampling_rate = self.sample_rate
-        else:
-            wav = torch.as_tensor(audio)
-        if wav.ndim != 1:
-            raise ValueError(f"audio must be one recording [S], got {list(wav.shape)}")
-        out = self.encode(wav[None, None].to(self.device), None, frames_per_query, sampling_rate)
-        w, codes = self.checked_window(frames_per_query), out.audio_codes[0].cpu()
-        return AudioTokens(codes, w, wav.shape[-1], self.sample_rate, self.fingerprint)
-
-    def detokenize(self, tokens: AudioTokens) -> Tensor:
-        """Decode :class:`AudioTokens` of this codec to samples `[S]`.
-
-        Raises:
-            ValueError: The tokens are of another codec.
-        """
-        if tokens.fingerprint != self.fingerprint:
-            raise ValueError(
-                f"tokens must be of codec {self.fingerprint}, got tokens of {tokens.fingerprint}:"
-                " codes of different codecs are not compatible"
-            )
-        codes = tokens.codes[None].to(self.device)
-        return self.decode(codes, tokens.frames_per_query, tokens.num_samples).audio_values[0, 0]
-
-    def stream_encoder(self, frames_per_query: int | None = None) -> StreamEncoder:
-        """Open a stream from waveform chunks to codes."""
-        self._check_streamable()
-        return StreamEncoder(self, self.checked_window(frames_per_query))
-
-    def stream_decoder(self, frames_per_query: int | None = None) -> StreamDecoder:
-        """Open a stream from codes to waveform."""
-        self._check_streamable()
-        return StreamDecoder(self, self.checked_window(frames_per_query))
 
     # ------------------------------------------------------------------ properties
 
@@ -316,14 +327,12 @@ class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
     def _sees_future(self) -> bool:
         return self.config.attention_mode == "full"
 
-    def _check_streamable(self) -> None:
-        if self._sees_future:
-            raise ValueError("attention_mode must be causal for streams, got 'full'")
-
     def _encode_rows(self, wav: Tensor, lengths: Tensor, w: int) -> ALMTokenizerEncoderOutput:
         """Encode rows separately: in mode `full` a row would attend to its padding."""
         rows = [
-            self.encode(wav[i : i + 1, :, :end], None, w).audio_codes[0]
+            self.encode(wav[i : i + 1, :, :end], frames_per_query=w, return_dict=True).audio_codes[
+                0
+            ]
             for i, end in enumerate(lengths.tolist())
         ]
         codes = wav.new_zeros(len(rows), self.num_codebooks, max(r.shape[-1] for r in rows)).long()
@@ -339,7 +348,8 @@ class ALMTokenizer(LoadsAllWeights, PreTrainedAudioTokenizerBase):
         audio = torch.zeros(len(codes), 1, int(ends.max()), device=codes.device)
         for i, end in enumerate(ends.tolist()):
             row = codes[i : i + 1, :, : -(-end // window)]
-            audio[i, :, :end] = self.decode(row, w, end).audio_values[0]
+            out = self.decode(row, frames_per_query=w, length=end, return_dict=True)
+            audio[i, :, :end] = out.audio_values[0]
         return ALMTokenizerDecoderOutput(audio)
 
     def _chunk_queries(self, batch: int, w: int) -> int:

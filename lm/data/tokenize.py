@@ -327,12 +327,16 @@ def _encode(
     mask = torch.arange(wav.shape[-1]) < lengths[:, None]  # [B, S]
     try:
         wav, mask = wav.to(codec.device), mask.to(codec.device)
-        out = codec.encode(wav, mask, frames_per_query)
+        out = codec.encode(wav, mask, frames_per_query=frames_per_query)
         for _ in range(passes - 1):
             # The length of the recordings, without the padding of the last column.
-            decoded = codec.decode(out.audio_codes, frames_per_query, lengths.to(codec.device))
+            decoded = codec.decode(
+                out.audio_codes,
+                frames_per_query=frames_per_query,
+                length=lengths.to(codec.device),
+            )
             wav = decoded.audio_values[..., : wav.shape[-1]]
-            out = codec.encode(wav, mask, frames_per_query)
+            out = codec.encode(wav, mask, frames_per_query=frames_per_query)
     except RuntimeError as error:  # not every device has an error class of its own
         if len(batch) == 1 or codec.device.type == "cpu" or "out of memory" not in str(error):
             raise

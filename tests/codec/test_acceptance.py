@@ -120,10 +120,12 @@ def test_window_0_hears_its_own_query(mode, w):
     # paper.md 2.2: masks placed before their query would leave the first window blind
     codec = toy_codec(attention_mode=mode)
     codes = codec.encode(noise(1, 320 * w * 4), frames_per_query=w).audio_codes
-    heard = codec.decode(codes, w).audio_values
+    heard = codec.decode(codes, frames_per_query=w).audio_values
     changed = codes.clone()
     changed[:, :, 0] = (changed[:, :, 0] + 9) % codec.codebook_size
-    difference = (codec.decode(changed, w).audio_values - heard).abs()[..., : 320 * w]
+    difference = (codec.decode(changed, frames_per_query=w).audio_values - heard).abs()[
+        ..., : 320 * w
+    ]
     assert difference.max() > 1e-4
 
 

@@ -147,7 +147,7 @@ def test_tokens_carry_all_that_decoding_needs(tmp_path, codec):
     assert dataclasses.replace(again, codes=tokens.codes) == tokens
     heard = codec.detokenize(again)
     assert heard.shape == (10_000,)
-    direct = codec.decode(tokens.codes[None], 4, 10_000).audio_values[0, 0]
+    direct = codec.decode(tokens.codes[None], frames_per_query=4, length=10_000).audio_values[0, 0]
     assert torch.equal(heard, direct)
 
 
@@ -222,6 +222,46 @@ def test_what_neither_side_knows_is_refused_on_loading(tmp_path):
     place.write_text(json.dumps(values))
     with pytest.raises(ValueError, match="unknown field 'hiden_size'.*did you mean 'hidden_size'"):
         ALMTokenizerConfig.from_pretrained(tmp_path)
+
+
+def test_arguments_are_mimis_in_name_and_order():
+    from inspect import signature
+
+    from transformers import MimiModel
+
+    for method in ("encode", "decode", "forward", "get_encoded_length", "get_audio_codes_mask"):
+        ours = list(signature(getattr(ALMTokenizer, method)).parameters)
+        theirs = [
+            name
+            for name in signature(getattr(MimiModel, method)).parameters
+            if "cache" not in name and name not in ("use_streaming", "kwargs")
+        ]
+        assert ours[: len(theirs)] == theirs
+
+
+def test_options_of_mimi(codec):
+    wav = noise(2, 9600)
+    mask = torch.ones(2, 9600)
+    mask[1, 5000:] = 0
+    whole, two = codec.encode(wav, mask), codec.encode(wav, mask, 2)
+    assert torch.equal(two.audio_codes, whole.audio_codes[:, :2])
+    codes, *_ = codec.encode(wav, mask, return_dict=False)
+    assert torch.equal(codes, whole.audio_codes)
+    lengths = torch.tensor([9600, 5000])
+    assert torch.equal(codec.get_encoded_length(lengths), whole.audio_codes_mask.sum(dim=1))
+    assert torch.equal(codec.get_audio_codes_mask(mask), whole.audio_codes_mask)
+    assert codec.get_encoded_length(torch.tensor([1, 1920, 1921])).tolist() == [1, 1, 2]
+    (wavs,) = codec.decode(codes, mask, return_dict=False)
+    assert torch.equal(wavs, codec.decode(codes, length=lengths).audio_values)
+    given = codec(wav, mask, audio_codes=codes[:, :1])
+    assert torch.equal(given.audio_values, codec(wav, mask, 1).audio_values)
+    for call in (codec.encode, codec):
+        with pytest.raises(ValueError, match=r"num_quantizers must lie in 1\.\.3, got 4"):
+            call(wav, mask, 4)
+    with pytest.raises(TypeError, match="takes no encoder_cache; streams are stream_encoder"):
+        codec.encode(wav, encoder_cache=object())
+    with pytest.raises(ValueError, match="padding_mask must be None with length"):
+        codec.decode(codes, mask, length=5)
 
 
 def test_the_folder_can_be_given_by_its_name_in_transformers(tmp_path, codec):

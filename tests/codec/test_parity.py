@@ -31,7 +31,7 @@ def codec(request):
 
 def single(codec, wav, w):
     out = codec.encode(wav, frames_per_query=w)
-    audio = codec.decode(out.audio_codes, w, wav.shape[-1]).audio_values
+    audio = codec.decode(out.audio_codes, frames_per_query=w, length=wav.shape[-1]).audio_values
     return out.audio_codes, audio
 
 
@@ -42,8 +42,8 @@ def test_batched_with_padding_equals_single(codec, w):
     # The padding is not silence: the mask alone must keep it out.
     batch = torch.cat([F.pad(r, (0, longest - r.shape[-1]), value=0.7) for r in rows])
     mask = torch.stack([torch.arange(longest) < r.shape[-1] for r in rows])
-    out = codec.encode(batch, mask, w)
-    audio = codec.decode(out.audio_codes, w, out.num_samples).audio_values
+    out = codec.encode(batch, mask, frames_per_query=w)
+    audio = codec.decode(out.audio_codes, frames_per_query=w, length=out.num_samples).audio_values
     assert out.num_samples.tolist() == LENGTHS
     for i, row in enumerate(rows):
         codes, alone = single(codec, row, w)
