@@ -21,6 +21,7 @@ from transformers.utils import can_return_tuple
 
 from ..core.derived import state_of
 from ..core.loading import LoadsAllWeights, refuse_infinite_weights
+from .card import write_card
 from .checks import (
     check_codes,
     check_num_quantizers,
@@ -93,14 +94,17 @@ class ALMTokenizer(LoadsAllWeights, TokensMixin, PreTrainedAudioTokenizerBase):
         return loaded  # type: ignore[no-any-return]
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
-        """Save as `PreTrainedModel.save_pretrained` does, with the feature extractor of the codec.
+        """Save as `PreTrainedModel.save_pretrained` does, with the feature extractor and a card.
 
-        It is EnCodec's, as that of Mimi: `AutoFeatureExtractor` loads it.
+        The extractor is EnCodec's, as that of Mimi: `AutoFeatureExtractor` loads it.
         """
         from transformers import EncodecFeatureExtractor  # imports torchaudio
 
         super().save_pretrained(save_directory, *args, **kwargs)
+        if not kwargs.get("is_main_process", True):
+            return
         EncodecFeatureExtractor(sampling_rate=self.sample_rate).save_pretrained(save_directory)
+        write_card(save_directory, self.config, self.fingerprint)
 
     # ------------------------------------------------------------------ encoding and decoding
 

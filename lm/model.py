@@ -9,7 +9,6 @@ positions with a target.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from transformers.utils import can_return_tuple
 from ..core.loading import LoadsAllWeights, refuse_adapter
 from ..core.reading import reading
 from .adapter_rows import by_adapter
+from .card import write_card
 from .config import AudioLMConfig
 from .ctc import blank_id, ctc_loss
 from .depth import DepthHeads
@@ -78,8 +78,8 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         model.backbone = backbone
         return model
 
-    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
-        """Save as `PreTrainedModel.save_pretrained` does.
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
+        """Save as `PreTrainedModel.save_pretrained` does, with a model card.
 
         Raises:
             ValueError: if the model has adapters, which are saved by themselves.
@@ -89,22 +89,10 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
                 "the model has adapters: save them with save_adapter, and the model after"
                 " merge_adapter or remove_adapters"
             )
-        super().save_pretrained(*args, **kwargs)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> AudioLM:
-        """Change device or precision; buffers, the rotary frequencies, keep their precision.
-
-        Rounded to 8 bits they would turn late positions by a radian, and `from_pretrained` does not
-        round them.
-        """
-        exact = [(module, dict(module._buffers)) for module in self.modules()]
-        super()._apply(fn, recurse)
-        for module, buffers in exact:
-            for name, before in buffers.items():
-                after = module._buffers[name]
-                if before is not None and after is not None and after.dtype != before.dtype:
-                    module._buffers[name] = before.to(after.device)
-        return self
+        super().save_pretrained(save_directory, *args, **kwargs)
+        if not kwargs.get("is_main_process", True):
+            return
+        write_card(save_directory, self.config, self.num_parameters())
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """Embed rows `[B, L, 1+K]` as `[B, L, D]`."""

@@ -264,6 +264,14 @@ def test_options_of_mimi(codec):
         codec.decode(codes, mask, length=5)
 
 
+def test_the_model_card_names_the_fingerprint(tmp_path, codec):
+    from huggingface_hub import ModelCard
+
+    codec.save_pretrained(tmp_path)
+    card = ModelCard.load(tmp_path / "README.md")
+    assert card.data.library_name == "almtok" and codec.fingerprint in card.content
+
+
 def test_the_folder_can_be_given_by_its_name_in_transformers(tmp_path, codec):
     codec.save_pretrained(tmp_path)
     again = ALMTokenizer.from_pretrained(pretrained_model_name_or_path=tmp_path)

@@ -214,6 +214,19 @@ def test_options_of_forward_are_those_of_causal_models():
             lm(**rows, **{name: torch.zeros(1)})
 
 
+def test_a_model_card_is_written_once(tmp_path):
+    from huggingface_hub import ModelCard
+
+    lm = toy_lm()
+    lm.save_pretrained(tmp_path)
+    data = ModelCard.load(tmp_path / "README.md").data
+    assert data.library_name == "almtok" and data.pipeline_tag == "text-to-speech"
+    assert {"almtok", "asr"} <= set(data.tags) and data.license is None
+    (tmp_path / "README.md").write_text("mine")
+    lm.save_pretrained(tmp_path)
+    assert (tmp_path / "README.md").read_text() == "mine"
+
+
 def test_from_a_pretrained_backbone(tmp_path):
     torch.manual_seed(3)
     values = {k: v for k, v in toy_config().to_dict()["backbone"].items() if k != "model_type"}

@@ -1,0 +1,34 @@
+"""Model card of a saved codec."""
+
+from __future__ import annotations
+
+import os
+
+from ..core.model_card import write_model_card
+from .config import ALMTokenizerConfig
+
+_USAGE = """\
+from almtok import ALMTokenizer
+
+codec = ALMTokenizer.from_pretrained("FOLDER").eval()
+tokens = codec.tokenize("talk.wav")
+wav = codec.detokenize(tokens)"""
+
+
+def write_card(
+    folder: str | os.PathLike[str], config: ALMTokenizerConfig, fingerprint: str
+) -> None:
+    """Write the README.md of a codec, unless there is one."""
+    rate, bits = config.query_rate(), config.bits_per_second()
+    write_model_card(
+        folder,
+        title="ALMTokenizer codec",
+        pipeline_tag="feature-extraction",
+        tags=["audio-tokenizer", "neural-audio-codec", "arxiv:2504.10344"],
+        facts=[
+            f"{config.num_codebooks} codebooks of {config.codebook_size} entries",
+            f"{rate:g} codes of each per second ({bits:.1f} bit/s), {config.sample_rate} Hz audio",
+            f"fingerprint of its codes: `{fingerprint}`",
+        ],
+        usage=_USAGE,
+    )
