@@ -79,8 +79,9 @@ def check_backbone(values: Mapping[str, Any], where: str = "backbone") -> None:
     """Check a text model's configuration for what would be slow to find out, or unsafe.
 
     Raises:
-        ValueError: It has too many layers, or names code on the hub as its attention.
+        ValueError: It has too many layers or labels, or names code on the hub as its attention.
     """
+    check_labels(values, f"{where}.num_labels")
     for key, value in values.items():
         name = str(key)
         if isinstance(value, Mapping):
@@ -93,6 +94,13 @@ def check_backbone(values: Mapping[str, Any], where: str = "backbone") -> None:
             raise ValueError(f"{where}.{name} must be at most {MOST_LAYERS}, got {value}")
         elif isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{where}.{name} must be a finite number, got {value}")
+
+
+def check_labels(values: Mapping[str, Any], name: str) -> None:
+    """Refuse a classifier of many labels: a text would be made for each."""
+    labels = values.get("num_labels")
+    if isinstance(labels, int) and labels > MOST_LAYERS:
+        raise ValueError(f"{name} must be at most {MOST_LAYERS}, got {labels}")
 
 
 def _cause(error: Exception) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import GenerationConfig, PreTrainedConfig
 
+from .model_config import check_labels
 from .reading import reading
 
 # Arguments of PreTrainedConfig that are not among its dataclass fields.
@@ -36,6 +37,7 @@ class StrictConfig:
         Raises:
             ValueError: one is neither a field nor such an argument; names the most similar field.
         """
+        check_labels(kwargs, "num_labels")
         fields = [name for name in self.__dataclass_fields__ if not name.startswith("_")]  # type: ignore[attr-defined]
         for name in kwargs:
             if name in _ARGUMENTS or name.startswith("_"):

@@ -112,6 +112,9 @@ SIZES = [
     ("lm", "backbone.hidden_size", 10**9),
     ("lm", "backbone.num_hidden_layers", 10**9),
     ("lm", "backbone.head_dim", 10**11),
+    ("codec", "num_labels", 10**6),
+    ("lm", "num_labels", 10**6),
+    ("lm", "backbone.num_labels", 10**6),
 ]
 
 
