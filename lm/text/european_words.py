@@ -110,8 +110,8 @@ GERMAN = Language(
         "€/EUR Euro Euro | $/USD Dollar Dollar | £/GBP Pfund Pfund | ¥ Yen Yen | R$ Real Real", "{}"
     ),
     signs=_pairs(
-        "& und | + plus | ^ hoch | = gleich | × mal | ÷ geteilt durch | @ at | § Paragraf | % Prozent"
-        " | ° Grad | € Euro | $ Dollar | £ Pfund | < kleiner als | > größer als | ± plus minus"
+        "& und | + plus | ^ hoch | = gleich | × mal | ÷ geteilt durch | @ at | § Paragraf"
+        " | % Prozent | ° Grad | € Euro | $ Dollar | £ Pfund | < kleiner als | > größer als | ± plus minus"
         " | # Nummer | ² Quadrat | ³ hoch drei"
     ),
     address=_pairs(". Punkt | / Schrägstrich | - Minus | _ Unterstrich | @ at"),
@@ -140,10 +140,14 @@ FRENCH = Language(
     units=_units(2) | {"Ko": "kilooctet", "Mo": "mégaoctet", "Go": "gigaoctet", "To": "téraoctet"},
     per="par",
     to="à",
-    money=_money("€/EUR euro euros | $/USD dollar dollars | £/GBP livre livres | ¥ yen yens | R$ real reals", "{}"),
+    money=_money(
+        "€/EUR euro euros | $/USD dollar dollars | £/GBP livre livres | ¥ yen yens"
+        " | R$ real reals",
+        "{}",
+    ),
     signs=_pairs(
-        "& et | + plus | ^ puissance | = égale | × fois | ÷ divisé par | @ arobase | § paragraphe | % pour cent"
-        " | ° degrés | € euros | $ dollars | £ livres | < inférieur à | > supérieur à"
+        "& et | + plus | ^ puissance | = égale | × fois | ÷ divisé par | @ arobase | § paragraphe"
+        " | % pour cent | ° degrés | € euros | $ dollars | £ livres | < inférieur à | > supérieur à"
         " | ± plus ou moins | # numéro | ² au carré | ³ au cube"
     ),
     address=_pairs(". point | / barre oblique | - tiret | _ tiret bas | @ arobase"),
@@ -181,8 +185,8 @@ SPANISH = Language(
     | _money("£/GBP libra libras", "con {} peniques")
     | _money("R$ real reales", "con {} centavos"),
     signs=_pairs(
-        "& y | + más | ^ elevado a | = igual a | × por | ÷ entre | @ arroba | § sección | % por ciento"
-        " | ° grados | € euros | $ dólares | £ libras | < menor que | > mayor que"
+        "& y | + más | ^ elevado a | = igual a | × por | ÷ entre | @ arroba | § sección"
+        " | % por ciento | ° grados | € euros | $ dólares | £ libras | < menor que | > mayor que"
         " | ± más o menos | # número | ² al cuadrado | ³ al cubo"
     ),
     address=_pairs(". punto | / barra | - guion | _ guion bajo | @ arroba"),
@@ -194,7 +198,8 @@ SPANISH = Language(
         r"""Sr\.: Señor | Sra\.: Señora | Srta\.: Señorita | Sres\.: Señores | Dr\.: Doctor
         Dra\.: Doctora | Ud\.: usted | Uds\.: ustedes | D\.(?= [A-ZÁÉÍÓÚ]): Don | Dña\.: Doña
         etc\.: etcétera | p\. ?ej\.: por ejemplo | EE\. ?UU\.: Estados Unidos
-        a\. ?m\.: a eme | p\. ?m\.: pe eme | a\. ?C\.: antes de Cristo | d\. ?C\.: después de Cristo | núm\.: número
+        a\. ?m\.: a eme | p\. ?m\.: pe eme | a\. ?C\.: antes de Cristo | d\. ?C\.: después de Cristo
+        núm\.: número
         [nN]\.? ?º ?(?=[0-9]): número | pág\.: página | págs\.: páginas | tel\.: teléfono
         art\.: artículo | cap\.: capítulo | fig\.: figura
         [aA]v(?:da)?\.: avenida | aprox\.: aproximadamente""",

@@ -214,9 +214,9 @@ def test_help_teaches_and_imports_nothing_heavy(quiet_environment, tmp_path):
         (["asr", "still.wav", "--window", "2", "--overlap", "2"], "overlap_seconds"),
         (["tts", "a", "--voice", "still.wav", "--out", "a.wav"], "got silence"),
         (["sound", " ", "--out", "a.wav"], "empty"),
-        (["sound", "a", "--out", "a.wav", "--seconds", "-1"], "seconds must be a finite number > 0"),
-        (["sound", "a", "--out", "a.wav", "--seconds", "nan"], "seconds must be a finite number > 0"),
-        (["sound", "a", "--out", "a.wav", "--seconds", "inf"], "seconds must be a finite number > 0"),
+        (["sound", "a", "--out", "a.wav", "--seconds", "-1"], "seconds must be a finite number"),
+        (["sound", "a", "--out", "a.wav", "--seconds", "nan"], "seconds must be a finite number"),
+        (["sound", "a", "--out", "a.wav", "--seconds", "inf"], "seconds must be a finite number"),
         (["tts", "a", "--out", "a.wav", "--guidance", "inf"], "guidance_scale must be 0 or more"),
     ],
 )  # fmt: skip
