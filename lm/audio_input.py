@@ -17,7 +17,7 @@ from torch import Tensor
 from ..codec.config import ALMTokenizerConfig
 from ..codec.model import ALMTokenizer
 from ..codec.tokens import AudioTokens
-from ..core.audio import as_waveform, check_peak, read_audio, resample, to_mono
+from ..core.audio import as_waveform, check_peak, check_rate, read_audio, resample, to_mono
 from ..core.data.decoding import measure_levels, normalize_loudness
 from .config import AudioLMConfig
 
@@ -159,7 +159,9 @@ class AudioInput:
             raise ValueError("the audio has no samples")
         check_peak(samples.detach().float().cpu().numpy(), "the audio")
         mono = as_waveform(samples) if samples.ndim == 1 else to_mono(_as_waveforms(samples))
-        return torch.from_numpy(resample(mono, sampling_rate or rate, rate))
+        given = rate if sampling_rate is None else sampling_rate
+        check_rate(given, "the audio")
+        return torch.from_numpy(resample(mono, given, rate))
 
     def _normalize(self, wav: Tensor) -> Tensor:
         """Normalize the loudness to that of the training data (`almtok lm tokenize --loudness`)."""

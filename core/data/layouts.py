@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,7 +134,7 @@ def read_transcript(audio: Path, tables: dict[Path, dict[str, str]]) -> str:
     """
     for suffix in _TRANSCRIPT_SUFFIXES:
         path = audio.with_suffix(suffix)
-        if path.is_file():
+        if os.path.isfile(path):  # an error of Path.is_file for names that are too long
             return " ".join("".join(line for _, line in read_lines(path)).split())
     folder = audio.parent
     if folder not in tables:
@@ -146,7 +147,7 @@ def read_transcript(audio: Path, tables: dict[Path, dict[str, str]]) -> str:
 def _ljspeech_audio(folder: Path, name: str) -> Path:
     suffixes = ("",) if Path(name).suffix.lower() in AUDIO_SUFFIXES else (".wav", ".flac", ".ogg")
     paths = [folder / parent / f"{name}{end}" for parent in ("wavs", "") for end in suffixes]
-    return next((path for path in paths if path.is_file()), paths[0])
+    return next((path for path in paths if os.path.isfile(path)), paths[0])
 
 
 def _kaldi_table(path: Path) -> dict[str, str]:

@@ -286,6 +286,8 @@ def test_a_tokenizer_that_knows_nothing_of_a_script(config):
     (dict(task="asr", audio="missing.wav"), "row 0: audio: missing: missing.wav"),
     (dict(task="asr", audio=torch.zeros(0)), "audio: the audio has no samples"),
     (dict(task="asr", audio=torch.zeros(3, 4, 5)), "one recording"),
+    (dict(task="asr", audio=torch.zeros(9), sampling_rate=0), "sample rate of the audio.*got 0"),
+    (dict(task="asr", audio=torch.zeros(9), sampling_rate=1), "sample rate of the audio.*got 1"),
     (dict(task="asr", audio=torch.zeros(9, dtype=torch.int16)), "samples must be floats.*int16"),
     (dict(task="asr", audio=torch.full((24_000,), torch.nan)), "NaN"),
     (dict(task="asr", audio=torch.rand(24_000) * 32767), r"samples .* must lie in \[-1, 1\], got \d+"),

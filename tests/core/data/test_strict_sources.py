@@ -361,6 +361,15 @@ def test_names_that_are_too_long_are_missing_files(make, tmp_path):
         EntryReader().read(entries[1], None)
 
 
+def test_long_names_may_have_transcripts_or_none(make, tmp_path):
+    for length in (100, 250):  # .normalized.txt would be too long a name
+        soundfile.write(tmp_path / f"{'a' * length}.wav", make.noise(0.5), RATE)
+    (tmp_path / f"{'a' * 100}.txt").write_text("hi")
+    assert facts(tmp_path, "text") == [("hi",), ("",)]
+    (tmp_path / "metadata.csv").write_text(f"{'a' * 100}|x\n{'a' * 300}|y\n")
+    assert facts(tmp_path, "text", "stamp")[1] == ("y", "missing")
+
+
 def test_a_value_named_offset_is_no_column(make, tmp_path):
     soundfile.write(tmp_path / "a.wav", make.noise(0.5), RATE)
     path = tmp_path / "m.jsonl"
