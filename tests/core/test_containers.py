@@ -104,6 +104,20 @@ def test_tags_behind_the_container_are_no_samples(read, container):
     assert len(read(data + tag, None)) == RATE // 2
 
 
+@pytest.mark.parametrize(
+    ("container", "subtype"), [("WAV", "PCM_16"), ("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS")]
+)
+def test_truncated_files_are_read_as_far_as_they_go(read, container, subtype):
+    data = encoded(container, subtype, noise(4.0))
+    assert RATE < len(read(data[: len(data) // 2], None)) < 3 * RATE
+
+
+def test_truncated_flac_is_refused(read):
+    data = encoded("FLAC", "PCM_16", noise(4.0))
+    with pytest.raises(AudioError, match="corrupt"):
+        read(data[: len(data) // 2], None)
+
+
 def test_rf64_of_a_pipe(read):
     data = encoded("RF64", "PCM_16", noise(0.5))
     place = data.index(b"ds64")
