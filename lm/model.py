@@ -9,6 +9,7 @@ positions with a target.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -93,6 +94,21 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         if not kwargs.get("is_main_process", True):
             return
         write_card(save_directory, self.config, self.num_parameters())
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> AudioLM:
+        """Change device or precision; buffers, the rotary frequencies, keep their precision.
+
+        Rounded to 8 bits they would turn late positions by a radian, and `from_pretrained` does not
+        round them.
+        """
+        exact = [(module, dict(module._buffers)) for module in self.modules()]
+        super()._apply(fn, recurse)
+        for module, buffers in exact:
+            for name, before in buffers.items():
+                after = module._buffers[name]
+                if before is not None and after is not None and after.dtype != before.dtype:
+                    module._buffers[name] = before.to(after.device)
+        return self
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """Embed rows `[B, L, 1+K]` as `[B, L, D]`."""
