@@ -107,7 +107,7 @@ def _check_teachers(command: Sequence[str], made: Sequence[Path]) -> None:
         if spec.kind in ("beats", "listener"):
             _check_path(spec.source, made)
         elif spec.kind != "spectral":
-            found = AutoConfig.from_pretrained(spec.source)
+            found = AutoConfig.from_pretrained(spec.source, trust_remote_code=False)
             if found.num_hidden_layers < max(PriorConfig.layers):
                 raise ValueError(
                     f"{spec.source} must have at least {max(PriorConfig.layers)} layers, got"
@@ -144,7 +144,7 @@ def _check_language_model(config: LMTrainingConfig) -> None:
             AudioLMConfig.preset(config.preset, **values)
         return
     with source_errors(config.backbone):
-        backbone = AutoConfig.from_pretrained(config.backbone)
+        backbone = AutoConfig.from_pretrained(config.backbone, trust_remote_code=False)
         load_tokenizer(config.tokenizer or config.backbone)
     sizes = depth_sizes(backbone.get_text_config().hidden_size)
     with torch.device("meta"):  # shapes only

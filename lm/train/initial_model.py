@@ -121,7 +121,7 @@ def _around_backbone(
 
     A resumed run keeps its sizes.
     """
-    backbone = AutoConfig.from_pretrained(source)
+    backbone = AutoConfig.from_pretrained(source, trust_remote_code=False)
     sizes = depth_sizes(backbone.get_text_config().hidden_size)
     for folder in ("base", "model", "model/lm"):
         place = Path(config.out, folder, "config.json")
