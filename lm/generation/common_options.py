@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from .decoding import Decoding
+from .output import GeneratedRow
 from .prompts import Kind
 from .sampling import AUDIO_SAMPLING, GREEDY, SamplingConfig
 from .settings import BeamSettings
@@ -61,7 +62,7 @@ class Request:
     as_tensor: bool = False  # return only the sequences
 
     @classmethod
-    def read(cls, options: Mapping[str, Any], defaults: GenerationConfig | None) -> Request:
+    def read(cls, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> Request:
         """Translate the options of a call.
 
         Args:
@@ -138,9 +139,10 @@ class TextStream:
             self.streamer.put(value[None])
         self.sent = max(self.sent, len(ids))
 
-    def end(self, ids: Tensor) -> None:
-        """Send the rest of all ids `[T]`, and the end."""
-        self.put(ids)
+    def end(self, row: GeneratedRow) -> None:
+        """Send the rest of the ids, and the end."""
+        assert row.ids is not None
+        self.put(row.ids)
         self.streamer.end()
 
 

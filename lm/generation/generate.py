@@ -157,11 +157,12 @@ def _run(decoding: Decoding, request: Request, on_row: OnRow | None) -> Generati
         if stream is not None:
             for state, row in decoding.rows.values():
                 stream.put(state.frames(row, 0, state.frames_ready(row))[0])
-        for number in sorted(decoding.finished.keys() - before) if on_row is not None else ():
-            on_row(number, decoding.finished[number])
+        if on_row is not None:
+            for number in sorted(decoding.finished.keys() - before):
+                on_row(number, decoding.finished[number])
     rows = tuple(decoding.finished[number] for number in sorted(decoding.finished))
     if stream is not None:
-        stream.end(rows[0].ids)
+        stream.end(rows[0])
     padding = _text_padding(decoding.lm)
     return Generation(rows, decoding.prefill_seconds, decoding.step_seconds, padding)
 
