@@ -138,14 +138,15 @@ def _check_codec(config: CodecTrainConfig, stages: Sequence[Stage]) -> None:
 
 def _check_language_model(config: LMTrainingConfig) -> None:
     find_tasks(config)
-    values = config.model
-    if config.backbone is None:
-        if config.init_from is None:
-            AudioLMConfig.preset(config.preset, **values)
+    if config.init_from is not None:
         return
-    with source_errors(config.backbone):
-        backbone = AutoConfig.from_pretrained(config.backbone, trust_remote_code=False)
-        load_tokenizer(config.tokenizer or config.backbone)
-    sizes = depth_sizes(backbone.get_text_config().hidden_size)
+    if config.backbone is None:
+        lm_config = AudioLMConfig.preset(config.preset, **config.model)
+    else:
+        with source_errors(config.backbone):
+            backbone = AutoConfig.from_pretrained(config.backbone, trust_remote_code=False)
+            load_tokenizer(config.tokenizer or config.backbone)
+        sizes = depth_sizes(backbone.get_text_config().hidden_size)
+        lm_config = AudioLMConfig(**{**sizes, **config.model, "backbone": backbone})
     with torch.device("meta"):  # shapes only
-        AudioLM(AudioLMConfig(**{**sizes, **values, "backbone": backbone}))
+        AudioLM(lm_config)
