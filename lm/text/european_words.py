@@ -111,8 +111,8 @@ GERMAN = Language(
     ),
     signs=_pairs(
         "& und | + plus | ^ hoch | = gleich | × mal | ÷ geteilt durch | @ at | § Paragraf"
-        " | % Prozent | ° Grad | € Euro | $ Dollar | £ Pfund | < kleiner als | > größer als | ± plus minus"
-        " | # Nummer | ² Quadrat | ³ hoch drei"
+        " | % Prozent | ° Grad | € Euro | $ Dollar | £ Pfund | < kleiner als | > größer als"
+        " | ± plus minus | # Nummer | ² Quadrat | ³ hoch drei"
     ),
     address=_pairs(". Punkt | / Schrägstrich | - Minus | _ Unterstrich | @ at"),
     noun=r"[A-ZÄÖÜ]\w+",
