@@ -30,6 +30,8 @@ ROLES = {
     "duration": ("duration",),
 }
 _METADATA_ROLES = ("id", "split", "domain", "text", "speaker", "label", "language")
+# Domains of the built-in tasks, and the one of clips without a domain.
+DOMAINS = frozenset({"speech", "sound", "music", "listening", "audio"})
 METADATA_COLUMNS = frozenset(column for role in _METADATA_ROLES for column in ROLES[role])
 
 
@@ -50,6 +52,13 @@ class SourceReport:
     def count_column(self, role: str, column: str) -> None:
         """Count a row whose column was used for a role."""
         self.column_counts.setdefault(role, Counter())[column] += 1
+
+    def note_domains(self, domains: Iterable[str]) -> None:
+        """Note the domains that no task of almtok reads, such as a mistyped one."""
+        others = sorted(set(domains) - DOMAINS - {""})
+        if others:
+            known = ", ".join(sorted(DOMAINS - {"audio"}))
+            self.notes.append(f"domain {', '.join(others)}: built-in tasks read {known}")
 
     def summary(self) -> str:
         """One line: ``audio=path, text=sentence; ignored columns: age, gender``."""

@@ -70,7 +70,7 @@ def parse_source(text: str | os.PathLike[str]) -> Source:
     domain: str | None = None
     match = re.match(r"([A-Za-z][\w-]*)=(.+)", location)
     if match and not os.path.exists(location):
-        domain, location = match[1], match[2]
+        domain, location = match[1].lower(), match[2]
     if location.startswith("hf:"):
         name, _, split = location[3:].partition(":")
         return Source(name, domain, split or "train", hub=True)
@@ -114,6 +114,7 @@ def list_entries(
     for text in sources:
         lister = _Lister(parse_source(text), transcripts)
         found = list(lister.entries())
+        lister.report.note_domains(entry.domain for entry in found)
         summary = lister.report.summary()
         if not found:
             raise ValueError(
@@ -257,7 +258,7 @@ class _Lister:
         columns = columns or self.columns
         roles = ("domain", "text", "speaker", "language", "label")
         found: dict[str, Any] = {role: columns.text(row, role, where) for role in roles}
-        found["domain"] = self.source.domain or found["domain"] or DEFAULT_DOMAIN
+        found["domain"] = self.source.domain or found["domain"].lower() or DEFAULT_DOMAIN
         named = self.source.split or columns.text(row, "split", where) or split
         return {**found, "split": infer_split(named)}
 

@@ -18,6 +18,7 @@ from ...core.reading import describe
 from ...core.results_log import key_of, stamp
 
 _TABLES = frozenset({".json", ".csv", ".tsv", ".parquet"})
+_KINDS: dict[str, tuple[type, ...]] = {"seed": (int,), "id": (str, int)}  # else a text
 _FIELDS = frozenset({"id", "text", "voice", "voice_text", "seed"})
 
 
@@ -186,7 +187,7 @@ def _json_line(line: str, where: str) -> dict[str, Any]:
             f"{where}: unknown {', '.join(unknown)}; known are {', '.join(sorted(_FIELDS))}"
         )
     for name, value in row.items():
-        kinds = {"seed": int, "id": (str, int)}.get(name, str)
+        kinds: tuple[type, ...] = _KINDS.get(name, (str,))
         if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
             expected = {"seed": "a whole number", "id": "a text or a whole number"}
             raise ValueError(

@@ -370,6 +370,18 @@ def test_long_names_may_have_transcripts_or_none(make, tmp_path):
     assert facts(tmp_path, "text", "stamp")[1] == ("y", "missing")
 
 
+def test_domains_in_capitals_are_read_and_others_are_noted(make, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    soundfile.write(tmp_path / "a.wav", make.noise(0.5), RATE)
+    path = tmp_path / "m.csv"
+    path.write_text("path,domain\na.wav,Speech\na.wav,Music\n")
+    assert facts(path, "domain") == [("speech",), ("music",)]
+    assert facts(f"Sound={path}", "domain") == [("sound",)] * 2
+    assert "built-in tasks" not in caplog.text
+    assert facts(f"spech={path}", "domain") == [("spech",)] * 2
+    assert "domain spech: built-in tasks read listening, music" in caplog.text
+
+
 def test_a_value_named_offset_is_no_column(make, tmp_path):
     soundfile.write(tmp_path / "a.wav", make.noise(0.5), RATE)
     path = tmp_path / "m.jsonl"
