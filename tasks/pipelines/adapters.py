@@ -27,6 +27,12 @@ def adapter_per_request(names: AdapterNames, count: int) -> list[str | None]:
     return list(names)
 
 
+def check_one_per_request(name: str, values: Sequence[object], count: int) -> None:
+    """Raise ValueError unless there are as many values as requests."""
+    if len(values) != count:
+        raise ValueError(f"{name} must hold {count} values, one per request, got {len(values)}")
+
+
 def in_adapter_groups(
     lm: AudioLM, names: Sequence[str | None], run: Callable[[list[int]], Sequence[T]]
 ) -> list[T]:

@@ -28,7 +28,7 @@ from ...lm.processor import AudioLMProcessor
 from ...lm.quantize import KINDS, activation_dtype, quantize
 from ...lm.text.encoder import TextEncoder
 from ..base import Task, get_task
-from .adapters import AdapterNames, adapter_per_request
+from .adapters import AdapterNames, adapter_per_request, check_one_per_request
 from .arguments import PREFIX, Fields, generation_arguments, num_encodings
 from .options import DEFAULT, GenerationOptions
 from .outputs import TaskOutput
@@ -152,6 +152,8 @@ class AudioLMPipeline:
         task = get_task(task) if isinstance(task, str) else task
         seeds = [seed + number for number in range(len(rows))] if seeds is None else list(seeds)
         lengths = list(seconds) if isinstance(seconds, Sequence) else [seconds] * len(rows)
+        check_one_per_request("seeds", seeds, len(rows))
+        check_one_per_request("seconds", lengths, len(rows))
         adapters = adapter_per_request(adapter, len(rows))
         outputs: list[TaskOutput] = []
         for first in range(0, len(rows), options.batch_size):

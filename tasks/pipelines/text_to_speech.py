@@ -22,7 +22,12 @@ from ...lm.generation.streaming import AudioChunk, stream
 from ...lm.text.normalize import NothingToSay
 from ...lm.text.sentences import split_text
 from ..base import get_task
-from .adapters import AdapterNames, adapter_per_request, in_adapter_groups
+from .adapters import (
+    AdapterNames,
+    adapter_per_request,
+    check_one_per_request,
+    in_adapter_groups,
+)
 from .arguments import PREFIX, PREFIX_TEXT, Fields
 from .base import TaskPipeline, as_list
 from .outputs import SelfCheckResult, Speech, SpokenPart, TaskOutput
@@ -151,6 +156,8 @@ class TextToSpeech(TaskPipeline):
         texts = as_list(texts)
         voices = [voice] * len(texts) if isinstance(voice, Voice | None) else list(voice)
         seeds = [seed + number for number in range(len(texts))] if seeds is None else list(seeds)
+        check_one_per_request("voice", voices, len(texts))
+        check_one_per_request("seeds", seeds, len(texts))
         names = adapter_per_request(adapter, len(texts))
         jobs = [
             _Job(text, self.split(text, voice_), voice_, seed_, name)

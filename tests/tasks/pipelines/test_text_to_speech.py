@@ -30,6 +30,16 @@ def test_a_line_is_spoken_exactly_and_ends_by_itself(speaker, learned):
     assert speech.rtf > 0 and speech.parts[0].tries == 1
 
 
+def test_lists_hold_one_value_per_text(speaker, learned):
+    with pytest.raises(ValueError, match=r"seeds must hold 2 values.*got 1"):
+        speaker.speak_all([FIRST, FIRST], seeds=[1])
+    with pytest.raises(ValueError, match=r"voice must hold 1 values.*got 2"):
+        speaker.speak_all([FIRST], voice=[None, None])
+    for values in ({"seeds": [1, 2]}, {"seconds": [1.0, 2.0]}):
+        with pytest.raises(ValueError, match=r"must hold 1 values.*got 2"):
+            learned.pipeline.run("tts", [{"text": FIRST}], **values)
+
+
 def test_a_long_text_goes_on_from_the_part_before(speaker, learned, monkeypatch):
     seen = []
     run = learned.pipeline.__class__.run
