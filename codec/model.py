@@ -81,7 +81,7 @@ class ALMTokenizer(LoadsAllWeights, TokensMixin, PreTrainedAudioTokenizerBase):
 
     @classmethod
     def from_pretrained(
-        cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any
+        cls, pretrained_model_name_or_path: str | os.PathLike[str] | None, *args: Any, **kwargs: Any
     ) -> ALMTokenizer:
         """Load a codec from a folder or hub id, in float32 unless `dtype` is given.
 
@@ -90,7 +90,7 @@ class ALMTokenizer(LoadsAllWeights, TokensMixin, PreTrainedAudioTokenizerBase):
         """
         loaded: Any = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
-        refuse_infinite_weights(model, pretrained_model_name_or_path)
+        refuse_infinite_weights(model, pretrained_model_name_or_path or "the state_dict")
         return loaded  # type: ignore[no-any-return]
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:

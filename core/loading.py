@@ -21,7 +21,7 @@ class LoadsAllWeights:
 
     @classmethod
     def from_pretrained(
-        cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any
+        cls, pretrained_model_name_or_path: str | os.PathLike[str] | None, *args: Any, **kwargs: Any
     ) -> Self:
         """Load a folder or hub id: a JSON configuration and safetensors; no code is run.
 
@@ -30,7 +30,7 @@ class LoadsAllWeights:
         device has. `dtype="auto"` takes the stored type.
 
         Args:
-            pretrained_model_name_or_path: Folder or hub id.
+            pretrained_model_name_or_path: Folder or hub id; None with `config` and `state_dict`.
             args: Of transformers' `from_pretrained`.
             kwargs: The same.
 
@@ -39,19 +39,22 @@ class LoadsAllWeights:
                 weights, or weights are missing, left over or damaged.
             OSError: There is no such folder or hub id.
         """
-        place = os.fspath(pretrained_model_name_or_path)
         wants_info = kwargs.pop("output_loading_info", False)
         older_name = kwargs.pop("torch_dtype", None)
         if kwargs.get("dtype") is None:
             kwargs["dtype"] = torch.float32 if older_name is None else older_name
         kwargs |= {"use_safetensors": True, "trust_remote_code": False}
+        load = super().from_pretrained  # type: ignore[misc]
+        if pretrained_model_name_or_path is None:
+            model, info = load(None, *args, output_loading_info=True, **kwargs)
+            refuse_other_weights(info, f"the state_dict does not fit {cls.__name__}")
+            return (model, info) if wants_info else model  # type: ignore[return-value]
+        place = os.fspath(pretrained_model_name_or_path)
         with reading(place):
             folder = Path(place, kwargs.get("subfolder") or "")
             refuse_adapter(place, kwargs)
             with SizeLimit.of_files(folder.glob("*.safetensors")):
-                model, info = super().from_pretrained(  # type: ignore[misc]
-                    pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
-                )
+                model, info = load(place, *args, output_loading_info=True, **kwargs)
             refuse_other_weights(info, f"{place} does not fit this version of {cls.__name__}")
         return (model, info) if wants_info else model  # type: ignore[return-value]
 

@@ -253,6 +253,14 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         """The backbone's text head."""
         return self.backbone.get_output_embeddings()
 
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the backbone's text table."""
+        self.backbone.set_input_embeddings(value)
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        """Replace the backbone's text head."""
+        self.backbone.set_output_embeddings(new_embeddings)
+
     def _logits(self, hidden: Tensor, input_ids: Tensor) -> dict[str, Tensor]:
         """Logits of the rows that follow rows `[B, L, 1+K]`, by field of the output."""
         batch, length, width = hidden.shape

@@ -214,6 +214,20 @@ def test_options_of_forward_are_those_of_causal_models():
             lm(**rows, **{name: torch.zeros(1)})
 
 
+def test_a_model_is_made_of_a_state_dict_and_its_text_table_replaced():
+    lm = toy_lm()
+    state = lm.state_dict()
+    again = AudioLM.from_pretrained(None, config=lm.config, state_dict=state)
+    assert all(torch.equal(value, state[name]) for name, value in again.state_dict().items())
+    del state["heads.out.0.weight"]
+    with pytest.raises(ValueError, match="the state_dict does not fit AudioLM: 1 missing keys"):
+        AudioLM.from_pretrained(None, config=lm.config, state_dict=state)
+    table, head = torch.nn.Embedding(60, 32), torch.nn.Linear(32, 60, bias=False)
+    again.set_input_embeddings(table)
+    again.set_output_embeddings(head)
+    assert again.get_input_embeddings() is table and again.backbone.lm_head is head
+
+
 def test_a_model_card_is_written_once(tmp_path):
     from huggingface_hub import ModelCard
 
