@@ -17,7 +17,7 @@ OPTIONS = [{"lstm_layers": 2}, {"window_positions": False}]
 def test_streams_are_the_whole_and_a_saved_codec_is_the_same(options, tmp_path):
     codec, wav = toy_codec(**options), noise(1, 6 * 320 * 9)
     codes = codec.encode(wav, frames_per_query=6).audio_codes
-    audio = codec.decode(codes, 6, wav.shape[-1]).audio_values
+    audio = codec.decode(codes, frames_per_query=6, length=wav.shape[-1]).audio_values
     encoder = codec.stream_encoder(frames_per_query=6)
     parts = [encoder.push(chunk) for chunk in wav.split(2500, dim=-1)] + [encoder.finish()]
     assert torch.equal(torch.cat(parts, dim=-1), codes)
