@@ -53,7 +53,7 @@ class LoadsAllWeights:
         with reading(place):
             folder = Path(place, kwargs.get("subfolder") or "")
             refuse_adapter(place, kwargs)
-            with SizeLimit.of_files(folder.glob("*.safetensors")):
+            with SizeLimit.of_files(folder.glob("model*.safetensors")):
                 model, info = load(place, *args, output_loading_info=True, **kwargs)
             refuse_other_weights(info, f"{place} does not fit this version of {cls.__name__}")
         return (model, info) if wants_info else model  # type: ignore[return-value]

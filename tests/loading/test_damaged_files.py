@@ -131,6 +131,7 @@ def test_a_value_of_another_type_names_file_and_field(codec_config, capsys, valu
 def test_a_run_folder(tmp_path):
     config = pretrain(data=["tokens"], out=str(tmp_path))
     init_run_dir(tmp_path, config)
+    (tmp_path / "metrics.jsonl").touch()  # a run that has begun
     path = tmp_path / "config.json"
     counts = fuzz_json(path, lambda: init_run_dir(tmp_path, config, write=False), 150)
     assert counts["refused"] > 50 and counts["valid"] > 1
