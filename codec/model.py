@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers.modeling_utils import PreTrainedAudioTokenizerBase
 from transformers.utils import can_return_tuple
 
-from ..core.derived import state_of
+from ..core.derived import outdate_derived, state_of
 from ..core.loading import LoadsAllWeights, refuse_infinite_weights
 from .card import write_card
 from .checks import (
@@ -78,6 +78,11 @@ class ALMTokenizer(LoadsAllWeights, TokensMixin, PreTrainedAudioTokenizerBase):
         self.chunk_seconds = min(10.0, _CHUNK_NUMBERS / (config.frame_rate * inner))
         self._fingerprint: tuple[tuple[int, ...], str] | None = None
         self.post_init()
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; values derived from weights are computed again."""
+        outdate_derived()
+        return super().train(mode)
 
     @classmethod
     def from_pretrained(

@@ -22,10 +22,16 @@ def _count_step(*_: object) -> None:
 register_optimizer_step_post_hook(_count_step)
 
 
+def outdate_derived() -> None:
+    """Let every value be computed again, also those of weights written through `tensor.data`."""
+    _count_step()
+
+
 def state_of(sources: Sequence[Tensor]) -> tuple[int, ...]:
     """Return a key that changes with the tensors: versions, addresses, optimizer steps.
 
-    It does not detect writes through `tensor.data`, which PyTorch does not count.
+    It does not detect writes through `tensor.data`, which PyTorch does not count; models call
+    :func:`outdate_derived` when they change to evaluation or training.
     """
     state = [_num_steps]
     for source in sources:

@@ -88,3 +88,16 @@ def test_a_base_layer_sees_what_is_written_through_data() -> None:
     parent.again = layer  # as when a wrapper gives it back
     assert torch.allclose(layer(x), x @ layer.weight.T, atol=1e-4)
     assert not torch.allclose(layer(x), packed, atol=1)
+
+
+def test_weights_written_through_data_count_from_the_next_evaluation_on() -> None:
+    codec = make().eval()
+    before = outputs(codec), codec.fingerprint
+    for parameter in codec.parameters():
+        parameter.data.mul_(0.5)
+    codec.eval()
+    fresh = make().eval()
+    fresh.load_state_dict(codec.state_dict())
+    assert distance(outputs(codec), outputs(fresh)) == 0
+    assert distance(outputs(codec), before[0]) > 0
+    assert codec.fingerprint == fresh.fingerprint != before[1]
