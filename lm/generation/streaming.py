@@ -142,8 +142,8 @@ def stream(
 ) -> AudioStream:
     """Generate audio and yield it while it is generated.
 
-    The prefix of a target is decoded but not yielded (with a pattern that delays codebooks, its
-    last K - 1 frames are generated again and yielded).
+    The prefix of a target is decoded but not yielded (frames at its end that
+    are incomplete, as the pattern delays codebooks, are generated again and yielded).
 
     Args:
         lm: the model.
