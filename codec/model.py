@@ -325,10 +325,10 @@ class ALMTokenizer(LoadsAllWeights, TokensMixin, PreTrainedAudioTokenizerBase):
     def checked_window(self, frames_per_query: int | None) -> int:
         """Return w (None: that of the config); ``ValueError`` if attention cannot span a window."""
         w = self.config.frames_per_query if frames_per_query is None else frames_per_query
-        if w < 1 or w + 1 > self.config.attention_window:
+        if isinstance(w, bool | float) or not 1 <= w < self.config.attention_window:
             raise ValueError(
-                f"frames_per_query must lie in 1..{self.config.attention_window - 1}"
-                f" (attention_window - 1), got {w}"
+                f"frames_per_query must be an integer in 1..{self.config.attention_window - 1}"
+                f" (attention_window - 1), got {w!r}"
             )
         return w
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...lm.score import Score
+from ..base import get_task
 from ..evaluation.likelihood import likelihoods
 from .adapters import AdapterNames, adapter_per_request, in_adapter_groups
 from .base import TaskPipeline
@@ -112,6 +113,8 @@ class AudioGenerator(TaskPipeline):
         Raises:
             ValueError: for fields that the task does not take or cannot use.
         """
+        if get_task(task).layout.target.kind != "audio":
+            raise ValueError(f"task must be one with an audio target, got {task!r}")
         seeds = list(range(len(rows))) if seeds is None else list(seeds)
         lengths = list(seconds) if isinstance(seconds, Sequence) else [seconds] * len(rows)
         count = self.options.best_of if task in _RANKED_BY else 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -150,6 +150,9 @@ class AudioLMPipeline:
             ValueError: for fields that the task does not take or cannot use.
         """
         task = get_task(task) if isinstance(task, str) else task
+        for row in rows:
+            if not isinstance(row, Mapping):
+                raise ValueError(f"rows must be mappings of fields by slot, got {row!r:.80}")
         seeds = [seed + number for number in range(len(rows))] if seeds is None else list(seeds)
         lengths = list(seconds) if isinstance(seconds, Sequence) else [seconds] * len(rows)
         check_one_per_request("seeds", seeds, len(rows))

@@ -177,6 +177,8 @@ class TextToSpeech(TaskPipeline):
         Raises:
             ValueError: if the text is empty, or any part of it cannot be spoken.
         """
+        if not isinstance(text, str):
+            raise ValueError(f"a text must be a string, got {text!r:.80}")
         self.pipeline.text_encoder.check_language(self.options.language)
         w = self.pipeline.frames_per_query(self.options, voice.tokens if voice else None)
         room = self.pipeline.capacity_seconds(_PART_SHARE, w)

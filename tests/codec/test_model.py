@@ -100,8 +100,8 @@ ERRORS = [
     (dict(padding_mask=torch.ones(1, 99)), r"\[1, 4000\], got \[1, 99\]"),
     (dict(padding_mask=torch.zeros(1, 4000)), "got only 0 in row 0"),
     (dict(padding_mask=torch.arange(4000)[None] > 5), "padding on the right"),
-    (dict(frames_per_query=0), "must lie in 1..47.*got 0"),
-    (dict(frames_per_query=48), "must lie in 1..47.*got 48"),
+    (dict(frames_per_query=0), "must be an integer in 1..47.*got 0"),
+    (dict(frames_per_query=48), "must be an integer in 1..47.*got 48"),
 ]
 
 

@@ -104,7 +104,7 @@ def test_what_is_refused():
         search(codec, PhonemeClassifier(PhonemeClassifierConfig(width=16, sample_rate=16_000)))
     with pytest.raises(ValueError, match=r"one recording \[1, 1, S\], got \[2, 1, 1920\]"):
         search(codec).encode(noise(2, WINDOW))
-    with pytest.raises(ValueError, match="frames_per_query must lie in .*, got 99"):
+    with pytest.raises(ValueError, match="frames_per_query must be an integer in .*, got 99"):
         search(codec).encode(noise(1, WINDOW), 99)
     with pytest.raises(ValueError, match="steps >= 0"):
         RefineConfig(steps=-1)
