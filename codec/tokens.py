@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor
 
+from ..core.files import write_bytes
 from ..core.reading import reading
 
 _LARGEST_CODE = 2**16 - 1
@@ -60,7 +61,6 @@ class AudioTokens:
                 raise ValueError(
                     f"codes in {path} must be within 0..{_LARGEST_CODE}, got {low} to {high}"
                 )
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         metadata = {
             "format": "almtok-tokens-1",
             "frames_per_query": str(self.frames_per_query),
@@ -68,13 +68,12 @@ class AudioTokens:
             "sample_rate": str(self.sample_rate),
             "fingerprint": self.fingerprint,
         }
+        # Not save_file: its files can be read by their owner only.
+        data = save({"codes": self.codes.to(torch.uint16).contiguous()}, metadata)
         try:
-            save_file({"codes": self.codes.to(torch.uint16).contiguous()}, temporary, metadata)
-            os.replace(temporary, path)
-        except SafetensorError as error:  # a full disk, among others
+            write_bytes(path, data)
+        except OSError as error:  # a full disk, among others
             raise OSError(f"cannot write {path}: {error}") from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> AudioTokens:

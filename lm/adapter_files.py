@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
-from ..core.files import write_json
+from ..core.files import write_bytes, write_json
 from ..core.training.checkpoint import CheckpointError
 from .lora_settings import LoraSettings, check_limits
 
@@ -78,11 +78,8 @@ def write_adapter(
     folder: Path, config: Any, weights: Mapping[str, Tensor], *, base: str, tasks: list[str]
 ) -> None:
     """Write the three files, each atomically."""
-    folder.mkdir(parents=True, exist_ok=True)
     values = {_PREFIX + name: v.detach().cpu().contiguous() for name, v in weights.items()}
-    temporary = folder / f"{WEIGHTS}.tmp-{os.getpid()}"
-    save_file(values, temporary, metadata={"format": "pt"})
-    os.replace(temporary, folder / WEIGHTS)
+    write_bytes(folder / WEIGHTS, save(values, metadata={"format": "pt"}))
     fields = {**config.to_dict(), "inference_mode": True}
     plain = {key: sorted(v) if isinstance(v, set) else v for key, v in fields.items()}
     write_json(folder / CONFIG, plain)

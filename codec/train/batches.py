@@ -69,16 +69,25 @@ def initialization_batches(
         yield wav.to(accelerator.device)
 
 
-def _training_corpus(
-    config: CodecTrainConfig, accelerator: Accelerator, sample_rate: int, hop_length: int
-) -> tuple[AudioCorpus, DataConfig]:
-    data = component_config(
+def data_config(config: CodecTrainConfig, sample_rate: int, hop_length: int) -> DataConfig:
+    """Configuration of the segments, from the field ``dataset``.
+
+    Raises:
+        ValueError: A field is unknown or its value is not valid.
+    """
+    return component_config(
         DataConfig,
         config.dataset,
         sample_rate=sample_rate,
         segment_seconds=config.segment_seconds,
         segment_multiple=hop_length,
     )
+
+
+def _training_corpus(
+    config: CodecTrainConfig, accelerator: Accelerator, sample_rate: int, hop_length: int
+) -> tuple[AudioCorpus, DataConfig]:
+    data = data_config(config, sample_rate, hop_length)
     with accelerator.main_process_first():  # the other processes read its cache
         corpus = AudioCorpus.scan(
             config.data,
@@ -95,13 +104,7 @@ def validation_batches(
     """The held-out crops of every validation, without augmentation; [] without sources."""
     if not config.validation_data:
         return []
-    data = component_config(
-        DataConfig,
-        config.dataset,
-        sample_rate=sample_rate,
-        segment_seconds=config.segment_seconds,
-        segment_multiple=hop_length,
-    )
+    data = data_config(config, sample_rate, hop_length)
     corpus = AudioCorpus.scan(
         config.validation_data, data, _cache(config), progress=config.progress
     )

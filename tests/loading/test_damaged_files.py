@@ -15,6 +15,7 @@ from almtok.codec.evaluation.results import ClipResult, ResultStore
 from almtok.codec.model import ALMTokenizer
 from almtok.codec.tokens import AudioTokens
 from almtok.codec.train import cli as codec_cli
+from almtok.codec.train.batches import data_config
 from almtok.codec.train.config import CodecTrainConfig, for_stage
 from almtok.codec.train.state import build_state
 from almtok.core import size_limit
@@ -78,15 +79,19 @@ def test_everything_that_a_codec_training_is_built_from(codec_config, monkeypatc
         def build(name=name, part=part):
             found = json.loads(part.read_text())
             config = CodecTrainConfig.from_dict({**values, name: found})
-            if name != "dataset":
+            if name == "dataset":
+                data_config(config, 24_000, 320)
+            else:
                 build_state(config)
 
+        found = set()
         for seed in range(15):
             original = part.read_text()
             try:
-                fuzz_json_of_part(part, build, seed)
+                found.add(fuzz_json_of_part(part, build, seed))
             finally:
                 part.write_text(original)
+        assert "refused" in found, name
 
 
 def fuzz_json_of_part(part, build, seed):
@@ -97,10 +102,10 @@ def fuzz_json_of_part(part, build, seed):
     try:
         json.loads(text)
     except (ValueError, RecursionError):
-        return
+        return None
     part.write_text(text)
     try:
-        outcome(build)
+        return outcome(build)
     except AssertionError as error:
         raise AssertionError(f"seed {seed} of {part.name}: {text}\n{error}") from None
 
@@ -153,13 +158,19 @@ def test_results_of_an_evaluation(tmp_path):
     fields = {field.name: None for field in dataclasses.fields(ClipResult)}
     for name in ("one", "two"):
         store.add(ClipResult(**{**fields, "id": name}))
-    whole = path.read_bytes()
-    for seed in range(150):
-        path.write_bytes(damaged_bytes(whole, seed))
-        outcome(lambda: ResultStore(path, {"codec": "a"}), str(path))
+    counts = fuzz_bytes(path, lambda: ResultStore(path, {"codec": "a"}), 150, str(path))
+    assert counts["refused"] > 20 and counts["valid"] > 1
 
 
 # ---------------------------------------------------------------------- tokens
+
+
+def test_token_files_have_the_permissions_of_other_files(tmp_path):
+    (tmp_path / "other").touch()
+    tokens().save(tmp_path / "new" / "a.safetensors")
+    assert (tmp_path / "new" / "a.safetensors").stat().st_mode == (
+        tmp_path / "other"
+    ).stat().st_mode
 
 
 def tokens(codes=None) -> AudioTokens:
@@ -185,8 +196,9 @@ def test_codes_that_two_bytes_do_not_hold_are_not_saved(tmp_path, code):
 
 
 def test_tokens_of_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
     with pytest.raises(OSError, match="cannot write .*a.safetensors") as caught:
-        tokens().save(tmp_path / "gone" / "a.safetensors")
+        tokens().save(tmp_path / "file" / "a.safetensors")
     assert "\n" not in str(caught.value)
 
 
@@ -257,7 +269,8 @@ def test_the_metadata_of_a_token_shard(shard, monkeypatch):
 def test_audio(tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path, np.zeros(2000, np.float32) + 0.1, 24_000)
-    fuzz_bytes(path, lambda: read_audio(path), 300, str(path))
+    counts = fuzz_bytes(path, lambda: read_audio(path), 300, str(path))
+    assert counts["refused"] > 20 and counts["valid"] > 1
 
 
 def test_a_disk_that_is_full_or_refuses(tmp_path, monkeypatch):
@@ -279,7 +292,8 @@ def test_a_manifest(tmp_path, suffix):
     if suffix == "jsonl":
         lines = [json.dumps({"audio": f"{n}.wav", "text": "é"}) for n in range(9)]
     path.write_text("\n".join(lines), encoding="utf-8")
-    fuzz_bytes(path, lambda: list_entries([str(path)]), 150, str(path))
+    counts = fuzz_bytes(path, lambda: list_entries([str(path)]), 150, str(path))
+    assert counts["refused"] > 20 and counts["valid"] > 1
 
 
 # ---------------------------------------------------------------------- what else systems refuse
