@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from almtok.lm.text.tokenizer import train_tokenizer
 
 Row = dict[str, Any]
 WORDS = ("one two three", "four five", "six seven eight nine", "ten eleven twelve")
@@ -27,6 +30,19 @@ def audio(number: int, rate: int, kind: str = "FLAC", seconds: float = 0.8) -> R
     file = io.BytesIO()
     soundfile.write(file, wav, rate, format=kind)
     return {"bytes": file.getvalue(), "path": f"{number}.{kind.lower()}"}
+
+
+def save_text_model(folder: Path) -> Path:
+    """Save a small text model without a pad token, as LLaMA 3.2 is one."""
+    tokenizer = train_tokenizer(["one two three"], vocab_size=300)
+    tokenizer.pad_token = None
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=64, num_hidden_layers=1,
+        num_attention_heads=2, num_key_value_heads=1, eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def text(number: int) -> str:

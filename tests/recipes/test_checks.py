@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 import soundfile
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from almtok.__main__ import main
 from almtok.codec.priors import random_prior
-from almtok.lm.text.tokenizer import train_tokenizer
 from almtok.recipes import cli, run
+
+from .conftest import save_text_model
 
 
 @pytest.fixture
@@ -27,15 +27,7 @@ def sources(tmp_path):
 @pytest.fixture
 def backbone(tmp_path):
     """A text model without a pad token, as LLaMA 3.2 is one."""
-    tokenizer = train_tokenizer(["one two three"], vocab_size=300)
-    tokenizer.pad_token = None
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=64, num_hidden_layers=1,
-        num_attention_heads=2, num_key_value_heads=1, eos_token_id=tokenizer.eos_token_id,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(tmp_path / "text")
-    tokenizer.save_pretrained(tmp_path / "text")
-    return str(tmp_path / "text")
+    return str(save_text_model(tmp_path / "text"))
 
 
 def refused(words, capsys, monkeypatch):

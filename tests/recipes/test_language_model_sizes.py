@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 import soundfile
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from almtok.__main__ import main
 from almtok.codec.config import ALMTokenizerConfig
 from almtok.codec.model import ALMTokenizer
 from almtok.lm.model import AudioLM
-from almtok.lm.text.tokenizer import train_tokenizer
 from almtok.recipes import cli
+
+from .conftest import save_text_model
 
 SMALLER = {
     "backbone": {
@@ -31,14 +31,7 @@ def made(tmp_path_factory):
     """A codec, a text model without a pad token as LLaMA 3.2 is one, and a clip of each domain."""
     folder = tmp_path_factory.mktemp("made")
     ALMTokenizer(ALMTokenizerConfig.preset("tiny")).save_pretrained(folder / "codec")
-    tokenizer = train_tokenizer(["one two three"], vocab_size=300)
-    tokenizer.pad_token = None
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=64, num_hidden_layers=1,
-        num_attention_heads=2, num_key_value_heads=1, eos_token_id=tokenizer.eos_token_id,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder / "text")
-    tokenizer.save_pretrained(folder / "text")
+    save_text_model(folder / "text")
     rng = np.random.default_rng(0)
     for domain in ("speech", "sound", "music"):
         (folder / domain).mkdir()
