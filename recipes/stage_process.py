@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -40,33 +40,47 @@ def run_process(argv: Sequence[str]) -> int:
         context.set_forkserver_preload(list(_LOADED))
     sys.stdout.flush()
     process = context.Process(target=_run, args=(list(argv), os.getcwd()))
-    process.start()
-    with _forward_signals(process.pid):
-        while True:
-            try:
-                process.join()
-                return int(process.exitcode)
-            except KeyboardInterrupt:
-                continue
+    with _forward_signals() as started:
+        process.start()
+        started(process.pid)
+        process.join()
+    return int(process.exitcode)
 
 
 @contextmanager
-def _forward_signals(pid: int) -> Iterator[None]:
-    """Forward SIGTERM to a process while the context is open, also for SIGHUP."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread receives signals
-        return
+def _forward_signals() -> Iterator[Callable[[int], None]]:
+    """Outlive Ctrl-C, which the terminal sends to both processes, and forward SIGTERM and SIGHUP.
 
-    def forward(_number: int, _frame: object) -> None:
+    The process is started inside the context: a signal at any moment finds a handler. One that
+    arrives during the start is sent when the function this context yields gets the process id.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda _pid: None  # only the main thread receives signals
+        return
+    pid = None
+    early = False
+
+    def forward(number: int, _frame: object) -> None:
+        nonlocal early
+        if number == signal.SIGINT:
+            return
+        if pid is None:
+            early = True
+            return
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
 
-    numbers = [signal.SIGTERM]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
+    def started(number: int) -> None:
+        nonlocal pid
+        pid = number
+        if early:
+            forward(signal.SIGTERM, None)
+
+    handled = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+    numbers = {number for number in handled if signal.getsignal(number) != signal.SIG_IGN}
     before = {number: signal.signal(number, forward) for number in numbers}
     try:
-        yield
+        yield started
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

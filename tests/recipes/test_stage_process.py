@@ -86,6 +86,20 @@ except KeyboardInterrupt:
     assert (tmp_path / "saved").exists()
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows")
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP"])
+def test_a_signal_during_the_start_reaches_it(number):
+    code = f"""import multiprocessing, os, signal
+from almtok.recipes.stage_process import run_process
+start = multiprocessing.process.BaseProcess.start
+def start_slowly(process):
+    start(process)
+    os.kill(os.getpid(), signal.{number})  # the caller does not know the process id yet
+multiprocessing.process.BaseProcess.start = start_slowly
+exit(run_process(["python", "-c", "import time; time.sleep(3600)"]) == -signal.SIGTERM)"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=patience(150)).returncode == 1
+
+
 @pytest.mark.parametrize("forks", [True, False])
 def test_a_stage_ends_when_its_parent_is_killed(tmp_path, forks):
     stage = """import pathlib, os, signal, time
