@@ -21,6 +21,7 @@ from .core import lean
 from .core.options import Command
 from .lm import export as lm_export
 from .lm.data import cli as lm_data
+from .lm.synthesis import cli as synthesis
 from .lm.train import cli as lm_train
 from .lm.train import interpolation as lm_interpolation
 from .recipes import cli as recipes
@@ -59,7 +60,7 @@ def build_parser() -> Command:
     parser.add_argument("--traceback", action="store_true", help=text)
     parser.set_defaults(lean=False)  # see core/lean.py
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for part in (tasks, codec, recipes, demo, recipe_curves, doctor):
+    for part in (tasks, codec, synthesis, recipes, demo, recipe_curves, doctor):
         part.register(commands)
     _register_codec(_group(commands, "codec", "train, evaluate and inspect codecs"))
     _register_lm(

@@ -74,7 +74,7 @@ def test_what_is_required_is_imported():
 
 
 def test_what_is_imported_is_declared():
-    assert imported() - declared("train", "eval", "tts", "torchcodec") == set()
+    assert imported() - declared("train", "eval", "tts", "synthesis", "torchcodec") == set()
 
 
 def test_folders_with_code_have_a_face():

@@ -1,0 +1,122 @@
+"""What speaks: one interface for espeak-ng, Kokoro and functions of the user."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from ...core.audio import Waveform, as_waveform
+
+# Split so that a Windows path such as C:\voice.py:speak keeps its drive.
+_FUNCTION = re.compile(r"(.+\.py):(\w+)")
+
+
+class Backend(Protocol):
+    """A speech synthesizer. Instances are pickled for worker processes, before they have spoken.
+
+    Attributes:
+        name: Of the synthesizer, for the manifest.
+        licence: Of the model, for the manifest; "" if unknown.
+    """
+
+    name: str
+    licence: str
+
+    def voices(self) -> Sequence[str]:
+        """Voices that are used if none is named; empty if any name is possible."""
+
+    def check_voice(self, recipe: str) -> None:
+        """Check the recipe of a voice; raise ``ValueError`` with some known names otherwise."""
+
+    def describe(self, recipe: str) -> dict[str, str]:
+        """``gender`` and ``language`` of a voice, as far as they are known."""
+
+    def speak(self, text: str, recipe: str, speed: float, seed: int) -> tuple[Waveform, int]:
+        """Read a text aloud.
+
+        Args:
+            text: Words and punctuation, numbers written out.
+            recipe: Voice.
+            speed: 1 is the usual speed of the voice, 2 twice as fast.
+            seed: Of all random choices; equal arguments give equal samples.
+
+        Returns:
+            Samples [S], and their rate in Hz.
+        """
+
+
+class FunctionBackend:
+    """A function ``speak(text, voice, speed, seed) -> (samples, sample_rate)`` in a Python file."""
+
+    licence = ""
+
+    def __init__(self, file: str, function: str) -> None:
+        """Load the file.
+
+        Raises:
+            ValueError: There is no such file, or no such function in it.
+        """
+        self.name = f"{Path(file).name}:{function}"
+        self._place = file, function
+        self._function: Callable[..., Any] | None = _load_function(file, function)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_function": None}
+
+    def voices(self) -> Sequence[str]:
+        """Any name is possible."""
+        return ()
+
+    def check_voice(self, recipe: str) -> None:
+        """Any name is possible."""
+
+    def describe(self, recipe: str) -> dict[str, str]:
+        """Nothing is known."""
+        return {}
+
+    def speak(self, text: str, recipe: str, speed: float, seed: int) -> tuple[Waveform, int]:
+        """Call the function; see :class:`Backend`."""
+        if self._function is None:
+            self._function = _load_function(*self._place)
+        wav, rate = self._function(text, recipe, speed, seed)
+        return as_waveform(wav), int(rate)
+
+
+def _load_function(file: str, name: str) -> Callable[..., Any]:
+    if not Path(file).is_file():
+        raise ValueError(f"no function in {file}: there is no such file")
+    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    function: Any = getattr(module, name, None)
+    if not callable(function):
+        raise ValueError(f"{file} has no function {name!r}")
+    return function  # type: ignore[no-any-return]
+
+
+def load_backend(model: str, language: str) -> Backend:
+    """Load a synthesizer.
+
+    Args:
+        model: A folder of Kokoro, or ``FILE.py:FUNCTION``.
+        language: Of the texts, such as "en".
+
+    Raises:
+        ValueError: It is none of these, or cannot be loaded.
+        ModuleNotFoundError: A package is missing; the message says how to install it.
+    """
+    if match := _FUNCTION.fullmatch(model):
+        return FunctionBackend(match[1], match[2])
+    folder = Path(model).expanduser()
+    if (folder / "vocab.json").is_file():
+        from .kokoro import Kokoro
+
+        return Kokoro(folder, language)
+    raise ValueError(
+        f"model must be a folder of Kokoro (model.onnx, vocab.json, voices/) or FILE.py:FUNCTION,"
+        f" got {model!r}"
+    )
