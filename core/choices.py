@@ -55,6 +55,12 @@ def add_data(parser: Command, *, required: bool = True) -> None:
     )  # fmt: skip
 
 
+def add_heard(parser: Command) -> None:
+    """Add ``--heard``."""
+    text = "training data of the codec: speakers that it names are evaluated apart from others"
+    parser.add_argument("--heard", nargs="+", default=[], metavar="SOURCE", help=text)
+
+
 def add_limit(parser: Command, of: str = "of each domain") -> None:
     """Add ``--limit``."""
     parser.add_argument("--limit", type=int, help=f"use at most N clips {of} (default: all)")

@@ -20,6 +20,7 @@ from ..core.choices import (
     add_data,
     add_device,
     add_frames_per_query,
+    add_heard,
     add_limit,
     add_out,
     add_seed,
@@ -213,6 +214,7 @@ def register_words(commands: Any) -> None:
     add("--peers", nargs="+", default=[], metavar="CODEC", help=text)
     add_search(parser)
     _add_recognizer(parser)
+    add_heard(parser)
     add_device(parser)
     parser.set_defaults(run=run_words)
 
@@ -287,7 +289,7 @@ def _add_check(parser: Command, text: str) -> None:
 
 
 def _add_recognizer(parser: Command) -> None:
-    text = "speech recognizer: pocketsphinx, none"
+    text = "speech recognizer: pocketsphinx, whisper:FOLDER_OR_HUB_ID, none"
     parser.add_argument("--recognizer", default="pocketsphinx", metavar="NAME", help=text)
 
 

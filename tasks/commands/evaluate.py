@@ -9,10 +9,11 @@ from typing import Any
 
 from ...core.audio import resample
 from ...core.files import write_json, write_text
+from ...core.judges.load import load_recognizer
+from ...core.judges.recognizers import CachedRecognizer
 from ..evaluation.classifier import RATE, SoundClassifier
 from ..evaluation.evaluator import evaluate_facts, to_html, to_markdown
 from ..evaluation.measure import MeasureConfig, Measurer, list_clips
-from ..evaluation.recognizers import CachedRecognizer, load_recognizer
 from ..evaluation.scores import text_errors
 from ..pipelines.base import AudioLMPipeline
 from ..pipelines.options import GenerationOptions
@@ -33,7 +34,9 @@ def run_evaluation(args: argparse.Namespace, options: GenerationOptions) -> int:
     if speech:
         text_errors("a", "a")  # raises now, not after an hour, if jiwer is missing
     judged = speech and args.generate
-    recognizer = load_recognizer(args.recognizer, args.grammar) if judged else None
+    recognizer = (
+        load_recognizer(args.recognizer, args.grammar, device=args.device) if judged else None
+    )
     if recognizer is not None:
         recognizer = CachedRecognizer(recognizer, args.cache or args.out)
     config = MeasureConfig(

@@ -20,6 +20,7 @@ from ...codec.tokens import AudioTokens
 from ...core.data.entries import AudioEntry, EntryReader
 from ...core.data.manifests import list_entries
 from ...core.files import file_name
+from ...core.judges.recognizers import Recognizer
 from ...core.results_log import ResultsLog, key_of
 from ..pipelines.audio_captioning import AudioCaptioner
 from ..pipelines.audio_generation import AudioGenerator
@@ -29,7 +30,6 @@ from ..pipelines.outputs import GeneratedAudio, Speech
 from ..pipelines.speech_recognition import SpeechRecognizer
 from ..pipelines.text_to_speech import TextToSpeech, Voice
 from .classifier import SoundClassifier
-from .recognizers import Recognizer
 from .retrieval import TextRetrieval
 
 MAX_CLASSES = 50  # captions to choose from in retrieval

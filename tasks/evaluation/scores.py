@@ -6,38 +6,17 @@ Compare them only with figures after the same normaliser.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 from ...core.metrics.intervals import Interval, Score, rate_interval
+from ...core.metrics.words import Normalise, TextErrors, count_errors, whisper_normaliser
 from ...lm.text.normalize import base_of, normalize
 
-Normalise = Callable[[str], str]
-
-
-@dataclass(frozen=True)
-class TextErrors:
-    """Edit errors of one text."""
-
-    substitutions: int
-    deletions: int
-    insertions: int
-    size: int  # words or characters in the reference
-
-    @property
-    def errors(self) -> int:
-        """Sum of all kinds."""
-        return self.substitutions + self.deletions + self.insertions
-
-    @property
-    def rate(self) -> float:
-        """Errors per word or character of the reference."""
-        return self.errors / max(1, self.size)
+Spelling = tuple[tuple[str, str], ...]
 
 
 @functools.cache
-def normaliser(language: str = "en") -> Normalise:
+def normaliser(language: str = "en", spelling: Spelling = ()) -> Normalise:
     """What is done to both texts before they are compared.
 
     For English it is Whisper's normaliser (numbers, contractions). Texts of other languages are
@@ -45,21 +24,14 @@ def normaliser(language: str = "en") -> Normalise:
 
     Args:
         language: code; "" is English.
+        spelling: pairs of a British and an American spelling, of a recognizer.
 
     Raises:
         ModuleNotFoundError: if this version of transformers has none.
     """
-    try:
-        from transformers.models.whisper import english_normalizer
-    except ImportError as error:
-        raise ModuleNotFoundError(
-            "the Whisper normaliser is part of transformers; this installation has none",
-            name="transformers",
-        ) from error
-    # Without the table of British spellings, which is a file of a checkpoint on the hub.
     if base_of(language or "en") == "en":
-        return english_normalizer.EnglishTextNormalizer({})
-    basic = english_normalizer.BasicTextNormalizer()
+        return whisper_normaliser("en", spelling)
+    basic = whisper_normaliser(language)
 
     def written_out(text: str) -> str:
         try:
@@ -76,6 +48,7 @@ def text_errors(
     *,
     characters: bool = False,
     language: str = "en",
+    spelling: Spelling = (),
 ) -> TextErrors:
     """Errors of a text against its reference.
 
@@ -84,23 +57,13 @@ def text_errors(
         hypothesis: the text to score.
         characters: count characters instead of words.
         language: of both texts, see :func:`normaliser`.
+        spelling: see :func:`normaliser`.
 
     Raises:
         ModuleNotFoundError: without jiwer (the extra `eval`).
     """
-    jiwer = _jiwer()
-    normalise = normaliser(language)
-    reference, hypothesis = normalise(reference).strip(), normalise(hypothesis).strip()
-    if not reference:  # jiwer refuses an empty reference: all words are insertions
-        return TextErrors(0, 0, len(hypothesis if characters else hypothesis.split()), 0)
-    process = jiwer.process_characters if characters else jiwer.process_words
-    found = process(reference, hypothesis)
-    return TextErrors(
-        found.substitutions,
-        found.deletions,
-        found.insertions,
-        found.hits + found.substitutions + found.deletions,
-    )
+    normalise = normaliser(language, spelling)
+    return count_errors(normalise(reference), normalise(hypothesis), characters=characters)
 
 
 def error_rate(
@@ -109,6 +72,7 @@ def error_rate(
     *,
     characters: bool = False,
     language: str | Sequence[str] = "en",
+    spelling: Spelling = (),
     seed: int = 0,
 ) -> Interval:
     """WER or CER of a corpus, with its interval; `language` is of all texts, or of each.
@@ -122,7 +86,7 @@ def error_rate(
         )
     languages = [language] * len(references) if isinstance(language, str) else language
     counts = [
-        text_errors(reference, hypothesis, characters=characters, language=code)
+        text_errors(reference, hypothesis, characters=characters, language=code, spelling=spelling)
         for reference, hypothesis, code in zip(references, hypotheses, languages, strict=True)
     ]
     return rate_interval(
@@ -131,20 +95,12 @@ def error_rate(
 
 
 def word_scores(
-    outputs: Sequence[str], references: Sequence[str], languages: Sequence[str]
+    outputs: Sequence[str],
+    references: Sequence[str],
+    languages: Sequence[str],
+    spelling: Spelling = (),
 ) -> list[Score]:
     """WER and CER of a corpus."""
-    wer = error_rate(references, outputs, language=languages)
-    cer = error_rate(references, outputs, language=languages, characters=True)
+    wer = error_rate(references, outputs, language=languages, spelling=spelling)
+    cer = error_rate(references, outputs, language=languages, spelling=spelling, characters=True)
     return [Score("WER", wer, percent=True), Score("CER", cer, percent=True)]
-
-
-def _jiwer() -> Any:
-    try:
-        import jiwer
-    except ImportError as error:
-        raise ModuleNotFoundError(
-            "word error rates need jiwer, which is not installed (the extra 'eval')",
-            name="jiwer",
-        ) from error
-    return jiwer

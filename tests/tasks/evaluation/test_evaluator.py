@@ -11,6 +11,8 @@ import torch
 from almtok.__main__ import main
 from almtok.core.audio import read_audio
 from almtok.core.data.entries import AudioEntry
+from almtok.core.judges.load import load_recognizer
+from almtok.core.judges.recognizers import CachedRecognizer, Recognizer
 from almtok.recipes.mini.sounds import make_sound
 from almtok.recipes.mini.voices import VOICES, find_speaker
 from almtok.tasks.commands import evaluate as evaluate_module
@@ -30,7 +32,6 @@ from almtok.tasks.evaluation.measure import (
     _references,
     list_clips,
 )
-from almtok.tasks.evaluation.recognizers import CachedRecognizer, load_recognizer
 from almtok.tasks.evaluation.retrieval import TextRetrieval
 from almtok.tasks.pipelines.audio_generation import AudioGenerator
 from almtok.tasks.pipelines.outputs import GeneratedAudio
@@ -40,12 +41,12 @@ from ..conftest import LINES, RAIN, SOUND
 FIRST, SECOND = LINES
 
 
-class Ears:
+class Ears(Recognizer):
     """A recognizer that always hears the first line."""
 
     name = "ears"
 
-    def transcribe(self, wav, sample_rate):
+    def transcribe(self, wav, sample_rate, language=""):
         assert len(wav) and sample_rate == 24_000
         return FIRST
 
@@ -71,7 +72,7 @@ def test_clips_are_those_with_texts_of_every_source(corpus):
 
 
 def test_evaluate_lm_measures_goes_on_and_reports(learned, corpus, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(evaluate_module, "load_recognizer", lambda name, grammar: Ears())
+    monkeypatch.setattr(evaluate_module, "load_recognizer", lambda *_, **__: Ears())
     measured = []
     measure = Measurer._measure
 
@@ -307,7 +308,7 @@ def test_a_judge_is_asked_once_for_each_waveform(tmp_path):
     asked = []
 
     class Judge(Ears):
-        def transcribe(self, wav, sample_rate):
+        def transcribe(self, wav, sample_rate, language=""):
             asked.append(len(wav))
             return f"{len(wav)} samples"
 

@@ -1,0 +1,1 @@
+"""Judges: pretrained models that evaluate audio, independent of the models under evaluation."""
