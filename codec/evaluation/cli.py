@@ -32,7 +32,8 @@ almtok codec evaluate --checkpoint runs/mine/codec --data test.parquet --limit 5
 """
 PEERS_HELP = "other codecs: encodec@1.5 (kbps), dac, mimi, codec2-700C, opus-6k ..."
 NOTES = f"""
-peers: encodec, dac, mimi, xcodec (Hugging Face), each also as NAME@KBPS or NAME=FOLDER@KBPS;
+peers: encodec, dac, mimi, xcodec, xcodec2, higgs, wavtokenizer, neucodec (Hugging Face), each also
+  as NAME@KBPS or NAME=FOLDER@KBPS; hf=FOLDER_OR_HUB_ID for another checkpoint of these;
   codec2-450, codec2-700C, codec2-1300, codec2-2400, opus-6k (installed programs)
 
 {SOURCES}"""

@@ -7,7 +7,6 @@ programs (Debian, Ubuntu: ``apt-get install codec2 opus-tools``).
 
 from __future__ import annotations
 
-import math
 import re
 import shutil
 import subprocess
@@ -15,17 +14,13 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
 import torch
+import transformers
 
 from ...core.choices import AUTO
-from ...core.loading import refuse_adapter
-from ...core.progress import no_inner_bars
-from ...core.runtime import find_device
 from .codecs import (
     CodecResult,
     CodecUnavailable,
@@ -33,8 +28,8 @@ from .codecs import (
     Waveform,
     fit_length,
     load_almtok_codec,
-    timed,
 )
+from .transformers_codec import TransformersCodec
 
 # Short name -> checkpoint on the Hugging Face hub.
 HUB_CODECS = {
@@ -44,9 +39,16 @@ HUB_CODECS = {
     "dac44": "descript/dac_44khz",
     "mimi": "kyutai/mimi",
     "xcodec": "hf-audio/xcodec-hubert-librispeech",
+    "xcodec2": "HKUSTAudio/xcodec2-hf",
+    "higgs": "bosonai/higgs-audio-v2-tokenizer",
+    "wavtokenizer": "swiss-ai/wavtokenizer-large-unify-40token",
+    "neucodec": "neuphonic/neucodec",
 }
-# Codecs whose convolutions do not pad fail for shorter clips.
-_SHORTEST_FRAMES = 16
+# Codecs that no installed library implements. almtok runs no code of checkpoints.
+NOT_IMPLEMENTED = {
+    "stable-codec": "StableCodec (stabilityai/stable-codec-speech-16k)",
+    "moss": "MOSS-Audio-Tokenizer (OpenMOSS-Team/MOSS-Audio-Tokenizer)",
+}
 
 # kbit/s by mode name of c2enc.
 CODEC2_MODES = {
@@ -88,130 +90,6 @@ def parse_peer(text: str) -> PeerName:
     except ValueError:
         raise ValueError(f"@KBPS must be a number, as in encodec@1.5, got {text!r}") from None
     return PeerName(kind, checkpoint or None, kbps)
-
-
-class TransformersCodec(EvaluatedCodec):
-    """A codec of the transformers library: EnCodec, DAC, Mimi or X-Codec.
-
-    Args:
-        checkpoint: folder or hub id.
-        kbps: bit rate, of a whole number of codebooks (EnCodec, X-Codec: one of the bandwidths of
-            the checkpoint). By default all codebooks are used.
-        name: in tables; by default the model type and the rate.
-        device: to run on.
-    """
-
-    MODEL_TYPES = ("encodec", "dac", "mimi", "xcodec")
-
-    def __init__(
-        self,
-        checkpoint: str,
-        *,
-        kbps: float | None = None,
-        name: str | None = None,
-        device: str | torch.device = AUTO,
-    ) -> None:
-        from transformers import AutoConfig, AutoModel
-
-        try:
-            config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
-            self.kind = config.model_type
-            if self.kind not in self.MODEL_TYPES:
-                raise ValueError(
-                    f"model_type of {checkpoint} must be one of {', '.join(self.MODEL_TYPES)},"
-                    f" got {self.kind!r}"
-                )
-            refuse_adapter(checkpoint, {})
-            with no_inner_bars():
-                self.model: Any = AutoModel.from_pretrained(checkpoint, trust_remote_code=False)
-        except OSError as error:
-            raise CodecUnavailable(
-                f"{checkpoint} must be a folder or a hub id that can be loaded: "
-                f"{str(error).splitlines()[0]}"
-            ) from error
-        self.device = find_device(device)
-        self.model.eval().to(self.device)
-        self.checkpoint = checkpoint
-        self.sample_rate = int(getattr(config, "sampling_rate", None) or config.sample_rate)
-        self.hop = self._hop(config)
-        self.frame_rate = self.sample_rate / self.hop
-        self.codebook_size = int(config.codebook_size)
-        self.codebooks = self._codebooks(config, kbps)
-        self.kbps = self.codebooks * self._codebook_kbps
-        self.name = name or f"{self.kind}@{self.kbps:.3g}"
-
-    @property
-    def _codebook_kbps(self) -> float:
-        return float(self.frame_rate or 0) * math.log2(self.codebook_size or 1) / 1000.0
-
-    def _hop(self, config: Any) -> int:
-        if self.kind == "mimi":
-            return round(self.sample_rate / config.frame_rate)
-        if self.kind == "encodec":
-            return math.prod(config.upsampling_ratios)
-        return int(config.hop_length)
-
-    def _codebooks(self, config: Any, kbps: float | None) -> int:
-        codebook_kbps = self._codebook_kbps
-        if self.kind in ("encodec", "xcodec"):
-            rates = [float(rate) for rate in config.target_bandwidths]
-            # X-Codec's first rates are rounded (0.5 kbit/s is one codebook of 50 Hz x 10 bits).
-            options = {max(1, math.floor(rate / codebook_kbps + 1e-6)): rate for rate in rates}
-        else:
-            maximum = config.n_codebooks if self.kind == "dac" else config.num_quantizers
-            options = {count: count * codebook_kbps for count in range(1, maximum + 1)}
-        best = max(options) if kbps is None else min(options, key=lambda n: abs(options[n] - kbps))
-        if kbps is not None and abs(options[best] - kbps) > max(0.02 * kbps, 0.01):
-            listed = ", ".join(f"{rate:.4g}" for rate in sorted(options.values()))
-            raise ValueError(f"kbps of {self.checkpoint} must be one of {listed}, got {kbps:g}")
-        self.bandwidth = options[best]
-        return best
-
-    def _encode(self, x: torch.Tensor) -> tuple[torch.Tensor, Any]:
-        if self.kind == "encodec":
-            out = self.model.encode(x, bandwidth=self.bandwidth)
-            return out.audio_codes, out.audio_scales
-        if self.kind == "xcodec":
-            return self.model.encode(x, bandwidth=self.bandwidth).audio_codes, None
-        if self.kind == "mimi":
-            return self.model.encode(x, num_quantizers=self.codebooks).audio_codes, None
-        return self.model.encode(x, n_quantizers=self.codebooks).audio_codes, None
-
-    def _decode(self, codes: torch.Tensor, scales: Any) -> torch.Tensor:
-        if self.kind == "encodec":
-            return self.model.decode(codes, scales).audio_values
-        if self.kind == "dac":
-            return self.model.decode(audio_codes=codes).audio_values
-        return self.model.decode(codes).audio_values
-
-    @torch.inference_mode()
-    def code(self, wav: Waveform) -> CodecResult:
-        """Encode and decode one clip [S] at the codec's rate, padded to whole frames."""
-        frames = max(math.ceil(wav.size / self.hop), _SHORTEST_FRAMES)
-        padded = fit_length(wav, frames * self.hop)
-        x = torch.from_numpy(padded).to(self.device)[None, None]
-        (codes, scales), encode = timed(lambda: self._encode(x), self.device)
-        decoded, decode = timed(lambda: self._decode(codes, scales), self.device)
-        # EnCodec returns [chunks, B, K, Q], the others [B, K, Q], here with one chunk and one clip.
-        array: npt.NDArray[np.int64] = (
-            codes.reshape(-1, *codes.shape[-2:])[0].to(torch.int64).cpu().numpy()
-        )
-        clip_codes = array[:, : math.ceil(wav.size / self.hop)]
-        return CodecResult(
-            wav=fit_length(decoded.reshape(-1).float().cpu().numpy(), wav.size),
-            codes=clip_codes,
-            bits=math.ceil(clip_codes.size * math.log2(self.codebook_size or 1)),
-            encode_seconds=encode,
-            decode_seconds=decode,
-        )
-
-    def release(self) -> None:
-        """Free the model."""
-        del self.model
-
-    def settings(self) -> dict[str, str | int | float | None]:
-        """Settings with checkpoint and number of codebooks."""
-        return super().settings() | {"checkpoint": self.checkpoint, "codebooks": self.codebooks}
 
 
 def _require_programs(*programs: str, package: str) -> None:
@@ -341,6 +219,11 @@ def load_codec(text: str, *, device: str | torch.device = AUTO) -> EvaluatedCode
         if checkpoint is None:
             raise ValueError(f"codec must be hf=FOLDER_OR_HUB_ID, got {text!r}")
         return TransformersCodec(checkpoint, kbps=peer.kbps, device=device)
+    if peer.kind in NOT_IMPLEMENTED:
+        raise CodecUnavailable(
+            f"transformers {transformers.__version__} has no model type for"
+            f" {NOT_IMPLEMENTED[peer.kind]}, and code of checkpoints is not run"
+        )
     if peer.kind.startswith(("codec2-", "opus-")) and peer.checkpoint is None:
         return load_classic_codec(text)
     raise ValueError(

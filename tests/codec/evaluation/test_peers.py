@@ -14,7 +14,18 @@ from .conftest import make_voice
 
 
 def tiny_configs():
-    from transformers import DacConfig, EncodecConfig, HubertConfig, MimiConfig, XcodecConfig
+    from transformers import (
+        DacConfig,
+        EncodecConfig,
+        HiggsAudioV2TokenizerConfig,
+        HubertConfig,
+        MimiConfig,
+        NeuCodecConfig,
+        Wav2Vec2BertConfig,
+        WavTokenizerConfig,
+        Xcodec2Config,
+        XcodecConfig,
+    )
 
     hubert = HubertConfig(
         hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
@@ -24,6 +35,16 @@ def tiny_configs():
         encoder_hidden_size=4, decoder_hidden_size=32, hidden_size=8, n_codebooks=2,
         downsampling_ratios=[8, 5, 4, 2], upsampling_ratios=[8, 5, 4, 2],
     )  # fmt: skip
+    bert = Wav2Vec2BertConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        feature_projection_input_dim=160, conv_depthwise_kernel_size=3,
+    )  # fmt: skip
+    single = {
+        "hidden_size": 32, "intermediate_size": 16, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16,
+        "encoder_hidden_size": 4, "quantization_dim": 48, "quantization_levels": [4] * 4,
+        "semantic_model_config": bert,
+    }  # fmt: skip
     return {
         "encodec": EncodecConfig(
             num_filters=4, hidden_size=16, codebook_size=32, codebook_dim=16, num_lstm_layers=1,
@@ -43,23 +64,48 @@ def tiny_configs():
             target_bandwidths=[0.5, 1], codebook_size=1024, acoustic_model_config=acoustic,
             semantic_model_config=hubert,
         ),
+        "higgs": HiggsAudioV2TokenizerConfig(
+            target_bandwidths=[0.25, 0.5], semantic_model_config=hubert, codebook_dim=24,
+            acoustic_model_config=DacConfig(
+                encoder_hidden_size=2, decoder_hidden_size=32, hidden_size=8,
+                downsampling_ratios=[8, 5, 4, 2, 3], upsampling_ratios=[8, 5, 4, 2, 3],
+            ),
+        ),
+        "wavtokenizer": WavTokenizerConfig(
+            num_filters=2, hidden_size=32, codebook_dim=32, codebook_size=64,
+            decoder_hidden_size=32, decoder_intermediate_size=32, decoder_num_layers=1,
+            num_lstm_layers=1,
+        ),
+        "xcodec2": Xcodec2Config(**single),
+        "neucodec": NeuCodecConfig(**single),
     }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    from transformers import AutoModel
+    from transformers import AutoModel, NeuCodecFeatureExtractor, Xcodec2FeatureExtractor
 
     torch.manual_seed(0)
     root = tmp_path_factory.mktemp("codecs")
     for name, config in tiny_configs().items():
         AutoModel.from_config(config).save_pretrained(root / name)
+    Xcodec2FeatureExtractor().save_pretrained(root / "xcodec2")
+    NeuCodecFeatureExtractor().save_pretrained(root / "neucodec")
     return root
 
 
 @pytest.mark.parametrize(
     ("kind", "kbps", "books"),
-    [("encodec", 0.75, 2), ("dac", 1.125, 3), ("mimi", 0.125, 2), ("xcodec", 0.5, 1)],
+    [
+        ("encodec", 0.75, 2),
+        ("dac", 1.125, 3),
+        ("mimi", 0.125, 2),
+        ("xcodec", 0.5, 1),
+        ("higgs", 0.5, 2),
+        ("wavtokenizer", 0.24, 1),
+        ("xcodec2", 0.4, 1),
+        ("neucodec", 0.4, 1),
+    ],
 )
 def test_hugging_face_codecs_run_at_a_chosen_rate(folders, kind, kbps, books):
     codec = peers.load_codec(f"{kind}={folders / kind}@{kbps}")
@@ -69,6 +115,17 @@ def test_hugging_face_codecs_run_at_a_chosen_rate(folders, kind, kbps, books):
         assert coded.wav.shape == (samples,) and coded.wav.dtype == np.float32
         assert coded.codes.shape == (books, -(-samples // codec.hop))
         assert coded.bits == coded.codes.size * np.log2(codec.codebook_size)
+
+
+def test_input_and_output_rates_may_differ(folders):
+    codec = peers.load_codec(f"neucodec={folders / 'neucodec'}")
+    assert (codec.input_rate, codec.sample_rate, codec.frame_rate) == (16_000, 24_000, 50.0)
+
+
+@pytest.mark.parametrize("kind", ["stable-codec", "moss"])
+def test_codecs_that_no_library_implements_are_refused(kind):
+    with pytest.raises(CodecUnavailable, match="has no model type for .* code of checkpoints"):
+        peers.load_codec(kind)
 
 
 def test_all_codebooks_by_default_and_rates_that_do_not_exist(folders):
@@ -82,7 +139,12 @@ def test_same_answer_as_the_model_itself(folders):
     from transformers import AutoModel
 
     wav = make_voice(1.0)
-    for kind, extra in (("encodec", {"bandwidth": 1.5}), ("mimi", {}), ("dac", {})):
+    for kind, extra in (
+        ("encodec", {"bandwidth": 1.5}),
+        ("mimi", {}),
+        ("dac", {}),
+        ("wavtokenizer", {}),
+    ):
         model = AutoModel.from_pretrained(folders / kind).eval()
         with torch.no_grad():
             x = torch.from_numpy(wav)[None, None]
