@@ -46,8 +46,8 @@ HUB_CODECS = {
 }
 # Codecs that no installed library implements. almtok runs no code of checkpoints.
 NOT_IMPLEMENTED = {
-    "stable-codec": "StableCodec (stabilityai/stable-codec-speech-16k)",
-    "moss": "MOSS-Audio-Tokenizer (OpenMOSS-Team/MOSS-Audio-Tokenizer)",
+    "stable-codec": "StableCodec",
+    "moss": "MOSS-Audio-Tokenizer",
 }
 
 # kbit/s by mode name of c2enc.
