@@ -21,6 +21,7 @@ from ..cli import add_search, named_by_search, searches_of
 
 if TYPE_CHECKING:
     from .codecs import EvaluatedCodec
+    from .fad import CodecVectors
     from .harness import EvaluationClip
     from .results import ClipResult
     from .table import Evaluation
@@ -61,6 +62,8 @@ def register(commands: Any) -> None:
     text = "report paired differences to this codec of the table"
     add("--reference", metavar="CODEC", help=text, advanced=True)
     add_frames_per_query(parser, nargs="+")
+    text = "embedding of Fréchet audio distances: whisper:ID, clap:ID, beats:FILE, wavlm ..."
+    add("--fad", metavar="EMBEDDING", help=text, advanced=True)
     add_search(parser)
     add_device(parser)
     add_out(parser, "folder for table.md, table.json and scores of clips", overwrite=False)
@@ -92,7 +95,8 @@ def evaluate(options: argparse.Namespace) -> int:
     corpus = evaluation_corpus(options.data, options.out / "cache")
     clips = evaluation_clips(corpus, limit=options.limit, seed=options.seed)
     require_packages(clip.domain for clip in clips)
-    results, not_run = _run_all(options, specs, clips, corpus.fingerprint)
+    vectors = _vectors(options, clips, corpus.fingerprint)
+    results, not_run = _run_all(options, specs, clips, corpus.fingerprint, vectors)
     if not results:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in not_run.items())
         raise ValueError(f"no codec could be run: {reasons}")
@@ -102,6 +106,7 @@ def evaluate(options: argparse.Namespace) -> int:
         list(results.values()),
         reference=results[options.reference][0].name if options.reference else None,
         not_run=not_run,
+        fad=None if vectors is None else vectors.table(),
         seed=options.seed,
     )
     _write(options, table, to_markdown(table), clips)
@@ -149,6 +154,7 @@ def _run_all(
     specs: dict[str, _CodecSpec],
     clips: list[EvaluationClip],
     data: str,
+    vectors: CodecVectors | None,
 ) -> tuple[dict[str, tuple[EvaluatedCodec, list[ClipResult]]], dict[str, str]]:
     from .codecs import CodecUnavailable
     from .harness import evaluate_codec
@@ -169,6 +175,7 @@ def _run_all(
             options.out,
             data=data,
             keep_audio=kept,
+            vectors=None if vectors is None else vectors.of(codec),
             retry_failed=options.retry_failed,
             device=options.device,
         )
@@ -176,6 +183,20 @@ def _run_all(
         codec.release()
     _keep_originals(options.out, clips, kept)
     return results, not_run
+
+
+def _vectors(
+    options: argparse.Namespace, clips: list[EvaluationClip], data: str
+) -> CodecVectors | None:
+    """Where the embeddings of ``--fad`` go."""
+    if options.fad is None:
+        return None
+    from .embeddings import embedding_key, load_embedding
+    from .fad import CodecVectors
+
+    embedding = load_embedding(options.fad, device=options.device)
+    folder = options.out / "embeddings"
+    return CodecVectors(embedding, embedding_key(options.fad), folder, clips, data)
 
 
 def _load(name: str, spec: _CodecSpec, device: str) -> EvaluatedCodec:

@@ -10,16 +10,21 @@ import base64
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from ...core.audio import Waveform
+from ...core.metrics.audio import SCORE_RATE
 from ...core.metrics.frechet import MIN_CLIPS, FrechetDistance, extrapolated_distance
 from ...core.results_log import ResultsLog, key_of
 from ..priors.teacher import Teacher
+from .codecs import EvaluatedCodec
 from .embeddings import embed_clip
+from .harness import EvaluationClip, safe_name
 
 
 class ClipVectors:
@@ -50,6 +55,51 @@ class ClipVectors:
         """Vectors [N, P] of clips that are in the file."""
         rows = [self._log.entries[clip]["vector"] for clip in clips]
         return np.stack([np.frombuffer(base64.b64decode(row), dtype="<f4") for row in rows])
+
+
+class CodecVectors:
+    """Vectors of recordings and of their reconstructions by codecs, in one folder.
+
+    Args:
+        embedding: computes the vectors.
+        key: of the embedding and its weights.
+        folder: of the files.
+        clips: of the evaluation.
+        data: fingerprint of the corpus.
+    """
+
+    def __init__(
+        self,
+        embedding: Teacher,
+        key: str,
+        folder: Path,
+        clips: Sequence[EvaluationClip],
+        data: str,
+    ) -> None:
+        self._embedding, self._folder, self._clips = embedding, folder, clips
+        self._settings = {"embedding": key, "data": data}
+        self.recordings = self._of("recordings", {})
+        self.codecs: dict[str, ClipVectors] = {}
+
+    def of(self, codec: EvaluatedCodec) -> ClipVectors:
+        """Vectors of the reconstructions by a codec."""
+        vectors = self._of(f"of_{safe_name(codec.name)}", codec.settings())
+        self.codecs[codec.name] = vectors
+        return vectors
+
+    def _of(self, name: str, settings: Mapping[str, Any]) -> ClipVectors:
+        path = self._folder / f"{name}.jsonl"
+        return ClipVectors(self._embedding, path, {**self._settings, **settings})
+
+    def table(self) -> FrechetTable:
+        """Distances of all codecs to the recordings, whose missing vectors are computed first."""
+        missing = [clip for clip in self._clips if clip.id not in self.recordings]
+        for clip in tqdm(missing, desc="recordings", unit="clip"):
+            self.recordings.add(clip.id, clip.read(), SCORE_RATE)
+        domains: dict[str, list[str]] = {}
+        for clip in self._clips:
+            domains.setdefault(clip.domain, []).append(clip.id)
+        return frechet_table(self.recordings, self.codecs, domains)
 
 
 @dataclass(frozen=True)

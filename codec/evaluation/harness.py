@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soxr
@@ -29,6 +29,9 @@ from ...core.metrics.audio import DOMAINS, SCORE_RATE, score_clip
 from ...core.runtime import find_device
 from .codecs import CodecResult, EvaluatedCodec, Waveform, fit_length
 from .results import ClipResult, ResultStore, pack_codes
+
+if TYPE_CHECKING:
+    from .fad import ClipVectors
 
 # Raise it when the meaning of scores changes, so that old and new results are not mixed.
 SCORING_VERSION = 1
@@ -128,7 +131,11 @@ def _reconstruct(codec: EvaluatedCodec, wav: Waveform) -> tuple[Waveform, CodecR
 
 
 def evaluate_clip(
-    codec: EvaluatedCodec, clip: EvaluationClip, memory: PeakMemory, audio: Path | None = None
+    codec: EvaluatedCodec,
+    clip: EvaluationClip,
+    memory: PeakMemory,
+    audio: Path | None = None,
+    vectors: ClipVectors | None = None,
 ) -> ClipResult:
     """Code and score one clip; an exception becomes the ``error`` of the result.
 
@@ -137,6 +144,7 @@ def evaluate_clip(
         clip: to code.
         memory: measures the peak memory of the codec.
         audio: file for the reconstruction; None to discard it.
+        vectors: gets the embedding of the reconstruction.
     """
     try:
         wav = clip.read()
@@ -146,6 +154,8 @@ def evaluate_clip(
         scores = score_clip(wav, reconstruction, SCORE_RATE, domain=clip.domain)
         if audio is not None:
             write_audio(audio, reconstruction, SCORE_RATE)
+        if vectors is not None:
+            vectors.add(clip.id, reconstruction, SCORE_RATE)
     except Exception as error:  # a bad clip must not end a run of hours
         message = " ".join(f"{type(error).__name__}: {error}".split())[:500]
         return ClipResult(clip.id, clip.domain, clip.seconds, error=message)
@@ -171,6 +181,7 @@ def evaluate_codec(
     *,
     data: str = "",
     keep_audio: Collection[str] = (),
+    vectors: ClipVectors | None = None,
     retry_failed: bool = False,
     device: str | torch.device = AUTO,
     progress: bool = True,
@@ -183,6 +194,7 @@ def evaluate_codec(
         out: folder; results are written to ``clips/NAME.jsonl``, audio to ``audio/NAME/``.
         data: fingerprint of the corpus; results of other data are refused.
         keep_audio: ids of the clips whose reconstruction is written as FLAC.
+        vectors: gets the embeddings of the reconstructions; clips that it lacks are run again.
         retry_failed: run clips again that failed in an earlier run.
         device: whose peak memory is measured.
         progress: show a progress bar.
@@ -194,7 +206,13 @@ def evaluate_codec(
     settings: dict[str, Any] = codec.settings() | {"data": data, "scoring": SCORING_VERSION}
     store = ResultStore(out / "clips" / f"{safe_name(codec.name)}.jsonl", settings)
     memory = PeakMemory(find_device(device))
-    pending = [clip for clip in clips if _is_pending(store.results.get(clip.id), retry_failed)]
+    pending = [
+        clip
+        for clip in clips
+        if _is_pending(
+            store.results.get(clip.id), retry_failed, vectors is None or clip.id in vectors
+        )
+    ]
     if pending:
         # Warm-up with a second of noise: the first call initialises threads and kernels.
         noise = np.random.default_rng(0).standard_normal(codec.sample_rate) * 0.01
@@ -205,9 +223,11 @@ def evaluate_codec(
     for clip in tqdm(pending, desc=codec.name, unit="clip", disable=not progress):
         kept = clip.id in keep_audio
         audio = out / "audio" / safe_name(codec.name) / f"{file_name(clip.id)}.flac"
-        store.add(evaluate_clip(codec, clip, memory, audio if kept else None))
+        store.add(evaluate_clip(codec, clip, memory, audio if kept else None, vectors))
     return [store.results[clip.id] for clip in clips]
 
 
-def _is_pending(result: ClipResult | None, retry_failed: bool) -> bool:
-    return result is None or (retry_failed and result.error is not None)
+def _is_pending(result: ClipResult | None, retry_failed: bool, embedded: bool) -> bool:
+    if result is None or result.error is not None:
+        return result is None or retry_failed
+    return not embedded

@@ -33,7 +33,14 @@ from ...core.report.figures import (
 from ...core.report.render import render
 from .harness import EvaluationClip, safe_name
 from .results import read_results, unpack_codes
-from .table import Evaluation, left_out, metric_head
+from .table import (
+    FRECHET_HEAD,
+    Evaluation,
+    frechet_note,
+    frechet_rows,
+    left_out,
+    metric_head,
+)
 
 # Metrics with a chart; tables have all metrics.
 _CHARTED = ("pesq_wb", "stoi", "mel", "mel_4k", "stft", "f0_cents")
@@ -99,6 +106,9 @@ def write_report(
         fewest=min(evaluation.domains.values(), default=0),
         random_weights=any("random" in codec.name for codec in evaluation.codecs),
         left_out=left_out(evaluation),
+        frechet_head=list(FRECHET_HEAD),
+        frechet_rows=[] if evaluation.fad is None else frechet_rows(evaluation.fad),
+        frechet_note="" if evaluation.fad is None else frechet_note(evaluation.fad),
         METRICS=METRICS,
         compared_metrics=_COMPARED,
         metric_head=metric_head,

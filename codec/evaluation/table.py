@@ -15,6 +15,7 @@ from ...core.metrics.intervals import (
     paired_difference,
 )
 from .codecs import EvaluatedCodec
+from .fad import FrechetTable
 from .results import ClipResult, CodeStatistics, code_statistics, unpack_codes
 
 
@@ -52,6 +53,7 @@ class Evaluation:
     reference: str | None  # name of the codec of the paired differences
     domains: dict[str, int]  # domain -> number of clips
     not_run: dict[str, str]  # codec name -> reason
+    fad: FrechetTable | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as JSON values."""
@@ -135,6 +137,7 @@ def summarise(
     *,
     reference: str | None = None,
     not_run: Mapping[str, str] | None = None,
+    fad: FrechetTable | None = None,
     seed: int = 0,
 ) -> Evaluation:
     """Put the results of several codecs on the same clips into one table.
@@ -143,6 +146,7 @@ def summarise(
         results: codec and its clip results, in the order of the rows.
         reference: name of the codec of the paired differences.
         not_run: codecs that could not be run, with reasons.
+        fad: Fréchet distances, if they were computed.
         seed: of the bootstrap.
     """
     names = [codec.name for codec, _ in results]
@@ -160,6 +164,7 @@ def summarise(
         reference=reference,
         domains=counts,
         not_run=dict(not_run or {}),
+        fad=fad,
     )
 
 
@@ -274,6 +279,35 @@ def _code_table(evaluation: Evaluation) -> list[str]:
     return ["### Codes, layer by layer", markdown_table([*head, "positions"], rows)]
 
 
+def frechet_rows(fad: FrechetTable) -> list[list[str]]:
+    """Codec, domain, clips, distance with its interval and plain distance, as cells."""
+    return [
+        [name, domain, str(found.value.n), _interval(found.value, 3), f"{found.plain:.3f}"]
+        for name, row in fad.rows.items()
+        for domain, found in row.items()
+    ]
+
+
+FRECHET_HEAD = ("codec", "domain", "clips", "FAD ↓", "of these clips")
+
+
+def frechet_note(fad: FrechetTable) -> str:
+    """What the table of Fréchet distances shows."""
+    return (
+        f"Fréchet audio distance to the recordings on {fad.embedding} (mean over time),"
+        " extrapolated to infinitely many clips, with its 95 % jackknife interval; beside it the"
+        " value of these clips alone."
+    )
+
+
+def _frechet_table(evaluation: Evaluation) -> list[str]:
+    fad = evaluation.fad
+    if fad is None or not any(fad.rows.values()):
+        return []
+    rows = markdown_table(FRECHET_HEAD, frechet_rows(fad))
+    return ["### Fréchet audio distance", frechet_note(fad), rows]
+
+
 def left_out(evaluation: Evaluation) -> list[str]:
     """Codecs that were not run, failed clips and missing scores, one line each."""
     lines = [f"not run: {name}: {reason}" for name, reason in evaluation.not_run.items()]
@@ -284,7 +318,7 @@ def left_out(evaluation: Evaluation) -> list[str]:
                 for reason, count in reasons.items():
                     label = METRICS[metric].label
                     lines.append(f"no {label}: {codec.name}, {domain}, {count} clips: {reason}")
-    return lines
+    return [*lines, *(evaluation.fad.left_out if evaluation.fad is not None else ())]
 
 
 def to_markdown(evaluation: Evaluation) -> str:
@@ -297,7 +331,7 @@ def to_markdown(evaluation: Evaluation) -> str:
     for domain in DOMAINS:
         if domain in evaluation.domains:
             parts += _domain_tables(evaluation, domain)
-    parts += _cost_table(evaluation) + _code_table(evaluation)
+    parts += _frechet_table(evaluation) + _cost_table(evaluation) + _code_table(evaluation)
     lines = left_out(evaluation)
     if lines:
         parts += ["### Left out", "\n".join(f"- {line}" for line in lines)]
