@@ -187,6 +187,8 @@ def register_evaluate(commands: Any) -> None:
     add("--classes", nargs="+", default=[], metavar="SOURCE", help=text, advanced=True)
     text = "generated sounds per caption for --classes"
     add("--draws", default=4, help=text, advanced=True)
+    text = "embedding of Fréchet distances of sounds and music: whisper:ID, clap:ID, beats:FILE ..."
+    add("--fad", metavar="EMBEDDING", help=text, advanced=True)
     text = "folder that keeps recognizer transcripts (default: OUT)"
     add("--cache", type=Path, metavar="DIR", help=text, advanced=True)
     _add_model(parser)

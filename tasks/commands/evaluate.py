@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..evaluation.classifier import RATE, SoundClassifier
 from ..evaluation.evaluator import evaluate_facts, to_html, to_markdown
 from ..evaluation.measure import MeasureConfig, Measurer, list_clips
 from ..evaluation.scores import text_errors
+from ..evaluation.sound_distance import DistanceMeasurer
 from ..pipelines.base import AudioLMPipeline
 from ..pipelines.options import GenerationOptions
 from .batch import load_pipeline, model_stamp
@@ -49,7 +51,7 @@ def run_evaluation(args: argparse.Namespace, options: GenerationOptions) -> int:
         generate=args.generate,
     )
     pipeline = load_pipeline(args)
-    measurer = Measurer(
+    measurer = (functools.partial(DistanceMeasurer, args.fad) if args.fad else Measurer)(
         pipeline, args.out, config, options=options, recognizer=recognizer,
         classifiers=classifiers_of(args.classes, pipeline), model=model_stamp(args),
     )  # fmt: skip
@@ -59,10 +61,14 @@ def run_evaluation(args: argparse.Namespace, options: GenerationOptions) -> int:
         "data": list(args.data),
         "recogniser": "none" if recognizer is None else recognizer.name,
         "classes": list(args.classes),
+        "fad": args.fad,
         **dataclasses.asdict(config),
         "sampling": dataclasses.asdict(options),
     }
     table = evaluate_facts(facts, settings)
+    if isinstance(measurer, DistanceMeasurer):
+        figures = (*table.figures, *measurer.figures(facts))
+        table = dataclasses.replace(table, figures=figures)
     markdown = to_markdown(table)
     write_json(args.out / "table.json", table.to_dict())
     write_text(args.out / "table.md", markdown)

@@ -102,9 +102,7 @@ class Moments(Teacher):
 
 def voices(count):
     return [
-        EvaluationClip(
-            f"v{n}", "speech", 0.5, lambda n=n: make_voice(0.5, hz=100 + 3 * n, seed=n)
-        )
+        EvaluationClip(f"v{n}", "speech", 0.5, lambda n=n: make_voice(0.5, hz=100 + 3 * n, seed=n))
         for n in range(count)
     ]
 
