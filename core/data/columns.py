@@ -25,8 +25,9 @@ ROLES = {
     "domain": ("domain", "kind"),
     "label": ("label", "class"),  # class of a sound, one or two words
     "split": ("split",),
-    # Seconds into the file; a duration counts only in manifests that have an offset.
-    "offset": ("offset",),
+    # Seconds into the file (excerpts.py); a duration counts only in manifests that have another.
+    "offset": ("offset", "start"),
+    "end": ("end",),
     "duration": ("duration",),
 }
 _METADATA_ROLES = ("id", "split", "domain", "text", "speaker", "label", "language")
@@ -129,21 +130,22 @@ class ColumnReader:
                 return text
         return ""
 
-    def number(self, row: Mapping[str, Any], role: str, where: str) -> float | None:
-        """Return the number in the column of a role; None if it is empty.
+    def number(self, row: Mapping[str, Any], column: str, where: str) -> float | None:
+        """Return the number of seconds in a column; None if it is empty.
 
         Raises:
             ValueError: The value is negative or not a number.
         """
-        text = self.text(row, role, where)
+        text = as_text(row.get(column), f"{where}: column {column!r}")
         if not text:
             return None
+        self.report.count_column(column, column)
         try:
             value = float(text)
         except ValueError:
             value = -1.0
         if not 0 <= value < math.inf:
-            raise ValueError(f"{where}: {role} must be a number of seconds >= 0, got {text!r}")
+            raise ValueError(f"{where}: {column} must be a number of seconds >= 0, got {text!r}")
         return value
 
     def _class_name(self, column: str, value: Any) -> Any:

@@ -32,6 +32,7 @@ from .entries import (
     load_hub_dataset,
     normalize_split,
 )
+from .excerpts import has_excerpts, read_excerpt
 from .folders import find_audio, find_manifest
 from .layouts import (
     common_voice_tables,
@@ -41,7 +42,7 @@ from .layouts import (
     ljspeech_entries,
     read_transcript,
 )
-from .tables import TABLE_SUFFIXES, has_column, read_rows
+from .tables import TABLE_SUFFIXES, read_rows
 
 logger = logging.getLogger(__name__)
 
@@ -212,18 +213,13 @@ class _Lister:
 
     def _manifest(self, path: Path, name: str) -> Iterator[AudioEntry]:
         split = _split_of_path(path, self.source)
-        has_offset = has_column(path, "offset")
+        excerpts = has_excerpts(path)
         for where, row in read_rows(path):
             self.report.add_columns(row)
             if not self._has_split(row, name, where):
                 continue
             audio = self.columns.audio(row, where)
-            start = seconds = None
-            if has_offset:
-                start = self.columns.number(row, "offset", where)
-                seconds = self.columns.number(row, "duration", where)
-            if seconds == 0:
-                raise ValueError(f"{where}: duration must be a number of seconds > 0, got 0")
+            start, seconds = read_excerpt(self.columns, row, where) if excerpts else (0.0, None)
             file = _audio_path(path.parent, os.path.expanduser(audio))
             yield self._file(file, audio, row, where, split=split, start=start, seconds=seconds)
 
@@ -235,7 +231,7 @@ class _Lister:
         where: str,
         *,
         split: str = "",
-        start: float | None = None,
+        start: float = 0.0,
         seconds: float | None = None,
     ) -> AudioEntry:
         metadata = self._metadata(row, where, split)
@@ -247,7 +243,7 @@ class _Lister:
             id=self.columns.text(row, "id", where) or name,
             path=str(path),
             stamp=file_stamp(path),
-            start=start or 0.0,
+            start=start,
             seconds=seconds,
             **metadata,
         )

@@ -63,13 +63,15 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield where, dict(zip(names, (value for _, value in pairs), strict=True))
 
 
-def has_column(path: Path, column: str) -> bool:
-    """Whether any row of a table has a column, given in lower case."""
+def has_column(path: Path, columns: Iterable[str]) -> bool:
+    """Whether any row of a table has one of these columns, given in lower case."""
+    columns = frozenset(columns)
     if path.suffix.lower() in (".csv", ".tsv"):
-        return any(column in row for _, row in itertools.islice(read_rows(path), 1))
-    # The lines are parsed only if the word occurs, which may also be a value.
-    named = any(f'"{column}"' in line.lower() for _, line in read_lines(path))
-    return named and any(column in row for _, row in read_rows(path))
+        return any(columns & row.keys() for _, row in itertools.islice(read_rows(path), 1))
+    # The lines are parsed only if a word occurs, which may also be a value.
+    words = [f'"{column}"' for column in columns]
+    named = any(word in line.lower() for _, line in read_lines(path) for word in words)
+    return named and any(columns & row.keys() for _, row in read_rows(path))
 
 
 def _encoding(path: Path) -> str:

@@ -113,6 +113,66 @@ def test_offsets_that_are_none_name_the_line(ramp, tmp_path, row):
     )
 
 
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"start": 3, "end": 5.5}, (3.0, 2.5)),
+        ({"start": 3, "duration": 2.5}, (3.0, 2.5)),  # lhotse
+        ({"start": 3}, (3.0, None)),
+        ({"end": 2}, (0.0, 2.0)),
+        ({"start": 3, "end": None}, (3.0, None)),
+        ({"offset": 3, "start": 3.0, "end": 5.5, "duration": 2.5}, (3.0, 2.5)),
+        ({"start": 3, "end": 5.333, "duration": 2.33}, (3.0, 5.333 - 3)),  # rounded
+        ({"duration": 2, "label": "start", "text": "end"}, (0.0, None)),  # values, no columns
+    ],
+)
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_start_and_end_are_excerpts(ramp, tmp_path, suffix, row, expected):
+    path = tmp_path / f"m{suffix}"
+    if suffix == ".csv":
+        cells = ("" if value is None else str(value) for value in row.values())
+        path.write_text(f"audio,{','.join(row)}\nlong.wav,{','.join(cells)}\n")
+    else:
+        path.write_text(json.dumps({"audio": "long.wav", **row}) + "\n")
+    (entry,) = list_entries([path], transcripts=True)
+    assert (entry.start, entry.seconds) == expected
+    wav = EntryReader().read(entry, RATE)
+    first = round(expected[0] * RATE)
+    last = None if expected[1] is None else first + round(expected[1] * RATE)
+    assert np.array_equal(wav, ramp[first:last])
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"offset": 1, "start": 2}, "offset and start must be the same second"),
+        ({"start": 3, "end": 5, "duration": 600}, "duration must be the 2 s from 3 to 5 s"),
+        ({"start": 3, "end": 3}, "end must be after the start at 3 s, got 3 s"),
+        ({"start": 3, "end": 2}, "end must be after the start"),
+        ({"end": 0}, "end must be after the start at 0 s"),
+        ({"start": "00:00:03", "end": 5}, "start must be a number of seconds"),
+        ({"start": 3, "end": -1}, "end must be a number of seconds >= 0"),
+        ({"start": 3, "duration": 0}, "duration must be a number of seconds > 0"),
+    ],
+)
+def test_columns_of_seconds_that_contradict_each_other_name_the_line(ramp, tmp_path, row, words):
+    path = tmp_path / "m.jsonl"
+    path.write_text(json.dumps({"audio": "long.wav", **row}) + "\n")
+    refused(path, "m.jsonl line 1", words)
+
+
+def test_segments_of_kaldi_are_excerpts(ramp, tmp_path):
+    (tmp_path / "wav.scp").write_text("rec long.wav\n")
+    (tmp_path / "segments").write_text("a rec 3 5.5\nb rec 7.25 -1\n")
+    (tmp_path / "text").write_text("a one\nb two\n")
+    entries = list_entries([tmp_path], transcripts=True)
+    assert [(e.id, e.start, e.seconds, e.text) for e in entries] == [
+        ("a", 3.0, 2.5, "one"), ("b", 7.25, None, "two"),
+    ]  # fmt: skip
+    wav = EntryReader().read(entries[0], RATE)
+    assert np.array_equal(wav, ramp[3 * RATE : round(5.5 * RATE)])
+
+
 @pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "Metadata.JSONL"])
 @pytest.mark.parametrize("column", ["text", "transcription", "sentence"])
 def test_hugging_face_audio_folder(make, tmp_path, name, column):
