@@ -7,6 +7,7 @@ imported, so that data tools start fast. Shapes: ``S`` samples, ``C`` channels.
 
 import contextlib
 import functools
+import logging
 import math
 import os
 from collections.abc import Iterator
@@ -18,7 +19,9 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from .sound_files import NO_LENGTH, open_parts
+from .sound_files import NO_LENGTH, SoundFile, open_parts
+
+logger = logging.getLogger(__name__)
 
 Waveform = NDArray[np.float32]  # [S], mono, full scale is 1.0
 AudioSource = str | os.PathLike[str] | bytes
@@ -56,7 +59,7 @@ class AudioError(ValueError):
     """Audio that cannot be used.
 
     Attributes:
-        reason: ``missing``, ``empty``, ``corrupt`` or ``nan``; or of the checks in
+        reason: ``missing``, ``empty``, ``truncated``, ``corrupt`` or ``nan``; or of the checks in
             ``data/decoding.py`` ``silent``, ``too_short`` or ``too_long``.
         detail: Explanation for the user.
     """
@@ -76,6 +79,7 @@ def read_audio(
     *,
     start: float = 0.0,
     seconds: float | None = None,
+    allow_truncated: bool = True,
 ) -> Waveform:
     """Read a file, or its bytes, as a mono waveform.
 
@@ -85,6 +89,8 @@ def read_audio(
         start: Start of the excerpt in seconds.
         seconds: Length of the excerpt in seconds; None reads to the end. The result is shorter if
             the file ends earlier.
+        allow_truncated: Read a file that holds less than its header says as far as it goes, with a
+            warning. With False it is an error, unless the excerpt is complete.
 
     Returns:
         Float32 samples [S]; not clipped, and lossy formats may exceed 1.0 slightly.
@@ -92,9 +98,9 @@ def read_audio(
     Joined files (chained Ogg, MP3, FLAC) and streams without sizes are read to their ends.
 
     Raises:
-        AudioError: The file is missing, empty or corrupt, contains NaN or infinity, has float
-            samples at the scale of integers, or is longer than 2**29 samples (or the environment
-            variable ``ALMTOK_MAX_SAMPLES``).
+        AudioError: The file is missing, empty, truncated or corrupt, contains NaN or infinity, has
+            float samples at the scale of integers, or is longer than 2**29 samples (or the
+            environment variable ``ALMTOK_MAX_SAMPLES``).
         ValueError: ``start`` or ``seconds`` is out of range.
     """
     if start < 0 or (seconds is not None and seconds <= 0):
@@ -102,11 +108,15 @@ def read_audio(
     name = _describe(source)
     _check_not_empty(source, name)
     try:
-        wav = _read_soundfile(source, name, sample_rate, start, seconds)
+        wav, mismatch = _read_soundfile(source, name, sample_rate, start, seconds)
     except AudioError:
         raise
     except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
-        wav = _read_torchcodec(source, name, sample_rate, start, seconds, error)
+        wav, mismatch = _read_torchcodec(source, name, sample_rate, start, seconds, error), ""
+    if mismatch and not allow_truncated:
+        raise AudioError("truncated", f"{name}: {mismatch}")
+    if mismatch:
+        logger.warning("%s: %s", name, mismatch)
     if wav.size == 0:
         raise AudioError("empty", f"{name} has no samples after {start} s")
     check_peak(wav, name)
@@ -240,7 +250,8 @@ def _check_not_empty(source: AudioSource, name: str) -> None:
 
 def _read_soundfile(
     source: AudioSource, name: str, sample_rate: int | None, start: float, seconds: float | None
-) -> Waveform:
+) -> tuple[Waveform, str]:
+    """The waveform, and how the file differs from its header."""
     with open_parts(source) as files:
         rate = sample_rate or files[0].samplerate
         first = round(start * rate)
@@ -248,18 +259,20 @@ def _read_soundfile(
         if len(files) == 1:
             return _read_part(files[0], name, rate, first, count)
         parts = [_read_part(file, name, rate, 0, None) for file in files]
-        _check_length(sum(map(len, parts)), name)
-        return np.concatenate(parts)[first : None if count is None else first + count]
+        _check_length(sum(len(wav) for wav, _ in parts), name)
+        wav = np.concatenate([wav for wav, _ in parts])
+        mismatch = "; ".join(filter(None, (text for _, text in parts)))
+        return wav[first : None if count is None else first + count], mismatch
 
 
 def _read_part(
-    file: soundfile.SoundFile, name: str, rate: int, first: int, count: int | None
-) -> Waveform:
-    """Samples ``first .. first + count`` at a rate."""
+    file: SoundFile, name: str, rate: int, first: int, count: int | None
+) -> tuple[Waveform, str]:
+    """Samples ``first .. first + count`` at a rate; how the file differs from its header."""
     check_rate(file.samplerate, name)
     begin, stop = source_range(first, count, file.samplerate, rate)
     if begin >= file.frames:
-        return np.zeros(0, np.float32)
+        return np.zeros(0, np.float32), file.mismatch(file.frames)
     if begin and file.frames < NO_LENGTH:
         file.seek(begin)
     elif begin:
@@ -273,7 +286,9 @@ def _read_part(
         _check_length(max(total, math.ceil(total * rate / file.samplerate)), name)
     wav = resample(np.concatenate(blocks), file.samplerate, rate)
     skip = first - round(begin * rate / file.samplerate)
-    return wav[skip : None if count is None else skip + count]
+    wav = wav[skip : None if count is None else skip + count]
+    complete = count is not None and len(wav) == count
+    return wav, "" if complete else file.mismatch(begin + total)
 
 
 def check_rate(rate: int, name: str) -> None:

@@ -24,6 +24,9 @@ def split(data: Buffer) -> list[Buffer] | None:
     Args:
         data: Content of the file. Sizes are corrected in place, so a memory map needs
             ``ACCESS_COPY``.
+
+    Raises:
+        RuntimeError: The header of an AU file is damaged.
     """
     kind = data[:4]
     if kind == b"OggS":
@@ -44,9 +47,12 @@ def split(data: Buffer) -> list[Buffer] | None:
     if kind == b"riff":  # Sony Wave64
         following = int.from_bytes(data[16:24], "little")
         return _cut(data, [0, following]) if data[following : following + 4] == b"riff" else None
-    if kind[:3] == b"ID3" or _mp3_frame(data, 0):
-        return _split_mp3(data)
-    return None
+    return _split_mp3(data) if is_mp3(data) else None
+
+
+def is_mp3(data: Buffer) -> bool:
+    """Whether a file begins with an ID3 tag or an MPEG layer III frame."""
+    return data[:3] == b"ID3" or _mp3_frame(data, 0) > 0
 
 
 def _find(data: Buffer, pattern: bytes) -> Iterator[int]:
@@ -131,19 +137,24 @@ def _is_chunks(data: Buffer, position: int, order: str) -> bool:
 
 
 def _split_au(data: Buffer) -> list[Buffer] | None:
-    """Split concatenated AU files; correct sizes that are too small."""
+    """Split concatenated AU files; correct sizes that are wrong."""
     parts: list[Buffer] = []
     start = 0
+    first = int.from_bytes(data[4:8], "big")
+    if not 24 <= first <= len(data):
+        raise RuntimeError(f"samples of AU must begin at byte 24 to {len(data)}, got {first}")
     while data[start : start + 4] == b".snd" and start + 12 <= len(data):
         offset, size = struct.unpack(">II", data[start + 4 : start + 12])
         end = start + offset + size
         if size == 0 or end >= len(data) or data[end : end + 4] != b".snd":
             end = len(data)
-        parts += _patched(data[start:end], 8, _UNKNOWN)
+        part = data[start:end]
+        exact = offset + size == len(part)
+        if exact and len(part) == len(data):
+            return None
+        parts += [part] if exact else _patched(part, 8, _UNKNOWN)
         start = end
-    (first_offset, first_size) = struct.unpack(">II", data[4:12]) if len(data) >= 12 else (0, 0)
-    whole = len(parts) == 1 and 0 < first_size and first_offset + first_size >= len(data)
-    return None if whole or not parts else parts
+    return parts or None
 
 
 def _split_caf(data: Buffer) -> list[Buffer] | None:
@@ -184,20 +195,21 @@ def _mp3_frame(data: Buffer, position: int) -> int:
     return slots * 1000 * kbps[index - 1] // _RATES[version][rate] + (head[2] >> 1 & 1)
 
 
-def _mp3_info(data: Buffer, position: int) -> int:
+def mp3_info(data: Buffer, position: int) -> int:
     """Position of ``Xing`` or ``Info`` in an info frame; 0 for other frames."""
     version, mono = data[position + 1] >> 3 & 3, data[position + 3] >> 6 == 3
     at = position + 4 + ((17 if mono else 32) if version == 3 else (9 if mono else 17))
     return at if data[at : at + 4] in (b"Xing", b"Info") else 0
 
 
-def _mp3_frames(data: Buffer) -> Iterator[int]:
+def mp3_frames(data: Buffer) -> Iterator[int]:
     """Positions of the frames; tags and damaged bytes between them are skipped."""
-    position = end = 0
+    position, end = 0, -1
     while position < len(data) - 4:
         size = _mp3_frame(data, position)
-        # A header is valid only directly after or before another frame.
-        if size and (position == end or _mp3_frame(data, position + size)):
+        # A header is valid only directly after or before another frame, or as the only one.
+        alone = position + size == len(data)
+        if size and (position == end or alone or _mp3_frame(data, position + size)):
             if position + size <= len(data):
                 yield position
             position = end = position + size
@@ -215,8 +227,8 @@ def _split_mp3(data: Buffer) -> list[Buffer] | None:
     """Split at info frames; add or correct the info frame of each part."""
     starts: list[int] = []
     counts: list[int] = []
-    for position in _mp3_frames(data):
-        info = _mp3_info(data, position)
+    for position in mp3_frames(data):
+        info = mp3_info(data, position)
         if info or not starts:
             starts.append(position)
             counts.append(0)
@@ -226,7 +238,7 @@ def _split_mp3(data: Buffer) -> list[Buffer] | None:
     parts: list[Buffer] = []
     changed = len(starts) > 1
     for start, end, count in zip(starts, [*starts[1:], len(data)], counts, strict=True):
-        info = _mp3_info(data, start)
+        info = mp3_info(data, start)
         if not info:
             parts.append(_info_frame(data[start : start + 4], count) + data[start:end])
             changed = True

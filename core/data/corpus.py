@@ -308,7 +308,13 @@ def _check(
     try:
         if isinstance(content, AudioError):
             raise content
-        wav = read_audio(content, config.sample_rate, start=entry.start, seconds=entry.seconds)
+        wav = read_audio(
+            content,
+            config.sample_rate,
+            start=entry.start,
+            seconds=entry.seconds,
+            allow_truncated=False,
+        )
         check_excerpt(wav, config.sample_rate, entry.seconds)
         levels = check_waveform(
             wav,

@@ -25,7 +25,7 @@ MAX_GAIN_DB = 30.0
 PEAK_LIMIT = 0.99
 # Excerpts may end so much after the end of their file.
 MAX_OVERSHOOT_SECONDS = 0.5
-REASONS = ("missing", "empty", "corrupt", "nan", "silent", "too_short", "too_long")
+REASONS = ("missing", "empty", "truncated", "corrupt", "nan", "silent", "too_short", "too_long")
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,9 @@ def _decode(
     try:
         if isinstance(content, AudioError):
             raise content
-        wav = read_audio(content, sample_rate, start=entry.start, seconds=seconds)
+        wav = read_audio(
+            content, sample_rate, start=entry.start, seconds=seconds, allow_truncated=False
+        )
         check_excerpt(wav, sample_rate, None if entry.seconds is None else seconds)
         if config.vary:
             entry, wav = perturb_speed(entry, wav, config.vary, config.seed)

@@ -1,6 +1,7 @@
 """The length of audio is what decodes, not what a header says; damaged headers cost no memory."""
 
 import io
+import re
 import struct
 
 import numpy as np
@@ -8,6 +9,10 @@ import pytest
 import soundfile
 
 from almtok.core.audio import AudioError, read_audio, write_audio
+from almtok.core.data import AudioCorpus, DataConfig
+from almtok.core.data.manifests import list_entries
+from almtok.lm.data.clips import decode_buffers
+from almtok.lm.data.config import TokenizeConfig
 
 RATE = 24000
 
@@ -35,6 +40,14 @@ def read(request, tmp_path):
         return read_audio(path, *args, **kwargs)
 
     return read
+
+
+@pytest.fixture(autouse=True)
+def warnings(request, caplog):
+    """What was said of headers: nothing, except in tests of truncated and damaged files."""
+    yield caplog
+    said = [record for record in caplog.get_records("call") if record.name == "almtok.core.audio"]
+    assert not said or request.node.name.startswith(("test_truncated", "test_samples", "test_dam"))
 
 
 FORMATS = [
@@ -104,18 +117,95 @@ def test_tags_behind_the_container_are_no_samples(read, container):
     assert len(read(data + tag, None)) == RATE // 2
 
 
-@pytest.mark.parametrize(
-    ("container", "subtype"), [("WAV", "PCM_16"), ("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS")]
-)
-def test_truncated_files_are_read_as_far_as_they_go(read, container, subtype):
-    data = encoded(container, subtype, noise(4.0))
-    assert RATE < len(read(data[: len(data) // 2], None)) < 3 * RATE
+TRUNCATED = [
+    ("WAV", "PCM_16"), ("WAV", "IMA_ADPCM"), ("AIFF", "PCM_16"), ("AU", "PCM_16"),
+    ("RF64", "PCM_16"), ("W64", "PCM_16"), ("MP3", "MPEG_LAYER_III"),
+]  # fmt: skip
 
 
-def test_truncated_flac_is_refused(read):
-    data = encoded("FLAC", "PCM_16", noise(4.0))
+@pytest.mark.parametrize("share", [0.5, 0.9])
+@pytest.mark.parametrize(("container", "subtype"), TRUNCATED)
+def test_truncated_files_are_read_with_a_warning(read, container, subtype, share, caplog):
+    whole = encoded(container, subtype, noise(4.0))
+    cut = whole[: round(share * len(whole))]
+    wav = read(cut, None)
+    assert len(wav) == pytest.approx(4 * share * RATE, abs=0.2 * RATE)
+    (record,) = caplog.records
+    declared, decoded = re.fullmatch(
+        r".*(?:a\.bin|audio): its header declares about ([\d.]+) s, ([\d.]+) s can be decoded",
+        record.getMessage(),
+    ).groups()
+    assert float(declared) == pytest.approx(4.0, abs=0.2)
+    assert float(decoded) == pytest.approx(len(wav) / RATE, abs=0.006)
+    with pytest.raises(AudioError, match="its header declares") as caught:
+        read(cut, None, allow_truncated=False)
+    assert caught.value.reason == "truncated"
+    caplog.clear()  # an excerpt that is there is right
+    assert len(read(cut, None, start=0.5, seconds=1.0, allow_truncated=False)) == RATE
+    assert len(read(cut[: len(whole) - 100], None, start=0.5, seconds=1.0)) == RATE
+    assert not caplog.records
+
+
+def test_truncated_ogg_is_read_with_a_warning(read, caplog):
+    for subtype in ("VORBIS", "OPUS"):
+        data = encoded("OGG", subtype, noise(8.0))
+        assert RATE < len(read(data[: len(data) // 2], None)) < 5 * RATE
+        assert re.search(r"the last page is not complete; [\d.]+ s can be", caplog.messages[-1])
+    assert len(caplog.records) == 2
+
+
+def test_truncated_files_of_a_corpus_are_counted(tmp_path):
+    (tmp_path / "a.wav").write_bytes(encoded("WAV", "PCM_16", noise(2.0)))
+    cut = encoded("WAV", "PCM_16", noise(2.0))[: RATE * 2]
+    (tmp_path / "b.wav").write_bytes(cut)
+    corpus = AudioCorpus.scan([tmp_path], DataConfig(), progress=False)
+    assert corpus.skipped.counts == {"truncated": 1}
+    assert "b.wav: its header declares about 2.00 s, 1.00" in corpus.skipped.items[0].detail
+    (clips,) = decode_buffers(list_entries([tmp_path]), RATE, TokenizeConfig())
+    assert [type(clip).__name__ for clip in clips] == ["DecodedClip", "RejectedClip"]
+    assert clips[1].skipped.reason == "truncated"
+
+
+def test_samples_behind_the_size_of_the_header_are_read_with_a_warning(read, caplog):
+    for container, place in (("AU", 8), ("WAV", 40)):
+        data = encoded(container, "PCM_16", noise(1.0))
+        order = "<I" if container == "WAV" else ">I"
+        data[place : place + 4] = struct.pack(order, RATE)  # half of it
+        if container == "WAV":
+            data[4:8] = struct.pack("<I", 1000)
+        assert len(read(data, None)) == RATE
+        assert "its header declares about 0.50 s, 1.00 s can be decoded" in caplog.messages[-1]
+        with pytest.raises(AudioError, match=r"declares about 0\.50 s"):
+            read(data, None, allow_truncated=False)
+    assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize("container", ["FLAC", "CAF"])
+def test_truncated_flac_is_refused(read, container):
+    data = encoded(container, "PCM_16", noise(4.0))
     with pytest.raises(AudioError, match="corrupt"):
         read(data[: len(data) // 2], None)
+
+
+def test_bytes_behind_a_short_mark_are_no_samples(read):
+    """Formats of two to four bytes, and headers of AU and MP3 with noise behind them."""
+    rng = np.random.default_rng(0)
+    au, mp3 = encoded("AU", "PCM_16", noise(0.5)), encoded("MP3", "MPEG_LAYER_III", noise(0.5))
+    starts = [b"\1\4", au[:8], au[:16], mp3[:4], b"ID3\4\0\0\0\0\0\0" + mp3[:4]]
+    for container in ("AVR", "PAF", "PVF", "IRCAM", "WVE", "MPC2K"):
+        starts.append(encoded(container, soundfile.default_subtype(container), noise(0.5))[:40])
+    for start in starts:
+        for _ in range(8):
+            with pytest.raises(AudioError, match="corrupt"):
+                read(bytes(start) + rng.bytes(3000), None)
+
+
+@pytest.mark.parametrize("offset", [0, 23, 60_000, 0xFFFFFFFF])
+def test_au_whose_samples_begin_nowhere_is_refused(read, offset):
+    data = encoded("AU", "PCM_16", noise(0.5))
+    data[4:8] = struct.pack(">I", offset)
+    with pytest.raises(AudioError, match=f"begin at byte 24 to {len(data)}, got {offset}"):
+        read(data, None)
 
 
 def test_rf64_of_a_pipe(read):
@@ -134,7 +224,7 @@ def test_aiff_of_a_pipe(read, frames, size):
     assert len(read(data, None)) == RATE // 2
 
 
-@pytest.mark.parametrize("size", [0, 100, 0xFFFFFFFF])
+@pytest.mark.parametrize("size", [0, 0x7FFFFFFF, 0xFFFFFFFF])
 def test_au_of_a_pipe(read, size):
     data = encoded("AU", "PCM_16", noise(0.5))
     data[8:12] = struct.pack(">I", size)
