@@ -2,6 +2,9 @@
 
 encoder   frames [B, T, D] -interleave-> [B, T + Q, D] -Transformer-> -retrieve-> queries [B, Q, D]
 decoder   queries [B, Q, D] -interleave masks-> [B, T + Q, D] -> -retrieve-> frames [B, T, D]
+
+With `pooling="mean"` there are no query and mask tokens: the Transformers process frames, a query
+is the mean of its window, and the decoder repeats it.
 """
 
 from __future__ import annotations
@@ -44,10 +47,12 @@ class WindowPositionEmbedding(nn.Module):
 class QueryEncoder(nn.Module):
     """Frames to queries; each query attends to its own window and the preceding positions."""
 
+    query: nn.Parameter | None  # None: a query is the mean of its window
+
     def __init__(self, config: ALMTokenizerConfig):
         super().__init__()
         width = config.encoder_width
-        self.query = nn.Parameter(torch.randn(width) * config.initializer_range)
+        self.query = _token(config, width)
         self.input = Linear(config.hidden_size, width)
         self.places = WindowPositionEmbedding(width) if config.window_positions else None
         self.transformer = _transformer(config, width, config.encoder_layers)
@@ -59,16 +64,17 @@ class QueryEncoder(nn.Module):
     def forward(self, frames: Tensor, frames_per_query: int) -> Tensor:
         """Map frames `[B, T, D]`, T a multiple of w, to queries `[B, T / w, D]`."""
         sequence = self._interleave(frames, frames_per_query)
-        sequence = self.transformer(sequence, frames_per_query + 1)
-        return self._project(retrieve_queries(sequence, frames_per_query))
+        sequence = self.transformer(sequence, _block_size(self.query, frames_per_query))
+        return self._project(sequence, frames_per_query)
 
     def step(
         self, frames: Tensor, frames_per_query: int, state: State | None
     ) -> tuple[Tensor, State]:
         """Process the next whole windows of a stream, like :meth:`forward`."""
         sequence = self._interleave(frames, frames_per_query)
-        sequence, state = self.transformer.step(sequence, frames_per_query + 1, state)
-        return self._project(retrieve_queries(sequence, frames_per_query)), state
+        block = _block_size(self.query, frames_per_query)
+        sequence, state = self.transformer.step(sequence, block, state)
+        return self._project(sequence, frames_per_query), state
 
     def encode_frames(self, frames: Tensor, frames_per_query: int) -> Tensor:
         """Encode frames without queries (masked prediction, paper.md 5.1): `[B, T, D]`."""
@@ -78,19 +84,27 @@ class QueryEncoder(nn.Module):
         windows = self.input(frames).unflatten(1, (-1, frames_per_query))  # [B, Q, w, D]
         if self.places is not None:
             windows = windows + self.places(frames_per_query)
+        if self.query is None:
+            return windows.flatten(1, 2)
         return interleave_queries(windows.flatten(1, 2), self.query, frames_per_query)
 
-    def _project(self, queries: Tensor) -> Tensor:
+    def _project(self, sequence: Tensor, frames_per_query: int) -> Tensor:
+        if self.query is None:
+            queries = sequence.unflatten(1, (-1, frames_per_query)).mean(dim=2)
+        else:
+            queries = retrieve_queries(sequence, frames_per_query)
         return self.norm(self.output(queries))
 
 
 class QueryDecoder(nn.Module):
     """Quantised queries to frames; masks attend to their own query and the preceding positions."""
 
+    mask: nn.Parameter | None  # None: the frames of a window are copies of its query
+
     def __init__(self, config: ALMTokenizerConfig):
         super().__init__()
         width = config.decoder_width
-        self.mask = nn.Parameter(torch.randn(width) * config.initializer_range)
+        self.mask = _token(config, width)
         self.input = Linear(config.hidden_size, width)
         self.places = WindowPositionEmbedding(width) if config.window_positions else None
         self.transformer = _transformer(config, width, config.decoder_layers)
@@ -101,7 +115,7 @@ class QueryDecoder(nn.Module):
     def forward(self, queries: Tensor, frames_per_query: int) -> Tensor:
         """Map queries `[B, Q, D]` to frames `[B, Q * w, D]`."""
         sequence = self._interleave(queries, frames_per_query)
-        sequence = self.transformer(sequence, frames_per_query + 1)
+        sequence = self.transformer(sequence, _block_size(self.mask, frames_per_query))
         return self._retrieve(sequence, frames_per_query)
 
     def step(
@@ -109,11 +123,17 @@ class QueryDecoder(nn.Module):
     ) -> tuple[Tensor, State]:
         """Process the next queries of a stream, like :meth:`forward`."""
         sequence = self._interleave(queries, frames_per_query)
-        sequence, state = self.transformer.step(sequence, frames_per_query + 1, state)
+        block = _block_size(self.mask, frames_per_query)
+        sequence, state = self.transformer.step(sequence, block, state)
         return self._retrieve(sequence, frames_per_query), state
 
     def _interleave(self, queries: Tensor, frames_per_query: int) -> Tensor:
-        masks = self.mask  # [D]
+        if self.mask is None:
+            copies = self.input(queries)[:, :, None].expand(-1, -1, frames_per_query, -1)
+            if self.places is not None:
+                copies = copies + self.places(frames_per_query)
+            return copies.flatten(1, 2)
+        masks: Tensor = self.mask  # [D]
         if self.places is not None:
             masks = masks + self.places(frames_per_query)  # [w, D]
         return interleave_masks(
@@ -121,8 +141,20 @@ class QueryDecoder(nn.Module):
         )
 
     def _retrieve(self, sequence: Tensor, frames_per_query: int) -> Tensor:
-        frames = retrieve_frames(sequence, frames_per_query, query_first=self.query_first)
-        return self.output(frames)
+        if self.mask is not None:
+            sequence = retrieve_frames(sequence, frames_per_query, query_first=self.query_first)
+        return self.output(sequence)
+
+
+def _token(config: ALMTokenizerConfig, width: int) -> nn.Parameter | None:
+    """The shared query or mask token `[D]`; None with mean pooling."""
+    token = torch.randn(width) * config.initializer_range
+    return nn.Parameter(token) if config.pooling == "queries" else None
+
+
+def _block_size(token: Tensor | None, frames_per_query: int) -> int:
+    """Positions of a window in the sequence of the Transformer."""
+    return frames_per_query + (token is not None)
 
 
 def _transformer(config: ALMTokenizerConfig, width: int, num_layers: int) -> Transformer:

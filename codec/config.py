@@ -15,7 +15,8 @@ from ..core.strict_config import StrictConfig
 
 AttentionMode = Literal["block_causal", "causal", "full"]
 PatchifyKind = Literal["conv", "linear"]
-UnpatchifyKind = Literal["mirror", "harmonic"]
+PoolingKind = Literal["queries", "mean"]
+UnpatchifyKind = Literal["mirror", "harmonic", "istft"]
 
 PRESETS: dict[str, dict[str, Any]] = {
     # For tests and the demo: trains in minutes on two CPU cores.
@@ -87,11 +88,15 @@ class ALMTokenizerConfig(StrictConfig, PreTrainedConfig):
     weight_norm: bool = True  # D
     patch_transformer_layers: int = 6  # D: depth of the Transformer in the linear variant
     normalize_frames: bool = True  # D: zero mean, unit variance per channel
-    # A: "mirror", transposed convolutions (or Transformer and reshape); "harmonic" is ours (D), for
-    # small budgets: the harmonic-plus-noise vocoder of vocoder.py.
+    # A: "mirror", transposed convolutions (or Transformer and reshape). Ours (D): "harmonic", the
+    # harmonic-plus-noise vocoder of vocoder.py, for small budgets; "istft", ConvNeXt blocks and an
+    # inverse STFT (istft.py).
     unpatchify: UnpatchifyKind = "mirror"
     num_pitches: int = 192  # D, ours: 22 cents apart
     harmonic_bands: int = 80  # D, ours
+    istft_width: int = 256  # D, ours
+    istft_layers: int = 4  # D, ours
+    istft_hops: int = 2  # D, ours: hops per window
 
     # Query encoder and decoder (paper.md 2.1 and 2.2)
     hidden_size: int = 512  # C: width of frames and queries
@@ -101,6 +106,8 @@ class ALMTokenizerConfig(StrictConfig, PreTrainedConfig):
     decoder_layers: int = 24  # C
     num_attention_heads: int = 8  # D
     ffn_ratio: int = 4  # D
+    # A: "queries"; "mean": queries are means of their windows, for comparison (paper.md 7.5).
+    pooling: PoolingKind = "queries"
     attention_mode: AttentionMode = "block_causal"  # A-/C: causal with a sliding window
     # D, ours: frames and masks carry the distance to their query (WindowPositionEmbedding).
     window_positions: bool = True
@@ -154,6 +161,8 @@ class ALMTokenizerConfig(StrictConfig, PreTrainedConfig):
             raise ValueError(
                 f"lstm_layers must be 0 for patchify {self.patchify!r}, got {self.lstm_layers}"
             )
+        if self.istft_hops < 2:
+            raise ValueError(f"istft_hops must be at least 2, got {self.istft_hops}")
         low, high = self.frames_per_query_range
         if not 1 <= low <= high or self.frames_per_query < 1:
             raise ValueError(

@@ -20,8 +20,15 @@ from torch import Tensor, nn
 from .batch_normalizer import BatchNormalizer
 from .codebook import principal_axes
 from .conv import CausalConv, Downsample, Elu, Lstm, ResidualUnit, Upsample
+from .istft import IstftVocoder
 from .model import ALMTokenizer
-from .patchify import ConvPatchify, ConvUnpatchify, LinearPatchify, LinearUnpatchify
+from .patchify import (
+    ConvPatchify,
+    ConvUnpatchify,
+    LinearPatchify,
+    LinearUnpatchify,
+    build_mirror,
+)
 from .vocoder import HarmonicVocoder
 
 # Axes with less than this share of the largest variance are treated as noise.
@@ -45,8 +52,7 @@ def initialize_coders(codec: ALMTokenizer, wavs: Iterable[Tensor]) -> None:
         ValueError: There is no batch.
     """
     wavs = list(wavs)
-    if isinstance(codec.unpatchify, HarmonicVocoder):
-        codec.unpatchify.initialize(torch.cat(wavs))
+    initialize_vocoder(codec, wavs)
     frames = torch.cat([x.flatten(0, 1) for x in _frames(codec, wavs)])  # [N, D]
     mean, axes, variances = principal_axes(frames)
     encoder_input, decoder_output = codec.encoder.input, codec.decoder.output
@@ -59,6 +65,13 @@ def initialize_coders(codec: ALMTokenizer, wavs: Iterable[Tensor]) -> None:
     rotation = _random_rotation(decoder_output.weight.shape[1], len(mean), mean)
     decoder_output.weight.copy_(spread @ rotation.T)
     decoder_output.bias.copy_(mean)
+
+
+@torch.no_grad()
+def initialize_vocoder(codec: ALMTokenizer, wavs: Iterable[Tensor]) -> None:
+    """Initialise a vocoder from the spectra of batches `[B, 1, S]`; a mirror is not changed."""
+    if isinstance(codec.unpatchify, HarmonicVocoder | IstftVocoder):
+        codec.unpatchify.initialize(torch.cat(list(wavs)))
 
 
 @torch.no_grad()
@@ -78,11 +91,13 @@ def initialize_patchify(codec: ALMTokenizer, wavs: Iterable[Tensor]) -> None:
         raise ValueError(_NO_AUDIO)
     hop = codec.config.hop_length
     wav = torch.cat([w[..., : w.shape[-1] // hop * hop] for w in batches])  # [B, 1, S]
-    patchify, unpatchify = codec.patchify, codec.unpatchify
-    if isinstance(patchify, ConvPatchify) and isinstance(unpatchify, ConvUnpatchify):
-        _initialize_conv(patchify, unpatchify, wav.transpose(1, 2))
-    elif isinstance(patchify, LinearPatchify) and isinstance(unpatchify, LinearUnpatchify):
-        _initialize_linear(patchify, unpatchify, wav)
+    patchify, mirror = codec.patchify, codec.unpatchify
+    if not isinstance(mirror, ConvUnpatchify | LinearUnpatchify):
+        mirror = build_mirror(codec.config).to(wav.device)  # discarded: a vocoder has no such start
+    if isinstance(patchify, ConvPatchify) and isinstance(mirror, ConvUnpatchify):
+        _initialize_conv(patchify, mirror, wav.transpose(1, 2))
+    elif isinstance(patchify, LinearPatchify) and isinstance(mirror, LinearUnpatchify):
+        _initialize_linear(patchify, mirror, wav)
 
 
 @torch.no_grad()

@@ -261,7 +261,7 @@ class ALMTokenizer(LoadsAllWeights, TokensMixin, PreTrainedAudioTokenizerBase):
         self, codes: Tensor, frames_per_query: int, state: StepState
     ) -> tuple[Tensor, StepState]:
         """Decode the next codes `[B, K, q]` of a stream to a waveform `[B, 1, q * w * hop]`."""
-        queries = self.quantizer.dequantize(codes).to(self.decoder.mask.dtype)
+        queries = self.quantizer.dequantize(codes).to(self.decoder.input.weight.dtype)
         frames, caches = self.decoder.step(queries, frames_per_query, state.transformer)
         wav, conv = self.unpatchify.step(frames, state.conv)
         return wav.float(), StepState(conv, caches)

@@ -16,6 +16,7 @@ from ..core.linear import Linear
 from .batch_normalizer import BatchNormalizer
 from .config import ALMTokenizerConfig
 from .conv import CausalConv, Chain, Downsample, Elu, Lstm, ResidualUnit, Upsample
+from .istft import IstftVocoder
 from .streaming import StreamingModule
 from .transformer import Transformer
 from .vocoder import HarmonicVocoder
@@ -34,6 +35,13 @@ def build_unpatchify(config: ALMTokenizerConfig) -> StreamingModule:
     """Build the UnPatchify module of a config."""
     if config.unpatchify == "harmonic":
         return HarmonicVocoder(config)
+    if config.unpatchify == "istft":
+        return IstftVocoder(config)
+    return build_mirror(config)
+
+
+def build_mirror(config: ALMTokenizerConfig) -> StreamingModule:
+    """Build the mirror of the Patchify module of a config."""
     return ConvUnpatchify(config) if config.patchify == "conv" else LinearUnpatchify(config)
 
 

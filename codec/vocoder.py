@@ -57,7 +57,7 @@ class HarmonicState:
     phase: Tensor  # [B] int32, of the last sample, in parts of a cycle
     pitches: Tensor  # [B, SMOOTHED] int64, indices into the pitch table, of the last frames
     bands: Tensor  # [B, 1, 2, M], of the last frame
-    tails: Tensor  # [B, 2, n], filter outputs of the last two frames, see _overlap
+    tails: Tensor  # [B, 2, n], filter outputs of the last two frames, see overlap_add
 
 
 class HarmonicVocoder(StreamingModule):
@@ -134,7 +134,7 @@ class HarmonicVocoder(StreamingModule):
         sources = torch.stack([pulses, self._noise(pulses, state.position)], dim=2)
         bands = torch.cat([state.bands, parameters.bands], dim=1)  # [B, 1 + T, 2, M]
         filtered = self._filter(sources, bands)  # [B, T, n_fft]
-        wav, tails = self._overlap(filtered, state.tails)
+        wav, tails = overlap_add(filtered, state.tails, self.hop_length)
         position = state.position + places.shape[1]
         return wav, HarmonicState(position, phase, pitches, bands[:, -1:], tails)
 
@@ -186,13 +186,27 @@ class HarmonicVocoder(StreamingModule):
         log_magnitude, phase = (bands.clamp(max=_LOUDEST) @ spectra).chunk(2, dim=-1)
         return torch.polar(log_magnitude.exp(), phase)
 
-    def _overlap(self, filtered: Tensor, tails: Tensor) -> tuple[Tensor, Tensor]:
-        """Overlap-add `[B, T, n_fft]` to `[B, 1, T * hop]`; return it and the next tails."""
-        hop, frames = self.hop_length, filtered.shape[1]
-        frames_with_tails = F.pad(torch.cat([tails, filtered], dim=1), (0, 3 * hop - self.n_fft))
-        parts = frames_with_tails.unflatten(-1, (3, hop))  # [B, 2 + T, 3, hop]
-        wav = parts[:, 2:, 0] + parts[:, 1 : 1 + frames, 1] + parts[:, :frames, 2]
-        return wav.flatten(1)[:, None], frames_with_tails[:, -2:, : self.n_fft]
+
+def overlap_add(windows: Tensor, tails: Tensor, hop_length: int) -> tuple[Tensor, Tensor]:
+    """Add windows `[B, T, N]`, each a hop later than the last, to a waveform `[B, 1, T * hop]`.
+
+    Args:
+        windows: of T frames; N samples are at most `P + 1` hops.
+        tails: the last P windows before them, `[B, P, N]`.
+        hop_length: samples from one frame to the next.
+
+    Returns:
+        The waveform, and the last P windows.
+    """
+    past, size = tails.shape[1:]
+    all_windows = torch.cat([tails, windows], dim=1)
+    padded = F.pad(all_windows, (0, (past + 1) * hop_length - size))
+    parts = padded.unflatten(-1, (past + 1, hop_length))  # [B, P + T, P + 1, hop]
+    frames = windows.shape[1]
+    wav = parts[:, past:, 0]
+    for age in range(1, past + 1):
+        wav = wav + parts[:, past - age : past - age + frames, age]
+    return wav.flatten(1)[:, None], all_windows[:, frames:]
 
 
 def pitch_index(hz: Tensor, num_pitches: int) -> Tensor:

@@ -22,7 +22,7 @@ from ...core.training.checkpoint import (
     tensors_of,
 )
 from ...core.training.seeding import draw_int
-from ..initialization import initialize_coders, initialize_patchify
+from ..initialization import initialize_coders, initialize_patchify, initialize_vocoder
 from ..model import ALMTokenizer
 from .batches import initialization_batches
 from .state import TrainState, head_tensors, loss_heads
@@ -37,12 +37,12 @@ def initialize(state: TrainState) -> None:
         CheckpointError: A source is missing or does not match.
     """
     config = state.config
-    from_stage = "1"
+    from_stage, new_vocoder = "1", False
     if config.init_from is not None:
         source = find_source(config.init_from)
         checkpoint = read_source(source)
         with no_inner_bars():
-            from_stage = load_weights(state, source, checkpoint)
+            from_stage, new_vocoder = load_weights(state, source, checkpoint)
         loaded = (
             load_heads(state, checkpoint)
             if config.heads_from is None
@@ -65,6 +65,8 @@ def initialize(state: TrainState) -> None:
         initialize_part(state, initialize_patchify, seconds=60.0)
     if config.stage == "2" and from_stage == "1":
         initialize_part(state, initialize_coders, seconds=600.0)
+    elif new_vocoder:
+        initialize_part(state, initialize_vocoder, seconds=60.0)
 
 
 def initialize_part(
@@ -95,11 +97,13 @@ def read_source(source: Path) -> Checkpoint | None:
     return read_checkpoint(source) if (source / STATE_FILE).exists() else None
 
 
-def load_weights(state: TrainState, source: Path, checkpoint: Checkpoint | None) -> str:
+def load_weights(
+    state: TrainState, source: Path, checkpoint: Checkpoint | None
+) -> tuple[str, bool]:
     """Load the initial weights from an earlier run or a saved model.
 
     Stage 2 loads (Un)Patchify of a stage-1 run, or all weights of a later run, without the
-    quantizer if codebooks are to be replaced.
+    quantizer if codebooks are to be replaced. UnPatchify is loaded if it is of the same kind.
 
     Args:
         state: The new run, whose model has the same sizes.
@@ -107,25 +111,27 @@ def load_weights(state: TrainState, source: Path, checkpoint: Checkpoint | None)
         checkpoint: Its checkpoint; None for a model of ``save_pretrained``.
 
     Returns:
-        The stage of the source.
+        The stage of the source, and whether its UnPatchify is of another kind.
     """
+    kind = state.model.config.unpatchify
     if checkpoint is None:
         model = ALMTokenizer.from_pretrained(os.fspath(source))
-        values = tensors_of(model)
+        values, source_kind = tensors_of(model), model.config.unpatchify
         card = source / CARD
         stage = str(read_json_object(card)["stage"]) if card.is_file() else "2"
     else:
         values = {**checkpoint.tensors["model"], **checkpoint.tensors.get("average", {})}
         stage = checkpoint.state["stage"]
+        source_kind = checkpoint.state.get("model_config", {}).get("unpatchify", kind)
     prefixes: tuple[str, ...] = ("patchify.", "unpatchify.") if stage == "1" else ("",)
-    if stage == "1" and state.model.config.unpatchify == "harmonic":
-        prefixes = ("patchify.",)
     if stage == "1" and state.config.stage == "adapt":
         raise ValueError(
             f"init_from of stage adapt must be a trained codec, got the stage-1 run {source}"
         )
     tensors = tensors_of(state.model)
-    excluded = "quantizer." if state.config.replace_codebooks else ()
+    excluded: tuple[str, ...] = ("quantizer.",) if state.config.replace_codebooks else ()
+    if source_kind != kind:
+        excluded = (*excluded, "unpatchify.")
     with torch.no_grad():
         for name, value in values.items():
             if not name.startswith(prefixes) or name.startswith(excluded):
@@ -137,7 +143,7 @@ def load_weights(state: TrainState, source: Path, checkpoint: Checkpoint | None)
                     f" got {list(value.shape)}"
                 )
             tensors[name].copy_(value)
-    return stage
+    return stage, source_kind != kind
 
 
 def load_heads(state: TrainState, checkpoint: Checkpoint | None) -> list[str]:

@@ -87,3 +87,41 @@ def test_frames_alone_run_through_the_encoder_without_queries(mode):
     ]
     alone.square().sum().backward()
     assert net.query.grad is None and net.places.projection.weight.grad is None
+
+
+@pytest.mark.parametrize("mode", ["block_causal", "causal", "full"])
+def test_with_mean_pooling_a_query_is_the_mean_of_its_window(mode):
+    net = coder(QueryEncoder, attention_mode=mode, pooling="mean")
+    assert net.query is None
+    frames = random(2, 8 * W)
+    windows = net.input(frames).unflatten(1, (-1, W)) + net.places(W)
+    outputs = net.transformer(windows.flatten(1, 2), W).unflatten(1, (-1, W))
+    torch.testing.assert_close(net(frames, W), net.norm(net.output(outputs.mean(dim=2))))
+    net.transformer = coder(QueryEncoder, encoder_layers=0).transformer  # a LayerNorm only
+    (gradient,) = torch.autograd.grad(net(frames.requires_grad_(), W)[:, 3].sum(), frames)
+    assert gradient.abs().sum(dim=(0, 2)).nonzero().flatten().tolist() == [9, 10, 11]
+
+
+@pytest.mark.parametrize("mode", ["block_causal", "causal"])
+def test_with_mean_pooling_frames_see_their_own_query_and_earlier_ones(mode):
+    net = coder(QueryDecoder, attention_mode=mode, attention_window=WINDOW, decoder_layers=1,
+                pooling="mean")  # fmt: skip
+    queries = random(1, 8).requires_grad_()
+    frames = net(queries, W)
+    assert list(frames.shape) == [1, 8 * W, 32]
+    assert [max(found) for found in seen(frames, queries)] == [t // W for t in range(8 * W)]
+    inside = frames[0].unflatten(0, (-1, W))
+    assert (inside[:, 0] - inside[:, 1]).abs().max() > 1e-3  # by the embedding of the place
+
+
+@pytest.mark.parametrize("kind", [QueryEncoder, QueryDecoder])
+@pytest.mark.parametrize("w", [2, 6])
+def test_mean_pooling_at_once_equals_step_by_step(kind, w):
+    net = coder(kind, pooling="mean")
+    size = w if kind is QueryEncoder else 1
+    x = random(2, 30 * size)
+    state, parts = None, []
+    for piece in x.split(4 * size, dim=1):
+        part, state = net.step(piece, w, state)
+        parts.append(part)
+    torch.testing.assert_close(net(x, w), torch.cat(parts, dim=1), atol=1e-5, rtol=1e-4)

@@ -22,7 +22,10 @@ def device():
         yield made
 
 
-@pytest.mark.parametrize("changes", [{}, {"unpatchify": "harmonic"}, {"attention_mode": "full"}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"unpatchify": "harmonic"}, {"unpatchify": "istft"}, {"attention_mode": "full"}],
+)
 def test_encode_and_decode_a_padded_batch(device, changes):
     codec, wav = toy_codec(**changes), noise(2, 9_000)
     mask = torch.ones(2, 9_000)
@@ -40,7 +43,7 @@ def test_encode_and_decode_a_padded_batch(device, changes):
     assert codec.detokenize(tokens).device == device
 
 
-@pytest.mark.parametrize("unpatchify", ["mirror", "harmonic"])
+@pytest.mark.parametrize("unpatchify", ["mirror", "harmonic", "istft"])
 def test_streams(device, unpatchify):
     codec = toy_codec(unpatchify=unpatchify).to(device)
     wav = noise(1, 7_000).to(device)
@@ -55,7 +58,7 @@ def test_streams(device, unpatchify):
     assert codec.stream_encoder().finish().device == device
 
 
-@pytest.mark.parametrize("unpatchify", ["mirror", "harmonic"])
+@pytest.mark.parametrize("unpatchify", ["mirror", "harmonic", "istft"])
 def test_an_untrained_codec_is_placed(device, unpatchify):
     codecs, wavs = [], [noise(4, 24_000)]
     for place in (torch.device("cpu"), device):

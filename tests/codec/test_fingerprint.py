@@ -23,6 +23,8 @@ OTHERS = [
     dict(frames_per_query=4),  # stored with the tokens
     dict(frames_per_query_range=[3, 3]),
     dict(unpatchify="harmonic"),
+    dict(unpatchify="istft"),
+    dict(istft_width=8),
     dict(decoder_layers=1),
     dict(decoder_hidden_size=16),
     dict(commitment_weight=3.0),
@@ -72,6 +74,11 @@ def test_configuration_that_changes_codes_counts(codec, changes):
 def test_configuration_that_leaves_codes_alone_does_not_count(codec, changes):
     weights = code_weights(codec.state_dict())
     assert fingerprint(toy_config(), weights) == fingerprint(toy_config(**changes), weights)
+
+
+def test_pooled_queries_are_other_codes():
+    found = {ALMTokenizer(toy_config(pooling=kind)).fingerprint for kind in ("queries", "mean")}
+    assert len(found) == 2
 
 
 def test_a_larger_or_renamed_tensor_counts():

@@ -48,6 +48,18 @@ def test_no_audio_is_an_error(codec):
         initialize_coders(codec, [])
 
 
+@pytest.mark.parametrize("patchify", ["conv", "linear"])
+def test_patchify_starts_the_same_with_a_vocoder(patchify):
+    wavs, weights = [noise(4, 24_000)], []
+    for unpatchify in ("mirror", "harmonic", "istft"):
+        codec = ALMTokenizer(toy_config(patchify=patchify, unpatchify=unpatchify)).eval()
+        initialize_patchify(codec, wavs)
+        layer = codec.patchify.embedding if patchify == "linear" else codec.patchify.layers[0].conv
+        weights.append(layer.weight)
+    for other in weights[1:]:  # up to the small noise that breaks symmetry
+        assert (other - weights[0]).norm() < 0.5 * weights[0].norm()
+
+
 @pytest.mark.parametrize(
     "overrides", [{}, {"conv_channels": [4, 8, 16, 16, 24], "strides": [2, 4, 5, 8]}]
 )

@@ -32,7 +32,7 @@ def distance(one: list[Tensor], two: list[Tensor]) -> float:
     return max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(one, two, strict=True))
 
 
-@pytest.mark.parametrize("unpatchify", ["mirror", "harmonic"])
+@pytest.mark.parametrize("unpatchify", ["mirror", "harmonic", "istft"])
 def test_merged_is_as_unmerged(unpatchify: str) -> None:
     codec = make(unpatchify=unpatchify)
     before = outputs(codec)

@@ -15,6 +15,9 @@ KINDS = [
     dict(attention_mode="causal"),
     dict(attention_mode="full"),
     dict(unpatchify="harmonic"),
+    dict(unpatchify="istft"),
+    dict(pooling="mean"),
+    dict(unpatchify="istft", istft_hops=4),
     dict(conv_channels=[4, 8, 16, 16, 24], strides=[2, 4, 5, 8], conv_kernel_size=5),
 ]
 LENGTHS = [1, 319, 320, 1920, 1921, 24_000, 70_001]

@@ -26,6 +26,7 @@ EVERY_LOSS = {
                  "phones", "first_phones", "latent", "pitch")
 }  # fmt: skip
 HARMONIC = {**MODEL, "unpatchify": "harmonic"}
+ISTFT = {**MODEL, "unpatchify": "istft"}
 CASES = [
     ("1", {}),
     ("1", {"balancer": False, "adversarial_kind": "least_squares"}),
@@ -33,9 +34,11 @@ CASES = [
     ("2", EVERY_LOSS),
     ("2", {**EVERY_LOSS, "model": HARMONIC, "precision": "bf16"}),
     ("2", {"muon_lr": 1e-3}),
+    ("2", {"muon_lr": 1e-3, "model": {**MODEL, "pooling": "mean"}}),
     ("2", {"quantize_probability": 0.5, "balancer": False}),
     ("adapt", {"weight_latent": 0.1, "weight_recognition": 0.1}),
     ("adapt", {"model": HARMONIC}),
+    ("2", {"model": ISTFT, "precision": "bf16-all"}),
 ]
 
 

@@ -52,10 +52,13 @@ def test_stage_2_begins_with_the_averaged_patchify_and_unpatchify_of_stage_1(
     assert the_average_begins_here(state)
 
 
-def test_a_vocoder_takes_patchify_of_stage_1_only(toy_config: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize("unpatchify", ["harmonic", "istft"])
+def test_a_vocoder_takes_patchify_of_stage_1_only(
+    toy_config: Make, tmp_path: Path, unpatchify: str
+) -> None:
     one = train_codec(toy_config("1", steps=1, out=str(tmp_path / "one")))
     before = ALMTokenizer.from_pretrained(str(one.model))
-    model = {**toy_config().model, "unpatchify": "harmonic"}
+    model = {**toy_config().model, "unpatchify": unpatchify}
     state, _ = begin(toy_config("2", init_from=one.model.as_posix(), model=model))
     assert equal(state.model.patchify, before.patchify)
 
@@ -72,4 +75,23 @@ def test_a_later_run_begins_with_all_of_a_codec(
     state, fresh = begin(toy_config(stage, init_from=str(tmp_path / "two"), seed=2))
     assert not equal(fresh.decoder, before.decoder)
     assert equal(state.model, before)
+    assert the_average_begins_here(state)
+
+
+@pytest.mark.parametrize("from_run", [True, False])
+def test_a_codec_gets_a_vocoder_of_another_kind(
+    toy_config: Make, tmp_path: Path, from_run: bool
+) -> None:
+    """Codes and decoder are the codec's, and the vocoder starts with the spectrum of the data."""
+    two = train_codec(toy_config("2", steps=2, out=str(tmp_path / "two")))
+    before = ALMTokenizer.from_pretrained(str(two.model))
+    source = str(tmp_path / "two") if from_run else str(two.model)
+    model = {**toy_config().model, "unpatchify": "istft"}
+    state, fresh = begin(toy_config("adapt", init_from=source, model=model, seed=2))
+    for part in ("patchify", "encoder", "quantizer", "decoder"):
+        assert equal(getattr(state.model, part), getattr(before, part))
+    assert state.model.fingerprint == before.fingerprint
+    levels = slice(0, state.model.unpatchify.n_fft // 2 + 1)
+    biases = [model.unpatchify.output.bias[levels] for model in (fresh, state.model)]
+    assert not torch.equal(*biases)
     assert the_average_begins_here(state)

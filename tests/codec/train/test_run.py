@@ -31,7 +31,7 @@ def lines(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
 
 
-@pytest.mark.parametrize("unpatchify", ["mirror", "harmonic"])
+@pytest.mark.parametrize("unpatchify", ["mirror", "harmonic", "istft"])
 def test_three_stages_in_a_row_give_codecs(
     toy_config: Make, tmp_path: Path, unpatchify: str
 ) -> None:

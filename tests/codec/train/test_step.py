@@ -75,7 +75,7 @@ def test_each_stage_moves_its_parts_only(
         assert state.model.fingerprint != fingerprint
 
 
-@pytest.mark.parametrize("unpatchify", ["mirror", "harmonic"])
+@pytest.mark.parametrize("unpatchify", ["mirror", "harmonic", "istft"])
 def test_every_trained_weight_of_stage_2_gets_a_gradient(
     toy_config: Make, toy_batch: Batch, unpatchify: str
 ) -> None:
