@@ -3,10 +3,9 @@
 Shapes: ``N`` vectors, ``P`` width, ``C`` clusters, ``n`` vectors of one chunk.
 """
 
-from __future__ import annotations
-
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,36 +18,13 @@ from .vectors import ShardVectors
 CHUNK = 8192  # vectors per chunk: its distances [n, C] take 32 MB at C = 1024
 
 
-@dataclass(frozen=True)
-class Clusters:
+class Clusters(NamedTuple):
     """Result of k-means."""
 
     centroids: Tensor  # [C, P] float32
     counts: Tensor  # [C] int64, vectors of each cluster
     inertia: float  # mean squared distance of a vector to its centroid
     passes: int  # updates of the centroids
-
-
-@dataclass
-class _State:
-    """What a resumed run needs: random numbers are drawn for the initialization only."""
-
-    centroids: Tensor  # [C, P] float32
-    passes: int = 0
-    inertia: float = float("inf")  # before the last update
-
-    def save(self, path: Path | None, run: dict[str, object]) -> None:
-        if path is not None:  # the inertia in hex: exact, and JSON has no infinity
-            metadata = {"run": run, "passes": self.passes, "inertia": self.inertia.hex()}
-            save_tensors(path, {"centroids": self.centroids}, metadata)
-
-    @classmethod
-    def load(cls, path: Path, run: dict[str, object]) -> _State:
-        tensors, metadata = load_tensors(path)
-        if metadata.get("run") != run:
-            raise ValueError(f"{path} must be the state of {run}, got {metadata.get('run')}")
-        inertia = float.fromhex(metadata["inertia"])
-        return cls(tensors["centroids"], metadata["passes"], inertia)
 
 
 def kmeans(
@@ -59,58 +35,44 @@ def kmeans(
     device: str | torch.device = "cpu",
     label: str = "k-means",
 ) -> Clusters:
-    """Cluster vectors by Lloyd's algorithm after a greedy k-means++ initialization.
+    """Cluster N vectors of width P by Lloyd's algorithm after a greedy k-means++ initialization.
 
-    Centroids of empty clusters move to the vectors with the largest distances, as in scikit-learn.
-
-    Args:
-        vectors: N vectors of width P, N at least ``config.clusters``.
-        config: Number of clusters and passes, tolerance, seed.
-        state_path: File of the state, from which a stopped run resumes; it is not removed.
-        device: Where distances are computed.
-        label: Description of the progress bar.
+    Centroids of empty clusters move to the farthest vectors, as in scikit-learn; with such, passes
+    go on, at most twice as many. Distances are computed on `device`; `label` describes the progress
+    bar. A stopped run resumes from the file `state_path`, which is not removed.
 
     Raises:
-        ValueError: There are too few vectors, or the state is of other vectors or settings.
+        ValueError: N is below ``config.clusters``, or the state is of other vectors or settings.
     """
     if vectors.shape[0] < config.clusters:
         raise ValueError(f"vectors must be at least {config.clusters}, got {vectors.shape[0]}")
-    run: dict[str, object] = {"config": asdict(config), "shape": list(vectors.shape)}
+    run = {"config": asdict(config), "shape": list(vectors.shape)}
+    state: dict[str, Any] = {"run": run, "passes": 0, "inertia": float("inf").hex()}  # hex: exact
     if state_path is not None and state_path.is_file():
-        state = _State.load(state_path, run)
+        tensors, state = load_tensors(state_path)
+        centroids = tensors["centroids"]
     else:
-        state = _State(_initial_centroids(vectors, config, device))
-        state.save(state_path, run)
-    with tqdm(total=config.passes, initial=state.passes, desc=label, unit="pass") as bar:
-        while True:
-            counts, sums, distances = _assign_all(vectors, state.centroids, device)
-            inertia = float(distances.double().mean())
-            empty = counts == 0
-            settled = state.inertia - inertia <= config.tolerance * inertia
-            # With empty clusters passes go on, at most twice as many.
-            if (settled or state.passes >= config.passes) and not (
-                empty.any() and inertia > 0 and state.passes < 2 * config.passes
-            ):
-                return Clusters(state.centroids, counts, inertia, state.passes)
-            centroids = (sums / counts.clamp(min=1)[:, None]).float()
-            farthest = distances.topk(int(empty.sum())).indices.sort().values
-            centroids[empty] = vectors.gather(farthest)
-            state = _State(centroids, state.passes + 1, inertia)
-            state.save(state_path, run)
-            bar.set_postfix(inertia=f"{inertia:.4g}")
-            bar.update()
-
-
-def _initial_centroids(
-    vectors: ShardVectors, config: KMeansConfig, device: str | torch.device
-) -> Tensor:
-    """Centroids [C, P] of a k-means++ initialization on a random sample of the vectors."""
-    generator = torch.Generator().manual_seed(config.seed)
-    size = max(config.init_vectors, 3 * config.clusters)
-    rows = torch.randperm(vectors.shape[0], generator=generator)[:size].sort().values
-    sample = vectors.gather(rows)
-    centred = (sample - sample.mean(0)).to(device)
-    return sample[kmeans_plus_plus(centred, config.clusters, generator).cpu()]
+        generator = torch.Generator().manual_seed(config.seed)
+        size = max(config.init_vectors, 3 * config.clusters)
+        rows = torch.randperm(vectors.shape[0], generator=generator)[:size].sort().values
+        sample = vectors.gather(rows)
+        centred = (sample - sample.mean(0)).to(device)
+        centroids = sample[kmeans_plus_plus(centred, config.clusters, generator).cpu()]
+    if state.get("run") != run:
+        raise ValueError(f"{state_path} must be the state of {run}, got {state.get('run')}")
+    for passes in tqdm(range(state["passes"], 2 * config.passes + 1), desc=label, unit="pass"):
+        if state_path is not None:
+            save_tensors(state_path, {"centroids": centroids}, state)
+        counts, sums, distances = _assign_all(vectors, centroids, device)
+        inertia, empty = float(distances.double().mean()), counts == 0
+        settled = float.fromhex(state["inertia"]) - inertia <= config.tolerance * inertia
+        again = bool(empty.any()) and inertia > 0 and passes < 2 * config.passes
+        if (settled or passes >= config.passes) and not again:
+            break
+        centroids = (sums / counts.clamp(min=1)[:, None]).float()
+        centroids[empty] = vectors.gather(distances.topk(int(empty.sum())).indices.sort().values)
+        state = {"run": run, "passes": passes + 1, "inertia": inertia.hex()}
+    return Clusters(centroids, counts, inertia, passes)
 
 
 def kmeans_plus_plus(sample: Tensor, clusters: int, generator: torch.Generator) -> Tensor:
@@ -119,62 +81,40 @@ def kmeans_plus_plus(sample: Tensor, clusters: int, generator: torch.Generator) 
     Each new centroid is the best of a few candidates drawn with probability proportional to the
     squared distance (Arthur and Vassilvitskii 2007; candidates as in scikit-learn, at most 8).
     """
-    size = sample.shape[0]
-    trials = min(8, 2 + int(torch.tensor(float(clusters)).log()))
-    squares = sample.square().sum(1)
-    chosen = [int(torch.randint(size, (1,), generator=generator))]
-    nearest = (squares - 2 * (sample @ sample[chosen[0]]) + squares[chosen[0]]).clamp(min=0)  # [N]
-    nearest[chosen[0]] = 0
-    for _ in tqdm(range(1, clusters), desc="k-means++", unit="centroid", leave=False):
-        cumulative = nearest.cpu().double().cumsum(0)
-        # Every vector equals a chosen one: take any row; later passes separate duplicates.
-        if float(cumulative[-1]) == 0.0:
-            chosen.append(int(torch.randint(size, (1,), generator=generator)))
-            continue
-        draws = torch.rand(trials, generator=generator, dtype=torch.float64)
-        rows = torch.searchsorted(cumulative, draws * cumulative[-1]).clamp(max=size - 1)
-        rows = rows.to(sample.device)
+    trials, squares = min(8, 2 + int(torch.tensor(clusters).log())), sample.square().sum(1)
+    nearest = torch.full_like(squares, torch.inf)  # [N]
+    rows, chosen = torch.randint(len(sample), (1,), generator=generator), []
+    for _ in tqdm(range(clusters), desc="k-means++", unit="centroid", leave=False):
         distances = torch.addmm(squares, sample[rows], sample.T, alpha=-2) + squares[rows, None]
         candidates = torch.minimum(distances.clamp(min=0), nearest)  # [trials, N]
         best = int(candidates.sum(1).argmin())
-        nearest = candidates[best]
+        nearest = candidates[best].index_fill(0, rows[best].to(sample.device), 0)
         chosen.append(int(rows[best]))
-        nearest[chosen[-1]] = 0
+        cumulative = nearest.cpu().double().cumsum(0)
+        draws = torch.rand(trials, generator=generator, dtype=torch.float64)
+        # If every vector equals a chosen one, this is the first row; passes separate duplicates.
+        rows = torch.searchsorted(cumulative, draws * cumulative[-1]).clamp(max=len(sample) - 1)
     return torch.tensor(chosen, device=sample.device)
 
 
 def assign(vectors: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the nearest centroid of each vector and the squared distance to it.
+    """Nearest ones [n] int64 of the centroids [C, P], and squared distances [n], of vectors [n, P].
 
-    Args:
-        vectors: [n, P] float32.
-        centroids: [C, P] float32.
-
-    Returns:
-        Labels [n] int64 and squared distances [n] float32.
+    Both move to the centroids' mean: |x|^2 - 2xc + |c|^2 cancels badly far from the origin.
     """
-    # |x|^2 - 2xc + |c|^2 cancels badly far from the origin, so both move to the centroids' mean.
-    offset = centroids.mean(0)
-    vectors, centroids = vectors - offset, centroids - offset
+    vectors, centroids = vectors - centroids.mean(0), centroids - centroids.mean(0)
     nearest = torch.addmm(centroids.square().sum(1), vectors, centroids.T, alpha=-2).min(1)
     return nearest.indices, (nearest.values + vectors.square().sum(1)).clamp(min=0)
 
 
-def _assign_all(
-    vectors: ShardVectors, centroids: Tensor, device: str | torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return counts [C] and sums [C, P] (float64) of the clusters, and squared distances [N].
-
-    Sums are on the CPU: not every device has float64 and a deterministic `index_add_`.
-    """
-    counts = torch.zeros(len(centroids), dtype=torch.int64)
-    sums = torch.zeros(centroids.shape, dtype=torch.float64)
-    distances = []
-    for start in range(0, vectors.shape[0], CHUNK):
-        chunk = vectors.gather(torch.arange(start, min(start + CHUNK, vectors.shape[0])))  # [n, P]
-        labels, squared = assign(chunk.to(device), centroids.to(device))
-        labels = labels.cpu()
+def _assign_all(vectors: ShardVectors, centroids: Tensor, device: str | torch.device) -> Any:
+    """Counts [C] and sums [C, P] (float64, on the CPU: deterministic) and distances [N]."""
+    counts, sums = torch.zeros(len(centroids), dtype=torch.int64), centroids.double() * 0
+    distances, there = [], centroids.to(device)
+    for rows in torch.arange(vectors.shape[0]).split(CHUNK):
+        chunk = vectors.gather(rows)  # [n, P]
+        labels, squared = (found.cpu() for found in assign(chunk.to(device), there))
         counts += torch.bincount(labels, minlength=len(centroids))
         sums.index_add_(0, labels, chunk.double())
-        distances.append(squared.cpu())
+        distances.append(squared)
     return counts, sums, torch.cat(distances)
