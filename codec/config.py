@@ -10,8 +10,7 @@ from typing import Any, Literal
 
 from transformers import PreTrainedConfig
 
-from ..core.model_config import check_numbers, strict
-from ..core.strict_config import StrictConfig
+from ..core.model_config import StrictConfig, check_numbers, strict
 
 AttentionMode = Literal["block_causal", "causal", "full"]
 PatchifyKind = Literal["conv", "linear"]

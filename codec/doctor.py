@@ -16,9 +16,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..core.cores import available_cores
+
+if TYPE_CHECKING:
+    import torch
 
 EXTRAS = {
     "train": "TensorBoard: curves and samples of a training",
@@ -150,10 +153,36 @@ def _devices() -> Iterator[Finding]:
         yield Finding("devices", "accelerator", "none: everything runs on the CPU", "note", advice)
 
 
+def product_speed(device: torch.device, dtype: torch.dtype, seconds: float = 0.2) -> float:
+    """Measure products of 512 x 512 matrices.
+
+    Args:
+        device: Of the matrices.
+        dtype: Of the matrices.
+        seconds: Duration of the measurement; at least two products are computed.
+
+    Returns:
+        Speed of the fastest product in GFLOP/s.
+    """
+    import torch
+
+    size = 512  # enough for two cores, and not too slow if emulated
+    a = torch.full((size, size), 0.5, device=device, dtype=dtype)
+    best, start = float("inf"), time.perf_counter()
+    count = 0
+    while count < 2 or time.perf_counter() - start < seconds:
+        before = time.perf_counter()
+        a @ a
+        if device.type != "cpu":
+            torch.accelerator.synchronize()
+        best = min(best, time.perf_counter() - before)
+        count += 1
+    return 2 * size**3 / best / 1e9
+
+
 def _auto() -> Iterator[Finding]:
     """Device and precision that `auto` chooses, and the speed of the precisions."""
     from ..core.runtime import DTYPES, SMALL_MODEL, choose_precision, find_device
-    from ..core.speed import product_speed
 
     device = find_device()
     chosen = choose_precision("auto", device)

@@ -39,7 +39,7 @@ from .patchify import build_patchify, build_unpatchify
 from .quantizer import ResidualQuantizer
 from .queries import num_queries
 from .streaming import StepState
-from .tokens_mixin import TokensMixin
+from .tokens import TokensMixin
 from .transformer import Transformer
 
 # Size of the largest feature map of one chunk.

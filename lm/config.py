@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 from transformers import AutoConfig, PreTrainedConfig
 
-from ..core.model_config import check_backbone, check_numbers, strict
-from ..core.strict_config import StrictConfig
+from ..core.model_config import StrictConfig, check_backbone, check_numbers, strict
 
 Pattern = Literal["depth", "delay", "parallel", "flat"]
 

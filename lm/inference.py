@@ -4,7 +4,8 @@ A step of generation reads every weight once and runs many small operations. Ins
 :func:`evaluating` some layers of a model are therefore replaced:
 
 - linear layers by :class:`PackedLinear`, whose weight is laid out for the processor,
-- linear layers with the same input by :class:`FusedLinear`, which are computed as one,
+- linear layers with the same input by :class:`FusedLinear`, which are computed as one:
+  queries, keys and values, the gate and up projections, the inputs of the depth Transformer,
 - RMSNorm layers of transformers by :class:`RowNorm`, which needs fewer kernels.
 
 Replacements share the parameters, buffers and hooks of the original layers, and the names in the
@@ -25,7 +26,7 @@ Shapes: `I` inputs, `O` outputs, `D` width.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -36,10 +37,58 @@ from torch import Tensor, nn
 
 from ..core.derived import Derived, drop_derived
 from ..core.linear import Linear, can_pack, pack, packed_linear
-from .linear_groups import LinearGroup, linear_groups
+from .heads import DepthHeads
 
 if TYPE_CHECKING:
     from .model import AudioLM
+
+# Names of such layers in the modules of transformers, in the order of their calls.
+_SAME_INPUT = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+
+
+class LinearGroup:
+    """Linear layers with the same input: the last input, and their parts of its result.
+
+    For a single row a call costs about as much as reading a small matrix. The layers stay separate
+    modules: the first one to be called computes all outputs, the others return their part.
+    """
+
+    def __init__(self, sizes: Sequence[int]):
+        self._sizes = list(sizes)
+        self._last: tuple[Tensor | None, Sequence[Tensor]] = (None, ())
+
+    def part(self, index: int, x: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the outputs of layer `index` in `compute(x)`."""
+        last, parts = self._last  # read once: another thread may replace it
+        if last is not x:
+            parts = compute(x).split(self._sizes, dim=-1)
+            self._last = (x, parts)
+        if index == len(self._sizes) - 1:
+            self._last = (None, ())  # no activations are kept between steps
+        return parts[index]
+
+
+def linear_groups(model: nn.Module) -> Iterator[tuple[nn.Module, tuple[str, ...]]]:
+    """Yield modules of a model, and the names of layers in them that form a group."""
+    for module, names in _candidates(model):
+        layers = [module._modules.get(name) for name in names]
+        # Exact types: a layer that is wrapped, e.g. by LoRA, computes something else.
+        if not all(type(layer) in (nn.Linear, Linear) for layer in layers):
+            continue
+        biased = {layer.bias is None for layer in layers}  # type: ignore[union-attr]
+        inputs = {layer.in_features for layer in layers}  # type: ignore[union-attr]
+        if len(biased) == len(inputs) == 1:
+            yield module, names
+
+
+def _candidates(model: nn.Module) -> Iterator[tuple[nn.Module, tuple[str, ...]]]:
+    for module in model.modules():
+        if isinstance(module, DepthHeads):  # the state of the backbone is the input of all steps
+            steps = module.project.steps
+            yield steps, tuple(steps._modules)
+        for names in _SAME_INPUT:
+            yield module, names
+
 
 M = TypeVar("M", bound=nn.Module)
 

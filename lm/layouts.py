@@ -128,7 +128,7 @@ def register_layout(layout: TaskLayout) -> TaskLayout:
 def add_provider(provider: Callable[[], object]) -> None:
     """Add a function that registers tasks; it is called once, at the first lookup.
 
-    `almtok.tasks` adds the import of its task files, which load torch.
+    `almtok.tasks` adds the import of its tasks, which load torch.
     """
     _PROVIDERS.append(provider)
 

@@ -9,6 +9,7 @@ positions with a target.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -19,20 +20,74 @@ from transformers.cache_utils import Cache, DynamicCache
 from transformers.utils import can_return_tuple
 
 from ..core.loading import LoadsAllWeights, refuse_adapter
+from ..core.model_card import write_model_card
 from ..core.reading import reading
 from .adapter_rows import by_adapter
-from .card import write_card
 from .config import AudioLMConfig
-from .ctc import blank_id, ctc_loss
-from .depth import DepthHeads
-from .embedding import RowEmbedding
 from .generation.cache import CACHE_ARGUMENT
 from .generation.generate import GenerateMixin
-from .heads import AudioHeads, LinearHeads
-from .loss import flat_streams, stream_loss
+from .heads import AudioHeads, DepthHeads, LinearHeads
+from .loss import blank_id, ctc_loss, flat_streams, stream_loss
 from .output import AudioLMOutput, refuse_arguments
 from .prefix_lm_mask import check_prefix_lm, prefix_lm_mask
 from .sequences import IGNORED
+from .vocabulary import Vocabulary
+
+
+class RowEmbedding(nn.Module):
+    """Embeddings beside those of the backbone: controls, and one table for all codebooks.
+
+    Codebook k (from 0) has the rows k * (C + 1) to k * (C + 1) + C: with K = 3 and
+    C = 2048, code 5 of the second codebook is row 2049 + 5. The last row of each is `audio_end`.
+    """
+
+    def __init__(self, config: AudioLMConfig):
+        super().__init__()
+        self.vocabulary = Vocabulary(config)
+        self.num_text = config.vocab_size
+        self.num_codes = config.codebook_size + 1
+        self.controls = nn.Embedding(self.vocabulary.num_controls, config.hidden_size)
+        self.audio = nn.Embedding(config.num_codebooks * self.num_codes, config.hidden_size)
+
+    def forward(self, rows: Tensor, embed_text: Callable[[Tensor], Tensor]) -> Tensor:
+        """Embed rows `[B, L, 1+K]` as `[B, L, D]`; `embed_text` is that of the backbone."""
+        text, codes = rows[..., 0], rows[..., 1:]
+        is_text = text < self.num_text
+        is_control = ~is_text & (text < self.vocabulary.text_empty)
+        is_code = codes < self.num_codes  # [B, L, K]
+        offsets = torch.arange(codes.shape[-1], device=codes.device) * self.num_codes
+        audio = self.audio((codes + offsets).where(is_code, 0))  # [B, L, K, D]
+        control = self.controls((text - self.num_text).where(is_control, 0))
+        return (
+            embed_text(text.where(is_text, 0)) * is_text[..., None]
+            + control * is_control[..., None]
+            + (audio * is_code[..., None]).sum(dim=-2)
+        )
+
+
+_USAGE = """\
+from almtok import AudioLM, AudioLMProcessor
+
+lm = AudioLM.from_pretrained("FOLDER").eval()
+processor = AudioLMProcessor.from_pretrained("FOLDER")"""
+
+
+def write_card(folder: str | os.PathLike[str], config: AudioLMConfig, num_parameters: int) -> None:
+    """Write the README.md of a language model, unless there is one."""
+    backbone = config.get_text_config()
+    write_model_card(
+        folder,
+        title="AudioLM: text and codes",
+        pipeline_tag="text-to-speech" if "tts" in config.tasks else "text-to-audio",
+        tags=["audio-language-model", *config.tasks],
+        facts=[
+            f"backbone {backbone.model_type}, {config.num_hidden_layers} layers of"
+            f" {config.hidden_size}; pattern `{config.pattern}`",
+            f"{num_parameters / 1e6:.1f} million parameters",
+            f"codes of the codec `{config.codec_fingerprint}`",
+        ],
+        usage=_USAGE,
+    )
 
 
 class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
@@ -152,7 +207,7 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         return self.backbone.get_output_embeddings()(hidden)
 
     def ctc_logits(self, hidden: Tensor) -> Tensor:
-        """Logits `[..., V]` of CTC; `[..., V + 1]` if the blank is no text id (`lm/ctc.py`)."""
+        """Logits `[..., V]` of CTC; `[..., V + 1]` if the blank is no text id (`lm/loss.py`)."""
         text = self.text_logits(hidden)
         if blank_id(self.config) < text.shape[-1]:
             return text

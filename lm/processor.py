@@ -30,8 +30,14 @@ from .config import AudioLMConfig
 from .feature_extractor import AudioLMFeatureExtractor
 from .generation.output import PADDING, GeneratedRow
 from .processor_files import read_processor, write_codec, write_processor
-from .processor_rows import map_rows, rows_of, task_of
-from .prompt_builder import PromptBuilder, PromptOptions, collate_prompts
+from .prompt_builder import (
+    PromptBuilder,
+    PromptOptions,
+    collate_prompts,
+    map_rows,
+    rows_of,
+    task_of,
+)
 from .sequences import Example, build_sequence, collate
 from .text.encoder import TextEncoder, TextForm
 from .text.tokenizer import check_vocabulary, load_tokenizer
@@ -98,7 +104,7 @@ class AudioLMProcessor(ProcessorMixin):
         """Make a batch of prompts, or of training sequences if there are targets.
 
         A field is a list of B values, None for rows without it, or one value for all rows. The
-        layout of a task (`tasks/builtin`) names its fields: tts takes text and, for a voice,
+        layout of a task (`tasks/builtin.py`) names its fields: tts takes text and, for a voice,
         `voice=` with its transcript `voice_text=`; asr takes audio.
 
         Args:

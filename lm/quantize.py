@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.runtime import native_bfloat16
-from .linear_groups import LinearGroup, linear_groups
+from .inference import LinearGroup, linear_groups
 
 KINDS = ("int8", "int4")
 

@@ -10,12 +10,14 @@ then train the language model on the published codec. Card and credits are writt
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from transformers import GenerationConfig
 
 from almtok.codec.model import ALMTokenizer
 from almtok.codec.phonemes import PhonemeClassifier
@@ -23,7 +25,12 @@ from almtok.codec.refine import LISTENER_NAME
 from almtok.core.files import replaced_folder, write_json
 from almtok.lm.processor_files import NAME
 from almtok.tasks import AudioLMPipeline
-from almtok.tasks.pipelines.defaults import set_task_defaults
+
+from ..lm.generation.sampling import SamplingConfig
+from ..lm.model import AudioLM
+from ..tasks.base import get_task
+from ..tasks.pipelines.arguments import guidance_scale
+from ..tasks.pipelines.options import DEFAULT
 
 _SUMS = ".codebook.total"  # used in training only, and computed from entries and counts
 
@@ -107,3 +114,24 @@ def copy_model(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with replaced_folder(args.out) as place:
         shutil.copytree(args.model, place, dirs_exist_ok=True)
+
+
+def set_task_defaults(lm: AudioLM) -> None:
+    """Set sampling and guidance of the model's audio tasks as its generation defaults.
+
+    transformers has one sampling for all codebooks: that of the first.
+    """
+    usual = SamplingConfig()
+    params = {}
+    for name in lm.config.tasks:
+        task = get_task(name)
+        if task.layout.target.kind == "text":
+            continue
+        names = ("temperature", "top_k", "top_p", "repetition_penalty")
+        sampling = dataclasses.asdict(task.audio_sampling)
+        values = {n: sampling[n] for n in names if sampling[n] != getattr(usual, n)}
+        guidance = guidance_scale(task, DEFAULT, lm.config)
+        params[name] = values | ({"guidance_scale": guidance} if guidance != 1 else {})
+    values = lm.generation_config.to_diff_dict()
+    values.pop("_from_model_config", None)  # with it, transformers loads no further fields
+    lm.generation_config = GenerationConfig(**{**values, "task_specific_params": params})

@@ -19,8 +19,7 @@ from typing import Any
 
 from almtok import __version__
 from almtok.core.choices import AUTO, DEVICE_HELP, check_device_name
-from almtok.core.files import write_json
-from almtok.core.folder_lock import lock_run_dir
+from almtok.core.files import lock_run_dir, write_json
 from almtok.core.options import option
 from almtok.core.reading import field, read_json_object, reading
 from almtok.core.training.config import RunConfig

@@ -43,4 +43,4 @@ __getattr__, __dir__ = lazy_names(
     },
 )
 
-add_provider(lambda: import_module(".base", __name__).import_builtin_tasks())
+add_provider(lambda: import_module(".builtin", __name__))

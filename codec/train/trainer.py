@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...core.data import SegmentBatch
 from ...core.distributed import broadcast, same_everywhere
-from ...core.folder_lock import lock_run_dir
+from ...core.files import lock_run_dir
 from ...core.progress import no_inner_bars
 from ...core.reading import read_json_object
 from ...core.runtime import training_products
@@ -35,10 +35,9 @@ from ..initialization import initialize_quantizer
 from .batches import training_batches, validation_batches
 from .config import CodecTrainConfig
 from .initial_model import CARD, initialize, initialize_part
-from .monitor import CodecMonitor
+from .monitor import CodecMonitor, Validation, validate
 from .state import TrainState, build_state
 from .update import StepReport, micro_batch_size, optimizer_step
-from .validation import Validation, validate
 
 
 @dataclass(frozen=True)

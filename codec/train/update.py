@@ -19,8 +19,7 @@ from .config import CodecTrainConfig
 from .state import TrainState
 from .step import StepDraw, draw_step, micro_step
 
-# Time constant of the running averages of gradient norms, in steps.
-_NORM_MEMORY = 100
+_NORM_MEMORY = 100  # time constant of the running averages of gradient norms, in steps
 
 
 @dataclass(frozen=True)

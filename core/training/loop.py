@@ -28,7 +28,7 @@ from .checkpoint import (
 )
 from .config import RunConfig
 from .interrupt import Interrupt
-from .monitor import Monitor
+from .run_folder import Monitor
 
 
 class TrainingStopped(RuntimeError):

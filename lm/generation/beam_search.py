@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ..ctc import blank_id
+from ..loss import blank_id
 from ..vocabulary import Vocabulary
 from .ctc_prefix import PrefixScorer, PrefixState
 from .kv_cache import KVCache

@@ -9,11 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from ...core.training.checkpoint import Checkpoint, CheckpointError
 from ...core.training.optimizer import flatten_state
 from ..adapter_files import from_low_rank
-from .sharding import copy_whole, like, whole
+from ..model import AudioLM
 
 _COPY = ".modules_to_save.default"  # where peft keeps the full copies of an adapter
 
@@ -98,3 +101,41 @@ def own_place(places: list[dict[str, Any]], rank: int, world: int) -> dict[str, 
             f" {world} now"
         )
     return places[rank]
+
+
+def shard(lm: AudioLM, world: int) -> None:
+    """Shard a model over all processes, layer by layer of its backbone; on a CPU through gloo.
+
+    Every process must hold the same weights. Audio tables and heads, whose methods are called
+    besides `forward`, belong to the root module, which is whole during a step.
+    """
+    kind = next(lm.parameters()).device.type
+    mesh = init_device_mesh(kind, (world,))
+    for layer in lm.backbone.get_decoder().layers:
+        fully_shard(layer, mesh=mesh)
+    fully_shard(lm, mesh=mesh, reshard_after_forward=False)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Return the full value of a tensor; called in all processes together."""
+    value = tensor.detach()
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+@torch.no_grad()
+def copy_whole(target: Tensor, value: Tensor) -> None:
+    """Copy a full value into a tensor that may be sharded."""
+    target.copy_(like(target, value))
+
+
+def like(target: Tensor, value: Tensor) -> Tensor:
+    """Return a full value sharded like another tensor."""
+    value = value.to(target.device, target.dtype)
+    if isinstance(target, DTensor):
+        return distribute_tensor(value, target.device_mesh, target.placements)
+    return value
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Whether a module has sharded parameters."""
+    return any(isinstance(p, DTensor) for p in module.parameters())

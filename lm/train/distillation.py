@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..ctc import audio_positions
-from ..loss import StreamLoss
+from ..loss import StreamLoss, audio_positions
 from ..sequences import IGNORED
 from ..vocabulary import Vocabulary
 

@@ -20,11 +20,10 @@ from ...core.training.seeding import draw_int
 from ..config import PRESETS, AudioLMConfig, depth_sizes
 from ..data.dataset import paired_codes
 from ..data.shards import ShardInfo
-from ..initialization import initialize_tables
+from ..initialization import initialize_tables, remap_codebooks
 from ..model import AudioLM
 from ..prefix_lm_mask import check_prefix_lm
 from ..processor_files import NAME, read_processor
-from ..remap_codebooks import remap_codebooks
 from ..text.encoder import TextEncoder
 from ..text.tokenizer import (
     check_vocabulary,

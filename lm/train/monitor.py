@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...codec.tokens import AudioTokens
-from ...core.training.monitor import Monitor
+from ...core.training.run_folder import Monitor
 from ..config import AudioLMConfig
 from ..loss import audio_weights
 from ..output import AudioLMOutput

@@ -17,7 +17,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from ...codec.model import ALMTokenizer
-from ...core.folder_lock import lock_run_dir
+from ...core.files import lock_run_dir
 from ...core.progress import no_inner_bars
 from ...core.runtime import Runtime, choose_workers, slow_fused_attention, training_products
 from ...core.training.checkpoint import read_newest
@@ -26,10 +26,10 @@ from ..lora import LoraSettings, add_lora, merge_adapter, save_adapter
 from ..model import AudioLM
 from ..processor import AudioLMProcessor
 from ..text.encoder import TextEncoder
+from .checkpoint import is_sharded, shard, whole
 from .config import LMTrainingConfig
 from .corpus import find_tasks, held_out, read_info, training_batches, training_texts
 from .initial_model import InitialModel, build_initial_model, build_teacher
-from .sharding import is_sharded, shard, whole
 from .trainer import AudioLMTrainer, start_processes
 from .validation import Validator, warn_of_leaks
 

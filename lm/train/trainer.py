@@ -29,10 +29,10 @@ from ..output import AudioLMOutput
 from ..sequences import IGNORED
 from . import checkpoint
 from .batches import Batch, Batches
+from .checkpoint import is_sharded
 from .config import LMTrainingConfig
 from .distillation import DistillationTeacher, forward_with_teacher
 from .monitor import LMMonitor, Meter, MeterReading
-from .sharding import is_sharded
 from .validation import Validator
 
 

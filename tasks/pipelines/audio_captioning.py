@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .adapters import AdapterNames, adapter_per_request
+from .arguments import AdapterNames, adapter_per_request
 from .base import TaskPipeline, as_list
 from .outputs import Transcript
 from .speech_recognition import WINDOW_SECONDS, WindowedAudio, encode_windows

@@ -10,7 +10,7 @@ from typing import Any
 from ...lm.score import Score
 from ..base import get_task
 from ..evaluation.likelihood import likelihoods
-from .adapters import AdapterNames, adapter_per_request, in_adapter_groups
+from .arguments import AdapterNames, adapter_per_request, in_adapter_groups
 from .base import TaskPipeline
 from .outputs import GeneratedAudio, TaskOutput
 

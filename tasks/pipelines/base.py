@@ -28,8 +28,15 @@ from ...lm.processor import AudioLMProcessor
 from ...lm.quantize import KINDS, activation_dtype, quantize
 from ...lm.text.encoder import TextEncoder
 from ..base import Task, get_task
-from .adapters import AdapterNames, adapter_per_request, check_one_per_request
-from .arguments import PREFIX, Fields, generation_arguments, num_encodings
+from .arguments import (
+    PREFIX,
+    AdapterNames,
+    Fields,
+    adapter_per_request,
+    check_one_per_request,
+    generation_arguments,
+    num_encodings,
+)
 from .options import DEFAULT, GenerationOptions
 from .outputs import TaskOutput
 

@@ -22,8 +22,7 @@ from ...codec.tokens import AudioTokens
 from ...core.audio import read_audio
 from ...lm.audio_input import SILENCE
 from ...lm.text.normalize import plain
-from .adapters import AdapterNames, adapter_per_request
-from .arguments import SHIFTED
+from .arguments import SHIFTED, AdapterNames, adapter_per_request
 from .base import AudioLMPipeline, TaskPipeline, as_list
 from .options import GenerationOptions
 from .outputs import TaskOutput, Transcript, TranscriptWindow

@@ -22,13 +22,15 @@ from ...lm.generation.streaming import AudioChunk, stream
 from ...lm.text.normalize import NothingToSay
 from ...lm.text.sentences import split_text
 from ..base import get_task
-from .adapters import (
+from .arguments import (
+    PREFIX,
+    PREFIX_TEXT,
     AdapterNames,
+    Fields,
     adapter_per_request,
     check_one_per_request,
     in_adapter_groups,
 )
-from .arguments import PREFIX, PREFIX_TEXT, Fields
 from .base import TaskPipeline, as_list
 from .outputs import SelfCheckResult, Speech, SpokenPart, TaskOutput
 from .self_check import self_check

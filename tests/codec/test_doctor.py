@@ -103,7 +103,7 @@ def test_on_a_gpu_too():
 def test_what_auto_means_and_what_would_be_slow(monkeypatch, native, speeds, words):
     monkeypatch.setattr("almtok.core.runtime.native_bfloat16", lambda *_: native)
     monkeypatch.setattr(
-        "almtok.core.speed.product_speed", lambda _, dtype: speeds[str(dtype).split(".")[1]]
+        "almtok.codec.doctor.product_speed", lambda _, dtype: speeds[str(dtype).split(".")[1]]
     )
     found = [one for one in doctor._auto() if one.name in ("--precision (training)", "bf16")]
     assert len(found) == len(words)

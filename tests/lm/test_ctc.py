@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from almtok.lm.ctc import blank_id, ctc_loss
+from almtok.lm.loss import blank_id, ctc_loss
 from almtok.lm.sequences import build_sequence, collate
 
 from .toy import EOS, PATTERNS, toy_example, toy_lm

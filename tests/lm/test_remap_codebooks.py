@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from almtok.lm.remap_codebooks import remap_codebooks
+from almtok.lm.initialization import remap_codebooks
 
 from .toy import PATTERNS, toy_codes, toy_lm
 

@@ -14,13 +14,16 @@ from almtok.lm.model import AudioLM
 from almtok.lm.processor import AudioLMProcessor
 from almtok.lm.sequences import AudioSegment, TextSegment, build_sequence
 from almtok.lm.text.encoder import TextEncoder
-from almtok.tasks import base
+from almtok.tasks import base, builtin
 from almtok.tasks.pipelines.base import AudioLMPipeline
 
 from ..lm.toy import EOS, toy_codes, toy_config
 
 DOCS = Path(base.__file__).parent.parent / "docs"
-BUILTIN = sorted(file.stem for file in (Path(base.__file__).parent / "builtin").glob("[a-z]*.py"))
+OURS = [
+    kind for kind in vars(builtin).values() if getattr(kind, "__module__", "") == builtin.__name__
+]
+BUILTIN = sorted(kind.layout.name for kind in OURS)
 
 
 class Letters:

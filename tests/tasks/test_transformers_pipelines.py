@@ -5,7 +5,7 @@ import pytest
 from transformers import GenerationConfig, pipeline
 
 from almtok import AudioLM, AudioLMProcessor, shipped
-from almtok.tasks.pipelines.defaults import set_task_defaults
+from almtok.recipes.publish import set_task_defaults
 
 MODEL = str(shipped() / "lm")
 TEXT = "the happy dog walked near the river"

@@ -8,9 +8,9 @@ import torch
 
 from almtok.codec.losses.reconstruction import MelLoss
 from almtok.codec.train.config import CodecTrainConfig
+from almtok.codec.train.monitor import validate
 from almtok.codec.train.state import build_state as build_bare_state
 from almtok.codec.train.update import optimizer_step
-from almtok.codec.train.validation import validate
 from almtok.core.data import SegmentBatch
 from almtok.core.training.loop import Requests
 

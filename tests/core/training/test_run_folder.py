@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from almtok.core.folder_lock import lock_run_dir
+from almtok.core.files import lock_run_dir
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from almtok.core.folder_lock import lock_run_dir
+from almtok.core.files import lock_run_dir
 with lock_run_dir(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(3600)

@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from almtok.lm.ctc import blank_id
 from almtok.lm.generation.beam_search import BeamSettings
+from almtok.lm.loss import blank_id
 from almtok.lm.sequences import AudioSegment, Example, TextSegment, build_sequence
 
 from ..toy import PATTERNS, toy_codes, toy_example, toy_lm

@@ -16,8 +16,8 @@ from almtok.lm.inference import (
     _replacement,
     evaluating,
     faster_layers,
+    linear_groups,
 )
-from almtok.lm.linear_groups import linear_groups
 from almtok.lm.lora import LoraSettings, add_lora
 from almtok.lm.quantize import Int8Linear, quantize
 

@@ -4,9 +4,8 @@ import sys
 
 import pytest
 
-from almtok.lm.text import espeak
 from almtok.lm.text.encoder import CachedTextEncoder, TextEncoder
-from almtok.lm.text.phones import phones
+from almtok.lm.text.phones import load_espeak, phones
 from almtok.lm.text.tokenizer import train_tokenizer
 
 
@@ -41,12 +40,12 @@ def test_errors_name_the_language_and_the_text():
 
 def test_a_missing_espeak_is_said_with_its_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    espeak.load_espeak.cache_clear()
+    load_espeak.cache_clear()
     try:
         with pytest.raises(ImportError, match="pip install espeakng-loader"):
             phones("hello")
     finally:
-        espeak.load_espeak.cache_clear()
+        load_espeak.cache_clear()
 
 
 @pytest.fixture(scope="module")

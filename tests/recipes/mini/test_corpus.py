@@ -12,14 +12,14 @@ import pytest
 
 from almtok.core.audio import read_audio
 from almtok.core.data import AudioCorpus, DataConfig
-from almtok.lm.text.espeak import load_espeak
+from almtok.lm.text.phones import load_espeak
 from almtok.recipes.mini import corpus as mini
 from almtok.recipes.mini import voices
 from almtok.recipes.mini.corpus import make_corpus
-from almtok.recipes.mini.formants import speak_formants, spell
 from almtok.recipes.mini.phrases import FEW, SPLITS, WHOLE, split_of
 from almtok.recipes.mini.sounds import SOUNDS, make_sound
 from almtok.recipes.mini.tunes import INSTRUMENTS, make_tune
+from almtok.recipes.mini.voices import speak_formants, spell
 
 from ...pace import wait_until
 
