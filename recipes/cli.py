@@ -71,9 +71,19 @@ def run(options: argparse.Namespace) -> int:
 
 
 def recipe_names() -> list[str]:
-    """Return the names of the recipes: folders of this package whose recipe.py has stages."""
-    files = sorted(HERE.glob("*/recipe.py"))
-    return [file.parent.name for file in files if "def stages(" in file.read_text("utf-8")]
+    """Return the names of the recipes: NAME.py or NAME/recipe.py in this package."""
+    return sorted(_modules())
+
+
+def _modules() -> dict[str, str]:
+    """Modules of the recipes by name: the files that have stages."""
+    files = {file.stem: file for file in HERE.glob("*.py")}
+    files |= {file.parent.name: file for file in HERE.glob("*/recipe.py")}
+    return {
+        name: ".".join(("almtok.recipes", *file.relative_to(HERE).with_suffix("").parts))
+        for name, file in files.items()
+        if "\ndef stages(" in file.read_text("utf-8")
+    }
 
 
 def load_recipe(name: str) -> ModuleType:
@@ -90,7 +100,7 @@ def load_recipe(name: str) -> ModuleType:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     elif name in recipe_names():
-        module = importlib.import_module(f"almtok.recipes.{name}.recipe")
+        module = importlib.import_module(_modules()[name])
     else:
         raise ValueError(f"unknown recipe {name!r}{_nearest(name, recipe_names())}")
     for needed in ("Options", "stages"):

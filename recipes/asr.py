@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from almtok.core.options import option
 from almtok.lm.train.config import LMTrainingConfig
 
-from ..language_model import LMRecipeOptions, lm_config, lm_stages
-from ..run import Stage
+from .language_model import LMRecipeOptions, lm_config, lm_stages
+from .run import Stage
 
 
 @dataclass(frozen=True, kw_only=True)

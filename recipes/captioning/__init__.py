@@ -1,1 +1,0 @@
-"""Descriptions of sounds and music, on public corpora."""

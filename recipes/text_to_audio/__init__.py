@@ -1,1 +1,0 @@
-"""Sounds from descriptions, on public corpora."""

@@ -1,1 +1,0 @@
-"""Music from descriptions, on public corpora."""
