@@ -20,6 +20,7 @@ on with a greater --hours or --count.
 """
 EXAMPLES = """
 almtok synthesize speech=voices/ --model kokoro/ --mixtures 50 --hours 10 --out read/
+almtok synthesize --sentences 20000 --model kokoro/ --hours 10 --workers 2 --out read/
 almtok synthesize texts.txt --model kokoro/ --voices af_heart:0.6+bm_george:0.4 --out read/
 almtok synthesize texts.txt --model my_voice.py:speak --voices me --out read/ --dry-run
 """
@@ -44,6 +45,8 @@ def register(commands: Any) -> None:
     parser.group("texts")
     text = "a .txt file, a text per line; or a corpus as for --data, train unless it names a split"
     add("sources", nargs="*", metavar="SOURCE", help=text)
+    text = "also read N sentences of a grammar of English (needs wordfreq)"
+    add("--sentences", type=int, default=0, metavar="N", help=text)
     text = "do not read texts of these sources, such as test splits"
     add("--exclude", nargs="+", default=[], metavar="SOURCE", help=text)
     add("--language", default="en", help="of the texts")
@@ -76,10 +79,10 @@ def run(options: argparse.Namespace) -> int:
 
     if options.hours is not None and options.hours <= 0:
         raise ValueError(f"--hours must be above 0, got {options.hours:g}")
-    for name in ("count", "workers"):
+    for name in ("count", "workers", "sentences"):
         value = getattr(options, name)
-        if value is not None and value < 1:
-            raise ValueError(f"--{name} must be at least 1, got {value}")
+        if value is not None and value < (name != "sentences"):
+            raise ValueError(f"--{name} must be positive, got {value}")
     maker = _maker(options)
     if options.dry_run:
         print(_preview(maker, options))
@@ -99,6 +102,7 @@ def run(options: argparse.Namespace) -> int:
 def _maker(options: argparse.Namespace) -> Maker:
     from .backends import load_backend
     from .corpus import Maker
+    from .grammar import make_sentences
     from .plan import Plan
     from .texts import read_excluded, read_texts
     from .voices import Voice, draw_mixture, parse_numbers
@@ -114,13 +118,15 @@ def _maker(options: argparse.Namespace) -> Maker:
         names = sorted(voice.recipe for voice in voices if "+" not in voice.recipe)
         voices += [draw_mixture(number, names) for number in parse_numbers(options.mixtures)]
     texts = read_texts(options.sources)
+    if options.sentences:
+        texts = list(dict.fromkeys([*texts, *make_sentences(options.sentences, options.seed)]))
     if options.exclude:
         excluded = read_excluded(options.exclude, options.language)
         kept = [text for text in texts if text not in excluded]
         logger.info("%d of %d texts are excluded", len(texts) - len(kept), len(texts))
         texts = kept
     if not texts:
-        raise ValueError("no text to read: give at least one source")
+        raise ValueError("no text to read: give a source or --sentences")
     return Maker(
         backend=backend,
         plan=Plan(texts, voices, options.seed, tuple(options.speed)),

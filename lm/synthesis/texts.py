@@ -51,9 +51,13 @@ def _texts_of(source: str) -> list[str]:
 def spoken_form(text: str, language: str) -> str:
     """Write a text out as it is spoken; texts of languages without rules are only cleaned.
 
+    Transcripts in capitals become lower-case: capitals would be read as abbreviations.
+
     Raises:
         ValueError: It has nothing to say, or letters that are not read in the language.
     """
+    if text.isupper() and len(text.split()) > 1:
+        text = text.capitalize()
     spoken = normalize(text, language if is_known(language) else None)
     if not plain(spoken):
         raise NothingToSay(f"{text[:40]!r} has no words")
