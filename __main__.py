@@ -14,6 +14,7 @@ from . import __version__
 from .codec import cli as codec
 from .codec import doctor, postfilter
 from .codec.evaluation import cli as codec_evaluation
+from .codec.evaluation import probe_cli as codec_probes
 from .codec.phonemes import cli as codec_phones
 from .codec.priors import cli as codec_priors
 from .codec.train import cli as codec_train
@@ -83,6 +84,7 @@ def _register_codec(commands: Any) -> None:
     codec_phones.register(commands)
     postfilter.register(commands)
     codec_evaluation.register(commands)
+    codec_probes.register(commands)
     tasks.register_words(commands)
     codec.register_plan(commands)
 
