@@ -15,7 +15,7 @@ import torch
 from transformers import AutoConfig
 
 from almtok.codec.losses.base import LossSetup, build_losses
-from almtok.codec.priors.config import FULL_CODEBOOK, PriorConfig, TeacherSpec
+from almtok.codec.priors.config import DEFAULT_LAYERS, FULL_CODEBOOK, TeacherSpec
 from almtok.codec.priors.prior import load_prior
 from almtok.codec.train.config import CodecTrainConfig
 from almtok.codec.train.state import base_config
@@ -108,9 +108,13 @@ def _check_teachers(command: Sequence[str], made: Sequence[Path]) -> None:
             _check_path(spec.source, made)
         elif spec.kind != "spectral":
             found = AutoConfig.from_pretrained(spec.source, trust_remote_code=False)
-            if found.num_hidden_layers < max(PriorConfig.layers):
+            if found.model_type != spec.kind:
                 raise ValueError(
-                    f"{spec.source} must have at least {max(PriorConfig.layers)} layers, got"
+                    f"model_type of {spec.source} must be {spec.kind!r}, got {found.model_type!r}"
+                )
+            if spec.kind != "whisper" and found.num_hidden_layers < max(DEFAULT_LAYERS):
+                raise ValueError(
+                    f"{spec.source} must have at least {max(DEFAULT_LAYERS)} layers, got"
                     f" {found.num_hidden_layers}"
                 )
 

@@ -1,6 +1,7 @@
 """Base of the losses of codec training, and the forward pass that they are computed from.
 
-Shapes: B batch, S samples, T frames, Q queries, K codebooks, D width, P phonemes or pitches.
+Shapes: B batch, S samples, T frames, Q queries, K codebooks, D width, P phonemes or pitches,
+N frames of the teacher of speech, V its width, B' clips of speech in the batch.
 """
 
 from __future__ import annotations
@@ -39,6 +40,21 @@ class PhonemePosteriors(Protocol):
         """Log-probabilities `[B, T, P]` of waveforms `[B, 1, S]`, with gradients."""
 
 
+class SpeechTeacher(Protocol):
+    """Interface of a teacher of speech for losses (``almtok.codec.whisper``)."""
+
+    @property
+    def dim(self) -> int:
+        """Width V of all layers together."""
+
+    @property
+    def hop_length(self) -> int:
+        """Samples per feature vector."""
+
+    def features(self, wav: Tensor) -> Tensor:
+        """Features `[B, N, V]` of waveforms `[B, 1, S]`, with gradients."""
+
+
 @dataclass(frozen=True)
 class LossSetup:
     """Arguments of :meth:`TrainingLoss.from_setup`."""
@@ -46,6 +62,7 @@ class LossSetup:
     config: CodecTrainConfig
     model: ALMTokenizerConfig
     listener: PhonemePosteriors | None = None  # the phoneme classifier, frozen
+    teacher: SpeechTeacher | None = None  # frozen
 
 
 @dataclass(kw_only=True)
@@ -64,6 +81,8 @@ class ForwardPass:
     decoded: Tensor | None = None  # [B, T, D] of the query decoder
     pitch: Tensor | None = None  # [B, T, P] logits of the harmonic-plus-noise vocoder
     phonemes: Tensor | None = None  # [B, T, P] log-probabilities of the target
+    speech: Tensor | None = None  # [B'] int64, numbers of the clips that may be speech
+    features: Tensor | None = None  # [B', N, V] of these clips of the target, by the teacher
     encode_frames: Callable[[Tensor], Tensor] | None = None  # query encoder without queries
     real: Sequence[DiscriminatorOutput] | None = None  # discriminators on the target
     fake: Sequence[DiscriminatorOutput] | None = None  # discriminators on the output

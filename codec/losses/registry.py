@@ -27,6 +27,7 @@ class LossSpec:
     stages: tuple[str, ...] = ("2",)  # training stages in which the loss can be computed
     waveform: bool = False  # a function of the output waveform: weighted by the gradient balancer
     needs_listener: bool = False  # uses the phoneme classifier of the config field `listener`
+    needs_teacher: bool = False  # uses the model of the config field `teacher_speech`
     adversarial: bool = False  # uses the discriminators
 
 
@@ -62,6 +63,16 @@ LOSSES = (
     LossSpec("pitch", "pitch:PitchLoss", 0.3,
              "cross-entropy of the pitch; ours, for the harmonic vocoder; stage 2, adapt",
              _FROM_STAGE_2),
+    LossSpec("speech_features", "speech_features:SpeechFeaturesLoss", 0.0,
+             "distance of the teacher's features of decoded and original speech, by"
+             " --teacher-speech; ours; stage 2, adapt", _FROM_STAGE_2, waveform=True,
+             needs_teacher=True),
+    LossSpec("distillation", "speech_features:QueryDistillation", 0.0,
+             "prediction of the teacher's features of a window from queries, by --teacher-speech;"
+             " ours; stage 2", needs_teacher=True),
+    LossSpec("first_distillation", "speech_features:FirstCodebookDistillation", 0.0,
+             "prediction of the teacher's features of a window from the first codebook, by"
+             " --teacher-speech; ours; stage 2", needs_teacher=True),
 )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ teachers:
   wav2vec2[:CHECKPOINT] hub id or folder (default: {DEFAULT_CHECKPOINTS["wav2vec2"]})
   hubert[:CHECKPOINT]   default: {DEFAULT_CHECKPOINTS["hubert"]}
   wavlm[:CHECKPOINT]    default: {DEFAULT_CHECKPOINTS["wavlm"]}
+  whisper[:CHECKPOINT]  Whisper's encoder, default: {DEFAULT_CHECKPOINTS["whisper"]}
   beats:FILE            official BEATs checkpoint (.pt), or a safetensors copy of it
   listener:FILE         phoneme classifier of 'almtok codec phonemes'
 
@@ -53,13 +54,16 @@ def register(commands: Any) -> None:
     text = "folder that keeps decoded audio (default: none)"
     add("--cache", type=Path, metavar="DIR", help=text, advanced=True)
     parser.group("teachers")
-    teacher = "spectral, wav2vec2, hubert, wavlm, beats:FILE, listener:FILE"
+    teacher = "spectral, wav2vec2, hubert, wavlm, whisper, beats:FILE, listener:FILE"
     parser.add_fields(
         PriorConfig,
         {"teacher_speech": teacher, "teacher_sound": "teacher of the sound half, likewise"},
     )
-    text = "layers of wav2vec2, hubert, wavlm to average, from 1"
-    add("--layers", type=_numbers, default=DEFAULT_LAYERS, metavar="N,N", help=text, advanced=True)
+    text = (
+        "layers of wav2vec2, hubert, wavlm, whisper to average, from 1 (default:"
+        f" {','.join(map(str, DEFAULT_LAYERS))}; whisper: the last)"
+    )
+    add("--layers", type=_numbers, metavar="N,N", help=text, advanced=True)
     text = "teachers of different width: fail, pad with zeros, project the wider"
     add("--widths", choices=WIDTHS, default=PriorConfig.widths, help=text, advanced=True)
     parser.add_fields(PriorConfig, {"spectral_width": "width of spectral features"}, advanced=True)

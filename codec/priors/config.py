@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-KINDS = ("spectral", "listener", "wav2vec2", "hubert", "wavlm", "beats")
+KINDS = ("spectral", "listener", "wav2vec2", "hubert", "wavlm", "whisper", "beats")
 WIDTHS = ("error", "pad", "project")
 # paper.md 3, D: the paper names wav2vec 2.0 and BEATs, not the checkpoints.
 DEFAULT_CHECKPOINTS = {
     "wav2vec2": "facebook/wav2vec2-base",
     "hubert": "facebook/hubert-base-ls960",
     "wavlm": "microsoft/wavlm-base-plus",
+    "whisper": "openai/whisper-base",
 }
 # paper.md 3, D: the author takes WavLM's layers 6 to 9 as phone-level features in later work.
 DEFAULT_LAYERS = (6, 7, 8, 9)
@@ -77,7 +78,8 @@ class PriorConfig:
     teacher_sound: str = "spectral"
     codebook_size: int = FULL_CODEBOOK
     num_speech: int | None = None  # entries of the speech half; None: half of the codebook
-    layers: tuple[int, ...] = DEFAULT_LAYERS  # of transformers teachers, from 1, averaged
+    # Of transformers teachers, from 1, averaged; None: 6 to 9, of Whisper the last (D).
+    layers: tuple[int, ...] | None = None
     normalize: bool | None = None  # waveform to mean 0, variance 1; None: as the checkpoint says
     spectral_width: int = 128
     widths: str = "error"  # for teachers of different width: error, pad or project
@@ -96,7 +98,7 @@ class PriorConfig:
             )
         if self.widths not in WIDTHS:
             raise ValueError(f"widths must be one of {WIDTHS}, got {self.widths!r}")
-        if not self.layers or min(self.layers) < 0:
+        if self.layers is not None and (not self.layers or min(self.layers) < 0):
             raise ValueError(f"layers must be at least 0, got {list(self.layers)}")
         TeacherSpec.parse(self.teacher_speech)
         TeacherSpec.parse(self.teacher_sound)
@@ -117,5 +119,10 @@ class PriorConfig:
         return KMeansConfig(clusters=clusters, passes=self.passes, seed=self.seed)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON-ready values."""
-        return asdict(self) | {"layers": list(self.layers)}
+        """Return the fields as JSON-ready values.
+
+        They identify a prior file: without Whisper, default layers are written out.
+        """
+        kinds = [TeacherSpec.parse(t).kind for t in (self.teacher_speech, self.teacher_sound)]
+        default = () if "whisper" in kinds else DEFAULT_LAYERS
+        return asdict(self) | {"layers": list(self.layers or default)}

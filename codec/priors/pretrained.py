@@ -1,4 +1,4 @@
-"""Self-supervised teachers: wav2vec 2.0, HuBERT and WavLM of transformers, and BEATs.
+"""Pretrained teachers: wav2vec 2.0, HuBERT, WavLM and Whisper of transformers, and BEATs.
 
 Shapes: ``B`` clips, ``S`` samples at 16 kHz, ``N`` feature frames, ``P`` width.
 """
@@ -22,6 +22,7 @@ from transformers import (
 from ...core.choices import AUTO
 from ...core.loading import refuse_adapter
 from ...core.runtime import find_device
+from ..whisper import FRAME_RATE, WHISPER_RATE, WhisperFeatures
 from .beats import MIN_SAMPLES, STEP
 from .beats_checkpoint import load_beats
 from .config import DEFAULT_LAYERS
@@ -106,6 +107,37 @@ class TransformersTeacher(Teacher):
         mean = torch.stack([hidden[layer] for layer in self.layers]).mean(0)  # [B, N, P]
         frames = (lengths - self.min_samples) // self.stride + 1
         return [row[: int(count)].float() for row, count in zip(mean, frames, strict=True)]
+
+
+class WhisperTeacher(Teacher):
+    """Whisper's encoder, one layer or the average of several (not in the paper: paper.md 3, D).
+
+    Args:
+        checkpoint: hub id or folder.
+        layers: layers to average, from 1; empty: the last.
+        device: of the model, which runs in float32.
+    """
+
+    sample_rate = WHISPER_RATE
+    frame_rate = float(FRAME_RATE)
+    min_samples = WHISPER_RATE // FRAME_RATE
+
+    def __init__(
+        self, checkpoint: str, *, layers: Sequence[int] = (), device: str | torch.device = AUTO
+    ) -> None:
+        self.device = find_device(device)
+        self.model = WhisperFeatures.from_pretrained(checkpoint, layers=layers).to(self.device)
+        # Pieces of 15 s: attention costs the square of their length.
+        self.piece_seconds = min(15.0, self.model.max_samples / WHISPER_RATE)
+        self.name = f"whisper:{checkpoint}@{','.join(map(str, self.model.layers))}"
+        self.dim = self.model.width
+
+    def _features(self, wavs: list[Tensor]) -> list[Tensor]:
+        # Separately: Whisper has no mask for padding. The last frame may be incomplete.
+        return [
+            self.model(wav[None].to(self.device))[0].mean(0)[: len(wav) // self.min_samples]
+            for wav in wavs
+        ]
 
 
 class BEATsTeacher(Teacher):

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...core.choices import AUTO
 from ...core.runtime import find_device
 from ..phonemes.classifier import PhonemeClassifier
-from .config import PriorConfig, TeacherSpec
+from .config import DEFAULT_LAYERS, PriorConfig, TeacherSpec
 from .teacher import Teacher
 
 
@@ -67,14 +67,16 @@ def make_teacher(half: str, config: PriorConfig, *, device: str | torch.device =
     if spec.kind == "listener":
         return PhonemeTeacher(spec.source, device=device)
     # Imported here: transformers takes four seconds, and the spectral teacher does not need it.
-    from .pretrained import BEATsTeacher, TransformersTeacher
+    from .pretrained import BEATsTeacher, TransformersTeacher, WhisperTeacher
 
     if spec.kind == "beats":
         return BEATsTeacher(spec.source, device=device)
+    if spec.kind == "whisper":
+        return WhisperTeacher(spec.source, layers=config.layers or (), device=device)
     return TransformersTeacher(
         kind=spec.kind,
         checkpoint=spec.source,
-        layers=config.layers,
+        layers=DEFAULT_LAYERS if config.layers is None else config.layers,
         normalize=config.normalize,
         device=device,
     )

@@ -14,6 +14,7 @@ from ...core.field_types import check_fields
 from ...core.options import advanced, file_only, option
 from ...core.training.config import RunConfig
 from ..losses.registry import LOSSES, LossSpec, with_loss_weights
+from ..priors.config import TeacherSpec
 
 STAGES = ("1", "2", "adapt")
 # With "-all", convolutions too.
@@ -69,6 +70,15 @@ class CodecTrainConfig(RunConfig):
         "phoneme classifier of 'almtok codec phonemes', for the losses phones, first_phones and"
         " recognition",
         metavar="FILE",
+    )
+
+    teacher_speech: str | None = advanced(
+        None,
+        "whisper[:CHECKPOINT], for the losses speech_features, distillation and first_distillation",
+        metavar="NAME",
+    )
+    teacher_layers: list[int] = advanced(
+        [], "layers of the teacher for these losses, from 1 (default: the last)"
     )
 
     data: list[str] = option(
@@ -190,6 +200,15 @@ class CodecTrainConfig(RunConfig):
                 raise ValueError(
                     f"weight_{spec.name} needs listener (almtok codec phonemes), got none"
                 )
+            if spec.needs_teacher and self.weight_of(spec) > 0 and self.teacher_speech is None:
+                raise ValueError(
+                    f"weight_{spec.name} needs teacher_speech, such as whisper:openai/whisper-base,"
+                    " got none"
+                )
+        if self.teacher_speech is not None:
+            kind = TeacherSpec.parse(self.teacher_speech).kind
+            if kind != "whisper":
+                raise ValueError(f"teacher_speech of a training must be whisper, got {kind!r}")
         if self.replace_codebooks and (self.stage != "2" or self.init_from is None):
             raise ValueError("replace_codebooks needs stage 2 and init_from, a trained codec")
         if self.heads_from is not None and self.init_from is None:

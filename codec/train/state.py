@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -31,7 +31,8 @@ from ..losses.discriminators import MelDiscriminators, MelDiscriminatorsConfig
 from ..losses.reconstruction import MelLoss, WaveformLoss
 from ..model import ALMTokenizer
 from ..phonemes import PhonemeClassifier
-from ..priors import load_prior
+from ..priors import TeacherSpec, load_prior
+from ..whisper import WhisperFeatures
 from .config import CodecTrainConfig
 
 TRAINED = {  # trained parts of the model by stage
@@ -53,6 +54,7 @@ class TrainState:
     waveform_loss: WaveformLoss  # for validation, also if its weight is 0
     mel_loss: MelLoss  # for validation, also if its weight is 0
     listener: PhonemeClassifier | None  # the phoneme classifier, if a loss uses it
+    teacher: WhisperFeatures | None  # the teacher of speech, if a loss uses it
     discriminators: MelDiscriminators | None
     balancer: Balancer | None
     generator_parameters: dict[str, nn.Parameter]  # of the codec and the losses
@@ -168,7 +170,7 @@ def build_state(config: CodecTrainConfig) -> TrainState:
     runtime = choose_runtime(config.device, config.precision.removesuffix("-all"))
     accelerator = Accelerator(cpu=runtime.device.type == "cpu")
     with SizeLimit.of_machine():
-        model, losses, discriminators, listener, setup = _build_modules(config, accelerator.device)
+        model, losses, discriminators, setup = _build_modules(config, accelerator.device)
     for module in (model, *losses.values(), discriminators):
         if module is not None:
             module.to(accelerator.device)
@@ -190,7 +192,8 @@ def build_state(config: CodecTrainConfig) -> TrainState:
         losses=losses,
         waveform_loss=WaveformLoss(),
         mel_loss=MelLoss.from_setup(setup).to(accelerator.device),
-        listener=listener,
+        listener=cast("PhonemeClassifier | None", setup.listener),
+        teacher=cast("WhisperFeatures | None", setup.teacher),
         discriminators=discriminators,
         balancer=_make_balancer(config, accelerator),
         generator_parameters=generator,
@@ -209,14 +212,14 @@ def build_state(config: CodecTrainConfig) -> TrainState:
 
 
 def _build_modules(config: CodecTrainConfig, device: torch.device) -> Any:
-    """The codec, losses, discriminators and phoneme classifier, and what losses are built from."""
+    """The codec, losses and discriminators, and what losses are built from."""
     torch.manual_seed(draw_int(config.seed, "initialisation"))
     model = ALMTokenizer(model_config_of(config))
     model.requires_grad_(False)
     for part in trained_parts(config):
         getattr(model, part).requires_grad_(True)
     listener = _load_classifier(config, model.config, device)
-    setup = LossSetup(config, model.config, listener)
+    setup = LossSetup(config, model.config, listener, _load_teacher(config, model.config, device))
     losses = build_losses(config.losses, setup)
     discriminators = None
     if config.uses_discriminators:
@@ -225,7 +228,7 @@ def _build_modules(config: CodecTrainConfig, device: torch.device) -> Any:
             MelDiscriminatorsConfig, config.discriminators, sample_rate=rate
         )
         discriminators = MelDiscriminators(settings)
-    return model, losses, discriminators, listener, setup
+    return model, losses, discriminators, setup
 
 
 def trained_parts(config: CodecTrainConfig) -> tuple[str, ...]:
@@ -291,6 +294,26 @@ def _load_classifier(
             f" got {found[0]} Hz and {found[1]} ({config.listener})"
         )
     return classifier
+
+
+def _load_teacher(
+    config: CodecTrainConfig, model: ALMTokenizerConfig, device: torch.device
+) -> WhisperFeatures | None:
+    """Load the teacher of speech if a loss uses it."""
+    if config.teacher_speech is None or not any(spec.needs_teacher for spec in config.losses):
+        return None
+    teacher = WhisperFeatures.from_pretrained(
+        TeacherSpec.parse(config.teacher_speech).source,
+        layers=config.teacher_layers,
+        sample_rate=model.sample_rate,
+    )
+    longest = teacher.max_samples / teacher.sample_rate
+    if config.segment_seconds > longest:
+        raise ValueError(
+            f"segment_seconds must be at most {longest:g} for {config.teacher_speech},"
+            f" got {config.segment_seconds:g}"
+        )
+    return teacher.to(device)
 
 
 def _make_balancer(config: CodecTrainConfig, accelerator: Accelerator) -> Balancer | None:

@@ -47,7 +47,12 @@ def draw_step(config: CodecTrainConfig, step: int, window_range: Sequence[int]) 
 
 
 def micro_step(
-    state: TrainState, wav: Tensor, seeds: Tensor, step: int, draw: StepDraw
+    state: TrainState,
+    wav: Tensor,
+    seeds: Tensor,
+    step: int,
+    draw: StepDraw,
+    domains: Sequence[str] | None = None,
 ) -> dict[str, Tensor]:
     """Add the gradients of one micro-batch to all trained parameters.
 
@@ -61,11 +66,12 @@ def micro_step(
         seeds: Per-crop seeds, ``[B]`` int64.
         step: Number of the optimiser step.
         draw: Random choices of the step.
+        domains: Of the crops; None: unknown.
 
     Returns:
         Detached losses by log name.
     """
-    forward, inner = FORWARD[state.config.stage](state, wav, seeds, draw)
+    forward, inner = FORWARD[state.config.stage](state, wav, seeds, draw, domains)
     reconstruction = forward.output
     assert reconstruction is not None
     # Detached, so that losses on the waveform backpropagate through the generator once.
@@ -121,7 +127,13 @@ def _discriminate(state: TrainState, forward: ForwardPass, draw: StepDraw) -> Te
 Forward = tuple[ForwardPass, dict[str, Tensor]]  # and the losses on inner tensors, by name
 
 
-def _autoencode(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> Forward:
+def _autoencode(
+    state: TrainState,
+    wav: Tensor,
+    seeds: Tensor,
+    draw: StepDraw,
+    domains: Sequence[str] | None = None,
+) -> Forward:
     """Stage 1: Patchify and UnPatchify, and masked frame prediction."""
     forward = ForwardPass(target=wav, seeds=seeds, frames_per_query=draw.frames_per_query)
     with state.convolutions():
@@ -131,7 +143,13 @@ def _autoencode(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -
         return forward, _evaluate(state, state.config.direct_weights, forward)
 
 
-def _tokenize(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> Forward:
+def _tokenize(
+    state: TrainState,
+    wav: Tensor,
+    seeds: Tensor,
+    draw: StepDraw,
+    domains: Sequence[str] | None = None,
+) -> Forward:
     """Stage 2: the whole codec."""
     model, config, window = state.model, state.config, draw.frames_per_query
     wav = whole_windows(wav, model.config.hop_length * window)
@@ -139,7 +157,7 @@ def _tokenize(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> 
     with state.convolutions(), _no_grad_if(config.freeze_patchify):
         frames = model.patchify(wav).float()  # [B, T, D]
     forward.frames = frames
-    forward.phonemes = _classify(state, wav)
+    _teach(state, forward, domains)
     # Masked prediction uses the query encoder without query tokens (paper.md 5.1).
     forward.encode_frames = lambda masked: model.encoder.encode_frames(masked, window)
     with state.transformers():
@@ -153,7 +171,13 @@ def _tokenize(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> 
     return forward, inner
 
 
-def _adapt(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> Forward:
+def _adapt(
+    state: TrainState,
+    wav: Tensor,
+    seeds: Tensor,
+    draw: StepDraw,
+    domains: Sequence[str] | None = None,
+) -> Forward:
     """Decoder adaptation: encoder and quantizer are frozen, as in inference."""
     model, window = state.model, draw.frames_per_query
     wav = whole_windows(wav, model.config.hop_length * window)
@@ -166,11 +190,11 @@ def _adapt(state: TrainState, wav: Tensor, seeds: Tensor, draw: StepDraw) -> For
         forward.decoded = model.decoder(forward.queries, window).float()
         forward.output = _unpatchify(state, forward)
         inner = _evaluate(state, state.config.direct_weights, forward)
-    forward.phonemes = _classify(state, wav)
+    _teach(state, forward, domains)
     return forward, inner
 
 
-FORWARD: dict[str, Callable[[TrainState, Tensor, Tensor, StepDraw], Forward]] = {
+FORWARD: dict[str, Callable[..., Forward]] = {
     "1": _autoencode,
     "2": _tokenize,
     "adapt": _adapt,
@@ -190,9 +214,16 @@ def _unpatchify(state: TrainState, forward: ForwardPass) -> Tensor:
         return unpatchify.synthesize(parameters)[0]
 
 
-def _classify(state: TrainState, wav: Tensor) -> Tensor | None:
-    """Phoneme log-probabilities of the recording, without autocast like those of the output."""
-    return None if state.listener is None else state.listener.target_log_posteriors(wav)
+def _teach(state: TrainState, forward: ForwardPass, domains: Sequence[str] | None) -> None:
+    """Store what the frozen models say of the recording, without autocast like of the output."""
+    if state.listener is not None:
+        forward.phonemes = state.listener.target_log_posteriors(forward.target)
+    if state.teacher is not None:
+        names = domains or [""] * len(forward.target)
+        speech = [n for n, name in enumerate(names) if name not in ("sound", "music")]
+        forward.speech = torch.tensor(speech, dtype=torch.int64, device=forward.target.device)
+        with torch.no_grad():
+            forward.features = state.teacher.features(forward.target[forward.speech])
 
 
 def _quantize(state: TrainState, queries: Tensor, forward: ForwardPass) -> Tensor:

@@ -90,7 +90,7 @@ def _backward(
         if not bool(torch.isfinite(wav).all()):
             # All processes must run the same graph, so the batch is replaced and not omitted.
             bad_audio, wav = True, torch.zeros_like(wav)
-        for name, loss in micro_step(state, wav, batch.seeds, step, draw).items():
+        for name, loss in micro_step(state, wav, batch.seeds, step, draw, batch.domains).items():
             sums[name] = sums[name] + loss if name in sums else loss
     return bad_audio, {name: total / len(batches) for name, total in sums.items()}
 

@@ -200,8 +200,8 @@ def _listener_stage(train_on: Sequence[str], out: str) -> Stage:
 def _prior_stage(o: Options, out: str) -> Stage:
     """Cluster features; trainings take the width of their first codebook from the file."""
     kinds = [TeacherSpec.parse(text).kind for text in (o.teacher_speech, o.teacher_sound)]
-    # Spectral features and those of a phoneme classifier are narrower than those of large models.
-    narrow = [kind for kind in kinds if kind in ("spectral", "listener")]
+    # These have other widths than the base models of wav2vec 2.0, HuBERT, WavLM and BEATs.
+    narrow = [kind for kind in kinds if kind in ("spectral", "listener", "whisper")]
     widths = ("--widths", "pad") if narrow and len(set(kinds)) > 1 else ()
     # Without audio for the other half, one teacher has the whole codebook.
     domains = {source.split("=")[0] for source in o.sources("train")}

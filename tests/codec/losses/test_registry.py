@@ -12,14 +12,23 @@ from almtok.codec.losses import LOSSES
 from almtok.codec.losses.base import ForwardPass, LossSetup, build_losses
 from almtok.codec.phonemes import PhonemeClassifier, PhonemeClassifierConfig
 from almtok.codec.train.config import CodecTrainConfig, stage2
+from almtok.codec.whisper import WhisperFeatures
 
-SECOND = stage2(init_from="x", listener="y", masked={"num_heads": 2})
+from ..tiny_whisper import save_whisper
+
+SECOND = stage2(init_from="x", listener="y", teacher_speech="whisper", masked={"num_heads": 2})
 
 
-def setup() -> LossSetup:
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> WhisperFeatures:
+    folder = save_whisper(tmp_path_factory.mktemp("whisper"))
+    return WhisperFeatures.from_pretrained(folder, sample_rate=24_000)
+
+
+def setup(teacher: WhisperFeatures) -> LossSetup:
     model = ALMTokenizerConfig.preset("tiny", unpatchify="harmonic")
     listener = PhonemeClassifier(PhonemeClassifierConfig(width=16, num_bands=16))
-    return LossSetup(SECOND, model, listener)
+    return LossSetup(SECOND, model, listener, teacher)
 
 
 def test_the_registry_loads_without_torch() -> None:
@@ -38,13 +47,15 @@ def test_every_loss_has_a_weight_with_its_default_and_its_help() -> None:
     } | {"weight_decay"}
 
 
-def test_every_loss_is_computed_where_its_tensors_exist_and_skipped_elsewhere() -> None:
+def test_every_loss_is_computed_where_its_tensors_exist_and_skipped_elsewhere(teacher) -> None:
     torch.manual_seed(0)
-    made = setup()
+    made = setup(teacher)
     losses = build_losses(LOSSES, made)
     assert list(losses) == [spec.name for spec in LOSSES]
-    # None of them takes the classifier's weights as its own.
+    # None of them takes the weights of a frozen model as its own.
     assert not any("layers.0.1" in key for key in losses["recognition"].state_dict())
+    assert not losses["speech_features"].state_dict()
+    assert losses["distillation"].state_dict().keys() == {"say.weight", "say.bias"}
     model, wav = made.model, 0.1 * torch.randn(2, 1, 12 * 320)
     bare = ForwardPass(target=wav, seeds=torch.arange(2), frames_per_query=3)
     inner = [spec.name for spec in LOSSES if not spec.waveform or spec.adversarial]
@@ -59,7 +70,8 @@ def test_every_loss_is_computed_where_its_tensors_exist_and_skipped_elsewhere() 
         queries=torch.randn(2, 4, width), layers=torch.randn(2, 4, 3, width),
         commitment=torch.tensor(1.0), decoded=torch.randn(2, 12, width),
         pitch=torch.randn(2, 12, model.num_pitches),
-        phonemes=made.listener.target_log_posteriors(wav), encode_frames=lambda frames: frames,
+        phonemes=made.listener.target_log_posteriors(wav),
+        speech=torch.arange(2), features=teacher.features(wav), encode_frames=lambda frames: frames,
         real=judges(wav), fake=judges(wav.flip(0)),
     )  # fmt: skip
     for name, loss in losses.items():
@@ -67,9 +79,18 @@ def test_every_loss_is_computed_where_its_tensors_exist_and_skipped_elsewhere() 
         assert value is not None and value.shape == () and torch.isfinite(value), name
 
 
-def test_a_codec_without_the_vocoder_has_no_pitch_to_train() -> None:
-    mirror = dataclasses.replace(setup(), model=ALMTokenizerConfig.preset("tiny"))
+def test_a_codec_without_the_vocoder_has_no_pitch_to_train(teacher) -> None:
+    mirror = dataclasses.replace(setup(teacher), model=ALMTokenizerConfig.preset("tiny"))
     assert "pitch" not in build_losses(LOSSES, mirror)
+
+
+@pytest.mark.parametrize("spec", [spec for spec in LOSSES if spec.needs_teacher])
+def test_a_loss_on_features_asks_for_the_teacher(spec) -> None:
+    weight = {f"weight_{spec.name}": 1.0}
+    with pytest.raises(ValueError, match=f"weight_{spec.name} needs teacher_speech"):
+        stage2(init_from="x", **weight)
+    with pytest.raises(ValueError, match="teacher_speech of a training must be whisper, got 'wav"):
+        stage2(init_from="x", teacher_speech="wavlm", **weight)
 
 
 @pytest.mark.parametrize("spec", [spec for spec in LOSSES if spec.needs_listener])

@@ -89,7 +89,7 @@ def test_teacher_names(text, kind, source):
     assert TeacherSpec.parse(text) == TeacherSpec(kind=kind, source=source)
 
 
-@pytest.mark.parametrize("text", ["whisper", "beats", "spectral:music", ""])
+@pytest.mark.parametrize("text", ["mimi", "beats", "spectral:music", ""])
 def test_wrong_teacher_names_are_refused_before_any_work(text):
     with pytest.raises(ValueError):
         PriorConfig(teacher_speech=text)

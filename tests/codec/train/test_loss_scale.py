@@ -50,8 +50,8 @@ def test_an_overflow_is_no_bad_step(toy_config, toy_batch, monkeypatch) -> None:
     before = {name: p.detach().clone() for name, p in state.generator_parameters.items()}
     whole, largest = step_module.micro_step, state.loss_scale.value
 
-    def overflowing(state, wav, seeds, step, draw):
-        losses = whole(state, wav, seeds, step, draw)
+    def overflowing(state, wav, seeds, step, draw, domains):
+        losses = whole(state, wav, seeds, step, draw, domains)
         if state.loss_scale.value == largest:
             next(p for p in state.generator_parameters.values() if p.grad is not None).grad[:] = (
                 torch.inf

@@ -15,6 +15,7 @@ import torch
 from almtok.codec.phonemes import PhonemeClassifier, PhonemeClassifierConfig
 
 from ...pace import wait_until
+from ..tiny_whisper import save_whisper
 
 STEPS = 7
 
@@ -40,6 +41,10 @@ def run_values(toy_values: dict[str, Any], folder: Path) -> list[dict[str, Any]]
     second["listener"] = str(folder / "listener.safetensors")
     torch.manual_seed(0)
     PhonemeClassifier(PhonemeClassifierConfig(width=16, num_bands=16)).save(second["listener"])
+    second["teacher_speech"] = f"whisper:{save_whisper(folder / 'whisper')}"
+    second["weight_speech_features"] = 0.5
+    second["weight_distillation"] = 0.5
+    second["weight_first_distillation"] = 0.5
     second["muon_lr"] = 1e-3  # and both kinds of optimiser state must survive
     return [first, second]
 

@@ -63,12 +63,12 @@ def _die_in_step(stage: str, step: int, micro: int) -> None:
     inner = update.micro_step
     seen = []
 
-    def micro_step(state: Any, wav: Any, seeds: Any, number: int, draw: Any) -> Any:
+    def micro_step(state: Any, wav: Any, seeds: Any, number: int, draw: Any, domains: Any) -> Any:
         if state.config.stage == stage and number == step:
             if len(seen) == micro:
                 os.kill(os.getpid(), signal.SIGKILL)
             seen.append(number)
-        return inner(state, wav, seeds, number, draw)
+        return inner(state, wav, seeds, number, draw, domains)
 
     update.micro_step = micro_step
 
