@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
-from ..core.model_card import write_model_card
+from ..core.model_card import write_auto_map, write_model_card
 from .config import ALMTokenizerConfig
 
 _USAGE = """\
@@ -16,9 +18,13 @@ wav = codec.detokenize(tokens)"""
 
 
 def write_card(
-    folder: str | os.PathLike[str], config: ALMTokenizerConfig, fingerprint: str
+    folder: str | os.PathLike[str],
+    config: ALMTokenizerConfig,
+    fingerprint: str,
+    card: Mapping[str, Any] | None,
 ) -> None:
-    """Write the README.md of a codec, unless there is one."""
+    """Write the README.md of a codec, unless there is one, and its `auto_map`."""
+    write_auto_map(folder, config.auto_map, "config.json")
     rate, bits = config.query_rate(), config.bits_per_second()
     write_model_card(
         folder,
@@ -31,4 +37,5 @@ def write_card(
             f"fingerprint of its codes: `{fingerprint}`",
         ],
         usage=_USAGE,
+        card=card,
     )

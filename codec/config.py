@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from transformers import PreTrainedConfig
 
+from ..core.model_card import auto_map
 from ..core.model_config import StrictConfig, check_numbers, strict
 
 AttentionMode = Literal["block_causal", "causal", "full"]
@@ -63,6 +64,11 @@ class ALMTokenizerConfig(StrictConfig, PreTrainedConfig):
     """
 
     model_type = "almtokenizer"
+    auto_map = auto_map(
+        AutoConfig="ALMTokenizerConfig",
+        AutoModel="ALMTokenizer",
+        AutoModelForAudioTokenization="ALMTokenizer",
+    )
 
     # Signal (paper.md 2.1)
     sample_rate: int = 24_000  # A

@@ -10,7 +10,7 @@ Letters: `B` batch, `S` samples, `T` frames, `Q` queries, `K` codebooks, `D` wid
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import torch
@@ -22,13 +22,7 @@ from transformers.utils import can_return_tuple
 from ..core.derived import outdate_derived, state_of
 from ..core.loading import LoadsAllWeights, refuse_infinite_weights
 from .card import write_card
-from .checks import (
-    check_codes,
-    check_num_quantizers,
-    check_waveform,
-    lengths_of,
-    refuse_caches,
-)
+from .checks import check_codes, check_num_quantizers, check_waveform, lengths_of, refuse_caches
 from .codebook import Codebook
 from .coders import QueryDecoder, QueryEncoder
 from .config import ALMTokenizerConfig
@@ -98,10 +92,18 @@ class ALMTokenizer(LoadsAllWeights, TokensMixin, PreTrainedAudioTokenizerBase):
         refuse_infinite_weights(model, pretrained_model_name_or_path or "the state_dict")
         return loaded  # type: ignore[no-any-return]
 
-    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
+    def save_pretrained(
+        self, save_directory: Any, *args: Any, card: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> None:
         """Save as `PreTrainedModel.save_pretrained` does, with the feature extractor and a card.
 
         The extractor is EnCodec's, as that of Mimi: `AutoFeatureExtractor` loads it.
+
+        Args:
+            save_directory: the folder.
+            args: as of `PreTrainedModel.save_pretrained`.
+            card: metadata of the hub for the card, such as `{"license": "mit"}`.
+            kwargs: as `args`.
         """
         from transformers import EncodecFeatureExtractor  # imports torchaudio
 
@@ -109,7 +111,7 @@ class ALMTokenizer(LoadsAllWeights, TokensMixin, PreTrainedAudioTokenizerBase):
         if not kwargs.get("is_main_process", True):
             return
         EncodecFeatureExtractor(sampling_rate=self.sample_rate).save_pretrained(save_directory)
-        write_card(save_directory, self.config, self.fingerprint)
+        write_card(save_directory, self.config, self.fingerprint, card)
 
     # ------------------------------------------------------------------ encoding and decoding
 

@@ -12,12 +12,17 @@ from torch import nn
 from transformers.initialization import no_init_weights
 from transformers.utils import find_adapter_config_file
 
+from .model_card import PushesWithCard
 from .reading import UnreadableFile, reading
 from .size_limit import SizeLimit
 
 
-class LoadsAllWeights:
+class LoadsAllWeights(PushesWithCard):
     """Mixin of models whose files contain all weights; precedes `PreTrainedModel` in the bases."""
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: object = None) -> None:
+        """Do nothing: transformers would copy the code of the class into every saved folder."""
 
     @classmethod
     def from_pretrained(

@@ -167,6 +167,10 @@ class StrictConfig:
             )
 
     @classmethod
+    def register_for_auto_class(cls, auto_class: object = None) -> None:
+        """Do nothing: transformers would copy the code of the class into every saved folder."""
+
+    @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """Make a configuration of a dict, e.g. of a `config.json`.
 
@@ -190,6 +194,7 @@ class StrictConfig:
         made = super().from_dict(rest, **kwargs)  # type: ignore[misc]
         config: PreTrainedConfig = made[0] if isinstance(made, tuple) else made
         for name, value in added.items():
-            if value is not None and name not in generation:  # transformers ignores these too
+            # Generation settings are ignored by transformers, too; `auto_map` is the class's own.
+            if value is not None and name not in generation | {"auto_map"}:
                 setattr(config, name, value)
         return made

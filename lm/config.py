@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from transformers import AutoConfig, PreTrainedConfig
 
+from ..core.model_card import auto_map
 from ..core.model_config import StrictConfig, check_backbone, check_numbers, strict
 
 Pattern = Literal["depth", "delay", "parallel", "flat"]
@@ -80,6 +81,12 @@ class AudioLMConfig(StrictConfig, PreTrainedConfig):
     """
 
     model_type = "almtok_lm"
+    auto_map = auto_map(
+        AutoConfig="AudioLMConfig",
+        AutoModel="AudioLM",
+        AutoModelForTextToWaveform="AudioLM",
+        AutoModelForSpeechSeq2Seq="AudioLM",
+    )
     sub_configs = {"backbone": AutoConfig}
     # Predictions of the Trainer are the rest: (text_logits, audio_logits).
     keys_to_ignore_at_inference = [

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..core.model_card import write_model_card
 from ..core.training.checkpoint import CheckpointError
 from .adapter_files import read_adapter, write_adapter
 from .adapter_rows import BASE
@@ -32,6 +33,11 @@ from .quantize import is_quantized
 
 # Beside "lora_A" and the like, parts of the paths of an adapted model, as an adapter's name is.
 _NAMES_OF_PEFT = frozenset((BASE, "base_layer", "modules_to_save", "original_module"))
+_USAGE = """\
+from almtok import AudioLM
+from almtok.lm import load_adapter
+
+lm = load_adapter(AudioLM.from_pretrained("BASE"), "FOLDER").eval()"""
 
 
 @dataclass
@@ -103,8 +109,20 @@ def using_adapter(lm: AudioLM, name: str | None) -> Iterator[AudioLM]:
         use_adapter(lm, before)
 
 
-def save_adapter(lm: AudioLM, folder: str | os.PathLike[str], name: str | None = None) -> Path:
+def save_adapter(
+    lm: AudioLM,
+    folder: str | os.PathLike[str],
+    name: str | None = None,
+    *,
+    card: Mapping[str, Any] | None = None,
+) -> Path:
     """Save an adapter without its base, in the format of peft; by default the active one.
+
+    Args:
+        lm: the model.
+        folder: of the adapter.
+        name: of the adapter.
+        card: metadata of the hub for the card, such as `base_model` or `license`.
 
     Raises:
         ValueError: if the model has no such adapter.
@@ -118,6 +136,16 @@ def save_adapter(lm: AudioLM, folder: str | os.PathLike[str], name: str | None =
     weights = get_peft_model_state_dict(lm, adapter_name=name, save_embedding_layers=False)
     config: Any = lm.peft_config[name]  # type: ignore[index]
     write_adapter(path, config, weights, base=adapters.base, tasks=adapters.tasks[name])
+    tasks = adapters.tasks[name]
+    write_model_card(
+        path,
+        title="LoRA adapter of an AudioLM",
+        pipeline_tag="text-to-speech" if "tts" in tasks else "text-to-audio",
+        tags=["audio-language-model", "lora", "peft", *tasks],
+        facts=[f"fingerprint of its base: `{adapters.base}`"],
+        usage=_USAGE,
+        card=card,
+    )
     return path
 
 

@@ -10,7 +10,7 @@ positions with a target.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from transformers.cache_utils import Cache, DynamicCache
 from transformers.utils import can_return_tuple
 
 from ..core.loading import LoadsAllWeights, refuse_adapter
-from ..core.model_card import write_model_card
+from ..core.model_card import write_auto_map, write_model_card
 from ..core.reading import reading
 from .adapter_rows import by_adapter
 from .config import AudioLMConfig
@@ -72,8 +72,14 @@ lm = AudioLM.from_pretrained("FOLDER").eval()
 processor = AudioLMProcessor.from_pretrained("FOLDER")"""
 
 
-def write_card(folder: str | os.PathLike[str], config: AudioLMConfig, num_parameters: int) -> None:
-    """Write the README.md of a language model, unless there is one."""
+def write_card(
+    folder: str | os.PathLike[str],
+    config: AudioLMConfig,
+    num_parameters: int,
+    card: Mapping[str, Any] | None,
+) -> None:
+    """Write the README.md of a language model, unless there is one, and its `auto_map`."""
+    write_auto_map(folder, config.auto_map, "config.json")
     backbone = config.get_text_config()
     write_model_card(
         folder,
@@ -87,6 +93,7 @@ def write_card(folder: str | os.PathLike[str], config: AudioLMConfig, num_parame
             f"codes of the codec `{config.codec_fingerprint}`",
         ],
         usage=_USAGE,
+        card=card,
     )
 
 
@@ -134,8 +141,16 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         model.backbone = backbone
         return model
 
-    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
+    def save_pretrained(
+        self, save_directory: Any, *args: Any, card: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> None:
         """Save as `PreTrainedModel.save_pretrained` does, with a model card.
+
+        Args:
+            save_directory: the folder.
+            args: as of `PreTrainedModel.save_pretrained`.
+            card: metadata of the hub for the card, such as `{"license": "mit"}`.
+            kwargs: as `args`.
 
         Raises:
             ValueError: if the model has adapters, which are saved by themselves.
@@ -148,7 +163,7 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         super().save_pretrained(save_directory, *args, **kwargs)
         if not kwargs.get("is_main_process", True):
             return
-        write_card(save_directory, self.config, self.num_parameters())
+        write_card(save_directory, self.config, self.num_parameters(), card)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> AudioLM:
         """Change device or precision; buffers, the rotary frequencies, keep their precision.

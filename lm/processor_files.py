@@ -13,6 +13,7 @@ from huggingface_hub import snapshot_download
 
 from ..codec.model import ALMTokenizer
 from ..core.files import replaced_folder, write_json
+from ..core.model_card import auto_map, write_auto_map
 from ..core.reading import field, read_json_object, reading
 from .config import AudioLMConfig
 
@@ -106,8 +107,9 @@ def _refuse_other_vocabulary(folder: Path, config: AudioLMConfig) -> None:
 
 
 def write_processor(folder: str | os.PathLike[str], values: dict[str, Any]) -> None:
-    """Write `processor_config.json` atomically."""
+    """Write `processor_config.json` atomically, with its `auto_map`."""
     write_json(Path(folder) / NAME, values)
+    write_auto_map(folder, auto_map(AutoProcessor="AudioLMProcessor"), NAME)
 
 
 def write_codec(

@@ -20,6 +20,7 @@ from torch import Tensor
 from ...core.data import SegmentBatch
 from ...core.distributed import broadcast, same_everywhere
 from ...core.files import lock_run_dir
+from ...core.model_card import hub_datasets
 from ...core.progress import no_inner_bars
 from ...core.reading import read_json_object
 from ...core.runtime import training_products
@@ -199,7 +200,8 @@ def export_model(state: TrainState, folder: Path) -> None:
     try:
         with replaced_export(folder) as temporary:
             with state.averaged() as model, no_inner_bars():
-                model.save_pretrained(temporary)
+                datasets = hub_datasets(state.config.data)
+                model.save_pretrained(temporary, card={"datasets": datasets})
             (temporary / CARD).write_text(json.dumps(card, indent=1), encoding="utf-8")
     except OSError as error:
         raise CheckpointError(

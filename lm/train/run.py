@@ -18,6 +18,7 @@ from accelerate import Accelerator
 
 from ...codec.model import ALMTokenizer
 from ...core.files import lock_run_dir
+from ...core.model_card import hub_id
 from ...core.progress import no_inner_bars
 from ...core.runtime import Runtime, choose_workers, slow_fused_attention, training_products
 from ...core.training.checkpoint import read_newest
@@ -191,7 +192,8 @@ def export_model(
     """
     run = Path(config.out)
     if config.lora_rank:
-        folder = _replace(run / "adapter", lambda aside: save_adapter(lm, aside), main)
+        card = {"base_model": hub_id(config.init_from)}
+        folder = _replace(run / "adapter", lambda aside: save_adapter(lm, aside, card=card), main)
         if not (final and config.merge):
             return folder
         merge_adapter(lm)
@@ -204,7 +206,8 @@ def _write(
     lm: AudioLM, texts: TextEncoder, config: LMTrainingConfig, folder: Path, codec: bool
 ) -> None:
     """The model with its processor."""
-    lm.save_pretrained(folder)
+    card = {"base_model": hub_id(config.backbone or config.init_from), "language": texts.language}
+    lm.save_pretrained(folder, card=card)
     processor = AudioLMProcessor(
         texts.tokenizer, lm.config, config.codec, text_form=texts.form, language=texts.language
     )
