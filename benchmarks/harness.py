@@ -7,7 +7,6 @@ before it starts the next round, so that changes of the load of the machine affe
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -17,29 +16,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from almtok.core.files import write_json, write_text
+from almtok.core.options import Command, advanced, given_fields, option
 
 from .timing import free_gib, measure, peak_mb
 
 ROOT = Path(__file__).resolve().parents[1]
 # Above this share of the machine used by other processes, wall-clock times are not judged.
 BUSY = 0.15
+SHORT = {"bfloat16": "bf16", "float32": "fp32", "int8": "int8", "int4": "int4"}
 _SLOW_SECONDS = 60.0  # calls of this duration are measured in one round only
 
 Cell = dict[str, Any]
 Run = Callable[[Cell], Cell]
-Save = Callable[[list[Cell]], None]
-
-
-def option(default: Any, text: str) -> Any:
-    """A field of a configuration that is an option of the command line."""
-    return field(default=default, metadata={"help": text})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,19 +43,16 @@ class HarnessConfig:
 
     rounds: int = option(1, "measurements of every cell")
     budget: float = option(4.0, "seconds of measuring per cell and round")
-    runs: int = 3  # minimum number of calls per cell and round
+    runs: int = advanced(3, "minimum number of calls per cell and round")
     threads: int = option(0, "of torch; 0: all cores")
     memory_gib: float = option(0.0, "limit per cell; 0: nine tenths of the available memory")
     timeout: float = option(600.0, "seconds per cell and round")
-    minutes: float = float("inf")  # no cell is started later
+    minutes: float = option(float("inf"), "no cell is started later")
 
     def cell(self, kind: str, system: str = "", **values: Any) -> Cell:
         """A cell with the options that all cells have."""
         common = {"budget": self.budget, "runs": self.runs, "threads": self.threads}
         return {"kind": kind, "system": system, **common, **values}
-
-
-# ------------------------------------------------------------------------------------------- cells
 
 
 def run_cell(cell: Cell, *, module: str, memory_gib: float, timeout: float) -> Cell:
@@ -76,16 +68,10 @@ def run_cell(cell: Cell, *, module: str, memory_gib: float, timeout: float) -> C
     # Active waiting of GNU OpenMP makes two threads up to 35 times slower beside another process;
     # passive waiting costs 5 to 25 % on an idle machine.
     environment.setdefault("OMP_WAIT_POLICY", "passive")
+    command = [sys.executable, "-m", module, json.dumps(cell | {"memory_gib": memory_gib})]
+    options = {"capture_output": True, "text": True, "cwd": ROOT, "env": environment}
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", module, json.dumps(cell | {"memory_gib": memory_gib})],
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            cwd=ROOT,
-            env=environment,
-            check=False,
-        )
+        done = subprocess.run(command, timeout=timeout, check=False, **options)
     except subprocess.TimeoutExpired:
         return {**cell, "error": f"longer than {timeout:.0f} s"}
     answers = [line for line in done.stdout.splitlines() if line.startswith("{")]
@@ -130,11 +116,6 @@ def cell_main(run: Run) -> None:
     print(json.dumps(run(cell)))
 
 
-def _final(row: Cell) -> bool:
-    """Whether a cell is not measured again: it failed or is slow."""
-    return "error" in row or row.get("seconds_wall", 0.0) >= _SLOW_SECONDS
-
-
 def _median(answers: Sequence[Cell]) -> Cell:
     """The row with the median time, and the times of all rounds."""
     good = [answer for answer in answers if "error" not in answer]
@@ -148,9 +129,6 @@ def _median(answers: Sequence[Cell]) -> Cell:
     return row | {"others": max(answer["others"] for answer in good)}
 
 
-# ----------------------------------------------------------------------------------------- targets
-
-
 @dataclass(frozen=True)
 class Check:
     """A target and its result."""
@@ -160,9 +138,13 @@ class Check:
     passed: bool | None  # None: not measured, or other processes used the machine
 
 
-def unmeasured(text: str, why: str = "not measured") -> Check:
-    """A target without a result."""
-    return Check(text, why, None)
+def check(
+    text: str, value: float | None, form: str, good: Callable[[float], bool], why: str = ""
+) -> Check:
+    """Judge a value, shown by a format such as ``"{:.1f} ms"``; None: not measured, or `why`."""
+    if value is None:
+        return Check(text, why or "not measured", None)
+    return Check(text, form.format(value), good(value))
 
 
 class Rows:
@@ -171,24 +153,19 @@ class Rows:
     def __init__(self, rows: Iterable[Cell]) -> None:
         self.all = list(rows)
 
-    def of_kind(self, kind: str) -> list[Cell]:
-        """Rows of a kind that did not fail."""
-        return [row for row in self.all if row["kind"] == kind and "error" not in row]
+    def of_kind(self, kind: str, **values: Any) -> list[Cell]:
+        """Rows of a kind with these values that did not fail."""
+        wanted = {"kind": kind, **values}.items()
+        return [row for row in self.all if wanted <= row.items() and "error" not in row]
 
     def find(self, kind: str, **values: Any) -> Cell | None:
         """The first row of a kind with these values, failed ones included."""
-        return self._first(self.all, {"kind": kind, **values})
+        wanted = {"kind": kind, **values}.items()
+        return next((row for row in self.all if wanted <= row.items()), None)
 
     def measured(self, kind: str, **values: Any) -> Cell | None:
         """The first row of a kind with these values that did not fail."""
-        return self._first(self.of_kind(kind), values)
-
-    @staticmethod
-    def _first(rows: Iterable[Cell], values: Cell) -> Cell | None:
-        return next((row for row in rows if values.items() <= row.items()), None)
-
-
-# ----------------------------------------------------------------------------------------- reports
+        return next(iter(self.of_kind(kind, **values)), None)
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -197,6 +174,11 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         return ""
     rule = ["---", *["---:"] * (len(head) - 1)]
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *rows))
+
+
+def table_of(rows: Iterable[Cell], columns: Mapping[str, Callable[[Cell], str]]) -> str:
+    """A Markdown table of rows; a column is its heading and the text of a row's cell."""
+    return markdown_table([*columns], [[text(row) for text in columns.values()] for row in rows])
 
 
 def target_table(checks: Sequence[Check]) -> str:
@@ -245,9 +227,6 @@ def environment() -> dict[str, Any]:
     }
 
 
-# ---------------------------------------------------------------------------------------- commands
-
-
 @dataclass(frozen=True)
 class Benchmark:
     """What differs between the benchmarks of codecs and of language models."""
@@ -264,7 +243,7 @@ class Benchmark:
         config: HarnessConfig,
         *,
         run: Run | None = None,
-        save: Save | None = None,
+        save: Callable[[list[Cell]], None] = lambda rows: None,
         progress: bool = True,
     ) -> list[Cell]:
         """Measure all groups of cells; the row of a cell is the median of its rounds.
@@ -284,82 +263,50 @@ class Benchmark:
         with tqdm(total=total, desc="benchmark", unit="cell", disable=not progress) as bar:
             for group in groups:
                 answers: list[list[Cell]] = [[] for _ in group]
-                for _ in range(config.rounds):
-                    for cell, results in zip(group, answers, strict=True):
-                        bar.set_postfix_str(f"{cell['kind']} {cell['system']}")
-                        bar.update()
-                        if results and (self.once(cell) or _final(results[-1])):
-                            continue
-                        reason = self.skip(cell, memory)
-                        if time.perf_counter() - start > 60.0 * config.minutes:
-                            reason = reason or f"left out: {config.minutes:g} minutes were up"
-                        if reason is None:
-                            results.append(run(cell))
-                        elif not results:
-                            results.append({**cell, "error": reason})
-                        if save is not None:
-                            save(rows + [_median(found) for found in answers if found])
+                for cell, results in [*zip(group, answers, strict=True)] * config.rounds:
+                    bar.set_postfix_str(f"{cell['kind']} {cell['system']}")
+                    bar.update()
+                    if results and (self.once(cell) or _final(results[-1])):
+                        continue
+                    reason = self.skip(cell, memory)
+                    if time.perf_counter() - start > 60.0 * config.minutes:
+                        reason = reason or f"left out: {config.minutes:g} minutes were up"
+                    if reason is None:
+                        results.append(run(cell))
+                    elif not results:
+                        results.append({**cell, "error": reason})
+                    save(rows + [_median(found) for found in answers if found])
                 rows += [_median(found) for found in answers]
         return rows
 
-    def main(
-        self,
-        about: str | None,
-        default: HarnessConfig,
-        quick: HarnessConfig,
-        choices: Mapping[str, Sequence[str]],
-        out: str,
-    ) -> int:
+    def main(self, about: str | None, quick: HarnessConfig, out: str) -> int:
         """Run the command line and write ``rows.json`` and ``table.md``; 1 if a target is missed.
 
         Args:
             about: description of the command.
-            default: its fields become options, with their values as defaults.
-            quick: configuration of ``--quick``.
-            choices: values of options by field.
+            quick: configuration of ``--quick``; the fields of its class are options.
             out: default folder of the results.
         """
-        values = vars(self._parser(about, default, choices, out).parse_args())
-        folder, is_quick = values.pop("out"), values.pop("quick")
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        config = replace(default, **values)
-        if is_quick:
+        parser = Command(prog=f"python -m benchmarks.{self.name}", description=about)
+        parser.add_fields(type(quick))
+        parser.add_argument("--quick", action="store_true", help="a smoke test of a minute")
+        parser.add_argument("--out", default=Path(out), help="folder")
+        args = parser.parse_args()
+        config = type(quick)(**given_fields(args, type(quick)))
+        if args.quick:
             config = replace(quick, threads=config.threads)
         machine = environment()
 
         def save(rows: list[Cell]) -> None:
-            write_json(folder / "rows.json", {"environment": machine, "rows": rows})
-            write_text(folder / "table.md", self.to_markdown(rows, machine))
+            write_json(args.out / "rows.json", {"environment": machine, "rows": rows})
+            write_text(args.out / "table.md", self.to_markdown(rows, machine))
 
         rows = self.run(config, save=save)
         print(self.to_markdown(rows, machine))
-        print(f"rows.json and table.md are in {folder}")
+        print(f"rows.json and table.md are in {args.out}")
         return 1 if any(check.passed is False for check in self.check_targets(rows)) else 0
 
-    def _parser(
-        self,
-        about: str | None,
-        default: HarnessConfig,
-        choices: Mapping[str, Sequence[str]],
-        out: str,
-    ) -> argparse.ArgumentParser:
-        parser = argparse.ArgumentParser(
-            prog=f"python -m benchmarks.{self.name}",
-            description=about,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        for item in fields(default):
-            name, value, text = item.name, getattr(default, item.name), item.metadata.get("help")
-            flag, values = f"--{name.replace('_', '-')}", choices.get(name)
-            if isinstance(value, bool):
-                parser.add_argument(flag.replace("--", "--no-", 1), dest=name, action="store_false")
-            elif isinstance(value, tuple):
-                nargs = "*" if name == "options" else "+"
-                kind = type(value[0])
-                parser.add_argument(flag, nargs=nargs, type=kind, default=value, choices=values)
-            elif text is not None or values is not None:
-                kind = type(value)
-                parser.add_argument(flag, type=kind, default=value, help=text, choices=values)
-        parser.add_argument("--quick", action="store_true", help="a smoke test of a minute")
-        parser.add_argument("--out", type=Path, default=Path(out), help="folder")
-        return parser
+
+def _final(row: Cell) -> bool:
+    """Whether a cell is not measured again: it failed or is slow."""
+    return "error" in row or row.get("seconds_wall", 0.0) >= _SLOW_SECONDS

@@ -11,12 +11,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..harness import Benchmark, Cell, HarnessConfig, option
-from .report import to_markdown
-from .systems import NAMES, OURS, PEERS
-from .targets import check_targets
+from almtok.core.options import option
 
-SIDES = ("encode", "decode", "both")
+from ..harness import Benchmark, Cell, HarnessConfig
+from .report import check_targets, to_markdown
+from .systems import NAMES, OURS, PEERS
+
+SIDES = ["encode", "decode", "both"]
 OUR_MB_PER_SECOND = 0.4  # of audio: input and output; the activations are constant
 
 
@@ -24,18 +25,18 @@ OUR_MB_PER_SECOND = 0.4  # of audio: input and output; the activations are const
 class BenchmarkConfig(HarnessConfig):
     """What to measure."""
 
-    systems: tuple[str, ...] = ("mini", "base", "encodec", "mimi", "dac")
-    seconds: tuple[float, ...] = (1.0, 10.0, 60.0, 300.0, 3600.0)
-    batches: tuple[int, ...] = (1, 8)
-    sides: tuple[str, ...] = SIDES
+    systems: list[str] = option(["mini", "base", "encodec", "mimi", "dac"], "codecs", NAMES)
+    seconds: list[float] = option([1.0, 10.0, 60.0, 300.0, 3600.0], "lengths of clips")
+    batches: list[int] = option([1, 8], "clips at once")
+    sides: list[str] = option(SIDES, "directions", SIDES)
     rounds: int = option(3, "measurements of every cell")
-    options: bool = True  # bfloat16 and torch.compile
-    train: bool = True
-    stream: bool = True
+    options: bool = option(True, "measure bfloat16 and torch.compile")
+    train: bool = option(True, "measure training steps")
+    stream: bool = option(True, "measure steps of streams")
 
 
 QUICK = BenchmarkConfig(
-    systems=("tiny", "encodec"), seconds=(1.0,), batches=(1,), sides=("encode", "decode"),
+    systems=["tiny", "encodec"], seconds=[1.0], batches=[1], sides=["encode", "decode"],
     rounds=1, budget=0.2, runs=1, options=False, train=False,
 )  # fmt: skip
 
@@ -57,38 +58,34 @@ def too_big(cell: Cell, memory_gib: float) -> str | None:
 
 def groups(config: BenchmarkConfig) -> Iterator[list[Cell]]:
     """Groups of cells that are compared with each other."""
-    plain = {"dtype": "float32", "compile": False}
-    ours = [system for system in config.systems if system in OURS]
-    longest = min(10.0, max(config.seconds))
+    ours, all_of = [name for name in config.systems if name in OURS], config.systems
+    one_way, longest = SIDES[:2], min(10.0, max(config.seconds))
+    precisions = ("float32", "bfloat16")
     yield [config.cell("peak")]
-    yield [config.cell("facts", system) for system in config.systems]
-    yield [config.cell("parts", system, seconds=longest, dtype="float32") for system in ours]
+    yield [config.cell("facts", name) for name in all_of]
+    yield [config.cell("parts", name, seconds=longest, dtype="float32") for name in ours]
     if config.stream:
-        yield [
-            config.cell("stream", system, side=side, dtype="float32")
-            for system in ours
-            for side in ("encode", "decode")
-        ]
+        yield [config.cell("stream", n, side=s, dtype="float32") for n in ours for s in one_way]
+
+    def clips(name: str, side: str, seconds: float, batch: int, dtype: str, compiled: bool) -> Cell:
+        values = {"side": side, "seconds": seconds, "batch": batch}
+        return config.cell("codec", name, **values, dtype=dtype, compile=compiled)
+
     for batch in config.batches:
         for seconds in config.seconds:
             if seconds * batch <= 4000:  # eight times an hour would take too long
                 for side in config.sides:
-                    values = {"side": side, "seconds": seconds, "batch": batch, **plain}
-                    yield [config.cell("codec", system, **values) for system in config.systems]
+                    yield [clips(name, side, seconds, batch, "float32", False) for name in all_of]
     if config.options:
-        for system in ours:
-            for side in ("encode", "decode"):
-                values = {"side": side, "seconds": 10.0, "batch": 1}
-                yield [
-                    config.cell("codec", system, **values, dtype=dtype, compile=compiled)
-                    for compiled in (False, True)
-                    for dtype in ("float32", "bfloat16")
-                ]
+        for name in ours:
+            for side in one_way:
+                ways = [(dtype, compiled) for compiled in (False, True) for dtype in precisions]
+                yield [clips(name, side, 10.0, 1, *way) for way in ways]
     if config.train:
         yield [
-            config.cell("train", system, dtype=dtype, batch=4, seconds=0.96)
-            for system in config.systems
-            for dtype in (("float32", "bfloat16") if system in OURS else ("float32",))
+            config.cell("train", name, dtype=dtype, batch=4, seconds=0.96)
+            for name in all_of
+            for dtype in (precisions if name in OURS else precisions[:1])
         ]
     yield [config.cell("peak")]
 
@@ -101,8 +98,7 @@ BENCHMARK = Benchmark(
 
 def main() -> int:
     """Run the benchmark; 1 when a target is missed."""
-    choices = {"systems": NAMES, "sides": SIDES}
-    return BENCHMARK.main(__doc__, BenchmarkConfig(), QUICK, choices, "runs/benchmark")
+    return BENCHMARK.main(__doc__, QUICK, "runs/benchmark")
 
 
 if __name__ == "__main__":

@@ -32,34 +32,20 @@ class Peer:
 # The defaults of EnCodec and Mimi in transformers are those of the 24 kHz checkpoints.
 PEERS = {
     "encodec": Peer(
-        model_type="encodec",
-        frame_rate=75.0,
-        codebooks=8,
-        about="EnCodec 24 kHz, 6 kbit/s",
-        mb_per_second=18.0,
-        encode_options={"bandwidth": 6.0},
+        model_type="encodec", frame_rate=75.0, codebooks=8, about="EnCodec 24 kHz, 6 kbit/s",
+        mb_per_second=18.0, encode_options={"bandwidth": 6.0},
     ),
     "dac": Peer(
-        model_type="dac",
-        frame_rate=75.0,
-        codebooks=32,
-        about="DAC 24 kHz, 24 kbit/s",
-        mb_per_second=60.0,
-        config={
-            "sampling_rate": 24_000,
-            "downsampling_ratios": [2, 4, 5, 8],
-            "n_codebooks": 32,
+        model_type="dac", frame_rate=75.0, codebooks=32, about="DAC 24 kHz, 24 kbit/s",
+        mb_per_second=60.0, config={
+            "sampling_rate": 24_000, "downsampling_ratios": [2, 4, 5, 8], "n_codebooks": 32,
         },
     ),
     "mimi": Peer(
-        model_type="mimi",
-        frame_rate=12.5,
-        codebooks=8,
-        about="Mimi, 8 codebooks, 1.1 kbit/s",
-        mb_per_second=31.0,
-        encode_options={"num_quantizers": 8},
+        model_type="mimi", frame_rate=12.5, codebooks=8, about="Mimi, 8 codebooks, 1.1 kbit/s",
+        mb_per_second=31.0, encode_options={"num_quantizers": 8},
     ),
-}
+}  # fmt: skip
 NAMES = (*OURS, *PEERS)
 
 
@@ -174,11 +160,8 @@ def _peer(name: str, dtype: Any, compiled: bool) -> System:
 
     def decode(codes: Any) -> Any:
         with cast():
-            if name == "encodec":
-                return model.decode(codes, [None]).audio_values
-            if name == "dac":
-                return model.decode(audio_codes=codes).audio_values
-            return model.decode(codes).audio_values
+            scales = {"audio_scales": [None]} if name == "encodec" else {}
+            return model.decode(audio_codes=codes, **scales).audio_values
 
     return System(
         name=name,

@@ -11,34 +11,35 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..harness import Benchmark, Cell, HarnessConfig, option
-from .report import to_markdown
-from .systems import BACKBONES, OPTIONS, SYSTEMS
-from .targets import check_targets
+from almtok.core.options import advanced, option
 
-DTYPES = ("bfloat16", "float32")
-CODECS = ("mini", "base")
+from ..harness import Benchmark, Cell, HarnessConfig
+from .report import check_targets, to_markdown
+from .systems import BACKBONES, OPTIONS, SYSTEMS
+
+DTYPES = ["bfloat16", "float32"]
+CODECS = ["mini", "base"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkConfig(HarnessConfig):
     """What to measure."""
 
-    systems: tuple[str, ...] = tuple(SYSTEMS)
-    dtypes: tuple[str, ...] = DTYPES
-    batches: tuple[int, ...] = (1, 8)
-    options: tuple[str, ...] = OPTIONS  # of ours with depth, in bf16, with their gain
-    codecs: tuple[str, ...] = CODECS
-    size: str = "qwen2-0.5b"  # of our backbone: a name of `systems.BACKBONES`
+    systems: list[str] = option([*SYSTEMS], "models", [*SYSTEMS])
+    dtypes: list[str] = option(DTYPES, "precisions", DTYPES)
+    batches: list[int] = option([1, 8], "audios at once")
+    options: list[str] = option([*OPTIONS], "ways to run the pattern depth in bf16", OPTIONS)
+    codecs: list[str] = option(CODECS, "codecs", CODECS)
+    size: str = option("qwen2-0.5b", "shape of our backbone", [*BACKBONES])
     prompt: int = option(128, "rows before the first step")
-    frames: int = 400  # most frames of one generation
+    frames: int = advanced(400, "most frames of one generation")
     budget: float = option(3.0, "seconds of measuring per cell and round")
     timeout: float = option(240.0, "seconds per cell and round")
     minutes: float = option(10.0, "no cell is started later")
 
 
 QUICK = BenchmarkConfig(
-    systems=("depth", "flat"), dtypes=("float32",), batches=(1,), options=(), codecs=("mini",),
+    systems=["depth", "flat"], dtypes=["float32"], batches=[1], options=[], codecs=["mini"],
     size="toy", prompt=16, frames=50, budget=0.1, runs=1,
 )  # fmt: skip
 
@@ -93,11 +94,7 @@ BENCHMARK = Benchmark("lm", groups, too_big, to_markdown, check_targets)
 
 def main() -> int:
     """Run the benchmark; 1 when a target is missed."""
-    choices = {
-        "systems": tuple(SYSTEMS), "dtypes": DTYPES, "options": OPTIONS, "codecs": CODECS,
-        "size": tuple(BACKBONES),
-    }  # fmt: skip
-    return BENCHMARK.main(__doc__, BenchmarkConfig(), QUICK, choices, "runs/benchmark-lm")
+    return BENCHMARK.main(__doc__, QUICK, "runs/benchmark-lm")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import harness  # noqa: E402
 from benchmarks.lm import __main__ as plan  # noqa: E402
-from benchmarks.lm import cell, report, systems, targets  # noqa: E402
+from benchmarks.lm import cell, report, systems  # noqa: E402
 
 CONFIG = plan.BenchmarkConfig(memory_gib=22.0)
 # Seconds of a step, batch 1; of a batch of 8 a step takes half as long again.
@@ -79,18 +79,18 @@ def test_what_does_not_fit_or_comes_too_late_is_left_out():
 
 
 def test_targets_pass_and_fail():
-    assert all(check.passed for check in targets.check_targets(measure(run=fake())))
+    assert all(check.passed for check in report.check_targets(measure(run=fake())))
     slow = measure(run=fake(4.0))
-    failed = [check.text for check in targets.check_targets(slow) if check.passed is False]
+    failed = [check.text for check in report.check_targets(slow) if check.passed is False]
     assert "depth, bf16, batch 1: all, at most 0.80" in failed
     assert not [text for text in failed if "faster per second" in text or "4.5x" in text]
     # Beside other work a missed time is no evidence.
     for row in slow:
         row["others"] = 0.9
-    busy = targets.check_targets(slow)
+    busy = report.check_targets(slow)
     assert not [check for check in busy if check.passed is False]
     assert any("machine busy" in check.measured for check in busy)
-    nothing = targets.check_targets([])
+    nothing = report.check_targets([])
     assert nothing and all(check.passed is None for check in nothing)
 
 
