@@ -20,6 +20,7 @@ from ..codec.tokens import AudioTokens
 from ..core.audio import as_waveform, check_peak, check_rate, read_audio, resample, to_mono
 from ..core.data.decoding import measure_levels, normalize_loudness
 from .config import AudioLMConfig
+from .voices import check_cloning
 
 PAPER_FRAMES_PER_QUERY = 6  # default without a codec (paper.md 2.1)
 MIN_VOICE_SECONDS = 0.3  # shortest voice reference (our default)
@@ -110,8 +111,11 @@ class AudioInput:
 
         Raises:
             ValueError: for audio that cannot be read (AudioError for files), tokens of another
-                codec or rate, or samples without a codec.
+                codec or rate, samples without a codec, or a voice reference of a model that does
+                not imitate any.
         """
+        if voice:
+            check_cloning(self.config)
         if isinstance(audio, AudioTokens):
             self._check_tokens(audio, frames_per_query)
             if lead:

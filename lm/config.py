@@ -125,6 +125,12 @@ class AudioLMConfig(StrictConfig, PreTrainedConfig):
     # Level (RMS of active frames, dBFS) of the training data, to which inputs are normalised too.
     # None: no normalisation.
     loudness_dbfs: float | None = None
+    # Names of the voices by control token (lm/voices.py); the first one is the default of TTS.
+    # Their order is part of the checkpoint format.
+    voices: list[str] | tuple[str, ...] = ()
+    # Whether TTS may be given a recording to imitate: False if the voices that the model makes of
+    # recordings are not those of the recordings.
+    supports_cloning: bool = True
     initializer_range: float = 0.02  # D
 
     @classmethod
@@ -142,13 +148,16 @@ class AudioLMConfig(StrictConfig, PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         check_numbers(self, may_be_zero=("depth_layers",))
-        self.tasks = list(self.tasks)  # JSON knows no tuples; keep one form in memory too
+        # JSON knows no tuples; keep one form in memory too
+        self.tasks, self.voices = list(self.tasks), list(self.voices)
         self.backbone = _as_config(self.backbone)
         super().__post_init__(**kwargs)
         if len(set(self.tasks)) != len(self.tasks) or len(self.tasks) > self.num_task_slots:
             raise ValueError(
                 f"tasks must be different and at most {self.num_task_slots}, got {self.tasks}"
             )
+        if len(set(self.voices)) != len(self.voices) or not all(self.voices):
+            raise ValueError(f"voices must be different names, got {self.voices}")
         if self.depth_delay and self.pattern != "depth":
             raise ValueError(f"depth_delay is for pattern 'depth', got {self.pattern!r}")
         if self.depth_width % self.depth_heads:

@@ -150,6 +150,7 @@ class PlainIds:
             "text": {"first": 0, "size": self.config.vocab_size},
             "controls": controls,
             "tasks": {name: vocabulary.task(name) for name in self.config.tasks},
+            "voices": {name: vocabulary.voice(name) for name in self.config.voices},
             "frames_per_query": {str(w): vocabulary.rate(w) for w in range(1, 17)},
             "codebooks": [
                 {"first": self.first(k + 1), "size": self.config.codebook_size}

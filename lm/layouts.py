@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["text", "audio"]
+Kind = Literal["text", "audio", "speaker"]
 # Arguments of AudioLMProcessor.__call__, which no slot may be named after.
 _RESERVED = frozenset(
     {"task", "target", "frames_per_query", "sampling_rate", "language", "return_tensors"}
@@ -25,7 +25,7 @@ class Slot:
 
     Attributes:
         name: key of the field in calls and rows, a Python identifier.
-        kind: "text" or "audio".
+        kind: "text", "audio", or "speaker": the name of a voice of the model, one control token.
         required: whether the field must be given.
         transcript: the text is a transcript of speech: it is normalised ("Dr. 5" -> "doctor five").
         phonemize: the text is to be spoken: models with the text form "phones" get its phones.

@@ -32,6 +32,7 @@ from .output import AudioLMOutput, refuse_arguments
 from .prefix_lm_mask import check_prefix_lm, prefix_lm_mask
 from .sequences import IGNORED
 from .vocabulary import Vocabulary
+from .voices import voice_facts
 
 
 class RowEmbedding(nn.Module):
@@ -91,6 +92,7 @@ def write_card(
             f" {config.hidden_size}; pattern `{config.pattern}`",
             f"{num_parameters / 1e6:.1f} million parameters",
             f"codes of the codec `{config.codec_fingerprint}`",
+            *voice_facts(config),
         ],
         usage=_USAGE,
         card=card,
@@ -226,7 +228,7 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         text = self.text_logits(hidden)
         if blank_id(self.config) < text.shape[-1]:
             return text
-        last = torch.tensor(self.embedding.vocabulary.num_controls - 1, device=hidden.device)
+        last = torch.tensor(self.embedding.vocabulary.blank, device=hidden.device)
         blank = hidden @ self.embedding.controls(last).to(hidden.dtype)
         return torch.cat([text, blank[..., None]], dim=-1)
 

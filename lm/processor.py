@@ -104,8 +104,9 @@ class AudioLMProcessor(ProcessorMixin):
         """Make a batch of prompts, or of training sequences if there are targets.
 
         A field is a list of B values, None for rows without it, or one value for all rows. The
-        layout of a task (`tasks/builtin.py`) names its fields: tts takes text and, for a voice,
-        `voice=` with its transcript `voice_text=`; asr takes audio.
+        layout of a task (`tasks/builtin.py`) names its fields: tts takes text and `speaker=`, the
+        name of a voice ("" for none; by default the model's first one), or `voice=`, a reference,
+        with its transcript `voice_text=`; asr takes audio.
 
         Args:
             text: text to speak, or a description.

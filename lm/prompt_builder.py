@@ -18,9 +18,19 @@ from .audio_input import AudioInput
 from .chat import Part
 from .config import AudioLMConfig
 from .layouts import Slot, TaskLayout, task_layout
-from .sequences import IGNORED, AudioSegment, Example, Segment, TextSegment, build_prompt, collate
+from .sequences import (
+    IGNORED,
+    AudioSegment,
+    Example,
+    Segment,
+    SpeakerSegment,
+    TextSegment,
+    build_prompt,
+    collate,
+)
 from .sequences import Sequence as Rows
 from .text.encoder import TextEncoder
+from .voices import check_cloning, check_voice, default_voice, speaker_slot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +64,8 @@ class PromptBuilder:
         layout = task_layout(task)
         self._check(layout, fields, training=False)
         self._check_language(layout, options)
+        if (slot := speaker_slot(layout, self.config, fields)) is not None:
+            fields = {**fields, slot: default_voice(self.config)}
         w = self._frames_per_query(fields.values(), options)
         segments = self._segments(layout, fields, w, options)
         prefix = segments.pop(layout.prefix.name) if layout.prefix is not None else None
@@ -77,9 +89,16 @@ class PromptBuilder:
         self, parts: Sequence[Part], task: str, options: PromptOptions
     ) -> Tensor:
         """Rows `[L, 1+K]` of a conversation that the task continues."""
-        self._check_language(task_layout(task), options)
+        layout = task_layout(task)
+        self._check_language(layout, options)
         w = self._frames_per_query([part.value for part in parts], options)
-        return self._rows(task_layout(task), self._conversation(parts, task, w, options), w, None)
+        segments = self._conversation(parts, task, w, options)
+        references = [part for part in parts if part.kind == "audio"]
+        if references and any(slot.voice for slot in layout.slots):
+            check_cloning(self.config)
+        elif speaker_slot(layout, self.config, ()) is not None:
+            segments = [SpeakerSegment(default_voice(self.config) or ""), *segments]
+        return self._rows(layout, segments, w, None)
 
     def conversation_example(
         self, parts: Sequence[Part], task: str, options: PromptOptions
@@ -142,6 +161,10 @@ class PromptBuilder:
                     language=options.language,
                 )
                 return TextSegment(ids)
+            if slot.kind == "speaker":
+                if value != "":  # no voice by name
+                    check_voice(self.config, value)
+                return SpeakerSegment(value)
             tokens = self.audio_input.tokens(
                 value,
                 frames_per_query=w,

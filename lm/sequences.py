@@ -2,7 +2,9 @@
 
 A sequence is a task, a rate and an ordered list of segments, of which the last is the target:
 
-    [task] [rate]  [open_text] text.. eos   [open_audio] audio rows.. end      (loss on the last)
+    [task] [rate] [voice]  [open_text] text.. eos  [open_audio] audio rows.. end  (loss on the last)
+
+The row of a voice is only there for speakers that the model knows by name.
 
 Conditions can be dropped (replaced by one `no_condition` row), for classifier-free guidance.
 
@@ -40,7 +42,14 @@ class AudioSegment:
     codes: Tensor  # [K, Q] int64
 
 
-Segment = TextSegment | AudioSegment
+@dataclass(frozen=True)
+class SpeakerSegment:
+    """A speaker by name: a control row if it is a voice of the model, else no row."""
+
+    name: str
+
+
+Segment = TextSegment | AudioSegment | SpeakerSegment
 
 
 @dataclass(frozen=True)
@@ -132,7 +141,8 @@ def build_prompt(
     head = [vocabulary.task(task), vocabulary.rate(frames_per_query)]
     rows = [_text_rows(head + [vocabulary.no_condition] * drop_condition, vocabulary)]
     for segment in () if drop_condition else conditions:
-        rows.append(_opening(isinstance(segment, TextSegment), vocabulary))
+        if not isinstance(segment, SpeakerSegment):
+            rows.append(_opening(isinstance(segment, TextSegment), vocabulary))
         rows.append(_content(segment, vocabulary, eos_id))
     rows.append(_opening(target == "text", vocabulary))
     if prefix is not None:
@@ -179,7 +189,10 @@ def _opening(text: bool, vocabulary: Vocabulary) -> Tensor:
 
 
 def _content(segment: Segment, vocabulary: Vocabulary, eos_id: int) -> Tensor:
-    """Rows of a segment with its end."""
+    """Rows of a segment with its end; of a speaker one or none."""
+    if isinstance(segment, SpeakerSegment):
+        voice = vocabulary.voice(segment.name)
+        return _text_rows([] if voice is None else [voice], vocabulary)
     if isinstance(segment, AudioSegment):
         return _audio_rows(segment, vocabulary, ended=True)
     size = vocabulary.num_text

@@ -26,14 +26,17 @@ class Vocabulary:
     num_text: int = field(init=False)  # ids of the backbone
     num_controls: int = field(init=False)  # rows of the control embedding
     num_codes: int = field(init=False)  # codes of a codebook
+    voices: tuple[str, ...] = field(init=False)  # names, in the order of their control ids
 
     def __post_init__(self) -> None:
         # Computed once: reading a field of a transformers config takes microseconds.
-        controls = len(_MARKS) + MAX_FRAMES_PER_QUERY + self.config.num_task_slots
+        voices = tuple(self.config.voices)
+        controls = len(_MARKS) + MAX_FRAMES_PER_QUERY + self.config.num_task_slots + len(voices)
         object.__setattr__(self, "num_codebooks", self.config.num_codebooks)
         object.__setattr__(self, "num_text", self.config.vocab_size)
         object.__setattr__(self, "num_controls", controls)
         object.__setattr__(self, "num_codes", self.config.codebook_size)
+        object.__setattr__(self, "voices", voices)
 
     @classmethod
     def of(cls, config: AudioLMConfig | Vocabulary) -> Vocabulary:
@@ -81,6 +84,17 @@ class Vocabulary:
             )
         place = list(self.config.tasks).index(name)
         return self._control(len(_MARKS) + MAX_FRAMES_PER_QUERY + place)
+
+    def voice(self, name: str) -> int | None:
+        """Control id of a voice; None of a speaker that is no voice of the model."""
+        if name not in self.voices:
+            return None
+        return self._control(self.num_controls - len(self.voices) + self.voices.index(name))
+
+    @property
+    def blank(self) -> int:
+        """Row of the control embedding that is the blank of CTC, if the backbone has none."""
+        return self.num_controls - len(self.voices) - 1
 
     @property
     def text_empty(self) -> int:

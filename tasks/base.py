@@ -23,7 +23,7 @@ from ..lm import task_registry
 from ..lm.data.rows import TokenRow
 from ..lm.generation.sampling import AUDIO_SAMPLING, TEXT_SAMPLING, SamplingConfig
 from ..lm.layouts import Slot, TaskLayout
-from ..lm.sequences import AudioSegment, Example, Segment, TextSegment
+from ..lm.sequences import AudioSegment, Example, Segment, SpeakerSegment, TextSegment
 from ..lm.task_registry import register_task, task_names
 from ..lm.text.encoder import TextEncoder
 from ..lm.text.normalize import is_known
@@ -177,12 +177,13 @@ class Task(ABC):
     def fields(self, row: TokenRow) -> Mapping[str, str | Tensor]:
         """The conditions of a row by slot: texts, and codes `[K, Q]`.
 
-        By default a slot `text` is the row's text and a slot `audio` its codes.
+        By default a slot `text` is the row's text, a slot `audio` its codes and a slot `speaker`
+        the name of its speaker.
 
         Raises:
             ValueError: if the row does not fit the task.
         """
-        columns: dict[str, str | Tensor] = {"text": row.text, "audio": row.codes}
+        columns = {"text": row.text, "audio": row.codes, "speaker": row.speaker}
         return {slot.name: columns[slot.name] for slot in self.layout.conditions}
 
     def target(self, row: TokenRow) -> str | Tensor:
@@ -298,6 +299,8 @@ def _segment(slot: Slot, value: str | Tensor, row: TokenRow, texts: TextEncoder)
         return AudioSegment(value)
     if not isinstance(value, str):
         raise ValueError(f"{row.id}: {slot.name} must be a text, got {type(value).__name__}")
+    if slot.kind == "speaker":
+        return SpeakerSegment(value)
     # In training, text of a language without a normaliser stays as it is written.
     transcript = slot.transcript and (not row.language or is_known(row.language))
     return TextSegment(

@@ -117,15 +117,16 @@ class TextToMusic(Task):
 
 @register_task
 class TTS(Task):
-    """Text to speech, optionally in the voice of a reference recording.
+    """Text to speech, in a voice of the model or in that of a reference recording.
 
-    `[voice_text] [voice] text -> audio`; the first two are optional.
+    `[speaker] [voice_text] [voice] text -> audio`; only the text is required.
     """
 
     layout = TaskLayout(
         name="tts",
         # The reference comes first, its transcript before its audio, like every (text, audio) pair.
         conditions=(
+            Slot(name="speaker", kind="speaker", required=False),
             Slot(
                 name="voice_text",
                 kind="text",
@@ -147,10 +148,10 @@ class TTS(Task):
     guidance_scale = 3.0
 
     def fields(self, row: TokenRow) -> Mapping[str, str | Tensor]:
-        """The row's text; if the row has a companion, that is the voice reference."""
+        """The row's speaker and text; a companion is a voice reference instead of the speaker."""
         voice = row.companion
         if voice is None:
-            return {"text": row.text}
+            return {"speaker": row.speaker, "text": row.text} if row.speaker else {"text": row.text}
         if not voice.text:
             return {"voice": voice.codes, "text": row.text}
         return {"voice_text": voice.text, "voice": voice.codes, "text": row.text}

@@ -32,14 +32,16 @@ TTS = """
 almtok tts "Good morning!" --out morning.wav
 almtok tts book.txt --out book.flac --check
 echo "Read me." | almtok tts - --stream wav | aplay
-almtok tts "In her voice." --voice her.wav --voice-text "what she says there" --out hers.wav
+almtok tts --list-voices --checkpoint runs/mine
+almtok tts "In this voice." --voice joe --checkpoint runs/mine --out joes.wav
+almtok tts "In her voice." --reference her.wav --reference-text "what she says there" --out hers.wav
 almtok tts --batch lines.txt --checkpoint runs/mine --out wavs/
 """
 TTS_NOTES = """
 Texts of any length are split into sentences; each continues the previous one. A batch is a .txt
 with one text per line, or a .jsonl with lines of "text" and optionally "id" (name of the file),
-"voice", "voice_text", "seed". To resume a batch, repeat the command: finished texts are listed in
-OUT/journal.jsonl.
+"voice", "reference", "reference_text", "seed". To resume a batch, repeat the command: finished
+texts are listed in OUT/journal.jsonl.
 """
 ASR = """
 almtok asr talk.wav
@@ -127,8 +129,12 @@ def _register_tts(commands: Any) -> None:
     text = "write to standard output while generating; raw: 16-bit mono"
     add("--stream", nargs="?", choices=("wav", "raw"), const="wav", metavar="FORMAT", help=text)
     parser.group("voice")
-    add("--voice", metavar="AUDIO", help="recording of the voice to imitate, best 3 to 10 s")
-    add("--voice-text", metavar="TEXT", help="its transcript; makes the voice much more similar")
+    add("--voice", metavar="NAME", help="a voice of the model (default: its first one)")
+    add("--list-voices", action="store_true", help="print the voices of the model and stop")
+    text = "recording of a voice to imitate, best 3 to 10 s, for models that can"
+    add("--reference", metavar="AUDIO", help=text)
+    text = "its transcript; makes the voice much more similar"
+    add("--reference-text", metavar="TEXT", help=text)
     parser.group("check")
     _add_check(parser, "transcribe each part; generate wrong ones again, up to N times (3)")
     texts = {"check_by": "what is transcribed: sound (the waveform) or codes (faster)"}

@@ -18,9 +18,11 @@ from ..config import AudioLMConfig
 from ..patterns import layout
 from ..sequences import (
     IGNORED,
+    AudioSegment,
     Example,
     Segment,
     Sequence,
+    SpeakerSegment,
     TextSegment,
     build_sequence,
     collate,
@@ -73,10 +75,15 @@ class SequenceLength:
         length = self._rows(target)
         if length < 2:
             raise ValueError(f"the target of this {example.task!r} example is empty")
-        # task, rate and the opening of each segment
-        return 2 + sum(1 + self._rows(segment) for segment in conditions) + 1 + length
+        # task, rate and the segments with their openings
+        return 2 + sum(self._condition(segment) for segment in conditions) + 1 + length
 
-    def _rows(self, segment: Segment) -> int:
+    def _condition(self, segment: Segment) -> int:
+        if isinstance(segment, SpeakerSegment):
+            return int(Vocabulary.of(self.config).voice(segment.name) is not None)
+        return 1 + self._rows(segment)
+
+    def _rows(self, segment: TextSegment | AudioSegment) -> int:
         if isinstance(segment, TextSegment):
             return len(segment.ids) + 1
         return layout(self.config).num_rows(segment.codes.shape[-1])

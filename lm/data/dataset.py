@@ -137,6 +137,10 @@ class TokenDataset(Dataset[TokenRow]):
         names = self._labels.column("id").to_pylist()
         return set(zip(names, self.num_frames.tolist(), strict=True))
 
+    def speakers(self) -> collections.Counter[str]:
+        """Number of rows by speaker; "" for rows without one."""
+        return collections.Counter(self._labels.column("speaker").to_pylist())
+
     def companion(self, index: int, random: np.random.Generator) -> int | None:
         """Index of a random other row of the same speaker, or None if there is none."""
         if self._speakers is None:

@@ -15,6 +15,7 @@ from ...core.options import advanced, file_only, option
 from ...core.training.config import RunConfig
 
 SCHEDULES = ("cosine", "constant")
+ALL = "all"  # of `speakers`: every speaker
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,6 +101,12 @@ class LMTrainingConfig(RunConfig):
     )
     temperature: float = advanced(
         1.0, "sampling of sources: 1 in proportion to their rows; higher favors small sources"
+    )
+    speakers: list[str] = advanced(
+        [],
+        "speakers of the TTS rows that become voices of the model, by name, or all; the first is"
+        " its default voice",
+        metavar="NAME",
     )
     voices: float = advanced(
         0.0, "share of TTS rows that get another recording of their speaker as voice prompt"
@@ -235,6 +242,10 @@ class LMTrainingConfig(RunConfig):
                 f" above 0, lora_audio on), got {self.lora_audio_rank} with lora_rank"
                 f" {self.lora_rank} and lora_audio {self.lora_audio}"
             )
+        if self.lora_rank and self.speakers:
+            raise ValueError("speakers become voices of a whole model: not with LoRA (lora_rank 0)")
+        if self.stream and self.speakers == [ALL]:
+            raise ValueError("a stream is not read before the training: name the speakers")
         if self.lora_rank and self.shard:
             raise ValueError("an adapter is small: shard divides whole models only (lora_rank 0)")
         if self.stream and (self.temperature != 1 or self.voices or self.texts):

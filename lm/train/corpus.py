@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -29,7 +30,7 @@ from ..task_registry import TrainableTask, get_task
 from ..text.encoder import CachedTextEncoder, TextEncoder
 from ..vocabulary import Vocabulary
 from .batches import Batches, BucketBatches
-from .config import LMTrainingConfig
+from .config import ALL, LMTrainingConfig
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,11 @@ class WeightedTask:
     def needs_text(self) -> bool:
         """Whether it needs rows with a text."""
         return any(slot.kind == "text" and slot.required for slot in self.slots)
+
+    @property
+    def names_speakers(self) -> bool:
+        """Whether a condition is the name of a speaker."""
+        return any(slot.kind == "speaker" for slot in self.task.layout.conditions)
 
     @property
     def takes_voice(self) -> bool:
@@ -120,6 +126,33 @@ def training_texts(config: LMTrainingConfig, tasks: Sequence[WeightedTask]) -> I
                     )
                 except ValueError:  # no normaliser for this language, or nothing is left
                     yield row.text
+
+
+def named_speakers(config: LMTrainingConfig, tasks: Sequence[WeightedTask]) -> list[str]:
+    """The voices of a run: `config.speakers`, or all speakers of its TTS rows, by frequency.
+
+    Raises:
+        ValueError: a speaker has no row, or no task takes the name of a speaker.
+    """
+    if not config.speakers or config.stream:
+        return config.speakers
+    speaking = [choice for choice in tasks if choice.names_speakers]
+    if not speaking:
+        names = ", ".join(choice.task.name for choice in tasks)
+        raise ValueError(f"speakers need a task that takes their names, such as tts, got {names}")
+    counts: Counter[str] = Counter()
+    for choice in speaking:
+        for rows in _datasets(config, choice, config.data, "train"):
+            counts += rows.speakers()
+    del counts[""]
+    known = sorted(counts, key=lambda name: (-counts[name], name))
+    chosen = known if config.speakers == [ALL] else config.speakers
+    if missing := [name for name in chosen if name not in counts]:
+        found = ", ".join(known[:8]) or "no speaker"
+        raise ValueError(
+            f"speakers must be among those of the rows of TTS ({found}), got {missing[0]!r}"
+        )
+    return chosen
 
 
 def training_batches(

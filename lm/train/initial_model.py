@@ -31,6 +31,7 @@ from ..text.tokenizer import (
     tokenizer_fingerprint,
     train_tokenizer,
 )
+from ..voices import add_voices
 from .config import LMTrainingConfig
 from .distillation import DistillationTeacher
 
@@ -41,6 +42,7 @@ _CHANGEABLE = (
     "ctc_weight",
     "condition_dropout",
     "bidirectional_conditions",
+    "supports_cloning",
 )
 
 
@@ -57,6 +59,7 @@ def build_initial_model(
     info: ShardInfo,
     task_names: Iterable[str],
     make_texts: Callable[[], Iterable[str]],
+    voices: Iterable[str] = (),
 ) -> InitialModel:
     """Build or load the initial model, deterministically.
 
@@ -65,6 +68,7 @@ def build_initial_model(
         info: metadata of the tokens.
         task_names: tasks of the run; new ones get a spare control token.
         make_texts: returns the texts to train a tokenizer on, if one is needed.
+        voices: names of speakers; those that the model does not have become its last voices.
 
     Raises:
         ValueError: the model does not match the codec of the tokens.
@@ -72,21 +76,12 @@ def build_initial_model(
     """
     torch.manual_seed(draw_int(config.seed, "init"))
     if config.init_from is not None:
-        return _from_audio_lm(config, config.init_from, info, task_names)
+        start = _from_audio_lm(config, config.init_from, info, task_names)
+        add_voices(start.lm, voices)
+        return start
     if config.preset not in PRESETS:
         AudioLMConfig.preset(config.preset)  # raises
-    codec = {
-        "num_codebooks": info.num_codebooks,
-        "codebook_size": info.codebook_size,
-        "codec_fingerprint": info.fingerprint,
-        "loudness_dbfs": info.loudness_dbfs,
-    }
-    for name, value in codec.items():
-        if config.model.get(name, value) != value:
-            raise ValueError(f"{name} must be {value}, as in the tokens, got {config.model[name]}")
-    values = {**config.model, **codec}
-    if config.condition_dropout is not None:
-        values["condition_dropout"] = config.condition_dropout
+    values = _new_fields(config, info, voices)
     source = config.tokenizer or config.backbone
     if source is None:
         tokenizer = _trained_tokenizer(config, make_texts)
@@ -111,6 +106,25 @@ def build_initial_model(
     if config.codec is not None and config.codec_start:
         _initialize_from_codec(lm, config.codec, config.seed)
     return InitialModel(lm, TextEncoder(tokenizer, config.text_form or "spoken", config.language))  # type: ignore[arg-type]
+
+
+def _new_fields(config: LMTrainingConfig, info: ShardInfo, voices: Iterable[str]) -> dict[str, Any]:
+    """Fields of the configuration of a new model, without the backbone's own."""
+    codec = {
+        "num_codebooks": info.num_codebooks,
+        "codebook_size": info.codebook_size,
+        "codec_fingerprint": info.fingerprint,
+        "loudness_dbfs": info.loudness_dbfs,
+    }
+    for name, value in codec.items():
+        if config.model.get(name, value) != value:
+            raise ValueError(f"{name} must be {value}, as in the tokens, got {config.model[name]}")
+    values = {**config.model, **codec}
+    if names := list(voices):
+        values["voices"] = names
+    if config.condition_dropout is not None:
+        values["condition_dropout"] = config.condition_dropout
+    return values
 
 
 def _around_backbone(
@@ -155,7 +169,8 @@ def build_teacher(
         )
     with source_errors(source):
         teacher = AudioLM.from_pretrained(model_folder(source), dtype=torch.float32)
-    for name in ("vocab_size", "codec_fingerprint", "pattern", "depth_delay"):
+    add_voices(teacher, lm.config.voices)
+    for name in ("vocab_size", "codec_fingerprint", "pattern", "depth_delay", "voices"):
         expected, found = getattr(lm.config, name), getattr(teacher.config, name)
         if found != expected:
             raise ValueError(f"{name} of the teacher {source} must be {expected}, got {found}")

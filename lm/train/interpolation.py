@@ -26,7 +26,14 @@ on a held-out set ('almtok lm evaluate').
 
 
 # Fields of the configuration that must be equal in both models.
-_EQUAL_FIELDS = ("codec_fingerprint", "pattern", "num_codebooks", "codebook_size", "tasks")
+_EQUAL_FIELDS = (
+    "codec_fingerprint",
+    "pattern",
+    "num_codebooks",
+    "codebook_size",
+    "tasks",
+    "voices",
+)
 
 
 def register(commands: Any) -> None:

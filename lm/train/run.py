@@ -29,7 +29,14 @@ from ..processor import AudioLMProcessor
 from ..text.encoder import TextEncoder
 from .checkpoint import is_sharded, shard, whole
 from .config import LMTrainingConfig
-from .corpus import find_tasks, held_out, read_info, training_batches, training_texts
+from .corpus import (
+    find_tasks,
+    held_out,
+    named_speakers,
+    read_info,
+    training_batches,
+    training_texts,
+)
 from .initial_model import InitialModel, build_initial_model, build_teacher
 from .trainer import AudioLMTrainer, start_processes
 from .validation import Validator, warn_of_leaks
@@ -69,7 +76,10 @@ def train_lm(config: LMTrainingConfig) -> LMTrainResult:
     with lock_run_dir(run), no_inner_bars(), training_products(accelerator.device):
         init_run_dir(run, config, write=main)
         names = [item.task.name for item in weighted]
-        start = build_initial_model(config, info, names, lambda: training_texts(config, weighted))
+        voices = named_speakers(config, weighted)
+        start = build_initial_model(
+            config, info, names, lambda: training_texts(config, weighted), voices
+        )
         lm = _prepare(start, config, accelerator, runtime)
         place: dict[str, Any] = {
             "rank": accelerator.process_index, "world": accelerator.num_processes,

@@ -12,6 +12,7 @@ from ...core.audio import resample
 from ...core.files import write_json, write_text
 from ...core.judges.load import load_recognizer
 from ...core.judges.recognizers import CachedRecognizer
+from ...lm.voices import check_cloning
 from ..evaluation.classifier import RATE, SoundClassifier
 from ..evaluation.evaluator import evaluate_facts, to_html, to_markdown
 from ..evaluation.measure import MeasureConfig, Measurer, list_clips
@@ -51,6 +52,8 @@ def run_evaluation(args: argparse.Namespace, options: GenerationOptions) -> int:
         generate=args.generate,
     )
     pipeline = load_pipeline(args)
+    if args.voices:
+        check_cloning(pipeline.lm.config)
     measurer = (functools.partial(DistanceMeasurer, args.fad) if args.fad else Measurer)(
         pipeline, args.out, config, options=options, recognizer=recognizer,
         classifiers=classifiers_of(args.classes, pipeline), model=model_stamp(args),

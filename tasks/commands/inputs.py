@@ -19,7 +19,8 @@ from ...core.results_log import key_of, stamp
 
 _TABLES = frozenset({".json", ".csv", ".tsv", ".parquet"})
 _KINDS: dict[str, tuple[type, ...]] = {"seed": (int,), "id": (str, int)}  # else a text
-_FIELDS = frozenset({"id", "text", "voice", "voice_text", "seed"})
+_VOICE = ("voice", "reference", "reference_text")
+_FIELDS = frozenset({"id", "text", "voice", "reference", "reference_text", "seed"})
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,17 @@ class TextItem:
         id: name of the output file in a folder.
         text: the text.
         seed: of sampling.
-        voice: path of a voice reference.
-        voice_text: transcript of the voice reference.
+        voice: name of a voice of the model.
+        reference: path of a recording whose voice is to be imitated.
+        reference_text: its transcript.
     """
 
     id: str
     text: str
     seed: int
     voice: str | None = None
-    voice_text: str | None = None
+    reference: str | None = None
+    reference_text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,8 @@ def text_items(
     *,
     seed: int,
     voice: str | None = None,
-    voice_text: str | None = None,
+    reference: str | None = None,
+    reference_text: str | None = None,
 ) -> list[TextItem]:
     """Items of texts, .txt files and `-`, or of a batch file; item i has `seed + i`.
 
@@ -80,20 +84,22 @@ def text_items(
     """
     if bool(texts) == (batch is not None):
         raise ValueError("give texts (or - for standard input), or --batch FILE")
-    if voice_text is not None and voice is None:
-        raise ValueError("--voice-text needs --voice")
+    if reference_text is not None and reference is None:
+        raise ValueError("--reference-text needs --reference")
+    if voice is not None and reference is not None:
+        raise ValueError("give --voice (a name) or --reference (a recording), not both")
     lines = _read_batch(batch) if batch is not None else [_given(text) for text in texts]
     width = max(4, len(str(len(lines))))
     items = []
     for number, line in enumerate(lines):
-        own = line.get("voice")
+        own = {name: line[name] for name in _VOICE if name in line}
+        spoken = own or {"voice": voice, "reference": reference, "reference_text": reference_text}
         items.append(
             TextItem(
                 id=safe_name(str(line.get("id", "")) or f"{number + 1:0{width}d}"),
                 text=line["text"],
                 seed=int(line.get("seed", seed + number)),
-                voice=own if own is not None else voice,
-                voice_text=line.get("voice_text") if own is not None else voice_text,
+                **spoken,
             )
         )
     _refuse_duplicates([item.id for item in items])
@@ -197,8 +203,10 @@ def _json_line(line: str, where: str) -> dict[str, Any]:
             raise ValueError(f"{where}: {name} has half of a surrogate pair, expected Unicode")
     if abs(row.get("seed") or 0) >= 1 << 63:
         raise ValueError(f"{where}: seed must lie in -2**63 to 2**63, got {row['seed']}")
-    if row.get("voice_text") is not None and row.get("voice") is None:
-        raise ValueError(f"{where}: voice_text needs voice")
+    if row.get("reference_text") is not None and row.get("reference") is None:
+        raise ValueError(f"{where}: reference_text needs reference")
+    if row.get("voice") is not None and row.get("reference") is not None:
+        raise ValueError(f"{where}: give voice (a name) or reference (a recording), not both")
     return {name: value for name, value in row.items() if value is not None}
 
 

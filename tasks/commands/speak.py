@@ -13,6 +13,9 @@ from typing import Any
 from tqdm import tqdm
 
 from ...core.results_log import key_of, stamp
+from ...lm.config import AudioLMConfig
+from ...lm.voices import check_voice, default_voice
+from ..pipelines.base import AudioLMPipeline
 from ..pipelines.options import GenerationOptions
 from ..pipelines.outputs import Speech
 from ..pipelines.text_to_speech import TextToSpeech, Voice
@@ -20,14 +23,17 @@ from .batch import BatchCommand, load_pipeline
 from .inputs import AudioItem, TextItem, load_audio, text_items
 from .outputs import AudioDestination, pcm, print_status, wav_header
 
-Voices = dict[tuple[str, str | None], Voice]
+References = dict[tuple[str, str | None], Voice]
 
 
 def speak(args: argparse.Namespace, options: GenerationOptions) -> int:
     """Speak all texts; 1 if one failed."""
+    if args.list_voices:
+        return list_voices(args)
     items = text_items(
-        args.texts, args.batch, seed=args.seed, voice=args.voice, voice_text=args.voice_text
-    )
+        args.texts, args.batch, seed=args.seed, voice=args.voice, reference=args.reference,
+        reference_text=args.reference_text,
+    )  # fmt: skip
     if args.check is not None and args.check < 1:
         raise ValueError(f"--check takes a number of tries, at least 1, got {args.check}")
     if args.stream:
@@ -42,17 +48,21 @@ class _SpeakCommand(BatchCommand[TextItem, Speech]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.voices: Voices = {}
+        self.references: References = {}
 
     def key(self, item: TextItem, model: str, sampling: Mapping[str, Any]) -> str:
         args = self.args
         try:
-            voice = None if item.voice is None else stamp(item.voice)
+            reference = None if item.reference is None else stamp(item.reference)
         except OSError:
-            voice = "missing"  # an error of this item, when its voice is loaded
-        # Two options of earlier versions, which were off: batches begun then are resumed.
+            reference = "missing"  # an error of this item, when its voice is loaded
+        # Names and two options of earlier versions, which were off: batches begun then are resumed.
         settings = (args.check, False, False, args.format)
-        return key_of(model, dataclasses.asdict(item), voice, sampling, settings)
+        facts = dataclasses.asdict(item)
+        name = facts.pop("voice")
+        facts |= {"voice": facts.pop("reference"), "voice_text": facts.pop("reference_text")}
+        named = () if name is None else (name,)
+        return key_of(model, facts, reference, sampling, settings, *named)
 
     def check(self, item: TextItem) -> None:
         self.tts.split(item.text, self._voice(item))
@@ -74,6 +84,7 @@ class _SpeakCommand(BatchCommand[TextItem, Speech]):
             "id": item.id,
             "file": self.destination.write(item.id, output),
             "text": item.text,
+            "voice": item.voice if item.reference else item.voice or default_voice(self.config),
             "seconds": round(output.duration, 3),
             "rtf": round(output.rtf, 4),
             "seed": item.seed,
@@ -101,23 +112,44 @@ class _SpeakCommand(BatchCommand[TextItem, Speech]):
             print_status(f"  {output.diff}")
 
     @property
+    def config(self) -> AudioLMConfig:
+        """Configuration of the language model."""
+        return self.pipeline.lm.config
+
+    @property
     def tts(self) -> TextToSpeech:
         """The pipeline with the options of the command line."""
         return TextToSpeech(self.pipeline, self.options)
 
-    def _voice(self, item: TextItem) -> Voice | None:
-        return load_voice(self.tts, item, self.voices)
+    def _voice(self, item: TextItem) -> str | Voice | None:
+        return voice_of(self.tts, item, self.references)
 
 
-def load_voice(tts: TextToSpeech, item: TextItem, voices: Voices) -> Voice | None:
-    """The voice reference of an item, loaded once."""
-    if item.voice is None:
-        return None
-    name = (item.voice, item.voice_text)
-    if name not in voices:
-        audio = load_audio(AudioItem(item.id, Path(item.voice)))
-        voices[name] = tts.voice(audio, item.voice_text)
-    return voices[name]
+def voice_of(tts: TextToSpeech, item: TextItem, references: References) -> str | Voice | None:
+    """The name of the voice of an item, or its reference, which is loaded once.
+
+    Raises:
+        ValueError: the model has no such voice, or the reference cannot be used.
+    """
+    if item.reference is None:
+        if item.voice is not None:
+            check_voice(tts.pipeline.lm.config, item.voice)
+        return item.voice
+    name = (item.reference, item.reference_text)
+    if name not in references:
+        audio = load_audio(AudioItem(item.id, Path(item.reference)))
+        references[name] = tts.voice(audio, item.reference_text)
+    return references[name]
+
+
+def list_voices(args: argparse.Namespace) -> int:
+    """Print the names of the voices, the default one first."""
+    voices = AudioLMPipeline.config_of(args.checkpoint).voices
+    if not voices:
+        print_status("this model has no voices by name")
+    for number, name in enumerate(voices):
+        print(f"{name} (default)" if number == 0 else name)
+    return 0
 
 
 def _stream(args: argparse.Namespace, options: GenerationOptions, items: list[TextItem]) -> int:
@@ -125,9 +157,9 @@ def _stream(args: argparse.Namespace, options: GenerationOptions, items: list[Te
     if args.out is not None or args.check is not None:
         raise ValueError("--stream writes to standard output, unchecked: omit --out and --check")
     tts = TextToSpeech(load_pipeline(args), options)
-    cache: Voices = {}
+    references: References = {}
     out, rate = sys.stdout.buffer, tts.pipeline.sample_rate
-    voices = [load_voice(tts, item, cache) for item in items]
+    voices = [voice_of(tts, item, references) for item in items]
     for item, voice in zip(items, voices, strict=True):
         tts.split(item.text, voice)  # raises errors before the first audio is written
     if args.stream == "wav":

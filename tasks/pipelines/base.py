@@ -19,7 +19,9 @@ import torch
 
 from ...codec.tokens import AudioTokens
 from ...core.files import link_or_copy, replaced_folder
+from ...core.reading import reading
 from ...core.runtime import choose_dtype, find_device
+from ...lm.config import AudioLMConfig
 from ...lm.generation.output import GeneratedRow
 from ...lm.lora import load_adapter
 from ...lm.model import AudioLM
@@ -79,18 +81,15 @@ class AudioLMPipeline:
                 f"{root / 'adapters'} holds adapters of single tasks, which are not supported: "
                 f"move them out of the folder and load the one that you need (--adapter, adapter=)"
             )
-        place = _first_checkpoint(root, "lm/model", "lm", "model", ".")
-        if place is None:
-            raise ValueError(
-                f"no checkpoint of a language model in {folder}: expected lm/config.json (and "
-                f"codec/config.json), or the run folder of 'almtok lm train'"
-            )
+        place = _language_model(root)
         codec = _first_checkpoint(root, "codec/model", "codec")
         processor = AudioLMProcessor.from_pretrained(place, codec)
         where = find_device(device)
         floats = activation_dtype(dtype) if dtype in KINDS else choose_dtype(dtype, where, place)
         lm = AudioLM.from_pretrained(place, dtype=floats).eval().to(where)
         processor.config.tasks = lm.config.tasks  # one list: adapters may add tasks
+        processor.config.voices = lm.config.voices
+        processor.config.supports_cloning = lm.config.supports_cloning
         processor.audio_tokenizer.to(where).decode_in(floats)
         pipeline = cls(lm, processor)
         if adapter is not None:
@@ -98,6 +97,17 @@ class AudioLMPipeline:
         if dtype in KINDS:
             quantize(lm, kind=dtype)
         return pipeline
+
+    @staticmethod
+    def config_of(folder: str | os.PathLike[str]) -> AudioLMConfig:
+        """Read the configuration of the language model of a checkpoint, without its weights.
+
+        Raises:
+            ValueError: if there is no checkpoint, or its configuration is damaged.
+        """
+        place = _language_model(Path(folder))
+        with reading(place):
+            return AudioLMConfig.from_pretrained(place)
 
     def load_adapter(self, folder: str | os.PathLike[str], name: str = "default") -> None:
         """Load a LoRA adapter and activate it.
@@ -352,6 +362,17 @@ class TaskPipeline:
 def as_list(items: Any) -> list[Any]:
     """The items as a list: one string or path is one item, not its letters."""
     return [items] if isinstance(items, str | bytes | os.PathLike) else list(items)
+
+
+def _language_model(root: Path) -> Path:
+    """The folder of the language model of a checkpoint."""
+    place = _first_checkpoint(root, "lm/model", "lm", "model", ".")
+    if place is None:
+        raise ValueError(
+            f"no checkpoint of a language model in {root}: expected lm/config.json (and "
+            f"codec/config.json), or the run folder of 'almtok lm train'"
+        )
+    return place
 
 
 def _first_checkpoint(root: Path, *names: str) -> Path | None:

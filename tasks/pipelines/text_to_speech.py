@@ -21,6 +21,7 @@ from ...lm.generation.output import Finish
 from ...lm.generation.streaming import AudioChunk, stream
 from ...lm.text.normalize import NothingToSay
 from ...lm.text.sentences import split_text
+from ...lm.voices import check_voice
 from ..base import get_task
 from .arguments import (
     PREFIX,
@@ -68,6 +69,7 @@ class _Job:
     text: str
     pieces: list[str]
     voice: Voice | None
+    speaker: str | None  # name of a voice of the model; None: its default, "": none
     seed: int
     adapter: str | None = None  # None: the active one
     parts: dict[int, SpokenPart] = field(default_factory=dict)  # by number of the piece
@@ -88,6 +90,11 @@ class TextToSpeech(TaskPipeline):
         >>> tts.speak("Good morning!", check=True).save("morning.wav")  # doctest: +SKIP
     """
 
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """Names of the voices of the model; the first one is the default."""
+        return tuple(self.pipeline.lm.config.voices)
+
     def voice(self, audio: Any, text: str | None = None, *, apart: bool = False) -> Voice:
         """Make a voice of a reference recording.
 
@@ -98,7 +105,8 @@ class TextToSpeech(TaskPipeline):
 
         Raises:
             ValueError: for audio that is corrupt, silent, shorter than 0.3 s or too long, tokens of
-                another codec, or a text that cannot be spoken.
+                another codec, a text that cannot be spoken, or a model that does not imitate
+                recordings (`supports_cloning` of its configuration).
         """
         try:
             tokens = self.pipeline.tokens(audio, options=self.options, voice=True)
@@ -125,7 +133,7 @@ class TextToSpeech(TaskPipeline):
         self,
         texts: str | Sequence[str],
         *,
-        voice: Voice | Sequence[Voice | None] | None = None,
+        voice: str | Voice | Sequence[str | Voice | None] | None = None,
         seed: int = 0,
         seeds: Sequence[int] | None = None,
         check: bool = False,
@@ -138,7 +146,8 @@ class TextToSpeech(TaskPipeline):
 
         Args:
             texts: of any length; a string is one text.
-            voice: for all texts, or for each; with None the model chooses a voice.
+            voice: a name of :attr:`voices` or a voice reference, for all texts or for each; None is
+                the default voice. A model without voices chooses one for each text.
             seed: text i is sampled with `seed + i`; its result does not depend on other texts.
             seeds: instead, a seed for each text.
             check: transcribe every part with the model's ASR, and generate it again with another
@@ -151,18 +160,19 @@ class TextToSpeech(TaskPipeline):
 
         Raises:
             ValueError: for a text that is empty or cannot be read in its language, a language that
-                the model does not speak, or a voice of another codec or frame rate.
+                the model does not speak, a voice that it does not have, or one of another codec or
+                frame rate.
         """
         if tries < 1:
             raise ValueError(f"tries must be at least 1, got {tries}")
         texts = as_list(texts)
-        voices = [voice] * len(texts) if isinstance(voice, Voice | None) else list(voice)
+        voices = [voice] * len(texts) if isinstance(voice, str | Voice | None) else list(voice)
         seeds = [seed + number for number in range(len(texts))] if seeds is None else list(seeds)
         check_one_per_request("voice", voices, len(texts))
         check_one_per_request("seeds", seeds, len(texts))
         names = adapter_per_request(adapter, len(texts))
         jobs = [
-            _Job(text, self.split(text, voice_), voice_, seed_, name)
+            self._job(text, voice_, seed_, name)
             for text, voice_, seed_, name in zip(texts, voices, seeds, names, strict=True)
         ]
         while parts := [part for job in jobs for part in job.ready(carry)]:
@@ -171,7 +181,7 @@ class TextToSpeech(TaskPipeline):
                 progress(len(parts))
         return [self._speech(job) for job in jobs]
 
-    def split(self, text: str, voice: Voice | None = None) -> list[str]:
+    def split(self, text: str, voice: str | Voice | None = None) -> list[str]:
         """Split a text into the parts that are generated one by one.
 
         Parts without a word are left out.
@@ -182,7 +192,8 @@ class TextToSpeech(TaskPipeline):
         if not isinstance(text, str):
             raise ValueError(f"a text must be a string, got {text!r:.80}")
         self.pipeline.text_encoder.check_language(self.options.language)
-        w = self.pipeline.frames_per_query(self.options, voice.tokens if voice else None)
+        tokens = voice.tokens if isinstance(voice, Voice) else None
+        w = self.pipeline.frames_per_query(self.options, tokens)
         room = self.pipeline.capacity_seconds(_PART_SHARE, w)
         chars = int(room / get_task("tts").pace.usual)
         longest = min(self.options.max_chars, max(_MIN_CHARS, chars))
@@ -197,7 +208,7 @@ class TextToSpeech(TaskPipeline):
         self,
         text: str,
         *,
-        voice: Voice | None = None,
+        voice: str | Voice | None = None,
         seed: int = 0,
         carry: bool = True,
         adapter: str | None = None,
@@ -210,13 +221,13 @@ class TextToSpeech(TaskPipeline):
 
         Args:
             text: of any length.
-            voice: with None the model chooses a voice.
+            voice: as in :meth:`speak_all`.
             seed: of sampling.
             carry: as in :meth:`speak_all`.
             adapter: name of a loaded adapter; None: the active one.
             chunk_frames: frames of codes in a chunk.
         """
-        job = _Job(text, self.split(text, voice), voice, seed, adapter)
+        job = self._job(text, voice, seed, adapter)
         for number, piece in enumerate(job.pieces):
             fields = self._fields(job, number, carry)
             arguments = self.pipeline.prompt("tts", [fields], options=self.options)
@@ -241,6 +252,14 @@ class TextToSpeech(TaskPipeline):
                 yield chunk
 
     # ------------------------------------------------------------------ internals
+
+    def _job(self, text: str, voice: str | Voice | None, seed: int, adapter: str | None) -> _Job:
+        if isinstance(voice, str):
+            check_voice(self.pipeline.lm.config, voice)
+        pieces = self.split(text, voice)
+        if isinstance(voice, Voice):
+            return _Job(text, pieces, voice, "", seed, adapter)
+        return _Job(text, pieces, None, voice, seed, adapter)
 
     def _speakable(self, piece: str) -> bool:
         encoder = self.pipeline.text_encoder
@@ -298,9 +317,12 @@ class TextToSpeech(TaskPipeline):
         Voice and previous part are given as the prefix of the target, with their texts before the
         new one: models that never saw a voice condition can continue, too.
         """
-        text, voice = job.pieces[number], job.voice
+        voice = job.voice
+        fields: dict[str, Any] = {"text": job.pieces[number]}
+        if job.speaker is not None:
+            fields["speaker"] = job.speaker
         if voice is not None and (voice.text is None or voice.apart):
-            return {"voice_text": voice.text, "voice": voice.tokens, "text": text}
+            return {**fields, "voice_text": voice.text, "voice": voice.tokens}
         context = [] if voice is None else [(voice.text, voice.tokens)]
         if carry and number:
             previous = job.parts[number - 1]
@@ -309,11 +331,11 @@ class TextToSpeech(TaskPipeline):
             if seconds <= min(_CONTEXT_SECONDS, room):
                 context.append((previous.text, previous.tokens))
         if not context:
-            return {"text": text}
+            return fields
         return {
+            **fields,
             PREFIX: self.pipeline.join([tokens for _, tokens in context]),
             PREFIX_TEXT: " ".join(words for words, _ in context if words is not None),
-            "text": text,
         }
 
     def _speech(self, job: _Job) -> Speech:

@@ -275,7 +275,7 @@ def test_a_tokenizer_that_knows_nothing_of_a_script(config):
     (dict(task="tss", text="a"), "row 0: unknown task 'tss': did you mean 'tts'"),
     (dict(task="tts"), "row 0: task 'tts' needs text, got nothing"),
     (dict(task="asr", text="a"), "task 'asr' takes audio, got 'text'"),
-    (dict(task="tts", text="a", voise="b"), "task 'tts' takes voice_text, voice, text, got 'voise'"),
+    (dict(task="tts", text="a", voise="b"), "task 'tts' takes speaker, voice_text, voice, text, got 'voise'"),
     (dict(task="tts", text="a", voice_text="b"), "voice_text needs voice"),
     (dict(task="tts", text=["a", " "]), "row 1: text: the text is empty"),
     (dict(task="tts", text="😀 ***"), r"row 0: text: nothing of '😀 \*\*\*' can be said"),

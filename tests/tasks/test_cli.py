@@ -94,7 +94,7 @@ def test_one_bad_line_does_not_stop_a_batch(almtok, tmp_path):
     rows = [
         {"id": "good", "text": FIRST},
         {"id": "empty", "text": " "},
-        {"id": "voiced", "text": SECOND, "voice": "nowhere.wav"},
+        {"id": "voiced", "text": SECOND, "reference": "nowhere.wav"},
     ]
     batch.write_text("".join(json.dumps(row) + "\n" for row in rows))
     result = almtok("tts", "--batch", batch, "--out", tmp_path / "o", "--json", *EXACT, status=1)
@@ -121,7 +121,7 @@ def test_prompts_of_a_bad_batch_are_tried_one_by_one(almtok, tmp_path):
 def test_a_voice_from_a_file(almtok, learned, tmp_path):
     learned.tokens[FIRST].save(tmp_path / "ref.safetensors")
     almtok(
-        "tts", SECOND, "--voice", tmp_path / "ref.safetensors", "--voice-text", FIRST,
+        "tts", SECOND, "--reference", tmp_path / "ref.safetensors", "--reference-text", FIRST,
         "--out", tmp_path / "b.wav", *EXACT,
     )  # fmt: skip
     assert soundfile.info(tmp_path / "b.wav").duration > 0.5
@@ -205,14 +205,17 @@ def test_help_teaches_and_imports_nothing_heavy(quiet_environment, tmp_path):
         (["tts", "--out", "a.wav"], "give texts"),
         (["tts", "a", "b", "--out", "a.wav"], "give a folder"),
         (["tts", "book.txt", "--out", "a.wav"], "no such file or folder: book.txt"),
-        (["tts", "a", "--voice-text", "b", "--out", "a.wav"], "--voice-text needs --voice"),
+        (["tts", "a", "--reference-text", "b", "--out", "a.wav"], "--reference-text needs --ref"),
         (["tts", "a", "--check", "0", "--out", "a.wav"], "at least 1"),
         (["tts", "a", "--temperature", "-1", "--out", "a.wav"], "temperature"),
         (["tts", "a", "--stream", "--check"], "--stream writes to standard output"),
         (["tts", "a", "--frames-per-query", "99", "--out", "a.wav"], "frames_per_query"),
         (["asr", "gone.wav"], "no such file or folder: gone.wav"),
         (["asr", "still.wav", "--window", "2", "--overlap", "2"], "overlap_seconds"),
-        (["tts", "a", "--voice", "still.wav", "--out", "a.wav"], "got silence"),
+        (["tts", "a", "--reference", "still.wav", "--out", "a.wav"], "got silence"),
+        (["tts", "a", "--voice", "joe", "--out", "a.wav"], "this model has no voices by name"),
+        (["tts", "a", "--voice", "still.wav", "--out", "a.wav"], "to imitate is a reference"),
+        (["tts", "a", "--voice", "joe", "--reference", "b.wav", "--out", "a.wav"], "not both"),
         (["sound", " ", "--out", "a.wav"], "empty"),
         (["sound", "a", "--out", "a.wav", "--seconds", "-1"], "seconds must be a finite number"),
         (["sound", "a", "--out", "a.wav", "--seconds", "nan"], "seconds must be a finite number"),
