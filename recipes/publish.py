@@ -117,7 +117,7 @@ def copy_model(argv: Sequence[str] | None = None) -> None:
 
 
 def set_task_defaults(lm: AudioLM) -> None:
-    """Set sampling and guidance of the model's audio tasks as its generation defaults.
+    """Set sampling, guidance and minimum of the model's audio tasks as its generation defaults.
 
     transformers has one sampling for all codebooks: that of the first.
     """
@@ -131,6 +131,8 @@ def set_task_defaults(lm: AudioLM) -> None:
         sampling = dataclasses.asdict(task.audio_sampling)
         values = {n: sampling[n] for n in names if sampling[n] != getattr(usual, n)}
         guidance = guidance_scale(task, DEFAULT, lm.config)
+        if task.min_seconds:
+            values["min_new_tokens"] = task.limits().min_frames
         params[name] = values | ({"guidance_scale": guidance} if guidance != 1 else {})
     values = lm.generation_config.to_diff_dict()
     values.pop("_from_model_config", None)  # with it, transformers loads no further fields

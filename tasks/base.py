@@ -151,6 +151,10 @@ class Task(ABC):
         views: shifted encodings of the audio that beam search combines (`BeamSettings.views`).
         pace: speaking rate, which bounds the length of speech.
         max_seconds: longest audio target where no text bounds it.
+        min_seconds: shortest audio target where no text bounds it, unless the generation
+            configuration of the model has `min_new_tokens` for the task.
+        silence_dbfs: level of the loudest 50 ms below which generated audio is nearly silent and
+            is drawn again; None: it is not measured.
         max_text: longest text target in ids where no audio bounds it.
         draws: whether an example depends on `row.draw`.
     """
@@ -166,6 +170,8 @@ class Task(ABC):
     views: ClassVar[int] = 1
     pace: ClassVar[SpeakingRate] = USUAL
     max_seconds: ClassVar[float] = 30.0
+    min_seconds: ClassVar[float] = 0.0
+    silence_dbfs: ClassVar[float | None] = None
     max_text: ClassVar[int] = 128
     draws: ClassVar[bool] = False
 
@@ -245,7 +251,8 @@ class Task(ABC):
         if texts and text:
             least, most = self.pace.bounds(text)
             return Limits(min_frames=frames(least, frame_rate), max_frames=frames(most, frame_rate))
-        return Limits(max_frames=frames(seconds or self.max_seconds, frame_rate))
+        most = frames(seconds or self.max_seconds, frame_rate)
+        return Limits(min_frames=frames(self.min_seconds, frame_rate), max_frames=most).within(most)
 
     def score(
         self, outputs: Sequence[str], references: Sequence[str], languages: Sequence[str]

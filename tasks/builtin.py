@@ -98,6 +98,8 @@ class TextToAudio(Task):
     detail_sampling = SamplingConfig(temperature=0.2, top_k=60)
     guidance_scale = 1.5
     max_seconds = 10.0
+    min_seconds = 0.5
+    silence_dbfs = -50.0
 
 
 @register_task
@@ -113,6 +115,8 @@ class TextToMusic(Task):
     audio_sampling = SamplingConfig(temperature=0.9, top_k=60)
     guidance_scale = 2.0
     max_seconds = 10.0
+    min_seconds = 2.0
+    silence_dbfs = -50.0
 
 
 @register_task

@@ -96,6 +96,8 @@ def register(commands: Any) -> None:
         _add_seconds(parser)
         _add_model(parser)
         _add_sampling(parser, best_of=True)
+        text = "draws again of a result below -50 dBFS (its loudest 50 ms)"
+        parser.add_fields(GenerationOptions, {"redraws": text}, advanced=True)
     parser = _add_command(
         commands, "caption", "describe sounds or music", _runner("transcribe", "caption"),
         examples=CAPTION,
@@ -290,6 +292,8 @@ def _add_audio_out(parser: Command) -> None:
 def _add_seconds(parser: Command) -> None:
     text = "maximum length in seconds (default: 10)"
     parser.add_argument("--seconds", type=float, metavar="S", help=text)
+    text = "minimum length in seconds (default: of the model, else 0.5 of sounds and 2 of music)"
+    parser.add_fields(GenerationOptions, {"min_seconds": text})
 
 
 def _add_check(parser: Command, text: str) -> None:

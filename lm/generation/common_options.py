@@ -84,6 +84,7 @@ class Request:
             raise ValueError(f"{both[0]} must be given once, got it in transformers' words too")
         _refuse(defaults)
         filled = {**_translate({**defaults, **words}), **own}
+        _lower_minimum(filled, own.keys() | _translate(words).keys())
         if own.keys() & {"audio_sampling", "text_sampling"}:  # as a whole, without defaults
             filled = {**{k: v for k, v in filled.items() if not k.endswith("_sampling")}, **own}
         call = {**defaults, **words}
@@ -186,6 +187,16 @@ def _translate(words: Mapping[str, Any]) -> dict[str, Any]:
     elif values:
         options["audio_sampling"] = replace(AUDIO_SAMPLING, **values)
     return options
+
+
+def _lower_minimum(options: dict[str, Any], given: Collection[str]) -> None:
+    """Lower a minimum length that is a default of the model to the maximum of the call."""
+    for unit in ("frames", "text_tokens"):
+        least, most = options.get(f"min_{unit}"), options.get(f"max_{unit}")
+        if f"min_{unit}" in given or least is None or most is None:
+            continue
+        each = most if isinstance(most, list | tuple) else [most]
+        options[f"min_{unit}"] = min(least, *each)
 
 
 def _given(config: GenerationConfig | None) -> dict[str, Any]:

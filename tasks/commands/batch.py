@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
@@ -119,7 +118,7 @@ class BatchCommand(ABC, Generic[ItemT, OutputT]):
         if self.destination.log is None:
             return {}
         model = model_stamp(self.args)
-        sampling = {**dataclasses.asdict(self.options), "batch_size": None}
+        sampling = self.options.facts
         return {item.id: self.key(item, model, sampling) for item in self.items}
 
     def _outputs(self, batch: list[ItemT]) -> list[tuple[ItemT, OutputT | Exception]]:

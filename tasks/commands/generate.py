@@ -46,12 +46,20 @@ class _GenerationCommand(BatchCommand[ItemT, GeneratedAudio]):
             "seconds": round(output.duration, 3),
             "rtf": round(output.rtf, 4),
             "finish": output.finish,
+            "level_dbfs": output.level_dbfs,
+            "tries": output.tries,
+            "problems": list(output.problems),
         }
 
     def report(self, item: ItemT, output: GeneratedAudio, entry: Mapping[str, Any]) -> None:
         super().report(item, output, entry)
+        for problem in output.problems:
+            print_status(f"{item.id}: {problem}")
         end = "" if output.finish == "end" else f", stopped by {output.finish}"
-        print_status(f"{entry['file']}: {output.duration:.2f} s, RTF {output.rtf:.2f}{end}")
+        level = "" if output.level_dbfs is None else f", {output.level_dbfs:.0f} dBFS"
+        tries = "" if output.tries == 1 else f", drawn {output.tries} times"
+        shown = f"{output.duration:.2f} s, RTF {output.rtf:.2f}{level}{tries}{end}"
+        print_status(f"{entry['file']}: {shown}")
 
 
 class _Prompts(_GenerationCommand[TextItem]):

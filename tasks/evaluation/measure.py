@@ -182,11 +182,10 @@ class Measurer:
         self.generator = AudioGenerator(pipeline, options)
         self.log = ResultsLog(out / "clips.jsonl")
         judge = recognizer.name if recognizer is not None else "none"
-        sampling = {**dataclasses.asdict(options), "batch_size": None}  # does not affect results
         settings = dataclasses.asdict(config)
         if config.generate:  # as in the logs from before there was a choice
             del settings["generate"]
-        self._facts = (model, settings, sampling, judge)
+        self._facts = (model, settings, options.facts, judge)
         self._reader = EntryReader()
 
     def run(self, clips: Sequence[EvaluationClip]) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 
 from ...codec.tokens import AudioTokens
 from ...lm.config import AudioLMConfig
+from ...lm.generation.common_options import defaults_of
 from ...lm.generation.sampling import SamplingConfig
 from ...lm.generation.settings import BeamSettings
 from ...lm.patterns import layout
@@ -26,7 +27,7 @@ from ...lm.prompt_builder import PromptOptions, error_context
 from ...lm.sequences import IGNORED, collate
 from ...lm.sequences import Sequence as Rows
 from ...lm.vocabulary import Vocabulary
-from ..base import Limits, Task
+from ..base import Limits, Task, frames
 from .options import GenerationOptions
 
 if TYPE_CHECKING:
@@ -259,6 +260,28 @@ def _limits(
         encoder = pipeline.text_encoder
         text = encoder.apply_form(row[slot.name], transcript=True, language=options.language)
     limits = task.limits(text, frame_rate=rate, seconds=seconds)
-    if options.max_seconds is None:
+    if options.max_seconds is not None:
+        limits = limits.within(max(1, round(options.max_seconds * rate)))
+    return _with_minimum(limits, _least_frames(pipeline, task, options, rate), options, rate)
+
+
+def _least_frames(
+    pipeline: AudioLMPipeline, task: Task, options: GenerationOptions, rate: float
+) -> int | None:
+    """Minimum of the options, else of the model's `generation_config.json`; None without one."""
+    if options.min_seconds is not None:
+        return frames(options.min_seconds, rate)
+    return defaults_of(pipeline.lm.generation_config, [task.name]).get("min_new_tokens")
+
+
+def _with_minimum(
+    limits: Limits, least: int | None, options: GenerationOptions, rate: float
+) -> Limits:
+    if least is None:
         return limits
-    return limits.within(max(1, round(options.max_seconds * rate)))
+    if options.min_seconds is not None and least > limits.max_frames:
+        raise ValueError(
+            f"min_seconds must be at most {limits.max_frames / rate:.2f}, the longest duration, "
+            f"got {options.min_seconds}"
+        )
+    return dataclasses.replace(limits, min_frames=min(least, limits.max_frames))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ...core.data.decoding import measure_levels
 from ...lm.score import Score
 from ..base import get_task
 from ..evaluation.likelihood import likelihoods
@@ -17,6 +18,7 @@ from .outputs import GeneratedAudio, TaskOutput
 # The caption task that ranks candidates of a generation task.
 _RANKED_BY = {"text_to_audio": "audio_caption", "text_to_music": "music_caption"}
 _SEED_STEP = 1_000_003  # between candidates of a prompt: far from the seeds of other prompts
+_REDRAW_STEP = 7_368_787  # between the draws of a candidate
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,9 @@ class AudioGenerator(TaskPipeline):
         the first with the prompt's own seed. The candidate is kept under which the description is
         most likely according to the model's caption task.
 
+        Sound and music whose loudest 50 ms lie below `silence_dbfs` of the task are drawn again
+        with another seed, up to `options.redraws` times, and the loudest draw is kept.
+
         Args:
             task: name of a task with an audio target.
             rows: conditions of each prompt, by slot.
@@ -120,35 +125,65 @@ class AudioGenerator(TaskPipeline):
         count = self.options.best_of if task in _RANKED_BY else 1
         names = adapter_per_request(adapter, len(rows))
         adapters = [name for name in names for _ in range(count)]
-        outputs = self.pipeline.run(
-            task,
-            [row for row in rows for _ in range(count)],
-            seeds=[(seed + k * _SEED_STEP) % 2**31 for seed in seeds for k in range(count)],
-            seconds=[length for length in lengths for _ in range(count)],
-            options=self.options,
-            adapter=adapters,
-        )
+        draws = [
+            _Draw(row, length, (seed + k * _SEED_STEP) % 2**31, name)
+            for row, length, seed, name in zip(rows, lengths, seeds, names, strict=True)
+            for k in range(count)
+        ]
+        made = self._made(task, draws)
         if count > 1:
-            texts = [row["text"] for row in rows for _ in range(count)]
-            outputs = self._best(outputs, texts, _RANKED_BY[task], adapters)
-        return [self._decode(output) for output in outputs]
+            texts = [draw.row["text"] for draw in draws]
+            made = self._best(made, texts, _RANKED_BY[task], adapters)
+        return made
 
     def _one(
         self, task: str, row: dict[str, Any], seconds: float | None, seed: int, adapter: str | None
     ) -> GeneratedAudio:
         return self.generate(task, [row], seconds=seconds, seeds=[seed], adapter=adapter)[0]
 
+    def _made(self, task: str, draws: Sequence[_Draw]) -> list[GeneratedAudio]:
+        """The audio of each draw, drawn again while it is nearly silent and tries are left."""
+        found: dict[int, GeneratedAudio] = {}
+        waiting = list(range(len(draws)))
+        for attempt in range(self._tries(task)):
+            outputs = self.pipeline.run(
+                task,
+                [draws[number].row for number in waiting],
+                seeds=[(draws[n].seed + attempt * _REDRAW_STEP) % 2**31 for n in waiting],
+                seconds=[draws[number].length for number in waiting],
+                options=self.options,
+                adapter=[draws[number].adapter for number in waiting],
+            )
+            for number, output in zip(waiting, outputs, strict=True):
+                made, before = self._decode(task, output), found.get(number)
+                if before is not None:
+                    best = max(made, before, key=lambda one: one.level_dbfs or 0.0)
+                    seconds = before.seconds + made.seconds
+                    made = replace(best, tries=attempt + 1, seconds=seconds)
+                found[number] = made
+            waiting = [number for number in waiting if found[number].silent]
+            if not waiting:
+                break
+        return [found[number] for number in range(len(draws))]
+
+    def _tries(self, task: str) -> int:
+        """Draws of a prompt; greedy ones would be equal."""
+        sampling = get_task(task).audio_sampling
+        changed = self.options.temperature
+        greedy = (sampling.temperature if changed is None else changed) == 0
+        return 1 if greedy else 1 + self.options.redraws
+
     def _best(
         self,
-        outputs: Sequence[TaskOutput],
+        made: Sequence[GeneratedAudio],
         texts: Sequence[str],
         caption_task: str,
         adapters: Sequence[str | None],
-    ) -> list[TaskOutput]:
+    ) -> list[GeneratedAudio]:
         """The best candidate of each prompt; candidates of a prompt follow one another."""
         start = time.perf_counter()
         count = self.options.best_of
-        tokens = [output.audio_tokens for output in outputs]
+        tokens = [audio.tokens for audio in made]
         if self.options.check_by == "sound":
             tokens = [self.pipeline.reencode(candidate) for candidate in tokens]
 
@@ -162,19 +197,34 @@ class AudioGenerator(TaskPipeline):
             )
 
         scores = in_adapter_groups(self.pipeline.lm, adapters, scored)
-        scoring = (time.perf_counter() - start) * count / len(outputs)
+        scoring = (time.perf_counter() - start) * count / len(made)
         best = []
-        for first in range(0, len(outputs), count):
+        for first in range(0, len(made), count):
             candidates = range(first, first + count)
             chosen = max(candidates, key=lambda number: scores[number].log_probability)
-            seconds = scoring + sum(outputs[number].seconds for number in candidates)
-            best.append(replace(outputs[chosen], seconds=seconds))
+            seconds = scoring + sum(made[number].seconds for number in candidates)
+            best.append(replace(made[chosen], seconds=seconds))
         return best
 
-    def _decode(self, output: TaskOutput) -> GeneratedAudio:
+    def _decode(self, task: str, output: TaskOutput) -> GeneratedAudio:
         start = time.perf_counter()
-        wav = self.pipeline.decode(output.audio_tokens)
+        wav, rate = self.pipeline.decode(output.audio_tokens), self.pipeline.sample_rate
+        threshold, level = get_task(task).silence_dbfs, None
+        if threshold is not None:
+            level = measure_levels(wav.numpy(), rate).loudest_dbfs
+        silent = threshold is not None and level is not None and level < threshold
         seconds = output.seconds + time.perf_counter() - start
         return GeneratedAudio(
-            wav, self.pipeline.sample_rate, output.audio_tokens, output.row.finish, seconds
-        )
+            wav, rate, output.audio_tokens, output.row.finish, seconds,
+            level_dbfs=level, silent=silent,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """One draw of a prompt."""
+
+    row: dict[str, Any]
+    length: float | None  # longest duration
+    seed: int
+    adapter: str | None

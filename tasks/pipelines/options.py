@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +19,8 @@ class GenerationOptions:
         repetition_penalty: 1 is off.
         guidance_scale: strength of classifier-free guidance; 1 is off.
         max_seconds: longest generated audio in seconds.
+        min_seconds: shortest generated audio in seconds.
+        redraws: how often sound and music that are nearly silent are drawn again.
         frames_per_query: `w`, the codec's default if None.
         language: language of spoken texts, the processor's default if None.
         beams: beams of the search for transcripts; 1 is off. Other tasks ignore it.
@@ -38,6 +42,8 @@ class GenerationOptions:
     repetition_penalty: float | None = None
     guidance_scale: float | None = None
     max_seconds: float | None = None
+    min_seconds: float | None = None
+    redraws: int = 3
     frames_per_query: int | None = None
     language: str | None = None
     beams: int | None = None
@@ -58,8 +64,12 @@ class GenerationOptions:
             raise ValueError(f"lm_weight must be 0 or more, got {self.lm_weight}")
         if self.check_by not in ("sound", "codes"):
             raise ValueError(f"check_by must be 'sound' or 'codes', got {self.check_by!r}")
-        if self.max_seconds is not None and not 0 < self.max_seconds < math.inf:
-            raise ValueError(f"max_seconds must be finite and positive, got {self.max_seconds}")
+        if self.redraws < 0:
+            raise ValueError(f"redraws must be 0 or more, got {self.redraws}")
+        for name in ("max_seconds", "min_seconds"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} must be finite and positive, got {value}")
 
     @property
     def sampling(self) -> dict[str, float | int]:
@@ -67,6 +77,18 @@ class GenerationOptions:
         names = ("temperature", "top_k", "top_p", "repetition_penalty")
         values = {name: getattr(self, name) for name in names}
         return {name: value for name, value in values.items() if value is not None}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What results depend on, for logs; later options only if they are not the default.
+
+        So batches and evaluations that were begun before there were such options are resumed.
+        """
+        values = {**dataclasses.asdict(self), "batch_size": None}
+        for name in ("min_seconds", "redraws"):
+            if values[name] == getattr(DEFAULT, name):
+                del values[name]
+        return values
 
 
 DEFAULT = GenerationOptions()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -45,7 +45,10 @@ class GeneratedAudio:
         sample_rate: Hz.
         tokens: the codes of the audio.
         finish: why generation ended; "end" if the model ended it.
-        seconds: compute time.
+        seconds: compute time, of all tries.
+        level_dbfs: RMS of the loudest 50 ms of sound or music; None if it was not measured.
+        tries: how often it was drawn, because it was nearly silent.
+        silent: whether it is nearly silent nevertheless.
     """
 
     wav: Tensor
@@ -53,6 +56,16 @@ class GeneratedAudio:
     tokens: AudioTokens
     finish: Finish
     seconds: float
+    level_dbfs: float | None = field(default=None, kw_only=True)
+    tries: int = field(default=1, kw_only=True)
+    silent: bool = field(default=False, kw_only=True)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Detected problems, as messages."""
+        if not self.silent:
+            return ()
+        return (f"nearly silent ({self.level_dbfs:.0f} dBFS) after {self.tries} tries",)
 
     @property
     def duration(self) -> float:
