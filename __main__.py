@@ -1,6 +1,7 @@
 """``almtok``: the command line. Each package registers its commands; this file collects them.
 
 Modules that register commands do not import torch, so that ``--help`` and usage errors are fast.
+The module of a command is imported only for it, or to list all commands.
 """
 
 import contextlib
@@ -8,27 +9,12 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from typing import Any
 
 from . import __version__
-from .codec import cli as codec
-from .codec import doctor, postfilter
-from .codec.evaluation import cli as codec_evaluation
-from .codec.evaluation import probe_cli as codec_probes
-from .codec.phonemes import cli as codec_phones
-from .codec.priors import cli as codec_priors
-from .codec.train import cli as codec_train
 from .core import lean
 from .core.options import Command
-from .lm import export as lm_export
-from .lm.data import cli as lm_data
-from .lm.synthesis import cli as synthesis
-from .lm.train import cli as lm_train
-from .lm.train import interpolation as lm_interpolation
-from .recipes import cli as recipes
-from .recipes import curves as recipe_curves
-from .recipes.mini import cli as demo
-from .tasks import cli as tasks
 
 EXAMPLES = """
 almtok tts "Good morning!" --out morning.wav      speak with the model that comes with almtok
@@ -47,8 +33,36 @@ almtok lm finetune --data tokens/ --tasks tts --out runs/voice
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
 
-def build_parser() -> Command:
-    """Return the parser; every command sets ``run``, a function of the parsed arguments."""
+# Function that registers commands -> its commands; of `codec` and `lm`, those below them.
+_COMMANDS = {
+    "tasks.cli:register": ("tts", "asr", "sound", "music", "caption", "continue"),
+    "codec.cli:register": ("encode", "decode"),
+    "lm.synthesis.cli:register": ("synthesize",),
+    "recipes.cli:register": ("run",),
+    "recipes.mini.cli:register": ("demo",),
+    "recipes.curves:register": ("compare",),
+    "codec.doctor:register": ("doctor",),
+}
+_GROUPS = {
+    "codec": ("train, evaluate and inspect codecs", (
+        "codec.train.cli:register", "codec.priors.cli:register", "codec.phonemes.cli:register",
+        "codec.postfilter:register", "codec.evaluation.cli:register",
+        "codec.evaluation.probe_cli:register", "tasks.cli:register_words",
+        "codec.cli:register_plan",
+    )),
+    "lm": ("prepare data for language models; train, evaluate, export", (
+        "lm.data.cli:register", "lm.train.cli:register", "tasks.cli:register_evaluate",
+        "lm.train.interpolation:register", "lm.export:register",
+    )),
+}  # fmt: skip
+
+
+def build_parser(command: str | None = None) -> Command:
+    """Return the parser; every command sets ``run``, a function of the parsed arguments.
+
+    Args:
+        command: the only one to register, such as "tts" or "codec"; by default all are.
+    """
     parser = Command(
         prog="almtok",
         description="ALMTokenizer: audio to 37.5 tokens per second and back, open and trainable.\n"
@@ -61,40 +75,23 @@ def build_parser() -> Command:
     parser.add_argument("--traceback", action="store_true", help=text)
     parser.set_defaults(lean=False)  # see core/lean.py
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for part in (tasks, codec, synthesis, recipes, demo, recipe_curves, doctor):
-        part.register(commands)
-    _register_codec(_group(commands, "codec", "train, evaluate and inspect codecs"))
-    _register_lm(
-        _group(commands, "lm", "prepare data for language models; train, evaluate, export")
-    )
+    known = {*_GROUPS, *(name for names in _COMMANDS.values() for name in names)}
+    for place, names in _COMMANDS.items():
+        if command not in known or command in names:
+            _register(place, commands)
+    for name, (summary, places) in _GROUPS.items():
+        if command not in known or command == name:
+            text = f"{summary[0].upper()}{summary[1:]}."
+            group = commands.add_parser(name, help=summary, description=text)
+            below = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+            for place in places:
+                _register(place, below)
     return parser
 
 
-def _group(commands: Any, name: str, summary: str) -> Any:
-    """Add a command with sub-commands."""
-    group = commands.add_parser(
-        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
-    )
-    return group.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-
-def _register_codec(commands: Any) -> None:
-    codec_train.register(commands)
-    codec_priors.register(commands)
-    codec_phones.register(commands)
-    postfilter.register(commands)
-    codec_evaluation.register(commands)
-    codec_probes.register(commands)
-    tasks.register_words(commands)
-    codec.register_plan(commands)
-
-
-def _register_lm(commands: Any) -> None:
-    lm_data.register(commands)
-    lm_train.register(commands)
-    tasks.register_evaluate(commands)
-    lm_interpolation.register(commands)
-    lm_export.register(commands)
+def _register(place: str, commands: Any) -> None:
+    module, _, function = place.partition(":")
+    getattr(import_module(f".{module}", __package__), function)(commands)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,7 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if arguments is None else arguments)
     # Accepted at any position: users append it to the command that failed.
     show_traceback = "--traceback" in argv
-    args = build_parser().parse_args([arg for arg in argv if arg != "--traceback"])
+    words = [arg for arg in argv if arg != "--traceback"]
+    args = build_parser(words[0] if words else None).parse_args(words)
     try:
         # Not in a caller's process, which may train afterwards, and not for compiling: both need
         # modules that the lean import leaves out.

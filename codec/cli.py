@@ -229,7 +229,7 @@ def _collect(paths: list[Path], suffixes: Collection[str]) -> list[Path]:
 
     Outputs are named after the stem, so two files with the same stem are an error.
     """
-    from ..core.data.folders import files_below
+    from ..core.files import files_below
 
     files: list[Path] = []
     for path in paths:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -216,3 +216,38 @@ def complete_lines(path: Path, *, repair: bool = True) -> list[bytes]:
     if repair and len(complete) < len(content):
         os.truncate(path, len(complete))
     return complete.splitlines()
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Yield each folder below a folder, its folders and its files, as ``os.walk`` does.
+
+    Hidden files and folders are left out. Links to folders are followed; a folder that is reached
+    twice is yielded once, so that loops end. Folders removed from the list are not entered.
+
+    Raises:
+        OSError: A folder cannot be read.
+    """
+    seen: set[tuple[int, int]] = set()
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
+        place, status = Path(root), os.stat(root)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        visible = (name for name in folders if not name.startswith("."))
+        folders[:] = sorted(visible, key=lambda name: (os.path.islink(place / name), name))
+        yield place, folders, sorted(name for name in names if not name.startswith("."))
+
+
+def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """The files of some suffixes (in lower case) below a folder, sorted; see :func:`walk`."""
+    return sorted(
+        place / name
+        for place, _, names in walk(folder)
+        for name in names
+        if os.path.splitext(name)[1].lower() in suffixes
+    )
+
+
+def _raise(error: OSError) -> None:
+    raise error

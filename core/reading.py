@@ -7,6 +7,7 @@ Libraries answer a damaged file with errors of many kinds (`SafetensorError`, `J
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -14,11 +15,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+# The byte order marks of UTF-32 begin with those of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 _LONGEST = 500  # characters of an error's text
 
 
 class UnreadableFile(ValueError):
     """A file or folder that does not hold what it should; the message names it in one line."""
+
+
+class CheckpointError(OSError):
+    """A checkpoint or an adapter could not be written or read."""
 
 
 @contextmanager
@@ -126,3 +138,54 @@ def tensor_shapes(path: Path) -> Iterator[tuple[int, ...]]:
     with reading(path), safe_open(path, framework="pt") as file:
         for name in file.keys():  # noqa: SIM118  (not a mapping)
             yield tuple(file.get_slice(name).get_shape())
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the numbered lines of a text file, with their line ends.
+
+    The encoding is UTF-8, or that of a byte order mark. Lines end with a line feed or a carriage
+    return, never with U+2028, U+0085 or a form feed, which may occur inside a text.
+
+    Raises:
+        ValueError: The file has another encoding or is not text; the message names the line.
+    """
+    encoding = _encoding(path)
+    try:
+        with open(path, encoding=encoding, newline="") as file:
+            for number, line in enumerate(file, start=1):
+                if "\0" in line:
+                    raise ValueError(_not_text(path, number))
+                yield number, line
+    except UnicodeDecodeError as error:
+        raise ValueError(_wrong_encoding(path, encoding, error)) from error
+
+
+def _encoding(path: Path) -> str:
+    with open(path, "rb") as file:
+        start = file.read(4)
+    return next((name for mark, name in _MARKS if start.startswith(mark)), "utf-8-sig")
+
+
+def _not_text(path: Path, number: int) -> str:
+    return (
+        f"{path} line {number}: holds zero bytes, expected UTF-8 text (UTF-16 needs a byte order"
+        " mark; audio and Parquet need suffixes of their own)"
+    )
+
+
+def _wrong_encoding(path: Path, encoding: str, error: UnicodeDecodeError) -> str:
+    if encoding != "utf-8-sig":
+        return f"{path}: its byte order mark says {encoding}, but {error.reason}"
+    with open(path, "rb") as file:  # the position of the error is that in an unknown block
+        for number, line in enumerate(file, start=1):
+            if b"\0" in line:
+                return _not_text(path, number)
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as found:
+                return (
+                    f"{path} line {number}: byte 0x{line[found.start]:02x} at column"
+                    f" {found.start + 1} is not UTF-8; convert the file, for example with"
+                    " iconv -f LATIN1 -t UTF-8"
+                )
+    return f"{path} is not UTF-8: {error}"

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ..core.files import write_bytes, write_json
-from ..core.training.checkpoint import CheckpointError
+from ..core.reading import CheckpointError
 from .lora_settings import LoraSettings, check_limits
 
 if TYPE_CHECKING:

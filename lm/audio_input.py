@@ -18,7 +18,7 @@ from ..codec.config import ALMTokenizerConfig
 from ..codec.model import ALMTokenizer
 from ..codec.tokens import AudioTokens
 from ..core.audio import as_waveform, check_peak, check_rate, read_audio, resample, to_mono
-from ..core.data.decoding import measure_levels, normalize_loudness
+from ..core.levels import measure_levels, normalize_loudness
 from .config import AudioLMConfig
 from .voices import check_cloning
 

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from ..core.model_card import write_model_card
-from ..core.training.checkpoint import CheckpointError
+from ..core.reading import CheckpointError
 from .adapter_files import read_adapter, write_adapter
 from .adapter_rows import BASE
 from .inference import restore_layers

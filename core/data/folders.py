@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from ..audio import AUDIO_SUFFIXES
+from ..files import walk
 from .columns import SourceReport
 from .tables import TABLE_SUFFIXES, read_rows
 
@@ -53,37 +54,6 @@ def _names_files(table: Path) -> bool:
     return any("file_name" in row for _, row in read_rows(table))
 
 
-def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Yield each folder below a folder, its folders and its files, as ``os.walk`` does.
-
-    Hidden files and folders are left out. Links to folders are followed; a folder that is reached
-    twice is yielded once, so that loops end. Folders removed from the list are not entered.
-
-    Raises:
-        OSError: A folder cannot be read.
-    """
-    seen: set[tuple[int, int]] = set()
-    for root, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
-        place, status = Path(root), os.stat(root)
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        visible = (name for name in folders if not name.startswith("."))
-        folders[:] = sorted(visible, key=lambda name: (os.path.islink(place / name), name))
-        yield place, folders, sorted(name for name in names if not name.startswith("."))
-
-
-def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """The files of some suffixes (in lower case) below a folder, sorted; see :func:`walk`."""
-    return sorted(
-        place / name
-        for place, _, names in walk(folder)
-        for name in names
-        if os.path.splitext(name)[1].lower() in suffixes
-    )
-
-
 def find_audio(folder: Path, is_corpus: Callable[[Path], bool], report: SourceReport) -> list[Path]:
     """Return the audio files, Parquet files and nested corpora of a folder, sorted.
 
@@ -117,7 +87,3 @@ def find_audio(folder: Path, is_corpus: Callable[[Path], bool], report: SourceRe
             else:
                 report.unread[name if suffix in TABLE_SUFFIXES else suffix or name] += 1
     return sorted(found)
-
-
-def _raise(error: OSError) -> None:
-    raise error

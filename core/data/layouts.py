@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..audio import AUDIO_SUFFIXES
+from ..reading import read_lines
 from .columns import SourceReport
 from .entries import SPLITS, AudioEntry, file_stamp, normalize_split
-from .tables import read_lines
 
 # In order of preference; LibriTTS has .normalized.txt beside .original.txt.
 _TRANSCRIPT_SUFFIXES = (".normalized.txt", ".txt", ".lab")

@@ -22,17 +22,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..files import swap_in
-from ..reading import read_json_object, reading
+from ..reading import CheckpointError, read_json_object, reading
 
 logger = logging.getLogger(__name__)
 
 STATE_FILE = "state.json"
 FORMAT = 2
 _WITHOUT_DIGESTS = 1  # format of earlier versions, which is still read
-
-
-class CheckpointError(OSError):
-    """A checkpoint could not be written or read."""
 
 
 class DamagedCheckpoint(CheckpointError):

@@ -16,9 +16,9 @@ from ...core.data.decoding import (
     check_excerpt,
     check_waveform,
     decode_entries,
-    normalize_loudness,
 )
 from ...core.data.entries import AudioEntry
+from ...core.levels import normalize_loudness
 from .config import TokenizeConfig
 
 # Decoded beyond the maximum length, to detect that a file is longer.

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from ...core.data.tables import read_lines
+from ...core.reading import read_lines
 from ...core.training.seeding import seeded_generator
 from ..sequences import Example, TextSegment
 from ..text.encoder import TextEncoder

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...core.data.folders import files_below
-from ...core.data.tables import read_lines
-from ...core.files import cut_name
-from ...core.reading import describe
+from ...core.files import cut_name, files_below
+from ...core.reading import describe, read_lines
 from ...core.results_log import key_of, stamp
 
 _TABLES = frozenset({".json", ".csv", ".tsv", ".parquet"})

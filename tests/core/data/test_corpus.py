@@ -10,8 +10,8 @@ import pytest
 import soundfile
 
 from almtok.core.data import AudioCorpus, DataConfig
-from almtok.core.data.decoding import measure_levels
 from almtok.core.data.shards import finished_shards
+from almtok.core.levels import measure_levels
 
 from ...pace import wait_until
 
