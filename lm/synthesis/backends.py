@@ -1,4 +1,4 @@
-"""What speaks: one interface for espeak-ng, Kokoro and functions of the user."""
+"""What speaks: one interface for espeak-ng, Kokoro, Piper and functions of the user."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from ...core.audio import Waveform, as_waveform
 
+ESPEAK = "espeak"
 # Split so that a Windows path such as C:\voice.py:speak keeps its drive.
 _FUNCTION = re.compile(r"(.+\.py):(\w+)")
 
@@ -102,7 +103,7 @@ def load_backend(model: str, language: str) -> Backend:
     """Load a synthesizer.
 
     Args:
-        model: A folder of Kokoro, or ``FILE.py:FUNCTION``.
+        model: ``espeak``, a folder of Kokoro or Piper, or ``FILE.py:FUNCTION``.
         language: Of the texts, such as "en".
 
     Raises:
@@ -111,12 +112,22 @@ def load_backend(model: str, language: str) -> Backend:
     """
     if match := _FUNCTION.fullmatch(model):
         return FunctionBackend(match[1], match[2])
+    if model == ESPEAK:
+        if language.lower()[:2] != "en":
+            raise ValueError(f"the voices of espeak-ng read English, got language {language!r}")
+        from .espeak import EspeakBackend
+
+        return EspeakBackend()
     folder = Path(model).expanduser()
     if (folder / "vocab.json").is_file():
         from .kokoro import Kokoro
 
         return Kokoro(folder, language)
+    if any(folder.glob("*.onnx.json")):
+        from .piper import Piper
+
+        return Piper(folder, language)
     raise ValueError(
-        f"model must be a folder of Kokoro (model.onnx, vocab.json, voices/) or FILE.py:FUNCTION,"
-        f" got {model!r}"
+        f"model must be {ESPEAK}, a folder of Kokoro (model.onnx, vocab.json, voices/) or of Piper"
+        f" (NAME.onnx, NAME.onnx.json), or FILE.py:FUNCTION, got {model!r}"
     )

@@ -51,7 +51,7 @@ def register(commands: Any) -> None:
     add("--exclude", nargs="+", default=[], metavar="SOURCE", help=text)
     add("--language", default="en", help="of the texts")
     parser.group("voices")
-    text = "folder of Kokoro in ONNX, or FILE.py:FUNCTION"
+    text = "espeak, a folder of Kokoro or Piper in ONNX, or FILE.py:FUNCTION"
     add("--model", required=True, metavar="MODEL", help=text)
     text = "names, or mixtures like af_heart:0.6+bm_george:0.4 (default: all of the language)"
     add("--voices", nargs="+", default=[], metavar="VOICE", help=text)

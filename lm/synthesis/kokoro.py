@@ -7,7 +7,6 @@ tables. The model draws nothing at random: the seed has no effect.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ import numpy as np
 
 from ...core.audio import Waveform
 from ...core.reading import UnreadableFile, field, read_json_object
-from ..text.espeak import load_espeak
 from ..text.sentences import split_text
+from .onnx import check_installed, open_session
+from .phonemes import phonemize
 from .voices import check_names, parse_recipe
 
 RATE = 24_000  # Hz
@@ -29,38 +29,11 @@ _MODELS = ("model.onnx", "model.int8.onnx")
 _LANGUAGES = {
     "a": "en-US", "b": "en-GB", "e": "es", "f": "fr-FR", "h": "hi", "i": "it", "p": "pt-BR",
 }  # fmt: skip
-_GENDERS = {"f": "female", "m": "male"}
 # espeak-ng's names where they differ.
 _ESPEAK = {"en-US": "en-us", "en-GB": "en", "fr-FR": "fr-fr", "pt-BR": "pt-br"}
-# Signs that the model knows, with the spaces around them.
-_SIGNS = re.compile(r'\s*[;:,.!?—…"“”()]+\s*')
-_FOREIGN = re.compile(r"\([a-z-]+\)")  # marks of words that espeak-ng reads in another language
+_GENDERS = {"f": "female", "m": "male"}
 # English phones of espeak-ng that the model's training data wrote otherwise.
 _ENGLISH = str.maketrans({"r": "ɹ", "x": "k", "ʲ": "j", "ɬ": "l"})
-
-
-def phonemize(text: str, language: str) -> str:
-    """Return the phones of a text in IPA, with its punctuation.
-
-    Args:
-        text: Words and punctuation.
-        language: "en-US" or "en-GB", or another code that espeak-ng knows.
-
-    Raises:
-        ImportError: espeakng-loader is not installed.
-        ValueError: espeak-ng does not know the language.
-    """
-    espeak, voice = load_espeak(), _ESPEAK.get(language, language)
-    pieces, end = [], 0
-    for match in [*_SIGNS.finditer(text), None]:
-        words = text[end : match.start() if match else len(text)].strip()
-        if words:
-            pieces.append(" ".join(clause.strip() for clause in espeak.ipa(words, voice)))
-        if match:
-            pieces.append(match[0])
-            end = match.end()
-    phones = _FOREIGN.sub("", "".join(pieces)).replace("\u200d", "").strip()
-    return phones.translate(_ENGLISH) if language.startswith("en") else phones
 
 
 class Kokoro:
@@ -79,12 +52,7 @@ class Kokoro:
             ModuleNotFoundError: onnxruntime is not installed.
             ValueError: A file is missing or damaged, or the folder has no voice of the language.
         """
-        try:
-            import onnxruntime  # noqa: F401
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "Kokoro needs onnxruntime: pip install 'almtok[synthesis]'", name="almtok"
-            ) from error
+        check_installed()
         models = [folder / name for name in _MODELS if (folder / name).is_file()]
         if not models:
             raise ValueError(f"{folder} has no {' or '.join(_MODELS)}")
@@ -134,7 +102,10 @@ class Kokoro:
         return np.concatenate([self._run(ids, recipe, speed) for ids in parts]), RATE
 
     def _encode(self, text: str, language: str) -> list[int]:
-        ids = [self._ids[sign] for sign in phonemize(text, language) if sign in self._ids]
+        phones = phonemize(text, _ESPEAK.get(language, language))
+        if language.startswith("en"):
+            phones = phones.translate(_ENGLISH)
+        ids = [self._ids[sign] for sign in phones if sign in self._ids]
         if not ids:
             raise ValueError(f"nothing of {text[:40]!r} can be pronounced")
         return ids
@@ -159,15 +130,6 @@ class Kokoro:
                 self._tables[name] = _read_table(self.folder / "voices" / f"{name}.bin")
             mixed = mixed + np.float32(share) * self._tables[name]
         return mixed
-
-
-def open_session(model: Path) -> Any:
-    """Open an ONNX model for one thread: parallel work is done in processes."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 
 
 def _read_table(path: Path) -> np.ndarray:
