@@ -2,49 +2,38 @@
 
     python -c "from almtok.recipes.transforms.synthesize import main; main()" SRC --out DIR
 
-Every text is read by several voices. Halves of two texts are also joined, so that a model cannot
-memorize how a sentence ends. A share of the pieces may be English words drawn by their frequency
-(`pip install wordfreq`), because a few hours of recordings have a small vocabulary. The result
-depends on the seed only; a second run makes missing files.
+Halves of two texts are also joined, so that a model cannot memorize how a sentence ends. A share of
+the pieces may be English words drawn by their frequency (`pip install wordfreq`), because a few
+hours of recordings have a small vocabulary. This chooses the texts; `almtok synthesize` reads them.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from almtok.core.data.manifests import list_entries
+from almtok.lm.synthesis.backends import ESPEAK, load_backend
+from almtok.lm.synthesis.corpus import MANIFEST, Maker
+from almtok.lm.synthesis.corpus import synthesize as make_readings
+from almtok.lm.synthesis.plan import Plan
+from almtok.lm.synthesis.voices import Voice
 
-from ..mini.voices import VOICES, Speak, Voice, find_speaker
-from .common import RATE, command_line, map_in_processes, write_manifest
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A text and the voice that reads it."""
-
-    id: str
-    text: str
-    voice: Voice
+from .common import command_line
 
 
-def draw_readings(
+def draw_texts(
     texts: Sequence[str], count: int, seed: int, words: int | None = None
-) -> Iterator[Reading]:
-    """Draw readings: each text in turn, alternating with halves of two texts joined.
-
-    Speed, pitch and vocal tract length of the voice vary from reading to reading.
+) -> Iterator[str]:
+    """Draw texts to read: each text in turn, alternating with halves of two texts joined.
 
     Args:
         texts: of the corpus.
-        count: number of readings.
+        count: number of texts to draw.
         seed: of all random choices.
-        words: if given, read pieces of 1 to this many words instead: short recordings teach a
+        words: if given, draw pieces of 1 to this many words instead: short recordings teach a
             model fastest which sound belongs to which letters.
     """
     rng = np.random.default_rng(seed)
@@ -55,15 +44,7 @@ def draw_readings(
             text = _piece(texts[int(order[number % len(order)])], words, rng)
         elif number % 2:
             text = _join(text, texts[int(rng.integers(len(texts)))], rng)
-        voice = VOICES[int(rng.integers(len(VOICES)))]
-        varied = dataclasses.replace(
-            voice,
-            words_per_minute=round(voice.words_per_minute * rng.uniform(0.85, 1.15)),
-            pitch=int(np.clip(voice.pitch + rng.integers(-12, 13), 0, 99)),
-            tract=voice.tract * rng.uniform(0.96, 1.04),
-        )
-        name = "reading" if words is None else "piece"
-        yield Reading(f"{name}-{number:06d}", text, varied)
+        yield text
 
 
 def draw_frequent_words(count: int, words: int, seed: int, vocabulary: int = 12_000) -> list[str]:
@@ -126,60 +107,26 @@ def synthesize(
         count: number of readings.
         words: pieces of 1 to this many words, None for whole texts.
         frequent: readings of frequent English words in addition, as a share of `count`.
-        seed: of all random choices. It is part of file names if it is not 0, so that runs with
-            several seeds can share a folder.
+        seed: of all random choices.
         workers: processes.
 
     Raises:
-        ValueError: the sources have no texts.
+        KeyboardInterrupt: a signal arrived; the same call goes on.
+        ValueError: the sources have no texts, or the folder holds other readings.
     """
     entries = list_entries(sources, transcripts=True)
     texts = sorted({text for entry in entries if (text := entry.text.strip())})
     if not texts:
         raise ValueError(f"no text in {', '.join(sources)}: readings need texts")
-    plan = list(draw_readings(texts, count, seed, words))
+    drawn = list(draw_texts(texts, count, seed, words))
     if frequent:
-        drawn = draw_frequent_words(round(frequent * count), words or 8, seed)
-        plan += [
-            dataclasses.replace(reading, id=reading.id.replace("reading", "words"), text=text)
-            for reading, text in zip(draw_readings(texts, len(drawn), seed + 1), drawn, strict=True)
-        ]
-    if seed:
-        plan = [dataclasses.replace(reading, id=f"{reading.id}-{seed}") for reading in plan]
-    (out / "audio").mkdir(parents=True, exist_ok=True)
-    jobs = [(reading, out / "audio" / f"{reading.id}.ogg") for reading in plan]
-    # In processes rather than threads: espeak-ng has one state per process.
-    for _ in map_in_processes(
-        _load, _write, jobs, workers=workers, description="synthesize", unit="text"
-    ):
-        pass
-    rows = [
-        {
-            "id": reading.id,
-            "audio": f"audio/{path.name}",
-            "text": reading.text,
-            "speaker": reading.voice.name,
-            "domain": "speech",
-            "split": "train",
-        }
-        for reading, path in jobs
-    ]
-    return write_manifest(out, rows)
-
-
-def _load() -> Speak:
-    return find_speaker()[1]
-
-
-def _write(speak: Speak, job: tuple[Reading, Path]) -> None:
-    """Write the audio of one reading, unless it exists."""
-    reading, path = job
-    if path.exists():
-        return
-    aside = path.with_suffix(".tmp")
-    wav = speak(reading.text, reading.voice, RATE)
-    soundfile.write(aside, wav, RATE, format="OGG", subtype="OPUS")
-    aside.replace(path)
+        drawn += draw_frequent_words(round(frequent * count), words or 8, seed)
+    backend = load_backend(ESPEAK, "en")
+    voices = [Voice(name, name) for name in backend.voices()]
+    maker = Maker(backend=backend, plan=Plan(drawn, voices, seed), out=out, format="opus")
+    if not make_readings(maker, workers=workers).finished:
+        raise KeyboardInterrupt
+    return out / MANIFEST
 
 
 def main() -> None:
