@@ -55,6 +55,21 @@ def add_data(parser: Command, *, required: bool = True) -> None:
     )  # fmt: skip
 
 
+def add_recognizer(parser: Command, default: str = "pocketsphinx") -> None:
+    """Add ``--recognizer``."""
+    text = "speech recognizer: pocketsphinx, whisper:FOLDER_OR_HUB_ID, none"
+    parser.add_argument("--recognizer", default=default, metavar="NAME", help=text)
+
+
+def add_judges(parser: Command) -> None:
+    """Add ``--speaker-encoder`` and ``--mos``."""
+    add = parser.add_argument
+    text = "similarity of voices: resemblyzer, folder or hub id of an x-vector model, none"
+    add("--speaker-encoder", default="none", metavar="NAME", help=text)
+    text = "predicted opinion scores: distillmos, dnsmos"
+    add("--mos", nargs="+", default=[], metavar="NAME", help=text)
+
+
 def add_heard(parser: Command) -> None:
     """Add ``--heard``."""
     text = "training data of the codec: speakers that it names are evaluated apart from others"

@@ -23,6 +23,7 @@ from ..core.choices import (
     add_heard,
     add_limit,
     add_out,
+    add_recognizer,
     add_seed,
 )
 from ..core.options import Command, given_fields
@@ -188,7 +189,7 @@ def register_evaluate(commands: Any) -> None:
     add("--voices", action="store_true", help="TTS with the speaker's next clip as voice prompt")
     text = "measure ASR and captions only: no TTS, no sounds"
     add("--no-generate", dest="generate", action="store_false", help=text)
-    _add_recognizer(parser)
+    add_recognizer(parser)
     text = "JSGF file: the recognizer knows only these sentences"
     add("--grammar", type=Path, metavar="FILE", help=text, advanced=True)
     text = "labelled recordings (8 or more per class), to train a classifier of generated sounds"
@@ -223,7 +224,7 @@ def register_words(commands: Any) -> None:
     text = "other codecs, see 'almtok codec evaluate --help-all'"
     add("--peers", nargs="+", default=[], metavar="CODEC", help=text)
     add_search(parser)
-    _add_recognizer(parser)
+    add_recognizer(parser)
     add_heard(parser)
     add_device(parser)
     parser.set_defaults(run=run_words)
@@ -298,11 +299,6 @@ def _add_seconds(parser: Command) -> None:
 
 def _add_check(parser: Command, text: str) -> None:
     parser.add_argument("--check", nargs="?", type=int, const=3, metavar="N", help=text)
-
-
-def _add_recognizer(parser: Command) -> None:
-    text = "speech recognizer: pocketsphinx, whisper:FOLDER_OR_HUB_ID, none"
-    parser.add_argument("--recognizer", default="pocketsphinx", metavar="NAME", help=text)
 
 
 def _add_beams(parser: Command) -> None:

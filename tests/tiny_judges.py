@@ -8,6 +8,9 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, decoders
 from transformers import (
     PreTrainedTokenizerFast,
+    Wav2Vec2FeatureExtractor,
+    WavLMConfig,
+    WavLMForXVector,
     WhisperConfig,
     WhisperFeatureExtractor,
     WhisperForConditionalGeneration,
@@ -54,4 +57,18 @@ def save_whisper(folder, *, multilingual=True, spelling=None):
         values = json.loads(described.read_text()) | {"tokenizer_class": "WhisperTokenizer"}
         described.write_text(json.dumps(values))
         (folder / "normalizer.json").write_text(json.dumps(spelling))
+    return folder
+
+
+def save_xvector(folder, model_class=WavLMForXVector):
+    """Save a WavLM of random weights with an x-vector head, or of another class."""
+    torch.manual_seed(0)
+    config = WavLMConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        conv_dim=(8, 8), conv_kernel=(10, 8), conv_stride=(80, 4), num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=2, tdnn_dim=(16, 16), tdnn_kernel=(3, 1),
+        tdnn_dilation=(1, 1), xvector_output_dim=8,
+    )  # fmt: skip
+    model_class(config).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(folder)
     return folder

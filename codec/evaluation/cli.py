@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,17 @@ from ...core.choices import (
     add_data,
     add_device,
     add_frames_per_query,
+    add_heard,
+    add_judges,
     add_limit,
     add_out,
+    add_recognizer,
     add_seed,
 )
 from ..cli import add_search, named_by_search, searches_of
 
 if TYPE_CHECKING:
+    from ...core.judges.base import Judge
     from .codecs import EvaluatedCodec
     from .fad import CodecVectors
     from .harness import EvaluationClip
@@ -30,6 +35,9 @@ EXAMPLES = """
 almtok codec evaluate --checkpoint runs/mine/codec --data speech=voices/ --out scores
 almtok codec evaluate --checkpoint runs/mine/codec --data test.parquet --limit 50 \\
     --peers encodec@1.5 mimi@0.55 codec2-700C opus-6k --reference codec2-700C --out scores
+almtok codec evaluate --checkpoint runs/mine/codec --data speech=test.parquet \\
+    --recognizer whisper:openai/whisper-base --speaker-encoder resemblyzer \\
+    --mos distillmos dnsmos --heard train.parquet --out scores
 """
 PEERS_HELP = "other codecs: encodec@1.5 (kbps), dac, mimi, codec2-700C, opus-6k ..."
 NOTES = f"""
@@ -66,6 +74,10 @@ def register(commands: Any) -> None:
     add("--fad", metavar="EMBEDDING", help=text, advanced=True)
     add_search(parser)
     add_device(parser)
+    parser.group("judges of speech")
+    add_recognizer(parser, "none")
+    add_judges(parser)
+    add_heard(parser)
     add_out(parser, "folder for table.md, table.json and scores of clips", overwrite=False)
     add("--html", action="store_true", help="also write report.html, with audio players")
     text = "clips per domain whose audio is kept"
@@ -83,35 +95,72 @@ def evaluate(options: argparse.Namespace) -> int:
         raise ValueError(f"--out must be a folder, got {options.out}")
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"--limit must be at least 1, got {options.limit}")
+    from ...core.data.speakers import speaker_groups
     from ...core.metrics.audio import require_packages
-    from .harness import evaluation_clips, evaluation_corpus
-    from .table import summarise, to_markdown
+    from .harness import corpus_transcripts, evaluation_clips, evaluation_corpus
+    from .judged import RECORDINGS, judged_results
+    from .markdown import to_markdown
+    from .table import summarise
 
     specs = _codec_specs(options)
-    if options.reference is not None and options.reference not in specs:
+    judges = _load_judges(options)
+    if options.reference is not None and options.reference not in [*specs, *_rows_of(judges)]:
         raise ValueError(
             f"--reference must be one of {', '.join(specs)}, got {options.reference!r}"
         )
     corpus = evaluation_corpus(options.data, options.out / "cache")
-    clips = evaluation_clips(corpus, limit=options.limit, seed=options.seed)
+    clips = evaluation_clips(
+        corpus,
+        limit=options.limit,
+        seed=options.seed,
+        transcripts=corpus_transcripts(options.data) if options.recognizer != "none" else None,
+    )
     require_packages(clip.domain for clip in clips)
+    speech = [clip for clip in clips if clip.domain == "speech"]
+    groups = speaker_groups({clip.id: clip.speaker for clip in speech}, options.heard)
+    if judges and not speech:
+        raise ValueError(f"judges need speech, such as speech=PATH; {options.data} has none")
+    if options.recognizer != "none" and not any(clip.text for clip in speech):
+        raise ValueError("--recognizer needs transcripts of the clips: none has one")
     vectors = _vectors(options, clips, corpus.fingerprint)
-    results, not_run = _run_all(options, specs, clips, corpus.fingerprint, vectors)
-    if not results:
+    results, not_run = _run_all(options, specs, clips, corpus.fingerprint, judges, vectors)
+    if not set(results) - {RECORDINGS}:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in not_run.items())
         raise ValueError(f"no codec could be run: {reasons}")
     if options.reference in not_run:
         raise ValueError(f"the reference {options.reference} could not be run")
+    scored, scale = judged_results(results, clips, judges, groups)
     table = summarise(
-        list(results.values()),
+        list(scored.values()),
         reference=results[options.reference][0].name if options.reference else None,
         not_run=not_run,
         fad=None if vectors is None else vectors.table(),
+        groups=groups,
+        judges={judge.role: judge.pinned for judge in judges},
+        speaker_scale=scale,
         seed=options.seed,
     )
     _write(options, table, to_markdown(table), clips)
-    scored = all(len(row.failed) < row.clips for row in table.codecs)
-    return 0 if scored and not not_run else 1
+    complete = all(len(row.failed) < row.clips for row in table.codecs)
+    return 0 if complete and not not_run else 1
+
+
+def _load_judges(options: argparse.Namespace) -> list[Judge]:
+    from ...core.judges.load import load_mos, load_recognizer, load_speaker_encoder
+    from ...core.metrics.words import count_errors
+
+    recognizer = load_recognizer(options.recognizer, device=options.device)
+    if recognizer is not None:
+        count_errors("a", "a")  # raises now, not after an hour, if jiwer is missing
+    encoder = load_speaker_encoder(options.speaker_encoder, device=options.device)
+    return [judge for judge in (recognizer, encoder) if judge] + load_mos(options.mos)
+
+
+def _rows_of(judges: Sequence[Judge]) -> list[str]:
+    """Rows of the table besides codecs."""
+    from .judged import RECORDINGS
+
+    return [RECORDINGS] if judges else []
 
 
 @dataclass(frozen=True)
@@ -154,13 +203,20 @@ def _run_all(
     specs: dict[str, _CodecSpec],
     clips: list[EvaluationClip],
     data: str,
+    judges: list[Judge],
     vectors: CodecVectors | None,
 ) -> tuple[dict[str, tuple[EvaluatedCodec, list[ClipResult]]], dict[str, str]]:
     from .codecs import CodecUnavailable
     from .harness import evaluate_codec
+    from .judged import Recordings
 
     kept = _kept_ids(clips, options.keep_audio)
     results: dict[str, tuple[EvaluatedCodec, list[ClipResult]]] = {}
+    for name in _rows_of(judges):
+        speech = [clip for clip in clips if clip.domain == "speech"]
+        own = Recordings()
+        rows = evaluate_codec(own, speech, options.out, data=data, judges=judges, device="cpu")
+        results[name] = own, rows
     not_run: dict[str, str] = {}
     for name, spec in specs.items():
         try:
@@ -174,6 +230,7 @@ def _run_all(
             clips,
             options.out,
             data=data,
+            judges=judges,
             keep_audio=kept,
             vectors=None if vectors is None else vectors.of(codec),
             retry_failed=options.retry_failed,

@@ -52,6 +52,7 @@ class EvaluatedCodec(ABC):
         frame_rate: positions per second, None without codebooks.
         codebook_size: entries per codebook, None without codebooks.
         external: runs in another process, whose memory is not measured.
+        compared: whether its output is scored against the recording.
     """
 
     name: str
@@ -60,6 +61,7 @@ class EvaluatedCodec(ABC):
     frame_rate: float | None = None
     codebook_size: int | None = None
     external: bool = False
+    compared: bool = True
 
     @abstractmethod
     def code(self, wav: Waveform) -> CodecResult:

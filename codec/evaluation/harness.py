@@ -7,11 +7,12 @@ a lower bandwidth lowers its scores.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import re
 import resource
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,10 +25,14 @@ from tqdm import tqdm
 from ...core.audio import write_audio
 from ...core.choices import AUTO
 from ...core.data import AudioCorpus, DataConfig
+from ...core.data.entries import AudioEntry
+from ...core.data.manifests import list_entries
 from ...core.files import file_name
-from ...core.metrics.audio import DOMAINS, SCORE_RATE, score_clip
+from ...core.judges.base import Judge, JudgedAudio
+from ...core.metrics.audio import DOMAINS, SCORE_RATE, ClipScores, score_clip
 from ...core.runtime import find_device
 from .codecs import CodecResult, EvaluatedCodec, Waveform, fit_length
+from .judged import JudgeLog
 from .results import ClipResult, ResultStore, pack_codes
 
 if TYPE_CHECKING:
@@ -45,6 +50,9 @@ class EvaluationClip:
     domain: str
     seconds: float
     read: Callable[[], Waveform]  # -> [S] at 24 kHz
+    text: str = ""
+    speaker: str = ""
+    language: str = ""
 
 
 class PeakMemory:
@@ -92,10 +100,33 @@ def evaluation_corpus(
     return AudioCorpus.scan(sources, config, cache_dir, progress=progress)
 
 
+Excerpt = tuple[str, int, float]  # path, row, start
+
+
+def _excerpt(entry: AudioEntry) -> Excerpt:
+    return entry.path, entry.row, entry.start
+
+
+def corpus_transcripts(sources: Sequence[str]) -> dict[Excerpt, str]:
+    """Texts of sources, with those that lie in files beside the audio."""
+    return {_excerpt(entry): entry.text for entry in list_entries(sources, transcripts=True)}
+
+
 def evaluation_clips(
-    corpus: AudioCorpus, *, limit: int | None = None, seed: int = 0
+    corpus: AudioCorpus,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    transcripts: Mapping[Excerpt, str] | None = None,
 ) -> list[EvaluationClip]:
-    """Clips of a corpus with unique ids, at most ``limit`` random ones per domain."""
+    """Clips of a corpus with unique ids, at most ``limit`` random ones per domain.
+
+    Args:
+        corpus: of `evaluation_corpus`.
+        limit: maximum number of clips.
+        seed: of their choice.
+        transcripts: of `corpus_transcripts`.
+    """
     clips: list[EvaluationClip] = []
     seen: dict[str, int] = {}
     for domain in corpus.domains:
@@ -111,6 +142,9 @@ def evaluation_clips(
                     domain=domain,
                     seconds=clip.num_samples / corpus.sample_rate,
                     read=lambda clip=clip: corpus.read(clip),  # type: ignore[misc]
+                    text=clip.entry.text or (transcripts or {}).get(_excerpt(clip.entry), ""),
+                    speaker=clip.entry.speaker,
+                    language=clip.entry.language,
                 )
             )
     return clips
@@ -136,7 +170,7 @@ def evaluate_clip(
     memory: PeakMemory,
     audio: Path | None = None,
     vectors: ClipVectors | None = None,
-) -> ClipResult:
+) -> tuple[ClipResult, JudgedAudio | None]:
     """Code and score one clip; an exception becomes the ``error`` of the result.
 
     Args:
@@ -145,22 +179,27 @@ def evaluate_clip(
         memory: measures the peak memory of the codec.
         audio: file for the reconstruction; None to discard it.
         vectors: gets the embedding of the reconstruction.
+
+    Returns:
+        The result, and the output of the codec, None if the clip failed.
     """
     try:
         wav = clip.read()
         memory.start()
         reconstruction, coded = _reconstruct(codec, wav)
         peak = None if codec.external else round(memory.megabytes(), 1)
-        scores = score_clip(wav, reconstruction, SCORE_RATE, domain=clip.domain)
+        scores = ClipScores()
+        if codec.compared:
+            scores = score_clip(wav, reconstruction, SCORE_RATE, domain=clip.domain)
         if audio is not None:
             write_audio(audio, reconstruction, SCORE_RATE)
         if vectors is not None:
             vectors.add(clip.id, reconstruction, SCORE_RATE)
     except Exception as error:  # a bad clip must not end a run of hours
         message = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-        return ClipResult(clip.id, clip.domain, clip.seconds, error=message)
+        return ClipResult(clip.id, clip.domain, clip.seconds, error=message), None
     bad = [name for name, value in scores.values.items() if not math.isfinite(value)]
-    return ClipResult(
+    result = ClipResult(
         id=clip.id,
         domain=clip.domain,
         seconds=clip.seconds,
@@ -172,6 +211,17 @@ def evaluate_clip(
         peak_mb=peak,
         codes=pack_codes(coded.codes),
     )
+    return result, JudgedAudio(coded.wav, codec.sample_rate, clip.language)
+
+
+def _coded_again(codec: EvaluatedCodec, clip: EvaluationClip) -> JudgedAudio | None:
+    """The output of a codec for a clip that is scored already; None if it fails this time."""
+    try:
+        _, coded = _reconstruct(codec, clip.read())
+    except Exception as error:  # a bad clip must not end a run of hours
+        tqdm.write(f"{codec.name}, {clip.id}: not judged: {error}")
+        return None
+    return JudgedAudio(coded.wav, codec.sample_rate, clip.language)
 
 
 def evaluate_codec(
@@ -180,6 +230,7 @@ def evaluate_codec(
     out: str | Path,
     *,
     data: str = "",
+    judges: Sequence[Judge] = (),
     keep_audio: Collection[str] = (),
     vectors: ClipVectors | None = None,
     retry_failed: bool = False,
@@ -191,8 +242,11 @@ def evaluate_codec(
     Args:
         codec: to run.
         clips: in the order of the run.
-        out: folder; results are written to ``clips/NAME.jsonl``, audio to ``audio/NAME/``.
+        out: folder; results are written to ``clips/NAME.jsonl``, findings of judges to
+            ``judged/NAME.jsonl``, audio to ``audio/NAME/``.
         data: fingerprint of the corpus; results of other data are refused.
+        judges: of speech. A clip that is scored already is coded again for judges without
+            findings on it.
         keep_audio: ids of the clips whose reconstruction is written as FLAC.
         vectors: gets the embeddings of the reconstructions; clips that it lacks are run again.
         retry_failed: run clips again that failed in an earlier run.
@@ -202,29 +256,51 @@ def evaluate_codec(
     Returns:
         One result per clip, in the order of ``clips``.
     """
-    out = Path(out)
+    out, name = Path(out), safe_name(codec.name)
     settings: dict[str, Any] = codec.settings() | {"data": data, "scoring": SCORING_VERSION}
-    store = ResultStore(out / "clips" / f"{safe_name(codec.name)}.jsonl", settings)
+    store = ResultStore(out / "clips" / f"{name}.jsonl", settings)
+    log = JudgeLog(out / "judged" / f"{name}.jsonl", judges, settings)
     memory = PeakMemory(find_device(device))
-    pending = [
-        clip
-        for clip in clips
-        if _is_pending(
-            store.results.get(clip.id), retry_failed, vectors is None or clip.id in vectors
-        )
-    ]
-    if pending:
-        # Warm-up with a second of noise: the first call initialises threads and kernels.
-        noise = np.random.default_rng(0).standard_normal(codec.sample_rate) * 0.01
-        try:
-            codec.code(noise.astype(np.float32))
-        except Exception as error:
-            tqdm.write(f"{codec.name}: failed on a second of noise: {error}")
-    for clip in tqdm(pending, desc=codec.name, unit="clip", disable=not progress):
-        kept = clip.id in keep_audio
-        audio = out / "audio" / safe_name(codec.name) / f"{file_name(clip.id)}.flac"
-        store.add(evaluate_clip(codec, clip, memory, audio if kept else None, vectors))
-    return [store.results[clip.id] for clip in clips]
+
+    def pending(clip: EvaluationClip) -> bool:
+        embedded = vectors is None or clip.id in vectors
+        return _is_pending(store.results.get(clip.id), retry_failed, embedded)
+
+    def unjudged(clip: EvaluationClip) -> bool:
+        result = store.results.get(clip.id)
+        failed = result is not None and result.error is not None
+        return clip.domain == "speech" and not failed and bool(log.missing(clip.id))
+
+    todo = [clip for clip in clips if pending(clip) or unjudged(clip)]
+    if any(pending(clip) for clip in todo):
+        _warm_up(codec)
+    for clip in tqdm(todo, desc=codec.name, unit="clip", disable=not progress):
+        if pending(clip):
+            kept = clip.id in keep_audio
+            audio = out / "audio" / name / f"{file_name(clip.id)}.flac"
+            result, coded = evaluate_clip(codec, clip, memory, audio if kept else None, vectors)
+            store.add(result)
+        else:
+            coded = _coded_again(codec, clip)
+        if coded is not None and unjudged(clip):
+            log.queue(clip.id, coded)
+    log.ask()
+    return [_with_findings(store.results[clip.id], log) for clip in clips]
+
+
+def _warm_up(codec: EvaluatedCodec) -> None:
+    """Code a second of noise: the first call initialises threads and kernels."""
+    noise = np.random.default_rng(0).standard_normal(codec.sample_rate) * 0.01
+    try:
+        codec.code(noise.astype(np.float32))
+    except Exception as error:
+        tqdm.write(f"{codec.name}: failed on a second of noise: {error}")
+
+
+def _with_findings(result: ClipResult, log: JudgeLog) -> ClipResult:
+    if not log.judges or result.error is not None or result.domain != "speech":
+        return result
+    return dataclasses.replace(result, findings=log.findings(result.id))
 
 
 def _is_pending(result: ClipResult | None, retry_failed: bool, embedded: bool) -> bool:

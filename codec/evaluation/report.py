@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ...core.audio import read_audio
 from ...core.files import file_name, write_text
-from ...core.metrics.audio import DOMAINS, METRICS, SCORE_RATE
+from ...core.metrics.audio import METRICS, SCORE_RATE
 from ...core.metrics.intervals import PairedDifference
 from ...core.report.curves import Curves, find_metrics, read_curves
 from ...core.report.figures import (
@@ -32,15 +32,18 @@ from ...core.report.figures import (
 )
 from ...core.report.render import render
 from .harness import EvaluationClip, safe_name
-from .results import read_results, unpack_codes
-from .table import (
+from .judged import ALL_METRICS, JUDGED_METRICS
+from .markdown import (
     FRECHET_HEAD,
-    Evaluation,
+    SCALE_ROWS,
     frechet_note,
     frechet_rows,
     left_out,
     metric_head,
+    metrics_of,
 )
+from .results import read_results, unpack_codes
+from .table import Evaluation
 
 # Metrics with a chart; tables have all metrics.
 _CHARTED = ("pesq_wb", "stoi", "mel", "mel_4k", "stft", "f0_cents")
@@ -95,12 +98,14 @@ def write_report(
         title: heading.
         notes: further sentences at the top of the page, plain text.
     """
+    judged = {name for domain in evaluation.domains for name in metrics_of(evaluation, domain)}
+    shown = [name for name in ALL_METRICS if name in METRICS or name in judged]
     html = render(
         "codec_evaluation.html",
         title=title,
         notes=notes,
         evaluation=evaluation,
-        domains=[_domain(evaluation, name) for name in DOMAINS if name in evaluation.domains],
+        domains=[_domain(evaluation, name) for name in evaluation.domains],
         samples=[_sample(sample) for sample in samples],
         runs=[(run.title, _curve_charts(run)) for run in curves],
         fewest=min(evaluation.domains.values(), default=0),
@@ -109,7 +114,7 @@ def write_report(
         frechet_head=list(FRECHET_HEAD),
         frechet_rows=[] if evaluation.fad is None else frechet_rows(evaluation.fad),
         frechet_note="" if evaluation.fad is None else frechet_note(evaluation.fad),
-        METRICS=METRICS,
+        METRICS={name: ALL_METRICS[name] for name in shown},
         compared_metrics=_COMPARED,
         metric_head=metric_head,
         is_ours=is_ours,
@@ -121,14 +126,20 @@ def write_report(
 
 def _domain(evaluation: Evaluation, domain: str) -> dict[str, Any]:
     """Template context of a domain."""
-    metrics = [name for name, metric in METRICS.items() if domain in metric.domains]
-    charts = {name: _interval_chart(evaluation, domain, name) for name in _CHARTED}
+    metrics = metrics_of(evaluation, domain)
+    charts = {
+        name: _interval_chart(evaluation, domain, name) for name in (*_CHARTED, *JUDGED_METRICS)
+    }
     return {
         "name": domain,
         "metrics": metrics,
         "heads": [metric_head(name) for name in metrics],
         "charts": {name: chart for name, chart in charts.items() if chart is not None},
         "rows": [(codec, codec.domains.get(domain)) for codec in evaluation.codecs],
+        "scale": [
+            (SCALE_ROWS[kind], interval)
+            for kind, interval in evaluation.speaker_scale.get(domain, {}).items()
+        ],
         "compared": [
             (codec, codec.domains[domain].differences)
             for codec in evaluation.codecs
@@ -146,8 +157,9 @@ def _interval_chart(evaluation: Evaluation, domain: str, metric: str) -> Interva
             bars.append(Bar(codec.name, score.mean, score.low, score.high, is_ours(codec.name)))
     if not bars:
         return None
+    described = ALL_METRICS[metric]
     return interval_chart(
-        bars, digits=METRICS[metric].digits, higher_is_better=METRICS[metric].higher_is_better
+        bars, digits=described.digits, higher_is_better=described.higher_is_better
     )
 
 
@@ -155,7 +167,7 @@ def _tone(metric: str, paired: PairedDifference) -> str:
     """CSS class of a difference: good, bad, or soft where the interval includes zero."""
     if not paired.clear:
         return "soft"
-    return "good" if (paired.difference.mean > 0) == METRICS[metric].higher_is_better else "bad"
+    return "good" if (paired.difference.mean > 0) == ALL_METRICS[metric].higher_is_better else "bad"
 
 
 def _curve_charts(run: Curves) -> list[CurveChart]:

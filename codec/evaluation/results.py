@@ -38,6 +38,9 @@ class ClipResult:
     peak_mb: float | None = None  # peak memory while coding, MB of 2**20 bytes
     codes: str | None = None  # [K, Q], packed by `pack_codes`
     error: str | None = None  # exception, if the clip failed
+    # Of judges (judged.py); not in the file of the results.
+    findings: dict[str, Any] = field(default_factory=dict)
+    counts: dict[str, tuple[int, int]] = field(default_factory=dict)  # rate -> errors, size
 
 
 def pack_codes(codes: npt.NDArray[np.int64] | None) -> str | None:
@@ -110,7 +113,9 @@ class ResultStore:
 
     def add(self, result: ClipResult) -> None:
         """Append a result; it is on disk when this returns."""
-        append_json_line(self.path, asdict(result))
+        line = asdict(result)
+        del line["findings"], line["counts"]
+        append_json_line(self.path, line)
         self.results[result.id] = result
 
 

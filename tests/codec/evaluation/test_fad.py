@@ -8,8 +8,9 @@ from almtok.codec.evaluation import embeddings
 from almtok.codec.evaluation.embeddings import embed_clip, embed_frames, load_embedding
 from almtok.codec.evaluation.fad import ClipVectors, CodecVectors
 from almtok.codec.evaluation.harness import EvaluationClip, evaluate_codec
+from almtok.codec.evaluation.markdown import to_markdown
 from almtok.codec.evaluation.report import write_report
-from almtok.codec.evaluation.table import summarise, to_markdown
+from almtok.codec.evaluation.table import summarise
 from almtok.codec.priors.teacher import Teacher
 
 from .conftest import NoisyCodec, make_voice

@@ -11,7 +11,7 @@ import textwrap
 import numpy as np
 import pytest
 
-from almtok.codec.evaluation import harness, table
+from almtok.codec.evaluation import harness, markdown, table
 from almtok.codec.evaluation.codecs import CodecResult
 from almtok.codec.evaluation.results import ClipResult, ResultStore, pack_codes, unpack_codes
 from almtok.core.files import file_name
@@ -72,7 +72,7 @@ def test_failures_are_counted_and_listed(clips, tmp_path):
     row = table.summarise([(NoisyCodec(), results)]).codecs[0]
     assert set(row.failed) == {"speech/1", "music/1"}
     assert row.clips == 4 and row.domains["speech"].scores["mel"].n == 1
-    text = table.to_markdown(table.summarise([(NoisyCodec(), results)]))
+    text = markdown.to_markdown(table.summarise([(NoisyCodec(), results)]))
     assert "failed: noisy, speech/1: MemoryError: 48000 samples do not fit" in text
     # They stay failed until somebody asks for another try.
     calm = NoisyCodec()
@@ -117,7 +117,7 @@ def test_paired_differences_and_intervals(clips, tmp_path):
     first = summary.codecs[0].domains["speech"].differences["pesq_wb"]
     assert first.difference.mean > 0 and first.clear and first.higher == 1.0
     assert summary.codecs[1].domains["speech"].differences == {}
-    text = table.to_markdown(summary)
+    text = markdown.to_markdown(summary)
     assert "**+" in text and "not run: absent: not installed" in text and "PESQ-WB" in text
     assert json.loads(json.dumps(summary.to_dict()))["reference"] == "bad"
     assert summary.codecs[0].rtf_encode == pytest.approx(4 * 0.01 / 6)
@@ -133,7 +133,9 @@ def test_missing_scores_are_counted(tmp_path):
     rows = run(NoisyCodec(), silent, tmp_path)
     summary = table.summarise([(NoisyCodec(), rows)])
     assert summary.codecs[0].domains["speech"].scores["stoi"].n == 1
-    assert "no STOI: noisy, speech, 1 clips: the original is silent" in table.to_markdown(summary)
+    assert "no STOI: noisy, speech, 1 clips: the original is silent" in markdown.to_markdown(
+        summary
+    )
 
 
 def test_kill_minus_nine_loses_at_most_the_clip_in_hand(tmp_path):
