@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, WhisperFeatureExtractor, WhisperModel
 
 from ..core.loading import refuse_adapter
+from ..core.progress import no_inner_bars
 from ..core.reading import reading
 
 WHISPER_RATE = 16_000
@@ -91,13 +92,14 @@ class WhisperFeatures(nn.Module):
                     f"model_type of {checkpoint} must be 'whisper', got {config.model_type!r}"
                 )
             refuse_adapter(checkpoint, {})
-            model, report = WhisperModel.from_pretrained(
-                checkpoint,
-                config=config,
-                dtype=torch.float32,
-                output_loading_info=True,
-                trust_remote_code=False,
-            )
+            with no_inner_bars():
+                model, report = WhisperModel.from_pretrained(
+                    checkpoint,
+                    config=config,
+                    dtype=torch.float32,
+                    output_loading_info=True,
+                    trust_remote_code=False,
+                )
             # transformers would use random weights instead.
             missing = sorted(key for key in report["missing_keys"] if key.startswith("encoder."))
             if missing:

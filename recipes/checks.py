@@ -21,6 +21,7 @@ from almtok.codec.train.config import CodecTrainConfig
 from almtok.codec.train.state import base_config
 from almtok.core.data.entries import check_hub_split
 from almtok.core.data.manifests import list_entries, parse_source
+from almtok.core.reading import reading
 from almtok.core.runtime import find_device
 from almtok.lm.config import AudioLMConfig, depth_sizes
 from almtok.lm.model import AudioLM
@@ -103,10 +104,14 @@ def _check_path(path: str | None, made: Sequence[Path]) -> None:
 
 def _check_teachers(command: Sequence[str], made: Sequence[Path]) -> None:
     for option in ("--teacher-speech", "--teacher-sound"):
-        spec = TeacherSpec.parse(command[command.index(option) + 1])
-        if spec.kind in ("beats", "listener"):
-            _check_path(spec.source, made)
-        elif spec.kind != "spectral":
+        _check_teacher(TeacherSpec.parse(command[command.index(option) + 1]), made)
+
+
+def _check_teacher(spec: TeacherSpec, made: Sequence[Path]) -> None:
+    if spec.kind in ("beats", "listener"):
+        _check_path(spec.source, made)
+    elif spec.kind != "spectral":
+        with reading(spec.source):
             found = AutoConfig.from_pretrained(spec.source, trust_remote_code=False)
             if found.model_type != spec.kind:
                 raise ValueError(
@@ -121,8 +126,10 @@ def _check_teachers(command: Sequence[str], made: Sequence[Path]) -> None:
 
 def _check_codec(config: CodecTrainConfig, stages: Sequence[Stage]) -> None:
     model = base_config(config)
-    losses = [spec for spec in config.losses if not spec.needs_listener]
-    build_losses(losses, LossSetup(config, model))
+    frozen = [spec for spec in config.losses if spec.needs_listener or spec.needs_teacher]
+    build_losses([spec for spec in config.losses if spec not in frozen], LossSetup(config, model))
+    if config.teacher_speech is not None and any(spec.needs_teacher for spec in frozen):
+        _check_teacher(TeacherSpec.parse(config.teacher_speech), [])
     if config.prior is None or config.stage != "2":
         return
     if model.prior_codebooks == "none":

@@ -42,7 +42,7 @@ def load_embedding(text: str, *, device: str | torch.device = AUTO) -> Teacher:
     kind, _, source = text.partition(":")
     if kind in ("whisper", "clap") and source:
         return (WhisperEmbedding if kind == "whisper" else ClapEmbedding)(source, device=device)
-    if kind not in KINDS:
+    if kind not in KINDS or kind == "whisper":  # without a checkpoint
         raise ValueError(f"embedding must be one of {EMBEDDINGS}, got {text!r}")
     return make_teacher("speech", PriorConfig(teacher_speech=text), device=device)
 

@@ -10,6 +10,7 @@ from almtok.__main__ import main
 from almtok.codec.priors import random_prior
 from almtok.recipes import cli, run
 
+from ..codec.tiny_whisper import save_whisper
 from .conftest import save_text_model
 
 
@@ -52,6 +53,9 @@ def refused(words, capsys, monkeypatch):
         (["--stage2.prior", "{small}"], "codebook_size must be 8"),
         (["--adapt.init-from", "elsewhere"], "stage adapt: elsewhere does not exist"),
         (["--teacher-sound", "beats:none.pt"], "stage prior: none.pt does not exist"),
+        (["--teacher-speech", "wavlm:{whisper}"], "must be 'wavlm', got 'whisper'"),
+        (["--stage2.teacher-speech", "whisper:{small}", "--stage2.weight-distillation", "1"],
+         "{small}' is not a valid JSON file"),
     ],
 )  # fmt: skip
 def test_what_a_later_stage_of_the_codec_would_refuse(
@@ -59,7 +63,9 @@ def test_what_a_later_stage_of_the_codec_would_refuse(
 ):
     small = tmp_path / "small.safetensors"
     random_prior(seed=0, codebook_size=8, dim=4).save(small)
-    words = [word.replace("{small}", str(small)) for word in words]
+    whisper = save_whisper(tmp_path / "whisper")
+    words = [word.replace("{small}", str(small)).replace("{whisper}", whisper) for word in words]
+    message = message.replace("{small}", str(small))
     words = ["codec", *sources, "--out", str(tmp_path / "out"), *words]
     assert message in refused(words, capsys, monkeypatch)
 
