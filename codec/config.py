@@ -99,7 +99,7 @@ class ALMTokenizerConfig(StrictConfig, PreTrainedConfig):
     unpatchify: UnpatchifyKind = "mirror"
     num_pitches: int = 192  # D, ours: 22 cents apart
     harmonic_bands: int = 80  # D, ours
-    istft_width: int = 256  # D, ours
+    istft_width: int | None = None  # D, ours; defaults to hidden_size
     istft_layers: int = 4  # D, ours
     istft_hops: int = 2  # D, ours: hops per window
 
@@ -111,7 +111,7 @@ class ALMTokenizerConfig(StrictConfig, PreTrainedConfig):
     decoder_layers: int = 24  # C
     num_attention_heads: int = 8  # D
     ffn_ratio: int = 4  # D
-    # A: "queries"; "mean": queries are means of their windows, for comparison (paper.md 7.5).
+    # A: "queries"; "mean": queries are means of their windows, for comparison (paper.md 7.2).
     pooling: PoolingKind = "queries"
     attention_mode: AttentionMode = "block_causal"  # A-/C: causal with a sliding window
     # D, ours: frames and masks carry the distance to their query (WindowPositionEmbedding).

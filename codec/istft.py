@@ -53,7 +53,7 @@ class IstftVocoder(StreamingModule):
         super().__init__()
         self.hop_length = config.hop_length
         self.n_fft = config.istft_hops * config.hop_length
-        width, depth = config.istft_width, config.istft_layers
+        width, depth = config.istft_width or config.hidden_size, config.istft_layers
         first = CausalConv(config.hidden_size, width, KERNEL_SIZE, weight_norm=False)
         self.layers = Chain([first, *(ConvNextBlock(width, 1 / depth) for _ in range(depth))])
         self.norm = nn.LayerNorm(width)

@@ -7,7 +7,7 @@ small budget.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from almtok.codec.priors.config import FULL_CODEBOOK, TeacherSpec
 from almtok.codec.train import config as train
@@ -197,7 +197,18 @@ def _listener_stage(train_on: Sequence[str], out: str) -> Stage:
     )
 
 
-def _prior_stage(o: Options, out: str) -> Stage:
+class PriorOptions(Protocol):
+    """Options of :func:`prior_stage`."""
+
+    out: str
+    teacher_speech: str
+    teacher_sound: str
+
+    def sources(self, part: str) -> list[str]:
+        """Return the sources of a part (train, valid, test)."""
+
+
+def prior_stage(o: PriorOptions, out: str, codebook_size: int = FULL_CODEBOOK) -> Stage:
     """Cluster features; trainings take the width of their first codebook from the file."""
     kinds = [TeacherSpec.parse(text).kind for text in (o.teacher_speech, o.teacher_sound)]
     # These have other widths than the base models of wav2vec 2.0, HuBERT, WavLM and BEATs.
@@ -207,15 +218,16 @@ def _prior_stage(o: Options, out: str) -> Stage:
     domains = {source.split("=")[0] for source in o.sources("train")}
     halves = {"speech": {"speech"}, "sound": {"sound", "music"}}
     alone = [half for half, known in halves.items() if domains <= known]
-    entries = {"speech": ("--num-speech", str(FULL_CODEBOOK)), "sound": ("--num-speech", "0")}
+    entries = {"speech": ("--num-speech", str(codebook_size)), "sound": ("--num-speech", "0")}
     share = entries[alone[0]] if alone else ()
+    size = () if codebook_size == FULL_CODEBOOK else ("--codebook-size", str(codebook_size))
     return Stage(
         name="prior",
         what="cluster teacher features for the first codebook",
         command=(
             *("codec", "prior", "--data", *o.sources("train")),
             *("--teacher-speech", o.teacher_speech, "--teacher-sound", o.teacher_sound),
-            *(*widths, *share),
+            *(*widths, *share, *size),
             *("--cache", str(Path(o.out) / "cache"), "--out", out),
         ),
     )
@@ -257,7 +269,7 @@ def stages(o: Options) -> list[Stage]:
     judged = final[0].output if final else trained
     return [
         *([_listener_stage(o.sources("train"), listener)] if o.words else []),
-        *([] if parts["stage2"].prior is None else [_prior_stage(o, parts["stage2"].prior)]),
+        *([] if parts["stage2"].prior is None else [prior_stage(o, parts["stage2"].prior)]),
         *(
             Stage(name=name, what=what[name], command=("codec", "train"), config=config)
             for name, config in parts.items()

@@ -354,3 +354,32 @@ def test_words_are_heard_in_one_precision_and_only_where_a_loss_asks(
     run(state, toy_batch())
     # The recording and what was decoded of it: otherwise rounding would be taken for an error.
     assert precisions == [False, False]
+
+
+@pytest.mark.parametrize("unpatchify", ["mirror", "harmonic", "istft"])
+@pytest.mark.parametrize("stage", ["2", "adapt"])
+def test_every_rate_of_2_to_10_frames_trains_every_loss(
+    toy_config: Make, toy_batch: Batch, unpatchify: str, stage: str
+) -> None:
+    """Crops of one length give whole windows of every w, and all losses are finite."""
+    model = {**toy_config("2").model, "unpatchify": unpatchify, "frames_per_query_range": [2, 10]}
+    weights = {"latent": 0.1, "pitch": 0.1, **({"spectrum": 0.1} if stage == "2" else {})}
+    changes = {f"weight_{name}": weight for name, weight in weights.items()}
+    config = toy_config(stage, model=model, init_from="x", adversarial_start=0, **changes)
+    state = build_state(config)
+    batch = toy_batch(frames=47)  # of no w a multiple
+    run(state, batch)  # initializes the codebooks
+    draw = draw_step(config, 1, (2, 10))
+    for w in range(2, 11):
+        losses = micro_step(state, batch.wav, batch.seeds, 1, replace(draw, frames_per_query=w))
+        expected = set(config.balanced_weights) | set(config.direct_weights)
+        assert expected - losses.keys() <= ({"pitch"} if unpatchify != "harmonic" else set())
+        assert all(bool(torch.isfinite(loss)) for loss in losses.values()), w
+
+
+def test_all_rates_are_drawn_equally_often(toy_config: Make) -> None:
+    config = toy_config("2")
+    drawn = [draw_step(config, step, (2, 10)).frames_per_query for step in range(9_000)]
+    counts = [drawn.count(w) for w in range(2, 11)]
+    assert sum(counts) == len(drawn)
+    assert all(abs(count - 1_000) < 5 * 1_000**0.5 for count in counts)

@@ -1,0 +1,1 @@
+"""Ablations of the codec at equal cost."""
