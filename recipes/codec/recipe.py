@@ -7,7 +7,7 @@ small budget.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from almtok.codec.priors.config import FULL_CODEBOOK, TeacherSpec
 from almtok.codec.train import config as train
@@ -197,25 +197,23 @@ def _listener_stage(train_on: Sequence[str], out: str) -> Stage:
     )
 
 
-class PriorOptions(Protocol):
-    """Options of :func:`prior_stage`."""
+def prior_stage(
+    train_on: Sequence[str], teachers: tuple[str, str], out: str, codebook_size: int = FULL_CODEBOOK
+) -> Stage:
+    """Cluster features; trainings take the width of their first codebook from the file.
 
-    out: str
-    teacher_speech: str
-    teacher_sound: str
-
-    def sources(self, part: str) -> list[str]:
-        """Return the sources of a part (train, valid, test)."""
-
-
-def prior_stage(o: PriorOptions, out: str, codebook_size: int = FULL_CODEBOOK) -> Stage:
-    """Cluster features; trainings take the width of their first codebook from the file."""
-    kinds = [TeacherSpec.parse(text).kind for text in (o.teacher_speech, o.teacher_sound)]
+    Args:
+        train_on: audio sources.
+        teachers: of speech, and of sound and music.
+        out: file of the prior; decoded audio is kept in the folder `cache` beside it.
+        codebook_size: entries of the first codebook.
+    """
+    kinds = [TeacherSpec.parse(text).kind for text in teachers]
     # These have other widths than the base models of wav2vec 2.0, HuBERT, WavLM and BEATs.
     narrow = [kind for kind in kinds if kind in ("spectral", "listener", "whisper")]
     widths = ("--widths", "pad") if narrow and len(set(kinds)) > 1 else ()
     # Without audio for the other half, one teacher has the whole codebook.
-    domains = {source.split("=")[0] for source in o.sources("train")}
+    domains = {source.split("=")[0] for source in train_on}
     halves = {"speech": {"speech"}, "sound": {"sound", "music"}}
     alone = [half for half, known in halves.items() if domains <= known]
     entries = {"speech": ("--num-speech", str(codebook_size)), "sound": ("--num-speech", "0")}
@@ -225,10 +223,10 @@ def prior_stage(o: PriorOptions, out: str, codebook_size: int = FULL_CODEBOOK) -
         name="prior",
         what="cluster teacher features for the first codebook",
         command=(
-            *("codec", "prior", "--data", *o.sources("train")),
-            *("--teacher-speech", o.teacher_speech, "--teacher-sound", o.teacher_sound),
+            *("codec", "prior", "--data", *train_on),
+            *("--teacher-speech", teachers[0], "--teacher-sound", teachers[1]),
             *(*widths, *share, *size),
-            *("--cache", str(Path(o.out) / "cache"), "--out", out),
+            *("--cache", str(Path(out).parent / "cache"), "--out", out),
         ),
     )
 
@@ -258,6 +256,7 @@ def stages(o: Options) -> list[Stage]:
             "stage1": full_stage1(*given, o.size),
             "stage2": full_stage2(*given, o.size, **words),
         }
+    prior, teachers = parts["stage2"].prior, (o.teacher_speech, o.teacher_sound)
     what = {
         "stage1": "train waveform to frames and back, without codes",
         "stage2": "train frames to queries and codes",
@@ -269,7 +268,7 @@ def stages(o: Options) -> list[Stage]:
     judged = final[0].output if final else trained
     return [
         *([_listener_stage(o.sources("train"), listener)] if o.words else []),
-        *([] if parts["stage2"].prior is None else [prior_stage(o, parts["stage2"].prior)]),
+        *([] if prior is None else [prior_stage(given[0], teachers, prior)]),
         *(
             Stage(name=name, what=what[name], command=("codec", "train"), config=config)
             for name, config in parts.items()

@@ -53,9 +53,10 @@ def stages(o: Options) -> list[Stage]:
     rows, out = chosen_rows(o.rows), Path(o.out)
     trainings = _trainings(o, rows)
     prior = [config.prior for config in trainings.values() if config.prior is not None]
+    teachers = (o.teacher_speech, o.teacher_sound)
     size = ALMTokenizerConfig.preset(o.size).codebook_size
     return [
-        *([codec.prior_stage(o, prior[0], size)] if prior else []),
+        *([codec.prior_stage(o.sources("train"), teachers, prior[0], size)] if prior else []),
         *(
             stage
             for name, config in trainings.items()

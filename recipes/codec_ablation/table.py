@@ -89,7 +89,8 @@ def _word_errors(place: Path) -> Interval | None:
     if not place.exists():
         return None
     with reading(place):
-        return Interval(**read_json_object(place)["rows"][1]["wer"])  # the first: recordings
+        rows = read_json_object(place)["rows"]
+        return Interval(**next(row["wer"] for row in rows if row["lost"] is not None))
 
 
 def _cost(training: Path) -> tuple[int, float, float]:

@@ -153,6 +153,7 @@ ASKED = {
     "text_to_music": SOURCES,
     "captioning": [],
     "codec": SOURCES,
+    "codec_ablation": [*SOURCES, "--recognizer", "pocketsphinx"],
     "multitask": [*SOURCES[:2], "sound=n/", *SOURCES[2:], "--classes"],
     "lora_voice": ["--base", "runs/lm", "--voice", "speech=me/"],
 }
