@@ -35,7 +35,7 @@ from .quantize import is_quantized
 _NAMES_OF_PEFT = frozenset((BASE, "base_layer", "modules_to_save", "original_module"))
 _USAGE = """\
 from almtok import AudioLM
-from almtok.lm import load_adapter
+from almtok.lm.lora import load_adapter
 
 lm = load_adapter(AudioLM.from_pretrained("BASE"), "FOLDER").eval()"""
 
