@@ -116,6 +116,7 @@ class AudioLMConfig(StrictConfig, PreTrainedConfig):
     first_codebook_weight: float = 2.0  # C: the first code of a frame counts double
     text_weight: float = 1.0  # D: text targets, beside audio targets of the same batch
     ctc_weight: float = 0.0  # D: of the auxiliary CTC loss, see ctc.py
+    label_smoothing: float = 0.0  # D: share of a target spread over all values, in training
     condition_dropout: float = 0.1  # D: share of examples trained without condition, for guidance
 
     # Names of the tasks by control token, and the fingerprints of the codec and of the vocabulary
@@ -158,6 +159,8 @@ class AudioLMConfig(StrictConfig, PreTrainedConfig):
             )
         if len(set(self.voices)) != len(self.voices) or not all(self.voices):
             raise ValueError(f"voices must be different names, got {self.voices}")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing must lie in [0, 1), got {self.label_smoothing}")
         if self.depth_delay and self.pattern != "depth":
             raise ValueError(f"depth_delay is for pattern 'depth', got {self.pattern!r}")
         if self.depth_width % self.depth_heads:

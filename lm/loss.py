@@ -47,10 +47,15 @@ class StreamLoss:
         return self.hits / self.count.clamp_min(1)
 
 
-def stream_loss(logits: Tensor, labels: Tensor) -> StreamLoss:
-    """Cross-entropy of logits `[N, C+1]` and labels `[N]` in float32; ignores `IGNORED`."""
+def stream_loss(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> StreamLoss:
+    """Cross-entropy of logits `[N, C+1]` and labels `[N]` in float32; ignores `IGNORED`.
+
+    With label smoothing, that share of each target is spread over all C+1 values.
+    """
     logits = logits.float()
-    total = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+    total = F.cross_entropy(
+        logits, labels, ignore_index=IGNORED, reduction="sum", label_smoothing=smoothing
+    )
     is_target = labels != IGNORED
     hits = ((logits.argmax(dim=-1) == labels) & is_target).sum()
     return StreamLoss(total, is_target.sum(), hits)

@@ -28,7 +28,7 @@ from .generation.cache import CACHE_ARGUMENT
 from .generation.generate import GenerateMixin
 from .heads import AudioHeads, DepthHeads, LinearHeads
 from .loss import blank_id, ctc_loss, flat_streams, stream_loss
-from .output import AudioLMOutput, refuse_arguments
+from .output import AudioLMOutput, check_rows, refuse_arguments
 from .prefix_lm_mask import check_prefix_lm, prefix_lm_mask
 from .sequences import IGNORED
 from .vocabulary import Vocabulary
@@ -208,10 +208,11 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         position_ids: Tensor | None,
         cache: Cache | None,
         use_cache: bool,
+        inputs_embeds: Tensor | None = None,
         **options: Any,
     ) -> Any:
         return self.backbone.get_decoder()(
-            inputs_embeds=self.embed(input_ids),
+            inputs_embeds=self.embed(input_ids) if inputs_embeds is None else inputs_embeds,
             attention_mask=prefix_lm_mask(input_ids, attention_mask, self.config, cache),
             position_ids=position_ids,
             use_cache=use_cache,
@@ -246,7 +247,7 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
     @can_return_tuple
     def forward(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
         position_ids: Tensor | None = None,
@@ -254,6 +255,7 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         use_cache: bool = False,
         num_items_in_batch: Tensor | int | None = None,
         *,
+        inputs_embeds: Tensor | None = None,
         logits_to_keep: int = 0,
         return_logits: bool | None = None,
         output_hidden_states: bool | None = None,
@@ -269,6 +271,8 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
             cache: key-value cache (`past_key_values` in older versions of transformers).
             use_cache: create a cache if there is none.
             num_items_in_batch: divisor of the summed loss (see the Trainer of transformers).
+            inputs_embeds: `[B, L, D]`, instead of `embed(input_ids)`. The rows are optional then,
+                unless a mask, CTC or the logits of a depth Transformer are made of them.
             logits_to_keep: logits of this many last positions only; 0: of all.
             return_logits: whether to compute logits; by default not beside a loss in training,
                 which needs those of targets only.
@@ -278,24 +282,27 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
 
         Raises:
             TypeError: if one of the others is not None.
-            ValueError: if the number of streams is not that of the model.
+            ValueError: if the number of streams is not that of the model, or rows are missing.
         """
         refuse_arguments(others)
-        self._check(input_ids, labels)
+        if return_logits is None:
+            return_logits = labels is None or not self.training
+        length = check_rows(self.config, input_ids, labels, inputs_embeds, return_logits)
         if position_ids is None and attention_mask is not None:
-            position_ids = (attention_mask.cumsum(dim=1) - 1).clamp_min(0)
-            position_ids = position_ids[:, -input_ids.shape[1] :]
+            position_ids = (attention_mask.cumsum(dim=1) - 1).clamp_min(0)[:, -length:]
         if use_cache and cache is None:
             cache = DynamicCache(config=self.config.backbone)
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         more = {"output_hidden_states": True} if output_hidden_states else {}
-        read = self._read(input_ids, attention_mask, position_ids, cache, cache is not None, **more)
+        given = (input_ids, attention_mask, position_ids, cache, cache is not None, inputs_embeds)
+        read = self._read(*given, **more)
         hidden = read.last_hidden_state
         fields = {"cache": cache, "hidden_states": read.get("hidden_states")}
-        if return_logits or (return_logits is None and not (labels is not None and self.training)):
+        if return_logits:
             kept = slice(-logits_to_keep, None) if logits_to_keep else slice(None)
-            fields |= self._logits(hidden[:, kept], input_ids[:, kept])
+            rows = hidden[..., :2] if input_ids is None else input_ids  # read by no head then
+            fields |= self._logits(hidden[:, kept], rows[:, kept])
         if labels is not None:
             fields |= self._losses(hidden, input_ids, labels, num_items_in_batch)
         return AudioLMOutput(**fields)
@@ -303,13 +310,16 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
     def _losses(
         self,
         hidden: Tensor,
-        input_ids: Tensor,
+        input_ids: Tensor | None,
         labels: Tensor,
         num_items_in_batch: Tensor | int | None,
     ) -> AudioLMOutput:
         """Losses of labels `[B, L, 1+K]` by hidden states `[B, L, D]`."""
+        if input_ids is None:  # rows of targets are their labels, and empty where there is none
+            input_ids = labels.where(labels != IGNORED, self.heads.empty)
         pairs = self.stream_logits(hidden[:, :-1], input_ids[:, 1:], labels[:, 1:])
-        streams = {name: stream_loss(*pair) for name, pair in pairs.items()}
+        smoothing = self.config.label_smoothing if self.training else 0.0
+        streams = {name: stream_loss(*pair, smoothing) for name, pair in pairs.items()}
         ctc = None
         if self.config.ctc_weight > 0:
             ctc = ctc_loss(hidden, input_ids, labels, self.config, self.ctc_logits)
@@ -371,15 +381,3 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         for k in range(self.config.num_codebooks):
             pairs[f"audio_{k + 1}"] = audio[:, k], audio_labels[:, k]
         return pairs
-
-    def _check(self, input_ids: Tensor, labels: Tensor | None) -> None:
-        streams = 1 + self.config.num_codebooks
-        if input_ids.ndim != 3 or input_ids.shape[-1] != streams:
-            raise ValueError(
-                f"input_ids must be rows [B, L, {streams}], got {list(input_ids.shape)}"
-            )
-        if labels is not None and labels.shape != input_ids.shape:
-            raise ValueError(
-                f"labels must have the shape of input_ids, {list(input_ids.shape)}, got "
-                f"{list(labels.shape)}"
-            )

@@ -18,12 +18,12 @@ from .loss import StreamLoss, combine
 
 # Arguments and outputs of causal models of transformers that this one lacks -> what there is.
 _INSTEAD = {
-    "inputs_embeds": "input_ids: the heads read the codes of the next row",
     "past_key_values": "cache",
     "output_attentions": "the attentions of lm.backbone",
     "cache_position": "position_ids",
     # The Trainer's label smoothing reads it.
-    "logits": "text_logits and audio_logits, of two vocabularies: label smoothing must be 0",
+    "logits": "text_logits and audio_logits, of two vocabularies: label_smoothing_factor must be 0;"
+    " lm.config.label_smoothing does it",
 }
 
 
@@ -84,3 +84,39 @@ def refuse_arguments(given: Mapping[str, object]) -> None:
         return
     instead = "".join(f"; use {_INSTEAD[name]}" for name in names if name in _INSTEAD)
     raise TypeError(f"AudioLM.forward takes no {', '.join(names)}{instead}")
+
+
+def check_rows(
+    config: AudioLMConfig,
+    input_ids: Tensor | None,
+    labels: Tensor | None,
+    inputs_embeds: Tensor | None,
+    return_logits: bool,
+) -> int:
+    """Check the inputs of :meth:`AudioLM.forward`.
+
+    Returns:
+        The number of rows L.
+
+    Raises:
+        ValueError: a shape is wrong, or rows are missing where their embeddings do not suffice.
+    """
+    streams = 1 + config.num_codebooks
+    if input_ids is not None:
+        shape = tuple(input_ids.shape)
+        if len(shape) != 3 or shape[-1] != streams:
+            raise ValueError(f"input_ids must be rows [B, L, {streams}], got {list(shape)}")
+    else:
+        depth = return_logits and config.pattern == "depth"
+        ctc = labels is not None and config.ctc_weight > 0
+        if inputs_embeds is None or depth or ctc or config.bidirectional_conditions:
+            raise ValueError(f"input_ids must be rows [B, L, {streams}], got None")
+        shape = (*inputs_embeds.shape[:2], streams)
+    expected = (*shape[:2], config.hidden_size)
+    if inputs_embeds is not None and inputs_embeds.shape != expected:
+        raise ValueError(f"inputs_embeds must be {list(expected)}, got {list(inputs_embeds.shape)}")
+    if labels is not None and labels.shape != shape:
+        raise ValueError(
+            f"labels must have the shape of input_ids, {list(shape)}, got {list(labels.shape)}"
+        )
+    return shape[1]

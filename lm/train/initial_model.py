@@ -40,6 +40,7 @@ _CHANGEABLE = (
     "first_codebook_weight",
     "text_weight",
     "ctc_weight",
+    "label_smoothing",
     "condition_dropout",
     "bidirectional_conditions",
     "supports_cloning",

@@ -109,8 +109,8 @@ def test_a_causal_model_of_peft_trains_and_generates() -> None:
     given: dict[str, Any] = {"audio_sampling": GREEDY, "max_frames": 6, "eos_id": EOS}
     codes = theirs.generate(prompt[None], **given)[0].codes
     assert codes.equal(theirs.merge_and_unload().generate(prompt[None], **given)[0].codes)
-    with pytest.raises(TypeError, match="takes no inputs_embeds"):
-        toy_lm()(input_ids=ROWS, inputs_embeds=torch.zeros(1, 4, 32))
+    with pytest.raises(TypeError, match="takes no token_type_ids"):
+        toy_lm()(input_ids=ROWS, token_type_ids=torch.zeros(1, 4))
 
 
 def former_base() -> AudioLM:

@@ -209,9 +209,65 @@ def test_options_of_forward_are_those_of_causal_models():
     torch.testing.assert_close(last.audio_logits, whole.audio_logits[:, -1:])
     loss, *_ = lm(**data, return_dict=False)
     assert torch.equal(loss, lm(**data).loss)
-    for name, words in (("inputs_embeds", "use input_ids"), ("past_key_values", "use cache")):
-        with pytest.raises(TypeError, match=f"takes no {name}; {words}"):
-            lm(**rows, **{name: torch.zeros(1)})
+    with pytest.raises(TypeError, match="takes no past_key_values; use cache"):
+        lm(**rows, past_key_values=torch.zeros(1))
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_embeddings_are_taken_instead_of_rows(pattern, side):
+    lm = toy_lm(pattern=pattern)
+    data = batch(lm.config, side=side)
+    embeds = lm.embed(data["input_ids"]).detach().requires_grad_()
+    whole, same = lm(**data), lm(**data, inputs_embeds=embeds)
+    assert torch.equal(same.loss, whole.loss)
+    assert torch.equal(same.audio_logits, whole.audio_logits)
+    # Rows are not read for them: other embeddings, other results.
+    assert not torch.equal(lm(**data, inputs_embeds=2 * embeds).loss, whole.loss)
+    # Without rows the labels are what the heads read.
+    rows = data.pop("input_ids")
+    alone = lm(**data, inputs_embeds=embeds, return_logits=False)
+    assert torch.equal(alone.loss, whole.loss)
+    (gradient,) = torch.autograd.grad(alone.loss, embeds)
+    assert gradient.abs().sum() > 0
+    if pattern.startswith("depth"):
+        with pytest.raises(ValueError, match=r"input_ids must be rows \[B, L, 4\], got None"):
+            lm(inputs_embeds=embeds)
+    else:
+        mask = data["attention_mask"]
+        logits = lm(inputs_embeds=embeds, attention_mask=mask).audio_logits
+        assert torch.equal(logits, lm(rows, attention_mask=mask).audio_logits)
+    lm.config.ctc_weight = 1.0
+    with pytest.raises(ValueError, match="got None"):
+        lm(**data, inputs_embeds=embeds, return_logits=False)
+    with pytest.raises(ValueError, match=r"inputs_embeds must be \[.*32\], got \[1, 2, 3\]"):
+        lm(rows, inputs_embeds=torch.zeros(1, 2, 3))
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_labels_are_smoothed_as_in_the_formula(pattern):
+    epsilon = 0.2
+    lm = toy_lm(pattern=pattern).train()
+    data = batch(lm.config)
+    plain = lm(**data)
+    lm.config.label_smoothing = epsilon
+    smooth = lm(**data)
+    with torch.no_grad():
+        hidden = lm.advance(data["input_ids"], data["attention_mask"])[:, :-1]
+        labels = data["labels"][:, 1:]
+        pairs = lm.stream_logits(hidden, data["input_ids"][:, 1:], labels)
+    for name, (logits, targets) in pairs.items():
+        kept = targets != IGNORED
+        log_p = logits[kept].log_softmax(dim=-1)
+        right = -log_p.gather(1, targets[kept][:, None])[:, 0]
+        expected = ((1 - epsilon) * right - epsilon * log_p.mean(dim=-1)).sum()
+        torch.testing.assert_close(smooth.streams[name].total, expected, rtol=1e-4, atol=1e-4)
+        assert smooth.streams[name].count == plain.streams[name].count
+    assert smooth.loss > plain.loss
+    lm.eval()  # what is measured is not smoothed
+    torch.testing.assert_close(lm(**data).loss, plain.loss)
+    with pytest.raises(ValueError, match=r"label_smoothing must lie in \[0, 1\), got 1.0"):
+        toy_config(label_smoothing=1.0)
 
 
 def test_a_model_is_made_of_a_state_dict_and_its_text_table_replaced():

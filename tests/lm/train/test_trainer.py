@@ -268,7 +268,7 @@ def test_a_plain_trainer_predicts_and_computes_metrics(tmp_path: Path) -> None:
         accuracy = lm.eval()(**made(examples(4), lm)).accuracies["audio_1"]
     assert found["eval_hits"] == pytest.approx(float(accuracy))
     assert trainer().predict(dataset).predictions[0].shape[0] == 4
-    with pytest.raises(KeyError, match="no logits, but text_logits.*label smoothing must be 0"):
+    with pytest.raises(KeyError, match="label_smoothing_factor must be 0; lm.config.label_smo"):
         trainer(label_smoothing_factor=0.1).train()
 
 
