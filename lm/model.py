@@ -271,22 +271,21 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
             cache: key-value cache (`past_key_values` in older versions of transformers).
             use_cache: create a cache if there is none.
             num_items_in_batch: divisor of the summed loss (see the Trainer of transformers).
-            inputs_embeds: `[B, L, D]`, instead of `embed(input_ids)`. The rows are optional then,
-                unless a mask, CTC or the logits of a depth Transformer are made of them.
+            inputs_embeds: `[B, L, D]`, instead of `embed(input_ids)`, which may be None if nothing
+                else (CTC, depth Transformer) reads it.
             logits_to_keep: logits of this many last positions only; 0: of all.
             return_logits: whether to compute logits; by default not beside a loss in training,
                 which needs those of targets only.
             output_hidden_states: also return the states of all layers of the backbone.
-            others: `return_dict=False` returns a tuple, without fields that are None. Further
-                arguments of causal models of transformers must be None, as peft passes them.
+            others: `return_dict=False` returns a tuple; other arguments of causal models are None.
 
         Raises:
             TypeError: if one of the others is not None.
             ValueError: if the number of streams is not that of the model, or rows are missing.
         """
         refuse_arguments(others)
-        if return_logits is None:
-            return_logits = labels is None or not self.training
+        default = labels is None or not self.training
+        return_logits = default if return_logits is None else return_logits
         length = check_rows(self.config, input_ids, labels, inputs_embeds, return_logits)
         if position_ids is None and attention_mask is not None:
             position_ids = (attention_mask.cumsum(dim=1) - 1).clamp_min(0)[:, -length:]
@@ -295,14 +294,14 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         more = {"output_hidden_states": True} if output_hidden_states else {}
-        given = (input_ids, attention_mask, position_ids, cache, cache is not None, inputs_embeds)
-        read = self._read(*given, **more)
+        rows = (input_ids, attention_mask, position_ids, cache, cache is not None, inputs_embeds)
+        read = self._read(*rows, **more)
         hidden = read.last_hidden_state
         fields = {"cache": cache, "hidden_states": read.get("hidden_states")}
         if return_logits:
             kept = slice(-logits_to_keep, None) if logits_to_keep else slice(None)
-            rows = hidden[..., :2] if input_ids is None else input_ids  # read by no head then
-            fields |= self._logits(hidden[:, kept], rows[:, kept])
+            ids = hidden[..., :2] if input_ids is None else input_ids  # read by no head then
+            fields |= self._logits(hidden[:, kept], ids[:, kept])
         if labels is not None:
             fields |= self._losses(hidden, input_ids, labels, num_items_in_batch)
         return AudioLMOutput(**fields)
