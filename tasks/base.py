@@ -127,6 +127,10 @@ class Limits:
     min_text_tokens: int = 0
     max_text_tokens: int = 512
 
+    def at_least(self, frames: int) -> Limits:
+        """The same bounds with a minimum, which is at most half of the maximum."""
+        return replace(self, min_frames=min(frames, max(1, self.max_frames // 2)))
+
     def within(self, frames: int) -> Limits:
         """The same bounds for at most this many frames."""
         least, most = min(self.min_frames, frames), min(self.max_frames, frames)
@@ -252,7 +256,7 @@ class Task(ABC):
             least, most = self.pace.bounds(text)
             return Limits(min_frames=frames(least, frame_rate), max_frames=frames(most, frame_rate))
         most = frames(seconds or self.max_seconds, frame_rate)
-        return Limits(min_frames=frames(self.min_seconds, frame_rate), max_frames=most).within(most)
+        return Limits(max_frames=most).at_least(frames(self.min_seconds, frame_rate))
 
     def score(
         self, outputs: Sequence[str], references: Sequence[str], languages: Sequence[str]

@@ -190,13 +190,13 @@ def _translate(words: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _lower_minimum(options: dict[str, Any], given: Collection[str]) -> None:
-    """Lower a minimum length that is a default of the model to the maximum of the call."""
+    """Lower a minimum length that is a default of the model to half the maximum of the call."""
     for unit in ("frames", "text_tokens"):
         least, most = options.get(f"min_{unit}"), options.get(f"max_{unit}")
         if f"min_{unit}" in given or least is None or most is None:
             continue
         each = most if isinstance(most, list | tuple) else [most]
-        options[f"min_{unit}"] = min(least, *each)
+        options[f"min_{unit}"] = min(least, *(max(1, length // 2) for length in each))
 
 
 def _given(config: GenerationConfig | None) -> dict[str, Any]:

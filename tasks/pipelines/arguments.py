@@ -279,9 +279,11 @@ def _with_minimum(
 ) -> Limits:
     if least is None:
         return limits
-    if options.min_seconds is not None and least > limits.max_frames:
+    if options.min_seconds is None:
+        return limits.at_least(least)
+    if least > limits.max_frames:
         raise ValueError(
             f"min_seconds must be at most {limits.max_frames / rate:.2f}, the longest duration, "
             f"got {options.min_seconds}"
         )
-    return dataclasses.replace(limits, min_frames=min(least, limits.max_frames))
+    return dataclasses.replace(limits, min_frames=least)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import pytest
 import torch
@@ -41,12 +42,12 @@ def made(pipeline, rows, **options):
     return generator.generate("text_to_audio", rows, seconds=1.0, seeds=list(range(len(rows))))
 
 
-ROWS = [{"text": text} for text in (SOUND, RAIN) * 6]
+ROWS = [{"text": text} for text in (SOUND, RAIN) * 4]
 
 
 def test_silent_draws_are_drawn_again_with_other_seeds(quiet):
     kept = made(quiet, ROWS, redraws=0)
-    assert {one.tries for one in kept} == {1} and 2 < sum(one.silent for one in kept) < 12
+    assert {one.tries for one in kept} == {1} and 0 < sum(one.silent for one in kept) < 8
     again = made(quiet, ROWS, redraws=8)
     assert not any(one.silent for one in again)
     for first, second in zip(kept, again, strict=True):
@@ -91,9 +92,9 @@ def test_greedy_draws_are_not_repeated_and_other_tasks_not_measured(quiet, learn
 @pytest.mark.parametrize(("task", "seconds"), [("text_to_audio", 0.5), ("text_to_music", 2.0)])
 def test_least_lengths_are_the_defaults_of_the_task(learned, task, seconds):
     pipeline = learned.pipeline
-    for longest, frames in ((None, -(-seconds * 12.5 // 1)), (0.24, 3)):
+    for longest, frames in ((None, math.ceil(seconds * 12.5)), (0.32, 2), (0.08, 1)):
         arguments = pipeline.prompt(task, [{"text": SOUND}], seconds=[longest])
-        assert arguments["min_frames"] == [frames] == [int(frames)]
+        assert arguments["min_frames"] == [frames]  # at most half of the longest
     assert get_task("tts").limits("a").min_frames == 4  # bounded by its text, as before
 
 
@@ -102,11 +103,11 @@ def test_the_generation_config_of_a_model_sets_its_least_lengths(learned, monkey
     params = {"text_to_audio": {"min_new_tokens": 16}, "continuation": {"min_new_tokens": 2}}
     monkeypatch.setattr(lm, "generation_config", GenerationConfig(task_specific_params=params))
     generator = AudioGenerator(learned.pipeline, LOOSE)
-    rows, seeds = [{"text": SOUND}] * 12, list(range(12))
+    rows, seeds = [{"text": SOUND}] * 6, list(range(6))
 
     def lengths(**options):
         generator = AudioGenerator(learned.pipeline, dataclasses.replace(LOOSE, **options))
-        outputs = generator.generate("text_to_audio", rows, seeds=seeds, seconds=2.0)
+        outputs = generator.generate("text_to_audio", rows, seeds=seeds, seconds=2.6)
         return [one.tokens.codes.shape[1] for one in outputs]
 
     assert 16 <= min(lengths()) < 22
