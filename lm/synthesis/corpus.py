@@ -24,8 +24,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ...core.audio import AudioError, resample, write_audio
-from ...core.files import complete_lines, write_json
-from ...core.folder_lock import lock_run_dir
+from ...core.files import complete_lines, lock_run_dir, write_json
 from ...core.levels import measure_levels, normalize_loudness
 from ...core.reading import describe, parse_json_object, read_json_object
 from ...core.training.interrupt import Interrupt, ignore_signals
