@@ -47,8 +47,8 @@ _GROUPS = {
     "codec": ("train, evaluate and inspect codecs", (
         "codec.train.cli:register", "codec.priors.cli:register", "codec.phonemes.cli:register",
         "codec.postfilter:register", "codec.evaluation.cli:register",
-        "codec.evaluation.probe_cli:register", "tasks.cli:register_words",
-        "codec.cli:register_plan",
+        "codec.evaluation.probe_cli:register", "lm.predictability_cli:register",
+        "tasks.cli:register_words", "codec.cli:register_plan",
     )),
     "lm": ("prepare data for language models; train, evaluate, export", (
         "lm.data.cli:register", "lm.train.cli:register", "tasks.cli:register_evaluate",

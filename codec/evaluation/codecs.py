@@ -67,6 +67,17 @@ class EvaluatedCodec(ABC):
     def code(self, wav: Waveform) -> CodecResult:
         """Encode and decode one clip [S] at ``sample_rate``."""
 
+    def encode(self, wav: Waveform) -> npt.NDArray[np.int64]:
+        """Codes [K, Q] of one clip [S] at ``sample_rate``.
+
+        Raises:
+            ValueError: The codec has no codebooks.
+        """
+        codes = self.code(wav).codes
+        if codes is None:
+            raise ValueError(f"{self.name} has no codebooks")
+        return codes
+
     def release(self) -> None:  # noqa: B027  (optional)
         """Free memory; the codec is unusable afterwards."""
 
@@ -121,15 +132,23 @@ class AlmtokCodec(EvaluatedCodec):
         self.codebook_size = config.codebook_size
         self.kbps = config.bits_per_second(self.frames_per_query) / 1000.0
 
+    def _codes(self, wav: Waveform) -> torch.Tensor:
+        """Codes [1, K, Q] of one clip [S]."""
+        x = torch.from_numpy(wav).to(self.device)[None, None]  # [1, 1, S]
+        encoder = self.model if self.search is None else self.search
+        return encoder.encode(x, frames_per_query=self.frames_per_query).audio_codes
+
+    @torch.inference_mode()
+    def encode(self, wav: Waveform) -> npt.NDArray[np.int64]:
+        """Codes [K, Q] of one clip [S], which is not decoded."""
+        codes: npt.NDArray[np.int64] = self._codes(wav)[0].cpu().numpy()
+        return codes
+
     @torch.inference_mode()
     def code(self, wav: Waveform) -> CodecResult:
         """Encode and decode one clip [S] at the model's rate."""
-        x = torch.from_numpy(wav).to(self.device)[None, None]  # [1, 1, S]
         w = self.frames_per_query
-        encoder = self.model if self.search is None else self.search
-        codes, encode = timed(
-            lambda: encoder.encode(x, frames_per_query=w).audio_codes, self.device
-        )  # [1, K, Q]
+        codes, encode = timed(lambda: self._codes(wav), self.device)  # [1, K, Q]
         decoded, decode = timed(
             lambda: self.model.decode(codes, frames_per_query=w, length=wav.size).audio_values,
             self.device,

@@ -156,8 +156,7 @@ class CodecFeatures(Features):
     def __call__(self, wav: Waveform) -> dict[str, Frames]:
         """`codes` [N, K]."""
         samples = soxr.resample(wav, SCORE_RATE, self.codec.sample_rate).astype(np.float32)
-        codes = self.codec.code(np.ascontiguousarray(samples)).codes
-        assert codes is not None
+        codes = self.codec.encode(np.ascontiguousarray(samples))
         rate, entries = self.codec.frame_rate or 0.0, self.codec.codebook_size or 0
         frames = Frames(torch.from_numpy(codes.T.copy()), rate, entries)
         return {f"{self.codec.name}, codes": frames}
