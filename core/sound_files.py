@@ -58,7 +58,8 @@ class SoundFile(soundfile.SoundFile):
             declared = self.frames
         if abs(declared - decoded) <= _TOLERANCE * rate:
             return ""
-        return f"its header declares about {declared / rate:.2f} s, {decoded / rate:.2f} s can be decoded"
+        seconds = f"{decoded / rate:.2f} s can be decoded"
+        return f"its header declares about {declared / rate:.2f} s, {seconds}"
 
 
 class _BufferFile:
