@@ -242,8 +242,7 @@ def evaluate_codec(
     Args:
         codec: to run.
         clips: in the order of the run.
-        out: folder; results are written to ``clips/NAME.jsonl``, findings of judges to
-            ``judged/NAME.jsonl``, audio to ``audio/NAME/``.
+        out: folder: results, findings of judges and audio in ``clips``, ``judged``, ``audio``.
         data: fingerprint of the corpus; results of other data are refused.
         judges: of speech. A clip that is scored already is coded again for judges without
             findings on it.
@@ -267,12 +266,11 @@ def evaluate_codec(
         return _is_pending(store.results.get(clip.id), retry_failed, embedded)
 
     def unjudged(clip: EvaluationClip) -> bool:
-        result = store.results.get(clip.id)
-        failed = result is not None and result.error is not None
+        failed = getattr(store.results.get(clip.id), "error", None) is not None
         return clip.domain == "speech" and not failed and bool(log.missing(clip.id))
 
     todo = [clip for clip in clips if pending(clip) or unjudged(clip)]
-    if any(pending(clip) for clip in todo):
+    if any(map(pending, todo)):
         _warm_up(codec)
     for clip in tqdm(todo, desc=codec.name, unit="clip", disable=not progress):
         if pending(clip):
