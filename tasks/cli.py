@@ -35,7 +35,7 @@ almtok tts book.txt --out book.flac --check
 echo "Read me." | almtok tts - --stream wav | aplay
 almtok tts --list-voices --checkpoint runs/mine
 almtok tts "In this voice." --voice joe --checkpoint runs/mine --out joes.wav
-almtok tts "In her voice." --reference her.wav --reference-text "what she says there" --out hers.wav
+almtok tts "In her voice." --reference her.wav --reference-text "what she says" --out hers.wav
 almtok tts --batch lines.txt --checkpoint runs/mine --out wavs/
 """
 TTS_NOTES = """

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...core.data.decoding import measure_levels
+from ...core.levels import measure_levels
 from ...lm.score import Score
 from ..base import get_task
 from ..evaluation.likelihood import likelihoods
