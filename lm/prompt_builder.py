@@ -68,6 +68,8 @@ class PromptBuilder:
             fields = {**fields, slot: default_voice(self.config)}
         w = self._frames_per_query(fields.values(), options)
         segments = self._segments(layout, fields, w, options)
+        for name, segment in segments.items():
+            self._check_text(segment, name)
         prefix = segments.pop(layout.prefix.name) if layout.prefix is not None else None
         return self._rows(layout, list(segments.values()), w, prefix)
 
@@ -93,6 +95,8 @@ class PromptBuilder:
         self._check_language(layout, options)
         w = self._frames_per_query([part.value for part in parts], options)
         segments = self._conversation(parts, task, w, options)
+        for number, segment in enumerate(segments):
+            self._check_text(segment, f"part {number}")
         references = [part for part in parts if part.kind == "audio"]
         if references and any(slot.voice for slot in layout.slots):
             check_cloning(self.config)
@@ -131,6 +135,11 @@ class PromptBuilder:
     def _check_language(self, layout: TaskLayout, options: PromptOptions) -> None:
         if any(slot.phonemize for slot in layout.slots):
             self.text_encoder.check_language(options.language)
+
+    def _check_text(self, segment: Segment, where: str) -> None:
+        if isinstance(segment, TextSegment):
+            with error_context(where):
+                self.text_encoder.check_learned(segment.ids)
 
     def _frames_per_query(self, values: Iterable[Any], options: PromptOptions) -> int:
         """The w of a sequence: of the options, else of the first tokens, else the default."""

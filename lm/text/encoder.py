@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -11,6 +13,7 @@ from .phones import phones
 
 TextForm = Literal["written", "spoken", "plain", "phones"]
 _MAX_CACHED = 200_000  # texts, about 100 MB
+_BYTE = re.compile("<0x([0-9A-F]{2})>")  # piece of a vocabulary with byte fallback
 
 
 def apply_text_form(
@@ -50,6 +53,16 @@ def _normalize(text: str, language: str | None) -> str:
     # A lone surrogate cannot be encoded as UTF-8.
     text = "".join("\ufffd" if unicodedata.category(c) == "Cs" else c for c in text)
     return normalize(text, language)
+
+
+def _script(char: str) -> str:
+    return unicodedata.name(char, "unnamed").split()[0]
+
+
+def _scripts(tokenizer: Any) -> frozenset[str]:
+    """Scripts of the letters in the pieces of a vocabulary."""
+    pieces = (piece for piece in tokenizer.get_vocab() if not _BYTE.fullmatch(piece))
+    return frozenset(_script(char) for char in set("".join(pieces)) if char.isalnum())
 
 
 @dataclass(frozen=True)
@@ -131,6 +144,34 @@ class TextEncoder:
                 f"(almtok.lm.text.tokenizer) or choose a backbone that supports this script"
             )
         return tuple(ids)
+
+    def check_learned(self, ids: Sequence[int]) -> None:
+        """Check that a model can have learned the letters and digits of a text that it is given.
+
+        Bytes stand in for characters that the vocabulary lacks. Rare letters of a script that it
+        has are learned so; but of a script without any piece, no training text had letters.
+
+        Args:
+            ids: of the text.
+
+        Raises:
+            ValueError: otherwise, with the characters; or if a part of the text is unknown.
+        """
+        pieces = self.tokenizer.convert_ids_to_tokens(list(ids))
+        matches = [_BYTE.fullmatch(piece) for piece in pieces]
+        spelled = bytes(int(match[1], 16) if match else 32 for match in matches)
+        odd = [char for char in spelled.decode("utf-8", "ignore") if char.isalnum()]
+        if odd:
+            known = _scripts(self.tokenizer)
+            odd = [char for char in odd if _script(char) not in known]
+        unknown = self.tokenizer.unk_token_id
+        if odd or (unknown is not None and unknown in ids):
+            found = f"{''.join(odd[:20])!r} ({', '.join(dict.fromkeys(map(_script, odd)))})"
+            raise ValueError(
+                "the text must have letters that the vocabulary of the model has, got "
+                + (found if odd else "unknown characters")
+                + ("; write numbers as words" if "DIGIT" in found else "")
+            )
 
     def decode(self, ids: Any) -> str:
         """Text of ids up to the first end, without special tokens."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from almtok.__main__ import build_parser
 from almtok.codec.checkpoints import DEFAULT, shipped
 from almtok.codec.tokens import AudioTokens
+from almtok.lm.layouts import task_layout
 from almtok.lm.lora import base_fingerprint
 from almtok.lm.prompt_builder import PromptOptions
 from almtok.lm.score import score
@@ -39,6 +41,35 @@ def said() -> AudioTokens:
 def test_it_is_the_model_of_its_card(pipeline, card):
     assert base_fingerprint(pipeline.lm) == card["fingerprint"]
     assert pipeline.lm.config.codec_fingerprint == pipeline.codec.fingerprint
+
+
+def test_another_vocabulary_is_refused(tmp_path):
+    """The fingerprint in its files is that of its tokenizer, and of no other."""
+    shutil.copytree(shipped() / "lm", tmp_path / "lm")
+    path = tmp_path / "lm" / "tokenizer.json"
+    values = json.loads(path.read_text())
+    vocabulary = values["model"]["vocab"]
+    vocabulary["▁the"], vocabulary["▁a"] = vocabulary["▁a"], vocabulary["▁the"]
+    path.write_text(json.dumps(values))
+    with pytest.raises(ValueError, match="vocabulary of the tokenizer must be"):
+        AudioLMPipeline.from_pretrained(tmp_path / "lm")
+
+
+@pytest.mark.parametrize("task", ["text_to_music", "text_to_audio"])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("中文", r"'中文' \(CJK\)"),
+        ("soft ピアノ", "KATAKANA"),
+        ("piano at 120", "'120' .*as words"),
+    ],
+)
+def test_descriptions_in_letters_that_it_never_saw_are_refused(pipeline, task, text, words):
+    slot = task_layout(task).slots[0].name
+    with pytest.raises(ValueError, match=f"letters that the vocabulary.*{words}"):
+        pipeline.processor.prompt_builder.prompt(task, {slot: text}, PromptOptions())
+    for known in ("a café piano!", "rain 😀"):
+        assert len(pipeline.processor.prompt_builder.prompt(task, {slot: known}, PromptOptions()))
 
 
 def test_no_file_names_a_folder_of_the_machine_that_made_it():
