@@ -7,8 +7,10 @@ with other settings use other folders, and the resulting file has the same bytes
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,9 @@ from .vectors import ShardVectors, extract
 
 if TYPE_CHECKING:
     from ...core.data import AudioCorpus
+
+# Defaults of k-means when it began with mini-batches; such files have "epochs" in their settings.
+_FORMER = {"epochs": 4, "passes": 10, "batch_size": 8192}
 
 
 @dataclass(frozen=True)
@@ -63,9 +68,9 @@ def build_prior(
             teachers have different widths.
     """
     out, device = Path(out), find_device(device)
-    identity = _identity(config, corpus)
+    identity = _identity(config.to_dict(), corpus, [_digest(path) for path in _sources(config)])
     work = out.parent / f".{out.name}.work-{identity[:12]}"
-    existing = _existing(out, identity, force)
+    existing = _existing(out, config, corpus, force)
     if existing is not None:
         shutil.rmtree(work, ignore_errors=True)
         return existing
@@ -97,17 +102,53 @@ def build_prior(
     return load_prior(out)
 
 
-def _identity(config: PriorConfig, corpus: AudioCorpus) -> str:
+def _identity(settings: Mapping[str, Any], corpus: AudioCorpus, files: Sequence[Any]) -> str:
     """Hash of everything that determines the result: settings, files of teachers, clips."""
     clips = sorted((clip.id, str(clip.domain), clip.num_samples) for clip in corpus.clips)
-    files = []
-    for name in (config.teacher_speech, config.teacher_sound):
-        source = Path(TeacherSpec.parse(name).source or "-")
-        files.append(source.stat().st_size if source.is_file() else None)
-    return hash_json([config.to_dict(), corpus.sample_rate, files, clips])
+    return hash_json([settings, corpus.sample_rate, list(files), clips])
 
 
-def _existing(out: Path, identity: str, force: bool) -> Prior | None:
+def _sources(config: PriorConfig) -> list[Path]:
+    teachers = (config.teacher_speech, config.teacher_sound)
+    return [Path(TeacherSpec.parse(name).source or "-") for name in teachers]
+
+
+def _digest(source: Path) -> str | None:
+    """Hash of the content of a file or folder; None for names of the hub."""
+    if not source.exists():
+        return None
+    digest = hashlib.sha256()
+    paths = [source] if source.is_file() else sorted(source.rglob("*"))
+    for path in paths:
+        name = path.relative_to(source)
+        if path.is_file() and not any(part.startswith(".") for part in name.parts):
+            with open(path, "rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            digest.update(f"{name.as_posix()} {content}\n".encode())
+    return digest.hexdigest()
+
+
+def _is_current(metadata: Mapping[str, Any], config: PriorConfig, corpus: AudioCorpus) -> bool:
+    """Whether a prior file has these settings, clips and teachers.
+
+    Files of earlier versions lack newer fields, which then have their defaults, and identify the
+    files of teachers by their sizes.
+    """
+    stored = metadata.get("config")
+    if not isinstance(stored, dict):
+        return False
+    former = _FORMER if "epochs" in stored else {}
+    known = {name: value for name, value in stored.items() if former.get(name) != value}
+    settings = PriorConfig().to_dict() | known
+    if any(settings[name] != value for name, value in config.to_dict().items()):
+        return False
+    sources = _sources(config)
+    sizes = [source.stat().st_size if source.is_file() else None for source in sources]
+    given = [_identity(stored, corpus, files) for files in (map(_digest, sources), sizes)]
+    return metadata.get("identity") in given
+
+
+def _existing(out: Path, config: PriorConfig, corpus: AudioCorpus, force: bool) -> Prior | None:
     """The prior in ``out``; None if there is none or it is to be replaced."""
     if not out.exists():
         return None
@@ -117,12 +158,12 @@ def _existing(out: Path, identity: str, force: bool) -> Prior | None:
         if force:
             return None
         raise
-    if prior.metadata.get("identity") == identity:
+    if _is_current(prior.metadata, config, corpus):
         return prior
     if force:
         return None
     raise ValueError(
-        f"{out} was built with other settings or other clips: choose another file or force its"
+        f"{out} was built with other settings, teachers or clips: choose another file or force its"
         " replacement"
     )
 

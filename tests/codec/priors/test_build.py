@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -64,6 +65,68 @@ def test_other_settings_never_replace_a_file_unasked(tmp_path):
     with pytest.raises(ValueError, match="not a readable"):
         build_prior(small(), noises(), out)
     assert out.read_bytes() == b"something else"
+
+
+def rewritten(path, change, files):
+    """A prior file as an earlier version wrote it: other settings, teachers by their sizes."""
+    prior = load_prior(path)
+    settings = change(dict(prior.metadata["config"]))
+    identity = module._identity(settings, noises(), files)
+    about = {**prior.metadata, "config": settings, "identity": identity}
+    replace(prior, metadata=about).save(path)
+
+
+def without(*names):
+    return lambda settings: {name: v for name, v in settings.items() if name not in names}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        without("widths", "normalize"),  # fields that came later
+        lambda settings: {**settings, "epochs": 4, "passes": 10, "batch_size": 8192},  # and went
+        lambda settings: settings,
+    ],
+)
+def test_files_of_earlier_versions_are_those_of_the_same_command(tmp_path, monkeypatch, change):
+    out = tmp_path / "prior.safetensors"
+    plain = small(passes=20)
+    build_prior(plain, noises(), out)
+    rewritten(out, change, [None, None])
+    monkeypatch.setattr(module, "make_teacher", None)
+    assert build_prior(plain, noises(), out).codebook_size == 32
+    for other in (small(passes=20, widths="pad"), small(passes=3), small(passes=20, seed=1)):
+        with pytest.raises(ValueError, match="built with other settings"):
+            build_prior(other, noises(), out)
+    with pytest.raises(ValueError, match="built with other settings"):
+        build_prior(plain, noises(seed=1), out)
+
+
+def test_a_teacher_of_other_content_is_another_one(tmp_path):
+    """Same path, same size, other weights."""
+    out, teacher = tmp_path / "prior.safetensors", tmp_path / "teacher"
+    config = small(teacher_speech=f"listener:{teacher}", widths="pad")
+    torch.manual_seed(0)
+    PhonemeClassifier(PhonemeClassifierConfig(width=16)).save(teacher)
+    first, size = build_prior(config, noises(), out), teacher.stat().st_size
+    assert torch.equal(build_prior(config, noises(), out).centroids, first.centroids)
+    PhonemeClassifier(PhonemeClassifierConfig(width=16)).save(teacher)
+    assert teacher.stat().st_size == size
+    with pytest.raises(ValueError, match="other settings, teachers or clips"):
+        build_prior(config, noises(), out)
+    again = build_prior(config, noises(), out, force=True)
+    assert not torch.equal(again.centroids, first.centroids)
+
+
+def test_the_digest_of_a_folder_is_that_of_its_content(tmp_path):
+    for name, text in (("a", "one"), ("b", "one"), ("c", "two")):
+        (tmp_path / name / "sub").mkdir(parents=True)
+        (tmp_path / name / "config.json").write_text("{}")
+        (tmp_path / name / "sub" / "weights").write_text(text)
+    (tmp_path / "b" / ".cache").write_text("of a download")
+    one, same, other = (module._digest(tmp_path / name) for name in "abc")
+    assert one == same != other
+    assert module._digest(tmp_path / "facebook" / "hubert") is None
 
 
 def test_the_order_of_clips_does_not_matter(tmp_path):
