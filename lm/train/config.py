@@ -61,7 +61,11 @@ class LMTrainingConfig(RunConfig):
         " plain: lower-case words; phones: plain, and phonemes for texts to speak (default: the"
         " base's, or spoken)",
     )
-    language: str = advanced("en", "language of texts without a language column", metavar="CODE")
+    language: str = advanced(
+        "en",
+        "language of texts without a language column; none: they are left as they are written",
+        metavar="CODE",
+    )
 
     lora_rank: int = option(0, "rank of the adapter; 0: train all weights", group="LoRA")
     lora_alpha: float | None = advanced(None, "scale is alpha / rank (default: 2 x rank)")
@@ -211,7 +215,14 @@ class LMTrainingConfig(RunConfig):
         if not 0 < self.text_share < 1:
             raise ValueError(f"text_share must be between 0 and 1, got {self.text_share}")
 
+    @property
+    def text_language(self) -> str | None:
+        """Language of texts without a language column; None: no normalization."""
+        return None if self.language == "none" else self.language
+
     def _check_together(self) -> None:
+        if self.text_form == "phones" and self.text_language is None:
+            raise ValueError("text_form 'phones' needs a language to pronounce, got 'none'")
         if self.backbone is not None and self.init_from is not None:
             raise ValueError(
                 f"begin from a text model or from a language model, not both, got backbone "

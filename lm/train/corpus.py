@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch.utils.data import Dataset
 
@@ -105,7 +106,8 @@ def read_info(config: LMTrainingConfig) -> ShardInfo:
 
 def training_texts(config: LMTrainingConfig, tasks: Sequence[WeightedTask]) -> Iterator[str]:
     """Distinct texts of the training rows in the text form, to train a tokenizer."""
-    encoder = TextEncoder(_NoTokenizer(), config.text_form or "spoken", config.language)  # type: ignore[arg-type]
+    form: Any = config.text_form or "spoken"
+    encoder = TextEncoder(_NoTokenizer(), form, config.text_language)
     seen = set()
     # Without a task with texts, the tokenizer is made of all texts, for later tasks.
     for choice in [choice for choice in tasks if choice.has_text] or tasks:
@@ -283,7 +285,7 @@ def _text_source(
     first = others[0].dataset
     assert isinstance(first, TokenDataset)
     rate = first.labels(0).frames_per_query
-    passages = TextDataset(config.texts, first.info, rate, language=config.language)
+    passages = TextDataset(config.texts, first.info, rate, language=config.text_language or "")
     root = 1.0 / config.temperature
     total = sum(source.weight * len(source.dataset) ** root for source in others)
     weight = config.text_share / (1 - config.text_share) * total / len(passages) ** root

@@ -106,7 +106,9 @@ def build_initial_model(
             lm = AudioLM(lm_config)
     if config.codec is not None and config.codec_start:
         _initialize_from_codec(lm, config.codec, config.seed)
-    return InitialModel(lm, TextEncoder(tokenizer, config.text_form or "spoken", config.language))  # type: ignore[arg-type]
+    return InitialModel(
+        lm, TextEncoder(tokenizer, config.text_form or "spoken", config.text_language)
+    )  # type: ignore[arg-type]
 
 
 def _new_fields(config: LMTrainingConfig, info: ShardInfo, voices: Iterable[str]) -> dict[str, Any]:
@@ -228,10 +230,13 @@ def _from_audio_lm(
     if config.condition_dropout is not None and not config.lora_rank:
         lm_config.condition_dropout = config.condition_dropout
     _add_tasks(lm_config, task_names)
-    form, language = config.text_form, config.language
+    form, language = config.text_form, config.text_language
     if (Path(folder) / NAME).exists():
         files = read_processor(folder, {})
-        form, language = form or files.text_form, files.language or language
+        form = form or files.text_form
+        # A base without a language stays so, unless another than the default is asked for.
+        default = config.language == LMTrainingConfig.language
+        language = files.language if files.language or default else language
     tokenizer = load_tokenizer(config.tokenizer or folder)
     check_vocabulary(tokenizer, lm_config.vocab_size, lm_config.tokenizer_fingerprint)
     lm_config.tokenizer_fingerprint = tokenizer_fingerprint(tokenizer)

@@ -96,6 +96,30 @@ def test_samples_are_heard_and_seen_in_tensorboard(base: Path) -> None:
     assert {"loss", "loss/audio_1", "accuracy/text", "validation/asr/loss"} <= set(tags["scalars"])
 
 
+def test_texts_without_a_language_are_learned_as_they_are_written(
+    base: Path, tmp_path: Path
+) -> None:
+    """Their models read texts so, and so do models that are trained further."""
+    tokens = str(base / "tokens")
+    common = dict(data=[tokens], tasks=["tts"], steps=1, warmup_steps=0, progress=False,
+                  tensorboard=False, device="cpu", samples=0)  # fmt: skip
+    run, tuned = tmp_path / "run", tmp_path / "tuned"
+    config = LMTrainingConfig(
+        **common, preset="tiny", model=TOY_MODEL, language="none", out=str(run)
+    )
+    train_lm(config)
+    train_lm(LMTrainingConfig(**common, init_from=str(run), lora_rank=0, out=str(tuned)))
+    for folder in (run, tuned):
+        encoder = AudioLMProcessor.from_pretrained(folder / "model").text_encoder
+        assert encoder.language is None
+        for text in ("row 7", "Dr. 5 €"):
+            assert encoder.apply_form(text, transcript=True) == text
+    english = AudioLMProcessor.from_pretrained(base / "run" / "model").text_encoder
+    assert english.apply_form("row 7", transcript=True) == "row seven"
+    with pytest.raises(ValueError, match="'phones' needs a language"):
+        dataclasses.replace(config, text_form="phones")
+
+
 @pytest.mark.parametrize("full", [False, True])
 def test_finetune(base: Path, tmp_path: Path, full: bool) -> None:
     run = tmp_path / "run"
