@@ -21,6 +21,7 @@ from ..core.choices import (
     add_device,
     add_frames_per_query,
     add_heard,
+    add_judges,
     add_limit,
     add_out,
     add_recognizer,
@@ -192,6 +193,7 @@ def register_evaluate(commands: Any) -> None:
     add_recognizer(parser)
     text = "JSGF file: the recognizer knows only these sentences"
     add("--grammar", type=Path, metavar="FILE", help=text, advanced=True)
+    add_judges(parser)
     text = "labelled recordings (8 or more per class), to train a classifier of generated sounds"
     add("--classes", nargs="+", default=[], metavar="SOURCE", help=text, advanced=True)
     text = "generated sounds per caption for --classes"

@@ -265,12 +265,8 @@ def evaluate_codec(
         embedded = vectors is None or clip.id in vectors
         return _is_pending(store.results.get(clip.id), retry_failed, embedded)
 
-    def unjudged(clip: EvaluationClip) -> bool:
-        failed = getattr(store.results.get(clip.id), "error", None) is not None
-        return clip.domain == "speech" and not failed and bool(log.missing(clip.id))
-
-    todo = [clip for clip in clips if pending(clip) or unjudged(clip)]
-    if any(map(pending, todo)):
+    todo = [clip for clip in clips if pending(clip) or _is_unjudged(clip, store, log)]
+    if any(pending(clip) for clip in todo):
         _warm_up(codec)
     for clip in tqdm(todo, desc=codec.name, unit="clip", disable=not progress):
         if pending(clip):
@@ -280,10 +276,16 @@ def evaluate_codec(
             store.add(result)
         else:
             coded = _coded_again(codec, clip)
-        if coded is not None and unjudged(clip):
+        if coded is not None and _is_unjudged(clip, store, log):
             log.queue(clip.id, coded)
     log.ask()
     return [_with_findings(store.results[clip.id], log) for clip in clips]
+
+
+def _is_unjudged(clip: EvaluationClip, store: ResultStore, log: JudgeLog) -> bool:
+    result = store.results.get(clip.id)
+    failed = result is not None and result.error is not None
+    return clip.domain == "speech" and not failed and bool(log.missing(clip.id))
 
 
 def _warm_up(codec: EvaluatedCodec) -> None:

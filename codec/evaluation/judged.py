@@ -11,13 +11,11 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ...core.judges.base import Judge, JudgedAudio
 from ...core.judges.recognizers import Recognizer
-from ...core.judges.speakers import cosine
+from ...core.judges.speakers import cosine, speaker_scale
 from ...core.metrics.audio import METRICS, Metric
-from ...core.metrics.intervals import Interval, bootstrap_interval
+from ...core.metrics.intervals import Interval
 from ...core.metrics.words import count_errors, whisper_normaliser
 from ...core.results_log import ResultsLog, key_of
 from .codecs import CodecResult, EvaluatedCodec, Waveform
@@ -145,8 +143,8 @@ def judged_results(
         groups: ids of clips by group of speakers.
 
     Returns:
-        The results with further scores, and by domain the cosines between recordings, see
-        `speaker_scale`.
+        The results with further scores, and by domain the cosines between recordings
+        (`speaker_scale`).
     """
     by_id = {clip.id: clip for clip in clips}
     recordings = results[RECORDINGS][1] if RECORDINGS in results else []
@@ -164,9 +162,11 @@ def judged_results(
                 for row in rows
             ],
         )
+    speakers = {clip.id: clip.speaker for clip in clips}
+    embeddings = {name: x["embedding"] for name, x in originals.items() if "embedding" in x}
     scale = {
-        domain: speaker_scale(originals, by_id, ids)
-        for domain, ids in {"speech": originals, **_named(groups)}.items()
+        domain: speaker_scale(embeddings, speakers, ids)
+        for domain, ids in {"speech": speakers, **_named(groups)}.items()
     }
     return scored, {domain: means for domain, means in scale.items() if means}
 
@@ -206,34 +206,3 @@ def _with_scores(
         counts=counts,
         missing=result.missing | missing,
     )
-
-
-def speaker_scale(
-    recordings: Mapping[str, Mapping[str, Any]],
-    clips: Mapping[str, EvaluationClip],
-    chosen: Collection[str],
-) -> dict[str, Interval]:
-    """Mean cosines between recordings of the same speaker, and of different speakers.
-
-    Args:
-        recordings: findings by clip id, with embeddings.
-        clips: by id; those without a speaker are left out.
-        chosen: ids of the clips that are compared with all others.
-
-    Returns:
-        ``same`` and ``other``, each with an interval over the chosen clips, where there are any.
-    """
-    names = [name for name, x in recordings.items() if "embedding" in x and clips[name].speaker]
-    if not names:
-        return {}
-    vectors = np.array([recordings[name]["embedding"] for name in names])  # [n, D]
-    speakers = np.array([clips[name].speaker for name in names])
-    cosines = vectors @ vectors.T
-    same = speakers[:, None] == speakers
-    apart = ~np.eye(len(names), dtype=bool)
-    means: dict[str, Interval] = {}
-    for kind, pairs in (("same", same & apart), ("other", ~same)):
-        rows = [n for n, name in enumerate(names) if name in chosen and pairs[n].any()]
-        if rows:
-            means[kind] = bootstrap_interval([float(cosines[n][pairs[n]].mean()) for n in rows])
-    return means

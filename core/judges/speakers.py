@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from ..audio import Waveform
 from ..choices import AUTO
 from ..loading import refuse_adapter
+from ..metrics.intervals import Interval, bootstrap_interval
 from ..progress import no_inner_bars
 from ..runtime import find_device
 from .base import (
@@ -162,3 +163,34 @@ class XVector(SpeakerEncoder):
 def cosine(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
     """Cosine of two embeddings [D] of length 1; 0 if one of them is of silence."""
     return float(np.dot(np.asarray(a, np.float64), np.asarray(b, np.float64)))
+
+
+def speaker_scale(
+    embeddings: Mapping[str, Sequence[float]],
+    speakers: Mapping[str, str],
+    chosen: Collection[str],
+) -> dict[str, Interval]:
+    """Mean cosines between recordings of the same speaker, and of different speakers.
+
+    Args:
+        embeddings: of recordings by clip id, each [D].
+        speakers: by clip id; clips with "" are left out.
+        chosen: ids of the clips that are compared with all others.
+
+    Returns:
+        ``same`` and ``other``, each with an interval over the chosen clips, where there are any.
+    """
+    names = [name for name in embeddings if speakers.get(name)]
+    if not names:
+        return {}
+    vectors = np.array([embeddings[name] for name in names])  # [n, D]
+    labels = np.array([speakers[name] for name in names])
+    cosines = vectors @ vectors.T
+    same = labels[:, None] == labels
+    apart = ~np.eye(len(names), dtype=bool)
+    means: dict[str, Interval] = {}
+    for kind, pairs in (("same", same & apart), ("other", ~same)):
+        rows = [n for n, name in enumerate(names) if name in chosen and pairs[n].any()]
+        if rows:
+            means[kind] = bootstrap_interval([float(cosines[n][pairs[n]].mean()) for n in rows])
+    return means

@@ -10,11 +10,12 @@ from typing import Any
 
 from ...core.audio import resample
 from ...core.files import write_json, write_text
-from ...core.judges.load import load_recognizer
+from ...core.judges.load import load_mos, load_recognizer, load_speaker_encoder
 from ...core.judges.recognizers import CachedRecognizer
 from ...lm.voices import check_cloning
 from ..evaluation.classifier import RATE, SoundClassifier
 from ..evaluation.evaluator import evaluate_facts, to_html, to_markdown
+from ..evaluation.judging import SpeechJudges
 from ..evaluation.measure import MeasureConfig, Measurer, list_clips
 from ..evaluation.scores import text_errors
 from ..evaluation.sound_distance import DistanceMeasurer
@@ -37,11 +38,8 @@ def run_evaluation(args: argparse.Namespace, options: GenerationOptions) -> int:
     if speech:
         text_errors("a", "a")  # raises now, not after an hour, if jiwer is missing
     judged = speech and args.generate
-    recognizer = (
-        load_recognizer(args.recognizer, args.grammar, device=args.device) if judged else None
-    )
-    if recognizer is not None:
-        recognizer = CachedRecognizer(recognizer, args.cache or args.out)
+    judges = load_speech_judges(args) if judged else SpeechJudges()
+    recognizer = judges.recognizer
     config = MeasureConfig(
         seed=args.seed,
         check=args.check is not None,
@@ -55,7 +53,7 @@ def run_evaluation(args: argparse.Namespace, options: GenerationOptions) -> int:
     if args.voices:
         check_cloning(pipeline.lm.config)
     measurer = (functools.partial(DistanceMeasurer, args.fad) if args.fad else Measurer)(
-        pipeline, args.out, config, options=options, recognizer=recognizer,
+        pipeline, args.out, config, options=options, judges=judges,
         classifiers=classifiers_of(args.classes, pipeline), model=model_stamp(args),
     )  # fmt: skip
     facts = measurer.run(clips)
@@ -63,12 +61,14 @@ def run_evaluation(args: argparse.Namespace, options: GenerationOptions) -> int:
         "checkpoint": str(args.checkpoint),
         "data": list(args.data),
         "recogniser": "none" if recognizer is None else recognizer.name,
+        "judges": judges.pinned,
         "classes": list(args.classes),
         "fad": args.fad,
         **dataclasses.asdict(config),
         "sampling": dataclasses.asdict(options),
     }
-    table = evaluate_facts(facts, settings)
+    spelling = () if recognizer is None else recognizer.spelling
+    table = evaluate_facts(facts, settings, spelling)
     if isinstance(measurer, DistanceMeasurer):
         figures = (*table.figures, *measurer.figures(facts))
         table = dataclasses.replace(table, figures=figures)
@@ -82,6 +82,15 @@ def run_evaluation(args: argparse.Namespace, options: GenerationOptions) -> int:
         write_text(args.out / "report.html", page)
         print_status(f"open {args.out / 'report.html'} in a browser")
     return 1 if table.not_measured else 0
+
+
+def load_speech_judges(args: argparse.Namespace) -> SpeechJudges:
+    """The judges that a command names; transcripts are kept in its cache."""
+    recognizer = load_recognizer(args.recognizer, args.grammar, device=args.device)
+    if recognizer is not None:
+        recognizer = CachedRecognizer(recognizer, args.cache or args.out)
+    encoder = load_speaker_encoder(args.speaker_encoder, device=args.device)
+    return SpeechJudges(recognizer, [*([encoder] if encoder else []), *load_mos(args.mos)])
 
 
 def classifiers_of(sources: Sequence[str], pipeline: AudioLMPipeline) -> dict[str, SoundClassifier]:

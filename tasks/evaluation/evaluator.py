@@ -8,10 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from ...codec.evaluation.judged import JUDGED_METRICS
+from ...codec.evaluation.markdown import SCALE_ROWS
+from ...core.judges.speakers import speaker_scale
 from ...core.metrics.intervals import Interval, Score, bootstrap_interval, format_interval
 from ...core.report.render import render
 from ..base import get_task
 from .failures import KINDS, FailureRow, Utterance, failure_table, rate_ratio
+from .scores import Spelling, word_scores
 
 Facts = Mapping[str, Any]
 
@@ -54,8 +58,15 @@ class TaskEvaluation:
         }
 
 
-def evaluate_facts(facts: Sequence[Facts], settings: Mapping[str, Any]) -> TaskEvaluation:
+def evaluate_facts(
+    facts: Sequence[Facts], settings: Mapping[str, Any], spelling: Spelling = ()
+) -> TaskEvaluation:
     """Compute the figures of a test set.
+
+    Args:
+        facts: measurements of the clips.
+        settings: of the evaluation.
+        spelling: of the recognizer, see `scores.normaliser`.
 
     Raises:
         ValueError: if no clip could be measured.
@@ -67,7 +78,7 @@ def evaluate_facts(facts: Sequence[Facts], settings: Mapping[str, Any]) -> TaskE
     speech = [clip for clip in good if clip["domain"] == "speech"]
     judge = str(settings.get("recogniser", "none"))
     judged = bool(speech) and "judge_tts" in speech[0]
-    figures = _speech_figures(speech, judge)
+    figures = _speech_figures(speech, judge, spelling) + _judged_figures(speech)
     for domain, generation_task, caption_task in (
         ("sound", "text_to_audio", "audio_caption"),
         ("music", "text_to_music", "music_caption"),
@@ -89,9 +100,12 @@ def evaluate_facts(facts: Sequence[Facts], settings: Mapping[str, Any]) -> TaskE
 
 def to_markdown(evaluation: TaskEvaluation) -> str:
     """Tables with intervals, in Markdown."""
+    judges = evaluation.settings.get("judges") or {}
     lines = [
         "Means with 95 % bootstrap intervals over clips.",
         "",
+        *(f"* {role}: {name}" for role, name in judges.items()),
+        *([""] if judges else []),
         "| task | figure | value | n | |",
         "| --- | --- | --- | --- | --- |",
         *(f"| {' | '.join(row)} |" for row in _rows(evaluation)),
@@ -136,12 +150,13 @@ def to_html(evaluation: TaskEvaluation, facts: Sequence[Facts], title: str) -> s
         failure_head=_failure_head(evaluation),
         failures=_failure_rows(evaluation),
         recognizer=evaluation.recognizer,
+        judges=evaluation.settings.get("judges") or {},
         columns=columns,
         clips=[[clip["id"], *(clip.get(name, "") for name in columns)] for clip in facts],
     )
 
 
-def _speech_figures(speech: Sequence[Facts], judge: str) -> list[Figure]:
+def _speech_figures(speech: Sequence[Facts], judge: str, spelling: Spelling) -> list[Figure]:
     if not speech:
         return []
     figures = _rates(speech, "asr", "asr", "own ASR on recordings")
@@ -150,12 +165,11 @@ def _speech_figures(speech: Sequence[Facts], judge: str) -> list[Figure]:
         return [*figures, speed]
     figures += _rates(speech, "tts", "tts_own", "own ASR on its own speech")
     if "judge_tts" in speech[0]:
-        for column, words in (
-            ("judge_original", "on recordings"),
-            ("judge_codec", "on recordings through the codec"),
-            ("judge_tts", "on speech that was made"),
-        ):
-            figures += _rates(speech, "tts", column, f"{judge} {words}")
+        languages = [clip.get("language", "") for clip in speech]
+        for version, words in _VERSIONS.items():
+            heard = [clip[f"judge_{version}"] for clip in speech]
+            scores = word_scores(heard, [clip["text"] for clip in speech], languages, spelling)
+            figures += [_percent("tts", score, f"{judge} on {words}") for score in scores]
     tempo = [rate_ratio(_utterance(clip, "tts_own")) for clip in speech]
     figures.append(_mean("tts", "tempo, by the recording's", tempo))
     figures.append(_mean("tts", "RTF", [clip["tts_rtf"] for clip in speech]))
@@ -163,10 +177,41 @@ def _speech_figures(speech: Sequence[Facts], judge: str) -> list[Figure]:
 
 
 def _rates(facts: Sequence[Facts], task: str, column: str, words: str) -> list[Figure]:
-    return [
-        Figure(task, f"{score.name}, {words} (%)", score.value, score.percent)
-        for score in _scores(facts, task, column)
-    ]
+    return [_percent(task, score, words) for score in _scores(facts, task, column)]
+
+
+def _percent(task: str, score: Score, words: str) -> Figure:
+    return Figure(task, f"{score.name}, {words} (%)", score.value, score.percent)
+
+
+_VERSIONS = {
+    "original": "recordings",
+    "codec": "recordings through the codec",
+    "tts": "speech that was made",
+}
+
+
+def _judged_figures(speech: Sequence[Facts]) -> list[Figure]:
+    """Similarity of speakers, its scale, and predicted opinion scores."""
+    figures = []
+    voices = {"codec": "recordings through the codec", "tts": "speech that was made, to its voice"}
+    for version, words in voices.items():
+        values = [clip[f"speaker_{version}"] for clip in speech if f"speaker_{version}" in clip]
+        if values:
+            figures.append(_mean("tts", f"similarity of speakers, {words}", values))
+    embeddings = {clip["id"]: clip["embedding"] for clip in speech if "embedding" in clip}
+    speakers = {clip["id"]: clip.get("speaker", "") for clip in speech}
+    for kind, interval in speaker_scale(embeddings, speakers, speakers).items():
+        figures.append(
+            Figure("tts", f"similarity of speakers, {SCALE_ROWS[kind]}", interval, False)
+        )
+    for metric in JUDGED_METRICS.values():
+        for version, words in _VERSIONS.items():
+            column = f"{metric.name}_{version}"
+            values = [clip[column] for clip in speech if column in clip]
+            if values and metric.name != "speaker":
+                figures.append(_mean("tts", f"{metric.label}, {words}", values))
+    return figures
 
 
 def _scores(facts: Sequence[Facts], task: str, column: str) -> list[Score]:

@@ -20,7 +20,7 @@ from ...codec.tokens import AudioTokens
 from ...core.data.entries import AudioEntry, EntryReader
 from ...core.data.manifests import list_entries
 from ...core.files import file_name
-from ...core.judges.recognizers import Recognizer
+from ...core.judges.base import JudgedAudio
 from ...core.results_log import ResultsLog, key_of
 from ..pipelines.audio_captioning import AudioCaptioner
 from ..pipelines.audio_generation import AudioGenerator
@@ -30,6 +30,7 @@ from ..pipelines.outputs import GeneratedAudio, Speech
 from ..pipelines.speech_recognition import SpeechRecognizer
 from ..pipelines.text_to_speech import TextToSpeech, Voice
 from .classifier import SoundClassifier
+from .judging import CODEC, ORIGINAL, TTS, VOICE, SpeechJudges
 from .retrieval import TextRetrieval
 
 MAX_CLASSES = 50  # captions to choose from in retrieval
@@ -130,7 +131,8 @@ class _Ready:
 
 def _clip_facts(clip: EvaluationClip) -> dict[str, Any]:
     language = {"language": clip.recording.language} if clip.recording.language else {}
-    return {"id": clip.id, "domain": clip.domain, "text": clip.text, **language}
+    speaker = {"speaker": clip.recording.speaker} if clip.recording.speaker else {}
+    return {"id": clip.id, "domain": clip.domain, "text": clip.text, **language, **speaker}
 
 
 def _batches(jobs: Sequence[_Job], size: int) -> Iterator[list[_Job]]:
@@ -151,7 +153,7 @@ class Measurer:
         config: MeasureConfig,
         *,
         options: GenerationOptions = DEFAULT,
-        recognizer: Recognizer | None = None,
+        judges: SpeechJudges | None = None,
         classifiers: Mapping[str, SoundClassifier] | None = None,
         model: str = "",
     ) -> None:
@@ -162,13 +164,13 @@ class Measurer:
             out: folder of `clips.jsonl` and of audio.
             config: what to measure.
             options: of generation.
-            recognizer: independent speech recognizer.
+            judges: of generated speech.
             classifiers: by name; the class that `NAME` gives a generated sound is the field
                 `NAME_made`.
             model: hash of the checkpoint, for the log.
         """
         self.pipeline, self.out, self.config = pipeline, out, config
-        self.recognizer, self.classifiers = recognizer, dict(classifiers or {})
+        self.judges, self.classifiers = judges or SpeechJudges(), dict(classifiers or {})
         self.batch_size = options.batch_size
         self.tts = TextToSpeech(pipeline, options)
         quiet = GenerationOptions(
@@ -181,11 +183,10 @@ class Measurer:
         self.captioner = AudioCaptioner(pipeline, quiet)
         self.generator = AudioGenerator(pipeline, options)
         self.log = ResultsLog(out / "clips.jsonl")
-        judge = recognizer.name if recognizer is not None else "none"
         settings = dataclasses.asdict(config)
         if config.generate:  # as in the logs from before there was a choice
             del settings["generate"]
-        self._facts = (model, settings, options.facts, judge)
+        self._facts = (model, settings, options.facts, self.judges.key)
         self._reader = EntryReader()
 
     def run(self, clips: Sequence[EvaluationClip]) -> list[dict[str, Any]]:
@@ -274,15 +275,18 @@ class Measurer:
             tries=self.config.tries,
         )
         again = self.asr.transcribe_all([speech.tokens for speech in speeches])
+        judged = self.judges.ask(
+            [self._versions(item, speech) for item, speech in zip(batch, speeches, strict=True)]
+        )
         facts: list[dict[str, Any]] = []
-        for item, speech, own in zip(batch, speeches, again, strict=True):
+        for item, speech, own, found in zip(batch, speeches, again, judged, strict=True):
             facts.append({
                 "tts_seconds": round(speech.duration, 3),
                 "tts_finish": speech.finish,
                 "tts_rtf": speech.rtf,
                 "tts_own": own.text,
                 "tts_confidence": speech.confidence,
-                **self._judged(item, speech),
+                **found,
             })  # fmt: skip
             if item.job.keep:
                 speech.save(self.out / "audio" / f"{file_name(item.job.clip.id)}.tts.flac")
@@ -293,16 +297,22 @@ class Measurer:
             return None
         return self.tts.voice(self._wav(reference), reference.text)
 
-    def _judged(self, item: _Ready, speech: Speech) -> dict[str, str]:
-        """Transcripts of the independent recognizer, if there is one."""
-        if self.recognizer is None:
-            return {}
-        rate = self.pipeline.sample_rate
-        return {
-            "judge_original": self.recognizer.transcribe(item.wav, rate),
-            "judge_codec": self.recognizer.transcribe(self.pipeline.decode(item.tokens), rate),
-            "judge_tts": self.recognizer.transcribe(speech.wav, rate),
-        }
+    def _versions(self, item: _Ready, speech: Speech) -> dict[str, JudgedAudio]:
+        """Audio of a clip for the judges."""
+        clip, voice = item.job.clip, item.job.reference
+        wavs = (
+            {
+                ORIGINAL: item.wav,
+                CODEC: self.pipeline.decode(item.tokens),
+                TTS: speech.wav,
+            }
+            if self.judges.pinned
+            else {}
+        )
+        if wavs and voice is not None:
+            wavs[VOICE] = self._wav(voice)
+        rate, language = self.pipeline.sample_rate, clip.recording.language
+        return {name: JudgedAudio(wav, rate, language) for name, wav in wavs.items()}
 
     def _sound(self, batch: Sequence[_Ready]) -> list[dict[str, Any]]:
         music = batch[0].job.clip.domain == "music"
