@@ -116,6 +116,7 @@ class JudgeLog:
         assert self._log is not None
         if not clips:
             return
+        entries: list[dict[str, Any]]
         try:
             entries = [{"found": found} for found in judge.judge_all(list(clips.values()))]
         except Exception as error:  # a bad clip must not end a run of hours
@@ -183,7 +184,8 @@ def _with_scores(
 ) -> ClipResult:
     found = result.findings
     scores = {name: found[name] for name in JUDGED_METRICS if name in found}
-    counts, missing = {}, {}
+    counts: dict[str, tuple[int, int]] = {}
+    missing: dict[str, str] = {}
     for role, reason in found["errors"].items():
         missing |= dict.fromkeys(_BY_ROLE[role], reason)
     if "heard" in found and clip.text.strip():

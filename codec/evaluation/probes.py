@@ -19,7 +19,7 @@ from ...core.metrics.intervals import Interval, format_interval
 from .linear_probe import Examples, ProbeScore, chance, probe
 from .probe_features import Features, Frames
 from .probe_tasks import PARTS, ProbeTask
-from .table import markdown_table
+from .markdown import markdown_table
 
 
 @dataclass(frozen=True)
