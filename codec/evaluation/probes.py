@@ -17,9 +17,9 @@ from tqdm import tqdm
 from ...core.audio import AudioError, Waveform
 from ...core.metrics.intervals import Interval, format_interval
 from .linear_probe import Examples, ProbeScore, chance, probe
+from .markdown import markdown_table
 from .probe_features import Features, Frames
 from .probe_tasks import PARTS, ProbeTask
-from .markdown import markdown_table
 
 
 @dataclass(frozen=True)

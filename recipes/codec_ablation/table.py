@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from almtok.codec.evaluation.markdown import markdown_table, metric_head
 from almtok.codec.evaluation.results import read_results
-from almtok.codec.evaluation.table import markdown_table, metric_head
 from almtok.core.files import write_json, write_text
 from almtok.core.metrics.audio import METRICS
 from almtok.core.metrics.intervals import (
