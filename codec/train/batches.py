@@ -110,7 +110,7 @@ def validation_batches(
     )
     # Each domain has the same number of crops, whatever its duration.
     equal = dict.fromkeys(corpus.domains, 1.0)
-    data = replace(data, gain_db=(0.0, 0.0), vary=0.0, domain_weights=equal)
+    data = replace(data, gain_db=(0.0, 0.0), vary=0.0, augment={}, domain_weights=equal)
     # A fixed seed, so that validations of different runs are comparable.
     dataset = CropDataset(corpus, data, seed=1)
     numbers = range(config.validation_clips)

@@ -47,6 +47,15 @@ class DataConfig:
     Interspeech 2015). 0 turns it off.
     """
 
+    augment: Mapping[str, float] = field(default_factory=dict)
+    """Probability of each augmentation of ``augment.py`` per segment: room, noise, opus."""
+    snr_db: tuple[float, float] = (5.0, 30.0)
+    """Range of the signal-to-noise ratio of the augmentation ``noise``, in dB.
+
+    The noise is a clip of the domain ``sound`` if the corpus has any, or coloured noise; each in
+    half of the cases. Segments of ``sound`` get coloured noise.
+    """
+
     short_clips: Literal["join", "pad"] = "join"
     """Segments longer than a clip are filled with other clips of the domain, or with zeros."""
     gap_seconds: tuple[float, float] = (0.05, 0.3)
@@ -70,10 +79,14 @@ class DataConfig:
                 f"segment_seconds must be at least {self.segment_multiple} samples at"
                 f" {self.sample_rate} Hz, got {self.segment_seconds}"
             )
-        for name in ("gain_db", "gap_seconds"):
+        for name in ("gain_db", "gap_seconds", "snr_db"):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name} must be (low, high), got {(low, high)}")
+        if self.augment:
+            from .augment import check_shares
+
+            check_shares(self.augment)
         if not 0 <= self.vary <= 1:
             raise ValueError(f"vary must lie in [0, 1], got {self.vary}")
         if self.gap_seconds[0] < 0:

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from ..audio import Waveform, resample, speed_factor
 from ..training.seeding import seeded_generator
+from .augment import NoiseSource, Scene, augment
 from .config import DataConfig
 from .corpus import AudioCorpus, CorpusClip
 
@@ -23,6 +24,7 @@ Integers = NDArray[np.int64]
 
 # Domain weights hold exactly in every block of this many segments.
 _BLOCK = 1024
+_NOISE_DOMAIN = "sound"
 # Linear fade at the edges of joined clips, against clicks.
 _FADE_SECONDS = 0.005
 
@@ -206,6 +208,7 @@ class CropDataset(Dataset[Segment]):
             if clip.domain in indices:
                 indices[clip.domain].append(index)
         self.domains = domains
+        self._sounds = [n for n, clip in enumerate(corpus.clips) if clip.domain == _NOISE_DOMAIN]
         self.pools = [
             SegmentPool(corpus.clips, indices[domain], config, seed, number)
             for number, domain in enumerate(domains)
@@ -226,13 +229,18 @@ class CropDataset(Dataset[Segment]):
     def __getitem__(self, number: int) -> Segment:
         if number < 0:
             raise ValueError(f"index must be at least 0, got {number}")
-        rng = seeded_generator(self.seed, 1 << 20, number)
+        config, rng = self.config, seeded_generator(self.seed, 1 << 20, number)
         block, position = divmod(number, int(self._shares.sum()))
         domains, ranks = self._block(block)
         domain = int(domains[position])
         turn = block * int(self._shares[domain]) + int(ranks[position])
         excerpts = self.pools[domain].excerpts(turn, rng)
-        wav = self._augment(self._join(excerpts), rng)
+        wav = self._vary(self._join(excerpts), rng)
+        if config.augment:
+            # A generator of its own: segments are cut as without augmentation.
+            own = seeded_generator(self.seed, 1 << 22, number)
+            scene = Scene(config.sample_rate, config.snr_db, self._noise_for(self.domains[domain]))
+            wav = _limited(augment(wav, config.augment, scene, own), config.peak_limit)
         return Segment(
             wav=torch.from_numpy(wav)[None],  # [S] -> [1, S]
             ids=tuple(self.corpus.clips[excerpt.clip].id for excerpt in excerpts),
@@ -266,7 +274,22 @@ class CropDataset(Dataset[Segment]):
             wav[excerpt.offset : excerpt.offset + len(samples)] = samples
         return wav
 
-    def _augment(self, wav: Waveform, rng: np.random.Generator) -> Waveform:
+    def _noise_for(self, domain: str) -> NoiseSource | None:
+        """Excerpts of sounds in half of the cases; None where there is no other sound."""
+        if not self._sounds or domain == _NOISE_DOMAIN:
+            return None
+
+        def draw(count: int, rng: np.random.Generator) -> Waveform:
+            clip = self.corpus.clips[self._sounds[int(rng.integers(len(self._sounds)))]]
+            if rng.random() < 0.5:
+                return np.zeros(count, np.float32)
+            spare = max(0, clip.num_samples - count)
+            wav = self.corpus.read(clip, int(rng.integers(spare + 1)), count)
+            return np.resize(wav, count)  # repeats a short one
+
+        return draw
+
+    def _vary(self, wav: Waveform, rng: np.random.Generator) -> Waveform:
         """Apply a random speed and gain to the drawn samples and return a segment [S]."""
         config = self.config
         if config.vary:
@@ -276,10 +299,15 @@ class CropDataset(Dataset[Segment]):
             needed = math.ceil(config.segment_samples * speed / 1000)
             wav = resample(wav[:needed], speed, 1000)[: config.segment_samples].copy()
         wav *= np.float32(10 ** (rng.uniform(*config.gain_db) / 20))
-        peak = float(np.abs(wav).max())
-        if peak > config.peak_limit:
-            wav *= np.float32(config.peak_limit / peak)
-        return wav
+        return _limited(wav, config.peak_limit)
+
+
+def _limited(wav: Waveform, limit: float) -> Waveform:
+    """Scale a waveform [S] down, in place, if its peak exceeds a limit."""
+    peak = float(np.abs(wav).max())
+    if peak > limit:
+        wav *= np.float32(limit / peak)
+    return wav
 
 
 def _sampled_domains(corpus: AudioCorpus, config: DataConfig) -> tuple[str, ...]:

@@ -107,7 +107,8 @@ def _register_tokenize(commands: Any) -> None:
     parser.group("augmentation")
     augmentation = {
         "vary": "speed perturbation: 0.1 changes speed by up to 10 %",
-        "seed": "random seed of --vary",
+        "augment": 'probabilities of room, noise and opus, such as {"noise": 0.5}',
+        "seed": "random seed of --vary and --augment",
         "passes": "passes through the codec: 2 encodes the decoded audio again",
         "search_seconds": "search the codes of recordings up to X seconds; slow",
     }

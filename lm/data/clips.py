@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...core.audio import AudioError, Waveform, read_audio, resample, speed_factor
+from ...core.data.augment import Scene, augment
 from ...core.data.decoding import (
     Skipped,
     check_excerpt,
@@ -92,6 +93,8 @@ def _decode(
         check_excerpt(wav, sample_rate, None if entry.seconds is None else seconds)
         if config.vary:
             entry, wav = perturb_speed(entry, wav, config.vary, config.seed)
+        if config.augment:
+            entry, wav = augment_clip(entry, wav, sample_rate, config)
         levels = check_waveform(
             wav,
             sample_rate,
@@ -113,8 +116,23 @@ def perturb_speed(
 
     The speed depends on the seed and the entry's id only.
     """
-    digest = hashlib.sha256(f"{seed} {entry.id}".encode()).digest()
-    draw = np.random.default_rng(list(digest)).uniform(-1, 1)
-    speed = speed_factor(vary, draw)
+    speed = speed_factor(vary, _generator(seed, entry.id).uniform(-1, 1))
     entry = dataclasses.replace(entry, id=f"{entry.id}@{speed / 1000:.3f}", speaker="")
     return entry, resample(wav, speed, 1000)
+
+
+def augment_clip(
+    entry: AudioEntry, wav: Waveform, sample_rate: int, config: TokenizeConfig
+) -> tuple[AudioEntry, Waveform]:
+    """Augment a clip [S] by ``config.augment``; the new entry has an id of its own.
+
+    The result depends on the seed and the entry's id only.
+    """
+    scene, rng = Scene(sample_rate), _generator(config.seed, f"augment {entry.id}")
+    entry = dataclasses.replace(entry, id=f"{entry.id}~{config.seed}")
+    return entry, augment(wav, config.augment, scene, rng)
+
+
+def _generator(seed: int, name: str) -> np.random.Generator:
+    digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
+    return np.random.default_rng(list(digest))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +37,13 @@ class TokenizeConfig:
     Tempo and pitch change together, so the row has no speaker. Only as input of transcription:
     source ``listening=FOLDER``.
     """
+    augment: dict[str, float] = field(default_factory=dict)
+    """Probability of each augmentation of ``core/data/augment.py`` per recording.
+
+    Only as input of transcription: source ``listening=FOLDER``.
+    """
     seed: int = 0
-    """Seed of ``vary``; different seeds give different variants of a corpus."""
+    """Seed of ``vary`` and ``augment``; different seeds give different variants of a corpus."""
     search_seconds: float = 0.0
     """Codes of recordings up to this length are searched by spectral distance (``CodeRefiner``).
 
@@ -87,6 +92,10 @@ class TokenizeConfig:
             )
         if not 0 <= self.vary <= 1:
             raise ValueError(f"vary must lie in [0, 1], such as 0.1; got {self.vary}")
+        if self.augment:
+            from ...core.data.augment import check_shares
+
+            check_shares(self.augment)
         if not 0 <= self.valid_share < 1:
             raise ValueError(f"valid_share must lie in [0, 1), got {self.valid_share}")
         if self.frames_per_query is not None and self.frames_per_query < 1:

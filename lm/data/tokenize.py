@@ -145,6 +145,7 @@ def make_plan(
     options = [getattr(config, name) for name in _CONFIG_OF_ROWS]
     options += [config.passes] if config.passes > 1 else []
     options += ["vary", config.vary, config.seed] if config.vary else []
+    options += ["augment", config.augment, config.seed] if config.augment else []
     options += ["search", config.search_seconds] if config.search_seconds else []
     digest.update(json.dumps([_VERSION, codec.fingerprint, w, options]).encode())
     for entry in entries:

@@ -302,3 +302,20 @@ def test_variants_are_played_faster_and_slower_by_other_names(corpus, codec, tmp
     ]
     with pytest.raises(ValueError, match=r"vary must lie in \[0, 1\], such as 0.1; got 10"):
         TokenizeConfig(vary=10)
+
+
+def test_augmented_recordings_have_other_names_and_other_codes(corpus, codec, tmp_path):
+    config = TokenizeConfig(augment={"room": 1.0, "noise": 1.0}, seed=5)
+    run(codec, corpus, tmp_path / "plain", TokenizeConfig())
+    run(codec, corpus, tmp_path / "one", config)
+    run(codec, corpus, tmp_path / "again", dataclasses.replace(config, threads=1))
+    plain, one, again = (TokenDataset(tmp_path / name) for name in ("plain", "one", "again"))
+    assert len(plain) == len(one)
+    for n in range(len(one)):
+        assert one[n].id == again[n].id == f"{plain[n].id}~5"
+        assert torch.equal(one[n].codes, again[n].codes)
+        assert one[n].codes.shape == plain[n].codes.shape
+        assert not torch.equal(one[n].codes, plain[n].codes)
+        assert (one[n].text, one[n].speaker) == (plain[n].text, plain[n].speaker)
+    with pytest.raises(ValueError, match="probabilities of room, noise, opus, got 'echo'"):
+        TokenizeConfig(augment={"echo": 1.0})

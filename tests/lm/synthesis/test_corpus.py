@@ -14,8 +14,8 @@ import soundfile
 
 from almtok.__main__ import main
 from almtok.core.audio import read_audio
-from almtok.core.data.decoding import measure_levels
 from almtok.core.data.manifests import list_entries
+from almtok.core.levels import measure_levels
 
 
 def rows(out):
