@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from almtok.recipes import cli
+from almtok.recipes.former_names import record_file
 from almtok.recipes.planning import StageCost, plan
 
 from .harness import markdown_table
@@ -25,9 +26,9 @@ def compare(run: Path, seconds: float) -> list[tuple[str, ...]]:
     Raises:
         ValueError: the folder holds no run, or none of its trainings is done.
     """
-    path = run / "story.json"
+    path = record_file(run)
     if not path.exists():
-        raise ValueError(f"{run} holds no run of a recipe: there is no story.json")
+        raise ValueError(f"{run} holds no run of a recipe: there is no {path.name}")
     state = json.loads(path.read_text(encoding="utf-8"))
     argv = [
         f"--{name.replace('_', '-')}={value}" for name, value in state["options"].items() if value

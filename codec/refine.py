@@ -41,7 +41,8 @@ from .streaming import StepState
 from .tokens import AudioTokens
 from .vocoder import HarmonicVocoder
 
-LISTENER_NAME = "listener.safetensors"  # phoneme classifier in a codec folder
+CLASSIFIER_NAME = "phoneme_classifier.safetensors"  # in a codec folder
+_OLD_NAME = "listener.safetensors"  # of earlier versions, which is still read
 _LOUDNESS_RATE = 16_000  # Hz, the lowest sample rate of the loudness loss
 _WINDOWS, _MELS = (512, 1024, 2048), (24, 48, 160)
 
@@ -61,7 +62,7 @@ class CodeRefiner:
     Args:
         model: The codec in evaluation mode; it is not modified.
         config: Steps and loss weights.
-        listener: Phoneme classifier for the recognition loss (``almtok codec phonemes``).
+        phoneme_classifier: Phoneme classifier for the recognition loss (``almtok codec phonemes``).
 
     Raises:
         ValueError: sample rate or hop length of the classifier differ from the codec's.
@@ -76,13 +77,15 @@ class CodeRefiner:
         self,
         model: ALMTokenizer,
         config: RefineConfig | None = None,
-        listener: PhonemeClassifier | None = None,
+        phoneme_classifier: PhonemeClassifier | None = None,
     ):
         self.model, self.config = model, config or RefineConfig()
-        self.listener = None if listener is None else listener.to(model.device)
+        self.phoneme_classifier = (
+            None if phoneme_classifier is None else phoneme_classifier.to(model.device)
+        )
         rate, hop = model.sample_rate, model.config.hop_length
-        if listener is not None:
-            found = listener.config.sample_rate, listener.config.hop_length
+        if phoneme_classifier is not None:
+            found = phoneme_classifier.config.sample_rate, phoneme_classifier.config.hop_length
             if found != (rate, hop):
                 raise ValueError(
                     f"the phoneme classifier must have {rate} Hz and frames of {hop} samples, got"
@@ -100,9 +103,11 @@ class CodeRefiner:
         """Create a refiner with the phoneme classifier in the codec's folder or hub id, if any."""
         folder = Path(source)
         if not folder.is_dir():
-            folder = Path(snapshot_download(str(source), allow_patterns=LISTENER_NAME))
-        file = folder / LISTENER_NAME
-        return cls(model, config, PhonemeClassifier.load(file) if file.is_file() else None)
+            names = [CLASSIFIER_NAME, _OLD_NAME]
+            folder = Path(snapshot_download(str(source), allow_patterns=names))
+        files = (folder / CLASSIFIER_NAME, folder / _OLD_NAME)
+        file = next((file for file in files if file.is_file()), None)
+        return cls(model, config, None if file is None else PhonemeClassifier.load(file))
 
     def tokenize(
         self,
@@ -189,7 +194,11 @@ class CodeRefiner:
     def _objective(self, wav: Tensor, w: int, state: StepState) -> Callable[[Tensor], Tensor]:
         """Weighted loss of latents `[1, Q, D]` on a chunk `[1, 1, S]`, decoded from a state."""
         model, config = self.model, self.config
-        phonemes = None if self.listener is None else self.listener.target_log_posteriors(wav)
+        phonemes = (
+            None
+            if self.phoneme_classifier is None
+            else self.phoneme_classifier.target_log_posteriors(wav)
+        )
         voicing = self._pitch.track(wav) if config.pitch else None
 
         def objective(latent: Tensor) -> Tensor:
@@ -206,9 +215,9 @@ class CodeRefiner:
             total = total + config.mel * self._mel(output, wav)
             if self._loudness is not None:
                 total = total + config.loudness * self._loudness(output, wav)
-            if self.listener is not None and phonemes is not None:
+            if self.phoneme_classifier is not None and phonemes is not None:
                 with self._precision():
-                    divergence = recognition_loss(self.listener, output, phonemes)
+                    divergence = recognition_loss(self.phoneme_classifier, output, phonemes)
                 total = total + config.recognition * divergence
             return total
 

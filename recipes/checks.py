@@ -33,7 +33,15 @@ from almtok.lm.train.initial_model import source_errors
 from .run import RecipeRun, Stage
 
 # Fields of trainings that name files or folders.
-_INPUTS = ("init_from", "prior", "listener", "heads_from", "model_config", "distill_from", "codec")
+_INPUTS = (
+    "init_from",
+    "prior",
+    "phoneme_classifier",
+    "heads_from",
+    "model_config",
+    "distill_from",
+    "codec",
+)
 _INPUT_LISTS = ("data", "validation_data", "old_tokens", "texts")
 
 
@@ -108,7 +116,7 @@ def _check_teachers(command: Sequence[str], made: Sequence[Path]) -> None:
 
 
 def _check_teacher(spec: TeacherSpec, made: Sequence[Path]) -> None:
-    if spec.kind in ("beats", "listener"):
+    if spec.kind in ("beats", "phonemes"):
         _check_path(spec.source, made)
     elif spec.kind != "spectral":
         with reading(spec.source):
@@ -126,7 +134,7 @@ def _check_teacher(spec: TeacherSpec, made: Sequence[Path]) -> None:
 
 def _check_codec(config: CodecTrainConfig, stages: Sequence[Stage]) -> None:
     model = base_config(config)
-    frozen = [spec for spec in config.losses if spec.needs_listener or spec.needs_teacher]
+    frozen = [spec for spec in config.losses if spec.needs_phonemes or spec.needs_teacher]
     build_losses([spec for spec in config.losses if spec not in frozen], LossSetup(config, model))
     if config.teacher_speech is not None and any(spec.needs_teacher for spec in frozen):
         _check_teacher(TeacherSpec.parse(config.teacher_speech), [])

@@ -224,7 +224,8 @@ _ABOVE = {
     "ctc": "sound and letters are not aligned: begin with short pieces (recipes/multitask)",
     "audio": "codes are harder than the reference's: noisy recordings, mixed levels (--loudness),"
     " or another codec",
-    "phones": "the codes lose phones: a listener of another language, or too low a weight_phones",
+    "phones": "the codes lose phones: a phoneme classifier of another language,"
+    " or too low a weight_phones",
 }
 
 

@@ -138,9 +138,9 @@ def _codec_probe(config: CodecTrainConfig, folder: Path) -> CodecTrainConfig:
         "adversarial_start": min(config.adversarial_start, 0),
         "alarm_after": 10**9,
     }
-    if config.listener is not None and not Path(config.listener).exists():
+    if config.phoneme_classifier is not None and not Path(config.phoneme_classifier).exists():
         names = ("weight_phones", "weight_first_phones", "weight_recognition")
-        changes |= {"listener": None, **dict.fromkeys(names, 0.0)}
+        changes |= {"phoneme_classifier": None, **dict.fromkeys(names, 0.0)}
     if config.init_from is not None:
         preset = ALMTokenizerConfig.preset(config.preset, **config.model)
         ALMTokenizer(preset).save_pretrained(folder / "init")

@@ -21,7 +21,7 @@ from transformers import GenerationConfig
 
 from almtok.codec.model import ALMTokenizer
 from almtok.codec.phonemes import PhonemeClassifier
-from almtok.codec.refine import LISTENER_NAME
+from almtok.codec.refine import CLASSIFIER_NAME
 from almtok.core.files import replaced_folder, write_json
 from almtok.lm.processor_files import NAME
 from almtok.tasks import AudioLMPipeline
@@ -39,7 +39,7 @@ def publish(
     out: Path,
     *,
     codec: Path | None = None,
-    listener: Path | None = None,
+    phoneme_classifier: Path | None = None,
     lm: Path | None = None,
 ) -> int:
     """Write `out/codec` and `out/lm`; each folder is replaced as a whole.
@@ -47,7 +47,7 @@ def publish(
     Args:
         out: the folder.
         codec: folder of a trained codec; None keeps the present one.
-        listener: phoneme classifier of 'almtok codec phonemes', for searches with this codec.
+        phoneme_classifier: of 'almtok codec phonemes', for searches with this codec.
         lm: run folder of a language model on the codes of that codec; None keeps the present one.
 
     Returns:
@@ -66,8 +66,8 @@ def publish(
         }
         with replaced_folder(out / "codec") as place:
             model.save_pretrained(place, state_dict=state)
-    if listener is not None:
-        PhonemeClassifier.load(listener).half().save(out / "codec" / LISTENER_NAME)
+    if phoneme_classifier is not None:
+        PhonemeClassifier.load(phoneme_classifier).half().save(out / "codec" / CLASSIFIER_NAME)
     if lm is not None:
         _publish_lm(out, lm)
     return sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
@@ -98,11 +98,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--codec", type=Path, metavar="DIR", help="a trained codec")
-    parser.add_argument("--listener", type=Path, metavar="FILE", help="for searches with it")
+    parser.add_argument(
+        "--phoneme-classifier", type=Path, metavar="FILE", help="for searches with it"
+    )
     parser.add_argument("--lm", type=Path, metavar="RUN", help="a language model on its codes")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     args = parser.parse_args(argv)
-    size = publish(args.out, codec=args.codec, listener=args.listener, lm=args.lm)
+    size = publish(
+        args.out, codec=args.codec, phoneme_classifier=args.phoneme_classifier, lm=args.lm
+    )
     print(f"{args.out}: {size / 1e6:.1f} MB")
 
 

@@ -1,6 +1,6 @@
 """Recipe runs: stages in order, each a command in its own process, and which of them are done.
 
-Every command is printed before it runs and can be run alone. ``OUT/story.json`` records the
+Every command is printed before it runs and can be run alone. ``OUT/run.json`` records the
 finished stages and their commands and configurations, so that the same call resumes the run and
 another one is refused instead of mixing two runs in one folder.
 """
@@ -24,6 +24,7 @@ from almtok.core.options import option
 from almtok.core.reading import field, read_json_object, reading
 from almtok.core.training.config import RunConfig
 
+from .former_names import FORMER_RECORD, RECORD, present_names, present_stages, record_file
 from .stage_process import run_process
 
 LOCK_FILE = ".recipe-lock"  # a stage may train in the same folder and lock it
@@ -112,48 +113,13 @@ class Stage:
     def difference(self, record: dict[str, Any]) -> str:
         """Describe how this stage differs from a recorded one; "" if it does not."""
         own = self.record()
-        if (own["program"], own["command"]) != _present_names(record):
+        if (own["program"], own["command"]) != present_names(record):
             return f"{shlex.join(record['command'])} -> {shlex.join(own['command'])}"
         if self.config is None or record["config"] is None:
             return "" if own["config"] == record["config"] else "another configuration"
         names = {field.name for field in dataclasses.fields(self.config)}
         before = {name: value for name, value in record["config"].items() if name in names}
         return "; ".join(type(self.config).from_dict(before).differences(self.config))
-
-
-# Former names of programs and commands, which older run folders record.
-_MOVED_PROGRAMS = {
-    "almtok.recipes.mini.keep:main": "almtok.recipes.publish:copy_model",
-    "almtok.recipes.multitask.books:main": "almtok.recipes.transforms.passages:main",
-    "almtok.recipes.multitask.cutting:main": "almtok.recipes.transforms.cut_words:main",
-    "almtok.recipes.multitask.naming:main": "almtok.recipes.transforms.captions:main_class_names",
-    "almtok.recipes.multitask.readings:main": "almtok.recipes.transforms.synthesize:main",
-    "almtok.recipes.multitask.retelling:main": "almtok.recipes.transforms.captions:main_rephrased",
-}
-_MOVED_COMMANDS = {
-    ("train", "codec"): ["codec", "train"],
-    ("evaluate", "codec"): ["codec", "evaluate"],
-    ("prior",): ["codec", "prior"],
-    ("listener",): ["codec", "phonemes"],
-    ("sharpen",): ["codec", "postfilter"],
-    ("train", "lm"): ["lm", "train"],
-    ("evaluate", "lm"): ["lm", "evaluate"],
-    ("tokenize",): ["lm", "tokenize"],
-    ("finetune",): ["lm", "finetune"],
-}
-
-
-_MOVED_OPTIONS = {"--report": "--html", "--recogniser": "--recognizer"}
-
-
-def _present_names(record: dict[str, Any]) -> tuple[str, list[str]]:
-    """Program and command of a recorded stage, under their present names."""
-    program = record["program"]
-    command = [_MOVED_OPTIONS.get(word, word) for word in record["command"]]
-    for former, present in _MOVED_COMMANDS.items():
-        if program == "almtok" and tuple(command[: len(former)]) == former:
-            return program, [*present, *command[len(former) :]]
-    return _MOVED_PROGRAMS.get(program, program), command
 
 
 @dataclass(frozen=True)
@@ -226,7 +192,7 @@ class RunState:
 
     def __init__(self, run: RecipeRun) -> None:
         self._run = run
-        self._path = run.out / "story.json"
+        self._path = record_file(run.out)
         self._done: dict[str, dict[str, Any]] = {}
         if not self._path.exists():
             return
@@ -244,6 +210,10 @@ class RunState:
                 f"{__version__}: trainings resume only from checkpoints that it can read"
             )
         self._done = state["stages"]
+        if self._path.name == FORMER_RECORD:
+            self._done = present_stages(run.recipe, run.out, self._done)
+            self._path = self._path.rename(run.out / RECORD)
+            self._write()
 
     def check(self, stages: Sequence[Stage]) -> None:
         """Raise a ValueError if a stage was begun in this folder with other values."""
@@ -284,6 +254,9 @@ class RunState:
 
     def _record(self, stage: Stage, **facts: Any) -> None:
         self._done[stage.name] = {**stage.record(), **facts}
+        self._write()
+
+    def _write(self) -> None:
         write_json(
             self._path,
             {

@@ -95,7 +95,9 @@ def reader_folder(tmp_path_factory) -> Path:
         row = {"audio": f"{name}.wav", "text": f"words of recording {name}"}
         with open(folder / "voices/manifest.jsonl", "a") as manifest:
             manifest.write(json.dumps(row) + "\n")
-    PhonemeClassifier(PhonemeClassifierConfig(width=16)).save(folder / "listener.safetensors")
+    PhonemeClassifier(PhonemeClassifierConfig(width=16)).save(
+        folder / "phoneme_classifier.safetensors"
+    )
     return folder
 
 

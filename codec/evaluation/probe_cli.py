@@ -35,7 +35,7 @@ speaker: mean over the clip; clips of every speaker are in all parts (column 'sp
 class:   mean over the clip (column 'label')
 
 features beside the codecs: log-mel (always), whisper:ID, clap:ID, wav2vec2[:ID], hubert[:ID],
-  wavlm[:ID], beats:FILE, spectral, listener:FILE; codes of other codecs: --peers
+  wavlm[:ID], beats:FILE, spectral, phonemes:FILE; codes of other codecs: --peers
 
 {SOURCES}"""
 

@@ -61,7 +61,7 @@ class LossSetup:
 
     config: CodecTrainConfig
     model: ALMTokenizerConfig
-    listener: PhonemePosteriors | None = None  # the phoneme classifier, frozen
+    phoneme_classifier: PhonemePosteriors | None = None  # the phoneme classifier, frozen
     teacher: SpeechTeacher | None = None  # frozen
 
 

@@ -40,8 +40,8 @@ class QueryPhonemes(TrainingLoss):
     @classmethod
     def from_setup(cls, setup: LossSetup) -> Self:
         """Build the loss for the codec's queries and the phonemes of the classifier."""
-        assert setup.listener is not None  # the config guarantees it
-        return cls(setup.model.hidden_size, setup.listener.num_phones)
+        assert setup.phoneme_classifier is not None  # the config guarantees it
+        return cls(setup.model.hidden_size, setup.phoneme_classifier.num_phones)
 
     def compute(self, forward: ForwardPass) -> Tensor | None:
         """Return the loss of the decoder's input."""
@@ -88,8 +88,8 @@ class RecognitionLoss(TrainingLoss):
     @classmethod
     def from_setup(cls, setup: LossSetup) -> Self:
         """Build the loss with the phoneme classifier."""
-        assert setup.listener is not None  # the config guarantees it
-        return cls(setup.listener)
+        assert setup.phoneme_classifier is not None  # the config guarantees it
+        return cls(setup.phoneme_classifier)
 
     def compute(self, forward: ForwardPass) -> Tensor | None:
         """Return the loss of the output waveform."""

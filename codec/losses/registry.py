@@ -26,7 +26,7 @@ class LossSpec:
     help: str  # of the flag --weight-NAME
     stages: tuple[str, ...] = ("2",)  # training stages in which the loss can be computed
     waveform: bool = False  # a function of the output waveform: weighted by the gradient balancer
-    needs_listener: bool = False  # uses the phoneme classifier of the config field `listener`
+    needs_phonemes: bool = False  # uses the config's `phoneme_classifier`
     needs_teacher: bool = False  # uses the model of the config field `teacher_speech`
     adversarial: bool = False  # uses the discriminators
 
@@ -38,8 +38,9 @@ LOSSES = (
     LossSpec("mel", "reconstruction:MelLoss", 1.0, "multi-scale mel spectrogram distance",
              ("1", "2", "adapt"), waveform=True),
     LossSpec("recognition", "phones:RecognitionLoss", 0.0,
-             "distance of the phoneme posteriors of decoded and original audio, by --listener;"
-             " ours; stage 2, adapt", _FROM_STAGE_2, waveform=True, needs_listener=True),
+             "distance of the phoneme posteriors of decoded and original audio,"
+             " by --phoneme-classifier; ours; stage 2, adapt", _FROM_STAGE_2, waveform=True,
+             needs_phonemes=True),
     LossSpec("adversarial", "adversarial:AdversarialLoss", 3.0, "adversarial loss of the generator",
              ("1", "2", "adapt"), waveform=True, adversarial=True),
     LossSpec("feature_matching", "adversarial:FeatureMatchingLoss", 3.0,
@@ -52,11 +53,13 @@ LOSSES = (
     LossSpec("spectrum", "window_spectrum:QuerySpectrum", 0.0,
              "prediction of window spectra from queries; ours, for short trainings; stage 2"),
     LossSpec("phones", "phones:QueryPhonemes", 0.0,
-             "prediction of window phonemes from queries, by --listener; ours; stage 2",
-             needs_listener=True),
+             "prediction of window phonemes from queries, by --phoneme-classifier; ours;"
+             " stage 2",
+             needs_phonemes=True),
     LossSpec("first_phones", "phones:FirstCodebookPhonemes", 0.0,
-             "prediction of window phonemes from the first codebook, by --listener; ours; stage 2",
-             needs_listener=True),
+             "prediction of window phonemes from the first codebook, by --phoneme-classifier; ours;"
+             " stage 2",
+             needs_phonemes=True),
     LossSpec("latent", "latent:LatentDistance", 0.0,
              "distance of decoder frames to patchify frames; ours, for short trainings; stage 2,"
              " adapt", _FROM_STAGE_2),

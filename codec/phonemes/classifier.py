@@ -21,7 +21,7 @@ from ..priors.files import load_tensors, save_tensors
 from .config import PHONES, PhonemeClassifierConfig
 
 _FLOOR = 1e-4  # magnitudes below this are silence
-_KIND = "almtok-listener"
+_KIND, _OLD_KIND = "almtok-phonemes", "almtok-listener"
 
 
 class PhonemeClassifier(nn.Module):
@@ -99,7 +99,7 @@ class PhonemeClassifier(nn.Module):
             ValueError: The file is not a phoneme classifier, or has another set of phones.
         """
         tensors, metadata = load_tensors(Path(path))
-        if metadata.get("kind") != _KIND or metadata.get("phones") != list(PHONES):
+        if metadata.get("kind") not in (_KIND, _OLD_KIND) or metadata.get("phones") != list(PHONES):
             raise ValueError(
                 f"{path} is not a phoneme classifier of this version: train one with"
                 " 'almtok codec phonemes'"

@@ -12,8 +12,8 @@ train'. Recordings with English texts are aligned by pocketsphinx; sounds and mu
 Takes minutes on a CPU.
 """
 EXAMPLES = """
-almtok codec phonemes --data speech=voices/manifest.jsonl sound=noises/ --out listener.safetensors
-almtok codec train --listener listener.safetensors --weight-phones 2 --weight-recognition 1 ...
+almtok codec phonemes --data speech=voices/manifest.jsonl sound=noises/ --out phonemes.safetensors
+almtok codec train --phoneme-classifier phonemes.safetensors --weight-phones 2 ...
 """
 
 

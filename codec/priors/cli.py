@@ -30,7 +30,7 @@ teachers:
   wavlm[:CHECKPOINT]    default: {DEFAULT_CHECKPOINTS["wavlm"]}
   whisper[:CHECKPOINT]  Whisper's encoder, default: {DEFAULT_CHECKPOINTS["whisper"]}
   beats:FILE            official BEATs checkpoint (.pt), or a safetensors copy of it
-  listener:FILE         phoneme classifier of 'almtok codec phonemes'
+  phonemes:FILE         phoneme classifier of 'almtok codec phonemes'
 
 {SOURCES}"""
 
@@ -54,7 +54,7 @@ def register(commands: Any) -> None:
     text = "folder that keeps decoded audio (default: none)"
     add("--cache", type=Path, metavar="DIR", help=text, advanced=True)
     parser.group("teachers")
-    teacher = "spectral, wav2vec2, hubert, wavlm, whisper, beats:FILE, listener:FILE"
+    teacher = "spectral, wav2vec2, hubert, wavlm, whisper, beats:FILE, phonemes:FILE"
     parser.add_fields(
         PriorConfig,
         {"teacher_speech": teacher, "teacher_sound": "teacher of the sound half, likewise"},

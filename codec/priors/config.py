@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-KINDS = ("spectral", "listener", "wav2vec2", "hubert", "wavlm", "whisper", "beats")
+KINDS = ("spectral", "phonemes", "wav2vec2", "hubert", "wavlm", "whisper", "beats")
 WIDTHS = ("error", "pad", "project")
 # paper.md 3, D: the paper names wav2vec 2.0 and BEATs, not the checkpoints.
 DEFAULT_CHECKPOINTS = {
@@ -35,15 +35,16 @@ class TeacherSpec:
             TeacherSpec(kind='hubert', source='facebook/hubert-base-ls960')
         """
         kind, _, source = text.partition(":")
+        kind = "phonemes" if kind == "listener" else kind  # its name in earlier versions
         if kind not in KINDS:
             raise ValueError(f"teacher must be one of {', '.join(KINDS)}, got {text!r}")
         if kind == "beats" and not source:
             raise ValueError(
                 "teacher must be beats:FILE, such as beats:BEATs_iter3.pt, got 'beats'"
             )
-        if kind == "listener" and not source:
+        if kind == "phonemes" and not source:
             raise ValueError(
-                "teacher must be listener:FILE (almtok codec phonemes), got 'listener'"
+                "teacher must be phonemes:FILE (almtok codec phonemes), got 'phonemes'"
             )
         if kind == "spectral" and source not in ("", "speech", "sound"):
             raise ValueError(f"teacher must be spectral:speech or spectral:sound, got {text!r}")

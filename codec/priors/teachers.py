@@ -37,7 +37,7 @@ class PhonemeTeacher(Teacher):
         self._classifier = PhonemeClassifier.load(path).to(self._device)
         config = self._classifier.config
         # Other classifiers give other features: the name has a hash of the file.
-        self.name = f"listener:{hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]}"
+        self.name = f"phonemes:{hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]}"
         self.dim, self.sample_rate = config.width, config.sample_rate
         self.frame_rate = config.sample_rate / config.hop_length
         self.min_samples = config.hop_length
@@ -64,7 +64,7 @@ def make_teacher(half: str, config: PriorConfig, *, device: str | torch.device =
         from .spectral import SpectralTeacher
 
         return SpectralTeacher(flavour=spec.source or half, dim=config.spectral_width)
-    if spec.kind == "listener":
+    if spec.kind == "phonemes":
         return PhonemeTeacher(spec.source, device=device)
     # Imported here: transformers takes four seconds, and the spectral teacher does not need it.
     from .pretrained import BEATsTeacher, TransformersTeacher, WhisperTeacher

@@ -20,6 +20,7 @@ STAGES = ("1", "2", "adapt")
 # With "-all", convolutions too.
 PRECISIONS = ("auto", "auto-all", "fp32", "bf16", "bf16-all", "fp16", "fp16-all")
 SCHEDULES = ("constant", "cosine", "exponential")
+_FORMER = {"listener": "phoneme_classifier"}  # fields under names of earlier versions
 # Fields of earlier versions with the only accepted value, which switches them off.
 _REMOVED = {"weight_loudness": 0.0}
 
@@ -65,7 +66,7 @@ class CodecTrainConfig(RunConfig):
         metavar="DIR",
     )
     freeze_patchify: bool = advanced(True, "stage 2: keep patchify as in stage 1")
-    listener: str | None = advanced(
+    phoneme_classifier: str | None = advanced(
         None,
         "phoneme classifier of 'almtok codec phonemes', for the losses phones, first_phones and"
         " recognition",
@@ -196,9 +197,9 @@ class CodecTrainConfig(RunConfig):
                     f"weight_{spec.name} must be 0 or not given in stage {self.stage}, got"
                     f" {self.weight_of(spec)}: the loss is of {' and '.join(spec.stages)}"
                 )
-            if spec.needs_listener and self.weight_of(spec) > 0 and self.listener is None:
+            if spec.needs_phonemes and self.weight_of(spec) > 0 and self.phoneme_classifier is None:
                 raise ValueError(
-                    f"weight_{spec.name} needs listener (almtok codec phonemes), got none"
+                    f"weight_{spec.name} needs phoneme_classifier (almtok codec phonemes), got none"
                 )
             if spec.needs_teacher and self.weight_of(spec) > 0 and self.teacher_speech is None:
                 raise ValueError(
@@ -268,7 +269,9 @@ class CodecTrainConfig(RunConfig):
                     f"{name} is a removed training option and must be {_REMOVED[name]},"
                     f" got {values[name]!r}"
                 )
-        values = {name: value for name, value in values.items() if name not in _REMOVED}
+        values = {
+            _FORMER.get(name, name): value for name, value in values.items() if name not in _REMOVED
+        }
         cls.refuse_unknown(values)
         rest = {key: value for key, value in values.items() if key != "stage"}
         return for_stage(str(values.get("stage", "1")), **rest)

@@ -53,7 +53,7 @@ class TrainState:
     losses: dict[str, TrainingLoss]  # by name
     waveform_loss: WaveformLoss  # for validation, also if its weight is 0
     mel_loss: MelLoss  # for validation, also if its weight is 0
-    listener: PhonemeClassifier | None  # the phoneme classifier, if a loss uses it
+    phoneme_classifier: PhonemeClassifier | None  # the phoneme classifier, if a loss uses it
     teacher: WhisperFeatures | None  # the teacher of speech, if a loss uses it
     discriminators: MelDiscriminators | None
     balancer: Balancer | None
@@ -192,7 +192,7 @@ def build_state(config: CodecTrainConfig) -> TrainState:
         losses=losses,
         waveform_loss=WaveformLoss(),
         mel_loss=MelLoss.from_setup(setup).to(accelerator.device),
-        listener=cast("PhonemeClassifier | None", setup.listener),
+        phoneme_classifier=cast("PhonemeClassifier | None", setup.phoneme_classifier),
         teacher=cast("WhisperFeatures | None", setup.teacher),
         discriminators=discriminators,
         balancer=_make_balancer(config, accelerator),
@@ -218,8 +218,9 @@ def _build_modules(config: CodecTrainConfig, device: torch.device) -> Any:
     model.requires_grad_(False)
     for part in trained_parts(config):
         getattr(model, part).requires_grad_(True)
-    listener = _load_classifier(config, model.config, device)
-    setup = LossSetup(config, model.config, listener, _load_teacher(config, model.config, device))
+    phoneme_classifier = _load_classifier(config, model.config, device)
+    teacher = _load_teacher(config, model.config, device)
+    setup = LossSetup(config, model.config, phoneme_classifier, teacher)
     losses = build_losses(config.losses, setup)
     discriminators = None
     if config.uses_discriminators:
@@ -283,15 +284,15 @@ def _load_classifier(
     config: CodecTrainConfig, model: ALMTokenizerConfig, device: torch.device
 ) -> PhonemeClassifier | None:
     """Load the phoneme classifier if a loss uses it."""
-    if config.listener is None or not any(spec.needs_listener for spec in config.losses):
+    if config.phoneme_classifier is None or not any(spec.needs_phonemes for spec in config.losses):
         return None
-    classifier = PhonemeClassifier.load(config.listener).to(device)
+    classifier = PhonemeClassifier.load(config.phoneme_classifier).to(device)
     expected = (model.sample_rate, model.hop_length)
     found = (classifier.config.sample_rate, classifier.config.hop_length)
     if found != expected:
         raise ValueError(
-            f"listener must have {expected[0]} Hz and {expected[1]} samples per frame,"
-            f" got {found[0]} Hz and {found[1]} ({config.listener})"
+            f"phoneme_classifier must have {expected[0]} Hz and {expected[1]} samples per frame,"
+            f" got {found[0]} Hz and {found[1]} ({config.phoneme_classifier})"
         )
     return classifier
 

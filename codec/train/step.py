@@ -216,8 +216,8 @@ def _unpatchify(state: TrainState, forward: ForwardPass) -> Tensor:
 
 def _teach(state: TrainState, forward: ForwardPass, domains: Sequence[str] | None) -> None:
     """Store what the frozen models say of the recording, without autocast like of the output."""
-    if state.listener is not None:
-        forward.phonemes = state.listener.target_log_posteriors(forward.target)
+    if state.phoneme_classifier is not None:
+        forward.phonemes = state.phoneme_classifier.target_log_posteriors(forward.target)
     if state.teacher is not None:
         names = domains or [""] * len(forward.target)
         speech = [n for n, name in enumerate(names) if name not in ("sound", "music")]

@@ -115,10 +115,10 @@ def _mini(data: Sequence[str], held_out: Sequence[str], out: str, stage: str) ->
     }
 
 
-def words_of(listener: str) -> dict[str, Any]:
+def words_of(classifier: str) -> dict[str, Any]:
     """Fields of stage 2 for codes that keep words (docs/training.md)."""
     weights = {"weight_phones": 3.0, "weight_first_phones": 1.5, "weight_recognition": 1.5}
-    return {"listener": listener, **weights}
+    return {"phoneme_classifier": classifier, **weights}
 
 
 # A trainable first codebook that the phoneme classifier teaches to name phones; the frozen one of a
@@ -188,10 +188,10 @@ class Options(CorpusOptions):
     teacher_sound: str = option("spectral", "sound teacher of 'almtok codec prior'")
 
 
-def _listener_stage(train_on: Sequence[str], out: str) -> Stage:
+def _phonemes_stage(train_on: Sequence[str], out: str) -> Stage:
     """Train the phoneme classifier that --words needs."""
     return Stage(
-        name="listener",
+        name="phonemes",
         what="train a phoneme classifier",
         command=("codec", "phonemes", "--data", *train_on, "--out", out),
     )
@@ -210,7 +210,7 @@ def prior_stage(
     """
     kinds = [TeacherSpec.parse(text).kind for text in teachers]
     # These have other widths than the base models of wav2vec 2.0, HuBERT, WavLM and BEATs.
-    narrow = [kind for kind in kinds if kind in ("spectral", "listener", "whisper")]
+    narrow = [kind for kind in kinds if kind in ("spectral", "phonemes", "whisper")]
     widths = ("--widths", "pad") if narrow and len(set(kinds)) > 1 else ()
     # Without audio for the other half, one teacher has the whole codebook.
     domains = {source.split("=")[0] for source in train_on}
@@ -242,14 +242,18 @@ def _sharper_stage(codec: str, out: str) -> Stage:
 def stages(o: Options) -> list[Stage]:
     """Return all stages, from the first codebook to the evaluation."""
     given, place = (o.sources("train"), o.sources("valid"), o.out), Path(o.out)
-    listener = str(place / "listener.safetensors")
-    words = words_of(listener) if o.words else {}
+    classifier = str(place / "phonemes.safetensors")
+    words = words_of(classifier) if o.words else {}
     if o.size == "mini":
         words = {**words, **(_FREE if o.words else {})}
         parts = {"stage1": mini_stage1(*given), "stage2": mini_stage2(*given, **words)}
         spoken: dict[str, Any] = {}
         if o.words:
-            spoken = {"listener": listener, "weight_recognition": 1.5, "model": _FREE["model"]}
+            spoken = {
+                "phoneme_classifier": classifier,
+                "weight_recognition": 1.5,
+                "model": _FREE["model"],
+            }
         parts["adapt"] = mini_adapt(*given, **spoken)
     else:
         parts = {
@@ -267,7 +271,7 @@ def stages(o: Options) -> list[Stage]:
     final = [] if o.size != "mini" else [_sharper_stage(trained, str(place / "codec"))]
     judged = final[0].output if final else trained
     return [
-        *([_listener_stage(o.sources("train"), listener)] if o.words else []),
+        *([_phonemes_stage(o.sources("train"), classifier)] if o.words else []),
         *([] if prior is None else [prior_stage(given[0], teachers, prior)]),
         *(
             Stage(name=name, what=what[name], command=("codec", "train"), config=config)

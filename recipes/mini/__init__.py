@@ -2,7 +2,7 @@
 
 # What `almtok demo` does, in order: the stages of recipe.py.
 STEPS = (
-    *("hello", "corpus", "prior", "stage1", "stage2", "codec", "there-and-back"),
-    *("lessons", "tokens", "lm", "scores"),
-    *("voice", "voice-tokens", "voice-held-out", "adapter", "judged", "report"),
+    *("example", "corpus", "prior", "stage1", "stage2", "codec", "reconstruction"),
+    *("language-corpus", "tokens", "lm", "scores"),
+    *("voice", "voice-tokens", "voice-held-out", "adapter", "comparison", "report"),
 )

@@ -53,7 +53,7 @@ class NewVoice:
 
 def name_sounds(run: Path, pipeline: AudioLMPipeline) -> Iterator[NamedSound]:
     """Yield every test sound for which the evaluation generated one."""
-    rows = [row for row in rows_of(run / "lessons") if row["domain"] == "sound"]
+    rows = [row for row in rows_of(run / "language-corpus") if row["domain"] == "sound"]
     training = (
         (row["wav"](), RATE, kind_of(row["text"])) for row in rows if row["split"] == "train"
     )
@@ -135,4 +135,4 @@ def main(argv: Sequence[str] | None = None) -> None:
     pipeline = AudioLMPipeline.from_pretrained(args.run / "lm", device=args.device)
     sounds = [asdict(sound) for sound in name_sounds(args.run, pipeline)]
     voice = asdict(learn_voice(args.run, pipeline, args.out))
-    write_json(args.out / "judged.json", {"sounds": sounds, "voice": voice})
+    write_json(args.out / "comparison.json", {"sounds": sounds, "voice": voice})

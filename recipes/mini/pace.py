@@ -21,7 +21,15 @@ from almtok.core.reading import read_json_object, reading
 
 # Stages whose duration is proportional to --scale, and those whose corpora shrink with it.
 TRAINED = ("stage1", "stage2", "lm", "adapter")
-SHRINKING = ("corpus", "prior", "lessons", "tokens", "voice", "voice-tokens", "voice-held-out")
+SHRINKING = (
+    "corpus",
+    "prior",
+    "language-corpus",
+    "tokens",
+    "voice",
+    "voice-tokens",
+    "voice-held-out",
+)
 SMALLEST, LARGEST = 0.02, 50.0  # times the steps of the recipe
 # A batch like the demo's: sentences that are spoken and transcribed, 2,000 positions.
 _ROWS, _FRAMES, _WORDS, _STEPS = 28, 50, 12, 5
@@ -83,9 +91,9 @@ REFERENCE = Pace(
     seconds_per_step=0.19,
     seconds_per_batch=0.006,
     stages={
-        "hello": 1.8, "corpus": 4.6, "prior": 1.3, "stage1": 28.7, "stage2": 46.1, "codec": 0.1,
-        "there-and-back": 8.3, "lessons": 35.2, "tokens": 71.5, "lm": 381, "scores": 32.2,
-        "voice": 0.8, "voice-tokens": 2.5, "voice-held-out": 1.2, "adapter": 21, "judged": 9.5,
+        "example": 1.8, "corpus": 4.6, "prior": 1.3, "stage1": 28.7, "stage2": 46.1, "codec": 0.1,
+        "reconstruction": 8.3, "language-corpus": 35.2, "tokens": 71.5, "lm": 381, "scores": 32.2,
+        "voice": 0.8, "voice-tokens": 2.5, "voice-held-out": 1.2, "adapter": 21, "comparison": 9.5,
         "report": 1.2,
     },
 )  # fmt: skip

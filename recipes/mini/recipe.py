@@ -153,15 +153,15 @@ def stages(o: Options) -> list[Stage]:
     run = ("--run", o.out)
     return [
         Stage(
-            name="hello",
+            name="example",
             what="synthesize a sentence with the models that come with almtok",
-            command=("tts", HELLO, "--check", "6", "--out", str(Path(o.out, "hello.wav"))),
+            command=("tts", HELLO, "--check", "6", "--out", str(Path(o.out, "example.wav"))),
         ),
         *_codec_stages(o),
         *_language_stages(o),
         _made(
             o,
-            "judged",
+            "comparison",
             "classify the sounds, compare the model before and after LoRA",
             "judging",
             *run,
@@ -197,13 +197,13 @@ def _codec_stages(o: Options) -> list[Stage]:
             command=(str(out / "stage2" / "model"), "--out", str(out / "codec")),
         ),
         Stage(
-            name="there-and-back",
+            name="reconstruction",
             what="reconstruct test clips, also with the codec that comes with almtok",
             command=(
                 *("codec", "evaluate", "--checkpoint", str(out / "codec")),
                 *("--checkpoint", codec_or_shipped("")),
                 *("--data", source(out, "test"), "--limit", "6", "--html"),
-                *("--out", str(out / "there-and-back")),
+                *("--out", str(out / "reconstruction")),
             ),
         ),
     ]
@@ -221,17 +221,17 @@ def _language_stages(o: Options) -> list[Stage]:
         return lm(folder, codec, **changes)
 
     return [
-        _corpus(o, "lessons", "generate speech, sounds and tunes", "language",
+        _corpus(o, "language-corpus", "generate speech, sounds and tunes", "language",
                 LANGUAGE_MINUTES),
-        codes("tokens", "encode all of it", "lessons", "train", "validation"),
+        codes("tokens", "encode all of it", "language-corpus", "train", "validation"),
         _training(o, "lm", "train six tasks on the codes", language_model, LM_STEPS),
         Stage(
             name="scores",
             what="evaluate all tasks on test clips",
             command=(
                 *("lm", "evaluate", "--checkpoint", str(out / "lm")),
-                *("--data", f"{out / 'lessons' / 'manifest.jsonl'}:test"),
-                *("--grammar", str(out / "lessons" / "grammar.jsgf")),
+                *("--data", f"{out / 'language-corpus' / 'manifest.jsonl'}:test"),
+                *("--grammar", str(out / "language-corpus" / "grammar.jsgf")),
                 *("--limit", "27", "--keep-audio", "27"),
                 *("--out", str(out / "scores")),
             ),

@@ -15,6 +15,7 @@ from almtok.core.report.figures import CurveChart, curve_chart, flac_url, spectr
 from almtok.core.report.render import render
 from almtok.tasks.evaluation.diff import word_diff
 
+from ..former_names import record_file
 from .judging import RATE, rows_of
 
 _SHOWN = 6  # clips of each domain
@@ -32,15 +33,15 @@ def write_report(run: Path, out: Path) -> None:
     """
     lines = (run / "scores" / "clips.jsonl").read_text(encoding="utf-8").split("\n")
     facts = [json.loads(line) for line in lines if line]
-    judged = _read_json(run / "judged" / "judged.json")
+    judged = _read_json(run / "comparison" / "comparison.json")
     figures = _read_json(run / "scores" / "table.json")["figures"]
-    wavs = {row["id"]: row["wav"] for row in rows_of(run / "lessons")}
+    wavs = {row["id"]: row["wav"] for row in rows_of(run / "language-corpus")}
     speech, sound, music = (
         [clip for clip in facts if clip["domain"] == domain][:_SHOWN]
         for domain in ("speech", "sound", "music")
     )
     classes = {clip["id"]: clip["made"] for clip in judged["sounds"]}
-    codec_report = run / "there-and-back" / "report.html"
+    codec_report = run / "reconstruction" / "report.html"
     html = render(
         "demo.html",
         title="almtok demo",
@@ -116,7 +117,7 @@ def _voice(run: Path, voice: Facts) -> Facts:
     whens = ("before", "after")
     sentences = [
         {"text": text}
-        | {when: _audio_file(run / "judged" / f"{when}-{number}.flac") for when in whens}
+        | {when: _audio_file(run / "comparison" / f"{when}-{number}.flac") for when in whens}
         for number, text in enumerate(voice["texts"])
     ]
     losses = [" / ".join(f"{loss:.2f}" for loss in voice[when]) for when in whens]
@@ -135,7 +136,7 @@ def _charts(run: Path) -> list[CurveChart]:
 
 def _times(run: Path) -> list[list[str]]:
     """Rows of the table of stages: name, time."""
-    stages = _read_json(run / "story.json")["stages"]
+    stages = _read_json(record_file(run))["stages"]
     seconds = {name: stage["seconds"] for name, stage in stages.items() if stage["seconds"]}
     rows = [[name, f"{spent:.0f} s"] for name, spent in seconds.items()]
     return [*rows, ["total", f"{sum(seconds.values()) / 60:.1f} min"]]

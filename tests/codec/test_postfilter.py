@@ -13,7 +13,7 @@ from .toy import noise, toy_codec
 def test_only_spectra_change_and_files_beside_stay(tmp_path, capsys):
     codec = toy_codec(unpatchify="harmonic").half()
     codec.save_pretrained(tmp_path / "codec")
-    (tmp_path / "codec" / "listener.safetensors").write_bytes(b"listener")
+    (tmp_path / "codec" / "phoneme_classifier.safetensors").write_bytes(b"phoneme_classifier")
     words = ["codec", "postfilter", str(tmp_path / "codec"), "--out", str(tmp_path / "sharper")]
     assert main([*words, "--amount", "0.4"]) == 0
     assert "spectra sharpened by 0.4" in capsys.readouterr().out
@@ -23,7 +23,9 @@ def test_only_spectra_change_and_files_beside_stay(tmp_path, capsys):
     assert {name: x.dtype for name, x in after.items()} == {
         name: x.dtype for name, x in before.items()
     }
-    assert (tmp_path / "sharper" / "listener.safetensors").read_bytes() == b"listener"
+    assert (
+        tmp_path / "sharper" / "phoneme_classifier.safetensors"
+    ).read_bytes() == b"phoneme_classifier"
 
     plain, sharp = (ALMTokenizer.from_pretrained(tmp_path / x).eval() for x in ("codec", "sharper"))
     assert plain.fingerprint == sharp.fingerprint

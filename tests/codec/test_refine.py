@@ -9,7 +9,7 @@ from almtok.__main__ import main
 from almtok.codec.losses.reconstruction import MelLoss, MelLossConfig
 from almtok.codec.model import ALMTokenizer
 from almtok.codec.phonemes import PhonemeClassifier, PhonemeClassifierConfig
-from almtok.codec.refine import LISTENER_NAME, CodeRefiner
+from almtok.codec.refine import CLASSIFIER_NAME, CodeRefiner
 from almtok.codec.refine_config import RefineConfig
 from almtok.codec.tokens import AudioTokens
 from almtok.core.audio import write_audio
@@ -25,8 +25,8 @@ def codec(request):
     return toy_codec(**request.param)
 
 
-def search(codec, listener=None, **values):
-    return CodeRefiner(codec, RefineConfig(bfloat16=False, **values), listener)
+def search(codec, phoneme_classifier=None, **values):
+    return CodeRefiner(codec, RefineConfig(bfloat16=False, **values), phoneme_classifier)
 
 
 def test_without_steps_it_is_the_encoder(codec):
@@ -64,12 +64,15 @@ def test_pieces_go_on_where_the_last_one_ended():
     assert found.after < found.before
 
 
-def test_a_listener_is_listened_to():
+def test_a_phoneme_classifier_is_used():
     torch.manual_seed(0)
-    codec, listener = toy_codec(), PhonemeClassifier(PhonemeClassifierConfig(width=16)).eval()
+    codec, phoneme_classifier = (
+        toy_codec(),
+        PhonemeClassifier(PhonemeClassifierConfig(width=16)).eval(),
+    )
     wav = noise(1, 10 * WINDOW)
     weights = dict(mel=0.0, loudness=0.0, pitch=0.0, recognition=1.0)
-    found = search(codec, listener, steps=8, **weights).encode(wav)
+    found = search(codec, phoneme_classifier, steps=8, **weights).encode(wav)
     assert 0 < found.after < found.before
 
 
@@ -113,14 +116,14 @@ def test_what_is_refused():
 def test_the_commands(tmp_path, capsys):
     codec, place = toy_codec(unpatchify="harmonic"), tmp_path / "codec"
     codec.save_pretrained(place)
-    PhonemeClassifier(PhonemeClassifierConfig(width=16)).save(place / LISTENER_NAME)
+    PhonemeClassifier(PhonemeClassifierConfig(width=16)).save(place / CLASSIFIER_NAME)
     write_audio(tmp_path / "a.wav", noise(1, 8 * WINDOW)[0, 0], 24_000)
     said = ["--checkpoint", str(place), "--out", str(tmp_path)]
     assert main(["encode", str(tmp_path / "a.wav"), "--search", "2", *said]) == 0
     tokens = AudioTokens.load(tmp_path / "a.safetensors")
     assert tokens.fingerprint == codec.fingerprint
     assert main(["decode", str(tmp_path / "a.safetensors"), *said]) == 0
-    assert CodeRefiner.of(place, ALMTokenizer.from_pretrained(place)).listener is not None
+    assert CodeRefiner.of(place, ALMTokenizer.from_pretrained(place)).phoneme_classifier is not None
     scores = ["codec", "evaluate", "--data", f"speech={tmp_path / 'a.wav'}", "--search", "2"]
     assert main([*scores, "--checkpoint", str(place), "--out", str(tmp_path / "scores")]) == 0
     assert "almtok search 2" in capsys.readouterr().out

@@ -63,7 +63,7 @@ def test_its_voice_keeps_the_pitch_and_the_level(codec, voice):
 
 def test_a_search_finds_better_codes(codec, voice):
     search = CodeRefiner.of(MINI / "codec", codec, RefineConfig(steps=8))
-    assert search.listener is not None
+    assert search.phoneme_classifier is not None
     found = search.encode(voice[None, None])
     assert found.after < 0.93 * found.before
     heard = codec.decode(found.audio_codes, length=voice.numel()).audio_values[0, 0]

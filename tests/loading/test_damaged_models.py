@@ -89,7 +89,7 @@ def test_a_prior(tmp_path):
 
 
 def test_a_phoneme_classifier(tmp_path):
-    path = tmp_path / "listener.safetensors"
+    path = tmp_path / "phoneme_classifier.safetensors"
     PhonemeClassifier(PhonemeClassifierConfig(width=8)).save(path)
     counts = fuzz_bytes(path, lambda: PhonemeClassifier.load(path), 100)
     assert counts["refused"] > 30

@@ -49,13 +49,13 @@ def test_with_words_the_first_codebook_of_mini_is_free_in_every_stage_that_has_i
     _, words = cli.parse("codec", [*given, "--words"])
     names = [stage.name for stage in plain.stages]
     assert names == ["prior", "stage1", "stage2", "adapt", "sharper", "scores"]
-    assert [stage.name for stage in words.stages] == ["listener", *names[1:]]
+    assert [stage.name for stage in words.stages] == ["phonemes", *names[1:]]
     configs = {stage.name: stage.config for stage in words.stages if stage.config is not None}
     for name in ("stage2", "adapt"):
         assert configs[name].prior is None
         assert configs[name].model["prior_codebooks"] == "none"
     _, full = cli.parse("codec", [*given, "--words", "--size", "base"])
-    assert [stage.name for stage in full.stages][:2] == ["listener", "prior"]
+    assert [stage.name for stage in full.stages][:2] == ["phonemes", "prior"]
 
 
 def test_the_codec_that_is_judged_is_the_last_one_that_was_made():
@@ -189,10 +189,10 @@ def test_domains_are_weighed_that_the_sources_name(sources, weights):
     assert dataset.get("domain_weights") == weights
 
 
-def test_a_codec_that_keeps_words_learns_its_listener_first():
+def test_a_codec_that_keeps_words_learns_its_phonemes_first():
     _, words = cli.parse("codec", [*SOURCES, "--words"])
     configs = {stage.name: stage.config for stage in words.stages}
     file = words.stages[0].command[-1]
-    assert configs["stage2"].listener == configs["adapt"].listener == file
+    assert configs["stage2"].phoneme_classifier == configs["adapt"].phoneme_classifier == file
     assert configs["stage2"].weight_phones > 0 and configs["adapt"].weight_recognition > 0
-    assert configs["stage1"].listener is None
+    assert configs["stage1"].phoneme_classifier is None

@@ -9,9 +9,10 @@ import sys
 
 import pytest
 
+import almtok
 from almtok.__main__ import main
 from almtok.codec.train import CodecTrainConfig
-from almtok.recipes import cli, run
+from almtok.recipes import cli, former_names, run
 
 from ..loading.fuzz import fuzz_json
 from ..pace import wait_until
@@ -64,7 +65,7 @@ def test_stages_run_in_order_and_once(recipe, tmp_path, capfd):
     assert main(["run", recipe, "--out", str(out)]) == 0
     assert (out / "log").read_text().split() == ["firsthello", "secondhello"]
     assert "done before" in capfd.readouterr().out
-    told = json.loads((out / "story.json").read_text())
+    told = json.loads((out / "run.json").read_text())
     assert told["options"] == {"out": str(out), "device": "auto", "word": "hello"}
     assert all(stage["finished"] for stage in told["stages"].values())
 
@@ -133,7 +134,7 @@ def test_a_killed_run_goes_on_with_the_stage_that_was_killed(recipe, tmp_path):
     wait_until(lambda: (out / "log").exists() and (out / "log").read_text())
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    told = json.loads((out / "story.json").read_text())
+    told = json.loads((out / "run.json").read_text())
     assert not told["stages"]["first"]["finished"]
     subprocess.run(command, check=True, env={**os.environ, "HURRY": "1"})
     assert (out / "log").read_text().split() == ["firstwait", "firstwait", "secondwait"]
@@ -206,8 +207,8 @@ def test_recipes_are_listed(capsys):
 def test_a_run_of_another_version_is_said_and_goes_on(recipe, tmp_path, capfd):
     out = tmp_path / "out"
     assert main(["run", recipe, "--out", str(out), "--to", "first"]) == 0
-    state = json.loads((out / "story.json").read_text())
-    (out / "story.json").write_text(json.dumps({**state, "version": "0.0.7"}))
+    state = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps({**state, "version": "0.0.7"}))
     assert main(["run", recipe, "--out", str(out)]) == 0
     assert "was begun by almtok 0.0.7" in capfd.readouterr().out
     assert (out / "log").read_text().split() == ["firsthello", "secondhello"]
@@ -225,7 +226,7 @@ def test_a_folder_that_records_former_names_is_resumed(tmp_path):
     assert training.difference({**old, "command": ["train", "codec", "--steps", "2"]})
 
 
-@pytest.mark.parametrize("program", run._MOVED_PROGRAMS.values())
+@pytest.mark.parametrize("program", former_names._MOVED_PROGRAMS.values())
 def test_programs_that_moved_exist(program):
     module, function = program.split(":")
     assert callable(getattr(importlib.import_module(module), function))
@@ -245,7 +246,7 @@ def test_two_processes_never_run_in_one_folder(recipe, tmp_path, capsys):
 def test_a_damaged_record_is_an_error_of_one_line(recipe, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["run", recipe, "--out", str(out), "--to", "first"]) == 0
-    path = out / "story.json"
+    path = out / "run.json"
     counts = fuzz_json(path, lambda: load_and_check(recipe, out), 60, str(out))
     assert counts["refused"] > 10
 
@@ -253,3 +254,34 @@ def test_a_damaged_record_is_an_error_of_one_line(recipe, tmp_path, capsys):
 def load_and_check(recipe, out):
     _, recipe_run = cli.parse(recipe, ["--out", str(out)])
     run.RunState(recipe_run).check(recipe_run.stages)
+
+
+def test_a_run_of_an_earlier_version_gets_the_present_names(tmp_path):
+    """Its record, the outputs of its stages, and what later stages say of them."""
+    out = tmp_path / "demo"
+    (out / "lessons").mkdir(parents=True)
+    (out / "judged").mkdir()
+    for name in ("hello.wav", "lessons/manifest.jsonl", "judged/judged.json"):
+        (out / name).write_text("kept")
+    _, demo = cli.parse("mini", ["--out", str(out)])
+    former = {"example": "hello", "reconstruction": "there-and-back",
+              "language-corpus": "lessons", "comparison": "judged"}  # fmt: skip
+    stages = {}
+    for stage in demo.stages:
+        text = json.dumps({**stage.record(), "finished": True, "seconds": 1.0})
+        for present, old in former.items():
+            text = text.replace(f"{out}/{present}", f"{out}/{old}")
+        text = text.replace('"phoneme_classifier"', '"listener"')
+        stages[former.get(stage.name, stage.name)] = json.loads(text)
+    assert "listener" in stages["stage2"]["config"] and "lessons" in str(stages["tokens"])
+    record = {"recipe": "mini", "version": almtok.__version__, "options": {}, "stages": stages}
+    (out / "story.json").write_text(json.dumps(record))
+    state = run.RunState(demo)
+    state.check(demo.stages)  # no stage has other values
+    assert state.finished(demo.stages[0])
+    assert (out / "language-corpus" / "manifest.jsonl").read_text() == "kept"
+    assert (out / "comparison" / "comparison.json").is_file() and (out / "example.wav").is_file()
+    assert not (out / "story.json").exists() and not (out / "lessons").exists()
+    assert list(json.loads((out / "run.json").read_text())["stages"]) == [
+        s.name for s in demo.stages
+    ]

@@ -1,4 +1,4 @@
-"""QueryPhones: what it asks for, and that gradients teach the queries and not the listener."""
+"""QueryPhones: what it asks for, and that gradients teach the queries and not the classifier."""
 
 import pytest
 import torch
@@ -45,13 +45,17 @@ def test_recognition_vanishes_for_the_same_sound_and_teaches_the_output_alone():
     from almtok.codec.phonemes import PhonemeClassifier, PhonemeClassifierConfig
 
     torch.manual_seed(0)
-    listener = PhonemeClassifier(PhonemeClassifierConfig(width=16)).eval().requires_grad_(False)
+    phoneme_classifier = (
+        PhonemeClassifier(PhonemeClassifierConfig(width=16)).eval().requires_grad_(False)
+    )
     target = 0.1 * torch.randn(2, 1, 4800)
     output = target.clone().requires_grad_()
-    said = listener.target_log_posteriors(target)
-    assert float(recognition_loss(listener, output, said).detach()) == pytest.approx(0.0, abs=1e-6)
+    said = phoneme_classifier.target_log_posteriors(target)
+    assert float(recognition_loss(phoneme_classifier, output, said).detach()) == pytest.approx(
+        0.0, abs=1e-6
+    )
     other = (0.1 * torch.randn(2, 1, 4800)).requires_grad_()
-    loss = recognition_loss(listener, other, said)
+    loss = recognition_loss(phoneme_classifier, other, said)
     loss.backward()
     assert float(loss.detach()) > 0 and float(other.grad.norm()) > 0
-    assert all(parameter.grad is None for parameter in listener.parameters())
+    assert all(parameter.grad is None for parameter in phoneme_classifier.parameters())

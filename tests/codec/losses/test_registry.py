@@ -16,7 +16,9 @@ from almtok.codec.whisper import WhisperFeatures
 
 from ..tiny_whisper import save_whisper
 
-SECOND = stage2(init_from="x", listener="y", teacher_speech="whisper", masked={"num_heads": 2})
+SECOND = stage2(
+    init_from="x", phoneme_classifier="y", teacher_speech="whisper", masked={"num_heads": 2}
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +29,8 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> WhisperFeatures:
 
 def setup(teacher: WhisperFeatures) -> LossSetup:
     model = ALMTokenizerConfig.preset("tiny", unpatchify="harmonic")
-    listener = PhonemeClassifier(PhonemeClassifierConfig(width=16, num_bands=16))
-    return LossSetup(SECOND, model, listener, teacher)
+    phoneme_classifier = PhonemeClassifier(PhonemeClassifierConfig(width=16, num_bands=16))
+    return LossSetup(SECOND, model, phoneme_classifier, teacher)
 
 
 def test_the_registry_loads_without_torch() -> None:
@@ -64,13 +66,13 @@ def test_every_loss_is_computed_where_its_tensors_exist_and_skipped_elsewhere(te
 
     judges = MelDiscriminators(MelDiscriminatorsConfig(hop_lengths=(256,), channel_divisor=64))
     width = model.hidden_size
-    assert made.listener is not None
+    assert made.phoneme_classifier is not None
     full = dataclasses.replace(
         bare, output=wav.flip(0), frames=torch.randn(2, 12, width),
         queries=torch.randn(2, 4, width), layers=torch.randn(2, 4, 3, width),
         commitment=torch.tensor(1.0), decoded=torch.randn(2, 12, width),
         pitch=torch.randn(2, 12, model.num_pitches),
-        phonemes=made.listener.target_log_posteriors(wav),
+        phonemes=made.phoneme_classifier.target_log_posteriors(wav),
         speech=torch.arange(2), features=teacher.features(wav), encode_frames=lambda frames: frames,
         real=judges(wav), fake=judges(wav.flip(0)),
     )  # fmt: skip
@@ -93,7 +95,7 @@ def test_a_loss_on_features_asks_for_the_teacher(spec) -> None:
         stage2(init_from="x", teacher_speech="wavlm", **weight)
 
 
-@pytest.mark.parametrize("spec", [spec for spec in LOSSES if spec.needs_listener])
+@pytest.mark.parametrize("spec", [spec for spec in LOSSES if spec.needs_phonemes])
 def test_a_loss_on_phonemes_asks_for_the_classifier(spec) -> None:
-    with pytest.raises(ValueError, match=f"weight_{spec.name} needs listener"):
+    with pytest.raises(ValueError, match=f"weight_{spec.name} needs phoneme_classifier"):
         stage2(init_from="x", **{f"weight_{spec.name}": 1.0})

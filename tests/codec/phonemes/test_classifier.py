@@ -1,4 +1,4 @@
-"""The listener: frames of the codec, files, and that it learns what it is told."""
+"""The phoneme classifier: frames of the codec, files, and that it learns what it is told."""
 
 import dataclasses
 import json
@@ -16,10 +16,16 @@ from almtok.codec.phonemes import (
     PhonemeTrainingConfig,
     labels,
 )
+from almtok.codec.phonemes import classifier as module
 from almtok.codec.phonemes.config import NONE, PHONES, SILENCE
 from almtok.codec.phonemes.labels import LabelledFrames, frame_labels, label_frames
 from almtok.codec.phonemes.train import train_phoneme_classifier
+from almtok.codec.priors.config import TeacherSpec
+from almtok.codec.refine import CodeRefiner
+from almtok.codec.train.config import CodecTrainConfig
 from almtok.recipes.mini.voices import VOICES, find_speaker
+
+from ..toy import toy_codec
 
 SMALL = PhonemeClassifierConfig(width=32, num_bands=24)
 
@@ -31,12 +37,26 @@ def test_one_row_for_each_frame_of_the_codec():
 
 
 def test_what_is_saved_is_loaded_frozen_and_the_same(tmp_path):
-    listener = PhonemeClassifier(SMALL).eval()
-    listener.save(tmp_path / "listener.safetensors")
-    again = PhonemeClassifier.load(tmp_path / "listener.safetensors")
+    phoneme_classifier = PhonemeClassifier(SMALL).eval()
+    phoneme_classifier.save(tmp_path / "phoneme_classifier.safetensors")
+    again = PhonemeClassifier.load(tmp_path / "phoneme_classifier.safetensors")
     wav = torch.randn(1, 1, 4800)
-    assert torch.equal(listener.target_log_posteriors(wav), again.target_log_posteriors(wav))
+    assert torch.equal(
+        phoneme_classifier.target_log_posteriors(wav), again.target_log_posteriors(wav)
+    )
     assert not any(parameter.requires_grad for parameter in again.parameters())
+
+
+def test_files_of_earlier_versions_are_read(tmp_path, monkeypatch):
+    """Of another kind, beside a codec under another name, and in configurations."""
+    made = PhonemeClassifier(SMALL).eval()
+    monkeypatch.setattr(module, "_KIND", "almtok-listener")
+    made.save(tmp_path / "listener.safetensors")
+    monkeypatch.undo()
+    assert CodeRefiner.of(tmp_path, toy_codec()).phoneme_classifier is not None
+    assert TeacherSpec.parse("listener:x").kind == "phonemes"
+    config = CodecTrainConfig.from_dict({"stage": "2", "init_from": "x", "listener": "y"})
+    assert config.phoneme_classifier == "y"
 
 
 def test_another_file_is_refused(tmp_path):
@@ -78,10 +98,10 @@ def tones() -> LabelledFrames:
 
 def test_it_learns_to_name_what_it_is_told_at_any_level():
     training = PhonemeTrainingConfig(steps=80, batch_size=8, segment_frames=60, held_out_share=0.1)
-    listener, heard = train_phoneme_classifier(tones(), SMALL, training, progress=False)
+    phoneme_classifier, heard = train_phoneme_classifier(tones(), SMALL, training, progress=False)
     again, _ = train_phoneme_classifier(tones(), SMALL, training, progress=False)
     assert heard.accuracy > 0.9  # a quarter would be chance
-    for one, two in zip(listener.parameters(), again.parameters(), strict=True):
+    for one, two in zip(phoneme_classifier.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, two)
 
 
@@ -116,7 +136,7 @@ def test_recordings_become_labelled_frames(corpus, caplog):
 
 
 def test_the_command_trains_and_says_how_well(corpus, tmp_path, capsys):
-    out = tmp_path / "listener.safetensors"
+    out = tmp_path / "phoneme_classifier.safetensors"
     assert main(["codec", "phonemes", "--data", corpus, "--out", str(out), "--steps", "2"]) == 0
     assert "held-out clips" in capsys.readouterr().out
     assert PhonemeClassifier.load(out).num_phones == len(PHONES)

@@ -163,7 +163,7 @@ def test_what_either_half_lacks_is_found_before_the_first_is_computed(tmp_path, 
     PhonemeClassifier(PhonemeClassifierConfig(width=16)).save(tmp_path / "classifier")
     with pytest.raises(ValueError, match="same width, got speech 16 and sound 32"):
         build_prior(
-            small(teacher_speech=f"listener:{tmp_path}/classifier"), noises(), tmp_path / "a"
+            small(teacher_speech=f"phonemes:{tmp_path}/classifier"), noises(), tmp_path / "a"
         )
 
 

@@ -52,12 +52,13 @@ def test_beats_listens(device, small_model, small):
         assert torch.allclose(one, other.cpu(), atol=1e-4)
 
 
-def test_a_listener_listens(device, tmp_path):
+def test_phoneme_teacher(device, tmp_path):
     PhonemeClassifier(PhonemeClassifierConfig(width=16, num_bands=16)).save(
-        tmp_path / "listener.safetensors"
+        tmp_path / "phoneme_classifier.safetensors"
     )
     here, there = (
-        PhonemeTeacher(tmp_path / "listener.safetensors", device=place) for place in ("cpu", device)
+        PhonemeTeacher(tmp_path / "phoneme_classifier.safetensors", device=place)
+        for place in ("cpu", device)
     )
     wavs = [0.1 * noise(24_000), noise(9_000, 1)]
     for one, other in zip(here.features_batch(wavs), there.features_batch(wavs), strict=True):

@@ -1,4 +1,4 @@
-"""The listener as a teacher."""
+"""The phoneme classifier as a teacher."""
 
 import numpy as np
 import pytest
@@ -13,22 +13,22 @@ from almtok.codec.priors.teachers import make_teacher
 
 
 @pytest.fixture(scope="module")
-def listener(tmp_path_factory):
+def phoneme_classifier(tmp_path_factory):
     torch.manual_seed(0)
-    place = tmp_path_factory.mktemp("listener") / "listener.safetensors"
+    place = tmp_path_factory.mktemp("phoneme_classifier") / "phoneme_classifier.safetensors"
     PhonemeClassifier(PhonemeClassifierConfig(width=32, num_bands=24)).save(place)
     return place
 
 
-def test_states_are_what_phones_are_named_by(listener):
-    teacher = make_teacher("speech", PriorConfig(teacher_speech=f"listener:{listener}"))
+def test_states_are_what_phones_are_named_by(phoneme_classifier):
+    teacher = make_teacher("speech", PriorConfig(teacher_speech=f"phonemes:{phoneme_classifier}"))
     assert (teacher.dim, teacher.sample_rate, teacher.frame_rate) == (32, 24_000, 75.0)
     wavs = [torch.randn(320 * n + 50) for n in (9, 30)]
     alone = [teacher.features(wav) for wav in wavs]
     for one, together in zip(alone, teacher.features_batch(wavs), strict=True):
         assert torch.equal(one, together)
     assert [tuple(one.shape) for one in alone] == [(9, 32), (30, 32)]
-    model = PhonemeClassifier.load(listener)
+    model = PhonemeClassifier.load(phoneme_classifier)
     logits = model.leave[1](alone[1].T[None]).transpose(1, 2)
     torch.testing.assert_close(
         logits.log_softmax(-1), model.target_log_posteriors(wavs[1][None, None])
@@ -36,16 +36,16 @@ def test_states_are_what_phones_are_named_by(listener):
 
 
 def test_the_file_has_to_be_named_and_to_be_one(tmp_path):
-    with pytest.raises(ValueError, match="listener:FILE"):
-        TeacherSpec.parse("listener")
+    with pytest.raises(ValueError, match="phonemes:FILE"):
+        TeacherSpec.parse("phonemes")
     from safetensors.torch import save_file
 
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
     with pytest.raises(ValueError, match="not a phoneme classifier"):
-        make_teacher("speech", PriorConfig(teacher_speech=f"listener:{tmp_path / 'x.safetensors'}"))
+        make_teacher("speech", PriorConfig(teacher_speech=f"phonemes:{tmp_path / 'x.safetensors'}"))
 
 
-def test_a_prior_of_it_beside_spectra(listener, tmp_path):
+def test_a_prior_of_it_beside_spectra(phoneme_classifier, tmp_path):
     rng = np.random.default_rng(0)
     for domain in ("speech", "sound"):
         (tmp_path / domain).mkdir()
@@ -64,7 +64,7 @@ def test_a_prior_of_it_beside_spectra(listener, tmp_path):
         "--spectral-width",
         "16",
     ]
-    words = [*common, "--teacher-speech", f"listener:{listener}"]
+    words = [*common, "--teacher-speech", f"phonemes:{phoneme_classifier}"]
     assert main([*words, "--out", str(tmp_path / "a.safetensors")]) == 1  # of two widths
     out = tmp_path / "prior.safetensors"
     assert main([*words, "--widths", "project", "--out", str(out)]) == 0

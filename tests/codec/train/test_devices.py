@@ -50,8 +50,8 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
 
 
 @pytest.fixture
-def listener(tmp_path: Path) -> str:
-    file = tmp_path / "listener.safetensors"
+def phoneme_classifier(tmp_path: Path) -> str:
+    file = tmp_path / "phoneme_classifier.safetensors"
     PhonemeClassifier(PhonemeClassifierConfig(width=16, num_bands=16)).save(file)
     return str(file)
 
@@ -72,9 +72,14 @@ def started(config: CodecTrainConfig) -> TrainState:
 
 @pytest.mark.parametrize(("stage", "changes"), CASES)
 def test_every_loss_and_optimiser_takes_steps(
-    stage, changes, toy_config, toy_batch, listener, device
+    stage, changes, toy_config, toy_batch, phoneme_classifier, device
 ):
-    changes = {"listener": listener, "adversarial_start": 1, "accumulate": 2, **changes}
+    changes = {
+        "phoneme_classifier": phoneme_classifier,
+        "adversarial_start": 1,
+        "accumulate": 2,
+        **changes,
+    }
     start = {"init_from": "x"} if stage == "adapt" else {}
     config = toy_config(stage, **start, **changes)
     state = started(config)

@@ -38,9 +38,11 @@ def run_values(toy_values: dict[str, Any], folder: Path) -> list[dict[str, Any]]
     second["weight_first_phones"] = 0.5
     second["weight_recognition"] = 0.5
     second["dataset"] = {**common.get("dataset", {}), "vary": 0.1}
-    second["listener"] = str(folder / "listener.safetensors")
+    second["phoneme_classifier"] = str(folder / "phoneme_classifier.safetensors")
     torch.manual_seed(0)
-    PhonemeClassifier(PhonemeClassifierConfig(width=16, num_bands=16)).save(second["listener"])
+    PhonemeClassifier(PhonemeClassifierConfig(width=16, num_bands=16)).save(
+        second["phoneme_classifier"]
+    )
     second["teacher_speech"] = f"whisper:{save_whisper(folder / 'whisper')}"
     second["weight_speech_features"] = 0.5
     second["weight_distillation"] = 0.5

@@ -337,17 +337,17 @@ def test_an_optimiser_step_is_seen_by_caches_of_weights() -> None:
 def test_words_are_heard_in_one_precision_and_only_where_a_loss_asks(
     stage: str, toy_config: Make, toy_batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file, init = tmp_path / "listener.safetensors", tmp_path / "codec"
+    file, init = tmp_path / "phoneme_classifier.safetensors", tmp_path / "codec"
     PhonemeClassifier(PhonemeClassifierConfig(width=16, num_bands=16)).save(file)
     build_state(toy_config("2")).model.save_pretrained(init)
-    given = {"listener": str(file), "init_from": str(init), "precision": "bf16-all"}
-    assert build_state(toy_config(stage, **given)).listener is None
+    given = {"phoneme_classifier": str(file), "init_from": str(init), "precision": "bf16-all"}
+    assert build_state(toy_config(stage, **given)).phoneme_classifier is None
     state = build_state(toy_config(stage, **given, weight_recognition=1.0))
-    assert state.listener is not None
+    assert state.phoneme_classifier is not None
     precisions = []
-    forward = state.listener.forward
+    forward = state.phoneme_classifier.forward
     monkeypatch.setattr(
-        state.listener,
+        state.phoneme_classifier,
         "forward",
         lambda features: precisions.append(torch.is_autocast_enabled("cpu")) or forward(features),
     )

@@ -49,7 +49,7 @@ def test_the_demo_runs_from_nothing_to_a_report_and_again(quiet_environment, tmp
     page = (out / "report.html").read_text()
     for words in ("<audio", "data:audio/", "WER, own ASR on recordings", "It learns a new voice"):
         assert words in page
-    codec_page = (out / "there-and-back" / "report.html").read_text()
+    codec_page = (out / "reconstruction" / "report.html").read_text()
     assert "PESQ" in codec_page
     assert 'src="http' not in page + codec_page, "the reports must need no network"
 
@@ -58,7 +58,7 @@ def test_the_demo_runs_from_nothing_to_a_report_and_again(quiet_environment, tmp
     codec = ALMTokenizer.from_pretrained(out / "codec")
     assert bool(codec.quantizer.layers[0].codebook.initialised)
     before = (out / "stage2" / "metrics.jsonl").read_bytes()
-    told = json.loads((out / "story.json").read_text())
+    told = json.loads((out / "run.json").read_text())
     assert [name for name, stage in told["stages"].items() if stage["finished"]] == list(STEPS)
     monkeypatch.chdir(tmp_path)
     assert main([*given, "--only", *(step for step in STEPS if step != "report")]) == 0

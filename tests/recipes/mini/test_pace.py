@@ -9,7 +9,7 @@ from almtok.__main__ import build_parser, main
 from almtok.recipes.mini import STEPS, cli, pace
 from almtok.recipes.mini.pace import Pace
 
-SLOW = Pace(2.0, 1.0, {"hello": 10.0, "lm": 100.0, "tokens": 50.0})
+SLOW = Pace(2.0, 1.0, {"example": 10.0, "lm": 100.0, "tokens": 50.0})
 
 
 def test_the_reference_has_every_stage() -> None:
@@ -19,7 +19,7 @@ def test_the_reference_has_every_stage() -> None:
 
 
 def test_every_stage_is_as_much_slower_as_the_steps() -> None:
-    assert SLOW.on(4.0, 1.0).stages == {"hello": 15.0, "lm": 150.0, "tokens": 75.0}
+    assert SLOW.on(4.0, 1.0).stages == {"example": 15.0, "lm": 150.0, "tokens": 75.0}
     assert SLOW.on(2.0, 1.0) == SLOW
 
 
