@@ -110,4 +110,4 @@ def _checked(embeddings: npt.ArrayLike) -> Array:
 def _root(values: Array) -> Array:
     """A root R of the covariance, R^T R, with at most D rows."""
     centred = (values - values.mean(axis=0)) / math.sqrt(len(values) - 1)
-    return centred if len(centred) <= centred.shape[1] else np.linalg.qr(centred, mode="r")
+    return centred if len(centred) <= centred.shape[1] else np.linalg.qr(centred).R

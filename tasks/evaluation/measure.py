@@ -186,7 +186,7 @@ class Measurer:
         settings = dataclasses.asdict(config)
         if config.generate:  # as in the logs from before there was a choice
             del settings["generate"]
-        self._facts = (model, settings, options.facts, self.judges.key)
+        self._facts: tuple[Any, ...] = (model, settings, options.facts, self.judges.key)
         self._reader = EntryReader()
 
     def run(self, clips: Sequence[EvaluationClip]) -> list[dict[str, Any]]:
