@@ -11,24 +11,15 @@ import numpy as np
 from ...codec.evaluation.judged import JUDGED_METRICS
 from ...codec.evaluation.markdown import SCALE_ROWS
 from ...core.judges.speakers import speaker_scale
-from ...core.metrics.intervals import Interval, Score, bootstrap_interval, format_interval
+from ...core.metrics.intervals import Score, bootstrap_interval, format_interval
 from ...core.report.render import render
 from ..base import get_task
 from .failures import KINDS, FailureRow, Utterance, failure_table, rate_ratio
+from .figure import Figure
+from .music_scores import music_figures
 from .scores import Spelling, word_scores
 
 Facts = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure."""
-
-    task: str
-    name: str
-    value: Interval
-    percent: bool  # whether it is shown in percent
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,6 +77,7 @@ def evaluate_facts(
         figures += _sound_figures(
             [clip for clip in good if clip["domain"] == domain], generation_task, caption_task
         )
+    figures += music_figures([clip for clip in good if clip["domain"] == "music"])
     column = "judge_tts" if judged else "tts_own"
     spoken = bool(speech) and "tts_own" in speech[0]
     failures = failure_table(_utterance(clip, column) for clip in speech) if spoken else []

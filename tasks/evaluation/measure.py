@@ -31,6 +31,7 @@ from ..pipelines.speech_recognition import SpeechRecognizer
 from ..pipelines.text_to_speech import TextToSpeech, Voice
 from .classifier import SoundClassifier
 from .judging import CODEC, ORIGINAL, TTS, VOICE, SpeechJudges
+from .music_scores import tune_facts
 from .retrieval import TextRetrieval
 
 MAX_CLASSES = 50  # captions to choose from in retrieval
@@ -325,6 +326,8 @@ class Measurer:
             if item.tokens.duration <= seconds:
                 entry |= self._retrieved("original", item.job, item.tokens)
             entry |= self._named(item.job, recording=item.wav, codec=self._decoded(item))
+            if music:
+                entry |= self._tunes(original=item.wav, codec=self.pipeline.decode(item.tokens))
         if not self.config.generate:
             return facts
         lengths = [min(i.tokens.duration, most) for i, most in zip(batch, longest, strict=True)]
@@ -333,6 +336,8 @@ class Measurer:
             first = draws[0]
             entry |= {"made_seconds": round(first.duration, 3), "made_rtf": first.rtf}
             entry |= self._retrieved("made", item.job, first.tokens)
+            if music:
+                entry |= self._tunes(made=first.wav)
             named = [self._named(item.job, made=draw.wav) for draw in draws]
             # For each classifier, the classes of all draws.
             entry |= named[0] | {
@@ -378,6 +383,9 @@ class Measurer:
         judges, label = self.classifiers.values(), clip.recording.label
         usable = all(clip.domain in judge.domains and label in judge.classes for judge in judges)
         return [*(judge.stamp for judge in judges), label] if judges and usable else []
+
+    def _tunes(self, **wavs: Any) -> dict[str, Any]:
+        return tune_facts(self.pipeline.sample_rate, **wavs)
 
     def _decoded(self, item: _Ready) -> Any:
         return self.pipeline.decode(item.tokens) if self._named_by(item.job.clip) else None

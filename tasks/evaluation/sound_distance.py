@@ -12,7 +12,7 @@ from ...codec.evaluation.embeddings import embedding_key, load_embedding
 from ...codec.evaluation.fad import ClipVectors, frechet_table
 from ...core.metrics.frechet import MIN_CLIPS, extrapolated_distance
 from ..pipelines.outputs import GeneratedAudio
-from .evaluator import Figure
+from .figure import Figure
 from .measure import Measurer, _Ready
 
 _TASKS = {"sound": "text_to_audio", "music": "text_to_music"}
