@@ -188,6 +188,8 @@ def register_evaluate(commands: Any) -> None:
     parser.group("measures")
     _add_check(parser, "TTS with self-check: up to N attempts per part (3)")
     add("--voices", action="store_true", help="TTS with the speaker's next clip as voice prompt")
+    text = "token folders or .txt files of the training: TTS of their texts is reported apart"
+    add("--seen-texts", nargs="+", default=[], metavar="PATH", help=text, advanced=True)
     text = "measure ASR and captions only: no TTS, no sounds"
     add("--no-generate", dest="generate", action="store_false", help=text)
     add_recognizer(parser)

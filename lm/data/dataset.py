@@ -137,6 +137,11 @@ class TokenDataset(Dataset[TokenRow]):
         names = self._labels.column("id").to_pylist()
         return set(zip(names, self.num_frames.tolist(), strict=True))
 
+    def texts(self) -> list[str]:
+        """Text of every row."""
+        texts: list[str] = self._labels.column("text").to_pylist()
+        return texts
+
     def speakers(self) -> collections.Counter[str]:
         """Number of rows by speaker; "" for rows without one."""
         return collections.Counter(self._labels.column("speaker").to_pylist())

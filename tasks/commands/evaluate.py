@@ -14,11 +14,13 @@ from ...core.judges.load import load_mos, load_recognizer, load_speaker_encoder
 from ...core.judges.recognizers import CachedRecognizer
 from ...lm.voices import check_cloning
 from ..evaluation.classifier import RATE, SoundClassifier
+from ..evaluation.clips import list_clips
 from ..evaluation.evaluator import evaluate_facts, to_html, to_markdown
 from ..evaluation.judging import SpeechJudges
-from ..evaluation.measure import MeasureConfig, Measurer, list_clips
+from ..evaluation.measure import MeasureConfig, Measurer
 from ..evaluation.scores import text_errors
 from ..evaluation.sound_distance import DistanceMeasurer
+from ..evaluation.speech_groups import mark_seen
 from ..pipelines.base import AudioLMPipeline
 from ..pipelines.options import GenerationOptions
 from .batch import load_pipeline, model_stamp
@@ -56,7 +58,7 @@ def run_evaluation(args: argparse.Namespace, options: GenerationOptions) -> int:
         pipeline, args.out, config, options=options, judges=judges,
         classifiers=classifiers_of(args.classes, pipeline), model=model_stamp(args),
     )  # fmt: skip
-    facts = measurer.run(clips)
+    facts = mark_seen(measurer.run(clips), args.seen_texts)
     settings = {
         "checkpoint": str(args.checkpoint),
         "data": list(args.data),

@@ -18,6 +18,7 @@ from .failures import KINDS, FailureRow, Utterance, failure_table, rate_ratio
 from .figure import Figure
 from .music_scores import music_figures
 from .scores import Spelling, word_scores
+from .speech_groups import group_figures
 
 Facts = Mapping[str, Any]
 
@@ -70,6 +71,7 @@ def evaluate_facts(
     judge = str(settings.get("recogniser", "none"))
     judged = bool(speech) and "judge_tts" in speech[0]
     figures = _speech_figures(speech, judge, spelling) + _judged_figures(speech)
+    figures += group_figures(speech, judge, spelling)
     for domain, generation_task, caption_task in (
         ("sound", "text_to_audio", "audio_caption"),
         ("music", "text_to_music", "music_caption"),

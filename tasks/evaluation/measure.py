@@ -17,11 +17,11 @@ from typing import Any
 from tqdm import tqdm
 
 from ...codec.tokens import AudioTokens
-from ...core.data.entries import AudioEntry, EntryReader
-from ...core.data.manifests import list_entries
+from ...core.data.entries import EntryReader
 from ...core.files import file_name
 from ...core.judges.base import JudgedAudio
 from ...core.results_log import ResultsLog, key_of
+from ...lm.voices import default_voice
 from ..pipelines.audio_captioning import AudioCaptioner
 from ..pipelines.audio_generation import AudioGenerator
 from ..pipelines.base import AudioLMPipeline
@@ -30,6 +30,7 @@ from ..pipelines.outputs import GeneratedAudio, Speech
 from ..pipelines.speech_recognition import SpeechRecognizer
 from ..pipelines.text_to_speech import TextToSpeech, Voice
 from .classifier import SoundClassifier
+from .clips import EvaluationClip, voice_references
 from .judging import CODEC, ORIGINAL, TTS, VOICE, SpeechJudges
 from .music_scores import tune_facts
 from .retrieval import TextRetrieval
@@ -37,16 +38,6 @@ from .retrieval import TextRetrieval
 MAX_CLASSES = 50  # captions to choose from in retrieval
 _GENERATED_BY = {"sound": "text_to_audio", "music": "text_to_music"}
 _DESCRIBED_BY = {"sound": "audio_caption", "music": "music_caption"}
-
-
-@dataclass(frozen=True)
-class EvaluationClip:
-    """One recording of the test set."""
-
-    id: str
-    domain: str
-    text: str
-    recording: AudioEntry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,50 +57,6 @@ class MeasureConfig:
             raise ValueError(f"draws must be at least 1, got {self.draws}")
 
 
-def list_clips(sources: Sequence[str], *, limit: int | None = None) -> list[EvaluationClip]:
-    """Clips with a text, at most `limit` of each domain; of the split `test` if a source has it.
-
-    Clips are taken from all sources in turn, so that a limit leaves no source out.
-
-    Raises:
-        ValueError: if no clip has a text.
-    """
-    by_source = []
-    for source in sources:
-        entries = [e for e in list_entries([source], transcripts=True) if e.text.strip()]
-        by_source.append([e for e in entries if e.split == "test"] or entries)
-    clips: list[EvaluationClip] = []
-    counts: dict[str, int] = {}
-    seen: dict[str, int] = {}
-    for place in range(max(map(len, by_source), default=0)):
-        for recordings in by_source:
-            if place >= len(recordings):
-                continue
-            entry = recordings[place]
-            counts[entry.domain] = counts.get(entry.domain, 0) + 1
-            if limit is None or counts[entry.domain] <= limit:
-                times = seen[entry.id] = seen.get(entry.id, 0) + 1
-                name = entry.id if times == 1 else f"{entry.id}#{times}"
-                clips.append(EvaluationClip(name, entry.domain, entry.text, recordings[place]))
-    if not clips:
-        raise ValueError(f"no clip of {', '.join(sources)} has a text: there is nothing to measure")
-    return clips
-
-
-def _references(clips: Sequence[EvaluationClip]) -> dict[str, EvaluationClip]:
-    """The next clip of the same speaker, by id; speakers with one clip are left out."""
-    of_speaker: dict[str, list[EvaluationClip]] = {}
-    for clip in clips:
-        if clip.domain == "speech" and clip.recording.speaker:
-            of_speaker.setdefault(clip.recording.speaker, []).append(clip)
-    return {
-        clip.id: own[(place + 1) % len(own)]
-        for own in of_speaker.values()
-        for place, clip in enumerate(own)
-        if len(own) > 1
-    }
-
-
 @dataclass(frozen=True)
 class _Job:
     """A clip to measure."""
@@ -119,6 +66,7 @@ class _Job:
     retrieval: TextRetrieval | None
     reference: EvaluationClip | None  # voice of TTS
     keep: bool  # whether to keep generated audio
+    voice: str | None = None  # of the model, if there is no reference
 
 
 @dataclass(frozen=True)
@@ -207,16 +155,17 @@ class Measurer:
 
     def _jobs(self, clips: Sequence[EvaluationClip]) -> list[_Job]:
         retrievals = {domain: self._retrieval(clips, domain) for domain in _DESCRIBED_BY}
-        references = _references(clips) if self.config.voices else {}
+        references = voice_references(clips) if self.config.voices else {}
         jobs, kept = [], dict[str, int]()
         for clip in clips:
             kept[clip.domain] = kept.get(clip.domain, 0) + 1
             retrieval, reference = retrievals.get(clip.domain), references.get(clip.id)
             texts = retrieval.texts if retrieval is not None else None
-            voice = None if reference is None else reference.id
-            key = key_of(self._facts, clip.id, clip.text, texts, voice, *self._named_by(clip))
+            voice = self._voice_name(clip) if reference is None else None
+            spoken = voice if reference is None else reference.id
+            key = key_of(self._facts, clip.id, clip.text, texts, spoken, *self._named_by(clip))
             keep = kept[clip.domain] <= self.config.keep_audio
-            jobs.append(_Job(clip, key, retrieval, reference, keep))
+            jobs.append(_Job(clip, key, retrieval, reference, keep, voice))
         return jobs
 
     def _measure(self, batch: Sequence[_Job]) -> list[dict[str, Any]]:
@@ -230,7 +179,10 @@ class Measurer:
             except ValueError as error:
                 facts[job.clip.id] = {"error": str(error)}
         facts |= self._measure_ready(ready)
-        return [_clip_facts(job.clip) | facts[job.clip.id] for job in batch]
+        return [
+            _clip_facts(job.clip) | ({"voice": job.voice} if job.voice else {}) | facts[job.clip.id]
+            for job in batch
+        ]
 
     def _measure_ready(self, ready: Sequence[_Ready]) -> dict[str, dict[str, Any]]:
         """Measurements by id; if the batch fails, clips are tried one by one."""
@@ -270,7 +222,7 @@ class Measurer:
         """Measurements of speech that is generated of the texts."""
         speeches = self.tts.speak_all(
             [item.job.clip.text for item in batch],
-            voice=[self._voice(item.job.reference) for item in batch],
+            voice=[self._voice(item.job) for item in batch],
             seeds=[self.config.seed] * len(batch),
             check=self.config.check,
             tries=self.config.tries,
@@ -293,10 +245,15 @@ class Measurer:
                 speech.save(self.out / "audio" / f"{file_name(item.job.clip.id)}.tts.flac")
         return facts
 
-    def _voice(self, reference: EvaluationClip | None) -> Voice | None:
-        if reference is None:
-            return None
-        return self.tts.voice(self._wav(reference), reference.text)
+    def _voice(self, job: _Job) -> str | Voice | None:
+        if job.reference is None:
+            return job.voice
+        return self.tts.voice(self._wav(job.reference), job.reference.text)
+
+    def _voice_name(self, clip: EvaluationClip) -> str | None:
+        """The speaker of a clip, or the default voice; None of a model without voices."""
+        speaker, config = clip.recording.speaker, self.pipeline.lm.config
+        return speaker if speaker in config.voices else default_voice(config)
 
     def _versions(self, item: _Ready, speech: Speech) -> dict[str, JudgedAudio]:
         """Audio of a clip for the judges."""

@@ -29,7 +29,7 @@ from ...core.judges.recognizers import CachedRecognizer, Recognizer
 from ...core.metrics.audio import SCORE_RATE
 from ...core.metrics.intervals import Interval, format_interval, rate_interval
 from ..commands.outputs import print_status
-from .measure import EvaluationClip, list_clips
+from .clips import EvaluationClip, list_clips
 from .scores import Spelling, TextErrors, text_errors
 
 ORIGINAL = "the recordings"

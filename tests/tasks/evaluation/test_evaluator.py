@@ -17,6 +17,7 @@ from almtok.recipes.mini.sounds import make_sound
 from almtok.recipes.mini.voices import VOICES, find_speaker
 from almtok.tasks.commands import evaluate as evaluate_module
 from almtok.tasks.evaluation.classifier import SoundClassifier
+from almtok.tasks.evaluation.clips import EvaluationClip, list_clips, voice_references
 from almtok.tasks.evaluation.evaluator import (
     _classifier_figures,
     evaluate_facts,
@@ -24,13 +25,10 @@ from almtok.tasks.evaluation.evaluator import (
     to_markdown,
 )
 from almtok.tasks.evaluation.measure import (
-    EvaluationClip,
     MeasureConfig,
     Measurer,
     _Job,
     _Ready,
-    _references,
-    list_clips,
 )
 from almtok.tasks.evaluation.retrieval import TextRetrieval
 from almtok.tasks.pipelines.audio_generation import AudioGenerator
@@ -325,7 +323,7 @@ def test_the_voice_of_a_clip_is_the_speakers_next_one():
         return EvaluationClip(name, "speech", "text", entry)
 
     clips = [clip("a", "x"), clip("b", "y"), clip("c", "x"), clip("d", "")]
-    voices = _references(clips)
+    voices = voice_references(clips)
     assert {name: voice.id for name, voice in voices.items()} == {"a": "c", "c": "a"}
 
 

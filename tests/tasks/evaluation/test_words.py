@@ -13,7 +13,7 @@ from almtok.codec.evaluation.codecs import CodecResult, EvaluatedCodec
 from almtok.codec.model import ALMTokenizer
 from almtok.core.data.speakers import HEARD, UNHEARD, speaker_groups
 from almtok.core.judges.recognizers import Recognizer
-from almtok.tasks.evaluation.measure import list_clips
+from almtok.tasks.evaluation.clips import list_clips
 from almtok.tasks.evaluation.words import ORIGINAL, measure, to_markdown
 
 from ...tiny_judges import save_whisper
