@@ -83,7 +83,9 @@ class Piper:
 
     def describe(self, recipe: str) -> dict[str, str]:
         """Language of a voice."""
-        return {"language": self._configs[str(self._voices[recipe][0])]["espeak"]["voice"]}
+        config = self._configs[str(self._voices[recipe][0])]
+        code = (config.get("language") or {}).get("code") or config["espeak"]["voice"]
+        return {"language": str(code).replace("_", "-")}
 
     def speak(self, text: str, recipe: str, speed: float, seed: int) -> tuple[Waveform, int]:
         """Read a text aloud; see :class:`~almtok.lm.synthesis.backends.Backend`."""

@@ -68,6 +68,7 @@ def piper_folder(tmp_path):
             "inference": {"noise_scale": 0.5, "length_scale": 2, "noise_w": 0.7},
             "phoneme_id_map": {sign: [n] for n, sign in enumerate(SIGNS)},
             "speaker_id_map": speakers,
+            **({"language": {"code": "en_US"}} if "US" in name else {}),
         }
         (folder / f"{name}.onnx.json").write_text(json.dumps(config))
         (folder / f"{name}.onnx").write_bytes(b"a model")
@@ -163,6 +164,8 @@ def test_piper_speaks(session, piper_folder):
     backend = load_backend(str(piper_folder), "en")
     assert (backend.name, backend.licence) == ("piper", "CC0")
     assert backend.voices() == ["en_GB-many/p1", "en_GB-many/p2", "en_US-joe"]
+    assert backend.describe("en_US-joe") == {"language": "en-US"}
+    assert backend.describe("en_GB-many/p1") == {"language": "en"}
     _, rate = backend.speak("A bad dog.", "en_US-joe", 1.25, 7)
     backend.speak("A bad dog.", "en_GB-many/p2", 1.0, 8)
     one, other = session.asked
