@@ -13,7 +13,7 @@ import itertools
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -281,7 +281,7 @@ def _remove_others(out: Path, end: int) -> None:
 
 def _made(
     maker: Maker, first: int, count: int | None, workers: int, interrupt: Interrupt
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     """Yield rows in the order of their numbers until a signal arrives."""
     numbers = itertools.count(first) if count is None else iter(range(first, count))
     if workers <= 1:
@@ -295,10 +295,10 @@ def _made(
     try:
         while True:
             while len(waiting) < _AHEAD * workers and interrupt.signal is None:
-                number = next(numbers, None)
-                if number is None:
+                following = next(numbers, None)
+                if following is None:
                     break
-                waiting.append(pool.submit(_make, number))
+                waiting.append(pool.submit(_make, following))
             if not waiting:
                 return
             yield waiting.popleft().result()

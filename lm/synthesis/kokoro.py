@@ -124,7 +124,7 @@ class Kokoro:
 
     def _style(self, recipe: str) -> np.ndarray:
         """Table of a voice [phones, 256]."""
-        mixed = np.zeros(1, np.float32)
+        mixed: np.ndarray = np.zeros(1, np.float32)
         for name, share in parse_recipe(recipe):
             if name not in self._tables:
                 self._tables[name] = _read_table(self.folder / "voices" / f"{name}.bin")
