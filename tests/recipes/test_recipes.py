@@ -58,6 +58,22 @@ def test_with_words_the_first_codebook_of_mini_is_free_in_every_stage_that_has_i
     assert [stage.name for stage in full.stages][:2] == ["phonemes", "prior"]
 
 
+@pytest.mark.parametrize(
+    ("teachers", "padded"),
+    [
+        ("--teacher-speech whisper", True),
+        ("--teacher-speech whisper --teacher-sound beats:b.pt", True),
+        ("--teacher-speech wavlm --teacher-sound beats:b.pt", False),
+        ("", False),
+    ],
+)
+def test_teachers_of_other_widths_share_a_codebook(teachers, padded):
+    given = "--train speech=a/ sound=n/ --valid speech=b/ --test speech=c/".split()
+    _, run = cli.parse("codec", [*given, *teachers.split()])
+    (prior,) = (stage for stage in run.stages if stage.name == "prior")
+    assert ("--widths" in prior.command) == padded
+
+
 def test_the_codec_that_is_judged_is_the_last_one_that_was_made():
     _, mini = cli.parse("codec", SOURCES)
     *_, adapted, sharper, scores = mini.stages

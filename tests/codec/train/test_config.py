@@ -27,6 +27,12 @@ def test_config_and_command_line_load_without_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_a_teacher_and_its_layers_are_options() -> None:
+    words = "--stage 2 --data x --init-from y --weight-distillation 1 --teacher-speech whisper"
+    config = cli.resolve(parse(*words.split(), "--teacher-layers", "2", "4"))
+    assert (config.teacher_speech, config.teacher_layers) == ("whisper", [2, 4])
+
+
 def test_a_weight_without_effect_is_refused() -> None:
     with pytest.raises(
         ValueError, match="weight_latent must be 0 or not given in stage 1, got 0.5"
