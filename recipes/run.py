@@ -33,6 +33,7 @@ DEVICE_COMMANDS = (
     *(("encode",), ("decode",), ("codec", "prior"), ("lm", "tokenize")),
     *(("tts",), ("asr",), ("sound",), ("music",), ("caption",), ("continue",)),
     *(("codec", "evaluate"), ("lm", "evaluate"), ("codec", "word-errors")),
+    *(("codec", "probe"), ("codec", "predictability")),
 )
 
 

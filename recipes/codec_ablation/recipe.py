@@ -22,6 +22,7 @@ from .rows import REFERENCE, Row, chosen_rows
 STAGE1_SHARE = 0.2  # of the cost of a row with two stages
 EXAMPLE = "--train speech=voices/ --valid speech=more/ --test speech=other/ --rows mirror istft"
 TABLE = "table.md"
+_CODED_CLIPS = 500  # training clips per domain, for --predictability
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,9 @@ class Options(CorpusOptions):
     seed: int = option(0, "random seed of all trainings")
     limit: int = option(40, "test clips per domain")
     recognizer: str = option("none", "recognizer of word errors, see 'almtok codec word-errors'")
+    predictability: int = option(
+        0, "steps of a small language model on the codes of each row; 0: none"
+    )
     teacher_speech: str = option("spectral", "speech teacher of 'almtok codec prior'")
     teacher_sound: str = option("spectral", "sound teacher of 'almtok codec prior'")
 
@@ -44,8 +48,9 @@ class Options(CorpusOptions):
         chosen_rows(self.rows)
         if self.steps < 10:
             raise ValueError(f"steps must be at least 10, got {self.steps}")
-        if self.minutes_per_row < 0:
-            raise ValueError(f"minutes_per_row must be positive, got {self.minutes_per_row}")
+        for field in ("minutes_per_row", "predictability"):
+            if getattr(self, field) < 0:
+                raise ValueError(f"{field} must be at least 0, got {getattr(self, field)}")
 
 
 def stages(o: Options) -> list[Stage]:
@@ -116,9 +121,8 @@ def _trainings(o: Options, rows: dict[str, Row]) -> dict[str, CodecTrainConfig]:
 
 def _judgements(o: Options, name: str) -> list[Stage]:
     """Evaluate the codec of a row."""
-    model = str(Path(o.out, "rows", name, "model"))
-    data = [word for source in o.sources("test") for word in ("--data", source)]
-    given = ("--checkpoint", model, *data, "--limit", str(o.limit))
+    codec_of_row = ("--checkpoint", str(Path(o.out, "rows", name, "model")))
+    given = (*codec_of_row, "--data", *o.sources("test"), "--limit", str(o.limit))
     found = [
         Stage(
             name=f"{name}-scores",
@@ -133,6 +137,19 @@ def _judgements(o: Options, name: str) -> list[Stage]:
                 name=f"{name}-words",
                 what=f"word errors through the codec of row {name}",
                 command=("codec", "word-errors", *given, *words),
+            )
+        )
+    if o.predictability:
+        clips = ("--data", *o.sources("train"), "--limit", str(_CODED_CLIPS))
+        steps = ("--steps", str(o.predictability), "--seed", str(o.seed))
+        found.append(
+            Stage(
+                name=f"{name}-codes",
+                what=f"loss of a small language model on the codes of row {name}",
+                command=(
+                    *("codec", "predictability", *codec_of_row, *clips, *steps),
+                    *("--out", str(Path(o.out, "predictability", name))),
+                ),
             )
         )
     return found

@@ -36,6 +36,7 @@ class AblationRow:
     scores: dict[str, Interval]  # metric name -> mean over the clips
     clear: dict[str, bool]  # metric name -> whether it differs from the reference, paired by clip
     wer: Interval | None  # of speech; None without a recognizer
+    nats: tuple[float, ...]  # per code of each codebook, of a language model; empty without it
     usage: tuple[float, ...]  # share of the entries of each codebook that occur
     perplexity: tuple[float, ...]  # of each codebook
     steps: int  # of all its trainings
@@ -70,6 +71,7 @@ def _row(run: Path, name: str, values: dict[str, dict[str, dict[str, float]]]) -
         scores={metric: bootstrap_interval(list(found.values())) for metric, found in own.items()},
         clear={metric: found.clear for metric, found in paired.items() if found is not None},
         wer=_word_errors(run / "words" / name / "words.json"),
+        nats=_nats(run / "predictability" / name / "table.json"),
         usage=tuple(codes["usage"]),
         perplexity=tuple(codes["perplexity"]),
         steps=sum(cost[0] for cost in costs),
@@ -93,6 +95,13 @@ def _word_errors(place: Path) -> Interval | None:
         return Interval(**next(row["wer"] for row in rows if row["lost"] is not None))
 
 
+def _nats(place: Path) -> tuple[float, ...]:
+    if not place.exists():
+        return ()
+    with reading(place):
+        return tuple(read_json_object(place)["rows"][0]["nats"])
+
+
 def _cost(training: Path) -> tuple[int, float, float]:
     """Steps, seconds per step and hours of audio of a training."""
     place = training / "config.json"
@@ -108,24 +117,26 @@ def _cost(training: Path) -> tuple[int, float, float]:
 def to_markdown(rows: Sequence[AblationRow]) -> str:
     """All rows, with intervals; bold: clearly different from the reference on the same clips."""
     metrics = [name for name in SCORES if any(name in row.scores for row in rows)]
-    words = any(row.wer is not None for row in rows)
-    head = ["row", *(metric_head(name) for name in metrics), *(["WER, % ↓"] if words else [])]
-    head += ["codes in use, %", "perplexity", "steps", "audio, h", "s per step"]
-    table = [[row.name, *(_score(row, name) for name in metrics),
-              *([_percent(row.wer)] if words else []),
-              " / ".join(f"{100 * share:.0f}" for share in row.usage),
-              " / ".join(f"{value:.0f}" for value in row.perplexity),
-              str(row.steps), f"{row.audio_hours:.2f}", f"{row.seconds_per_step:.2f}"]
-             for row in rows]  # fmt: skip
+    columns = {metric_head(name): [_score(row, name) for row in rows] for name in metrics}
+    if any(row.wer is not None for row in rows):
+        columns["WER, % ↓"] = [_percent(row.wer) for row in rows]
+    if any(row.nats for row in rows):
+        columns["nats per code ↓"] = [_joined(row.nats, 2) for row in rows]
+    columns["codes in use, %"] = [_joined([100 * u for u in row.usage]) for row in rows]
+    columns["perplexity"] = [_joined(row.perplexity) for row in rows]
+    columns["steps"] = [str(row.steps) for row in rows]
+    columns["audio, h"] = [f"{row.audio_hours:.2f}" for row in rows]
+    columns["s per step"] = [f"{row.seconds_per_step:.2f}" for row in rows]
+    names = [row.name for row in rows]
+    table = [list(cells) for cells in zip(names, *columns.values(), strict=True)]
     clips = max((interval.n for row in rows for interval in row.scores.values()), default=0)
     note = (
         f"Mean over up to {clips} clips with its 95 % bootstrap interval; one training per row."
         f" Bold: the paired difference to row {REFERENCE} leaves zero out. Steps and audio include"
         " stage 1; seconds per step are those of the last stage."
     )
-    return "\n".join(
-        [note, "", markdown_table(head, table), "", *(f"- {r.name}: {r.what}" for r in rows), ""]
-    )
+    lines = [note, "", markdown_table(["row", *columns], table), ""]
+    return "\n".join([*lines, *(f"- {row.name}: {row.what}" for row in rows), ""])
 
 
 def _score(row: AblationRow, metric: str) -> str:
@@ -134,6 +145,10 @@ def _score(row: AblationRow, metric: str) -> str:
     digits = METRICS[metric].digits
     text = format_interval(row.scores[metric], percent=False, digits=digits)
     return f"**{text}**" if row.clear.get(metric) else text
+
+
+def _joined(values: Sequence[float], digits: int = 0) -> str:
+    return " / ".join(f"{value:.{digits}f}" for value in values)
 
 
 def _percent(interval: Interval | None) -> str:

@@ -1,6 +1,7 @@
 """The ablation of the codec: rows that differ in one choice, equal cost, one table of all."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ import soundfile
 
 from almtok.__main__ import main
 from almtok.codec.config import ALMTokenizerConfig
+from almtok.core.metrics.intervals import Interval
 from almtok.recipes import cli
-from almtok.recipes.codec_ablation import pace, recipe
+from almtok.recipes.codec_ablation import pace, recipe, table
 from almtok.recipes.codec_ablation.rows import ROWS
-from almtok.recipes.codec_ablation.table import collect, to_markdown
+from almtok.recipes.codec_ablation.table import AblationRow, collect, to_markdown
 
 from .test_codec_sizes import SHORT, SMALLER
 
@@ -112,6 +114,32 @@ def test_rows_are_trained_and_end_in_one_table(sources, tmp_path):
     assert [line.split("|")[1].strip() for line in text.splitlines() if line[:1] == "|"] == [
         "row", "---", *names,
     ]  # fmt: skip
+    assert "WER" not in text and "nats" not in text
+
+
+def test_word_errors_and_predictability_enter_the_table_where_they_were_measured():
+    score = Interval(0.8, 0.7, 0.9, 4)
+    one = AblationRow("reference", "all", {"stoi": score}, {}, None, (), (0.5,), (9.0,), 10, 0.5, 1)
+    two = replace(one, name="istft", clear={"stoi": True}, wer=score, nats=(1.5, 2.25))
+    head, _, *lines = [line for line in to_markdown([one, two]).splitlines() if line[:1] == "|"]
+    columns = [cell.strip() for cell in head.split("|")[1:-1]]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert columns[:4] == ["row", "STOI ↑", "WER, % ↓", "nats per code ↓"]
+    assert rows[0][:4] == ["reference", "0.800 [0.700, 0.900]", "", ""]
+    assert rows[1][:4] == [
+        "istft", "**0.800 [0.700, 0.900]**", "80.0 [70.0, 90.0]", "1.50 / 2.25",
+    ]  # fmt: skip
+
+
+def test_files_of_words_and_codes_are_read(tmp_path):
+    score = {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 3}
+    words = [{"coder": "the recordings", "lost": None, "wer": {**score, "mean": 0.1}},
+             {"coder": "almtok", "lost": score, "wer": score}]  # fmt: skip
+    (tmp_path / "words.json").write_text(json.dumps({"rows": words}))
+    (tmp_path / "table.json").write_text(json.dumps({"rows": [{"nats": [1.0, 2.0]}]}))
+    assert table._word_errors(tmp_path / "words.json") == Interval(0.5, 0.4, 0.6, 3)
+    assert table._nats(tmp_path / "table.json") == (1.0, 2.0)
+    assert table._word_errors(tmp_path / "none") is None and table._nats(tmp_path / "none") == ()
 
 
 def test_the_cost_of_a_step_is_measured(sources):

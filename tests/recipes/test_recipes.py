@@ -169,7 +169,7 @@ ASKED = {
     "text_to_music": SOURCES,
     "captioning": [],
     "codec": SOURCES,
-    "codec_ablation": [*SOURCES, "--recognizer", "pocketsphinx"],
+    "codec_ablation": [*SOURCES, "--recognizer", "pocketsphinx", "--predictability", "9"],
     "multitask": [*SOURCES[:2], "sound=n/", *SOURCES[2:], "--classes"],
     "lora_voice": ["--base", "runs/lm", "--voice", "speech=me/"],
 }
