@@ -203,7 +203,7 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
 
     def _read(
         self,
-        input_ids: Tensor,
+        input_ids: Any,
         attention_mask: Tensor | None,
         position_ids: Tensor | None,
         cache: Cache | None,
@@ -293,9 +293,9 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
             cache = DynamicCache(config=self.config.backbone)
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
-        more = {"output_hidden_states": True} if output_hidden_states else {}
-        rows = (input_ids, attention_mask, position_ids, cache, cache is not None, inputs_embeds)
-        read = self._read(*rows, **more)
+        more: dict[str, Any] = {"output_hidden_states": True} if output_hidden_states else {}
+        more["inputs_embeds"] = inputs_embeds
+        read = self._read(input_ids, attention_mask, position_ids, cache, cache is not None, **more)
         hidden = read.last_hidden_state
         fields = {"cache": cache, "hidden_states": read.get("hidden_states")}
         if return_logits:

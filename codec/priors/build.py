@@ -144,7 +144,7 @@ def _is_current(metadata: Mapping[str, Any], config: PriorConfig, corpus: AudioC
         return False
     sources = _sources(config)
     sizes = [source.stat().st_size if source.is_file() else None for source in sources]
-    given = [_identity(stored, corpus, files) for files in (map(_digest, sources), sizes)]
+    given = [_identity(stored, corpus, files) for files in (list(map(_digest, sources)), sizes)]
     return metadata.get("identity") in given
 
 

@@ -106,9 +106,8 @@ def build_initial_model(
             lm = AudioLM(lm_config)
     if config.codec is not None and config.codec_start:
         _initialize_from_codec(lm, config.codec, config.seed)
-    return InitialModel(
-        lm, TextEncoder(tokenizer, config.text_form or "spoken", config.text_language)
-    )  # type: ignore[arg-type]
+    form: Any = config.text_form or "spoken"
+    return InitialModel(lm, TextEncoder(tokenizer, form, config.text_language))
 
 
 def _new_fields(config: LMTrainingConfig, info: ShardInfo, voices: Iterable[str]) -> dict[str, Any]:
