@@ -200,6 +200,16 @@ def test_the_wheel_holds_exactly_the_library(wheel):
         for file in ROOT.joinpath(*package.split(".")[1:]).glob("*.py")
     }
     assert code == expected
+    # What commands read: the model of `tts`, pages of reports, curves of `compare`, word lists.
+    data = {name.removeprefix("almtok/") for name in names - code}
+    tracked = {
+        file.relative_to(ROOT).as_posix()
+        for pattern in setup_cfg()["options.package_data"]["almtok"].split(", ")
+        for file in ROOT.glob(pattern)
+        if file.is_file()
+    }
+    assert data == tracked
+    assert not [name for name in data if re.search(r"README|tests?/|\.png|\.npy|__pycache__", name)]
 
 
 @pytest.mark.slow
@@ -222,6 +232,14 @@ def test_the_installed_package_runs_from_anywhere(wheel, quiet_environment, tmp_
     file, sample_rate = run_python(code, environment, elsewhere).splitlines()
     assert Path(file).is_relative_to(site)
     assert sample_rate == "24000"
+    code = (
+        "from almtok.__main__ import main; from almtok.recipes.curves import references\n"
+        "assert main(['run']) == 0 and main(['run', 'mini', '--dry-run']) == 0\n"
+        "print(*references())"
+    )
+    printed = run_python(code, environment, elsewhere)
+    assert "almtok codec train" in printed and "asr " in printed
+    assert {"mini/lm", "mini/stage1", "multitask/everything"} <= set(printed.split())
     assert os.access(site / "bin" / "almtok", os.X_OK)
 
 
