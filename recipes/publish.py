@@ -13,8 +13,10 @@ import argparse
 import dataclasses
 import json
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import GenerationConfig
@@ -23,6 +25,8 @@ from almtok.codec.model import ALMTokenizer
 from almtok.codec.phonemes import PhonemeClassifier
 from almtok.codec.refine import CLASSIFIER_NAME
 from almtok.core.files import replaced_folder, write_json
+from almtok.core.reading import read_json_object
+from almtok.lm.lora import base_fingerprint
 from almtok.lm.processor_files import NAME
 from almtok.tasks import AudioLMPipeline
 
@@ -141,3 +145,66 @@ def set_task_defaults(lm: AudioLM) -> None:
     values = lm.generation_config.to_diff_dict()
     values.pop("_from_model_config", None)  # with it, transformers loads no further fields
     lm.generation_config = GenerationConfig(**{**values, "task_specific_params": params})
+
+
+def card(argv: Sequence[str] | None = None) -> None:
+    """Write `card.json` of a model from the tables of its evaluation, from the command line."""
+    parser = argparse.ArgumentParser(description="Write card.json of the tables of an evaluation.")
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--scores", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--command", default="", help="what made the model")
+    args = parser.parse_args(argv)
+    write_json(args.model / "card.json", make_card(args.model, args.scores, args.command))
+
+
+def make_card(model: Path, scores: Path, command: str) -> dict[str, Any]:
+    """Facts of a model and its figures, each a mean with its 95 % interval and count.
+
+    Args:
+        model: folder with `codec/` and `lm/`.
+        scores: folder with `codec/table.json` and `lm/table.json`.
+        command: what made the model.
+
+    Raises:
+        ValueError: a table is missing or damaged.
+    """
+    pipeline = AudioLMPipeline.from_pretrained(model)
+    codec, lm = (read_json_object(scores / name / "table.json") for name in ("codec", "lm"))
+    figures: dict[str, dict[str, list[float]]] = {}
+    for figure in lm["figures"]:
+        value = figure["value"]
+        shown = [value["mean"], value["low"], value["high"], value["n"]]
+        figures.setdefault(figure["task"], {})[figure["name"]] = shown
+    config = pipeline.lm.config
+    return {
+        "fingerprint": pipeline.codec.fingerprint,
+        "training": command,
+        "codec": codec,
+        "lm": {
+            "fingerprint": base_fingerprint(pipeline.lm),
+            "parameters_millions": round(pipeline.lm.num_parameters() / 1e6, 1),
+            "voices": list(config.voices),
+            "supports_cloning": config.supports_cloning,
+            "settings": lm["settings"],
+            "metrics": figures,
+        },
+    }
+
+
+def check_commands(argv: Sequence[str] | None = None) -> None:
+    """Check the options of the commands in a file: words after null bytes, ended by a line break.
+
+    Raises:
+        SystemExit: a command does not know one of its options.
+    """
+    from almtok.__main__ import build_parser
+
+    (file,) = sys.argv[1:] if argv is None else argv
+    words = Path(file).read_text(encoding="utf-8").split("\0")[:-1]
+    command: list[str] = []
+    for word in words:
+        if word != "\n":
+            command.append(word)
+            continue
+        build_parser(command[0]).parse_args(command)
+        command = []
