@@ -100,6 +100,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _maker(options: argparse.Namespace) -> Maker:
+    from ..text.normalize import base_of
     from .backends import load_backend
     from .corpus import Maker
     from .grammar import make_sentences
@@ -119,6 +120,8 @@ def _maker(options: argparse.Namespace) -> Maker:
         voices += [draw_mixture(number, names) for number in parse_numbers(options.mixtures)]
     texts = read_texts(options.sources)
     if options.sentences:
+        if base_of(options.language) != "en":
+            raise ValueError(f"--sentences are English, got --language {options.language}")
         texts = list(dict.fromkeys([*texts, *make_sentences(options.sentences, options.seed)]))
     if options.exclude:
         excluded = read_excluded(options.exclude, options.language)

@@ -216,6 +216,7 @@ def test_a_dry_run_says_what_would_be_made(hum, texts, tmp_path, capsys):
         (["--workers", "-1"], "--workers must be positive"),
         (["--speed", "1.2", "0.8"], "LOW <= HIGH"),
         (["--seed", "-1"], "seed must be at least 0"),
+        (["--sentences", "5", "--language", "de"], "--sentences are English"),
         (["--mixtures", "none"], "a range like 51-60"),
     ],
 )
