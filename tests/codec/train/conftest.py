@@ -1,9 +1,5 @@
 """A toy codec, toy audio, and processes that train it and can be killed."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +13,7 @@ from almtok.codec.train.config import CodecTrainConfig, for_stage
 from almtok.core.data import SegmentBatch
 
 from ...pace import patience
+from ...training_process import TrainerProcess, trainer_process
 
 RATE = 24_000
 HOP = 320
@@ -102,43 +99,8 @@ def toy_batch() -> Callable[..., SegmentBatch]:
     return make
 
 
-class Trainer:
-    """A process that has imported everything and forks a training process for each request."""
-
-    def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("trainer_process.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-
-    def start(self, configs: list[dict[str, Any]], log: Path, **how: Any) -> int:
-        """Fork a process that trains these configs in turn; its process id."""
-        assert self.process.stdin is not None
-        request = {"configs": configs, "log": str(log), **how}
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        return self._read()
-
-    def wait(self) -> int:
-        """Exit status of the process started last, negative for a signal."""
-        return self._read()
-
-    def _read(self) -> int:
-        assert self.process.stdout is not None
-        return int(self.process.stdout.readline())
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(timeout=patience(30))
-
-
 @pytest.fixture(scope="session")
-def trainer() -> Iterator[Trainer]:
+def trainer() -> Iterator[TrainerProcess]:
     """The process that forks training processes."""
-    made = Trainer()
-    yield made
-    made.close()
+    with trainer_process("codec", patience(30)) as made:
+        yield made

@@ -72,8 +72,9 @@ def logged(run: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def unbroken(trainer: Any, toy_values: dict[str, Any], tmp_path_factory: Any) -> Path:
     folder: Path = tmp_path_factory.mktemp("unbroken")
-    trainer.start(run_values(toy_values, folder), folder / "log")
-    assert trainer.wait() == 0, (folder / "log").read_text()
+    assert trainer.run(run_values(toy_values, folder), folder / "log") == 0, (
+        folder / "log"
+    ).read_text()
     return folder
 
 
@@ -106,16 +107,16 @@ def test_killed_inside_accumulation_windows_and_inside_saving(
     deaths: list[dict[str, Any]] = [
         {"kill": ["1", 1, 1]},  # before any checkpoint
         {"kill": ["1", 5, 1]},  # in the second half of a window
-        {"kill_save": 1},  # in the middle of the next checkpoint
+        {"save": 1},  # in the middle of the next checkpoint
         {"kill": ["2", 4, 0]},  # right after one
         {"kill": ["2", 6, 1]},  # in the last window
-        {"kill_save": 1},
+        {"save": 1},
     ]
     for death in deaths:
-        trainer.start(values, tmp_path / "log", **death)
-        assert trainer.wait() == -signal.SIGKILL, (tmp_path / "log").read_text()
-    trainer.start(values, tmp_path / "log")
-    assert trainer.wait() == 0, (tmp_path / "log").read_text()
+        assert trainer.run(values, tmp_path / "log", **death) == -signal.SIGKILL, (
+            tmp_path / "log"
+        ).read_text()
+    assert trainer.run(values, tmp_path / "log") == 0, (tmp_path / "log").read_text()
     assert_same_end(tmp_path, unbroken)
 
 
@@ -124,10 +125,10 @@ def test_killed_between_a_checkpoint_and_the_exported_codec(
     trainer: Any, toy_values: dict[str, Any], unbroken: Path, tmp_path: Path, step: int
 ) -> None:
     values = run_values(toy_values, tmp_path)
-    trainer.start(values, tmp_path / "log", kill_export=step)
-    assert trainer.wait() == -signal.SIGKILL, (tmp_path / "log").read_text()
-    trainer.start(values, tmp_path / "log")
-    assert trainer.wait() == 0, (tmp_path / "log").read_text()
+    assert trainer.run(values, tmp_path / "log", export=step) == -signal.SIGKILL, (
+        tmp_path / "log"
+    ).read_text()
+    assert trainer.run(values, tmp_path / "log") == 0, (tmp_path / "log").read_text()
     assert_same_end(tmp_path, unbroken)
 
 
@@ -152,6 +153,5 @@ def test_killed_at_random_moments(
         except ProcessLookupError:
             pass  # it was faster
         trainer.wait()
-    trainer.start(values, tmp_path / "log")
-    assert trainer.wait() == 0, (tmp_path / "log").read_text()
+    assert trainer.run(values, tmp_path / "log") == 0, (tmp_path / "log").read_text()
     assert_same_end(tmp_path, unbroken)

@@ -1,10 +1,6 @@
 """Folders of toy tokens, runs that take a second, and a process that trains and can be killed."""
 
 import importlib.util
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +10,7 @@ import pytest
 from almtok.lm.train import LMTrainingConfig
 
 from ...pace import patience
+from ...training_process import TrainerProcess, trainer_process
 
 HERE = Path(__file__).resolve().parent
 TOY_BACKBONE = dict(
@@ -68,35 +65,8 @@ def toy_config(toy_values: dict[str, Any], tmp_path: Path) -> Callable[..., LMTr
     return make
 
 
-class TrainerProcess:
-    """A process that has imported everything and forks a training process for each request."""
-
-    def __init__(self, launcher: tuple[str, ...] = ()) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, *launcher, str(HERE / "trainer_process.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-
-    def run(self, values: list[dict[str, Any]], log: Path, **how: Any) -> int:
-        """Train these configs in turn in a process of its own; its exit status."""
-        assert self.process.stdin is not None and self.process.stdout is not None
-        request = {"configs": values, "log": str(log), **how}
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline())
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(timeout=patience(30))
-
-
 @pytest.fixture(scope="session")
 def trainer() -> Iterator[TrainerProcess]:
     """The process that forks training processes."""
-    made = TrainerProcess()
-    yield made
-    made.close()
+    with trainer_process("lm", patience(30)) as made:
+        yield made
