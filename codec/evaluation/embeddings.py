@@ -1,11 +1,10 @@
-"""Named audio embeddings for Fréchet distances and probes: Whisper, CLAP and teachers of priors.
+"""Named audio embeddings for Fréchet distances and probes: CLAP and the teachers of priors.
 
 Shapes: S samples, N vectors of one clip, P width of a vector.
 """
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +23,14 @@ from ..priors.config import KINDS, PriorConfig
 from ..priors.teacher import Teacher
 from ..priors.teachers import make_teacher
 
-EMBEDDINGS = "whisper:ID, clap:ID, wav2vec2[:ID], hubert[:ID], wavlm[:ID], beats:FILE"
+EMBEDDINGS = "whisper[:ID], clap:ID, wav2vec2[:ID], hubert[:ID], wavlm[:ID], beats:FILE"
 
 
 def load_embedding(text: str, *, device: str | torch.device = AUTO) -> Teacher:
     """Load an embedding by name.
 
     Args:
-        text: ``whisper:ID`` or ``clap:ID`` (hub id or folder), or a teacher of priors
+        text: ``clap:ID`` (hub id or folder), or a teacher of priors, such as ``whisper:ID``
             (`almtok codec prior --help-all`).
         device: of the model.
 
@@ -40,9 +39,9 @@ def load_embedding(text: str, *, device: str | torch.device = AUTO) -> Teacher:
         OSError: The checkpoint cannot be loaded.
     """
     kind, _, source = text.partition(":")
-    if kind in ("whisper", "clap") and source:
-        return (WhisperEmbedding if kind == "whisper" else ClapEmbedding)(source, device=device)
-    if kind not in KINDS or kind == "whisper":  # without a checkpoint
+    if kind == "clap" and source:
+        return ClapEmbedding(source, device=device)
+    if kind not in KINDS:
         raise ValueError(f"embedding must be one of {EMBEDDINGS}, got {text!r}")
     return make_teacher("speech", PriorConfig(teacher_speech=text), device=device)
 
@@ -71,44 +70,6 @@ def embed_clip(embedding: Teacher, wav: Waveform, sample_rate: int) -> npt.NDArr
     return embed_frames(embedding, wav, sample_rate).mean(dim=0).cpu().numpy()
 
 
-class WhisperEmbedding(Teacher):
-    """Last layer of a Whisper encoder, 50 vectors per second.
-
-    Every clip is padded to the 30 s that the encoder reads; vectors of padding are left out.
-
-    Args:
-        checkpoint: hub id or folder, such as ``openai/whisper-base``.
-        device: of the model, which runs in float32.
-    """
-
-    def __init__(self, checkpoint: str, *, device: str | torch.device = AUTO) -> None:
-        from transformers import WhisperFeatureExtractor, WhisperModel
-
-        self.device = find_device(device)
-        self.extractor = WhisperFeatureExtractor.from_pretrained(
-            checkpoint, trust_remote_code=False
-        )
-        model = _load(WhisperModel, "whisper", checkpoint)
-        self.encoder = model.get_encoder().to(self.device)
-        self.name = f"whisper:{checkpoint}"
-        self.dim = model.config.d_model
-        self.sample_rate = self.extractor.sampling_rate
-        self.piece_seconds = float(self.extractor.chunk_length)
-        # Two frames of the spectrogram give one vector.
-        self.min_samples = 2 * self.extractor.hop_length
-        self.frame_rate = self.sample_rate / self.min_samples
-
-    def _features(self, wavs: list[Tensor]) -> list[Tensor]:
-        found = []
-        for wav in wavs:
-            inputs = self.extractor(
-                wav.cpu().numpy(), sampling_rate=self.sample_rate, return_tensors="pt"
-            ).input_features
-            hidden = self.encoder(inputs.to(self.device)).last_hidden_state[0]
-            found.append(hidden[: math.ceil(len(wav) / self.min_samples)].float().cpu())
-        return found
-
-
 class ClapEmbedding(Teacher):
     """Audio embedding of CLAP, of unit length: one vector per 10 s.
 
@@ -122,11 +83,11 @@ class ClapEmbedding(Teacher):
     min_samples = 1
 
     def __init__(self, checkpoint: str, *, device: str | torch.device = AUTO) -> None:
-        from transformers import ClapFeatureExtractor, ClapModel
+        from transformers import ClapFeatureExtractor
 
         self.device = find_device(device)
+        self.model = _load_clap(checkpoint).to(self.device)
         self.extractor = ClapFeatureExtractor.from_pretrained(checkpoint, trust_remote_code=False)
-        self.model = _load(ClapModel, "clap", checkpoint).to(self.device)
         self.name = f"clap:{checkpoint}"
         self.dim = self.model.config.projection_dim
         self.sample_rate = self.extractor.sampling_rate
@@ -144,16 +105,16 @@ class ClapEmbedding(Teacher):
         return found
 
 
-def _load(model: Any, kind: str, checkpoint: str) -> Any:
-    """Load a model in float32 for inference; missing weights are an error."""
-    from transformers import AutoConfig
+def _load_clap(checkpoint: str) -> Any:
+    """Load CLAP in float32 for inference; missing weights are an error."""
+    from transformers import AutoConfig, ClapModel
 
     config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
-    if config.model_type != kind:
-        raise ValueError(f"model_type of {checkpoint} must be {kind!r}, got {config.model_type!r}")
+    if config.model_type != "clap":
+        raise ValueError(f"model_type of {checkpoint} must be 'clap', got {config.model_type!r}")
     refuse_adapter(checkpoint, {})
     with no_inner_bars():
-        loaded, report = model.from_pretrained(
+        loaded, report = ClapModel.from_pretrained(
             checkpoint,
             config=config,
             dtype=torch.float32,
@@ -161,5 +122,5 @@ def _load(model: Any, kind: str, checkpoint: str) -> Any:
             trust_remote_code=False,
         )
     if missing := sorted(report["missing_keys"]):  # transformers would use random weights instead
-        raise ValueError(f"{checkpoint} lacks weights of {kind}: {', '.join(missing[:4])}")
+        raise ValueError(f"{checkpoint} lacks weights: {', '.join(missing[:4])}")
     return loaded.eval().requires_grad_(False)
