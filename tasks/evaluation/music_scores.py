@@ -69,7 +69,7 @@ def caption_ranks(
     """
     measures: tuple[Callable[[Tune, Tune], float], ...] = (_chroma, _onsets, _tempo)
     tables = [np.array([[score(a, b) for b in references] for a in made]) for score in measures]
-    scores = sum(table / max(float(table.std()), 1e-9) for table in tables)
+    scores: Array = np.sum([table / max(float(table.std()), 1e-9) for table in tables], axis=0)
     captions = list(dict.fromkeys(texts))
     places = [np.array([text == caption for text in texts]) for caption in captions]
     by_caption = np.stack([scores[:, own].max(axis=1) for own in places], axis=1)  # [N, M]
