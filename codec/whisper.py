@@ -35,7 +35,8 @@ class WhisperFeatures(nn.Module):
 
     Args:
         model: Whisper, of which the encoder is used.
-        layers: Layers, from 1 (0 is the input of the first); empty: the last, with its final norm.
+        layers: Layers, from 1 (0 is the input of the first; the last has its final norm); empty:
+            the one at two thirds of the depth, which tells phones best (docs/priors.md).
         sample_rate: Of the clips, in Hz.
 
     Raises:
@@ -58,7 +59,7 @@ class WhisperFeatures(nn.Module):
                 f"sample_rate must be a multiple of 400 Hz and at least {WHISPER_RATE},"
                 f" got {sample_rate}"
             )
-        self.layers = tuple(layers) or (depth,)
+        self.layers = tuple(layers) or (round(2 / 3 * depth),)
         self.encoder = model.encoder
         self.width, self.dim = config.d_model, config.d_model * len(self.layers)
         self.sample_rate, self.hop_length = sample_rate, sample_rate // FRAME_RATE

@@ -61,7 +61,7 @@ def register(commands: Any) -> None:
     )
     text = (
         "layers of wav2vec2, hubert, wavlm, whisper to average, from 1 (default:"
-        f" {','.join(map(str, DEFAULT_LAYERS))}; whisper: the last)"
+        f" {','.join(map(str, DEFAULT_LAYERS))}; whisper: that at two thirds of the depth)"
     )
     add("--layers", type=_numbers, metavar="N,N", help=text, advanced=True)
     text = "teachers of different width: fail, pad with zeros, project the wider"

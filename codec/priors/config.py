@@ -79,7 +79,7 @@ class PriorConfig:
     teacher_sound: str = "spectral"
     codebook_size: int = FULL_CODEBOOK
     num_speech: int | None = None  # entries of the speech half; None: half of the codebook
-    # Of transformers teachers, from 1, averaged; None: 6 to 9, of Whisper the last (D).
+    # Of transformers teachers, from 1, averaged; None: 6 to 9, of Whisper one at two thirds (D).
     layers: tuple[int, ...] | None = None
     normalize: bool | None = None  # waveform to mean 0, variance 1; None: as the checkpoint says
     spectral_width: int = 128

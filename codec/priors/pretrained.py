@@ -114,7 +114,7 @@ class WhisperTeacher(Teacher):
 
     Args:
         checkpoint: hub id or folder.
-        layers: layers to average, from 1; empty: the last.
+        layers: layers to average, from 1; empty: that at two thirds of the depth.
         device: of the model, which runs in float32.
     """
 

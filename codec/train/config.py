@@ -79,7 +79,7 @@ class CodecTrainConfig(RunConfig):
         metavar="NAME",
     )
     teacher_layers: list[int] = advanced(
-        [], "layers of the teacher for these losses, from 1 (default: the last)"
+        [], "layers of the teacher for these losses, from 1 (default: at two thirds of the depth)"
     )
 
     data: list[str] = option(

@@ -26,7 +26,7 @@ def noise(samples, seed=0):
 def test_alone_equals_batched_at_fifty_vectors_a_second(folder):
     teacher = make_teacher("speech", PriorConfig(teacher_speech=f"whisper:{folder}"))
     assert (teacher.dim, teacher.frame_rate, teacher.sample_rate) == (16, 50.0, 16_000)
-    assert teacher.name == f"whisper:{folder}@3"
+    assert teacher.name == f"whisper:{folder}@2"
     wavs = [noise(16_000), noise(5_000, 1), noise(320, 2)]
     for wav, features in zip(wavs, teacher.features_batch(wavs), strict=True):
         assert features.shape == (len(wav) // 320, 16)
@@ -59,7 +59,7 @@ def test_a_prior_of_it_beside_spectra(folder, tmp_path, capsys):
     assert "layers must lie in 0..3, got [9]" in capsys.readouterr().err
     assert main(words) == 0
     assert load_prior(out).centroids.shape == (16, 16)
-    assert f"whisper:{folder}@3" in json.dumps(load_prior(out).metadata)
+    assert f"whisper:{folder}@2" in json.dumps(load_prior(out).metadata)
 
 
 def test_priors_of_earlier_versions_are_found_again():
