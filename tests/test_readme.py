@@ -22,6 +22,8 @@ from almtok.__main__ import build_parser, main
 from almtok.codec.phonemes import PhonemeClassifier, PhonemeClassifierConfig
 from almtok.recipes import cli as recipes
 
+from .codec.tiny_whisper import save_whisper
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
     page
@@ -95,9 +97,8 @@ def reader_folder(tmp_path_factory) -> Path:
         row = {"audio": f"{name}.wav", "text": f"words of recording {name}"}
         with open(folder / "voices/manifest.jsonl", "a") as manifest:
             manifest.write(json.dumps(row) + "\n")
-    PhonemeClassifier(PhonemeClassifierConfig(width=16)).save(
-        folder / "phoneme_classifier.safetensors"
-    )
+    PhonemeClassifier(PhonemeClassifierConfig(width=16)).save(folder / "phonemes.safetensors")
+    save_whisper(folder / "openai/whisper-base", max_source_positions=1500)  # found before the hub
     return folder
 
 
