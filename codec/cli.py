@@ -201,7 +201,7 @@ def _config(codec: str) -> "ALMTokenizerConfig":
 
 
 def _load(options: argparse.Namespace) -> "ALMTokenizer":
-    from ..core.progress import no_inner_bars
+    from ..core.loading import no_inner_bars
     from ..core.runtime import find_device
     from .model import ALMTokenizer
 

@@ -272,7 +272,7 @@ def _checkpoint() -> Iterator[Finding]:
     """Load the included codec and time encoding and decoding."""
     import torch
 
-    from ..core.progress import no_inner_bars
+    from ..core.loading import no_inner_bars
     from .checkpoints import shipped
     from .model import ALMTokenizer
 

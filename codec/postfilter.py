@@ -44,7 +44,7 @@ def register(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run ``almtok codec postfilter``."""
-    from ..core.progress import no_inner_bars
+    from ..core.loading import no_inner_bars
 
     with no_inner_bars():
         codec = add_postfilter(

@@ -16,8 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoConfig, WhisperFeatureExtractor, WhisperModel
 
-from ..core.loading import refuse_adapter
-from ..core.progress import no_inner_bars
+from ..core.loading import no_inner_bars, refuse_adapter
 from ..core.reading import reading
 
 WHISPER_RATE = 16_000

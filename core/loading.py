@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import nn
 from transformers.initialization import no_init_weights
-from transformers.utils import find_adapter_config_file
+from transformers.utils import find_adapter_config_file, logging
 
 from .model_card import PushesWithCard
 from .reading import UnreadableFile, reading
@@ -124,3 +125,15 @@ def refuse_infinite_weights(model: nn.Module, folder: str | os.PathLike[str]) ->
         # NaN and infinities survive a sum of products with zero.
         if value.is_floating_point() and not bool(torch.isfinite((value.float() * 0).sum())):
             raise UnreadableFile(f"{os.fspath(folder)}: {name} has NaN or infinite weights")
+
+
+@contextmanager
+def no_inner_bars() -> Iterator[None]:
+    """Hide the progress bars of transformers for loading and saving weights."""
+    enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            logging.enable_progress_bar()

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from ...core.choices import AUTO
-from ...core.progress import no_inner_bars
+from ...core.loading import no_inner_bars
 from ...core.runtime import find_device
 from ..config import PRESETS, ALMTokenizerConfig
 from ..model import ALMTokenizer

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from ...core.audio import Waveform, resample
 from ...core.choices import AUTO
-from ...core.loading import refuse_adapter
-from ...core.progress import no_inner_bars
+from ...core.loading import no_inner_bars, refuse_adapter
 from ...core.results_log import key_of, stamp
 from ...core.runtime import find_device
 from ..priors.config import KINDS, PriorConfig

@@ -14,8 +14,7 @@ import soxr
 import torch
 
 from ...core.choices import AUTO
-from ...core.loading import refuse_adapter
-from ...core.progress import no_inner_bars
+from ...core.loading import no_inner_bars, refuse_adapter
 from ...core.runtime import find_device
 from .codecs import CodecResult, CodecUnavailable, EvaluatedCodec, Waveform, fit_length, timed
 

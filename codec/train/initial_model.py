@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...core.distributed import broadcast
-from ...core.progress import no_inner_bars
+from ...core.loading import no_inner_bars
 from ...core.reading import read_json_object
 from ...core.training.checkpoint import (
     STATE_FILE,

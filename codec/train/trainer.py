@@ -20,8 +20,8 @@ from torch import Tensor
 from ...core.data import SegmentBatch
 from ...core.distributed import broadcast, same_everywhere
 from ...core.files import lock_run_dir
+from ...core.loading import no_inner_bars
 from ...core.model_card import hub_datasets
-from ...core.progress import no_inner_bars
 from ...core.reading import read_json_object
 from ...core.runtime import training_products
 from ...core.training.checkpoint import (

@@ -12,9 +12,8 @@ import torch
 
 from ..audio import Waveform
 from ..choices import AUTO
-from ..loading import refuse_adapter
+from ..loading import no_inner_bars, refuse_adapter
 from ..metrics.intervals import Interval, bootstrap_interval
-from ..progress import no_inner_bars
 from ..runtime import find_device
 from .base import (
     RATE,

@@ -18,8 +18,7 @@ from transformers.utils import logging
 
 from ..audio import Waveform
 from ..choices import AUTO
-from ..loading import refuse_adapter
-from ..progress import no_inner_bars
+from ..loading import no_inner_bars, refuse_adapter
 from ..runtime import find_device
 from .base import RATE, JudgedAudio, pretrained_name, version_of
 from .recognizers import Recognizer

@@ -18,8 +18,8 @@ from accelerate import Accelerator
 
 from ...codec.model import ALMTokenizer
 from ...core.files import lock_run_dir
+from ...core.loading import no_inner_bars
 from ...core.model_card import hub_id
-from ...core.progress import no_inner_bars
 from ...core.runtime import Runtime, choose_workers, slow_fused_attention, training_products
 from ...core.training.checkpoint import read_newest
 from ...core.training.run_folder import init_run_dir, replaced_export

@@ -93,7 +93,8 @@ def test_clips_are_spoken_in_the_voice_of_their_speaker(learned, tmp_path, capsy
     out = tmp_path / "scores"
     arguments = ["lm", "evaluate", "--checkpoint", str(tmp_path / "model"), "--recognizer", "none",
                  "--data", str(tmp_path / "manifest.jsonl"), "--out", str(out),
-                 "--temperature", "0", "--guidance", "1", "--seen-texts", str(tmp_path / "seen.txt")]  # fmt: skip
+                 "--temperature", "0", "--guidance", "1",
+                 "--seen-texts", str(tmp_path / "seen.txt")]  # fmt: skip
     assert main(arguments) == 0
     lines = [json.loads(line) for line in (out / "clips.jsonl").read_text().splitlines()]
     assert [line["voice"] for line in lines] == ["ann", "joe", "joe"]
