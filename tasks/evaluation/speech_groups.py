@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ...core.data.tables import read_lines
 from ...core.metrics.intervals import bootstrap_interval
+from ...core.reading import read_lines
 from ...lm.data.dataset import TokenDataset
 from ...lm.text.normalize import plain
 from .figure import Figure
