@@ -43,6 +43,7 @@ lm_fields='{"ctc_weight": 0.3, "text_weight": 2.0, "bidirectional_conditions": t
 if [[ -n $tiny ]]; then
   SENTENCES=0 HOURS=0.02 MIXTURES=0 CODEC_PRESET=tiny STAGE1_STEPS=2 STAGE2_STEPS=2 ADAPT_STEPS=0
   LM_PRESET=tiny LM_STEPS=2 LIMIT=1 RECOGNIZER=none
+  PRIOR_OPTIONS="--codebook-size 256 $PRIOR_OPTIONS"
   CODEC_OPTIONS="--batch-size 2 --segment-seconds 1 --validation-clips 1 $CODEC_OPTIONS"
   LM_OPTIONS="--batch-positions 1024 --max-seconds 12 --samples 0 --validation-items 1"
 fi
