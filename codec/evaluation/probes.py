@@ -163,7 +163,8 @@ def to_markdown(probes: Probes) -> str:
     lines = [
         "Accuracy of linear probes on held-out clips, %, with 95 % bootstrap intervals over clips."
         f" Phones: {probes.window_rate:g} windows per second, without silence; speaker and class:"
-        f" mean over the clip. Heads: classes, and what test clips share with no other. {counts}.",
+        f" mean over the clip. In brackets: number of classes, and whether clips are split by"
+        f" speaker or by clip. {counts}.",
         markdown_table(["features", "per second", *heads], rows),
     ]
     if probes.not_probed:
