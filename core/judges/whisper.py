@@ -62,7 +62,7 @@ class Whisper(Recognizer):
             refuse_adapter(place, {})
             with no_inner_bars():
                 model: Any = WhisperForConditionalGeneration.from_pretrained(
-                    place, dtype=torch.float32
+                    place, dtype=torch.float32, trust_remote_code=False
                 )
             self._features = AutoFeatureExtractor.from_pretrained(place, trust_remote_code=False)
             self._tokenizer: Any = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
