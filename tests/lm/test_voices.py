@@ -155,7 +155,7 @@ def test_voices_are_kept_in_files_and_on_the_card(tmp_path):
     assert again.embedding.controls.weight.equal(lm.embedding.controls.weight)
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "voices: joe (default), ann, léa; voices of recordings are not imitated" in card
-    write_card(tmp_path / "none", toy_config(), 1)
+    write_card(tmp_path / "none", toy_config(), 1, None)
     assert "voices" not in (tmp_path / "none" / "README.md").read_text(encoding="utf-8")
 
 
