@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from .normalize import NothingToSay, base_of, normalize, plain
+from .normalize import NothingToSay, base_of, is_known, normalize, plain
 from .phones import phones
 
 TextForm = Literal["written", "spoken", "plain", "phones"]
@@ -124,6 +124,9 @@ class TextEncoder:
     ) -> tuple[int, ...]:
         """Ids of a text in the form of the model, without special tokens.
 
+        Numbers of a description are written out, as those of transcripts are, if the vocabulary
+        lacks their digits and there is a normalizer of the language.
+
         Args:
             text: input text.
             transcript: as in :meth:`apply_form`.
@@ -134,7 +137,15 @@ class TextEncoder:
             ValueError: as :meth:`apply_form`, or if all its characters are unknown.
             ImportError: as :meth:`apply_form`.
         """
-        text = self.apply_form(text, transcript=transcript, phonemize=phonemize, language=language)
+        words = self.apply_form(text, transcript=transcript, phonemize=phonemize, language=language)
+        ids = self._ids(words)
+        code = language or self.language
+        if not transcript and code and is_known(code) and any(map(str.isnumeric, words)):
+            if any(map(str.isnumeric, self._unlearned(ids))):
+                ids = self._ids(self.apply_form(text, transcript=True, language=language))
+        return ids
+
+    def _ids(self, text: str) -> tuple[int, ...]:
         # No special tokens: neither added ones nor those typed by a user.
         ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
         unknown = self.tokenizer.unk_token_id
@@ -144,6 +155,15 @@ class TextEncoder:
                 f"(almtok.lm.text.tokenizer) or choose a backbone that supports this script"
             )
         return tuple(ids)
+
+    def _unlearned(self, ids: Sequence[int]) -> list[str]:
+        """Letters and digits that stand as bytes, of scripts without any piece."""
+        pieces = self.tokenizer.convert_ids_to_tokens(list(ids))
+        matches = [_BYTE.fullmatch(piece) for piece in pieces]
+        spelled = bytes(int(match[1], 16) if match else 32 for match in matches)
+        odd = [char for char in spelled.decode("utf-8", "ignore") if char.isalnum()]
+        known = _scripts(self.tokenizer) if odd else frozenset()
+        return [char for char in odd if _script(char) not in known]
 
     def check_learned(self, ids: Sequence[int]) -> None:
         """Check that a model can have learned the letters and digits of a text that it is given.
@@ -157,14 +177,7 @@ class TextEncoder:
         Raises:
             ValueError: otherwise, with the characters; or if a part of the text is unknown.
         """
-        pieces = self.tokenizer.convert_ids_to_tokens(list(ids))
-        matches = [_BYTE.fullmatch(piece) for piece in pieces]
-        spelled = bytes(int(match[1], 16) if match else 32 for match in matches)
-        odd = [char for char in spelled.decode("utf-8", "ignore") if char.isalnum()]
-        if odd:
-            known = _scripts(self.tokenizer)
-            odd = [char for char in odd if _script(char) not in known]
-        unknown = self.tokenizer.unk_token_id
+        odd, unknown = self._unlearned(ids), self.tokenizer.unk_token_id
         if odd or (unknown is not None and unknown in ids):
             found = f"{''.join(odd[:20])!r} ({', '.join(dict.fromkeys(map(_script, odd)))})"
             raise ValueError(

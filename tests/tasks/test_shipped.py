@@ -1,5 +1,6 @@
 """The language model in checkpoints/: it is the one of its card, and says and hears what it did."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -61,7 +62,6 @@ def test_another_vocabulary_is_refused(tmp_path):
     [
         ("中文", r"'中文' \(CJK\)"),
         ("soft ピアノ", "KATAKANA"),
-        ("piano at 120", "'120' .*as words"),
     ],
 )
 def test_descriptions_in_letters_that_it_never_saw_are_refused(pipeline, task, text, words):
@@ -70,6 +70,30 @@ def test_descriptions_in_letters_that_it_never_saw_are_refused(pipeline, task, t
         pipeline.processor.prompt_builder.prompt(task, {slot: text}, PromptOptions())
     for known in ("a café piano!", "rain 😀"):
         assert len(pipeline.processor.prompt_builder.prompt(task, {slot: known}, PromptOptions()))
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "words"),
+    [
+        ("120 dogs", None, "one hundred twenty dogs"),
+        ("waltz no. 2 at 90 bpm", None, "waltz number two at ninety beats per minute"),
+        ("½ a song", "en-GB", "one half a song"),
+        ("piano ௧", None, "piano one"),
+    ],
+)
+def test_numbers_of_descriptions_are_written_out_for_a_vocabulary_without_digits(
+    pipeline, text, language, words
+):
+    encoder = pipeline.text_encoder
+    ids = encoder.encode(text, transcript=False, language=language)
+    assert encoder.decode(ids) == words
+    encoder.check_learned(ids)
+
+
+def test_numbers_without_a_normalizer_are_refused(pipeline):
+    encoder = dataclasses.replace(pipeline.text_encoder, language=None)
+    with pytest.raises(ValueError, match="'120' .*write numbers as words"):
+        encoder.check_learned(encoder.encode("120 dogs", transcript=False))
 
 
 def test_no_file_names_a_folder_of_the_machine_that_made_it():
