@@ -24,10 +24,13 @@ stages=("${@:-${all_stages[@]}}")
 
 # ---------------------------------------------------------------- settings, from the environment
 : "${PYTHON:=python3}" "${NICE:=5}" "${SEED:=0}"
-: "${SPEECH:=speech_kathleen speech_lj speech_so762}" # folders of DATA_DIR with train, validation, test
+: "${SPEECH:=speech_lj speech_kathleen speech_so762}" # folders of DATA_DIR with train, validation, test
 : "${UNHEARD:=speech_vctk}"                           # speech of the test only
-: "${SENTENCES:=60000}" "${HOURS:=5}" "${MIXTURES:=60}" "${SYNTHESIZER:=$models/kokoro}"
-: "${VOICES:=af_heart am_michael bf_emma bm_george}" # voices by name of the model; the first is the default
+: "${SYNTHESIZER:=$models/kokoro}" "${MIXTURES:=180}" # mixtures of voices, beside the voices themselves
+: "${SENTENCES:=60000}"                               # of a grammar, beside the texts of SPEECH
+: "${TEXT_HOURS:=5}" "${SENTENCE_HOURS:=7}"           # in all voices
+: "${VOICE_HOURS:=8}"                                 # of sentences in the voices of the model
+: "${VOICES:=af_heart am_michael bf_emma bm_george}"  # of the model, by name; the first is the default
 : "${RECOGNIZER:=$models/whisper-base}" "${SPEAKER_ENCODER:=none}" "${MOS:=}"
 # Options of the stages, as words:
 : "${SYNTHESIS_OPTIONS:=}"
@@ -41,7 +44,7 @@ lm_fields='{"ctc_weight": 0.3, "text_weight": 2.0, "bidirectional_conditions": t
 : "${LIMIT:=1000}" # test clips of each domain
 : "${EVALUATION_OPTIONS:=}"
 if [[ -n $tiny ]]; then
-  SENTENCES=0 HOURS=0.02 MIXTURES=0 CODEC_PRESET=tiny STAGE1_STEPS=2 STAGE2_STEPS=2 ADAPT_STEPS=0
+  SENTENCES=0 TEXT_HOURS=0.02 MIXTURES=0 CODEC_PRESET=tiny STAGE1_STEPS=2 STAGE2_STEPS=2 ADAPT_STEPS=0
   LM_PRESET=tiny LM_STEPS=2 LIMIT=1 RECOGNIZER=none
   PRIOR_OPTIONS="--codebook-size 256 $PRIOR_OPTIONS"
   CODEC_OPTIONS="--batch-size 2 --segment-seconds 1 --validation-clips 1 $CODEC_OPTIONS"
@@ -80,8 +83,10 @@ sources() { # SPLIT [DOMAIN_OF_RECORDINGS]
 }
 
 readings() {
-  if (( SENTENCES > 0 )); then echo "speech=$out/read-sentences/manifest.jsonl"; fi
   echo "speech=$out/read-texts/manifest.jsonl"
+  if (( SENTENCES > 0 )); then
+    echo "speech=$out/read-sentences/manifest.jsonl" "speech=$out/read-voices/manifest.jsonl"
+  fi
 }
 
 # ---------------------------------------------------------------- stages
@@ -89,14 +94,20 @@ corpora() {
   local tests=() trains=() folder
   for folder in $SPEECH $UNHEARD; do tests+=("speech=$data/$folder:test"); done
   for folder in $SPEECH; do trains+=("speech=$data/$folder:train"); done
-  local how=(--model "$SYNTHESIZER" --hours "$HOURS" --seed "$SEED" --format opus)
-  if (( MIXTURES > 0 )); then how+=(--mixtures "$MIXTURES"); fi
+  local how=(--exclude "${tests[@]}" --model "$SYNTHESIZER" --format opus) many=() names
+  read -ra names <<< "$VOICES"
+  if (( MIXTURES > 0 )); then many+=(--mixtures "$MIXTURES"); fi
+  # shellcheck disable=SC2086
+  al synthesize "${trains[@]}" "${how[@]}" "${many[@]}" --hours "$TEXT_HOURS" --seed "$SEED" \
+    $SYNTHESIS_OPTIONS --out "$out/read-texts"
   if (( SENTENCES > 0 )); then
     # shellcheck disable=SC2086
-    al synthesize --sentences "$SENTENCES" --exclude "${tests[@]}" "${how[@]}" $SYNTHESIS_OPTIONS --out "$out/read-sentences"
+    al synthesize --sentences "$SENTENCES" "${how[@]}" "${many[@]}" --hours "$SENTENCE_HOURS" --seed "$SEED" \
+      $SYNTHESIS_OPTIONS --out "$out/read-sentences"
+    # shellcheck disable=SC2086
+    al synthesize --sentences "$SENTENCES" "${how[@]}" --voices "${names[@]}" --hours "$VOICE_HOURS" --seed $((SEED + 1)) \
+      $SYNTHESIS_OPTIONS --out "$out/read-voices"
   fi
-  # shellcheck disable=SC2086
-  al synthesize "${trains[@]}" --exclude "${tests[@]}" "${how[@]}" $SYNTHESIS_OPTIONS --out "$out/read-texts"
 }
 
 # shellcheck disable=SC2046,SC2086
