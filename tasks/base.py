@@ -193,7 +193,9 @@ class Task(ABC):
         Raises:
             ValueError: if the row does not fit the task.
         """
-        columns = {"text": row.text, "audio": row.codes, "speaker": row.speaker}
+        columns: dict[str, str | Tensor] = {
+            "text": row.text, "audio": row.codes, "speaker": row.speaker,
+        }  # fmt: skip
         return {slot.name: columns[slot.name] for slot in self.layout.conditions}
 
     def target(self, row: TokenRow) -> str | Tensor:

@@ -18,7 +18,7 @@ from ..data.rows import EpochIndex
 from ..data.sampler import LengthBucketSampler
 from ..inference import evaluating
 from ..model import AudioLM
-from ..sequences import AudioSegment, Example, TextSegment, build_prompt
+from ..sequences import AudioSegment, Example, SpeakerSegment, TextSegment, build_prompt
 from .config import LMTrainingConfig
 from .monitor import Meter, MeterReading
 
@@ -117,6 +117,7 @@ class Validator:
     @torch.no_grad()
     def _one(self, lm: AudioLM, task: str, number: int, example: Example) -> ValidationSample:
         *conditions, target = example.segments
+        assert not isinstance(target, SpeakerSegment)
         prefix = None
         if isinstance(target, AudioSegment) and not conditions:  # something must be given
             prefix = AudioSegment(target.codes[:, : target.codes.shape[1] // 2])

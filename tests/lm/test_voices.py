@@ -8,7 +8,7 @@ import torch
 from almtok.lm import processor as processors
 from almtok.lm.data.collator import SequenceLength
 from almtok.lm.export import PlainIds
-from almtok.lm.model import AudioLM, write_card
+from almtok.lm.model import AudioLM
 from almtok.lm.prompt_builder import PromptOptions
 from almtok.lm.sequences import (
     AudioSegment,
@@ -155,7 +155,7 @@ def test_voices_are_kept_in_files_and_on_the_card(tmp_path):
     assert again.embedding.controls.weight.equal(lm.embedding.controls.weight)
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "voices: joe (default), ann, léa; voices of recordings are not imitated" in card
-    write_card(tmp_path / "none", toy_config(), 1, None)
+    toy_lm().save_pretrained(tmp_path / "none")
     assert "voices" not in (tmp_path / "none" / "README.md").read_text(encoding="utf-8")
 
 
