@@ -205,7 +205,7 @@ class PromptBuilder:
         rows = build_prompt(
             layout.name,
             segments,
-            layout.target.kind,
+            "text" if layout.target.kind == "text" else "audio",
             self.config,
             frames_per_query=w,
             eos_id=self.text_encoder.eos_id,

@@ -72,6 +72,7 @@ class SequenceLength:
             ValueError: The target is empty, as in ``build_sequence``.
         """
         *conditions, target = example.segments
+        assert not isinstance(target, SpeakerSegment)
         length = self._rows(target)
         if length < 2:
             raise ValueError(f"the target of this {example.task!r} example is empty")
