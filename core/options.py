@@ -13,6 +13,7 @@ import dataclasses
 import difflib
 import functools
 import json
+import math
 import sys
 import types
 import typing
@@ -275,7 +276,7 @@ def _complete(flags: Sequence[str], given: dict[str, Any], default: Any) -> dict
         kind: Any = given.get("type")
         if kind is None and isinstance(default, (int, float, Path)):
             kind = Path if isinstance(default, Path) else type(default)
-        given = {**given, "type": kind}
+        given = {**given, "type": _finite if kind is float else kind}
         if flags[0].startswith("-"):
             name = flags[-1].lstrip("-").upper()
             given.setdefault("metavar", _METAVARS.get(kind, name) if kind is not str else name)
@@ -315,6 +316,16 @@ def _plain(kind: Any) -> Any:
     if isinstance(kind, types.UnionType):
         (kind,) = [item for item in typing.get_args(kind) if item is not types.NoneType]
     return kind
+
+
+def _finite(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"expected a finite number, got {text}")
+    return value
 
 
 def _json_object(text: str) -> dict[str, Any]:

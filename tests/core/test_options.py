@@ -123,6 +123,18 @@ def test_usage_of_a_group_of_commands():
     assert parser.format_usage() == "usage: fly COMMAND [options]\n"
 
 
+@pytest.mark.parametrize("value", ["nan", "inf", "-1e999", "much"])
+def test_numbers_are_finite(value, capsys):
+    parser = Command()
+    parser.add_argument("--given", type=float, help="a number")
+    parser.add_argument("--known", default=1.0, help="a number by its default")
+    assert parser.parse_args(["--given", "2.5"]).given == 2.5
+    for flag in ("--given", "--known"):
+        with pytest.raises(SystemExit):
+            parser.parse_args([f"{flag}={value}"])
+        assert f"argument {flag}: expected a finite number, got {value}" in capsys.readouterr().err
+
+
 def test_a_wrong_json_object_is_one_line(capsys):
     for text, reason in (("[1]", "expected a JSON object, got [1]"), ("{", "not valid JSON")):
         assert reason in refusal(make(), "town", "--model", text, capsys=capsys)
