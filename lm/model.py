@@ -9,7 +9,6 @@ positions with a target.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,9 +19,9 @@ from transformers.cache_utils import Cache, DynamicCache
 from transformers.utils import can_return_tuple
 
 from ..core.loading import LoadsAllWeights, refuse_adapter
-from ..core.model_card import write_auto_map, write_model_card
 from ..core.reading import reading
 from .adapter_rows import by_adapter
+from .card import write_card
 from .config import AudioLMConfig
 from .generation.cache import CACHE_ARGUMENT
 from .generation.generate import GenerateMixin
@@ -32,7 +31,6 @@ from .output import AudioLMOutput, check_rows, refuse_arguments
 from .prefix_lm_mask import check_prefix_lm, prefix_lm_mask
 from .sequences import IGNORED
 from .vocabulary import Vocabulary
-from .voices import voice_facts
 
 
 class RowEmbedding(nn.Module):
@@ -64,39 +62,6 @@ class RowEmbedding(nn.Module):
             + control * is_control[..., None]
             + (audio * is_code[..., None]).sum(dim=-2)
         )
-
-
-_USAGE = """\
-from almtok import AudioLM, AudioLMProcessor
-
-lm = AudioLM.from_pretrained("FOLDER").eval()
-processor = AudioLMProcessor.from_pretrained("FOLDER")"""
-
-
-def write_card(
-    folder: str | os.PathLike[str],
-    config: AudioLMConfig,
-    num_parameters: int,
-    card: Mapping[str, Any] | None,
-) -> None:
-    """Write the README.md of a language model, unless there is one, and its `auto_map`."""
-    write_auto_map(folder, config.auto_map, "config.json")
-    backbone = config.get_text_config()
-    write_model_card(
-        folder,
-        title="AudioLM: text and codes",
-        pipeline_tag="text-to-speech" if "tts" in config.tasks else "text-to-audio",
-        tags=["audio-language-model", *config.tasks],
-        facts=[
-            f"backbone {backbone.model_type}, {config.num_hidden_layers} layers of"
-            f" {config.hidden_size}; pattern `{config.pattern}`",
-            f"{num_parameters / 1e6:.1f} million parameters",
-            f"codes of the codec `{config.codec_fingerprint}`",
-            *voice_facts(config),
-        ],
-        usage=_USAGE,
-        card=card,
-    )
 
 
 class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):

@@ -22,7 +22,8 @@ from ...core.training.checkpoint import (
     restore,
     tensors_of,
 )
-from ...core.training.optimizer import LossScale, WeightAverage
+from ...core.training.ema import WeightAverage
+from ...core.training.loss_scale import LossScale
 from ...core.training.seeding import draw_int
 from ..config import ALMTokenizerConfig
 from ..losses.balancer import Balancer

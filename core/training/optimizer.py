@@ -1,63 +1,12 @@
-"""Optimisers, gradients, loss scale, average of weights, and optimiser states as flat tensors."""
+"""Optimisers, gradients, and optimiser states as flat tensors."""
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .muon import Muon
-
-
-class LossScale:
-    """Dynamic loss scaling (Micikevicius et al. 2018): halved at an overflow, doubled later.
-
-    A step with overflow is skipped; it counts as a skipped step only at a scale of 1.
-    """
-
-    def __init__(self, value: float = 2.0**14, patience: int = 1000) -> None:
-        """Initialise the scale.
-
-        Args:
-            value: Initial scale.
-            patience: Steps without overflow before the scale is doubled.
-        """
-        self.value, self.patience = value, patience
-        self._good_steps = 0
-
-    def undo(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Divide gradients by the scale."""
-        scaled = gradients(parameters)
-        if scaled:
-            torch._foreach_mul_(scaled, 1 / self.value)
-
-    def overflowed(self, norm: float) -> bool:
-        """Whether the norm shows an overflow that a smaller scale may avoid."""
-        return not math.isfinite(norm) and self.value > 1
-
-    def update(self, norm: float) -> None:
-        """Set the scale of the next step.
-
-        Args:
-            norm: Norm of this step's gradient.
-        """
-        if not math.isfinite(norm):
-            self.value, self._good_steps = max(1.0, self.value / 2), 0
-            return
-        self._good_steps += 1
-        if self._good_steps >= self.patience:
-            self.value, self._good_steps = self.value * 2, 0
-
-    def state_dict(self) -> dict[str, float]:
-        """Return the state as JSON values."""
-        return {"value": self.value, "good_steps": self._good_steps}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned."""
-        self.value, self._good_steps = float(state["value"]), int(state["good_steps"])
-
 
 NamedParameters = Mapping[str, nn.Parameter]
 
@@ -243,61 +192,3 @@ def clip(parameters: Iterable[nn.Parameter], norm: float, limit: float) -> None:
     """Scale gradients of norm ``norm`` to at most ``limit`` (0: no clipping)."""
     if limit > 0 and norm > limit:
         torch._foreach_mul_(gradients(parameters), limit / norm)
-
-
-class WeightAverage:
-    """Exponential moving average of the trained parameters.
-
-    ``average <- average + (1 - d) (weight - average)`` with ``d = min(decay, (1 + n) / (10 + n))``
-    after ``n`` steps, so that the initial weights lose their influence early in a run.
-
-    Args:
-        module: Module whose parameters with ``requires_grad`` are averaged.
-        decay: Upper limit of the decay, below 1.
-    """
-
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        if not 0 < decay < 1:
-            raise ValueError(f"EMA decay must be between 0 and 1, got {decay}")
-        self.decay = decay
-        self._weights = {n: p for n, p in module.named_parameters() if p.requires_grad}
-        self.average = {n: p.detach().clone() for n, p in self._weights.items()}
-
-    @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Move the average towards the weights after optimiser step ``step`` (0-based)."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        weights = [weight.detach() for weight in self._weights.values()]
-        torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)
-
-    @torch.no_grad()
-    def restart(self) -> None:
-        """Set the average to the current weights, after these were replaced."""
-        for name, weight in self._weights.items():
-            self.average[name].copy_(weight)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return the averages by parameter name."""
-        return dict(self.average)
-
-    def load_state_dict(self, values: Mapping[str, Tensor]) -> None:
-        """Restore averages; ``ValueError`` if names differ."""
-        if values.keys() != self.average.keys():
-            different = sorted(values.keys() ^ self.average.keys())
-            raise ValueError(f"names of averaged weights differ: {', '.join(different[:5])}")
-        for name, value in values.items():
-            self.average[name].copy_(value)
-
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """Context in which the module has the averaged weights."""
-        with torch.no_grad():
-            trained = {name: weight.detach().clone() for name, weight in self._weights.items()}
-            for name, weight in self._weights.items():
-                weight.copy_(self.average[name])
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for name, weight in self._weights.items():
-                    weight.copy_(trained[name])

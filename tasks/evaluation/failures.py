@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ...core.metrics.intervals import Interval, rate_interval
 from ...lm.text.normalize import plain
-from ..base import USUAL, SpeakingRate, units
+from ..duration import USUAL, SpeakingRate, units
 from .diff import Diff, word_diff
 
 KINDS = ("no_stop", "early_stop", "skip", "repeat", "silent", "tempo")

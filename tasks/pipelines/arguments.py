@@ -27,7 +27,8 @@ from ...lm.prompt_builder import PromptOptions, error_context
 from ...lm.sequences import IGNORED, collate
 from ...lm.sequences import Sequence as Rows
 from ...lm.vocabulary import Vocabulary
-from ..base import Limits, Task, frames
+from ..base import Limits, Task
+from ..duration import frames
 from .options import GenerationOptions
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from almtok.codec.train import step as step_module
 from almtok.codec.train.state import build_state
 from almtok.codec.train.update import optimizer_step
 from almtok.core.training.loop import Requests
-from almtok.core.training.optimizer import LossScale
+from almtok.core.training.loss_scale import LossScale
 
 
 def test_an_overflow_halves_it_and_patience_doubles_it() -> None:

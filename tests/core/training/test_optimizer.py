@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from almtok.core.training import optimizer as optim
-from almtok.core.training.optimizer import WeightAverage
+from almtok.core.training.ema import WeightAverage
 
 
 def made() -> tuple[nn.Module, torch.optim.AdamW]:

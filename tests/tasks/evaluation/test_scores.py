@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from almtok.core.metrics.intervals import format_interval, rate_interval
-from almtok.tasks.base import SpeakingRate, units
+from almtok.tasks.duration import SpeakingRate, units
 from almtok.tasks.evaluation import scores
 from almtok.tasks.evaluation.caption_scores import bleu, caption_scores, cider
 from almtok.tasks.evaluation.diff import align, word_diff
