@@ -14,6 +14,7 @@ from ..audio import Waveform
 from ..choices import AUTO
 from ..loading import no_inner_bars, refuse_adapter
 from ..metrics.intervals import Interval, bootstrap_interval
+from ..reading import reading
 from ..runtime import find_device
 from .base import (
     RATE,
@@ -127,18 +128,14 @@ class XVector(SpeakerEncoder):
         """
         from transformers import AutoFeatureExtractor, AutoModelForAudioXVector
 
-        try:
+        kinds = "resemblyzer, or a folder or hub id of an x-vector model"
+        with reading(f"speaker encoder must be {kinds}, got {place}", ValueError):
             refuse_adapter(place, {})
             with no_inner_bars():
                 model, report = AutoModelForAudioXVector.from_pretrained(
                     place, trust_remote_code=False, dtype=torch.float32, output_loading_info=True
                 )
             features: Any = AutoFeatureExtractor.from_pretrained(place, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            raise ValueError(
-                f"speaker encoder must be resemblyzer, or a folder or hub id of an x-vector model:"
-                f" {place}: {str(error).splitlines()[0]}"
-            ) from error
         missing = [key for key in report["missing_keys"] if not key.startswith(_UNUSED)]
         if missing:
             raise ValueError(f"{place} has no x-vector head: it lacks {min(missing)}")

@@ -19,6 +19,7 @@ from transformers.utils import logging
 from ..audio import Waveform
 from ..choices import AUTO
 from ..loading import no_inner_bars, refuse_adapter
+from ..reading import reading
 from ..runtime import find_device
 from .base import RATE, JudgedAudio, pretrained_name, version_of
 from .recognizers import Recognizer
@@ -46,7 +47,7 @@ class Whisper(Recognizer):
             batch_size: pieces of at most 30 s that are transcribed together.
 
         Raises:
-            ValueError: it is not a Whisper model that can be loaded.
+            ValueError: it is not a Whisper model that can be loaded, or it lacks weights.
         """
         from transformers import (
             AutoConfig,
@@ -55,22 +56,20 @@ class Whisper(Recognizer):
             WhisperForConditionalGeneration,
         )
 
-        try:
+        with reading(f"whisper:{place} must be a folder or a hub id of Whisper", ValueError):
             config = AutoConfig.from_pretrained(place, trust_remote_code=False)
             if config.model_type != "whisper":
-                raise ValueError(f"{place} must be a Whisper model, got {config.model_type!r}")
+                raise ValueError(f"it is a model of type {config.model_type!r}")
             refuse_adapter(place, {})
             with no_inner_bars():
-                model: Any = WhisperForConditionalGeneration.from_pretrained(
-                    place, dtype=torch.float32, trust_remote_code=False
+                model, report = WhisperForConditionalGeneration.from_pretrained(
+                    place, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
                 )
+            # transformers would use random weights instead.
+            if missing := sorted(report["missing_keys"]):
+                raise ValueError(f"it lacks weights: {', '.join(missing[:4])}")
             self._features = AutoFeatureExtractor.from_pretrained(place, trust_remote_code=False)
             self._tokenizer: Any = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
-        except OSError as error:
-            raise ValueError(
-                f"whisper:{place} must be a folder or a hub id that can be loaded: "
-                f"{str(error).splitlines()[0]}"
-            ) from error
         self.device, self.batch_size = find_device(device), batch_size
         self._model = model.eval().to(self.device)
         self._generation = copy.deepcopy(model.generation_config)

@@ -44,6 +44,11 @@ def test_a_model_without_an_xvector_head_is_refused(tmp_path):
         load_speaker_encoder(str(tmp_path / "none"))
     assert "\n" not in str(caught.value)
     assert load_speaker_encoder("none") is None
+    path = save_xvector(tmp_path / "cut") / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="not a readable safetensors file") as caught:
+        load_speaker_encoder(str(path.parent))
+    assert "\n" not in str(caught.value)
 
 
 def test_windows_are_those_of_resemblyzer():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 from transformers import BertConfig
 
 from almtok.core.judges.base import RATE, JudgedAudio
@@ -96,5 +97,19 @@ def test_what_is_no_whisper_is_refused_in_a_line(tmp_path):
         load_recognizer(f"whisper:{tmp_path / 'none'}")
     assert "\n" not in str(caught.value)
     BertConfig().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="must be a Whisper model, got 'bert'"):
+    with pytest.raises(ValueError, match="of Whisper: it is a model of type 'bert'"):
         load_recognizer(f"whisper:{tmp_path}")
+
+
+def test_damaged_and_missing_weights_are_refused_in_a_line(tmp_path):
+    folder = save_whisper(tmp_path / "tiny")
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    lost = "model.encoder.conv1.weight"
+    save_file({name: w for name, w in weights.items() if name != lost}, path, {"format": "pt"})
+    with pytest.raises(ValueError, match=f"it lacks weights: {lost}"):
+        load_recognizer(f"whisper:{folder}")
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="not a readable safetensors file") as caught:
+        load_recognizer(f"whisper:{folder}")
+    assert "\n" not in str(caught.value)
