@@ -19,7 +19,7 @@ if (( $# < 3 )); then
 fi
 data=$1 models=$2 out=$3
 shift 3
-all_stages=(corpora prior codec tokens lm evaluation card)
+all_stages=(corpora codec tokens lm evaluation card)
 stages=("${@:-${all_stages[@]}}")
 
 # ---------------------------------------------------------------- settings, from the environment
@@ -34,9 +34,7 @@ stages=("${@:-${all_stages[@]}}")
 : "${RECOGNIZER:=$models/whisper-base}" "${SPEAKER_ENCODER:=none}" "${MOS:=}"
 # Options of the stages, as words:
 : "${SYNTHESIS_OPTIONS:=}"
-: "${PRIOR_OPTIONS:=}"
-: "${CODEC_PRESET:=mini}" "${STAGE1_STEPS:=600}" "${STAGE2_STEPS:=3000}" "${ADAPT_STEPS:=0}"
-: "${CODEC_OPTIONS:=}" "${STAGE1_OPTIONS:=}" "${STAGE2_OPTIONS:=}" "${ADAPT_OPTIONS:=}"
+: "${CODEC_OPTIONS:=--words}" # of 'almtok run codec'; '--stage2.steps 6000' and the like change a stage
 lm_fields='{"ctc_weight": 0.3, "text_weight": 2.0, "bidirectional_conditions": true, "supports_cloning": false}'
 : "${LM_PRESET:=mini}" "${LM_MODEL:=$lm_fields}"
 : "${LM_STEPS:=20000}" "${LM_TASKS:=tts=3 asr=2.5 text_to_audio=3 text_to_music=1.5 audio_caption music_caption}"
@@ -44,10 +42,10 @@ lm_fields='{"ctc_weight": 0.3, "text_weight": 2.0, "bidirectional_conditions": t
 : "${LIMIT:=1000}" # test clips of each domain
 : "${EVALUATION_OPTIONS:=}"
 if [[ -n $tiny ]]; then
-  SENTENCES=0 TEXT_HOURS=0.02 MIXTURES=0 CODEC_PRESET=tiny STAGE1_STEPS=2 STAGE2_STEPS=2 ADAPT_STEPS=0
-  LM_PRESET=tiny LM_STEPS=2 LIMIT=1 RECOGNIZER=none
-  PRIOR_OPTIONS="--codebook-size 256 $PRIOR_OPTIONS"
-  CODEC_OPTIONS="--batch-size 2 --segment-seconds 1 --validation-clips 1 $CODEC_OPTIONS"
+  SENTENCES=0 TEXT_HOURS=0.02 MIXTURES=0 LM_PRESET=tiny LM_STEPS=2 LIMIT=1 RECOGNIZER=none CODEC_OPTIONS=
+  for part in stage1 stage2 adapt; do
+    CODEC_OPTIONS+=" --$part.steps 2 --$part.batch-size 2 --$part.segment-seconds 1 --$part.validation-clips 1"
+  done
   LM_OPTIONS="--batch-positions 1024 --max-seconds 12 --samples 0 --validation-items 1"
 fi
 
@@ -111,25 +109,11 @@ corpora() {
 }
 
 # shellcheck disable=SC2046,SC2086
-prior() {
-  al codec prior --data $(sources train) --seed "$SEED" $PRIOR_OPTIONS --out "$out/prior.safetensors"
-}
-
-# shellcheck disable=SC2046,SC2086
 codec() {
-  local how=(--preset "$CODEC_PRESET" --seed "$SEED") last=stage2
-  al codec train --stage 1 --data $(sources train) --validation-data $(sources validation) "${how[@]}" \
-    --steps "$STAGE1_STEPS" $CODEC_OPTIONS $STAGE1_OPTIONS --out "$out/stage1"
-  al codec train --stage 2 --data $(sources train) --validation-data $(sources validation) "${how[@]}" \
-    --init-from "$out/stage1" --prior "$out/prior.safetensors" --steps "$STAGE2_STEPS" \
-    $CODEC_OPTIONS $STAGE2_OPTIONS --out "$out/stage2"
-  if (( ADAPT_STEPS > 0 )); then
-    last=adapted
-    al codec train --stage adapt --data $(sources train) --validation-data $(sources validation) \
-      --init-from "$out/stage2" --steps "$ADAPT_STEPS" --seed "$SEED" $CODEC_OPTIONS $ADAPT_OPTIONS --out "$out/adapted"
-  fi
+  al run codec --train $(sources train) --valid $(sources validation) --test $(sources test) \
+    $CODEC_OPTIONS --to sharper --out "$out/codec"
   # The language model learns the codes of the rounded codec, which is the one that is published.
-  py 'from almtok.recipes.publish import main; main()' --codec "$out/$last/model" --out "$out/model"
+  py 'from almtok.recipes.publish import main; main()' --codec "$out/codec/codec" --out "$out/model"
 }
 
 # shellcheck disable=SC2046
@@ -159,7 +143,7 @@ evaluation() {
 
 card() {
   py 'from almtok.recipes.publish import card; card()' --model "$out/model" --scores "$out/scores" \
-    --command "recipes/ship/run.sh, seed $SEED, $STAGE1_STEPS, $STAGE2_STEPS, $ADAPT_STEPS and $LM_STEPS steps"
+    --command "recipes/ship/run.sh, seed $SEED, codec: '$CODEC_OPTIONS', language model: $LM_STEPS steps '$LM_OPTIONS'"
 }
 
 # ---------------------------------------------------------------- the run

@@ -14,7 +14,7 @@ from almtok.recipes.publish import check_commands, make_card
 from ..tasks.conftest import learned  # noqa: F401  (a fixture)
 
 SCRIPT = Path(__file__).parents[2] / "recipes/ship/run.sh"
-STAGES = ("corpora", "prior", "codec", "tokens", "lm", "evaluation", "card")
+STAGES = ("corpora", "codec", "tokens", "lm", "evaluation", "card")
 
 
 def ship(*arguments, **environment):
@@ -52,14 +52,14 @@ def test_a_stage_runs_once_and_a_failed_one_again(tmp_path):
     (tmp_path / "python").write_text('#!/bin/sh\necho "$@" >> "$LOG"\nexit "$STATUS"\n')
     (tmp_path / "python").chmod(0o755)
     how = {"PYTHON": str(tmp_path / "python"), "LOG": str(tmp_path / "log")}
-    call = ("data", "models", tmp_path / "out", "prior", "card")
+    call = ("data", "models", tmp_path / "out", "codec", "card")
     assert ship(*call, STATUS="3", **how).returncode == 3
     assert not list((tmp_path / "out/done").iterdir())
     assert ship(*call, STATUS="0", **how).returncode == 0
     assert ship(*call, STATUS="0", **how).stdout.splitlines() == [
-        "run.sh: prior is done", "run.sh: card is done",
+        "run.sh: codec is done", "run.sh: card is done",
     ]  # fmt: skip
-    assert (tmp_path / "log").read_text().count("codec prior") == 2  # the failed one and its repeat
+    assert (tmp_path / "log").read_text().count("run codec") == 2  # the failed one and its repeat
 
 
 def test_commands_are_words_after_null_bytes(tmp_path):

@@ -50,7 +50,9 @@ def test_a_missing_espeak_is_said_with_its_command(monkeypatch):
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return train_tokenizer(["the cat sat on the mat", "rain, 5 dogs ran to five cats"], vocab_size=300)
+    return train_tokenizer(
+        ["the cat sat on the mat", "rain, 5 dogs ran to five cats"], vocab_size=300
+    )
 
 
 @pytest.mark.parametrize("kind", [TextEncoder, CachedTextEncoder])
