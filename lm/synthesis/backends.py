@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ...core.audio import Waveform, as_waveform
+from ...core.reading import reading
 
 ESPEAK = "espeak"
 # Split so that a Windows path such as C:\voice.py:speak keeps its drive.
@@ -58,7 +59,7 @@ class FunctionBackend:
         """Load the file.
 
         Raises:
-            ValueError: There is no such file, or no such function in it.
+            ValueError: There is no such file, it cannot be run, or has no such function.
         """
         self.name = f"{Path(file).name}:{function}"
         self._place = file, function
@@ -79,11 +80,21 @@ class FunctionBackend:
         return {}
 
     def speak(self, text: str, recipe: str, speed: float, seed: int) -> tuple[Waveform, int]:
-        """Call the function; see :class:`Backend`."""
+        """Call the function; see :class:`Backend`.
+
+        Raises:
+            ValueError: It raises an exception, or does not return samples and a rate.
+        """
         if self._function is None:
             self._function = _load_function(*self._place)
-        wav, rate = self._function(text, recipe, speed, seed)
-        return as_waveform(wav), int(rate)
+        with reading(self.name, ValueError):
+            found = self._function(text, recipe, speed, seed)
+            if not (isinstance(found, tuple) and len(found) == 2):
+                raise ValueError(f"must return samples and their rate, got {found!r:.60}")
+            rate = int(found[1])
+            if rate < 1:
+                raise ValueError(f"the rate must be at least 1 Hz, got {rate}")
+        return as_waveform(found[0]), rate
 
 
 def _load_function(file: str, name: str) -> Callable[..., Any]:
@@ -92,7 +103,8 @@ def _load_function(file: str, name: str) -> Callable[..., Any]:
     spec = importlib.util.spec_from_file_location(Path(file).stem, file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with reading(file):
+        spec.loader.exec_module(module)
     function: Any = getattr(module, name, None)
     if not callable(function):
         raise ValueError(f"{file} has no function {name!r}")

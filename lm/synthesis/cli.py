@@ -58,7 +58,7 @@ def register(commands: Any) -> None:
     text = "add N mixtures of two or three of the voices: mix-0001 and so on; or a range, 51-60"
     add("--mixtures", metavar="N", help=text)
     text = "slowest and fastest speed; each reading has its own"
-    add("--speed", nargs=2, type=float, default=(0.85, 1.15), metavar=("LOW", "HIGH"), help=text)
+    add("--speed", nargs=2, type=float, default=[0.85, 1.15], metavar=("LOW", "HIGH"), help=text)
     parser.group("amount")
     add("--hours", type=float, metavar="H", help="hours of audio")
     add("--count", type=int, help="readings (default: one per text, unless --hours is given)")

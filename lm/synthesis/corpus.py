@@ -26,7 +26,7 @@ from tqdm import tqdm
 from ...core.audio import AudioError, resample, write_audio
 from ...core.files import complete_lines, lock_run_dir, write_json
 from ...core.levels import measure_levels, normalize_loudness
-from ...core.reading import describe, parse_json_object, read_json_object
+from ...core.reading import UnreadableFile, describe, parse_json_object, read_json_object
 from ...core.training.interrupt import Interrupt, ignore_signals
 from .backends import Backend
 from .checks import check_reading
@@ -52,8 +52,11 @@ class Maker:
         out: Folder of the corpus.
         language: Of the texts.
         format: Of ``FORMATS``.
-        level: Active speech level in dBFS.
+        level: Active speech level, -60 to 0 dBFS.
         licence: In the manifest.
+
+    Raises:
+        ValueError: The level is another.
     """
 
     backend: Backend
@@ -64,12 +67,19 @@ class Maker:
     level: float = -23.0
     licence: str = ""
 
+    def __post_init__(self) -> None:
+        if not -60 <= self.level <= 0:
+            raise ValueError(f"level must be between -60 and 0 dBFS, got {self.level:g}")
+
     def make(self, number: int) -> dict[str, Any]:
         """Write the audio of one reading and return its row of the manifest.
 
         Returns:
             The row, and under ``failures`` the reasons of attempts that were implausible; only
             ``id``, ``text`` and ``failures`` if all were.
+
+        Raises:
+            UnreadableFile: A file of the model is damaged.
         """
         failures: list[str] = []
         for attempt in range(MOST_ATTEMPTS):
@@ -77,6 +87,8 @@ class Maker:
                 return {**self._attempt(number, attempt), "failures": failures}
             except AudioError as error:
                 failures.append(error.reason)
+            except UnreadableFile:
+                raise
             except (ValueError, RuntimeError) as error:
                 failures.append(describe(error)[:200])
         reading = self.plan.reading(number)
@@ -172,8 +184,8 @@ def synthesize(
         What the folder holds now, also if the run was stopped early by a signal.
 
     Raises:
-        ValueError: The folder holds another corpus, or another process works in it; the first
-            readings all fail.
+        ValueError: The folder holds another corpus, or another process works in it; all readings
+            or fifty in a row fail.
     """
     if count is None and hours is None:
         count = len(maker.plan.texts)
@@ -204,6 +216,8 @@ def synthesize(
                     )
         _remove_others(maker.out, tally.next_number)
         tally.finished = not wanted()
+        if tally.finished and not tally.readings:
+            raise ValueError(f"{maker.out} has no audio: {tally.text()}")
     return tally
 
 

@@ -220,6 +220,10 @@ def test_what_is_no_model_is_named(hum, tmp_path):
         load_backend(f"{hum}:spoke", "en")
     with pytest.raises(ValueError, match="there is no such file"):
         load_backend(f"{tmp_path}/none.py:speak", "en")
+    for code, message in (("def speak(:", "line 1"), ("import no_such_package", "No module named")):
+        (tmp_path / "bad.py").write_text(code)
+        with pytest.raises(ValueError, match=f"bad.py: .*{message}"):
+            load_backend(f"{tmp_path}/bad.py:speak", "en")
 
 
 def test_functions_are_pickled_by_their_place(hum):

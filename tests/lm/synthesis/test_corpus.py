@@ -16,6 +16,11 @@ from almtok.__main__ import main
 from almtok.core.audio import read_audio
 from almtok.core.data.manifests import list_entries
 from almtok.core.levels import measure_levels
+from almtok.core.reading import UnreadableFile
+from almtok.lm.synthesis.backends import load_backend
+from almtok.lm.synthesis.corpus import Maker, synthesize
+from almtok.lm.synthesis.plan import Plan
+from almtok.lm.synthesis.voices import Voice
 
 
 def rows(out):
@@ -140,6 +145,46 @@ def test_a_synthesizer_that_always_fails_ends_the_run(
     assert "50 readings in a row failed" in error and reason in error
 
 
+def test_a_run_without_a_reading_is_an_error(hum, tmp_path, capsys):
+    texts = tmp_path / "silent.txt"
+    texts.write_text("Nothing but silence.\n")
+    given = command(hum, str(texts), tmp_path / "out", function="silent_twice")
+    for _ in range(2):  # resumed too
+        assert main(given) == 1
+        error = capsys.readouterr().err
+        assert "out has no audio: 0 readings, 0.000 h; 1 left out" in error
+
+
+def test_a_damaged_file_of_the_model_ends_the_run(hum, tmp_path, monkeypatch):
+    backend = load_backend(f"{hum}:speak", "en")
+
+    def speak(*arguments):
+        raise UnreadableFile("voice.bin must hold 3 numbers, got 2")
+
+    monkeypatch.setattr(backend, "speak", speak)
+    maker = Maker(backend, Plan(["one text"], [Voice("ann", "ann")]), tmp_path)
+    with pytest.raises(UnreadableFile, match="voice.bin must hold 3"):
+        synthesize(maker, progress=False)
+    assert not (tmp_path / "left_out.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return [0.0], 0", "the rate must be at least 1 Hz, got 0"),
+        ("return 'abc'", "must return samples and their rate, got 'abc'"),
+        ("return {}['x']", "'x' is missing"),
+        ("import no_such_package", "No module named 'no_such_package'"),
+    ],
+)
+def test_errors_of_a_function_are_one_line(texts, tmp_path, capsys, body, message):
+    file = tmp_path / "mine.py"
+    file.write_text(f"def speak(text, voice, speed, seed): {body}\n")
+    assert main(command(file, texts, tmp_path / "out")) == 1
+    error = capsys.readouterr().err
+    assert "mine.py:speak" in error and message in error and error.count("\n") == 1
+
+
 def test_excluded_texts_are_not_read(hum, texts, tmp_path):
     held_out = tmp_path / "held_out.txt"
     held_out.write_text("this is LINE number three\nThis is line number 7\n")
@@ -218,6 +263,7 @@ def test_a_dry_run_says_what_would_be_made(hum, texts, tmp_path, capsys):
         (["--seed", "-1"], "seed must be at least 0"),
         (["--sentences", "5", "--language", "de"], "--sentences are English"),
         (["--mixtures", "none"], "a range like 51-60"),
+        (["--level", "6"], "level must be between -60 and 0 dBFS, got 6"),
     ],
 )
 def test_wrong_values_are_one_line(hum, texts, tmp_path, capsys, words, message):
