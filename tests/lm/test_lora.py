@@ -164,7 +164,7 @@ def test_reload_is_exact_and_small(tmp_path: Path, audio: bool, audio_rank: int)
     settings = LoraSettings(rank=2, alpha=3.0, audio=audio, audio_rank=audio_rank)
     lm = train(add_lora(toy_lm(), settings))
     save_adapter(lm, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {WEIGHTS, CONFIG, CARD}
+    assert {path.name for path in tmp_path.iterdir()} == {WEIGHTS, CONFIG, CARD, "README.md"}
     names = load_file(tmp_path / WEIGHTS).keys()
     assert not any("base_layer" in name or "embed_tokens" in name for name in names)
     assert any(name.startswith("base_model.model.heads.") for name in names) is audio
