@@ -14,9 +14,9 @@ from typing import Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoConfig, WhisperFeatureExtractor, WhisperModel
+from transformers import WhisperFeatureExtractor, WhisperModel
 
-from ..core.loading import no_inner_bars, refuse_adapter
+from ..core.loading import load_float32
 from ..core.reading import reading
 
 WHISPER_RATE = 16_000
@@ -86,24 +86,7 @@ class WhisperFeatures(nn.Module):
             OSError: There is no such folder or hub id.
         """
         with reading(checkpoint):
-            config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
-            if config.model_type != "whisper":
-                raise ValueError(
-                    f"model_type of {checkpoint} must be 'whisper', got {config.model_type!r}"
-                )
-            refuse_adapter(checkpoint, {})
-            with no_inner_bars():
-                model, report = WhisperModel.from_pretrained(
-                    checkpoint,
-                    config=config,
-                    dtype=torch.float32,
-                    output_loading_info=True,
-                    trust_remote_code=False,
-                )
-            # transformers would use random weights instead.
-            missing = sorted(key for key in report["missing_keys"] if key.startswith("encoder."))
-            if missing:
-                raise ValueError(f"{checkpoint} lacks weights: {', '.join(missing[:4])}")
+            model = load_float32(WhisperModel, checkpoint, "whisper", unused=("decoder.",))
             return cls(model, layers=layers, sample_rate=sample_rate)
 
     def train(self, mode: bool = True) -> Self:

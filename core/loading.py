@@ -97,6 +97,39 @@ def refuse_adapter(place: str | os.PathLike[str], options: Mapping[str, Any]) ->
         )
 
 
+def load_float32(kind: Any, place: str, model_type: str, *, unused: tuple[str, ...] = ()) -> Any:
+    """Load a pretrained model of transformers in float32, frozen, for inference; no code is run.
+
+    Args:
+        kind: Class of the model.
+        place: Folder or hub id.
+        model_type: What its configuration must say.
+        unused: Beginnings of the names of weights that the files may lack.
+
+    Raises:
+        ValueError: The model is of another type or lacks weights.
+        OSError: There is no such folder or hub id.
+    """
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(place, trust_remote_code=False)
+    if config.model_type != model_type:
+        raise ValueError(f"model_type of {place} must be {model_type!r}, got {config.model_type!r}")
+    refuse_adapter(place, {})
+    with no_inner_bars():
+        model, report = kind.from_pretrained(
+            place,
+            config=config,
+            dtype=torch.float32,
+            output_loading_info=True,
+            trust_remote_code=False,
+        )
+    # transformers would use random weights instead.
+    if missing := sorted(key for key in report["missing_keys"] if not key.startswith(unused)):
+        raise ValueError(f"{place} lacks weights of {model_type}: {', '.join(missing[:4])}")
+    return model.eval().requires_grad_(False)
+
+
 def refuse_other_weights(info: dict[str, Any], what: str) -> None:
     """Refuse a checkpoint with missing or other weights; transformers would keep random ones.
 

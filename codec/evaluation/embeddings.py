@@ -6,7 +6,6 @@ Shapes: S samples, N vectors of one clip, P width of a vector.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from ...core.audio import Waveform, resample
 from ...core.choices import AUTO
-from ...core.loading import no_inner_bars, refuse_adapter
+from ...core.loading import load_float32
 from ...core.results_log import key_of, stamp
 from ...core.runtime import find_device
 from ..priors.config import KINDS, PriorConfig
@@ -82,10 +81,10 @@ class ClapEmbedding(Teacher):
     min_samples = 1
 
     def __init__(self, checkpoint: str, *, device: str | torch.device = AUTO) -> None:
-        from transformers import ClapFeatureExtractor
+        from transformers import ClapFeatureExtractor, ClapModel
 
         self.device = find_device(device)
-        self.model = _load_clap(checkpoint).to(self.device)
+        self.model = load_float32(ClapModel, checkpoint, "clap").to(self.device)
         self.extractor = ClapFeatureExtractor.from_pretrained(checkpoint, trust_remote_code=False)
         self.name = f"clap:{checkpoint}"
         self.dim = self.model.config.projection_dim
@@ -102,24 +101,3 @@ class ClapEmbedding(Teacher):
             ).to(self.device)
             found.append(self.model.get_audio_features(**inputs).pooler_output.float().cpu())
         return found
-
-
-def _load_clap(checkpoint: str) -> Any:
-    """Load CLAP in float32 for inference; missing weights are an error."""
-    from transformers import AutoConfig, ClapModel
-
-    config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
-    if config.model_type != "clap":
-        raise ValueError(f"model_type of {checkpoint} must be 'clap', got {config.model_type!r}")
-    refuse_adapter(checkpoint, {})
-    with no_inner_bars():
-        loaded, report = ClapModel.from_pretrained(
-            checkpoint,
-            config=config,
-            dtype=torch.float32,
-            output_loading_info=True,
-            trust_remote_code=False,
-        )
-    if missing := sorted(report["missing_keys"]):  # transformers would use random weights instead
-        raise ValueError(f"{checkpoint} lacks weights: {', '.join(missing[:4])}")
-    return loaded.eval().requires_grad_(False)

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
     HubertModel,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2Model,
@@ -20,7 +19,7 @@ from transformers import (
 )
 
 from ...core.choices import AUTO
-from ...core.loading import refuse_adapter
+from ...core.loading import load_float32
 from ...core.runtime import find_device
 from ..whisper import FRAME_RATE, WHISPER_RATE, WhisperFeatures
 from .beats import MIN_SAMPLES, STEP
@@ -31,7 +30,7 @@ from .teacher import Teacher
 
 MODELS = {"wav2vec2": Wav2Vec2Model, "hubert": HubertModel, "wavlm": WavLMModel}
 # Weights that a checkpoint may lack: they are for masked training only.
-UNUSED_WEIGHTS = {"masked_spec_embed"}
+UNUSED_WEIGHTS = ("masked_spec_embed",)
 
 
 class TransformersTeacher(Teacher):
@@ -187,22 +186,7 @@ def _load(kind: str, checkpoint: str) -> Any:
     """Load the model in eval mode and float32; missing weights are an error."""
     if kind not in MODELS:
         raise ValueError(f"kind must be one of {', '.join(MODELS)}, got {kind!r}")
-    config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
-    if config.model_type != kind:
-        raise ValueError(f"model_type of {checkpoint} must be {kind!r}, got {config.model_type!r}")
-    refuse_adapter(checkpoint, {})
-    model, report = MODELS[kind].from_pretrained(
-        checkpoint,
-        config=config,
-        dtype=torch.float32,
-        output_loading_info=True,
-        trust_remote_code=False,
-    )
-    # transformers would use random weights instead.
-    missing = sorted(set(report["missing_keys"]) - UNUSED_WEIGHTS)
-    if missing:
-        raise ValueError(f"{checkpoint} lacks weights of {kind}: {', '.join(missing[:4])}")
-    return model.eval().requires_grad_(False)
+    return load_float32(MODELS[kind], checkpoint, kind, unused=UNUSED_WEIGHTS)
 
 
 def _input_format(checkpoint: str) -> tuple[int, bool | None]:

@@ -18,7 +18,7 @@ from transformers.utils import logging
 
 from ..audio import Waveform
 from ..choices import AUTO
-from ..loading import no_inner_bars, refuse_adapter
+from ..loading import load_float32
 from ..reading import reading
 from ..runtime import find_device
 from .base import RATE, JudgedAudio, pretrained_name, version_of
@@ -50,28 +50,17 @@ class Whisper(Recognizer):
             ValueError: it is not a Whisper model that can be loaded, or it lacks weights.
         """
         from transformers import (
-            AutoConfig,
             AutoFeatureExtractor,
             AutoTokenizer,
             WhisperForConditionalGeneration,
         )
 
         with reading(f"whisper:{place} must be a folder or a hub id of Whisper", ValueError):
-            config = AutoConfig.from_pretrained(place, trust_remote_code=False)
-            if config.model_type != "whisper":
-                raise ValueError(f"it is a model of type {config.model_type!r}")
-            refuse_adapter(place, {})
-            with no_inner_bars():
-                model, report = WhisperForConditionalGeneration.from_pretrained(
-                    place, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
-                )
-            # transformers would use random weights instead.
-            if missing := sorted(report["missing_keys"]):
-                raise ValueError(f"it lacks weights: {', '.join(missing[:4])}")
+            model = load_float32(WhisperForConditionalGeneration, place, "whisper")
             self._features = AutoFeatureExtractor.from_pretrained(place, trust_remote_code=False)
             self._tokenizer: Any = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
         self.device, self.batch_size = find_device(device), batch_size
-        self._model = model.eval().to(self.device)
+        self._model = model.to(self.device)
         self._generation = copy.deepcopy(model.generation_config)
         self._generation.update(do_sample=False, num_beams=1, no_repeat_ngram_size=NO_REPEAT_NGRAM)
         languages = getattr(self._generation, "lang_to_id", None) or {}

@@ -108,5 +108,5 @@ def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path) -> None:
     weights = load_file(f"{path}/model.safetensors")
     del weights["encoder.layers.1.fc1.weight"]
     save_file(weights, f"{path}/model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match="lacks weights: encoder.layers.1.fc1.weight"):
+    with pytest.raises(ValueError, match="lacks weights of whisper: encoder.layers.1.fc1.weight"):
         WhisperFeatures.from_pretrained(path)

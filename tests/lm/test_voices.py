@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from almtok.lm import processor as processors
-from almtok.lm.card import write_card
 from almtok.lm.data.collator import SequenceLength
 from almtok.lm.export import PlainIds
 from almtok.lm.model import AudioLM

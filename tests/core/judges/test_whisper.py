@@ -97,7 +97,7 @@ def test_what_is_no_whisper_is_refused_in_a_line(tmp_path):
         load_recognizer(f"whisper:{tmp_path / 'none'}")
     assert "\n" not in str(caught.value)
     BertConfig().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="of Whisper: it is a model of type 'bert'"):
+    with pytest.raises(ValueError, match="must be 'whisper', got 'bert'"):
         load_recognizer(f"whisper:{tmp_path}")
 
 
@@ -107,7 +107,7 @@ def test_damaged_and_missing_weights_are_refused_in_a_line(tmp_path):
     weights = load_file(path)
     lost = "model.encoder.conv1.weight"
     save_file({name: w for name, w in weights.items() if name != lost}, path, {"format": "pt"})
-    with pytest.raises(ValueError, match=f"it lacks weights: {lost}"):
+    with pytest.raises(ValueError, match=f"lacks weights of whisper: {lost}"):
         load_recognizer(f"whisper:{folder}")
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match="not a readable safetensors file") as caught:
