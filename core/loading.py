@@ -55,7 +55,7 @@ class LoadsAllWeights(PushesWithCard):
             model, info = load(None, *args, output_loading_info=True, **kwargs)
             refuse_other_weights(info, f"the state_dict does not fit {cls.__name__}")
             return (model, info) if wants_info else model  # type: ignore[return-value]
-        place = os.fspath(pretrained_model_name_or_path)
+        place = check_place(pretrained_model_name_or_path)
         with reading(place):
             folder = Path(place, kwargs.get("subfolder") or "")
             refuse_adapter(place, kwargs)
@@ -76,6 +76,18 @@ class LoadsAllWeights(PushesWithCard):
         if len(others) == len(contexts):  # DeepSpeed
             return contexts
         return [*others, no_init_weights(), torch.random.fork_rng(devices=[])]
+
+
+def check_place(place: str | os.PathLike[str]) -> str:
+    """Return a folder or hub id as text; a path that does not exist is not looked up as a hub id.
+
+    Raises:
+        FileNotFoundError: It can only be a folder, and there is none.
+    """
+    text = os.fspath(place)
+    if not Path(text).is_dir() and (text.startswith((".", "~", os.sep)) or text.count("/") > 1):
+        raise FileNotFoundError(f"no such folder: {text}")
+    return text
 
 
 def refuse_adapter(place: str | os.PathLike[str], options: Mapping[str, Any]) -> None:
@@ -112,7 +124,7 @@ def load_float32(kind: Any, place: str, model_type: str, *, unused: tuple[str, .
     """
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(place, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(check_place(place), trust_remote_code=False)
     if config.model_type != model_type:
         raise ValueError(f"model_type of {place} must be {model_type!r}, got {config.model_type!r}")
     refuse_adapter(place, {})

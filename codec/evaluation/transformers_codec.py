@@ -14,7 +14,7 @@ import soxr
 import torch
 
 from ...core.choices import AUTO
-from ...core.loading import no_inner_bars, refuse_adapter
+from ...core.loading import check_place, no_inner_bars, refuse_adapter
 from ...core.runtime import find_device
 from .codecs import CodecResult, CodecUnavailable, EvaluatedCodec, Waveform, fit_length, timed
 
@@ -55,7 +55,7 @@ class TransformersCodec(EvaluatedCodec):
         from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
 
         try:
-            config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
+            config = AutoConfig.from_pretrained(check_place(checkpoint), trust_remote_code=False)
             self.kind = config.model_type
             if self.kind not in self.MODEL_TYPES:
                 raise ValueError(
@@ -69,7 +69,15 @@ class TransformersCodec(EvaluatedCodec):
                     checkpoint, trust_remote_code=False
                 )
             with no_inner_bars():
-                self.model: Any = AutoModel.from_pretrained(checkpoint, trust_remote_code=False)
+                self.model: Any
+                self.model, report = AutoModel.from_pretrained(
+                    checkpoint,
+                    dtype=torch.float32,
+                    output_loading_info=True,
+                    trust_remote_code=False,
+                )
+            if missing := sorted(report["missing_keys"]):  # transformers would use random weights
+                raise ValueError(f"{checkpoint} lacks weights: {', '.join(missing[:4])}")
         except OSError as error:
             raise CodecUnavailable(
                 f"{checkpoint} must be a folder or a hub id that can be loaded: "

@@ -21,6 +21,7 @@ from tokenizers import Tokenizer, decoders, normalizers
 from tokenizers.models import BPE
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from ...core.loading import check_place
 from ...core.reading import reading
 
 logger = logging.getLogger(__name__)
@@ -149,7 +150,7 @@ def load_tokenizer(source: str | os.PathLike[str]) -> Any:
         OSError: if there is no such folder or hub id.
     """
     with reading(source):
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(check_place(source), trust_remote_code=False)
         if tokenizer.eos_token_id is None:
             raise ValueError(f"the tokenizer of {source} has no eos token: a text could not end")
     return tokenizer

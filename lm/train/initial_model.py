@@ -13,6 +13,7 @@ import torch
 from transformers import AutoConfig
 
 from ...codec.model import ALMTokenizer
+from ...core.loading import check_place
 from ...core.reading import read_json_object
 from ...core.size_limit import SizeLimit
 from ...core.training.checkpoint import CheckpointError
@@ -136,7 +137,7 @@ def _around_backbone(
 
     A resumed run keeps its sizes.
     """
-    backbone = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    backbone = AutoConfig.from_pretrained(check_place(source), trust_remote_code=False)
     sizes = depth_sizes(backbone.get_text_config().hidden_size)
     for folder in ("base", "model", "model/lm"):
         place = Path(config.out, folder, "config.json")

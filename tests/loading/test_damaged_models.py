@@ -9,9 +9,11 @@ from safetensors.torch import load_file, save_file
 from almtok.codec.model import ALMTokenizer
 from almtok.codec.phonemes import PhonemeClassifier, PhonemeClassifierConfig
 from almtok.codec.priors.prior import load_prior, random_prior
+from almtok.codec.whisper import WhisperFeatures
 from almtok.core.size_limit import SizeLimit
 from almtok.lm.model import AudioLM
 from almtok.lm.processor import AudioLMProcessor
+from almtok.lm.text.tokenizer import load_tokenizer
 from almtok.tasks import AudioLMPipeline
 
 from .fuzz import fuzz_bytes, fuzz_json
@@ -186,3 +188,11 @@ def test_the_size_limit_ends_with_its_block():
     with pytest.raises(ValueError, match="too large"), SizeLimit(10, 10, "a test"):
         torch.empty(11)
     assert torch.empty(11).shape == (11,)  # the limit ends with the block
+
+
+@pytest.mark.parametrize("place", ["/no/such", "./none", "runs/my/codec", "~/codec"])
+def test_a_folder_that_is_not_there_is_no_hub_id(place, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for load in (ALMTokenizer.from_pretrained, load_tokenizer, WhisperFeatures.from_pretrained):
+        with pytest.raises(FileNotFoundError, match=f"no such folder: {place}"):
+            load(place)
