@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...core.choices import SOURCES, add_no_progress, add_out, add_seed
 
 if TYPE_CHECKING:
-    from .corpus import Maker
+    from .corpus import ReadingWriter
 
 logger = logging.getLogger(__name__)
 
@@ -83,12 +83,12 @@ def run(options: argparse.Namespace) -> int:
         value = getattr(options, name)
         if value is not None and value < (name != "sentences"):
             raise ValueError(f"--{name} must be positive, got {value}")
-    maker = _maker(options)
+    writer = _reading_writer(options)
     if options.dry_run:
-        print(_preview(maker, options))
+        print(_preview(writer, options))
         return 0
     tally = synthesize(
-        maker,
+        writer,
         count=options.count,
         hours=options.hours,
         workers=options.workers,
@@ -99,10 +99,10 @@ def run(options: argparse.Namespace) -> int:
     return 0 if tally.finished else 130
 
 
-def _maker(options: argparse.Namespace) -> Maker:
+def _reading_writer(options: argparse.Namespace) -> ReadingWriter:
     from ..text.normalize import base_of
     from .backends import load_backend
-    from .corpus import Maker
+    from .corpus import ReadingWriter
     from .grammar import make_sentences
     from .plan import Plan
     from .texts import read_excluded, read_texts
@@ -130,7 +130,7 @@ def _maker(options: argparse.Namespace) -> Maker:
         texts = kept
     if not texts:
         raise ValueError("no text to read: give a source or --sentences")
-    return Maker(
+    return ReadingWriter(
         backend=backend,
         plan=Plan(texts, voices, options.seed, tuple(options.speed)),
         out=options.out,
@@ -141,12 +141,12 @@ def _maker(options: argparse.Namespace) -> Maker:
     )
 
 
-def _preview(maker: Maker, options: argparse.Namespace) -> str:
-    plan = maker.plan
+def _preview(writer: ReadingWriter, options: argparse.Namespace) -> str:
+    plan = writer.plan
     amount = f"{options.hours:g} hours" if options.hours else f"{options.count or len(plan.texts)}"
     lines = [
         f"{amount} of readings of {len(plan.texts)} texts in {len(plan.voices)} voices"
-        f" by {maker.backend.name} to {maker.out}; the first:"
+        f" by {writer.backend.name} to {writer.out}; the first:"
     ]
     for number in range(10):
         reading = plan.reading(number)

@@ -43,8 +43,8 @@ _MOST_FAILURES = 50
 
 
 @dataclass(frozen=True)
-class Maker:
-    """Makes single readings; pickled for worker processes.
+class ReadingWriter:
+    """Writes single readings; pickled for worker processes.
 
     Attributes:
         backend: What speaks.
@@ -71,7 +71,7 @@ class Maker:
         if not -60 <= self.level <= 0:
             raise ValueError(f"level must be between -60 and 0 dBFS, got {self.level:g}")
 
-    def make(self, number: int) -> dict[str, Any]:
+    def write(self, number: int) -> dict[str, Any]:
         """Write the audio of one reading and return its row of the manifest.
 
         Returns:
@@ -162,7 +162,7 @@ class Tally:
 
 
 def synthesize(
-    maker: Maker,
+    writer: ReadingWriter,
     *,
     count: int | None = None,
     hours: float | None = None,
@@ -173,7 +173,7 @@ def synthesize(
     """Make readings until there are so many, or so many hours of them.
 
     Args:
-        maker: What is made, and where.
+        writer: What is read by whom, and where it is written.
         count: Readings to try, left out ones included; default without `hours`: one per text.
         hours: Hours of audio.
         workers: Processes; their number does not change the result.
@@ -188,21 +188,21 @@ def synthesize(
             or fifty in a row fail.
     """
     if count is None and hours is None:
-        count = len(maker.plan.texts)
-    maker.out.mkdir(parents=True, exist_ok=True)
-    with lock_run_dir(maker.out), Interrupt() as interrupt:
-        _claim(maker, overwrite)
-        tally = _resume(maker.out)
+        count = len(writer.plan.texts)
+    writer.out.mkdir(parents=True, exist_ok=True)
+    with lock_run_dir(writer.out), Interrupt() as interrupt:
+        _claim(writer, overwrite)
+        tally = _resume(writer.out)
 
         def wanted() -> bool:
             more = count is None or tally.next_number < count
             return more and (hours is None or tally.seconds < 3600 * hours)
 
         with (
-            open(maker.out / MANIFEST, "ab") as manifest,
-            open(maker.out / LEFT_OUT, "ab") as left_out,
+            open(writer.out / MANIFEST, "ab") as manifest,
+            open(writer.out / LEFT_OUT, "ab") as left_out,
             _bar(tally, count, hours, progress) as bar,
-            contextlib.closing(_made(maker, tally.next_number, count, workers, interrupt)) as made,
+            contextlib.closing(_made(writer, tally.next_number, count, workers, interrupt)) as made,
         ):
             while wanted() and (row := next(made, None)) is not None:
                 tally.add(row)
@@ -214,10 +214,10 @@ def synthesize(
                         f"{_MOST_FAILURES} readings in a row failed, the last {row['text'][:40]!r}:"
                         f" {row['failures'][-1]}"
                     )
-        _remove_others(maker.out, tally.next_number)
+        _remove_others(writer.out, tally.next_number)
         tally.finished = not wanted()
         if tally.finished and not tally.readings:
-            raise ValueError(f"{maker.out} has no audio: {tally.text()}")
+            raise ValueError(f"{writer.out} has no audio: {tally.text()}")
     return tally
 
 
@@ -238,22 +238,22 @@ def _append(file: Any, row: dict[str, Any]) -> None:
     file.flush()
 
 
-def _claim(maker: Maker, overwrite: bool) -> None:
+def _claim(writer: ReadingWriter, overwrite: bool) -> None:
     """Refuse or clear a folder that holds readings of another plan."""
-    backend = maker.backend
+    backend = writer.backend
     options = {
-        "plan": maker.plan.digest(),
+        "plan": writer.plan.digest(),
         "synthesizer": backend.name,
-        "texts": len(maker.plan.texts),
-        "voices": len(maker.plan.voices),
-        "seed": maker.plan.seed,
-        "speed": list(maker.plan.speed),
-        "language": maker.language,
-        "format": maker.format,
-        "level": maker.level,
-        "licence": maker.licence or backend.licence,
+        "texts": len(writer.plan.texts),
+        "voices": len(writer.plan.voices),
+        "seed": writer.plan.seed,
+        "speed": list(writer.plan.speed),
+        "language": writer.language,
+        "format": writer.format,
+        "level": writer.level,
+        "licence": writer.licence or backend.licence,
     }
-    path = maker.out / OPTIONS
+    path = writer.out / OPTIONS
     if path.is_file():
         before = read_json_object(path)
         other = [name for name, value in options.items() if before.get(name) != value]
@@ -261,14 +261,14 @@ def _claim(maker: Maker, overwrite: bool) -> None:
             return
         if not overwrite:
             raise ValueError(
-                f"{maker.out} holds readings of other texts or options"
+                f"{writer.out} holds readings of other texts or options"
                 f" (different: {', '.join(other)}); choose another --out, or --overwrite it"
             )
         for name in (MANIFEST, LEFT_OUT):
-            (maker.out / name).unlink(missing_ok=True)
-        _remove_others(maker.out, 0)
-    elif (maker.out / MANIFEST).exists():
-        raise ValueError(f"{maker.out} holds a manifest that is not ours; choose another --out")
+            (writer.out / name).unlink(missing_ok=True)
+        _remove_others(writer.out, 0)
+    elif (writer.out / MANIFEST).exists():
+        raise ValueError(f"{writer.out} holds a manifest that is not ours; choose another --out")
     write_json(path, options)
 
 
@@ -294,7 +294,7 @@ def _remove_others(out: Path, end: int) -> None:
 
 
 def _made(
-    maker: Maker, first: int, count: int | None, workers: int, interrupt: Interrupt
+    writer: ReadingWriter, first: int, count: int | None, workers: int, interrupt: Interrupt
 ) -> Generator[dict[str, Any], None, None]:
     """Yield rows in the order of their numbers until a signal arrives."""
     numbers = itertools.count(first) if count is None else iter(range(first, count))
@@ -302,9 +302,9 @@ def _made(
         for number in numbers:
             if interrupt.signal is not None:
                 return
-            yield maker.make(number)
+            yield writer.write(number)
         return
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (maker,))
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (writer,))
     waiting: collections.deque[Future[dict[str, Any]]] = collections.deque()
     try:
         while True:
@@ -312,7 +312,7 @@ def _made(
                 following = next(numbers, None)
                 if following is None:
                     break
-                waiting.append(pool.submit(_make, following))
+                waiting.append(pool.submit(_write, following))
             if not waiting:
                 return
             yield waiting.popleft().result()
@@ -325,10 +325,10 @@ def _made(
         pool.shutdown(cancel_futures=True)
 
 
-_MAKER: list[Maker] = []  # of this worker process
+_WRITER: list[ReadingWriter] = []  # of this worker process
 
 
-def _start_worker(maker: Maker) -> None:
+def _start_worker(writer: ReadingWriter) -> None:
     ignore_signals(0)
     parent = parent_process()
     assert parent is not None
@@ -338,8 +338,8 @@ def _start_worker(maker: Maker) -> None:
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-    _MAKER.append(maker)
+    _WRITER.append(writer)
 
 
-def _make(number: int) -> dict[str, Any]:
-    return _MAKER[0].make(number)
+def _write(number: int) -> dict[str, Any]:
+    return _WRITER[0].write(number)

@@ -16,7 +16,7 @@ import numpy as np
 
 from almtok.core.data.manifests import list_entries
 from almtok.lm.synthesis.backends import ESPEAK, load_backend
-from almtok.lm.synthesis.corpus import MANIFEST, Maker
+from almtok.lm.synthesis.corpus import MANIFEST, ReadingWriter
 from almtok.lm.synthesis.corpus import synthesize as make_readings
 from almtok.lm.synthesis.plan import Plan
 from almtok.lm.synthesis.voices import Voice
@@ -123,8 +123,8 @@ def synthesize(
         drawn += draw_frequent_words(round(frequent * count), words or 8, seed)
     backend = load_backend(ESPEAK, "en")
     voices = [Voice(name, name) for name in backend.voices()]
-    maker = Maker(backend=backend, plan=Plan(drawn, voices, seed), out=out, format="opus")
-    if not make_readings(maker, workers=workers).finished:
+    writer = ReadingWriter(backend=backend, plan=Plan(drawn, voices, seed), out=out, format="opus")
+    if not make_readings(writer, workers=workers).finished:
         raise KeyboardInterrupt
     return out / MANIFEST
 

@@ -18,7 +18,7 @@ from almtok.core.data.manifests import list_entries
 from almtok.core.levels import measure_levels
 from almtok.core.reading import UnreadableFile
 from almtok.lm.synthesis.backends import load_backend
-from almtok.lm.synthesis.corpus import Maker, synthesize
+from almtok.lm.synthesis.corpus import ReadingWriter, synthesize
 from almtok.lm.synthesis.plan import Plan
 from almtok.lm.synthesis.voices import Voice
 
@@ -162,9 +162,9 @@ def test_a_damaged_file_of_the_model_ends_the_run(hum, tmp_path, monkeypatch):
         raise UnreadableFile("voice.bin must hold 3 numbers, got 2")
 
     monkeypatch.setattr(backend, "speak", speak)
-    maker = Maker(backend, Plan(["one text"], [Voice("ann", "ann")]), tmp_path)
+    writer = ReadingWriter(backend, Plan(["one text"], [Voice("ann", "ann")]), tmp_path)
     with pytest.raises(UnreadableFile, match="voice.bin must hold 3"):
-        synthesize(maker, progress=False)
+        synthesize(writer, progress=False)
     assert not (tmp_path / "left_out.jsonl").read_text()
 
 
