@@ -28,6 +28,7 @@ def before(tmp_path, monkeypatch):
     (tmp_path / "older" / "__init__.py").write_text("")
     (tmp_path / "older" / "__main__.py").write_text(ALMTOK)
     monkeypatch.setenv("LOG", str(tmp_path / "log"))
+    monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)  # "as it is" is the environment's
     monkeypatch.setattr(processors, "ROOT", tmp_path / "older")
     return tmp_path / "older"
 
