@@ -68,8 +68,9 @@ class PromptBuilder:
             fields = {**fields, slot: default_voice(self.config)}
         w = self._frames_per_query(fields.values(), options)
         segments = self._segments(layout, fields, w, options)
-        for name, segment in segments.items():
-            self._check_text(segment, name)
+        for field in layout.slots:
+            if field.name in segments:
+                self._check_text(segments[field.name], field.name, field.phonemize)
         prefix = segments.pop(layout.prefix.name) if layout.prefix is not None else None
         return self._rows(layout, list(segments.values()), w, prefix)
 
@@ -95,8 +96,9 @@ class PromptBuilder:
         self._check_language(layout, options)
         w = self._frames_per_query([part.value for part in parts], options)
         segments = self._conversation(parts, task, w, options)
+        phonemize = any(slot.phonemize for slot in layout.slots)
         for number, segment in enumerate(segments):
-            self._check_text(segment, f"part {number}")
+            self._check_text(segment, f"part {number}", phonemize)
         references = [part for part in parts if part.kind == "audio"]
         if references and any(slot.voice for slot in layout.slots):
             check_cloning(self.config)
@@ -136,8 +138,10 @@ class PromptBuilder:
         if any(slot.phonemize for slot in layout.slots):
             self.text_encoder.check_language(options.language)
 
-    def _check_text(self, segment: Segment, where: str) -> None:
-        if isinstance(segment, TextSegment):
+    def _check_text(self, segment: Segment, where: str, phonemize: bool) -> None:
+        # Symbols of phones are learned as bytes, and their texts are checked by the normalizer.
+        phones = phonemize and self.text_encoder.form == "phones"
+        if isinstance(segment, TextSegment) and not phones:
             with error_context(where):
                 self.text_encoder.check_learned(segment.ids)
 

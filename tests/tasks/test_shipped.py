@@ -90,6 +90,14 @@ def test_numbers_of_descriptions_are_written_out_for_a_vocabulary_without_digits
     encoder.check_learned(ids)
 
 
+def test_phones_that_are_written_with_digits_are_no_digits(pipeline):
+    texts = ("The committee met on Thursday.", "Her little bird, a pretty one, got better.")
+    assert any(set("34") & set(pipeline.text_encoder.apply_form(
+        text, transcript=True, phonemize=True)) for text in texts)  # fmt: skip
+    for text in texts:
+        pipeline.processor.prompt_builder.prompt("tts", {"text": text}, PromptOptions())
+
+
 def test_numbers_without_a_normalizer_are_refused(pipeline):
     encoder = dataclasses.replace(pipeline.text_encoder, language=None)
     with pytest.raises(ValueError, match="'120' .*write numbers as words"):
