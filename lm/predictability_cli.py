@@ -115,13 +115,12 @@ def run(options: argparse.Namespace) -> int:
 
 def _codecs(options: argparse.Namespace) -> Iterator[EvaluatedCodec | None]:
     """All codecs, one after the other; None for one that cannot be run."""
-    from ..codec.evaluation.codecs import CodecUnavailable, load_almtok_codec
+    from ..codec.evaluation.codecs import CodecUnavailable, load_almtok_codec, row_name
     from ..codec.evaluation.peers import load_codec
 
     for checkpoint in dict.fromkeys(options.checkpoint):
         for w in dict.fromkeys(options.frames_per_query or [None]):
-            name = "almtok" if len(options.checkpoint) == 1 else f"almtok {checkpoint}"
-            name = name if w is None else f"{name} w={w}"
+            name = row_name(checkpoint, several=len(options.checkpoint) > 1, frames_per_query=w)
             yield load_almtok_codec(
                 checkpoint, name=name, frames_per_query=w, device=options.device
             )

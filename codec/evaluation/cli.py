@@ -274,10 +274,9 @@ def _own_name(
     options: argparse.Namespace, checkpoint: str, w: int | None, steps: int | None
 ) -> str:
     """``almtok`` with folder, w and search where there are several."""
-    path = Path(checkpoint)
-    folder = path.parent.name if path.name == "codec" and path.parent.name else path.name
-    name = "almtok" if len(options.checkpoint) == 1 else f"almtok {folder}"
-    name = name if w is None else f"{name} w={w}"
+    from .codecs import row_name
+
+    name = row_name(checkpoint, several=len(options.checkpoint) > 1, frames_per_query=w)
     return named_by_search(name, steps)
 
 

@@ -10,6 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -171,6 +172,20 @@ class AlmtokCodec(EvaluatedCodec):
         extra = {"frames_per_query": self.frames_per_query, "fingerprint": self.model.fingerprint}
         searched = {} if self.search is None else {"search": repr(self.search.config)}
         return super().settings() | extra | searched
+
+
+def row_name(checkpoint: str, *, several: bool, frames_per_query: int | None = None) -> str:
+    """Name of a codec of almtok in tables: ``almtok``, with the folder and `w` if they are needed.
+
+    Args:
+        checkpoint: Folder or hub id; of a folder ``codec``, the one above it gives the name.
+        several: Whether there are other checkpoints.
+        frames_per_query: `w`, if it was chosen.
+    """
+    path = Path(checkpoint)
+    folder = path.parent.name if path.name == "codec" and path.parent.name else path.name
+    name = f"almtok {folder}" if several else "almtok"
+    return name if frames_per_query is None else f"{name} w={frames_per_query}"
 
 
 def load_almtok_codec(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.choices import (
@@ -112,7 +111,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _features(options: argparse.Namespace) -> tuple[list[Features], int]:
     """All features, and how many codecs could not be loaded."""
-    from .codecs import CodecUnavailable, load_almtok_codec
+    from .codecs import CodecUnavailable, load_almtok_codec, row_name
     from .embeddings import load_embedding
     from .peers import load_codec
     from .probe_features import CodecFeatures, EmbeddingFeatures, LogMel, TokenizerFeatures
@@ -120,11 +119,11 @@ def _features(options: argparse.Namespace) -> tuple[list[Features], int]:
     found: list[Features] = [LogMel()]
     for checkpoint in dict.fromkeys(options.checkpoint):
         model = load_almtok_codec(checkpoint, device=options.device).model
-        name = "almtok" if len(options.checkpoint) == 1 else f"almtok {_folder(checkpoint)}"
         for w in dict.fromkeys(options.frames_per_query or [None]):
-            found.append(TokenizerFeatures(model, name if w is None else f"{name} w={w}", w))
+            name = row_name(checkpoint, several=len(options.checkpoint) > 1, frames_per_query=w)
+            found.append(TokenizerFeatures(model, name, w))
     missing = 0
-    for peer in options.peers:
+    for peer in dict.fromkeys(options.peers):
         try:
             found.append(CodecFeatures(load_codec(peer, device=options.device)))
         except CodecUnavailable as error:
@@ -133,8 +132,3 @@ def _features(options: argparse.Namespace) -> tuple[list[Features], int]:
     for name in options.features:
         found.append(EmbeddingFeatures(load_embedding(name, device=options.device)))
     return found, missing
-
-
-def _folder(checkpoint: str) -> str:
-    path = Path(checkpoint)
-    return path.parent.name if path.name == "codec" and path.parent.name else path.name
