@@ -112,7 +112,9 @@ def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("listened")
     _, speak = find_speaker()
     rows = []
-    for number, text in enumerate(["The cat sat on the mat.", "It rains again.", "Xyzzyq."]):
+    # pocketsphinx aligns the first two also with other levels and other noise added.
+    texts = ["My brother bought a yellow window.", "It rains again.", "Xyzzyq."]
+    for number, text in enumerate(texts):
         soundfile.write(folder / f"{number}.wav", speak(text, VOICES[4], 24_000), 24_000)
         rows.append({"audio": f"{number}.wav", "text": text, "domain": "speech"})
     noise = 0.1 * np.random.default_rng(0).standard_normal(24_000)
@@ -132,7 +134,7 @@ def test_recordings_become_labelled_frames(corpus, caplog):
     first = frames.labels[slice(*frames.clips(speech=True)[0])]
     said = [PHONES[place] for place in first[np.flatnonzero(np.diff(first, prepend=-1))]]
     spoken = " ".join(name for name in said if name != "SIL")
-    assert "K AE T" in spoken and "M AE T" in spoken
+    assert "Y EH L OW" in spoken and "W IH N D OW" in spoken
 
 
 def test_the_command_trains_and_says_how_well(corpus, tmp_path, capsys):
