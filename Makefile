@@ -13,7 +13,7 @@ PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
-EXTRAS ?= dev,eval,train,tts
+EXTRAS ?= dev,eval,train,tts,serve,ui
 TEST_ARGS ?=
 # Tests use one thread each; a file's tests stay together, for what they share is made once.
 TEST_JOBS ?= auto
@@ -24,7 +24,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
-MODULES := __init__.py __main__.py core codec lm tasks recipes
+MODULES := __init__.py __main__.py core codec lm tasks serve recipes
 
 # Busy waiting of OpenMP costs a factor of 35 as soon as two programs share the cores.
 QUIET := OMP_WAIT_POLICY=passive

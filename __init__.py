@@ -25,7 +25,7 @@ __all__ = [
     "shipped",
 ]
 
-_SUBPACKAGES = ("codec", "core", "lm", "recipes", "tasks")
+_SUBPACKAGES = ("codec", "core", "lm", "recipes", "serve", "tasks")
 
 # Before anything can import torchaudio or transformers: see the guard's own words.
 torchaudio_guard.install()

@@ -34,7 +34,7 @@ def declared(*names: str) -> set[str]:
 def imported() -> set[str]:
     """Distributions that the library imports, wherever in a file it does."""
     files = [*ROOT.glob("*.py")]
-    for floor in ("core", "codec", "lm", "tasks", "recipes"):
+    for floor in ("core", "codec", "lm", "tasks", "serve", "recipes"):
         files += (ROOT / floor).rglob("*.py")
     found = set()
     for node in (node for file in files for node in ast.walk(ast.parse(file.read_text()))):
@@ -49,7 +49,7 @@ def imported() -> set[str]:
 def packages_on_disk() -> set[str]:
     """Every folder of the library that has an ``__init__.py``, by its name when imported."""
     faces = [ROOT / "__init__.py"]
-    for floor in ("core", "codec", "lm", "tasks", "recipes"):
+    for floor in ("core", "codec", "lm", "tasks", "serve", "recipes"):
         faces += (ROOT / floor).rglob("__init__.py")
     folders = (face.parent.relative_to(ROOT).parts for face in faces)
     return {".".join(("almtok", *parts)) for parts in folders}
@@ -79,7 +79,7 @@ def test_what_is_imported_is_declared():
 
 
 def test_folders_with_code_have_a_face():
-    for floor in ("core", "codec", "lm", "tasks", "recipes"):
+    for floor in ("core", "codec", "lm", "tasks", "serve", "recipes"):
         for file in (ROOT / floor).rglob("*.py"):
             assert (file.parent / "__init__.py").exists(), f"{file.parent} has no __init__.py"
 

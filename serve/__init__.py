@@ -1,0 +1,1 @@
+"""The HTTP server and the page, thin over the pipelines of `tasks`."""
