@@ -69,8 +69,12 @@ def checked_names(
     if all(name is None for name in given):
         return [None] * count
     _hook(lm)
-    active = getattr(lm.__dict__.get("_adapters"), "active", None) or BASE
-    return [active if name is None else name for name in given]
+    return [active_name(lm) if name is None else name for name in given]
+
+
+def active_name(lm: AudioLM) -> str:
+    """Name of the active adapter of a model."""
+    return getattr(lm.__dict__.get("_adapters"), "active", None) or BASE
 
 
 def _hook(lm: AudioLM) -> None:

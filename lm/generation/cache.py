@@ -10,9 +10,11 @@ Shapes: `B` batch, `H` key-value heads, `L` new rows, `P` rows of the buffer, `E
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import LlamaModel
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
@@ -80,6 +82,27 @@ class RowCacheLayer(CacheLayerMixin):
         if self.keys is not None and self.values is not None:
             self.keys, self.values = self.keys[indices], self.values[indices]
 
+    def join(self, others: Sequence[RowCacheLayer]) -> None:
+        """Add the rows of other batches; all end at the same position."""
+        layers = (self, *others)
+        used = max(layer.used for layer in layers)
+        self.max_length = used + max(layer.max_length - layer.used for layer in layers)
+        for name in ("keys", "values"):
+            buffers = [getattr(layer, name) for layer in layers]
+            places = min(max(buffers[0].shape[2], used + _FIRST_ROOM), self.max_length)
+            new = self._allocate(buffers[0], places, sum(map(len, buffers)))
+            parts = new.split([len(buffer) for buffer in buffers])
+            for part, buffer, layer in zip(parts, buffers, layers, strict=True):
+                part[:, :, used - layer.used : used] = buffer[:, :, : layer.used]
+            setattr(self, name, new)
+        self.used = used
+
+    def drop_first(self, count: int) -> None:
+        """Drop the first positions."""
+        assert self.keys is not None and self.values is not None
+        self.keys, self.values = self.keys[:, :, count:], self.values[:, :, count:]
+        self.used, self.max_length = self.used - count, self.max_length - count
+
     def reorder_since(self, indices: Tensor, since: int) -> None:
         """Reorder the batch, whose rows are equal before position `since`."""
         if self.keys is not None and self.values is not None:
@@ -100,9 +123,10 @@ class RowCacheLayer(CacheLayerMixin):
             setattr(self, name, new)
 
     @staticmethod
-    def _allocate(like: Tensor, places: int) -> Tensor:
+    def _allocate(like: Tensor, places: int, rows: int | None = None) -> Tensor:
         # Zeros: masked values are multiplied by zero, which must not give NaN.
-        return like.new_zeros(like.shape[0], like.shape[1], places, like.shape[3])
+        rows = len(like) if rows is None else rows
+        return like.new_zeros(rows, like.shape[1], places, like.shape[3])
 
 
 class RowCache(Cache):
@@ -120,6 +144,37 @@ class RowCache(Cache):
         for layer in self.layers:
             layer.place = place  # type: ignore[union-attr]
         return place
+
+
+def join_layer(layer: Any, others: Sequence[Any]) -> None:
+    """Add the rows of other batches to a layer of a cache; all end at the same position.
+
+    Args:
+        layer: a :class:`RowCacheLayer` or a growing layer of transformers.
+        others: layers of the same kind.
+    """
+    if isinstance(layer, RowCacheLayer):
+        layer.join(others)
+        return
+    layers = (layer, *others)
+    for name in ("keys", "values"):
+        parts = [getattr(one, name) for one in layers]
+        length = max(part.shape[2] for part in parts)
+        padded = [F.pad(part, (0, 0, length - part.shape[2], 0)) for part in parts]
+        setattr(layer, name, torch.cat(padded))
+    if layer.is_sliding:
+        layer.cumulative_length = max(one.cumulative_length for one in layers)
+
+
+def drop_first(layer: Any, count: int) -> None:
+    """Drop the first positions of a layer, of which no row has a key."""
+    if isinstance(layer, RowCacheLayer):
+        layer.drop_first(count)
+        return
+    length = layer.get_seq_length() - count
+    layer.keys, layer.values = layer.keys[:, :, -length:], layer.values[:, :, -length:]
+    if layer.is_sliding:
+        layer.cumulative_length = length
 
 
 def new_cache(config: AudioLMConfig, kind: str, max_length: int, *, whole: bool = False) -> Cache:

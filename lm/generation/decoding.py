@@ -2,15 +2,19 @@
 
     prompts -prefill-> hidden [M,D] -states-> rows [M,1+K] -backbone step-> hidden [M,D] -> ...
 
-Finished targets leave the batch and its cache.
+Finished targets leave the batch and its cache, and others can join at any step (continuous
+batching). Targets that have sampling, guidance and adapter in common share a state; the backbone
+reads the rows of all states in one step. A target depends on its own prompt and seed only.
 
-Shapes: `N` live targets, `M` rows in the backbone (2 N with guidance: first with conditions, then
-without), `L` rows of the longest prompt, `K` codebooks, `D` width.
+Shapes: `M` rows in the backbone (of a target with guidance two, with and without its conditions),
+`K` codebooks, `D` width.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,149 +22,194 @@ from torch import Tensor
 
 from ..adapter_rows import adapter_rows
 from ..vocabulary import Vocabulary
-from .decoding_state import DecodingRow, DecodingState, Target
+from .decoding_state import DecodingState
 from .kv_cache import KVCache
 from .output import GeneratedRow
-from .prompts import Prompt, pad_left
+from .prompt_batch import PromptBatch
+from .prompts import Prompt
 
 if TYPE_CHECKING:
     from ..model import AudioLM
 
 
+@dataclass
 class _Group:
-    """Targets of one kind, and their places in the batch."""
+    """Targets that share a state, and their rows in the backbone."""
 
-    def __init__(self, state: DecodingState, places: list[int], total: int, guided: bool):
-        self.state, self.places = state, places
-        self.all = len(places) == total
-        rows = places + [place + total for place in places] if guided else places
-        self.index = torch.tensor(rows, device=state.device)  # [M of this group]
+    state: DecodingState
+    numbers: list[int]
+    conditional: list[int]
+    unconditional: list[int]  # empty without guidance
+
+    @property
+    def rows(self) -> list[int]:
+        return self.conditional + self.unconditional
+
+    def keep(self, rows: list[int]) -> None:
+        """Keep these rows of the state."""
+        self.state.keep(rows)
+        self.numbers = [self.numbers[row] for row in rows]
+        self.conditional = [self.conditional[row] for row in rows]
+        self.unconditional = [self.unconditional[row] for row in rows if self.unconditional]
+
+    def renumber(self, places: dict[int, int]) -> None:
+        """Replace rows of the backbone by their new numbers."""
+        self.conditional = [places[row] for row in self.conditional]
+        self.unconditional = [places[row] for row in self.unconditional]
 
 
 class Decoding:
     """A batch in generation: call `step` while `running`, then `finished` has every row.
 
-    With a compiled step, whose shapes are fixed, finished rows stay in the batch and are ignored.
+    With a compiled step, whose shapes are fixed, finished rows stay in the batch and are ignored,
+    and no targets can join after the first step.
     """
 
-    def __init__(
-        self,
-        lm: AudioLM,
-        prompts: list[Prompt],
-        targets: list[tuple[Target, list[DecodingRow]]],
-        unconditional: list[Prompt] | None,
-        cache: str,
-        adapter_names: list[str | None],
-        *,
-        compiled: bool,
-    ):
-        self.lm, self.prompts, self.compiled = lm, prompts, compiled
-        self.numbers = list(range(len(prompts)))  # index in the caller's batch, by place
+    def __init__(self, lm: AudioLM, *, compiled: bool = False):
+        self.lm, self.compiled = lm, compiled
+        self.prompts: dict[int, Prompt] = {}  # of the targets in the batch, by number
         self.finished: dict[int, GeneratedRow] = {}
         self.prefill_seconds = self.step_seconds = 0.0
-        self._guided = unconditional is not None
-        self._groups = [
-            self._group(
-                DecodingState(target, rows, lm.device, compiled=compiled),
-                [row.number for row in rows],
-            )
-            for target, rows in targets
-        ]
-        input_ids, mask = pad_left(prompts + (unconditional or []), lm.config)
-        self._cache = KVCache(
-            lm,
-            input_ids.to(lm.device),
-            mask.to(lm.device),
-            room=max(group.state.grid.shape[1] for group in self._groups),
-            cache=cache,
-            adapter_names=adapter_names * (2 if unconditional else 1),
-            compiled=compiled,
-        )
+        self._dropped: set[int] = set()
+        self._groups: list[_Group] = []
+        self._joining: list[PromptBatch] = []
+        self._num_targets = self._num_rows = 0  # so far; in the backbone, with those that join
+        self._cache: KVCache | None = None
         vocabulary = Vocabulary(lm.config)
         self._empty = torch.tensor(
             [vocabulary.text_empty] + [vocabulary.audio_empty] * lm.config.num_codebooks,
             device=lm.device,
         )
         self._rows: Tensor | None = None  # [M, 1+K], of the last step
+        self._index: list[Tensor | None] = []  # rows of each group; None: all, in order
 
     @property
     def running(self) -> bool:
         """Whether a target is not finished."""
-        return any(number not in self.finished for number in self.numbers)
+        return any(number not in self.finished for g in self._groups for number in g.numbers)
 
     @property
     def rows(self) -> dict[int, tuple[DecodingState, int]]:
         """State, and index in it, of the targets that are still in the batch, by their number."""
         return {
-            self.numbers[place]: (group.state, row)
+            number: (group.state, row)
             for group in self._groups
-            for row, place in enumerate(group.places)
+            for row, number in enumerate(group.numbers)
         }
 
+    def join(self, batch: PromptBatch) -> list[int]:
+        """Add targets, whose first row is generated at the next step; returns their numbers.
+
+        That step reads their prompts before, unless `batch.read` was called, and all other targets
+        wait meanwhile. A prompt takes about as long as its rows divided by the rows of a step.
+
+        Raises:
+            ValueError: if the step is compiled and has begun.
+        """
+        if self.compiled and self._num_targets:
+            raise ValueError("no targets can join a decoding with compile=True")
+        first, total, count = self._num_targets, self._num_rows, len(batch.prompts)
+        for target, rows in batch.targets:
+            group = next((g for g in self._groups if g.state.target.key == target.key), None)
+            if group is None:
+                state = DecodingState(target, rows, self.lm.device, compiled=self.compiled)
+                group = _Group(state, [], [], [])
+                self._groups.append(group)
+            else:
+                group.state.join(rows)
+            group.numbers += [first + row.number for row in rows]
+            group.conditional += [total + row.number for row in rows]
+            if batch.unconditional:
+                group.unconditional += [total + count + row.number for row in rows]
+        self.prompts |= enumerate(batch.prompts, first)
+        self._num_targets, self._num_rows = first + count, total + batch.num_rows
+        self._joining.append(batch)
+        self._update_index()
+        return list(range(first, first + count))
+
+    def drop(self, numbers: Iterable[int]) -> None:
+        """Remove targets at the next step; they have no result."""
+        self._dropped |= {*numbers}
+
     def step(self) -> None:
-        """Generate one row of every unfinished target; the first step also reads the prompts."""
-        if self._rows is None:
-            hidden, start = self._prefill(), time.perf_counter()
-        else:
-            # The rows of the last step are read now, so that streams yield them earlier.
-            start = time.perf_counter()
-            hidden = self._cache.read(self._rows)
-        self._rows = self._next_rows(hidden)
-        if self._collect() and self.running and not self.compiled:
-            self._rows = self._rows[self._drop_finished()]
-        self.step_seconds += time.perf_counter() - start
-
-    def _group(self, state: DecodingState, places: list[int]) -> _Group:
-        return _Group(state, places, len(self.numbers), self._guided)
-
-    def _prefill(self) -> Tensor:
+        """Generate one row of every unfinished target; reads the prompts of those that join."""
+        joining, self._joining = self._joining, []
+        unread = [batch for batch in joining if batch.keys is None]
+        first_states = [batch.read() for batch in joining]
+        self.prefill_seconds += sum(batch.seconds for batch in unread)
         start = time.perf_counter()
-        hidden = self._cache.read_prompts()[:, -1]
-        self.prefill_seconds = time.perf_counter() - start
-        return hidden
+        # The rows of the last step are read now, so that streams yield them earlier.
+        read = [] if self._cache is None or self._rows is None else [self._cache.read(self._rows)]
+        if joining:
+            caches = [batch.keys for batch in joining if batch.keys is not None]
+            if self._cache is None:
+                self._cache = caches.pop(0)
+            if caches:
+                self._cache.join(caches)
+        self._rows = self._next_rows(torch.cat(read + first_states))
+        if self._collect() and not self.compiled:
+            self._remove_finished()
+        self.step_seconds += time.perf_counter() - start
 
     def _next_rows(self, hidden: Tensor) -> Tensor:
         """The next row of every target, `[M, 1+K]`."""
         rows = self._empty.repeat(len(hidden), 1)
-        for group in self._groups:
-            with adapter_rows(group.state.target.adapter):
-                grid = group.state.step(hidden if group.all else hidden[group.index])
-            streams = slice(0, 1) if group.state.target.kind == "text" else slice(1, None)
+        for group, index in zip(self._groups, self._index, strict=True):
+            target = group.state.target
+            with adapter_rows(target.adapter):
+                grid = group.state.step(hidden if index is None else hidden[index])
+            streams = slice(0, 1) if target.kind == "text" else slice(1, None)
             if self.compiled:  # finished texts stay in the batch, with empty rows
                 grid = grid.where(grid >= 0, self._empty[streams])
-            both = grid.repeat(2, 1) if self._guided else grid
-            if group.all:
+            both = grid.repeat(2, 1) if target.guided else grid
+            if index is None:
                 rows[:, streams] = both
             else:
-                rows[group.index, streams] = both
+                rows[index, streams] = both
         return rows
 
     def _collect(self) -> bool:
-        """Store results of finished targets; returns whether there were any."""
-        before = len(self.finished)
+        """Store results of finished targets; returns whether targets leave the batch."""
+        leave = bool(self._dropped)
         for group in self._groups:
             for row in group.state.done:
-                number = self.numbers[group.places[row]]
-                if number not in self.finished:
+                number = group.numbers[row]
+                if number not in self.finished and number not in self._dropped:
                     self.finished[number] = group.state.result(row)
-        return len(self.finished) > before
+                    leave = True
+        return leave
 
-    def _drop_finished(self) -> Tensor:
-        """Remove finished targets from the batch; returns the rows `[M]` that stay."""
-        stay = [p for p, number in enumerate(self.numbers) if number not in self.finished]
-        new_place = {old: new for new, old in enumerate(stay)}
-        total = len(self.numbers)
-        self.numbers = [self.numbers[place] for place in stay]
-        groups = []
+    def _remove_finished(self) -> None:
+        """Remove finished and dropped targets from the batch."""
+        gone = self.finished.keys() | self._dropped
+        self._dropped = set()
+        groups, self._groups = self._groups, []
+        for group in groups:
+            stay = [row for row, number in enumerate(group.numbers) if number not in gone]
+            if stay:
+                self._groups.append(group)
+            if 0 < len(stay) < len(group.numbers):
+                group.keep(stay)
+        left = {number for group in self._groups for number in group.numbers}
+        self.prompts = {number: self.prompts[number] for number in left}
+        kept = sorted(row for group in self._groups for row in group.rows)
+        if len(kept) == self._num_rows:
+            return
+        self._num_rows = len(kept)
+        if not kept:
+            self._cache = self._rows = None
+        elif self._cache is not None and self._rows is not None:
+            index = torch.tensor(kept, device=self.lm.device)
+            self._cache.select(index)
+            self._rows = self._rows[index]
+        places = {old: new for new, old in enumerate(kept)}
         for group in self._groups:
-            rows = [row for row, place in enumerate(group.places) if place in new_place]
-            if rows:
-                group.state.keep(rows)
-                groups.append(
-                    self._group(group.state, [new_place[group.places[row]] for row in rows])
-                )
-        self._groups = groups
-        rows_kept = stay + [place + total for place in stay] if self._guided else stay
-        index = torch.tensor(rows_kept, device=self.lm.device)
-        self._cache.select(index)
-        return index
+            group.renumber(places)
+        self._update_index()
+
+    def _update_index(self) -> None:
+        everything = list(range(self._num_rows))
+        self._index = [
+            None if group.rows == everything else torch.tensor(group.rows, device=self.lm.device)
+            for group in self._groups
+        ]

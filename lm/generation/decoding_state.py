@@ -1,7 +1,8 @@
 """DecodingState: the targets of one kind in a batch while they are generated.
 
 Text is the simplest layout: one stream, one id per row, and an end, so audio and text share this
-class. All its targets advance in step; a target depends on its own prompt and seed only.
+class. All its targets advance in step, from the step at which they join on; a target depends on its
+own prompt and seed only.
 
 Shapes: `N` targets, `S` streams, `W` ids that are scored, `D` width of the backbone, `M` hidden
 states: N, or 2 N with guidance (first with conditions, then without).
@@ -12,9 +13,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..heads import Choose
@@ -61,6 +63,13 @@ class Target:
     def guided(self) -> bool:
         """Whether there is classifier-free guidance."""
         return self.guidance_scale != 1
+
+    @cached_property
+    def key(self) -> tuple[object, ...]:
+        """Equal for targets that can be generated in step."""
+        forbidden = None if self.forbidden is None else tuple(self.forbidden.tolist())
+        own = (self.kind, self.layout, self.adapter, self.sampling, forbidden)
+        return *own, self.guidance_scale, self.repetition_limit, self.repetition_period
 
 
 @dataclass(frozen=True)
@@ -146,45 +155,57 @@ class DecodingState:
         *,
         compiled: bool = False,
     ):
-        self.target, self.rows, self.device = target, rows, device
+        self.target, self.device = target, device
         layout = target.layout
+        self.rows: list[DecodingRow] = []
         self.step_number = 0
         self._draw = _compiled_draw() if compiled else draw
-        self._offsets = [len(row.prefix) for row in rows]  # rows of the prefixes
-        self._first = max(*self._offsets, target.repetition_period * layout.stride)
-        length = max(layout.num_rows(row.max_new) for row in rows) + layout.num_codebooks
-        shape = (len(rows), self._first + length, layout.num_codebooks)
-        self.grid = torch.full(shape, layout.empty, device=device)
-        for grid, row in zip(self.grid, rows, strict=True):
-            grid[self._first - len(row.prefix) : self._first] = row.prefix
-        # Rows since the first code of a stream, before the first step, [N, S].
-        self._since = torch.tensor(self._offsets, device=device)[:, None] - torch.tensor(
-            layout.shift, device=device
+        # Rows of a target before step 0: its prefix, less the steps before it joined.
+        self._offsets: list[int] = []
+        self._first = 0  # column of step 0 in the grid; less than 0 if older columns are dropped
+        self.grid = torch.empty(0, 0, layout.num_codebooks, dtype=torch.int64, device=device)
+        self._reasons: list[Finish] = []
+        # Number of frames or ids of a target; _NEVER until its end is known.
+        self._frames = torch.empty(0, dtype=torch.int64, device=device)
+        self._last_step: dict[int, int] = {}  # of targets whose end is known
+        # By column of the grid, summed in float64 on the CPU: not every device has float64.
+        self._log_probability = torch.empty(0, 0, device=device)
+        self._num_choices, self._held_back = self._frames, self._frames
+        self._set_bounds([], [])
+        greedy = all(config.greedy for config in target.sampling)
+        self._noise = None if greedy else RowNoise([], layout.num_codebooks, target.width, device)
+        limit, period = target.repetition_limit, target.repetition_period
+        detector = RepetitionDetector(0, limit, period, layout.stride, device)
+        self._detector = detector if limit else None
+        self.join(rows)
+
+    def join(self, rows: list[DecodingRow]) -> None:
+        """Add targets, whose first row is generated at the next step."""
+        layout, old = self.target.layout, len(self.rows)
+        self._make_room(rows)
+        self.rows += rows
+        self._offsets += [len(row.prefix) - self.step_number for row in rows]
+        self._reasons += [row.limit for row in rows]
+        # Rows since the first code of a stream, before step 0, [N, S].
+        self._since = torch.tensor(self._offsets, device=self.device)[:, None] - torch.tensor(
+            layout.shift, device=self.device
         )
         self._set_bounds(
-            [row.min_new * layout.stride for row in rows],
-            [row.max_new * layout.stride for row in rows],
+            self._earliest.tolist()
+            + [self.step_number + row.min_new * layout.stride for row in rows],
+            self._latest.tolist()
+            + [self.step_number + row.max_new * layout.stride for row in rows],
         )
-        self._reasons: list[Finish] = [row.limit for row in rows]
-        # Number of frames or ids of a target; _NEVER until its end is known.
-        self._frames = torch.full((len(rows),), _NEVER, device=device)
-        self._last_step: dict[int, int] = {}  # of targets whose end is known
-        # Of each step, summed in float64 on the CPU: not every device has float64.
-        self._log_probability = torch.zeros(len(rows), length, device=device)
-        self._num_choices = torch.zeros(len(rows), dtype=torch.int64, device=device)
-        self._held_back = torch.zeros(len(rows), dtype=torch.int64, device=device)
-        greedy = all(config.greedy for config in target.sampling)
-        seeds = [row.seed for row in rows]
-        self._noise = (
-            None if greedy else RowNoise(seeds, layout.num_codebooks, target.width, device)
-        )
-        self._detector = (
-            RepetitionDetector(
-                len(rows), target.repetition_limit, target.repetition_period, layout.stride, device
-            )
-            if target.repetition_limit
-            else None
-        )
+        self._frames = F.pad(self._frames, (0, len(rows)), value=_NEVER)
+        self._num_choices = F.pad(self._num_choices, (0, len(rows)))
+        self._held_back = F.pad(self._held_back, (0, len(rows)))
+        place = self._first + self.step_number
+        for grid, row in zip(self.grid[old:], rows, strict=True):
+            grid[place - len(row.prefix) : place] = row.prefix
+        if self._noise is not None:
+            self._noise.join([row.seed for row in rows])
+        if self._detector is not None:
+            self._detector.join(len(rows))
 
     def step(self, hidden: Tensor) -> Tensor:
         """Generate the next row from hidden states `[M, D]`: `[N, S]`."""
@@ -194,12 +215,12 @@ class DecodingState:
             self.target,
             hidden,
             streams,
-            None if self._noise is None else self._noise.at(number),
+            None if self._noise is None else self._noise.next(),
             self._earliest > number if number < self._all_may_end else None,
             self._latest <= number if number >= self._some_must_end else None,
             self._seen(place),
         )
-        rows = self._apply_ends(out, number, len(streams) if same else None)
+        rows = self._apply_ends(out, place, len(streams) if same else None)
         self.grid[:, place] = rows
         if self._detector is not None:
             self._stop_repetition(place, number)
@@ -243,12 +264,12 @@ class DecodingState:
             kind=self.target.kind,
             codes=None if text else frames,
             ids=frames[0] if text else None,
-            prefix=self._offsets[row] // self.target.layout.stride,
+            prefix=len(self.rows[row].prefix) // self.target.layout.stride,
             finish=self._reasons[row],
             held_back=int(self._held_back[row]),
             log_probability=log_probability,
             num_choices=int(self._num_choices[row]),
-            steps=self._last_step[row] + 1,
+            steps=self._last_step[row] + 1 + self._offsets[row] - len(self.rows[row].prefix),
             seed=self.rows[row].seed,
             frames_per_query=self.rows[row].frames_per_query,
         )
@@ -273,10 +294,31 @@ class DecodingState:
 
     def _set_bounds(self, earliest: list[int], latest: list[int]) -> None:
         """Steps from which a target may end, and at which it must, `[N]` each."""
-        self._earliest = torch.tensor(earliest, device=self.device)
-        self._latest = torch.tensor(latest, device=self.device)
+        self._earliest = torch.tensor(earliest, dtype=torch.int64, device=self.device)
+        self._latest = torch.tensor(latest, dtype=torch.int64, device=self.device)
         self._all_may_end = max(earliest, default=0)
         self._some_must_end = min(latest, default=_NEVER)
+
+    def _make_room(self, rows: list[DecodingRow]) -> None:
+        """Move the grid, so that it holds these targets, too, and drop columns before all rows."""
+        layout, place = self.target.layout, self._first + self.step_number
+        before = max(
+            self.target.repetition_period * layout.stride,
+            *(len(row.prefix) for row in rows),
+            *(offset + self.step_number for offset in self._offsets),
+        )
+        after = max(layout.num_rows(row.max_new) for row in rows) + layout.num_codebooks
+        after = max(after, self.grid.shape[1] - place)
+        shape = (len(self.rows) + len(rows), before + after, layout.num_codebooks)
+        grid = torch.full(shape, layout.empty, device=self.device)
+        log_probability = torch.zeros(shape[:2], device=self.device)
+        if self.rows:
+            kept = min(before, place)
+            grid[: len(self.rows), before - kept : before] = self.grid[:, place - kept : place]
+            past = self._log_probability[:, place - kept : place]
+            log_probability[: len(self.rows), before - kept : before] = past
+        self.grid, self._log_probability = grid, log_probability
+        self._first = before - self.step_number
 
     def _streams(self, number: int) -> tuple[list[int], bool]:
         """Streams with an id in this row of any target; whether they are the same in all."""
@@ -301,21 +343,23 @@ class DecodingState:
             marks.append(mark[:, :-1])
         return marks
 
-    def _apply_ends(self, out: Draw, number: int, num_streams: int | None) -> Tensor:
+    def _apply_ends(self, out: Draw, place: int, num_streams: int | None) -> Tensor:
         """Record which targets end in this step; returns the rows `[N, S]`, emptied after ends.
 
         `num_streams` is the number of streams with an id, if they are the same in all targets.
         """
-        layout = self.target.layout
-        # Only unfinished targets can end.
+        layout, number = self.target.layout, self.step_number
+        # Only unfinished targets can end, in rows with an id of the first stream.
         open_before = self._frames == _NEVER
+        if num_streams is None:
+            open_before &= (self._since[:, 0] + number) % layout.stride == 0
         ends = (out.grid[:, 0] == layout.end) & open_before
         if out.held_back is not None:
             self._held_back += out.held_back & open_before
         some_end = bool(ends.any())
         if num_streams is not None and not some_end and not self._last_step:
             # The usual step: nothing to empty.
-            self._log_probability[:, number] = out.log_probability.sum(dim=1)
+            self._log_probability[:, place] = out.log_probability.sum(dim=1)
             self._num_choices += num_streams
             return out.grid
         since = self._since + number  # [N, S]
@@ -331,7 +375,7 @@ class DecodingState:
         present[:, 0] |= ends
         chosen = present.clone()
         chosen[:, 0] &= ~ends | out.picked_end  # a forced end was not chosen
-        self._log_probability[:, number] = out.log_probability.where(chosen, 0).sum(dim=1)
+        self._log_probability[:, place] = out.log_probability.where(chosen, 0).sum(dim=1)
         self._num_choices += chosen.sum(dim=1)
         return out.grid.where(present, layout.empty)
 

@@ -21,6 +21,7 @@ from .common_options import Request, TextStream, defaults_of
 from .decoding import Decoding
 from .decoding_state import DecodingRow, Target
 from .output import PADDING, GeneratedRow, Generation
+from .prompt_batch import PromptBatch
 from .prompts import Kind, Prompt, read_prompts, task_names, without_condition
 from .sampling import per_stream
 from .settings import GenerationSettings, LengthBounds
@@ -111,7 +112,17 @@ class GenerateMixin:
 def prepare(
     lm: AudioLM, input_ids: Tensor, attention_mask: Tensor | None = None, **options: Any
 ) -> Decoding:
-    """Check prompts, limits and seeds, and set a batch up for step by step decoding.
+    """Set a batch up for step by step decoding; arguments as of :func:`prompt_batch`."""
+    batch = prompt_batch(lm, input_ids, attention_mask, **options)
+    decoding = Decoding(lm, compiled=batch.compiled)
+    decoding.join(batch)
+    return decoding
+
+
+def prompt_batch(
+    lm: AudioLM, input_ids: Tensor, attention_mask: Tensor | None = None, **options: Any
+) -> PromptBatch:
+    """Check prompts, limits and seeds, and make a batch that can join a decoding.
 
     Args:
         lm: the model.
@@ -142,8 +153,14 @@ def prepare(
             room = lm.config.max_positions - longest
             rows.append(_row(number, prompt, target.layout, room, bounds, seeds[number]))
         work.append((target, rows))
-    return Decoding(
-        lm, prompts, work, unconditional, settings.cache, names, compiled=settings.compile
+    return PromptBatch(
+        lm=lm,
+        prompts=prompts,
+        targets=work,
+        unconditional=unconditional,
+        adapter_names=names,
+        cache=settings.cache,
+        compiled=settings.compile,
     )
 
 

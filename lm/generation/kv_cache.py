@@ -2,7 +2,8 @@
 
     prompts [M,L,1+K] -read_prompts-> hidden [M,L,D];  rows [M,1+K] -read-> hidden [M,D]
 
-Rows of the batch can be removed, reordered and repeated (`select`).
+Rows of the batch can be removed, reordered and repeated (`select`), and those of another batch can
+be added (`join`): all rows end at the same position of the cache, as if padded on the left.
 
 Shapes: `M` rows of the batch, `L` rows of the longest prompt, `K` codebooks, `D` width.
 """
@@ -13,11 +14,20 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from ..adapter_rows import adapter_rows
+from ..adapter_rows import active_name, adapter_rows
 from ..quantize import can_compile
-from .cache import RowCache, RowCacheLayer, attends_fully, new_cache, shares_keys
+from .cache import (
+    RowCache,
+    RowCacheLayer,
+    attends_fully,
+    drop_first,
+    join_layer,
+    new_cache,
+    shares_keys,
+)
 
 if TYPE_CHECKING:
     from ..model import AudioLM
@@ -62,7 +72,7 @@ class KVCache:
         # Key mask of later rows: the prompt without its padding, and all rows after it.
         self._key_mask = mask.new_ones(len(mask), length, dtype=torch.bool)
         self._key_mask[:, : mask.shape[1]] = mask.bool()
-        self._used = mask.shape[1]
+        self._used = self._prompt_length = mask.shape[1]
         self._padded = not bool(mask.all())
         self._ready_mask = isinstance(self._cache, RowCache) and attention == "sdpa"
         # With a mask, transformers handles query heads that share keys as several queries: on a
@@ -104,6 +114,26 @@ class KVCache:
         self._positions = self._positions + 1
         return hidden[:, -1]
 
+    def join(self, others: Sequence[KVCache]) -> None:
+        """Add the rows of other batches of the model, whose prompts are read."""
+        for layer, *new in zip(*(c._cache.layers for c in (self, *others)), strict=True):
+            join_layer(layer, new)
+        caches = (self, *others)
+        used = max(cache._used for cache in caches)
+        room = max(cache._key_mask.shape[1] - cache._used for cache in caches)
+        masks = [
+            F.pad(cache._key_mask[:, : cache._used], (used - cache._used, 0)) for cache in caches
+        ]
+        # Rows after this position are seen by all.
+        self._key_mask = F.pad(torch.cat(masks), (0, room), value=True)
+        self._padded = not bool(self._key_mask[:, :used].all())
+        if any(cache._adapter_names for cache in caches):
+            active = active_name(self._lm)
+            names = [c._adapter_names or [active] * len(c._positions) for c in caches]
+            self._adapter_names = [name for own in names for name in own]
+        self._positions = torch.cat([cache._positions for cache in caches])
+        self._used, self._prompt_length = used, 0  # the prompts have several lengths
+
     def select(self, index: Tensor, *, same_prompts: bool = False) -> None:
         """Keep the rows `index` `[M']` of the batch, in this order; rows may be repeated.
 
@@ -114,13 +144,24 @@ class KVCache:
         """
         for layer in self._cache.layers:
             if same_prompts and isinstance(layer, RowCacheLayer):
-                layer.reorder_since(index, self._mask.shape[1])
+                layer.reorder_since(index, self._prompt_length)
             else:
                 layer.batch_select_indices(index)  # type: ignore[union-attr]
         self._key_mask, self._positions = self._key_mask[index], self._positions[index]
+        if not same_prompts:
+            self._drop_padding()
         self._padded = not bool(self._key_mask[:, : self._used].all())
         if self._adapter_names:
             self._adapter_names = [self._adapter_names[row] for row in index.tolist()]
+
+    def _drop_padding(self) -> None:
+        """Drop the first positions, of which no row has a key."""
+        count = int(self._key_mask.any(dim=0).int().argmax())
+        if count:
+            for layer in self._cache.layers:
+                drop_first(layer, count)
+            self._key_mask, self._used = self._key_mask[:, count:], self._used - count
+            self._prompt_length -= count
 
     def _advance_rows(self, *args: Any) -> Tensor:
         """`AudioLM.advance`, each row with its adapter."""

@@ -129,22 +129,33 @@ class RowNoise:
 
     def __init__(self, seeds: Sequence[int], num_streams: int, width: int, device: torch.device):
         # On the CPU, so that seeds give the same noise on every device.
-        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self._generators: list[torch.Generator] = []
         self._shape = (max(1, _BLOCK // (num_streams * width)), num_streams, width)
-        self._device = device
-        self._block = torch.empty(0)  # [N, T, S, W]
+        self._places: list[int] = []  # of the next step in the block of a row
+        self._block = torch.empty(0, *self._shape, device=device)  # [N, T, S, W]
+        self.join(seeds)
 
-    def at(self, step: int) -> Tensor:
-        """Noise `[N, S, W]` of a step; steps must be requested in order, from 0."""
-        place = step % self._shape[0]
-        if place == 0:
-            block = torch.empty(len(self._generators), *self._shape)
-            for row, generator in zip(block, self._generators, strict=True):
-                row.exponential_(generator=generator)
-            self._block = block.clamp_min_(1e-30).log_().neg_().to(self._device)
-        return self._block[:, place]
+    def join(self, seeds: Sequence[int]) -> None:
+        """Add rows."""
+        self._generators += [torch.Generator().manual_seed(seed) for seed in seeds]
+        self._places += [self._shape[0]] * len(seeds)
+        self._block = torch.cat([self._block, self._block.new_empty(len(seeds), *self._shape)])
+
+    def next(self) -> Tensor:
+        """Noise `[N, S, W]` of the next step of every row."""
+        for row, place in enumerate(self._places):
+            if place == self._shape[0]:
+                block = torch.empty(self._shape).exponential_(generator=self._generators[row])
+                self._block[row] = block.clamp_min_(1e-30).log_().neg_()
+                self._places[row] = 0
+        places, self._places = self._places, [place + 1 for place in self._places]
+        if len(set(places)) == 1:
+            return self._block[:, places[0]]
+        index = torch.tensor(places, device=self._block.device)
+        return self._block[torch.arange(len(places), device=index.device), index]
 
     def keep(self, rows: list[int]) -> None:
         """Keep these rows only."""
         self._generators = [self._generators[row] for row in rows]
+        self._places = [self._places[row] for row in rows]
         self._block = self._block[torch.tensor(rows, device=self._block.device)]

@@ -51,6 +51,11 @@ class RepetitionDetector:
         self._runs = (self._runs + 1) * same
         return (self._runs >= self.limit).any(dim=1)
 
+    def join(self, num_rows: int) -> None:
+        """Add rows."""
+        new = self._runs.new_zeros(num_rows, self._runs.shape[1])
+        self._runs = torch.cat([self._runs, new])
+
     def keep(self, rows: Tensor) -> None:
         """Keep these rows only."""
         self._runs = self._runs[rows]

@@ -67,22 +67,32 @@ def test_what_is_forbidden_is_never_drawn():
 def test_noise_depends_on_the_seed_and_the_step_only():
     device = torch.device("cpu")
     many, one = RowNoise([3, 4, 5], 3, 17, device), RowNoise([4], 3, 17, device)
-    for step in range(3):
-        assert torch.equal(many.at(step)[1:2], one.at(step))
+    for _ in range(3):
+        assert torch.equal(many.next()[1:2], one.next())
     many.keep([1])
     big = RowNoise([4], 3, 20_000, device)  # blocks of few steps
-    for step in range(3, 6):
-        assert torch.equal(many.at(step), one.at(step))
-        assert big.at(step - 3).shape == (1, 3, 20_000)
+    for _ in range(3):
+        assert torch.equal(many.next(), one.next())
+        assert big.next().shape == (1, 3, 20_000)
 
 
 def test_noise_is_kept_across_blocks():
     device = torch.device("cpu")
     many, one = RowNoise([1, 2], 1, 100_000, device), RowNoise([2], 1, 100_000, device)
-    assert torch.equal(many.at(0)[1], one.at(0)[0])
+    assert torch.equal(many.next()[1], one.next()[0])
     many.keep([1])
-    second = one.at(1)
-    assert torch.equal(many.at(1), second) and not torch.equal(many.at(2), second)
+    second = one.next()
+    assert torch.equal(many.next(), second) and not torch.equal(many.next(), second)
+
+
+@pytest.mark.parametrize("width", [17, 60_000])  # many steps in a block, or two
+def test_noise_of_rows_that_join_later_is_that_of_rows_alone(width):
+    device = torch.device("cpu")
+    many, alone = RowNoise([3], 1, width, device), RowNoise([9], 1, width, device)
+    many.next()
+    many.join([9])
+    for _ in range(5):
+        assert torch.equal(many.next()[1:], alone.next())
 
 
 @pytest.mark.parametrize(
