@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from ..lm.generation.output import GeneratedRow
+from ..lm.generation.prompt_batch import PromptBatch
 from ..lm.generation.settings import GenerationSettings
 
 
@@ -44,6 +45,12 @@ class GenerationRequest:
     settings: GenerationSettings  # for one row
     attention_mask: Tensor | None = None  # [V, L], 0 at padding
     chunk_frames: int = 4  # frames of a chunk of audio; the first chunk has one
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The settings as options of `AudioLM.generate`."""
+        settings = self.settings
+        return {field.name: getattr(settings, field.name) for field in fields(settings)}
 
     @classmethod
     def of(
@@ -95,6 +102,8 @@ class Job:
     def __init__(self, request: GenerationRequest, on_cancel: Callable[[Job], None]):
         self.request = request
         self.cancelled = False
+        self.prompts: PromptBatch | None = None  # checked; None for a beam search
+        self.started = 0.0  # time.monotonic
         self._loop = asyncio.get_running_loop()
         self._on_cancel = on_cancel
         self._chunks: asyncio.Queue[AudioChunk | None] = asyncio.Queue()

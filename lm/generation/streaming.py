@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -59,6 +59,19 @@ class AudioChunk:
     seconds: float  # since the start of the stream
     result: GeneratedRow | None  # with the last chunk of a row (which may have no frames)
 
+    def without_prefix(self, frames: int) -> AudioChunk:
+        """Cut frames of the prefix, of which patterns with delays generate the last ones again."""
+        old = min(max(0, frames - self.start), self.codes.shape[1])
+        if not old:
+            return self
+        samples = self.waveform.shape[-1] // self.codes.shape[1] * old
+        return replace(
+            self,
+            codes=self.codes[:, old:],
+            waveform=self.waveform[..., samples:],
+            start=self.start + old,
+        )
+
 
 @dataclass
 class _Row:
@@ -71,7 +84,10 @@ class _Row:
 
 @dataclass
 class AudioStream:
-    """An iterator over the chunks of all rows, made by :func:`stream`."""
+    """The audio of all rows of a decoding: an iterator over chunks, made by :func:`stream`.
+
+    Texts have no chunks. Rows may join the decoding meanwhile.
+    """
 
     lm: AudioLM
     codec: StreamingCodec
@@ -87,23 +103,25 @@ class AudioStream:
             while self.decoding.running:
                 # Not around the yield: the caller's code must not run under no_grad.
                 with torch.no_grad():
-                    chunks = list(self._advance())
+                    chunks = self.advance()
                 yield from chunks
 
-    def _advance(self) -> Iterator[AudioChunk]:
-        if not self._rows:
-            self._open()
-        before = set(self.decoding.finished)
+    def advance(self) -> list[AudioChunk]:
+        """Make a step of the decoding; returns what can be heard."""
+        self._open()
         self.decoding.step()
+        return list(self._chunks())
+
+    def _chunks(self) -> Iterator[AudioChunk]:
         sources = self.decoding.rows
-        for number, row in self._rows.items():
-            if number in before:
-                continue
+        for number, row in list(self._rows.items()):
             result = self.decoding.finished.get(number)
             if result is not None:
                 assert result.codes is not None
                 yield self._chunk(number, row, result.codes[:, row.sent :], result)
                 row.decoder.finish()
+            if result is not None or number not in sources:
+                del self._rows[number]
                 continue
             state, place = sources[number]
             ready = state.frames_ready(place)
@@ -112,8 +130,10 @@ class AudioStream:
                 yield self._chunk(number, row, state.frames(place, row.sent, ready), None)
 
     def _open(self) -> None:
-        """Make a decoder for each row and push the prefix of its target."""
+        """Make a decoder for each new row and push the prefix of its target."""
         for number, (state, place) in self.decoding.rows.items():
+            if number in self._rows or state.target.kind == "text":
+                continue
             decoder = self.codec.stream_decoder(self.decoding.prompts[number].frames_per_query)
             ready = state.frames_ready(place)
             decoder.push(state.frames(place, 0, ready).to(self.codec.device))
@@ -161,14 +181,15 @@ def stream(
         ValueError: for another codec than the model's, a chunk without frames, or text targets, and
             as :func:`prepare`.
     """
-    _check_codec(lm, codec)
+    check_codec(lm, codec)
     if chunk_frames < 1:
         raise ValueError(f"chunk_frames must be at least 1, got {chunk_frames}")
     kwargs.setdefault("target", "audio")
     return AudioStream(lm, codec, prepare(lm, input_ids, attention_mask, **kwargs), chunk_frames)
 
 
-def _check_codec(lm: AudioLM, codec: StreamingCodec) -> None:
+def check_codec(lm: AudioLM, codec: StreamingCodec) -> None:
+    """Raise ValueError unless the codec is that of the model."""
     config = lm.config
     expected = (config.num_codebooks, config.codebook_size)
     sizes = (codec.num_codebooks, codec.codebook_size)

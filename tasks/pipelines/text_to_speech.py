@@ -7,7 +7,6 @@ Several texts are processed together: their first parts in one batch, then their
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -241,7 +240,7 @@ class TextToSpeech(TaskPipeline):
             )
             prefix_frames = 0 if fields.get(PREFIX) is None else fields[PREFIX].codes.shape[1]
             for chunk in chunks:
-                chunk = _without_prefix(chunk, prefix_frames)
+                chunk = chunk.without_prefix(prefix_frames)
                 if chunk.result is not None:
                     output = self.pipeline.to_output(
                         chunk.result, 0.0, without_prefix=bool(prefix_frames)
@@ -346,21 +345,6 @@ class TextToSpeech(TaskPipeline):
         seconds = job.seconds + time.perf_counter() - start
         finish: Finish = next((p.row.finish for p in parts if p.row.finish != "end"), "end")
         return Speech(wav, self.pipeline.sample_rate, tokens, finish, seconds, job.text, parts)
-
-
-def _without_prefix(chunk: AudioChunk, prefix_frames: int) -> AudioChunk:
-    """Cut frames of the prefix, of which patterns with delays emit the last ones again."""
-    old = max(0, prefix_frames - chunk.start)
-    if not old or not chunk.codes.shape[1]:
-        return chunk
-    old = min(old, chunk.codes.shape[1])
-    samples = chunk.waveform.shape[-1] // chunk.codes.shape[1] * old
-    return dataclasses.replace(
-        chunk,
-        codes=chunk.codes[:, old:],
-        waveform=chunk.waveform[..., samples:],
-        start=chunk.start + old,
-    )
 
 
 def _badness(part: SpokenPart) -> tuple[bool, int, float]:

@@ -1,0 +1,54 @@
+"""JobBatch: the jobs that a model generates together, and their audio."""
+
+from __future__ import annotations
+
+from ..lm.generation.decoding import Decoding
+from ..lm.generation.output import GeneratedRow
+from ..lm.generation.streaming import AudioStream
+from ..tasks.pipelines.base import AudioLMPipeline
+from .job import AudioChunk, Job
+
+_CHUNK_FRAMES = 4  # frames of a chunk of audio; the first chunk of a row has one
+
+
+class JobBatch:
+    """The jobs that are generated together; for one thread, under `evaluating`."""
+
+    def __init__(self, pipeline: AudioLMPipeline):
+        self.jobs: dict[int, Job] = {}  # by the number of their row
+        self._decoding = Decoding(pipeline.lm)
+        self._stream = AudioStream(pipeline.lm, pipeline.codec, self._decoding, _CHUNK_FRAMES)
+
+    def join(self, job: Job) -> None:
+        """Read the prompt of a job, which takes part in the next step."""
+        assert job.prompts is not None
+        job.prompts.read()
+        (number,) = self._decoding.join(job.prompts)
+        self.jobs[number] = job
+
+    def drop_cancelled(self) -> list[Job]:
+        """Remove cancelled jobs at the next step."""
+        gone = {number: job for number, job in self.jobs.items() if job.cancelled}
+        self._decoding.drop(gone)
+        for number in gone:
+            del self.jobs[number]
+        return list(gone.values())
+
+    def step(self) -> dict[Job, GeneratedRow]:
+        """Generate one row of every job and hand over its audio; returns the finished jobs."""
+        if not self._decoding.running:
+            return {}
+        for chunk in self._stream.advance():
+            job = self.jobs.get(chunk.row)
+            if job is None:  # cancelled in this step
+                continue
+            assert job.prompts is not None
+            (prompt,) = job.prompts.prompts
+            new = chunk.without_prefix(len(prompt.prefix) // prompt.stride)
+            if new.codes.shape[1]:
+                waveform = new.waveform.flatten().float().cpu().numpy()
+                job.put_chunk(AudioChunk(waveform, new.codes, new.start))
+        finished = self._decoding.finished
+        ended = {self.jobs.pop(n): row for n, row in finished.items() if n in self.jobs}
+        finished.clear()
+        return ended
