@@ -1,0 +1,65 @@
+"""Monitor: counts and logs requests, and refuses new ones while the server stops."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from fastapi.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .errors import ApiError
+from .limits import CLIENT_LEFT
+from .state import ServerState
+
+logger = logging.getLogger(__name__)
+
+_QUIET = frozenset({"/health", "/ready", "/metrics"})  # asked often, and answered to the end
+
+
+class Monitor:
+    """ASGI middleware around all routes."""
+
+    def __init__(self, app: ASGIApp, state: ServerState) -> None:
+        self.app, self.state = app, state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        status, start = CLIENT_LEFT, time.perf_counter()
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                status = message["status"]
+            elif message["type"] == "websocket.accept":
+                status = 101
+            await send(message)
+
+        self.state.active += 1
+        try:
+            if self.state.draining and scope["path"] not in _QUIET:
+                await self._refuse(scope, receive, watched)
+            else:
+                await self.app(scope, receive, watched)
+        finally:
+            self.state.active -= 1
+            self._note(scope, status, time.perf_counter() - start)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1013, "reason": "the server stops"})
+            return
+        error = ApiError(503, "the server stops", code="stopping")
+        headers = {"Retry-After": "5", "Connection": "close"}
+        await JSONResponse(error.content, 503, headers)(scope, receive, send)
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "none")
+        method = scope.get("method", "WEBSOCKET")
+        self.state.metrics.count(method, route, status, seconds)
+        if scope["path"] not in _QUIET:
+            logger.info("%s %s %d %.2f s", method, route, status, seconds)

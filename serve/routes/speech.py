@@ -1,0 +1,7 @@
+"""`POST /v1/audio/speech`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+router = APIRouter(tags=["speech"])

@@ -1,0 +1,90 @@
+"""ServerSettings: the options of `almtok serve`. Imports neither torch nor FastAPI."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..codec.checkpoints import DEFAULT
+from ..core.choices import AUTO
+from ..core.options import advanced, option
+
+KEY_VARIABLE = "ALMTOK_API_KEY"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """Options of the server.
+
+    Raises:
+        ValueError: for a value out of range, or an address that others reach without a key.
+    """
+
+    checkpoint: Path = field(default=DEFAULT)
+    adapters: dict[str, Path] = field(default_factory=dict)
+    watermark: str | None = None  # FILE.py:FUNCTION, see watermark.py
+    host: str = option("127.0.0.1", "address to listen on", group="server", metavar="ADDRESS")
+    port: int = option(8000, "0: any free port")
+    api_key: str | None = option(
+        None, f"clients must send it as a bearer token (default: ${KEY_VARIABLE})", metavar="KEY"
+    )
+    allow_public: bool = option(False, "listen on an address that others reach without a key")
+    model_names: list[str] = option(
+        [], "names of the model; the first is listed (default: its folder)", metavar="NAME"
+    )
+    max_batch: int = option(16, "requests that the model computes at once", group="limits")
+    max_queue: int = option(64, "requests that wait; more are answered with 429")
+    max_text_chars: int = option(4096, "longest text of a request")
+    max_upload_mb: float = option(25.0, "largest body of a request in MB", metavar="MB")
+    max_audio_seconds: float = option(600.0, "longest audio of a request", metavar="S")
+    request_timeout: float = option(300.0, "longest time for a request in seconds", metavar="S")
+    grace_seconds: float = advanced(30.0, "time for running requests after a stop", metavar="S")
+    device: str = AUTO
+    dtype: str = AUTO
+
+    def __post_init__(self) -> None:
+        for name in ("max_batch", "max_queue", "max_text_chars"):
+            value = getattr(self, name)
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        for name in ("max_upload_mb", "max_audio_seconds", "request_timeout"):
+            value = getattr(self, name)
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name} must be finite and positive, got {value}")
+        if not 0 <= self.grace_seconds < math.inf:
+            raise ValueError(
+                f"grace_seconds must be finite and 0 or more, got {self.grace_seconds}"
+            )
+        if not 0 <= self.port < 1 << 16:
+            raise ValueError(f"port must be 0 to 65535, got {self.port}")
+        if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable()):
+            raise ValueError("api_key must be of printable ASCII characters")
+        if self.api_key == "":
+            raise ValueError("api_key must not be empty")
+        if not (is_loopback(self.host) or self.api_key or self.allow_public):
+            raise ValueError(
+                f"host {self.host} is reached by other machines: set --api-key or ${KEY_VARIABLE},"
+                f" or allow everyone by --allow-public"
+            )
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the model in requests; the first one is its id."""
+        return self.model_names or [self.checkpoint.resolve().name]
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Largest body of a request."""
+        return int(self.max_upload_mb * 1_000_000)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
