@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from ...core.audio import Waveform, as_waveform
+from ...core.functions import load_function, split_place
 from ...core.reading import reading
 
 ESPEAK = "espeak"
-# Split so that a Windows path such as C:\voice.py:speak keeps its drive.
-_FUNCTION = re.compile(r"(.+\.py):(\w+)")
 
 
 class Backend(Protocol):
@@ -63,7 +60,7 @@ class FunctionBackend:
         """
         self.name = f"{Path(file).name}:{function}"
         self._place = file, function
-        self._function: Callable[..., Any] | None = _load_function(file, function)
+        self._function: Callable[..., Any] | None = load_function(file, function)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_function": None}
@@ -86,7 +83,7 @@ class FunctionBackend:
             ValueError: It raises an exception, or does not return samples and a rate.
         """
         if self._function is None:
-            self._function = _load_function(*self._place)
+            self._function = load_function(*self._place)
         with reading(self.name, ValueError):
             found = self._function(text, recipe, speed, seed)
             if not (isinstance(found, tuple) and len(found) == 2):
@@ -95,20 +92,6 @@ class FunctionBackend:
             if rate < 1:
                 raise ValueError(f"the rate must be at least 1 Hz, got {rate}")
         return as_waveform(found[0]), rate
-
-
-def _load_function(file: str, name: str) -> Callable[..., Any]:
-    if not Path(file).is_file():
-        raise ValueError(f"no function in {file}: there is no such file")
-    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    with reading(file):
-        spec.loader.exec_module(module)
-    function: Any = getattr(module, name, None)
-    if not callable(function):
-        raise ValueError(f"{file} has no function {name!r}")
-    return function  # type: ignore[no-any-return]
 
 
 def load_backend(model: str, language: str) -> Backend:
@@ -122,8 +105,8 @@ def load_backend(model: str, language: str) -> Backend:
         ValueError: It is none of these, or cannot be loaded.
         ModuleNotFoundError: A package is missing; the message says how to install it.
     """
-    if match := _FUNCTION.fullmatch(model):
-        return FunctionBackend(match[1], match[2])
+    if place := split_place(model):
+        return FunctionBackend(*place)
     if model == ESPEAK:
         if language.lower()[:2] != "en":
             raise ValueError(f"the voices of espeak-ng read English, got language {language!r}")

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import struct
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from ...core.audio import AUDIO_SUFFIXES
 from ...core.files import write_text
+from ...core.pcm import pcm, wav_header
 from ...core.results_log import JOURNAL, ResultsLog
 
 # Suffixes with which --out names a file and not a folder.
@@ -118,22 +117,6 @@ class TextDestination(Destination):
         if self.folder is not None:
             shown = json.dumps(entry, ensure_ascii=False, indent=1) if self.as_json else text
             write_text(self.file(name), shown + "\n")
-
-
-def wav_header(sample_rate: int, samples: int | None) -> bytes:
-    """WAV header of 16-bit mono audio; with `samples` None the largest length, for streams."""
-    size = 0xFFFFFFFF - 36 if samples is None else 2 * samples
-    return (
-        b"RIFF" + struct.pack("<I", 36 + size) + b"WAVEfmt "
-        + struct.pack("<IHHIIHH", 16, 1, 1, sample_rate, 2 * sample_rate, 2, 16)
-        + b"data" + struct.pack("<I", size)
-    )  # fmt: skip
-
-
-def pcm(wav: Any) -> bytes:
-    """Samples in [-1, 1] as 16-bit little-endian PCM."""
-    samples = np.clip(wav.detach().cpu().flatten().numpy(), -1.0, 1.0)
-    return np.round(samples * 32767).astype("<i2").tobytes()
 
 
 def print_status(line: str) -> None:

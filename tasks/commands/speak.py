@@ -12,16 +12,18 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ...core.pcm import pcm, wav_header
 from ...core.results_log import key_of, stamp
 from ...lm.config import AudioLMConfig
 from ...lm.voices import check_voice, default_voice
 from ..pipelines.base import AudioLMPipeline
 from ..pipelines.options import GenerationOptions
 from ..pipelines.outputs import Speech
-from ..pipelines.text_to_speech import TextToSpeech, Voice
+from ..pipelines.speech_job import Voice
+from ..pipelines.text_to_speech import TextToSpeech
 from .batch import BatchCommand, load_pipeline
 from .inputs import AudioItem, TextItem, load_audio, text_items
-from .outputs import AudioDestination, pcm, print_status, wav_header
+from .outputs import AudioDestination, print_status
 
 References = dict[tuple[str, str | None], Voice]
 
@@ -167,7 +169,7 @@ def _stream(args: argparse.Namespace, options: GenerationOptions, items: list[Te
     for item, voice in zip(items, voices, strict=True):
         start, latency, samples = time.perf_counter(), None, 0
         for chunk in tts.stream(item.text, voice=voice, seed=item.seed):
-            out.write(pcm(chunk.waveform))
+            out.write(pcm(chunk.waveform.flatten()))
             out.flush()
             samples += chunk.waveform.numel()
             latency = latency or time.perf_counter() - start

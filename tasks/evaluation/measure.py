@@ -27,8 +27,9 @@ from ..pipelines.audio_generation import AudioGenerator
 from ..pipelines.base import AudioLMPipeline
 from ..pipelines.options import DEFAULT, GenerationOptions
 from ..pipelines.outputs import GeneratedAudio, Speech
+from ..pipelines.speech_job import Voice
 from ..pipelines.speech_recognition import SpeechRecognizer
-from ..pipelines.text_to_speech import TextToSpeech, Voice
+from ..pipelines.text_to_speech import TextToSpeech
 from .classifier import SoundClassifier
 from .clips import EvaluationClip, voice_references
 from .judging import CODEC, ORIGINAL, TTS, VOICE, SpeechJudges

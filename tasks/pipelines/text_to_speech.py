@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from ...codec.tokens import AudioTokens
 from ...core.audio import AudioError
 from ...lm.generation.output import Finish
 from ...lm.generation.streaming import AudioChunk, stream
@@ -24,9 +21,7 @@ from ...lm.voices import check_voice
 from ..base import get_task
 from .arguments import (
     PREFIX,
-    PREFIX_TEXT,
     AdapterNames,
-    Fields,
     adapter_per_request,
     check_one_per_request,
     in_adapter_groups,
@@ -34,50 +29,12 @@ from .arguments import (
 from .base import TaskPipeline, as_list
 from .outputs import SelfCheckResult, Speech, SpokenPart, TaskOutput
 from .self_check import self_check
+from .speech_job import PART_SHARE, SpeechJob, Voice
 
 TRIES = 3  # attempts for a part with a self-check
 _MIN_CHARS = 20
-_PART_SHARE = 0.25  # of the model's positions for a part, and as much for its context
-_CONTEXT_SECONDS = 15.0  # longest context of a part: training clips are not much longer
 _MAX_VOICE_SECONDS = 30.0
 _VOICE_SHARE = 0.4  # of the model's positions for a voice reference
-
-
-@dataclass(frozen=True)
-class Voice:
-    """A voice reference.
-
-    With a transcript it becomes the beginning of the speech, which the model continues. Without
-    one, or with `apart`, it is a condition of its own: for models that were trained with voices.
-
-    Attributes:
-        tokens: the reference recording.
-        text: its transcript.
-        apart: use it as a condition although it has a transcript.
-    """
-
-    tokens: AudioTokens
-    text: str | None = None
-    apart: bool = False
-
-
-@dataclass
-class _Job:
-    """A text and its finished parts."""
-
-    text: str
-    pieces: list[str]
-    voice: Voice | None
-    speaker: str | None  # name of a voice of the model; None: its default, "": none
-    seed: int
-    adapter: str | None = None  # None: the active one
-    parts: dict[int, SpokenPart] = field(default_factory=dict)  # by number of the piece
-    seconds: float = 0.0
-
-    def ready(self, carry: bool) -> list[tuple[_Job, int]]:
-        """Parts that can be generated now: the next one, or without `carry` all."""
-        left = [(self, number) for number in range(len(self.pieces)) if number not in self.parts]
-        return left[:1] if carry else left
 
 
 @dataclass(frozen=True)
@@ -171,7 +128,7 @@ class TextToSpeech(TaskPipeline):
         check_one_per_request("seeds", seeds, len(texts))
         names = adapter_per_request(adapter, len(texts))
         jobs = [
-            self._job(text, voice_, seed_, name)
+            self.job(text, voice_, seed_, name)
             for text, voice_, seed_, name in zip(texts, voices, seeds, names, strict=True)
         ]
         while parts := [part for job in jobs for part in job.ready(carry)]:
@@ -193,7 +150,7 @@ class TextToSpeech(TaskPipeline):
         self.pipeline.text_encoder.check_language(self.options.language)
         tokens = voice.tokens if isinstance(voice, Voice) else None
         w = self.pipeline.frames_per_query(self.options, tokens)
-        room = self.pipeline.capacity_seconds(_PART_SHARE, w)
+        room = self.pipeline.capacity_seconds(PART_SHARE, w)
         chars = int(room / get_task("tts").pace.usual)
         longest = min(self.options.max_chars, max(_MIN_CHARS, chars))
         pieces = split_text(text, max_chars=longest, min_chars=min(30, longest // 2))
@@ -226,15 +183,15 @@ class TextToSpeech(TaskPipeline):
             adapter: name of a loaded adapter; None: the active one.
             chunk_frames: frames of codes in a chunk.
         """
-        job = self._job(text, voice, seed, adapter)
-        for number, piece in enumerate(job.pieces):
-            fields = self._fields(job, number, carry)
+        job = self.job(text, voice, seed, adapter)
+        for number in range(len(job.pieces)):
+            fields = job.fields(self.pipeline, number, carry)
             arguments = self.pipeline.prompt("tts", [fields], options=self.options)
             chunks = stream(
                 self.pipeline.lm,
                 self.pipeline.codec,
                 **arguments,
-                seeds=[_seed(job.seed, number, 0)],
+                seeds=[job.seed_of(number)],
                 adapter_names=adapter,
                 chunk_frames=chunk_frames,
             )
@@ -245,20 +202,25 @@ class TextToSpeech(TaskPipeline):
                     output = self.pipeline.to_output(
                         chunk.result, 0.0, without_prefix=bool(prefix_frames)
                     )
-                    job.parts[number] = SpokenPart(
-                        piece, output.audio_tokens, output.row, tries=1, check=None
-                    )
+                    job.add(number, output)
                 yield chunk
 
-    # ------------------------------------------------------------------ internals
+    def job(
+        self, text: str, voice: str | Voice | None = None, seed: int = 0, adapter: str | None = None
+    ) -> SpeechJob:
+        """Split a text into the parts of a job that generates them; arguments as of `stream`.
 
-    def _job(self, text: str, voice: str | Voice | None, seed: int, adapter: str | None) -> _Job:
+        Raises:
+            ValueError: as :meth:`speak_all`.
+        """
         if isinstance(voice, str):
             check_voice(self.pipeline.lm.config, voice)
         pieces = self.split(text, voice)
         if isinstance(voice, Voice):
-            return _Job(text, pieces, voice, "", seed, adapter)
-        return _Job(text, pieces, None, voice, seed, adapter)
+            return SpeechJob(text, pieces, voice, "", seed, adapter)
+        return SpeechJob(text, pieces, None, voice, seed, adapter)
+
+    # ------------------------------------------------------------------ internals
 
     def _speakable(self, piece: str) -> bool:
         encoder = self.pipeline.text_encoder
@@ -269,7 +231,7 @@ class TextToSpeech(TaskPipeline):
         return True
 
     def _generate(
-        self, parts: list[tuple[_Job, int]], carry: bool, tries: int, check: bool
+        self, parts: list[tuple[SpeechJob, int]], carry: bool, tries: int, check: bool
     ) -> None:
         """Generate parts; again while the self-check finds errors and tries are left."""
         waiting = parts
@@ -277,8 +239,8 @@ class TextToSpeech(TaskPipeline):
             start = time.perf_counter()
             outputs = self.pipeline.run(
                 "tts",
-                [self._fields(job, number, carry) for job, number in waiting],
-                seeds=[_seed(job.seed, number, attempt) for job, number in waiting],
+                [job.fields(self.pipeline, number, carry) for job, number in waiting],
+                seeds=[job.seed_of(number, attempt) for job, number in waiting],
                 options=self.options,
                 adapter=[job.adapter for job, _ in waiting],
             )
@@ -300,7 +262,7 @@ class TextToSpeech(TaskPipeline):
                 break
 
     def _check(
-        self, parts: list[tuple[_Job, int]], outputs: list[TaskOutput]
+        self, parts: list[tuple[SpeechJob, int]], outputs: list[TaskOutput]
     ) -> Sequence[SelfCheckResult]:
         def checked(own: list[int]) -> list[SelfCheckResult]:
             audio = [outputs[place].audio_tokens for place in own]
@@ -310,34 +272,7 @@ class TextToSpeech(TaskPipeline):
         adapters = [job.adapter for job, _ in parts]
         return in_adapter_groups(self.pipeline.lm, adapters, checked)
 
-    def _fields(self, job: _Job, number: int, carry: bool) -> Fields:
-        """Conditions of a part: its text, the voice and the previous part.
-
-        Voice and previous part are given as the prefix of the target, with their texts before the
-        new one: models that never saw a voice condition can continue, too.
-        """
-        voice = job.voice
-        fields: dict[str, Any] = {"text": job.pieces[number]}
-        if job.speaker is not None:
-            fields["speaker"] = job.speaker
-        if voice is not None and (voice.text is None or voice.apart):
-            return {**fields, "voice_text": voice.text, "voice": voice.tokens}
-        context = [] if voice is None else [(voice.text, voice.tokens)]
-        if carry and number:
-            previous = job.parts[number - 1]
-            room = self.pipeline.capacity_seconds(_PART_SHARE, previous.tokens.frames_per_query)
-            seconds = sum(tokens.duration for _, tokens in context) + previous.tokens.duration
-            if seconds <= min(_CONTEXT_SECONDS, room):
-                context.append((previous.text, previous.tokens))
-        if not context:
-            return fields
-        return {
-            **fields,
-            PREFIX: self.pipeline.join([tokens for _, tokens in context]),
-            PREFIX_TEXT: " ".join(words for words, _ in context if words is not None),
-        }
-
-    def _speech(self, job: _Job) -> Speech:
+    def _speech(self, job: SpeechJob) -> Speech:
         start = time.perf_counter()
         parts = tuple(part for _, part in sorted(job.parts.items()))
         tokens = self.pipeline.join([part.tokens for part in parts])
@@ -352,11 +287,3 @@ def _badness(part: SpokenPart) -> tuple[bool, int, float]:
     result = part.check
     errors = 0 if result is None else result.diff.errors
     return part.row.finish != "end", errors, 0.0 if result is None else -result.confidence
-
-
-def _seed(seed: int, part: int, attempt: int) -> int:
-    """The caller's seed for the first attempt of the first part, derived seeds for the others."""
-    if not part and not attempt:
-        return seed
-    state = np.random.SeedSequence([seed % 2**63, part, attempt]).generate_state(2, np.uint32)
-    return int(state[0]) << 31 | int(state[1]) >> 1

@@ -11,8 +11,8 @@ import soundfile
 
 from almtok.__main__ import main
 from almtok.core.audio import write_audio
+from almtok.core.pcm import wav_header
 from almtok.core.results_log import ResultsLog
-from almtok.tasks.commands.outputs import wav_header
 from almtok.tasks.pipelines import text_to_speech as speaker_module
 
 from .conftest import LINES, SOUND
