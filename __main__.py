@@ -20,6 +20,7 @@ EXAMPLES = """
 almtok tts "Good morning!" --out morning.wav      speak with the model that comes with almtok
 almtok asr morning.wav                            transcribe
 almtok demo                                       train a tiny codec and language model in minutes
+almtok serve                                      answer HTTP requests like OpenAI's audio API
 almtok run                                        list recipes, from the corpus to the scores
 almtok doctor                                     check this machine and installation
 almtok encode talk.wav --out tokens/
@@ -37,6 +38,7 @@ INTERRUPTED, BROKEN_PIPE = 130, 141
 _COMMANDS = {
     "tasks.cli:register": ("tts", "asr", "sound", "music", "caption", "continue"),
     "codec.cli:register": ("encode", "decode"),
+    "serve.cli:register": ("serve",),
     "lm.synthesis.cli:register": ("synthesize",),
     "recipes.cli:register": ("run",),
     "recipes.mini.cli:register": ("demo",),

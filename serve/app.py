@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
+from transformers.utils import logging
 
 from .. import __version__
 from ..tasks.pipelines.base import AudioLMPipeline
@@ -27,6 +28,7 @@ def load_pipeline(settings: ServerSettings) -> AudioLMPipeline:
     Raises:
         ValueError: for a folder without a checkpoint, or an adapter of another model.
     """
+    logging.disable_progress_bar()
     pipeline = AudioLMPipeline.from_pretrained(
         settings.checkpoint, device=settings.device, dtype=settings.dtype
     )

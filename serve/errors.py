@@ -101,7 +101,7 @@ def _invalid(error: RequestValidationError) -> ApiError:
     """The first problem of a request, with the name of its field."""
     first = error.errors()[0]
     names = [str(name) for name in first["loc"] if name not in ("body", "query", "path")]
-    name = ".".join(names) or None
+    name = names[0] if names else None
     if first["type"] == "extra_forbidden":
         return ApiError(400, f"unknown field {name!r}", param=name, code="unknown_parameter")
     message = first["msg"].removeprefix("Value error, ")

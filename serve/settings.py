@@ -15,16 +15,9 @@ KEY_VARIABLE = "ALMTOK_API_KEY"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServerSettings:
-    """Options of the server.
+class ServerOptions:
+    """What the command line declares as fields."""
 
-    Raises:
-        ValueError: for a value out of range, or an address that others reach without a key.
-    """
-
-    checkpoint: Path = field(default=DEFAULT)
-    adapters: dict[str, Path] = field(default_factory=dict)
-    watermark: str | None = None  # FILE.py:FUNCTION, see watermark.py
     host: str = option("127.0.0.1", "address to listen on", group="server", metavar="ADDRESS")
     port: int = option(8000, "0: any free port")
     api_key: str | None = option(
@@ -34,6 +27,10 @@ class ServerSettings:
     model_names: list[str] = option(
         [], "names of the model; the first is listed (default: its folder)", metavar="NAME"
     )
+    watermark: str | None = option(
+        None, "function (waveform, rate) -> waveform that marks made audio",
+        metavar="FILE.py:FUNCTION",
+    )  # fmt: skip
     max_batch: int = option(16, "requests that the model computes at once", group="limits")
     max_queue: int = option(64, "requests that wait; more are answered with 429")
     max_text_chars: int = option(4096, "longest text of a request")
@@ -41,6 +38,24 @@ class ServerSettings:
     max_audio_seconds: float = option(600.0, "longest audio of a request", metavar="S")
     request_timeout: float = option(300.0, "longest time for a request in seconds", metavar="S")
     grace_seconds: float = advanced(30.0, "time for running requests after a stop", metavar="S")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings(ServerOptions):
+    """Options of the server.
+
+    Attributes:
+        checkpoint: folder with `lm/` and `codec/`.
+        adapters: folders of LoRA adapters, by their names in requests.
+        device: "auto", "cpu", "cuda", ...
+        dtype: of the weights, as of `AudioLMPipeline.from_pretrained`.
+
+    Raises:
+        ValueError: for a value out of range, or an address that others reach without a key.
+    """
+
+    checkpoint: Path = DEFAULT
+    adapters: dict[str, Path] = field(default_factory=dict)
     device: str = AUTO
     dtype: str = AUTO
 

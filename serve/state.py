@@ -11,11 +11,13 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from ..lm.adapter_rows import BASE
 from ..tasks.pipelines.base import AudioLMPipeline
 from .errors import ApiError
 from .metrics import Metrics
 from .scheduler import GenerationRequest, Job, QueueFull, Scheduler
 from .settings import ServerSettings
+from .watermark import Watermark
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,6 +32,7 @@ class ServerState:
         pipeline: the model.
         scheduler: runs the requests.
         metrics: for Prometheus.
+        watermark: marks made audio; None: no mark.
         draining: whether the server stops: new requests are refused.
         active: number of requests that are being answered.
     """
@@ -39,6 +42,7 @@ class ServerState:
     ) -> None:
         self.settings, self.pipeline, self.scheduler = settings, pipeline, scheduler
         self.metrics = Metrics(scheduler)
+        self.watermark = None if settings.watermark is None else Watermark(settings.watermark)
         self.draining = False
         self.active = 0
         self._preparing = ThreadPoolExecutor(1, thread_name_prefix="almtok-prepare")
@@ -73,7 +77,7 @@ class ServerState:
             QueueFull: if the queue is full.
         """
         request = GenerationRequest.of(
-            arguments, seed=seed, adapter=adapter, chunk_frames=chunk_frames
+            arguments, seed=seed, adapter=adapter or self._base, chunk_frames=chunk_frames
         )
         while True:
             try:
@@ -82,6 +86,11 @@ class ServerState:
                 if not admitted:
                     raise
             await asyncio.sleep(_POLL_SECONDS)
+
+    @property
+    def _base(self) -> str | None:
+        """What means no adapter: the last one that was loaded is active."""
+        return BASE if self.settings.adapters else None
 
     def check_model(self, name: str) -> str | None:
         """The adapter that a model name means; None: the base model.
