@@ -27,8 +27,9 @@ running requests end.
 def register(commands: Any) -> None:
     """Add the command to the sub-parsers of `almtok`."""
     parser: Command = commands.add_parser(
-        "serve", help="answer HTTP requests with the interface of OpenAI", examples=EXAMPLES, notes=NOTES,
+        "serve", help="answer HTTP requests with the interface of OpenAI", examples=EXAMPLES,
         description="Serve a model over HTTP, with the interface of OpenAI's audio API.",
+        notes=NOTES,
     )  # fmt: skip
     parser.group("model")
     parser.add_argument(

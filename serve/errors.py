@@ -69,6 +69,9 @@ def add_error_handlers(app: FastAPI) -> None:
     """Answer all errors of an app in the form of OpenAI."""
 
     async def known(connection: Request | WebSocket, error: Exception) -> Response | None:
+        routing = isinstance(error, StarletteHTTPException) and not isinstance(error, ApiError)
+        if routing and isinstance(connection, Request):
+            error = _no_route(connection, error)
         return await _answer(connection, to_api_error(error))
 
     async def unknown(connection: Request, error: Exception) -> Response:
@@ -95,6 +98,12 @@ def to_api_error(error: Exception) -> ApiError:
         return ApiError(400, " ".join(str(error).split()))
     logger.error("internal error", exc_info=error)
     return ApiError(500, "internal error")
+
+
+def _no_route(request: Request, error: Any) -> ApiError:
+    """The error of a path or method that the server does not have."""
+    message = f"no route {request.method} {request.url.path}: {error.detail}"
+    return ApiError(error.status_code, message, headers=dict(error.headers or {}))
 
 
 def _invalid(error: RequestValidationError) -> ApiError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import numpy as np
@@ -33,7 +33,7 @@ class Speaking:
         self._start = time.perf_counter()
         self._deadline = self._start + state.settings.request_timeout
 
-    async def chunks(self) -> AsyncIterator[Waveform]:
+    async def chunks(self) -> AsyncGenerator[Waveform, None]:
         """Yield waveforms `[S]` while they are made; to be iterated once, and closed.
 
         Closing it frees the row of the part that is being generated.
@@ -65,7 +65,7 @@ class Speaking:
             "total_tokens": total,
         }  # fmt: skip
 
-    async def _part(self, number: int) -> AsyncIterator[Waveform]:
+    async def _part(self, number: int) -> AsyncGenerator[Waveform, None]:
         pipeline = self.state.pipeline
         fields = self.job.fields(pipeline, number)
         arguments = await self.state.prepared(
@@ -79,7 +79,7 @@ class Speaking:
             admitted=number > 0,
         )
         try:
-            async with aclosing(job.chunks()) as chunks:
+            async with aclosing(job.chunks()) as chunks:  # type: ignore[type-var]
                 while True:
                     left = self._deadline - time.perf_counter()
                     try:

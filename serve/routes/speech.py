@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Literal
 
@@ -111,7 +111,7 @@ class AudioStream(StreamingResponse):
     """
 
     def __init__(
-        self, source: AsyncIterator[bytes], headers: dict[str, str], media_type: str
+        self, source: AsyncGenerator[bytes, None], headers: dict[str, str], media_type: str
     ) -> None:
         super().__init__(source, headers=headers, media_type=media_type)
         self.source = source
@@ -119,7 +119,7 @@ class AudioStream(StreamingResponse):
     async def stream_response(self, send: Send) -> None:
         """Send the bytes of the source, and close it."""
         try:
-            async with aclosing(self.source):  # type: ignore[type-var]
+            async with aclosing(self.source):
                 await super().stream_response(send)
         except Exception as error:
             logger.warning("a stream was cut off: %s", to_api_error(error).detail)
@@ -163,26 +163,28 @@ async def _file(state: ServerState, speaking: Speaking, name: str) -> bytes:
     return await encode_audio(state, await speaking.whole(), name)
 
 
-async def _cut(data: bytes) -> AsyncIterator[bytes]:
+async def _cut(data: bytes) -> AsyncGenerator[bytes, None]:
     for first in range(0, len(data), _EVENT_BYTES):
         yield data[first : first + _EVENT_BYTES]
 
 
 async def _as_bytes(
-    first: Waveform, rest: AsyncIterator[Waveform], *, wav_rate: int
-) -> AsyncIterator[bytes]:
+    first: Waveform, rest: AsyncGenerator[Waveform, None], *, wav_rate: int
+) -> AsyncGenerator[bytes, None]:
     """PCM of waveforms, after a WAV header if there is a rate."""
-    async with aclosing(rest):  # type: ignore[type-var]
+    async with aclosing(rest):
         header = wav_header(wav_rate, None, COMMENT) if wav_rate else b""
         yield header + pcm(first)
         async for waveform in rest:
             yield pcm(waveform)
 
 
-async def _events(pieces: AsyncIterator[bytes], speaking: Speaking) -> AsyncIterator[bytes]:
+async def _events(
+    pieces: AsyncGenerator[bytes, None], speaking: Speaking
+) -> AsyncGenerator[bytes, None]:
     """Server-sent events of OpenAI; an error in the middle is the last event."""
     try:
-        async with aclosing(pieces):  # type: ignore[type-var]
+        async with aclosing(pieces):
             async for piece in pieces:
                 audio = base64.b64encode(piece).decode()
                 yield _event({"type": "speech.audio.delta", "audio": audio})
