@@ -72,6 +72,9 @@ class ServerSettings(ServerOptions):
             raise ValueError(
                 f"grace_seconds must be finite and 0 or more, got {self.grace_seconds}"
             )
+        names = [*self.names, *self.adapters]
+        if len(set(names)) < len(names):
+            raise ValueError(f"names of models and adapters must be different, got {names}")
         if not 0 <= self.port < 1 << 16:
             raise ValueError(f"port must be 0 to 65535, got {self.port}")
         if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable()):

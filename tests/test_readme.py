@@ -43,7 +43,10 @@ SMALLER = {
 DONE: list[list[str]] = []
 # Pages whose blocks train or speak for long: their imports are run here, what they call is tested
 # in tests/lm and tests/tasks.
-LONG = ("docs/extending.md", "docs/lm_training.md", "docs/lora.md", "docs/tasks.md")
+# What a page needs a server for is run by tests/serve/test_page.py.
+LONG = (
+    "docs/extending.md", "docs/lm_training.md", "docs/lora.md", "docs/serving.md", "docs/tasks.md",
+)  # fmt: skip
 # Of the README these are run too, with the models that come with almtok.
 SPOKEN = ("tts", "asr", "sound", "caption", "lm finetune")
 # And wherever they stand; `almtok codec plan` is run by tests/test_cli.py.

@@ -50,6 +50,49 @@ def test_named_voices_are_listed_and_checked(served_pipeline, serving, monkeypat
         assert "voice must be one of joe, eve, got 'ann'" in found.json()["error"]["message"]
 
 
+def save_new_adapter(folder):
+    """An adapter of the shipped model, of random weights."""
+    import torch
+
+    from almtok import shipped
+    from almtok.lm.lora import LoraSettings, add_lora, save_adapter
+    from almtok.tasks.pipelines.base import AudioLMPipeline
+
+    lm = AudioLMPipeline.from_pretrained(shipped(), device="cpu", dtype="float32").lm
+    torch.manual_seed(0)
+    add_lora(lm, LoraSettings(rank=2))
+    with torch.no_grad():
+        for parameter in lm.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter), alpha=0.02)
+    return save_adapter(lm, folder)
+
+
+def test_adapters_are_models_of_their_own(tmp_path):
+    from almtok.serve.app import load_pipeline
+    from almtok.serve.settings import ServerSettings
+
+    from .serving import serving
+
+    adapters = {"joe": save_new_adapter(tmp_path / "joe")}
+    pipeline = load_pipeline(ServerSettings(adapters=adapters, device="cpu", dtype="float32"))
+    with serving(pipeline, adapters=adapters) as server:
+        found = httpx.get(f"{server.url}/v1/models", headers=server.headers).json()["data"]
+        assert [(model["id"], model["parent"]) for model in found] == [
+            ("mini", None), ("joe", "mini"),
+        ]  # fmt: skip
+
+        def say(**fields) -> bytes:
+            found = httpx.post(
+                f"{server.url}/v1/audio/speech", json={**SPEECH, **fields},
+                headers=server.headers, timeout=300,
+            )  # fmt: skip
+            assert found.status_code == 200, found.text
+            return found.content
+
+        assert say(model="joe") == say(adapter="joe") != say()
+
+
 @pytest.mark.parametrize("stream_format", ["audio", "sse"])
 def test_a_watermark_marks_the_whole_waveform(serving, tmp_path, stream_format):
     file = tmp_path / "mark.py"

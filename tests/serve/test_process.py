@@ -84,6 +84,7 @@ def test_a_taken_port_is_told_before_the_model_is_loaded(server, capsys):
         (["--request-timeout", "0"], "request_timeout must be finite and positive, got 0.0"),
         (["--port", "70000"], "port must be 0 to 65535, got 70000"),
         (["--api-key", ""], "api_key must not be empty"),
+        (["--adapters", "mini=a"], "must be different, got ['mini', 'mini']"),
         (["--adapters", "joe"], "--adapters takes NAME=FOLDER, got 'joe'"),
     ],
 )
