@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -164,6 +165,32 @@ class TextEncoder:
         odd = [char for char in spelled.decode("utf-8", "ignore") if char.isalnum()]
         known = _scripts(self.tokenizer) if odd else frozenset()
         return [char for char in odd if _script(char) not in known]
+
+    def word_pieces(
+        self, text: str, *, language: str | None = None
+    ) -> tuple[list[str], tuple[int, ...], tuple[int, ...]]:
+        """Words of a transcript in the form of the model, its ids, and the word of each id.
+
+        Args:
+            text: a transcript.
+            language: as in :meth:`apply_form`.
+
+        Returns:
+            The words; the ids, as of :meth:`encode`; and for each id the number of its word.
+
+        Raises:
+            ValueError: as :meth:`apply_form`.
+            NotImplementedError: if the tokenizer has no offsets: a slow one of transformers.
+        """
+        form = self.apply_form(text, transcript=True, language=language)
+        encoded = self.tokenizer(
+            form, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
+        )
+        # Word of each character; of a space, the word after it.
+        owners = list(itertools.accumulate(char.isspace() for char in form))
+        # The last character decides: a piece may begin with the space before its word.
+        places = [max(start, stop - 1) for start, stop in encoded.offset_mapping]
+        return form.split(), tuple(encoded.input_ids), tuple(owners[place] for place in places)
 
     def check_learned(self, ids: Sequence[int]) -> None:
         """Check that a model can have learned the letters and digits of a text that it is given.

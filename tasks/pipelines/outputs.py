@@ -11,6 +11,7 @@ from ...codec.tokens import AudioTokens
 from ...core.audio import write_audio
 from ...lm.generation.output import Finish, GeneratedRow
 from ..evaluation.diff import Diff
+from ..word_times import TimedSentence, TimedWord, sentences
 
 
 @dataclass(frozen=True)
@@ -137,10 +138,22 @@ class SpokenPart:
 
 @dataclass(frozen=True)
 class Speech(GeneratedAudio):
-    """Speech of a text, and its parts in order."""
+    """Speech of a text, and its parts in order.
+
+    Attributes:
+        text: what is said.
+        parts: in order.
+        words: the words of the text with their times; None without `timestamps`.
+    """
 
     text: str
     parts: tuple[SpokenPart, ...]
+    words: tuple[TimedWord, ...] | None = field(default=None, kw_only=True)
+
+    @property
+    def segments(self) -> tuple[TimedSentence, ...] | None:
+        """The sentences with their times; None without `timestamps`."""
+        return None if self.words is None else tuple(sentences(self.words))
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -191,12 +204,19 @@ class Transcript:
         windows: in order.
         duration: seconds of audio.
         seconds: compute time.
+        words: the words of the text with their times; None without `timestamps`.
     """
 
     text: str
     windows: tuple[TranscriptWindow, ...]
     duration: float
     seconds: float
+    words: tuple[TimedWord, ...] | None = None
+
+    @property
+    def segments(self) -> tuple[TimedSentence, ...] | None:
+        """Sentences, or words between long pauses, with times; None without `timestamps`."""
+        return None if self.words is None else tuple(sentences(self.words))
 
     @property
     def rtf(self) -> float:

@@ -22,10 +22,12 @@ from ...codec.tokens import AudioTokens
 from ...core.audio import read_audio
 from ...lm.audio_input import SILENCE
 from ...lm.text.normalize import plain
+from ..word_times import TimedWord, in_order
 from .arguments import SHIFTED, AdapterNames, adapter_per_request
 from .base import AudioLMPipeline, TaskPipeline, as_list
 from .options import GenerationOptions
 from .outputs import TaskOutput, Transcript, TranscriptWindow
+from .word_alignment import TimedWords, align_words, check_timestamps
 
 WINDOW_SECONDS, OVERLAP_SECONDS = 20.0, 3.0
 _WINDOW_SHARE = 0.5  # of the model's positions for a window; the rest is for its text
@@ -52,6 +54,7 @@ class SpeechRecognizer(TaskPipeline):
         window_seconds: float = WINDOW_SECONDS,
         overlap_seconds: float = OVERLAP_SECONDS,
         seed: int = 0,
+        timestamps: bool = False,
         adapter: AdapterNames = None,
         progress: Callable[[int], Any] | None = None,
     ) -> list[Transcript]:
@@ -62,12 +65,16 @@ class SpeechRecognizer(TaskPipeline):
             window_seconds: length of a window; shorter if the model has no room for it.
             overlap_seconds: overlap of neighbouring windows.
             seed: of sampling; the n-th window that is not silent has `seed + n`.
+            timestamps: find the times of the words (`words` of the transcripts).
             adapter: name of a loaded adapter for all audio, or for each; None: the active one.
             progress: called with the number of finished windows.
 
         Raises:
-            ValueError: for audio that cannot be used, or an overlap not shorter than a window.
+            ValueError: for audio that cannot be used, an overlap not shorter than a window, or
+                timestamps by a model that was not trained with CTC.
         """
+        if timestamps:
+            check_timestamps(self.pipeline)
         if not 0 <= overlap_seconds < window_seconds:
             raise ValueError(
                 f"overlap_seconds must be in [0, window_seconds), got {overlap_seconds} and "
@@ -88,12 +95,32 @@ class SpeechRecognizer(TaskPipeline):
         }
         names = adapter_per_request(adapter, len(audio))
         outputs = self._run(cuts, seed, names, progress)
+        words = self._words(cuts, outputs, names) if timestamps else None
+        places = [[(number, w) for w in range(len(e.spans))] for number, e in enumerate(encoded)]
         return [
             item.transcript(
-                self.pipeline, [outputs.get((number, w)) for w in range(len(item.spans))]
+                self.pipeline,
+                [outputs.get(place) for place in own],
+                None if words is None else [words.get(place, ()) for place in own],
             )
-            for number, item in enumerate(encoded)
+            for item, own in zip(encoded, places, strict=True)
         ]
+
+    def _words(
+        self,
+        cuts: dict[tuple[int, int], list[AudioTokens]],
+        outputs: dict[tuple[int, int], TaskOutput],
+        adapters: Sequence[str | None],
+    ) -> dict[tuple[int, int], TimedWords]:
+        """Words of windows, with their times in the window."""
+        words = align_words(
+            self.pipeline,
+            [encodings[0] for encodings in cuts.values()],
+            [outputs[place].text or "" for place in cuts],
+            options=self.options,
+            adapter=[adapters[number] for number, _ in cuts],
+        )
+        return dict(zip(cuts, words, strict=True))
 
     def _run(
         self,
@@ -152,27 +179,44 @@ class WindowedAudio:
         ]
 
     def transcript(
-        self, pipeline: AudioLMPipeline, outputs: Sequence[TaskOutput | None]
+        self,
+        pipeline: AudioLMPipeline,
+        outputs: Sequence[TaskOutput | None],
+        words: Sequence[TimedWords] | None = None,
     ) -> Transcript:
-        """Join the texts of the windows; None stands for a silent window."""
+        """Join the texts of the windows.
+
+        Args:
+            pipeline: the model.
+            outputs: of the windows; None stands for a silent one.
+            words: of the windows, with times; None: the transcript has none.
+        """
         rate = pipeline.frame_rate(self.tokens.frames_per_query)
         windows = []
         seconds, text, previous_stop = self.seconds, "", 0
-        for (start, stop), output in zip(self.spans, outputs, strict=True):
-            words = "" if output is None else output.text or ""
+        timed: list[TimedWord] = []
+        for number, ((start, stop), output) in enumerate(zip(self.spans, outputs, strict=True)):
+            said = "" if output is None else output.text or ""
             seconds += 0.0 if output is None else output.seconds
             overlap = math.ceil(max(0, previous_stop - start) / rate * _WORDS_PER_SECOND)
-            text, previous_stop = join_texts(text, words, max_overlap=overlap), stop
+            text, previous_stop = join_texts(text, said, max_overlap=overlap), stop
+            if words is not None:
+                own = [word.shifted(start / rate) for word in words[number]]
+                before = [word.text for word in timed]
+                left, right = join_places(before, [word.text for word in own], overlap)
+                timed = timed[:left] + own[right:]
             windows.append(
                 TranscriptWindow(
                     start / rate,
                     min(stop / rate, self.tokens.duration),
-                    words,
+                    said,
                     1.0 if output is None else output.row.confidence,
                     None if output is None else output.row.finish,
                 )
             )
-        return Transcript(text, tuple(windows), self.tokens.duration, seconds)
+        duration = self.tokens.duration
+        ordered = None if words is None else in_order(timed, duration)
+        return Transcript(text, tuple(windows), duration, seconds, ordered)
 
 
 def encode_windows(
@@ -243,16 +287,21 @@ def join_texts(left: str, right: str, *, max_overlap: int) -> str:
         'the cat sat on the mat and slept'
     """
     first, second = left.split(), right.split()
-    if not first or not second or max_overlap < 1:
-        return " ".join(first + second)
-    begin = max(0, len(first) - max_overlap)
-    tail = [plain(word) for word in first[begin:]]
-    head = [plain(word) for word in second[:max_overlap]]
+    stop, begin = join_places(first, second, max_overlap)
+    return " ".join(first[:stop] + second[begin:])
+
+
+def join_places(left: Sequence[str], right: Sequence[str], max_overlap: int) -> tuple[int, int]:
+    """Where :func:`join_texts` joins: words of the left text to keep, and of the right to drop."""
+    if not left or not right or max_overlap < 1:
+        return len(left), 0
+    begin = max(0, len(left) - max_overlap)
+    tail = [plain(word) for word in left[begin:]]
+    head = [plain(word) for word in right[:max_overlap]]
     match = difflib.SequenceMatcher(None, tail, head, autojunk=False).find_longest_match()
     if not match.size or not any(tail[match.a : match.a + match.size]):
-        return " ".join(first + second)
-    stop = begin + match.a + match.size
-    return " ".join(first[:stop] + second[match.b + match.size :])
+        return len(left), 0
+    return begin + match.a + match.size, match.b + match.size
 
 
 def _after(done: int, progress: Callable[[int], Any] | None) -> Callable[[int], Any] | None:

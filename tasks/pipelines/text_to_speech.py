@@ -30,6 +30,7 @@ from .base import TaskPipeline, as_list
 from .outputs import SelfCheckResult, Speech, SpokenPart, TaskOutput
 from .self_check import self_check
 from .speech_job import PART_SHARE, SpeechJob, Voice
+from .word_alignment import check_timestamps, speech_words
 
 TRIES = 3  # attempts for a part with a self-check
 _MIN_CHARS = 20
@@ -95,6 +96,7 @@ class TextToSpeech(TaskPipeline):
         check: bool = False,
         tries: int = TRIES,
         carry: bool = True,
+        timestamps: bool = False,
         adapter: AdapterNames = None,
         progress: Callable[[int], Any] | None = None,
     ) -> list[Speech]:
@@ -111,14 +113,17 @@ class TextToSpeech(TaskPipeline):
             tries: most attempts for each part with `check`.
             carry: let each part continue the codes and text of the previous one, as far as the
                 model has room, so that the voice stays the same.
+            timestamps: find the times of the words (`words` of the speech).
             adapter: name of a loaded adapter for all texts, or for each; None: the active one.
             progress: called with the number of further finished parts.
 
         Raises:
             ValueError: for a text that is empty or cannot be read in its language, a language that
                 the model does not speak, a voice that it does not have, or one of another codec or
-                frame rate.
+                frame rate; or for timestamps by a model that was not trained with CTC.
         """
+        if timestamps:
+            check_timestamps(self.pipeline)
         if tries < 1:
             raise ValueError(f"tries must be at least 1, got {tries}")
         texts = as_list(texts)
@@ -135,7 +140,8 @@ class TextToSpeech(TaskPipeline):
             self._generate(parts, carry, tries if check else 1, check)
             if progress is not None:
                 progress(len(parts))
-        return [self._speech(job) for job in jobs]
+        speeches = [self._speech(job) for job in jobs]
+        return self._with_words(speeches, names) if timestamps else speeches
 
     def split(self, text: str, voice: str | Voice | None = None) -> list[str]:
         """Split a text into the parts that are generated one by one.
@@ -280,6 +286,16 @@ class TextToSpeech(TaskPipeline):
         seconds = job.seconds + time.perf_counter() - start
         finish: Finish = next((p.row.finish for p in parts if p.row.finish != "end"), "end")
         return Speech(wav, self.pipeline.sample_rate, tokens, finish, seconds, job.text, parts)
+
+    def _with_words(self, speeches: list[Speech], names: list[str | None]) -> list[Speech]:
+        """Speeches with the times of their words."""
+        start = time.perf_counter()
+        words = speech_words(self.pipeline, speeches, options=self.options, adapter=names)
+        share = (time.perf_counter() - start) / max(1, len(speeches))
+        return [
+            dataclasses.replace(speech, words=own, seconds=speech.seconds + share)
+            for speech, own in zip(speeches, words, strict=True)
+        ]
 
 
 def _badness(part: SpokenPart) -> tuple[bool, int, float]:
