@@ -110,7 +110,7 @@ def _best_path(log_probs: _Array, ids: Sequence[int], blank: int) -> _Array:
     path = np.empty(len(emissions), dtype=np.int64)
     for frame in range(len(emissions) - 1, -1, -1):
         path[frame] = state
-        state -= steps[frame, state]
+        state -= int(steps[frame, state])
     return path
 
 
