@@ -11,6 +11,7 @@ from .options import Command
 AUTO = "auto"
 DEVICES = (AUTO, "cpu", "cuda", "mps", "xpu")
 PRECISIONS = (AUTO, "fp32", "bf16", "fp16")  # of training
+TRACKERS = ("none", "tensorboard", "wandb", "trackio")  # of training
 DTYPES = (AUTO, "float32", "bfloat16", "float16")  # of weights for inference
 
 DEVICE_HELP = "cpu, cuda, cuda:1, mps, xpu; auto: an accelerator if any"

@@ -48,7 +48,7 @@ _PROBE_OPTIONS: dict[str, Any] = {
     "validate_every": 0,
     "checkpoint_every": 0,
     "checkpoint_minutes": 0.0,
-    "tensorboard": False,
+    "tracker": "none",
     "progress": False,
 }
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 TINY = (
     *("--preset", "tiny", "--steps", "3", "--device", "cpu", "--precision", "fp32"),
-    *("--no-tensorboard", "--no-progress", "--log-every", "1"),
+    *("--tracker", "none", "--no-progress", "--log-every", "1"),
 )
 COMMANDS = {
     "tokenize": (

@@ -74,7 +74,7 @@ def test_what_is_required_is_imported():
 
 
 def test_what_is_imported_is_declared():
-    extras = ("train", "eval", "judges", "tts", "synthesis", "torchcodec")
+    extras = ("train", "eval", "judges", "tts", "synthesis", "torchcodec", "trackers")
     assert imported() - declared(*extras) == set()
 
 

@@ -34,10 +34,10 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Flags that make a command of the documentation small; a flag given twice counts the last time.
 SMALLER = {
     "codec train": "--preset tiny --steps 2 --batch-size 2 --segment-seconds 0.5 --num-workers 0"
-    " --validate-every 0 --no-tensorboard --no-progress",
+    " --validate-every 0 --tracker none --no-progress",
     "codec prior --data": "--codebook-size 256 --spectral-width 128",
     "codec evaluate": "--limit 1 --fad spectral",  # embeddings of the hub are out of reach
-    "lm finetune --data": "--steps 2 --warmup-steps 1 --no-tensorboard --no-progress --device cpu",
+    "lm finetune --data": "--steps 2 --warmup-steps 1 --tracker none --no-progress --device cpu",
 }
 # What has been run: a command that a second page repeats says nothing new.
 DONE: list[list[str]] = []

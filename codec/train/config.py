@@ -9,7 +9,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ...core.choices import SOURCES_HELP, TRAINING_DEVICE_HELP, check_training_device
+from ...core.choices import (
+    SOURCES_HELP,
+    TRACKERS,
+    TRAINING_DEVICE_HELP,
+    check_training_device,
+)
 from ...core.field_types import check_fields
 from ...core.options import advanced, file_only, option
 from ...core.training.config import RunConfig
@@ -159,7 +164,7 @@ class CodecTrainConfig(RunConfig):
     checkpoint_every: int = advanced(1_000, "steps between checkpoints; 0: by time only")
     checkpoint_minutes: float = advanced(10.0, "minutes between checkpoints; 0: by steps only")
     keep: int = advanced(2, "number of checkpoints to keep")
-    tensorboard: bool = advanced(True, "write OUT/tensorboard if TensorBoard is installed")
+    tracker: str = advanced("tensorboard", "where curves and samples are shown", TRACKERS)
     progress: bool = advanced(True, "show a progress bar")
 
     def __post_init__(self) -> None:
@@ -169,6 +174,7 @@ class CodecTrainConfig(RunConfig):
             ("stage", STAGES),
             ("precision", PRECISIONS),
             ("schedule", SCHEDULES),
+            ("tracker", TRACKERS),
             ("adversarial_kind", ("hinge", "least_squares")),
         ):
             if getattr(self, name) not in allowed:
@@ -272,6 +278,7 @@ class CodecTrainConfig(RunConfig):
         values = {
             _FORMER.get(name, name): value for name, value in values.items() if name not in _REMOVED
         }
+        values = cls.renamed(values)
         cls.refuse_unknown(values)
         rest = {key: value for key, value in values.items() if key != "stage"}
         return for_stage(str(values.get("stage", "1")), **rest)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ...core.data import SegmentBatch
+from ...core.report.pictures import spectrogram_pixels
 from ...core.training.run_folder import Monitor
-from ..losses.spectrum import mel_magnitude
 from ..model import ALMTokenizer
 from .config import CodecTrainConfig
 from .state import TrainState
@@ -161,8 +161,8 @@ class CodecMonitor(Monitor):
         for alarm in self.alarms.check(step, losses, codebooks):
             self.say(f"ALARM at step {step}: {alarm}")
             self.write({"step": step, "alarm": alarm})
-            if self.board is not None:
-                self.board.add_text("alarm", alarm, step)
+            if self.tracker is not None:
+                self.tracker.text("alarm", alarm, step)
 
     def validated(self, validation: Validation) -> None:
         """Write a validation and its samples."""
@@ -173,21 +173,16 @@ class CodecMonitor(Monitor):
         self.say(f"step {step}: held-out mel distance {scores}")
         for kind, values in record.items():
             self.scalars(values, step, f"validation/{kind}/")
-        if self.board is None:
+        if self.tracker is None:
             return
         rate = self.state.model.config.sample_rate
         pairs = zip(validation.targets, validation.samples, strict=True)
         for number, (target, sample) in enumerate(pairs):
             for name, wav in (("target", target), ("reconstruction", sample)):
-                self.board.add_audio(
-                    f"clip{number}/{name}", wav.clamp(-1, 1), step, sample_rate=rate
-                )
-            self.board.add_image(
-                f"clip{number}/target_above_reconstruction",
-                spectrogram_image([target, sample], rate),
-                step,
-                dataformats="HW",
-            )
+                self.tracker.audio(f"clip{number}/{name}", wav, rate, step)
+            pixels = spectrogram_pixels([target, sample], rate)
+            self.tracker.image(f"clip{number}/target_above_reconstruction", pixels, step)
+        self.tracker.flush()
 
     def _means(self) -> dict[str, float]:
         """Mean losses over all processes, which call this at the same steps with the same names."""
@@ -267,19 +262,3 @@ class TrainingAlarms:
         new = [message for name, message in messages.items() if name not in self.active]
         self.active = set(messages)
         return new
-
-
-def spectrogram_image(wavs: Sequence[Tensor], sample_rate: int) -> Tensor:
-    """Log-mel spectrograms of waveforms ``[S]``, stacked in a grey image ``[H, W]`` in 0..1."""
-    images = []
-    for wav in wavs:
-        mel = mel_magnitude(
-            wav[None], sample_rate=sample_rate, n_fft=1024, hop_length=256, n_mels=96
-        )[0]  # [L, M]
-        decibels = 20 * (mel + 1e-5).log10()
-        images.append(
-            ((decibels + 80) / 100).clamp(0, 1).T.flip(0)
-        )  # low frequencies at the bottom
-    line = torch.ones(2, images[0].shape[1])
-    parts = [part for image in images for part in (image, line)][:-1]
-    return torch.cat(parts)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,6 +60,11 @@ def _mel_power(wav: npt.ArrayLike, sample_rate: int) -> npt.NDArray[np.float64]:
     return (magnitudes / (_FFT / 4)) ** 2 @ filters
 
 
+def mel_level(wav: npt.ArrayLike, sample_rate: int) -> npt.NDArray[np.float64]:
+    """Level [frames, bands] of mel bands in dB relative to a full-scale sine, at least -120."""
+    return 10.0 * np.log10(np.maximum(_mel_power(wav, sample_rate), 1e-12))
+
+
 def spectrogram_url(wav: npt.ArrayLike, sample_rate: int, *, loudest: float | None = None) -> str:
     """Mel spectrogram of samples [S] as a PNG data URL, 0 Hz at the bottom, range 70 dB.
 
@@ -70,21 +74,24 @@ def spectrogram_url(wav: npt.ArrayLike, sample_rate: int, *, loudest: float | No
         loudest: level in dB drawn brightest, by default the loudest of the clip. Pass that of the
             original (`loudest_band`) for a reconstruction, to make wrong levels visible.
     """
-    level = 10.0 * np.log10(np.maximum(_mel_power(wav, sample_rate), 1e-12))
+    level = mel_level(wav, sample_rate)
     top = level.max() if loudest is None else loudest
     return _png_url(((level - top) / _RANGE_DB + 1.0).T[::-1], "magma")
 
 
 def loudest_band(wav: npt.ArrayLike, sample_rate: int) -> float:
     """Level in dB of the loudest mel band of samples [S]."""
-    return 10.0 * math.log10(max(float(_mel_power(wav, sample_rate).max()), 1e-12))
+    return float(mel_level(wav, sample_rate).max())
+
+
+def scatter_codes(codes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Values 0..1 of codes, to colour them: neighbouring entries of a codebook are unrelated."""
+    return (codes * 0.6180339887498949) % 1.0  # the golden ratio spreads them evenly
 
 
 def code_map_url(codes: npt.NDArray[np.int64]) -> str:
     """Codes [K, Q] as a PNG data URL: a coloured cell per code, one row per layer."""
-    # Neighbouring codebook entries are unrelated: the golden ratio spreads them over the colours.
-    scattered = (codes * 0.6180339887498949) % 1.0
-    cells = np.kron(scattered, np.ones((8, 4)))
+    cells = np.kron(scatter_codes(codes), np.ones((8, 4)))
     cells[::8] = 0.0
     return _png_url(cells, "turbo")
 

@@ -28,7 +28,7 @@ class RunConfig:
             "checkpoint_minutes",
             "keep",
             "validate_every",
-            "tensorboard",
+            "tracker",
             "progress",
             "device",
             "max_skips",
@@ -48,7 +48,7 @@ class RunConfig:
         checkpoint_minutes: float
         keep: int
         max_skips: int
-        tensorboard: bool
+        tracker: str
         progress: bool
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,8 +72,17 @@ class RunConfig:
         Raises:
             ValueError: A key is unknown, or a value has another type than its field.
         """
+        values = cls.renamed(values)
         cls.refuse_unknown(values)
         return cls(**values)
+
+    @staticmethod
+    def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of an earlier version under their names of this one."""
+        values = dict(values)
+        if (shown := values.pop("tensorboard", None)) is not None:
+            values.setdefault("tracker", "tensorboard" if shown else "none")
+        return values
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> Self:

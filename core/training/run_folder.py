@@ -1,9 +1,8 @@
-"""Folder of a training run: lock, configuration, log, TensorBoard files."""
+"""Folder of a training run: lock, configuration, log, tracker."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import time
@@ -18,6 +17,7 @@ from ..files import recover_folder, replaced_folder, write_json, write_text
 from ..reading import read_json_object, reading
 from .checkpoint import newest_checkpoint
 from .config import RunConfig
+from .tracker import open_tracker
 
 METRICS = "metrics.jsonl"
 
@@ -66,15 +66,6 @@ def open_metrics(run: Path, step: int) -> IO[str]:
     return path.open("a", encoding="utf-8")
 
 
-def open_board(run: Path, step: int) -> Any:
-    """Return a TensorBoard writer, or None if TensorBoard is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(os.fspath(run / "tensorboard"), purge_step=step or None)
-
-
 @contextmanager
 def replaced_export(folder: Path) -> Iterator[Path]:
     """Yield an empty folder that replaces an exported model if the block raises no exception.
@@ -93,7 +84,7 @@ class Monitor:
     """Writes the metrics of a run in its first process; does nothing in the others.
 
     Attributes:
-        board: TensorBoard writer, or None.
+        tracker: Where curves and samples are shown, or None.
     """
 
     def __init__(self, config: RunConfig, step: int, *, name: str, main: bool = True) -> None:
@@ -106,7 +97,9 @@ class Monitor:
             main: Whether this is the first process.
         """
         self.config, self.folder, self.main = config, Path(config.out), main
-        self.board = open_board(self.folder, step) if main and config.tensorboard else None
+        self.tracker = None
+        if main:
+            self.tracker = open_tracker(config.tracker, self.folder, step, config.to_dict())
         self._metrics = open_metrics(self.folder, step) if main else None
         self._since = time.monotonic()
         self._bar = tqdm(
@@ -138,10 +131,10 @@ class Monitor:
             self._metrics.flush()
 
     def scalars(self, values: Mapping[str, float], step: int, prefix: str = "") -> None:
-        """Write scalars to TensorBoard."""
-        if self.board is not None:
-            for name, value in values.items():
-                self.board.add_scalar(f"{prefix}{name}", value, step)
+        """Show scalars in the tracker."""
+        if self.tracker is not None:
+            named = {f"{prefix}{name}": value for name, value in values.items()}
+            self.tracker.scalars(named, step)
 
     def say(self, message: str) -> None:
         """Print a line above the progress bar."""
@@ -153,5 +146,5 @@ class Monitor:
         self._bar.close()
         if self._metrics is not None:
             self._metrics.close()
-        if self.board is not None:
-            self.board.close()
+        if self.tracker is not None:
+            self.tracker.close()

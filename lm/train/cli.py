@@ -24,7 +24,7 @@ torchrun --nproc-per-node 8 -m almtok lm train --accumulate 8 ...
 TRAIN_NOTES = """
 One optimizer step covers batch_positions x accumulate positions on any number of processes. Set
 --batch-positions as large as memory allows, then --accumulate. OUT/model is the model with its
-processor; OUT/metrics.jsonl and OUT/tensorboard hold the losses.
+processor; OUT/metrics.jsonl holds the losses, and --tracker shows them.
 """
 FINETUNE_DESCRIPTION = """\
 Fine-tune a language model to a voice, a domain or a task, with little data. By default, a LoRA

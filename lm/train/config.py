@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from ...core.choices import PRECISIONS, TRAINING_DEVICE_HELP, check_training_device
+from ...core.choices import PRECISIONS, TRACKERS, TRAINING_DEVICE_HELP, check_training_device
 from ...core.field_types import check_fields
 from ...core.options import advanced, file_only, option
 from ...core.training.config import RunConfig
@@ -173,14 +173,18 @@ class LMTrainingConfig(RunConfig):
     validate_every: int = advanced(500, "steps between validations; 0: only at the end")
     validation_items: int = advanced(64, "held-out rows per task and validation")
     samples: int = advanced(2, "samples generated per task and validation")
-    tensorboard: bool = advanced(True, "write OUT/tensorboard")
+    tracker: str = advanced("tensorboard", "where curves and samples are shown", TRACKERS)
     progress: bool = advanced(True, "show a progress bar")
 
     def __post_init__(self) -> None:
         if self.device is None:  # files written when None was the default
             object.__setattr__(self, "device", "auto")
         check_fields(self)
-        for name, known in (("precision", PRECISIONS), ("schedule", SCHEDULES)):
+        for name, known in (
+            ("precision", PRECISIONS),
+            ("schedule", SCHEDULES),
+            ("tracker", TRACKERS),
+        ):
             if getattr(self, name) not in known:
                 raise ValueError(
                     f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"

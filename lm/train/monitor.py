@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ...codec.tokens import AudioTokens
+from ...core.report.pictures import code_pixels, spectrogram_pixels
 from ...core.training.run_folder import Monitor
 from ..config import AudioLMConfig
 from ..loss import audio_weights
@@ -111,7 +112,6 @@ class LMMonitor(Monitor):
         self,
         config: LMTrainingConfig,
         step: int,
-        codebook_size: int,
         *,
         codec: Any = None,
         main: bool = True,
@@ -121,12 +121,11 @@ class LMMonitor(Monitor):
         Args:
             config: Configuration of the run.
             step: Step where it starts or resumes.
-            codebook_size: Codes of a codebook, for pictures of codes.
             codec: Decodes samples, or None.
             main: Whether this is the first process.
         """
         super().__init__(config, step, name="adapter" if config.lora_rank else "lm", main=main)
-        self._size, self._codec = codebook_size, codec
+        self._codec = codec
         self._originals_shown = step > 0
 
     def log(
@@ -161,8 +160,8 @@ class LMMonitor(Monitor):
         for sample in samples:
             self._show_sample(sample, step)
         self._originals_shown = True
-        if self.board is not None:
-            self.board.flush()
+        if self.tracker is not None:
+            self.tracker.flush()
         self.seconds()  # validation does not count as training time
 
     def skipped(self, step: int, norm: float, problem: str) -> None:
@@ -176,13 +175,13 @@ class LMMonitor(Monitor):
         self.scalars(reading.accuracies, step, f"{prefix}accuracy/")
 
     def _show_sample(self, sample: ValidationSample, step: int) -> None:
-        """Write a sample to TensorBoard, with its original the first time."""
-        if self.board is None:
+        """Show a sample in the tracker, with its original the first time."""
+        if self.tracker is None:
             return
         place = f"{sample.task}/{sample.number}"
         if isinstance(sample.target, str):
             text = f"original: {sample.target}\n\nmodel: {sample.made}"
-            self.board.add_text(place, text, step)
+            self.tracker.text(place, text, step)
             return
         pairs = [("model", sample.made)]
         if not self._originals_shown:
@@ -190,21 +189,15 @@ class LMMonitor(Monitor):
         for name, codes in pairs:
             assert isinstance(codes, Tensor)
             if codes.shape[1]:
-                image = code_map(codes, self._size)
-                self.board.add_image(f"{place}/{name}_codes", image, step, dataformats="HW")
+                self.tracker.image(f"{place}/{name}_codes", code_pixels(codes), step)
             wav = None
             if self._codec is not None:
                 wav = waveform(self._codec, codes, sample.frames_per_query)
             if wav is not None:
-                self.board.add_audio(
-                    f"{place}/{name}", wav.clamp(-1, 1), step, sample_rate=self._codec.sample_rate
-                )
-
-
-def code_map(codes: Tensor, size: int) -> Tensor:
-    """Draw codes `[K, Q]` as a grey image `[8 K, 4 Q]` in 0..1, first codebook on top."""
-    grey = codes.float() / max(1, size - 1)
-    return grey.repeat_interleave(8, dim=0).repeat_interleave(4, dim=1)
+                rate = self._codec.sample_rate
+                self.tracker.audio(f"{place}/{name}", wav, rate, step)
+                pixels = spectrogram_pixels([wav], rate)
+                self.tracker.image(f"{place}/{name}_spectrogram", pixels, step)
 
 
 def waveform(codec: Any, codes: Tensor, frames_per_query: int) -> Tensor | None:

@@ -231,8 +231,7 @@ class AudioLMTrainer(TrainingLoop):
     def open_monitor(self) -> LMMonitor:
         """Create the monitor, at the current step."""
         main = self.accelerator.is_main_process
-        size = self.model.config.codebook_size
-        return LMMonitor(self.config, self.step, size, codec=self._codec, main=main)
+        return LMMonitor(self.config, self.step, codec=self._codec, main=main)
 
     def log(self) -> None:
         """Write losses and accuracies by stream since the last call."""

@@ -96,7 +96,7 @@ def test_rows_are_trained_and_end_in_one_table(sources, tmp_path):
     for stage in ("stage1", *names):
         row = ROWS[stage].model if stage in ROWS else {}
         model = {**SMALLER, "codebook_size": 256, "unpatchify": "harmonic", **row}
-        words += [f"--{stage}.model", json.dumps(model), f"--{stage}.no-tensorboard"]
+        words += [f"--{stage}.model", json.dumps(model), f"--{stage}.tracker", "none"]
         changes = {**SHORT, "steps": "4", "validate-every": "0"}
         words += [part for name, value in changes.items() for part in (f"--{stage}.{name}", value)]
     _, run = cli.parse("codec_ablation", words)

@@ -41,7 +41,7 @@ def test_every_size_runs_for_a_step_of_each_stage(size, sources, tmp_path):
     words = [*sources, "--size", size, "--out", str(tmp_path)]
     stages = ("stage1", "stage2", "adapt") if size == "mini" else ("stage1", "stage2")
     for stage in stages:
-        words += [f"--{stage}.model", json.dumps(SMALLER), f"--{stage}.no-tensorboard"]
+        words += [f"--{stage}.model", json.dumps(SMALLER), f"--{stage}.tracker", "none"]
         words += [f"--{stage}.discriminators", '{"hop_lengths": [256], "channel_divisor": 64}']
         words += [part for name, value in SHORT.items() for part in (f"--{stage}.{name}", value)]
     _, run = cli.parse("codec", words)

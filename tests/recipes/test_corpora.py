@@ -75,7 +75,7 @@ def test_a_recipe_runs_for_a_step_on_its_corpora(recipe, at_the_hub, tmp_path):
         "validation-items 2",
     ]
     words += [word for pair in smaller for word in f"--lm.{pair}".split()]
-    words += ["--lm.no-tensorboard", "--lm.precision", "fp32"]
+    words += ["--lm.tracker", "none", "--lm.precision", "fp32"]
     assert main(words) == 0
     assert (tmp_path / "out/lm/model/config.json").exists()
     assert main([*words, "--from", "lm"]) == 0  # done before

@@ -50,7 +50,7 @@ def run_a_step(recipe, made, out, *words):
         "device": "cpu", "precision": "fp32", "validation-items": "2", "num-workers": "0",
     }.items():  # fmt: skip
         given += [f"--lm.{name}", value]
-    _, run = cli.parse(recipe, [*given, "--lm.no-tensorboard"])
+    _, run = cli.parse(recipe, [*given, "--lm.tracker", "none"])
     for stage in run.stages[:-1]:
         if stage.config is not None:
             stage.config_file(run.out).write_text(json.dumps(stage.config.to_dict()))

@@ -45,7 +45,7 @@ TOY = {
     "device": "cpu",
     "precision": "fp32",
     "num_workers": 0,
-    "tensorboard": False,
+    "tracker": "none",
     "progress": False,
     "log_every": 1,
     "checkpoint_minutes": 0,

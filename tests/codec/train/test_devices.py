@@ -116,7 +116,7 @@ def test_whole_runs(stage, toy_config, toy_audio, device):
         steps=3,
         validate_every=2,
         validation_data=[str(toy_audio)],
-        tensorboard=True,
+        tracker="tensorboard",
         **given,
     )
     result = train_codec(config)

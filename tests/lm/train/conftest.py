@@ -51,7 +51,7 @@ def toy_values(tokens: Path) -> dict[str, Any]:
         data=[str(tokens)], preset="tiny", model=TOY_MODEL, steps=4, batch_positions=64,
         accumulate=2, warmup_steps=2, lr=1e-3, log_every=1, validate_every=0, samples=0,
         checkpoint_every=0, condition_dropout=0.2, device="cpu", precision="fp32",
-        progress=False, tensorboard=False, num_workers=0,
+        progress=False, tracker="none", num_workers=0,
     )  # fmt: skip
 
 

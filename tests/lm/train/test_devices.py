@@ -37,7 +37,7 @@ def listening(pattern: str) -> Any:
 def train(lm: Any, out: Path, start: Any = None, teacher: Any = None, **changes: Any) -> Any:
     config = LMTrainingConfig(
         **{"steps": 2, **changes}, out=str(out), lr=1e-2, warmup_steps=0, device="cpu",
-        precision="fp32", progress=False, tensorboard=False, log_every=1, checkpoint_every=0,
+        precision="fp32", progress=False, tracker="none", log_every=1, checkpoint_every=0,
         accumulate=2,
     )  # fmt: skip
     given = [made(examples(4), lm), made(examples(3), lm)]

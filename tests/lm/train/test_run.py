@@ -91,7 +91,7 @@ def test_samples_are_heard_and_seen_in_tensorboard(base: Path) -> None:
     board.Reload()
     tags = board.Tags()
     assert {"tts/0/original", "continuation/0/original"} <= set(tags["audio"])
-    assert "tts/0/original_codes" in tags["images"]
+    assert {"tts/0/original_codes", "tts/0/original_spectrogram"} <= set(tags["images"])
     assert any(tag.startswith("asr/0") for tag in tags["tensors"])
     assert {"loss", "loss/audio_1", "accuracy/text", "validation/asr/loss"} <= set(tags["scalars"])
 
@@ -102,7 +102,7 @@ def test_texts_without_a_language_are_learned_as_they_are_written(
     """Their models read texts so, and so do models that are trained further."""
     tokens = str(base / "tokens")
     common = dict(data=[tokens], tasks=["tts"], steps=1, warmup_steps=0, progress=False,
-                  tensorboard=False, device="cpu", samples=0)  # fmt: skip
+                  tracker="none", device="cpu", samples=0)  # fmt: skip
     run, tuned = tmp_path / "run", tmp_path / "tuned"
     config = LMTrainingConfig(
         **common, preset="tiny", model=TOY_MODEL, language="none", out=str(run)
@@ -126,7 +126,7 @@ def test_finetune(base: Path, tmp_path: Path, full: bool) -> None:
     status = main(
         ["lm", "finetune", "--init-from", str(base / "run"),
          "--data", str(base / "tokens"), "--tasks", "tts",
-         "--steps", "2", "--warmup-steps", "0", "--no-progress", "--no-tensorboard", "--device",
+         "--steps", "2", "--warmup-steps", "0", "--no-progress", "--tracker", "none", "--device",
          "cpu", "--samples", "0", "--out", str(run),
          *(["--lora-rank", "0"] if full else ["--merge"])]
     )  # fmt: skip
@@ -152,7 +152,7 @@ def test_tasks_that_stay_are_learned_from_the_model_before(
             ["lm", "finetune", "--init-from", str(base / "run"),
              "--lora-rank", "0", "--data", str(base / "tokens"),
              "--tasks", "tts", "asr", "--steps", "1", "--log-every", "1", "--no-progress",
-             "--no-tensorboard", "--device", "cpu", "--samples", "0", "--out", str(run), *flags]
+             "--tracker", "none", "--device", "cpu", "--samples", "0", "--out", str(run), *flags]
         )  # fmt: skip
         assert came == status
         if status:

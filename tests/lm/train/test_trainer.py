@@ -59,7 +59,7 @@ def config(tmp_path: Path) -> Callable[..., LMTrainingConfig]:
     def make(**changes: Any) -> LMTrainingConfig:
         values = dict(
             out=str(tmp_path / "run"), steps=2, lr=1e-2, warmup_steps=0, weight_decay=0.0,
-            device="cpu", precision="fp32", progress=False, tensorboard=False, log_every=1,
+            device="cpu", precision="fp32", progress=False, tracker="none", log_every=1,
             checkpoint_every=0,
         )  # fmt: skip
         return LMTrainingConfig(**{**values, **changes})
