@@ -22,8 +22,10 @@ SOURCES = """\
 sources, written [DOMAIN=]LOCATION[:SPLIT]:
   a folder of audio, with texts beside it (.txt .lab .normalized.txt, *.trans.txt)
   a manifest (.jsonl .json .csv .tsv), a folder like LJSpeech (metadata.csv, wavs/), Common Voice
-  (clips/), a Hugging Face AudioFolder (metadata.csv or .jsonl with file_name), a Kaldi data folder
-  Parquet with an Audio column, or a Hugging Face dataset: hf:NAME[/CONFIG]:SPLIT
+  (clips/), a Hugging Face AudioFolder (metadata.csv or .jsonl with file_name), a Kaldi data folder,
+  NeMo manifests, lhotse cuts or recordings (.jsonl[.gz]), WebDataset shards (.tar)
+  Parquet with an Audio column, a dataset saved by save_to_disk, or one of Hugging Face:
+  hf:NAME[/CONFIG]:SPLIT
 """
 
 

@@ -20,7 +20,8 @@ from almtok.codec.priors.prior import load_prior
 from almtok.codec.train.config import CodecTrainConfig
 from almtok.codec.train.state import base_config
 from almtok.core.data.entries import check_hub_split
-from almtok.core.data.manifests import list_entries, parse_source
+from almtok.core.data.manifests import list_entries
+from almtok.core.data.sources import parse_source
 from almtok.core.reading import reading
 from almtok.core.runtime import find_device
 from almtok.lm.config import AudioLMConfig, depth_sizes

@@ -1,9 +1,10 @@
 """Corpora of audio: list, decode and check clips, and cut training segments.
 
 ``manifests`` lists the entries of a corpus: ``folders`` finds its files, ``tables`` reads rows,
-``columns`` knows their meaning, ``layouts`` reads Kaldi, LJSpeech and LibriSpeech. ``entries``
-opens them, ``decoding`` decodes and checks them, ``corpus`` caches decoded clips (in ``shards``),
-and ``crops`` cuts training segments.
+``columns`` knows their meaning. ``recognition`` finds the layout of a folder; ``layouts``,
+``lhotse`` and ``webdataset`` read those that are no plain manifest. ``splits`` divides a corpus.
+``entries`` opens the entries, ``decoding`` decodes and checks them, ``corpus`` caches decoded clips
+(in ``shards``), and ``crops`` cuts training segments.
 """
 
 from typing import TYPE_CHECKING

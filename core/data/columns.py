@@ -42,6 +42,8 @@ class SourceReport:
 
     column_counts: dict[str, Counter[str]] = field(default_factory=dict)  # role -> column -> rows
     columns: dict[str, None] = field(default_factory=dict)  # all columns that occurred, in order
+    layouts: Counter[str] = field(default_factory=Counter)  # folders by layout
+    missing: int = 0  # audio files that do not exist
     other_splits: int = 0  # rows and files of other splits
     unread: Counter[str] = field(default_factory=Counter)  # files by name (tables) or suffix
     notes: list[str] = field(default_factory=list)
@@ -65,12 +67,16 @@ class SourceReport:
         """One line: ``audio=path, text=sentence; ignored columns: age, gender``."""
         parts = [
             ", ".join(
+                name if count == 1 else f"{count} x {name}" for name, count in self.layouts.items()
+            ),
+            ", ".join(
                 f"{role}={_format_counts(counts)}" for role, counts in self.column_counts.items()
-            )
+            ),
         ]
         used = {column for counts in self.column_counts.values() for column in counts}
         ignored = [column or "(without a name)" for column in self.columns if column not in used]
         parts.append(f"ignored columns: {', '.join(ignored)}" if ignored else "")
+        parts.append(f"{self.missing} audio files missing" if self.missing else "")
         parts.append(f"{self.other_splits} of other splits" if self.other_splits else "")
         found_files = ((name, count) for name, count in self.unread.items() if count)
         unread = [f"{count} {name}" if count > 1 else name for name, count in found_files]

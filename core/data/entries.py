@@ -21,6 +21,7 @@ from typing import Any
 
 from ..audio import AudioError, Waveform, read_audio
 from ..reading import reading
+from .webdataset import read_member
 
 DEFAULT_DOMAIN = "audio"
 SPLITS = ("train", "valid", "test")
@@ -33,8 +34,8 @@ class AudioEntry:
     """One clip as listed by its corpus; its audio has not been opened yet."""
 
     id: str  # unique among all entries of one listing
-    path: str  # audio file, Parquet file, or hf:NAME:SPLIT
-    row: int = -1  # row of a Parquet file or dataset; -1 for an audio file
+    path: str  # audio file, Parquet or tar file, or hf:NAME:SPLIT
+    row: int = -1  # of a Parquet file or dataset, or place in a tar file; -1 for an audio file
     domain: str = DEFAULT_DOMAIN
     text: str = ""
     speaker: str = ""
@@ -133,6 +134,8 @@ class EntryReader:
         """
         if entry.row < 0:
             return entry.path
+        if entry.path.endswith(".tar"):
+            return read_member(entry.path, entry.row)
         if entry.path.startswith("hf:"):
             name, _, split = entry.path[3:].partition(":")
             if entry.path not in self._hubs:
@@ -263,7 +266,7 @@ def load_hub_dataset(name: str, split: str) -> Any:
     import datasets
 
     hub = parse_hub_name(name)
-    if _is_saved(hub):
+    if is_saved_dataset(hub.path):
         data = _saved_split(datasets.load_from_disk(hub.path), name, split)
     else:
         with _one_line_errors(name, split):
@@ -313,7 +316,7 @@ def check_hub_split(name: str, split: str) -> None:
     import datasets
 
     hub = parse_hub_name(name)
-    if _is_saved(hub):
+    if is_saved_dataset(hub.path):
         _saved_split(datasets.load_from_disk(hub.path), name, split)
         return
     with _one_line_errors(name, split):
@@ -323,10 +326,19 @@ def check_hub_split(name: str, split: str) -> None:
             raise ValueError(f"no split {', '.join(unknown)}; found {', '.join(found)}")
 
 
-def _is_saved(hub: HubName) -> bool:
-    """Whether it is a folder of ``save_to_disk``."""
-    files = ("dataset_info.json", "dataset_dict.json")
-    return any(os.path.isfile(os.path.join(hub.path, file)) for file in files)
+def is_saved_dataset(folder: str | os.PathLike[str]) -> str:
+    """Return the file by which a folder is one of ``save_to_disk``; '' if it is none."""
+    files = ("dataset_dict.json", "dataset_info.json")
+    return next((file for file in files if os.path.isfile(os.path.join(folder, file))), "")
+
+
+def saved_splits(folder: str) -> list[str]:
+    """Return the names of the splits of a folder of ``save_to_disk``; '' if it names none."""
+    import datasets
+
+    with reading(folder):
+        loaded = datasets.load_from_disk(folder)
+    return list(loaded) if isinstance(loaded, Mapping) else [str(loaded.split or "")]
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def _names_files(table: Path) -> bool:
 
 
 def find_audio(folder: Path, is_corpus: Callable[[Path], bool], report: SourceReport) -> list[Path]:
-    """Return the audio files, Parquet files and nested corpora of a folder, sorted.
+    """Return the audio files, Parquet and tar files and nested corpora of a folder, sorted.
 
     Args:
         folder: Root of the search.
@@ -75,7 +75,7 @@ def find_audio(folder: Path, is_corpus: Callable[[Path], bool], report: SourceRe
         others = []
         for name in names:
             stem, suffix = os.path.splitext(name)
-            if suffix.lower() == ".parquet" or suffix.lower() in AUDIO_SUFFIXES:
+            if suffix.lower() in (".parquet", ".tar") or suffix.lower() in AUDIO_SUFFIXES:
                 found.append(place / name)
                 audio.add(stem)
             elif not name.endswith(".trans.txt"):
@@ -86,4 +86,8 @@ def find_audio(folder: Path, is_corpus: Callable[[Path], bool], report: SourceRe
                 report.unread[f"{text['suffix']} without audio"] += text["audio"] not in audio
             else:
                 report.unread[name if suffix in TABLE_SUFFIXES else suffix or name] += 1
+    shards = [path for path in found if path.suffix.lower() == ".tar"]
+    if len(shards) < len(found):  # archives beside what was unpacked from them
+        report.unread[".tar beside other audio"] += len(shards)
+        found = [path for path in found if path not in shards]
     return sorted(found)

@@ -3,12 +3,15 @@
 * Kaldi data folder: ``wav.scp``, and optionally ``text``, ``utt2spk``, ``utt2lang``, ``segments``;
 * LJSpeech: ``metadata.csv`` of lines ``id|text`` or ``id|text|normalized text``, and ``wavs/``;
 * Common Voice: ``train.tsv``, ``dev.tsv``, ``test.tsv``, ..., and ``clips/`` (read as manifests);
+* NeMo: ``*manifest*.json`` with rows of ``audio_filepath`` (read as manifests);
 * one text file beside each audio file: ``a.wav`` and ``a.normalized.txt``, ``a.txt`` or ``a.lab``;
-* LibriSpeech: lines ``id text`` in ``*.trans.txt`` beside the audio.
+* LibriSpeech: lines ``id text`` in ``*.trans.txt`` beside the audio; LibriSpeech, LibriTTS and MLS
+  name the speaker in the folders and file names.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -22,6 +25,8 @@ from .entries import SPLITS, AudioEntry, file_stamp, normalize_split
 
 # In order of preference; LibriTTS has .normalized.txt beside .original.txt.
 _TRANSCRIPT_SUFFIXES = (".normalized.txt", ".txt", ".lab")
+# SPEAKER/CHAPTER/SPEAKER-CHAPTER-0001.flac; LibriTTS and MLS have underscores.
+_LIBRISPEECH = re.compile(r"(?P<speaker>\d+)[-_](?P<chapter>\d+)[-_]\d+(_\d+)?")
 
 
 def is_kaldi(folder: Path) -> bool:
@@ -46,13 +51,10 @@ def kaldi_entries(
     """
     files = _kaldi_table(folder / "wav.scp")
     for name, file in files.items():
-        if not file:
-            raise ValueError(f"{folder / 'wav.scp'}: {name} must be a file, got nothing")
-        if file.endswith("|"):
-            raise ValueError(
-                f"{folder / 'wav.scp'}: {name} must be a file, got a command ({file[:40]}...):"
-                " commands are not run; write its output to a file first"
-            )
+        if not file or file.endswith("|"):
+            got = f"a command ({file[:40]}...): commands are not run; write its output to a file"
+            where = _place(folder / "wav.scp", name)
+            raise ValueError(f"{where}: {name} must be a file, got {got if file else 'nothing'}")
     tables = {name: _kaldi_table(folder / name) for name in ("text", "utt2spk", "utt2lang")}
     segments = _kaldi_segments(folder / "segments") or {name: (name, 0.0, None) for name in files}
     for name, table in tables.items():
@@ -60,7 +62,8 @@ def kaldi_entries(
             report.notes.append(f"{unused} lines of {folder / name} without audio")
     for name, (file, start, seconds) in segments.items():
         if file not in files:
-            raise ValueError(f"{folder / 'segments'}: {name} is cut from {file}, not in wav.scp")
+            where = _place(folder / "segments", name)
+            raise ValueError(f"{where}: {name} is cut from {file}, not in wav.scp")
         path = folder / files[file]  # an absolute path stays as it is
         yield AudioEntry(
             id=name,
@@ -122,6 +125,49 @@ def common_voice_tables(folder: Path, split: str | None) -> list[Path]:
     return [path for path in tables if normalize_split(path.stem) in splits]
 
 
+def nemo_manifests(folder: Path) -> tuple[Path, ...]:
+    """Return the NeMo manifests of a folder, such as ``train_manifest.json``.
+
+    Raises:
+        ValueError: There are several, and one of them names no split.
+    """
+    with os.scandir(folder) as files:
+        names = sorted(file.name for file in files if "manifest" in file.name.lower())
+    found = [folder / name for name in names if _is_nemo(folder / name)]
+    unnamed = [path.name for path in found if not _split_in(path.stem)]
+    if len(found) > 1 and unnamed:
+        raise ValueError(
+            f"{folder} has several manifests ({', '.join(path.name for path in found)}), and"
+            f" {unnamed[0]} names no split (train, dev, test): pass one of them as the source"
+        )
+    return tuple(found)
+
+
+def _is_nemo(path: Path) -> bool:
+    if path.suffix.lower() not in (".json", ".jsonl") or not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        start = file.readline(1 << 16)
+    try:
+        row = json.loads(start)
+    except ValueError:
+        return b'"audio_filepath"' in start  # a damaged line is an error when it is read
+    return isinstance(row, dict) and "audio_filepath" in row
+
+
+def librispeech_speaker(audio: Path) -> str:
+    """Return the speaker that LibriSpeech, LibriTTS and MLS name in the path; '' in others.
+
+    Example:
+        >>> librispeech_speaker(Path("train-clean-100/19/198/19-198-0000.flac"))
+        '19'
+    """
+    match = _LIBRISPEECH.fullmatch(audio.stem)
+    if match is None or [match["speaker"], match["chapter"]] != list(audio.parts[-3:-1]):
+        return ""
+    return match["speaker"]
+
+
 def read_transcript(audio: Path, tables: dict[Path, dict[str, str]]) -> str:
     """Read the transcript of an audio file from its folder; '' if there is none.
 
@@ -164,6 +210,12 @@ def _kaldi_table(path: Path) -> dict[str, str]:
     return table
 
 
+def _place(path: Path, key: str) -> str:
+    """``FILE line N`` of the line that begins with a key."""
+    lines = ((number, line.split(maxsplit=1)) for number, line in read_lines(path))
+    return f"{path} line {next(number for number, cells in lines if cells[:1] == [key])}"
+
+
 def _refuse_doubled(key: str, number: int, seen: dict[str, int], path: Path) -> None:
     first = seen.setdefault(key, number)
     if first != number:
@@ -178,12 +230,20 @@ def _kaldi_segments(path: Path) -> dict[str, tuple[str, float, float | None]]:
             file, start, end = cells[0], float(cells[1]), float(cells[2])
         except (IndexError, ValueError):
             raise ValueError(
-                f"{path}: expected 'utterance recording start end', got {name} {rest!r}"
+                f"{_place(path, name)}: expected 'utterance recording start end', got {name}"
+                f" {rest!r}"
             ) from None
         if not 0 <= start < math.inf or not (end < 0 or start < end < math.inf):
-            raise ValueError(f"{path}: {name} must be 0 <= start < end, got {start} to {end} s")
+            raise ValueError(
+                f"{_place(path, name)}: {name} must be 0 <= start < end, got {start} to {end} s"
+            )
         segments[name] = (file, start, None if end < 0 else end - start)  # -1: to the end
     return segments
+
+
+def _split_in(name: str) -> str:
+    words = map(normalize_split, re.split(r"[-_.]", name.lower()))
+    return next((word for word in words if word in SPLITS), "")
 
 
 def _split_of_name(folder: Path) -> str:

@@ -14,7 +14,6 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from ..reading import reading
 from .columns import METADATA_COLUMNS, ROLES, ColumnReader, SourceReport, lower_names
 from .entries import (
     DEFAULT_DOMAIN,
-    SPLITS,
     AudioEntry,
     audio_column,
     class_names,
@@ -31,62 +29,18 @@ from .entries import (
     infer_split,
     load_hub_dataset,
     normalize_split,
+    saved_splits,
 )
 from .excerpts import has_excerpts, read_excerpt
-from .folders import find_audio, find_manifest
-from .layouts import (
-    common_voice_tables,
-    is_kaldi,
-    is_ljspeech,
-    kaldi_entries,
-    ljspeech_entries,
-    read_transcript,
-)
+from .folders import find_audio
+from .layouts import kaldi_entries, librispeech_speaker, ljspeech_entries, read_transcript
+from .lhotse import lhotse_entries
+from .recognition import Layout, find_layout, layout_of_file
+from .sources import Source, parse_source
 from .tables import TABLE_SUFFIXES, read_rows
+from .webdataset import read_samples
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Source:
-    """One parsed source."""
-
-    location: str  # absolute path, or the name of a Hugging Face dataset
-    domain: str | None = None  # overrides the domain of the rows
-    split: str | None = None
-    hub: bool = False
-
-
-def parse_source(text: str | os.PathLike[str]) -> Source:
-    """Parse ``[DOMAIN=]LOCATION[:SPLIT]``.
-
-    Raises:
-        ValueError: There is no such file or folder.
-
-    Example:
-        >>> parse_source("speech=hf:owner/name:train")
-        Source(location='owner/name', domain='speech', split='train', hub=True)
-    """
-    location = os.fspath(text)
-    domain: str | None = None
-    match = re.match(r"([A-Za-z][\w-]*)=(.+)", location)
-    if match and not os.path.exists(location):
-        domain, location = match[1].lower(), match[2]
-    if location.startswith("hf:"):
-        name, _, split = location[3:].partition(":")
-        return Source(name, domain, split or "train", hub=True)
-    part: str | None = None
-    location = os.path.expanduser(location)
-    if not os.path.exists(location) and ":" in location:
-        shorter, _, tail = location.rpartition(":")
-        if os.path.exists(shorter):
-            location, part = shorter, tail
-    if not os.path.exists(location):
-        raise ValueError(
-            f"source {os.fspath(text)!r}: {location} does not exist; expected a folder, a manifest"
-            " (.jsonl .json .csv .tsv), a .parquet file, an audio file or hf:NAME[/CONFIG][:SPLIT]"
-        )
-    return Source(os.path.abspath(location), domain, part)
 
 
 def list_entries(
@@ -116,6 +70,7 @@ def list_entries(
         lister = _Lister(parse_source(text), transcripts)
         found = list(lister.entries())
         lister.report.note_domains(entry.domain for entry in found)
+        lister.report.missing = sum(entry.stamp == "missing" for entry in found)
         summary = lister.report.summary()
         if not found:
             raise ValueError(
@@ -146,10 +101,17 @@ class _Lister:
 
     def entries(self) -> Iterator[AudioEntry]:
         path = Path(self.source.location)
+        layout = None
+        if not self.source.hub and path.is_file():
+            layout = layout_of_file(path, transcripts=self.transcripts)
         if self.source.hub:
-            found = self._hub()
+            found = self._hub(self.source.location, self.source.split or "train")
         elif path.is_dir():
             found = self._folder(path)
+        elif layout is not None:
+            found = self._corpus(path.parent, layout, path.parent.name)
+        elif path.suffix.lower() == ".tar":
+            found = self._tar(path, path.name)
         elif path.suffix.lower() == ".parquet":
             found = self._parquet(path, path.name)
         elif path.suffix.lower() in TABLE_SUFFIXES:
@@ -160,39 +122,46 @@ class _Lister:
         return map(_cleaned, found) if self.transcripts else found
 
     def _folder(self, folder: Path) -> Iterator[AudioEntry]:
-        for path in find_audio(folder, self._is_corpus, self.report):
+        layouts: dict[Path, Layout] = {}
+
+        def is_corpus(place: Path) -> bool:
+            split = self.source.split
+            layout = find_layout(place, transcripts=self.transcripts, split=split)
+            if layout is not None:
+                layouts[place] = layout
+            return layout is not None
+
+        for path in find_audio(folder, is_corpus, self.report):
             name = path.relative_to(folder).as_posix()
-            if path.is_dir():
-                yield from self._corpus(path, name)
+            if path in layouts:
+                yield from self._corpus(path, layouts[path], name)
             elif path.suffix.lower() == ".parquet":
                 yield from self._parquet(path, name)
+            elif path.suffix.lower() == ".tar":
+                yield from self._tar(path, name)
             elif self.source.split is None or self._names_split(name.split("/")[:-1]):
-                split = _split_of_path(path.parent, self.source)
+                split = self.source.split_of_path(path.parent)
                 yield self._file(path, name, {}, str(path), split=split)
             else:
                 self.report.other_splits += 1
 
-    def _is_corpus(self, folder: Path) -> bool:
-        if find_manifest(folder) is not None:
-            return True
-        if (self.transcripts or self.source.split) and self._common_voice(folder):
-            return True
-        return self.transcripts and (is_kaldi(folder) or is_ljspeech(folder))
-
-    def _corpus(self, folder: Path, name: str) -> Iterator[AudioEntry]:
+    def _corpus(self, folder: Path, layout: Layout, name: str) -> Iterator[AudioEntry]:
         domain, split = self.source.domain, self.source.split
-        if manifest := find_manifest(folder):
-            yield from self._manifest(manifest, f"{name}/{manifest.name}")
-        elif tables := self._common_voice(folder):
-            for table in tables:
-                yield from self._manifest(table, table.name)
-        elif is_kaldi(folder):
+        self.report.layouts[str(layout)] += 1
+        if layout.name == "Kaldi":
             yield from kaldi_entries(folder, domain, split, self.report)
-        else:
+        elif layout.name == "LJSpeech":
             yield from ljspeech_entries(folder, domain, split)
-
-    def _common_voice(self, folder: Path) -> list[Path]:
-        return common_voice_tables(folder, self.source.split)
+        elif layout.name == "lhotse":
+            for table in layout.files:
+                yield from lhotse_entries(table, domain, split, self.report)
+        elif layout.name == "saved dataset":
+            for part in [split] if split else saved_splits(str(folder)):
+                yield from self._hub(str(folder), part or "train", part)
+        else:
+            for table in layout.files:
+                place = table.name if layout.name == "Common Voice" else f"{name}/{table.name}"
+                yield from self._manifest(table, place)
 
     def _names_split(self, parts: Iterable[str]) -> bool:
         """Whether a folder or file name begins with the split: ``train-0-of-2``."""
@@ -212,7 +181,7 @@ class _Lister:
         return matches
 
     def _manifest(self, path: Path, name: str) -> Iterator[AudioEntry]:
-        split = _split_of_path(path, self.source)
+        split = self.source.split_of_path(path)
         excerpts = has_excerpts(path)
         for where, row in read_rows(path):
             self.report.add_columns(row)
@@ -237,6 +206,7 @@ class _Lister:
         metadata = self._metadata(row, where, split)
         if self.transcripts and not metadata["text"] and not start and seconds is None:
             metadata["text"] = read_transcript(path, self.transcript_tables)
+            metadata["speaker"] = metadata["speaker"] or librispeech_speaker(path)
             if metadata["text"]:
                 self.report.count_column("text", "files beside the audio")
         return AudioEntry(
@@ -270,7 +240,7 @@ class _Lister:
                 file.read(columns=present).to_pylist() if present else [{}] * file.metadata.num_rows
             )
             columns = ColumnReader(self.report, class_names(file.schema_arrow.metadata))
-        stamp, split = file_stamp(path), _split_of_path(path, self.source)
+        stamp, split = file_stamp(path), self.source.split_of_path(path)
         for number, cells in enumerate(rows):
             row = {key.lower(): value for key, value in cells.items()}
             where = f"{path} row {number}"
@@ -283,8 +253,21 @@ class _Lister:
                     **self._metadata(row, where, split, columns),
                 )
 
-    def _hub(self) -> Iterator[AudioEntry]:
-        location, split = self.source.location, self.source.split or "train"
+    def _tar(self, path: Path, name: str) -> Iterator[AudioEntry]:
+        self.report.layouts["WebDataset"] += 1
+        stamp, split = file_stamp(path), self.source.split_of_path(path)
+        for where, key, place, row in read_samples(path, self.report):
+            self.report.add_columns(row)
+            if self._has_split(row, name, where):
+                yield AudioEntry(
+                    id=self.columns.text(row, "id", where) or key,
+                    path=str(path),
+                    row=place,
+                    stamp=stamp,
+                    **self._metadata(row, where, split),
+                )
+
+    def _hub(self, location: str, split: str, named: str = "") -> Iterator[AudioEntry]:
         data = load_hub_dataset(location, split)
         self.report.count_column("audio", "audio")
         self.report.add_columns(lower_names(data.column_names, f"hf:{location}:{split}"))
@@ -302,7 +285,7 @@ class _Lister:
                 path=f"hf:{location}:{split}",
                 row=number,
                 stamp=stamp,
-                **self._metadata(row, where, "", columns),
+                **self._metadata(row, where, named, columns),
             )
 
 
@@ -339,12 +322,3 @@ def _cleaned(entry: AudioEntry) -> AudioEntry:
     if values["domain"] == DEFAULT_DOMAIN:
         values["domain"] = ""
     return dataclasses.replace(entry, **values)
-
-
-def _split_of_path(path: Path, source: Source) -> str:
-    """The split that the last matching word of a path names, from the source's folder on, or ''."""
-    for part in reversed(Path(os.path.relpath(path, os.path.dirname(source.location))).parts):
-        for word in re.split(r"[-_.]", part.lower()):
-            if normalize_split(word) in SPLITS:
-                return normalize_split(word)
-    return ""

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ...core.data.manifests import list_entries, parse_source
+from ...core.data.manifests import list_entries
+from ...core.data.sources import parse_source
 from ...core.reading import reading
 from ..text.normalize import NothingToSay, clean, is_known, normalize, plain
 

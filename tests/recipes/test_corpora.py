@@ -7,7 +7,8 @@ from almtok.codec.config import ALMTokenizerConfig
 from almtok.codec.model import ALMTokenizer
 from almtok.core.audio import read_audio
 from almtok.core.data.entries import EntryReader
-from almtok.core.data.manifests import list_entries, parse_source
+from almtok.core.data.manifests import list_entries
+from almtok.core.data.sources import parse_source
 from almtok.recipes.corpora import CORPORA, corpora
 
 PARTS = ("train", "valid", "test")

@@ -4,7 +4,8 @@ import pytest
 
 from almtok.core.data import DataConfig
 from almtok.core.data.corpus import AudioCorpus
-from almtok.core.data.manifests import list_entries, parse_source
+from almtok.core.data.manifests import list_entries
+from almtok.core.data.sources import parse_source
 
 
 def ids(*sources):
