@@ -7,6 +7,7 @@ Several texts are processed together: their first parts in one batch, then their
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
