@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FLOORS = ("core", "codec", "lm", "tasks", "serve", "recipes")  # a floor may import the floors before it
+# A floor may import the floors before it.
+FLOORS = ("core", "codec", "lm", "tasks", "serve", "recipes")
 FACES = ("__init__.py", "__main__.py")
 LIBRARY = sorted(
     [ROOT / face for face in FACES]

@@ -43,7 +43,9 @@ def calls_without_trust(source: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("floor", ["core", "codec", "lm", "tasks", "serve", "recipes", "benchmarks"])
+@pytest.mark.parametrize(
+    "floor", ["core", "codec", "lm", "tasks", "serve", "recipes", "benchmarks"]
+)
 def test_every_call_of_transformers_refuses_code(floor):
     files = sorted((ROOT / floor).rglob("*.py"))
     assert files
