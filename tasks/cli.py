@@ -33,6 +33,7 @@ from .pipelines.options import GenerationOptions
 TTS = """
 almtok tts "Good morning!" --out morning.wav
 almtok tts book.txt --out book.flac --check
+almtok tts book.txt --out book.flac --timestamps vtt
 echo "Read me." | almtok tts - --stream wav | aplay
 almtok tts --list-voices --checkpoint runs/mine
 almtok tts "In this voice." --voice joe --checkpoint runs/mine --out joes.wav
@@ -48,12 +49,14 @@ texts are listed in OUT/journal.jsonl.
 ASR = """
 almtok asr talk.wav
 almtok asr talks/ --out texts/ --json
+almtok asr talk.wav --format srt > talk.srt
 cat talk.ogg | almtok asr -
 """
 ASR_NOTES = """
 Long audio is transcribed in overlapping windows, whose texts are joined where they agree. --out
-writes a .txt per file, or with --json a .json with the times of the windows. To resume, repeat the
-command: finished files are skipped.
+writes a .txt per file, or another format. Subtitles and --timestamps have the times of words, for
+which the model must have been trained with CTC. To resume, repeat the command: finished files are
+skipped.
 """
 CAPTION = """
 almtok caption bark.wav
@@ -132,6 +135,9 @@ def _register_tts(commands: Any) -> None:
     _add_audio_out(parser)
     text = "write to standard output while generating; raw: 16-bit mono"
     add("--stream", nargs="?", choices=("wav", "raw"), const="wav", metavar="FORMAT", help=text)
+    text = "write the times of the words beside the audio: srt, vtt (subtitles) or json (srt)"
+    formats = ("srt", "vtt", "json")
+    add("--timestamps", nargs="?", choices=formats, const="srt", metavar="FORMAT", help=text)
     parser.group("voice")
     add("--voice", metavar="NAME", help="a voice of the model (default: its first one)")
     add("--list-voices", action="store_true", help="print the voices of the model and stop")
@@ -162,6 +168,11 @@ def _register_asr(commands: Any) -> None:
     ):
         parser.add_argument(name, default=default, metavar="S", help=text, advanced=True)
     _add_text_out(parser)
+    text = "text, json (windows, confidence, RTF), or subtitles: srt, vtt"
+    formats = ("text", "json", "srt", "vtt")
+    parser.add_argument("--format", choices=formats, help=f"{text} (default: text)")
+    text = "times of words: in JSON; of sentences in text"
+    parser.add_argument("--timestamps", action="store_true", help=text)
     _add_model(parser)
     _add_beams(parser)
     _add_sampling(parser)

@@ -59,9 +59,10 @@ def make_cues(words: Sequence[TimedWord]) -> list[Cue]:
 
 
 def to_srt(words: Sequence[TimedWord]) -> str:
-    """Subtitles in the SubRip format."""
+    """Subtitles in the SubRip format; it has no escapes, so an arrow in a text is shortened."""
     return "\n".join(
-        f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n" + _text(cue.lines)
+        f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n"
+        + _text([line.replace("-->", "->") for line in cue.lines])
         for number, cue in enumerate(make_cues(words), start=1)
     )
 

@@ -101,21 +101,28 @@ class AudioDestination(Destination):
 
 
 class TextDestination(Destination):
-    """`--out` of text: a folder with one .txt or .json for each input, or standard output."""
+    """`--out` of text: a folder with a file for each input, or standard output."""
 
-    def __init__(self, folder: Path | None, *, as_json: bool) -> None:
+    def __init__(self, folder: Path | None, form: str) -> None:
+        """Interpret `--out`.
+
+        Args:
+            folder: value of the option.
+            form: "text", "json", or the suffix of another format of text.
+        """
         super().__init__(folder)
-        self.folder, self.as_json = folder, as_json
+        self.folder, self.form = folder, form
 
     def file(self, name: str) -> Path:
         """The file of an output."""
         assert self.folder is not None
-        return self.folder / f"{name}.{'json' if self.as_json else 'txt'}"
+        return self.folder / f"{name}.{'txt' if self.form == 'text' else self.form}"
 
     def write(self, name: str, text: str, entry: Mapping[str, Any]) -> None:
         """Write a text, or its entry as JSON; nothing without a folder."""
         if self.folder is not None:
-            shown = json.dumps(entry, ensure_ascii=False, indent=1) if self.as_json else text
+            is_json = self.form == "json"
+            shown = json.dumps(entry, ensure_ascii=False, indent=1) if is_json else text
             write_text(self.file(name), shown + "\n")
 
 

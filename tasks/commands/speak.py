@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import sys
 import time
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ...core.files import write_text
 from ...core.pcm import pcm, wav_header
 from ...core.results_log import key_of, stamp
 from ...lm.config import AudioLMConfig
@@ -21,6 +23,8 @@ from ..pipelines.options import GenerationOptions
 from ..pipelines.outputs import Speech
 from ..pipelines.speech_job import Voice
 from ..pipelines.text_to_speech import TextToSpeech
+from ..subtitles import to_subtitles
+from ..word_times import TimedWord, words_to_json
 from .batch import BatchCommand, load_pipeline
 from .inputs import AudioItem, TextItem, load_audio, text_items
 from .outputs import AudioDestination, print_status
@@ -41,6 +45,8 @@ def speak(args: argparse.Namespace, options: GenerationOptions) -> int:
     if args.stream:
         return _stream(args, options, items)
     destination = AudioDestination(args.out, len(items), args.format)
+    if args.timestamps and destination.stdout:
+        raise ValueError("--timestamps writes a file beside the audio: give --out a file or folder")
     return _SpeakCommand(args, options, items, destination, batch_size=options.batch_size).run()
 
 
@@ -64,7 +70,8 @@ class _SpeakCommand(BatchCommand[TextItem, Speech]):
         name = facts.pop("voice")
         facts |= {"voice": facts.pop("reference"), "voice_text": facts.pop("reference_text")}
         named = () if name is None else (name,)
-        return key_of(model, facts, reference, sampling, settings, *named)
+        timed = () if args.timestamps is None else ("timestamps", args.timestamps)
+        return key_of(model, facts, reference, sampling, settings, *named, *timed)
 
     def check(self, item: TextItem) -> None:
         self.tts.split(item.text, self._voice(item))
@@ -78,6 +85,7 @@ class _SpeakCommand(BatchCommand[TextItem, Speech]):
                 seeds=[item.seed for item in items],
                 check=self.args.check is not None,
                 tries=self.args.check or 1,
+                timestamps=self.args.timestamps is not None,
                 progress=bar.update,
             )
 
@@ -100,7 +108,21 @@ class _SpeakCommand(BatchCommand[TextItem, Speech]):
                 "tries": [part.tries for part in output.parts],
                 "diff": str(output.diff),
             }
+        if output.words is not None:
+            entry["timestamps"] = self._write_times(item, output, output.words)
         return entry
+
+    def _write_times(self, item: TextItem, output: Speech, words: tuple[TimedWord, ...]) -> str:
+        """Write the times of the words beside the audio; return the path."""
+        form = self.args.timestamps
+        path = self.destination.file(item.id).with_suffix(f".{form}")
+        if form == "json":
+            facts = {"text": output.text, "duration": round(output.duration, 3)}
+            shown = json.dumps(facts | words_to_json(words), ensure_ascii=False, indent=1) + "\n"
+        else:
+            shown = to_subtitles(words, form)
+        write_text(path, shown)
+        return str(path)
 
     def report(self, item: TextItem, output: Speech, entry: Mapping[str, Any]) -> None:
         super().report(item, output, entry)
@@ -156,8 +178,10 @@ def list_voices(args: argparse.Namespace) -> int:
 
 def _stream(args: argparse.Namespace, options: GenerationOptions, items: list[TextItem]) -> int:
     """Write audio to standard output while it is generated."""
-    if args.out is not None or args.check is not None:
-        raise ValueError("--stream writes to standard output, unchecked: omit --out and --check")
+    if args.out is not None or args.check is not None or args.timestamps is not None:
+        raise ValueError(
+            "--stream writes to standard output, unchecked: omit --out, --check and --timestamps"
+        )
     tts = TextToSpeech(load_pipeline(args), options)
     references: References = {}
     out, rate = sys.stdout.buffer, tts.pipeline.sample_rate
