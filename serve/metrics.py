@@ -60,11 +60,12 @@ class _SchedulerMetrics(Collector):
         self.scheduler = scheduler
 
     def collect(self) -> Iterator[Metric]:
-        stats = self.scheduler.stats
+        stats, pipeline = self.scheduler.stats, self.scheduler.pipeline
+        seconds = stats.audio_frames / pipeline.frame_rate(pipeline.frames_per_query())
         yield GaugeMetricFamily("almtok_queued_rows", "Rows that wait for the model", stats.queued)
         yield GaugeMetricFamily("almtok_running_rows", "Rows in the batch", stats.running)
         yield CounterMetricFamily("almtok_generation_steps", "Steps of the model", stats.steps)
-        yield CounterMetricFamily("almtok_audio_seconds", "Audio made", stats.audio_seconds)
+        yield CounterMetricFamily("almtok_audio_seconds", "Audio of finished rows", seconds)
         rows = CounterMetricFamily("almtok_rows", "Ended rows", labels=["outcome"])
         rows.add_metric(["done"], stats.rows_done)
         rows.add_metric(["failed"], stats.rows_failed)

@@ -28,7 +28,7 @@ def declared(*names: str) -> set[str]:
     texts = [cfg["options"]["install_requires"]]
     texts += [cfg["options.extras_require"][name] for name in names]
     lines = [line for text in texts for line in text.split("\n") if line and line[0] != "#"]
-    return {re.split(r"[ <>=!~]", line)[0].lower().replace("_", "-") for line in lines}
+    return {re.split(r"[ \[<>=!~]", line)[0].lower().replace("_", "-") for line in lines}
 
 
 def imported() -> set[str]:
@@ -74,7 +74,7 @@ def test_what_is_required_is_imported():
 
 
 def test_what_is_imported_is_declared():
-    extras = ("train", "eval", "judges", "tts", "synthesis", "torchcodec", "trackers")
+    extras = ("train", "eval", "judges", "tts", "synthesis", "serve", "torchcodec", "trackers")
     assert imported() - declared(*extras) == set()
 
 
