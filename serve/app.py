@@ -51,8 +51,9 @@ def create_app(settings: ServerSettings, pipeline: AudioLMPipeline) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         scheduler.start()
         yield
+        grace = 0.0 if state.draining else settings.grace_seconds  # or the process has waited
         state.draining = True
-        await scheduler.stop(settings.grace_seconds)
+        await scheduler.stop(grace)
         state.close()
 
     app = FastAPI(title="almtok", version=__version__, lifespan=lifespan)

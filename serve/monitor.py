@@ -14,6 +14,7 @@ from .state import ServerState
 
 logger = logging.getLogger(__name__)
 
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEBSOCKET"})
 _QUIET = frozenset({"/health", "/ready", "/metrics"})  # asked often, and answered to the end
 
 
@@ -60,6 +61,7 @@ class Monitor:
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
         method = scope.get("method", "WEBSOCKET")
+        method = method if method in _METHODS else "OTHER"  # clients must not invent labels
         self.state.metrics.count(method, route, status, seconds)
         if scope["path"] not in _QUIET:
             logger.info("%s %s %d %.2f s", method, route, status, seconds)

@@ -105,4 +105,9 @@ def test_metrics_count_requests_and_rows(server):
     assert requests == sounds == rows == 2
     assert steps >= 2 and 0 < seconds < 20
     assert value("almtok_queued_rows") == value("almtok_running_rows") == 0
-    assert value('almtok_requests_total{method="GET",route="/nowhere"') == 0
+
+
+def test_clients_do_not_invent_labels_of_metrics(server):
+    httpx.request("BREW", f"{server.url}/coffee", headers=server.headers)
+    text = httpx.get(f"{server.url}/metrics", headers=server.headers).text
+    assert "coffee" not in text and "BREW" not in text
