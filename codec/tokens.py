@@ -8,14 +8,16 @@ Letters: `S` samples.
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from ..core.audio import read_audio
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from .model import ALMTokenizer
 
 
+_FORMAT = "almtok-tokens-1"
 _LARGEST_CODE = 2**16 - 1
 
 
@@ -64,25 +67,33 @@ class AudioTokens:
             OSError: The file cannot be written.
         """
         path = Path(path)
+        # Not save_file: its files can be read by their owner only.
+        data = self.to_bytes(path)
+        try:
+            write_bytes(path, data)
+        except OSError as error:  # a full disk, among others
+            raise OSError(f"cannot write {path}: {error}") from error
+
+    def to_bytes(self, name: str | os.PathLike[str] = "the token file") -> bytes:
+        """The content of a token file; `name` is used in messages.
+
+        Raises:
+            ValueError: A code does not fit into two bytes.
+        """
         if self.codes.numel():
             low, high = int(self.codes.min()), int(self.codes.max())
             if low < 0 or high > _LARGEST_CODE:
                 raise ValueError(
-                    f"codes in {path} must be within 0..{_LARGEST_CODE}, got {low} to {high}"
+                    f"codes in {name} must be within 0..{_LARGEST_CODE}, got {low} to {high}"
                 )
         metadata = {
-            "format": "almtok-tokens-1",
+            "format": _FORMAT,
             "frames_per_query": str(self.frames_per_query),
             "num_samples": str(self.num_samples),
             "sample_rate": str(self.sample_rate),
             "fingerprint": self.fingerprint,
         }
-        # Not save_file: its files can be read by their owner only.
-        data = save({"codes": self.codes.to(torch.uint16).contiguous()}, metadata)
-        try:
-            write_bytes(path, data)
-        except OSError as error:  # a full disk, among others
-            raise OSError(f"cannot write {path}: {error}") from error
+        return save({"codes": self.codes.to(torch.uint16).contiguous()}, metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> AudioTokens:
@@ -96,18 +107,39 @@ class AudioTokens:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
                 codes = file.get_tensor("codes") if "codes" in file.keys() else None  # noqa: SIM118
-            if codes is None or metadata.get("format") != "almtok-tokens-1":
-                raise ValueError(
-                    f"{path} is not a token file: format must be 'almtok-tokens-1', "
-                    f"got {metadata.get('format')!r}"
-                )
-            return cls(
-                codes.to(torch.int64),
-                int(metadata["frames_per_query"]),
-                int(metadata["num_samples"]),
-                int(metadata["sample_rate"]),
-                metadata["fingerprint"],
+            return cls._of_file(codes, metadata, path)
+
+    @classmethod
+    def from_bytes(
+        cls, data: bytes, name: str | os.PathLike[str] = "the token file"
+    ) -> AudioTokens:
+        """Read the content of a token file; `name` is used in messages.
+
+        Raises:
+            ValueError: It is not the content of a token file, or is damaged.
+        """
+        with reading(name):
+            codes = load(data).get("codes")
+            length = int.from_bytes(data[:8], "little")  # of the header, which `load` has checked
+            metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+            return cls._of_file(codes, metadata, name)
+
+    @classmethod
+    def _of_file(
+        cls, codes: Tensor | None, metadata: Mapping[str, str], name: str | os.PathLike[str]
+    ) -> AudioTokens:
+        if codes is None or metadata.get("format") != _FORMAT:
+            raise ValueError(
+                f"{name} is not a token file: format must be {_FORMAT!r}, "
+                f"got {metadata.get('format')!r}"
             )
+        return cls(
+            codes.to(torch.int64),
+            int(metadata["frames_per_query"]),
+            int(metadata["num_samples"]),
+            int(metadata["sample_rate"]),
+            metadata["fingerprint"],
+        )
 
 
 class TokensMixin:

@@ -144,6 +144,8 @@ def test_tokens_carry_all_that_decoding_needs(tmp_path, codec):
     assert [p.name for p in tmp_path.iterdir()] == ["a.tokens"]
     again = AudioTokens.load(tmp_path / "a.tokens")
     assert torch.equal(again.codes, tokens.codes)
+    received = AudioTokens.from_bytes(tokens.to_bytes())
+    assert dataclasses.replace(received, codes=tokens.codes) == tokens
     assert dataclasses.replace(again, codes=tokens.codes) == tokens
     heard = codec.detokenize(again)
     assert heard.shape == (10_000,)
@@ -164,6 +166,8 @@ def test_a_file_that_holds_no_tokens_is_named(tmp_path):
     path.write_bytes(b"not safetensors at all")
     with pytest.raises(ValueError, match="noise.tokens: not a readable safetensors"):
         AudioTokens.load(path)
+    with pytest.raises(ValueError, match="^the upload: not a readable safetensors"):
+        AudioTokens.from_bytes(path.read_bytes(), "the upload")
     with pytest.raises(FileNotFoundError):
         AudioTokens.load(tmp_path / "missing.tokens")
 

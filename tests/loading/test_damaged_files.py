@@ -183,6 +183,9 @@ def test_a_token_file(tmp_path):
     tokens().save(path)
     counts = fuzz_bytes(path, lambda: AudioTokens.load(path), 400)
     assert counts["refused"] > 100
+    assert AudioTokens.from_bytes(tokens().to_bytes()).codes.equal(tokens().codes)
+    counts = fuzz_bytes(path, lambda: AudioTokens.from_bytes(path.read_bytes(), path), 400)
+    assert counts["refused"] > 100
 
 
 @pytest.mark.parametrize("code", [-1, 65_536, 2**40])
