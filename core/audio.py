@@ -11,6 +11,7 @@ import logging
 import math
 import os
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ MAX_PEAK = 16.0
 # Largest number of samples of one waveform: 2 GiB, 6 hours at 24 kHz.
 _MAX_SAMPLES = "ALMTOK_MAX_SAMPLES"
 _DEFAULT_MAX_SAMPLES = 1 << 29
+_own_limit: ContextVar[int | None] = ContextVar("max_samples", default=None)
 # Context on both sides of a partial read, longer than half of soxr's filter.
 _MARGIN_SECONDS = 0.05
 _TORCHCODEC_HINT = (
@@ -299,8 +301,18 @@ def check_rate(rate: int, name: str) -> None:
         )
 
 
+@contextlib.contextmanager
+def max_samples(count: int) -> Iterator[None]:
+    """Refuse audio of more samples, at its own rate or resampled, that is read in this block."""
+    token = _own_limit.set(count)
+    try:
+        yield
+    finally:
+        _own_limit.reset(token)
+
+
 def _check_length(samples: int, name: str) -> None:
-    limit = int(os.environ.get(_MAX_SAMPLES, _DEFAULT_MAX_SAMPLES))
+    limit = _own_limit.get() or int(os.environ.get(_MAX_SAMPLES, _DEFAULT_MAX_SAMPLES))
     if samples > limit:
         raise AudioError(
             "too_long",

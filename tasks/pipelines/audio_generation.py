@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ...core.audio import Waveform
 from ...core.levels import measure_levels
 from ...lm.score import Score
 from ..base import get_task
 from ..evaluation.likelihood import likelihoods
 from .arguments import AdapterNames, adapter_per_request, in_adapter_groups
 from .base import TaskPipeline
+from .options import GenerationOptions
 from .outputs import GeneratedAudio, TaskOutput
 
 # The caption task that ranks candidates of a generation task.
@@ -126,7 +128,7 @@ class AudioGenerator(TaskPipeline):
         names = adapter_per_request(adapter, len(rows))
         adapters = [name for name in names for _ in range(count)]
         draws = [
-            _Draw(row, length, (seed + k * _SEED_STEP) % 2**31, name)
+            _Draw(row, length, draw_seed(seed, k), name)
             for row, length, seed, name in zip(rows, lengths, seeds, names, strict=True)
             for k in range(count)
         ]
@@ -145,11 +147,11 @@ class AudioGenerator(TaskPipeline):
         """The audio of each draw, drawn again while it is nearly silent and tries are left."""
         found: dict[int, GeneratedAudio] = {}
         waiting = list(range(len(draws)))
-        for attempt in range(self._tries(task)):
+        for attempt in range(tries(task, self.options)):
             outputs = self.pipeline.run(
                 task,
                 [draws[number].row for number in waiting],
-                seeds=[(draws[n].seed + attempt * _REDRAW_STEP) % 2**31 for n in waiting],
+                seeds=[redraw_seed(draws[number].seed, attempt) for number in waiting],
                 seconds=[draws[number].length for number in waiting],
                 options=self.options,
                 adapter=[draws[number].adapter for number in waiting],
@@ -165,13 +167,6 @@ class AudioGenerator(TaskPipeline):
             if not waiting:
                 break
         return [found[number] for number in range(len(draws))]
-
-    def _tries(self, task: str) -> int:
-        """Draws of a prompt; greedy ones would be equal."""
-        sampling = get_task(task).audio_sampling
-        changed = self.options.temperature
-        greedy = (sampling.temperature if changed is None else changed) == 0
-        return 1 if greedy else 1 + self.options.redraws
 
     def _best(
         self,
@@ -209,10 +204,7 @@ class AudioGenerator(TaskPipeline):
     def _decode(self, task: str, output: TaskOutput) -> GeneratedAudio:
         start = time.perf_counter()
         wav, rate = self.pipeline.decode(output.audio_tokens), self.pipeline.sample_rate
-        threshold, level = get_task(task).silence_dbfs, None
-        if threshold is not None:
-            level = measure_levels(wav.numpy(), rate).loudest_dbfs
-        silent = threshold is not None and level is not None and level < threshold
+        level, silent = check_level(task, wav.numpy(), rate)
         seconds = output.seconds + time.perf_counter() - start
         return GeneratedAudio(
             wav, rate, output.audio_tokens, output.row.finish, seconds,
@@ -228,3 +220,33 @@ class _Draw:
     length: float | None  # longest duration
     seed: int
     adapter: str | None
+
+
+def draw_seed(seed: int, draw: int) -> int:
+    """The seed of the draw-th candidate of a prompt with this seed."""
+    return (seed + draw * _SEED_STEP) % 2**31
+
+
+def redraw_seed(seed: int, attempt: int) -> int:
+    """The seed with which a candidate of this seed is drawn for the attempt-th time again."""
+    return (seed + attempt * _REDRAW_STEP) % 2**31
+
+
+def tries(task: str, options: GenerationOptions) -> int:
+    """Most draws of a candidate that is nearly silent; greedy ones would be equal."""
+    sampling = get_task(task).audio_sampling
+    changed = options.temperature
+    greedy = (sampling.temperature if changed is None else changed) == 0
+    return 1 if greedy else 1 + options.redraws
+
+
+def check_level(task: str, wav: Waveform, sample_rate: int) -> tuple[float | None, bool]:
+    """The level of the loudest 50 ms of a waveform `[S]` in dBFS, and whether it is nearly silent.
+
+    None and False for a task without `silence_dbfs`.
+    """
+    threshold = get_task(task).silence_dbfs
+    if threshold is None:
+        return None, False
+    level = measure_levels(wav, sample_rate).loudest_dbfs
+    return level, level < threshold

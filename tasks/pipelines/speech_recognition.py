@@ -155,7 +155,8 @@ class WindowedAudio:
         tokens: the audio.
         shifted: its other encodings.
         spans: first and last frame (exclusive) of each window.
-        silent: whether each window is silent; tokens are never taken for silent.
+        silent: whether each window is silent; tokens, tensors and samples of several channels are
+            never taken for silent.
         seconds: compute time.
     """
 
@@ -165,9 +166,9 @@ class WindowedAudio:
     silent: tuple[bool, ...]
     seconds: float
 
-    def first(self) -> WindowedAudio:
-        """The same audio with its first window only."""
-        return replace(self, spans=self.spans[:1], silent=self.silent[:1])
+    def first(self, count: int = 1) -> WindowedAudio:
+        """The same audio with its first windows only."""
+        return replace(self, spans=self.spans[:count], silent=self.silent[:count])
 
     def cut(self, pipeline: AudioLMPipeline, window: int) -> list[AudioTokens]:
         """A window in all encodings; shifted ones may have one more frame at the end."""
@@ -177,6 +178,14 @@ class WindowedAudio:
             pipeline.cut(self.tokens, start, stop),
             *(pipeline.cut(encoding, start, stop + last) for encoding in self.shifted),
         ]
+
+    def overlap_words(self, pipeline: AudioLMPipeline, window: int) -> int:
+        """Most words in the overlap of a window with the one before it."""
+        if not window:
+            return 0
+        frames = max(0, self.spans[window - 1][1] - self.spans[window][0])
+        rate = pipeline.frame_rate(self.tokens.frames_per_query)
+        return math.ceil(frames / rate * _WORDS_PER_SECOND)
 
     def transcript(
         self,
@@ -193,13 +202,13 @@ class WindowedAudio:
         """
         rate = pipeline.frame_rate(self.tokens.frames_per_query)
         windows = []
-        seconds, text, previous_stop = self.seconds, "", 0
+        seconds, text = self.seconds, ""
         timed: list[TimedWord] = []
         for number, ((start, stop), output) in enumerate(zip(self.spans, outputs, strict=True)):
             said = "" if output is None else output.text or ""
             seconds += 0.0 if output is None else output.seconds
-            overlap = math.ceil(max(0, previous_stop - start) / rate * _WORDS_PER_SECOND)
-            text, previous_stop = join_texts(text, said, max_overlap=overlap), stop
+            overlap = self.overlap_words(pipeline, number)
+            text = join_texts(text, said, max_overlap=overlap)
             if words is not None:
                 own = [word.shifted(start / rate) for word in words[number]]
                 before = [word.text for word in timed]
@@ -231,7 +240,7 @@ def encode_windows(
 
     Args:
         pipeline: its codec encodes, its model limits the length of a window.
-        audio: a path, bytes, samples or tokens.
+        audio: a path, bytes, samples at the rate of the codec, or tokens.
         task: decides the number of encodings.
         window_seconds: longest window.
         overlap_seconds: of neighbouring windows, at most half a window.
@@ -245,6 +254,8 @@ def encode_windows(
     if isinstance(audio, str | os.PathLike | bytes):
         wav = read_audio(audio, pipeline.sample_rate)
         audio = wav
+    elif isinstance(audio, np.ndarray) and audio.ndim == 1:
+        wav = audio
     tokens, *shifted = pipeline.shifted_encodings(audio, task, options=options)
     w = tokens.frames_per_query
     rate = pipeline.frame_rate(w)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from almtok.core.audio import AudioError, read_audio, write_audio
+from almtok.core.audio import AudioError, max_samples, read_audio, write_audio
 from almtok.core.data import AudioCorpus, DataConfig
 from almtok.core.data.manifests import list_entries
 from almtok.lm.data.clips import decode_buffers
@@ -291,6 +291,9 @@ def test_the_decoded_length_has_a_limit(read, monkeypatch):
     with pytest.raises(AudioError, match="too_long"):
         read(joined)
     monkeypatch.setenv("ALMTOK_MAX_SAMPLES", str(20 * RATE))
+    assert len(read(data)) == 10 * RATE
+    with max_samples(9 * RATE), pytest.raises(AudioError, match="too_long"):
+        read(data)
     assert len(read(data)) == 10 * RATE
 
 
