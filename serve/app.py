@@ -13,13 +13,22 @@ from ..tasks.pipelines.base import AudioLMPipeline
 from .errors import add_error_handlers
 from .limits import BodyLimit, require_key
 from .monitor import Monitor
-from .routes import health, models, speech
+from .routes import (
+    captions,
+    codec,
+    generations,
+    health,
+    models,
+    speech,
+    stream,
+    transcriptions,
+)
 from .scheduler import Scheduler
 from .settings import ServerSettings
 from .state import ServerState
 
 OPEN_ROUTES = (health,)  # without a key
-ROUTES = (speech, models)
+ROUTES = (speech, transcriptions, generations, captions, codec, stream, models)
 
 
 def load_pipeline(settings: ServerSettings) -> AudioLMPipeline:

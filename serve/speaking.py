@@ -33,23 +33,28 @@ class Speaking:
         self._start = time.perf_counter()
         self._deadline = self._start + state.settings.request_timeout
 
-    async def chunks(self) -> AsyncGenerator[Waveform, None]:
+    async def chunks(self, first: int = 0) -> AsyncGenerator[Waveform, None]:
         """Yield waveforms `[S]` while they are made; to be iterated once, and closed.
 
-        Closing it frees the row of the part that is being generated.
+        Pieces that are added to the job meanwhile are spoken, too. Closing it frees the row of the
+        part that is being generated.
+
+        Args:
+            first: number of the first piece to speak.
 
         Raises:
             QueueFull: before the first waveform, if the queue is full.
             TimeoutError: if the request takes longer than the server allows.
         """
-        silent = True
-        for number in range(len(self.job.pieces)):
+        silent, number = True, first
+        while number < len(self.job.pieces):
             async with aclosing(self._part(number)) as part:
                 async for waveform in part:
                     if silent:
                         self.state.metrics.first_sound(time.perf_counter() - self._start)
                         silent = False
                     yield waveform
+            number += 1
 
     async def whole(self) -> Waveform:
         """The waveform `[S]` of the whole text."""

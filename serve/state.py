@@ -46,6 +46,7 @@ class ServerState:
         self.draining = False
         self.active = 0
         self._preparing = ThreadPoolExecutor(1, thread_name_prefix="almtok-prepare")
+        self._coding = ThreadPoolExecutor(1, thread_name_prefix="almtok-codec")
 
     async def prepared(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function that computes, one at a time, without blocking the event loop.
@@ -54,6 +55,14 @@ class ServerState:
         """
         call = partial(function, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._preparing, call)
+
+    async def with_codec(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As :meth:`prepared`, in a thread for long work of the codec and files of audio.
+
+        The texts of other requests do not wait for it.
+        """
+        call = partial(function, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._coding, call)
 
     async def submit(
         self,
@@ -77,7 +86,7 @@ class ServerState:
             QueueFull: if the queue is full.
         """
         request = GenerationRequest.of(
-            arguments, seed=seed, adapter=adapter or self._base, chunk_frames=chunk_frames
+            arguments, seed=seed, adapter=self.adapter_of_rows(adapter), chunk_frames=chunk_frames
         )
         while True:
             try:
@@ -87,10 +96,9 @@ class ServerState:
                     raise
             await asyncio.sleep(_POLL_SECONDS)
 
-    @property
-    def _base(self) -> str | None:
-        """What means no adapter: the last one that was loaded is active."""
-        return BASE if self.settings.adapters else None
+    def adapter_of_rows(self, adapter: str | None) -> str | None:
+        """The name for rows of the model; None is its active adapter, the last that was loaded."""
+        return adapter or (BASE if self.settings.adapters else None)
 
     def check_model(self, name: str) -> str | None:
         """The adapter that a model name means; None: the base model.
@@ -107,6 +115,16 @@ class ServerState:
             404, f"model must be one of {known}, got {name!r}", param="model",
             code="model_not_found",
         )  # fmt: skip
+
+    def adapter_of(self, model: str | None, adapter: str | None) -> str | None:
+        """The adapter of a request, by its fields `model` and `adapter`; None: the base model.
+
+        Raises:
+            ApiError: for a name that is not known.
+        """
+        named = None if model is None else self.check_model(model)
+        self.check_adapter(adapter)
+        return adapter or named
 
     def check_adapter(self, name: str | None) -> None:
         """Check the name of an adapter.
@@ -129,8 +147,9 @@ class ServerState:
             raise ApiError(404, f"this model does not know the task {name}", code="task_not_found")
 
     def close(self) -> None:
-        """Release the thread that prepares requests."""
-        self._preparing.shutdown(wait=False, cancel_futures=True)
+        """Release the threads that prepare requests."""
+        for threads in (self._preparing, self._coding):
+            threads.shutdown(wait=False, cancel_futures=True)
 
 
 def state_of(connection: HTTPConnection) -> ServerState:

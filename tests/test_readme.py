@@ -45,7 +45,8 @@ DONE: list[list[str]] = []
 # in tests/lm and tests/tasks.
 # What a page needs a server for is run by tests/serve/test_page.py.
 LONG = (
-    "docs/extending.md", "docs/lm_training.md", "docs/lora.md", "docs/serving.md", "docs/tasks.md",
+    "docs/extending.md", "docs/lm_training.md", "docs/lora.md", "docs/serving.md",
+    "docs/serving_routes.md", "docs/tasks.md",
 )  # fmt: skip
 # Of the README these are run too, with the models that come with almtok.
 SPOKEN = ("tts", "asr", "sound", "caption", "lm finetune")

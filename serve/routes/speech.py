@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
-import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, Literal
+from typing import Literal
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from starlette.types import Send
 
 from ...core.audio import Waveform
 from ...core.pcm import pcm, wav_header
@@ -32,9 +28,9 @@ from ..formats import (
 from ..limits import in_time
 from ..speaking import Speaking
 from ..state import ServerState, State
+from ..streams import ClosingStream, event_line
 from .models import DEFAULT_VOICE, voice_names
 
-logger = logging.getLogger(__name__)
 router = APIRouter(tags=["speech"])
 _EVENT_BYTES = 24_000  # of a file in one event
 
@@ -81,7 +77,7 @@ async def create_speech(body: SpeechRequest, request: Request, state: State) -> 
     adapter = _check(state, body)
     options = GenerationOptions(guidance_scale=body.guidance_scale)
     tts = TextToSpeech(state.pipeline, options)
-    voice = _voice(state, body.voice)
+    voice = voice_of(state, body.voice)
     try:
         job = await state.prepared(
             tts.job, body.input, voice=voice, seed=body.seed, adapter=adapter
@@ -100,29 +96,8 @@ async def create_speech(body: SpeechRequest, request: Request, state: State) -> 
         first = await in_time(request, anext(source))
         pieces = _as_bytes(first, source, wav_rate=state.pipeline.sample_rate * (name == "wav"))
     if body.stream_format == "sse":
-        return AudioStream(_events(pieces, speaking), _headers(state), "text/event-stream")
-    return AudioStream(pieces, _headers(state), MEDIA_TYPES[name])
-
-
-class AudioStream(StreamingResponse):
-    """A response that frees the row of its audio when the client leaves.
-
-    An error in the middle ends the connection, so that the client sees that audio is missing.
-    """
-
-    def __init__(
-        self, source: AsyncGenerator[bytes, None], headers: dict[str, str], media_type: str
-    ) -> None:
-        super().__init__(source, headers=headers, media_type=media_type)
-        self.source = source
-
-    async def stream_response(self, send: Send) -> None:
-        """Send the bytes of the source, and close it."""
-        try:
-            async with aclosing(self.source):
-                await super().stream_response(send)
-        except Exception as error:
-            logger.warning("a stream was cut off: %s", to_api_error(error).detail)
+        return ClosingStream(_events(pieces, speaking), _headers(state), "text/event-stream")
+    return ClosingStream(pieces, _headers(state), MEDIA_TYPES[name])
 
 
 def _check(state: ServerState, body: SpeechRequest) -> str | None:
@@ -147,8 +122,12 @@ def _check(state: ServerState, body: SpeechRequest) -> str | None:
     return adapter
 
 
-def _voice(state: ServerState, voice: str | VoiceId) -> str | None:
-    """The name of a voice of the model; None: its default."""
+def voice_of(state: ServerState, voice: str | VoiceId) -> str | None:
+    """The name of a voice of the model; None: its default.
+
+    Raises:
+        ApiError: 400 for a name of no voice.
+    """
     name = voice if isinstance(voice, str) else voice.id
     if name in state.pipeline.lm.config.voices:
         return name
@@ -187,14 +166,10 @@ async def _events(
         async with aclosing(pieces):
             async for piece in pieces:
                 audio = base64.b64encode(piece).decode()
-                yield _event({"type": "speech.audio.delta", "audio": audio})
-        yield _event({"type": "speech.audio.done", "usage": speaking.usage})
+                yield event_line({"type": "speech.audio.delta", "audio": audio})
+        yield event_line({"type": "speech.audio.done", "usage": speaking.usage})
     except Exception as error:
-        yield _event(to_api_error(error).content)
-
-
-def _event(content: dict[str, Any]) -> bytes:
-    return f"data: {json.dumps(content)}\n\n".encode()
+        yield event_line(to_api_error(error).content)
 
 
 def _headers(state: ServerState) -> dict[str, str]:

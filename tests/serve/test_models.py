@@ -1,11 +1,14 @@
 """Models, voices, health, and a model with adapters and a watermark."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("fastapi")
 
+VOICE = Path(__file__).resolve().parents[1] / "codec" / "fixtures" / "kathleen_a0119.flac"
 SPEECH = {"model": "mini", "input": "Hi.", "voice": "default", "response_format": "pcm"}
 QUIET = "def quiet(waveform, rate):\n    assert rate == 24000\n    return waveform * 0\n"
 SHORT = "def short(waveform, rate):\n    return waveform[1:]\n"
@@ -91,6 +94,22 @@ def test_adapters_are_models_of_their_own(tmp_path):
             return found.content
 
         assert say(model="joe") == say(adapter="joe") != say()
+        _check_words_by_adapter(server, pipeline, "joe")
+
+
+def _check_words_by_adapter(server, pipeline, name):
+    """Text and times of a transcript are those of the pipeline with the adapter."""
+    from almtok.tasks.pipelines.speech_recognition import SpeechRecognizer
+
+    form = {"model": "mini", "response_format": "verbose_json", "timestamp_granularities[]": "word"}
+    found = httpx.post(
+        f"{server.url}/v1/audio/transcriptions", data={**form, "adapter": name},
+        files={"file": ("a.flac", VOICE.read_bytes())}, headers=server.headers, timeout=300,
+    ).json()  # fmt: skip
+    expected = SpeechRecognizer(pipeline).transcribe(VOICE, timestamps=True, adapter=name)
+    assert found["text"] == expected.text
+    confidences = [word["confidence"] for word in found["words"]]
+    assert confidences == pytest.approx([word.confidence for word in expected.words], abs=1e-3)
 
 
 @pytest.mark.parametrize("stream_format", ["audio", "sse"])
