@@ -43,6 +43,7 @@ _COMMANDS = {
     "recipes.cli:register": ("run",),
     "recipes.mini.cli:register": ("demo",),
     "recipes.curves:register": ("compare",),
+    "serve.ui.cli:register": ("ui",),
     "codec.doctor:register": ("doctor",),
 }
 _GROUPS = {

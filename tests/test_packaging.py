@@ -74,7 +74,17 @@ def test_what_is_required_is_imported():
 
 
 def test_what_is_imported_is_declared():
-    extras = ("train", "eval", "judges", "tts", "synthesis", "serve", "torchcodec", "trackers")
+    extras = (
+        "train",
+        "eval",
+        "judges",
+        "tts",
+        "synthesis",
+        "torchcodec",
+        "trackers",
+        "serve",
+        "ui",
+    )
     assert imported() - declared(*extras) == set()
 
 
