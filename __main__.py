@@ -5,16 +5,16 @@ The module of a command is imported only for it, or to list all commands.
 """
 
 import contextlib
-import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 from . import __version__
-from .core import lean
+from .core import lean, verbosity
 from .core.options import Command
+from .core.printing import only_document
 
 EXAMPLES = """
 almtok tts "Good morning!" --out morning.wav      speak with the model that comes with almtok
@@ -30,8 +30,8 @@ almtok lm tokenize speech=voices/ --out tokens/
 almtok lm finetune --data tokens/ --tasks tts --out runs/voice
 """
 
-# Exit statuses by the convention of shells: 128 + the number of the signal.
-INTERRUPTED, BROKEN_PIPE = 130, 141
+# Exit statuses; those of signals by the convention of shells: 128 + the number.
+FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 
 
 # Function that registers commands -> its commands; of `codec` and `lm`, those below them.
@@ -45,6 +45,7 @@ _COMMANDS = {
     "recipes.curves:register": ("compare",),
     "serve.ui.cli:register": ("ui",),
     "codec.doctor:register": ("doctor",),
+    "core.completion:register": ("completion",),
 }
 _GROUPS = {
     "codec": ("train, evaluate and inspect codecs", (
@@ -69,14 +70,17 @@ def build_parser(command: str | None = None) -> Command:
     parser = Command(
         prog="almtok",
         description="ALMTokenizer: audio to 37.5 tokens per second and back, open and trainable.\n"
-        "'almtok COMMAND --help' shows the common options, '--help-all' all.",
+        "'almtok COMMAND --help' shows the common options, '--help-all' all. Exit status: 0 done,\n"
+        "1 error or failed part, 2 wrong usage, 130 Ctrl-C, 141 closed output (docs/cli.md).",
         examples=EXAMPLES,
     )
     parser.add_argument("--version", action="version", version=f"almtok {__version__}",
                         help="print the version")  # fmt: skip
-    text = "show the Python traceback of an error; anywhere on the command line"
+    parser.group("options of all commands, at any position")
+    text = "show the Python traceback of an error"
     parser.add_argument("--traceback", action="store_true", help=text)
-    parser.set_defaults(lean=False)  # see core/lean.py
+    verbosity.declare(parser)
+    parser.set_defaults(lean=False, build_parser=build_parser)  # see core/lean.py, completion.py
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     known = {*_GROUPS, *(name for names in _COMMANDS.values() for name in names)}
     for place, names in _COMMANDS.items():
@@ -107,14 +111,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Accepted at any position: users append it to the command that failed.
     show_traceback = "--traceback" in argv
     words = [arg for arg in argv if arg != "--traceback"]
+    try:
+        level, words = verbosity.take_level(words)
+    except ValueError as error:
+        print(f"almtok: error: {error}", file=sys.stderr)
+        return USAGE
     args = build_parser(words[0] if words else None).parse_args(words)
     try:
         # Not in a caller's process, which may train afterwards, and not for compiling: both need
         # modules that the lean import leaves out.
         if arguments is None and args.lean and not getattr(args, "compile", False):
             lean.import_transformers()
-        with _shown_log():
-            return args.run(args) or 0
+        document = only_document() if getattr(args, "json", False) else contextlib.nullcontext()
+        with verbosity.shown_log(__package__, level), document:
+            status: int = args.run(args) or 0
+        sys.stdout.flush()  # here, where a closed pipe is handled
+        return status
     except KeyboardInterrupt:
         print("\nalmtok: stopped", file=sys.stderr)
         return INTERRUPTED
@@ -126,22 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if show_traceback:
             raise
         print(f"almtok: error: {_one_line(error)}", file=sys.stderr)
-        return 1
-
-
-@contextlib.contextmanager
-def _shown_log() -> Iterator[None]:
-    """Show the log of this package on standard error, for the first of several processes."""
-    logger, handler = logging.getLogger(__package__), logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    level = logger.level
-    logger.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
+        return FAILED
 
 
 def _one_line(error: Exception) -> str:

@@ -4,14 +4,14 @@ torch is imported when a command runs, so that ``almtok --help`` stays fast.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.choices import add_codec, add_frames_per_query, add_out
+from ..core.choices import add_codec, add_frames_per_query, add_json, add_out
 from ..core.options import Command
+from ..core.printing import print_result
 from .refine_config import RefineConfig
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def register(commands: Any) -> None:
         "files", nargs="+", type=Path, metavar="FILE", help="audio files or folders of them"
     )
     add_out(parser, "folder for the token files")
+    add_json(parser, advanced=True)
     add_codec(parser)
     add_frames_per_query(parser)
     add_search(parser)
@@ -52,6 +53,7 @@ def register(commands: Any) -> None:
     add_out(parser, "folder for the audio files")
     formats = ("wav", "flac", "ogg")
     parser.add_argument("--format", choices=formats, default="wav", help="audio format")
+    add_json(parser, advanced=True)
     add_codec(parser)
     parser.set_defaults(run=decode, lean=True)
 
@@ -67,7 +69,7 @@ def register_plan(commands: Any) -> None:
     text = f"presets ({', '.join(PRESET_NAMES)}) or checkpoint folders (default: all presets)"
     parser.add_argument("codecs", nargs="*", metavar="CODEC", help=text)
     add_frames_per_query(parser, nargs="+")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add_json(parser)
     parser.set_defaults(run=plan)
 
 
@@ -144,31 +146,31 @@ def _write_all(
     from ..core.results_log import JOURNAL, ResultsLog, key_of, stamp
 
     log = ResultsLog(options.out / JOURNAL)
-    existing = failed = 0
+    existing, failures, written = 0, {}, []
     for file in tqdm(files, desc=options.run.__name__, unit="file"):
         target = options.out / f"{cut_name(file.stem)}{suffix}"
         try:
             key = key_of(settings, str(file.resolve()), stamp(file))
             if not options.overwrite and target.exists() and log.get(target.name, key):
                 existing += 1
-                continue
-            write(file, target)
-            log.add(target.name, key, {"source": str(file)})
+            else:
+                write(file, target)
+                log.add(target.name, key, {"source": str(file)})
+            written.append(target)
         except (ValueError, OSError) as error:
             if len(files) == 1:
                 raise
-            failed += 1
+            failures[str(file)] = str(error)
             tqdm.write(f"almtok: {file}: {error}", file=sys.stderr)
     details = [f"{existing} of them existed"] if existing else []
-    details += [f"{failed} of {len(files)} inputs failed"] if failed else []
-    print("; ".join([f"{len(files) - failed} {kind} files in {options.out}", *details]))
-    return 1 if failed else 0
+    details += [f"{len(failures)} of {len(files)} inputs failed"] if failures else []
+    text = "; ".join([f"{len(written)} {kind} files in {options.out}", *details])
+    print_result(options, text, {"files": written, "existing": existing, "failed": failures})
+    return 1 if failures else 0
 
 
 def plan(options: argparse.Namespace) -> int:
     """Run ``almtok codec plan``."""
-    from dataclasses import asdict
-
     from .plan import format_plans, make_plan
 
     plans = [
@@ -180,10 +182,7 @@ def plan(options: argparse.Namespace) -> int:
         for codec in options.codecs or PRESET_NAMES
         for w in options.frames_per_query or [None]
     ]
-    if options.json:
-        print(json.dumps([asdict(row) for row in plans], indent=2))
-    else:
-        print(format_plans(plans))
+    print_result(options, format_plans(plans), plans)
     return 0
 
 

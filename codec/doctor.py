@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import json
 import os
 import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..core.choices import add_json
 from ..core.cores import available_cores
+from ..core.printing import print_result
 
 if TYPE_CHECKING:
     import torch
@@ -335,21 +336,18 @@ def register(commands: Any) -> None:
     )
     add = parser.add_argument
     add("--disk", default=Path("."), metavar="DIR", help="folder whose disk is measured")
-    add("--json", action="store_true", help="print one JSON object per line")
+    add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run ``almtok doctor``."""
-    part, bad = "", 0
+    part, found = "", []
     for finding in examine(options.disk):
-        if options.json:
-            print(json.dumps(asdict(finding)), flush=True)
-        else:
-            if finding.part != part:
-                print(f"\n{finding.part}")
-            print(finding, flush=True)
-        part, bad = finding.part, bad + (finding.state == "bad")
-    if not options.json:
-        print(f"\n{bad} bad" if bad else "\nnothing is bad")
+        if not options.json:  # as they are found: some take seconds
+            print(finding if finding.part == part else f"\n{finding.part}\n{finding}", flush=True)
+        part = finding.part
+        found.append(finding)
+    bad = sum(finding.state == "bad" for finding in found)
+    print_result(options, f"\n{bad} bad" if bad else "\nnothing is bad", found)
     return 1 if bad else 0

@@ -11,7 +11,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.choices import add_out
+from ..core.choices import add_json, add_out
+from ..core.printing import print_result
 
 if TYPE_CHECKING:
     from .model import ALMTokenizer
@@ -39,6 +40,7 @@ def register(commands: Any) -> None:
     add("--amount", default=0.4, help="strength of the postfilter; 0: none")
     add("--gain", default=0.0, metavar="DB", help="gain of the output in dB")
     add_out(parser)
+    add_json(parser, advanced=True)
     parser.set_defaults(run=run)
 
 
@@ -54,9 +56,9 @@ def run(options: argparse.Namespace) -> int:
             gain_db=options.gain,
             overwrite=options.overwrite,
         )
-    print(
-        f"{options.out}: spectra sharpened by {options.amount:g}; fingerprint {codec.fingerprint}"
-    )
+    text = f"spectra sharpened by {options.amount:g}; fingerprint {codec.fingerprint}"
+    found = {"codec": options.out, "amount": options.amount, "fingerprint": codec.fingerprint}
+    print_result(options, f"{options.out}: {text}", found)
     return 0
 
 

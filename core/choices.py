@@ -92,6 +92,13 @@ def add_out(parser: Command, help: str = "new folder", *, overwrite: bool = True
         parser.add_argument("--overwrite", action="store_true", help="replace existing output")
 
 
+def add_json(parser: Command, *, advanced: bool = False) -> None:
+    """Add ``--json``; the command prints its result by :func:`printing.print_result`."""
+    parser.group("output")
+    text = "print one JSON document instead of text"
+    parser.add_argument("--json", action="store_true", help=text, advanced=advanced)
+
+
 def add_seed(parser: Command, *, help: str = "random seed", advanced: bool = False) -> None:
     """Add ``--seed``."""
     parser.add_argument("--seed", default=0, help=help, advanced=advanced)

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.choices import add_out
+from ..core.choices import add_json, add_out
+from ..core.printing import print_result
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,6 +55,7 @@ def register(commands: Any) -> None:
     text = "run folder, model or hub id"
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help=text)
     add_out(parser)
+    add_json(parser, advanced=True)
     parser.set_defaults(run=run)
 
 
@@ -63,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
 
     logging.disable_progress_bar()
     out = export_plain(args.checkpoint, args.out, overwrite=args.overwrite)
-    print(f"plain checkpoint: {out}; its ids: {out / LAYOUT}")
+    text = f"plain checkpoint: {out}; its ids: {out / LAYOUT}"
+    print_result(args, text, {"model": out, "ids": out / LAYOUT})
     return 0
 
 

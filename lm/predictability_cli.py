@@ -12,11 +12,13 @@ from ..core.choices import (
     add_data,
     add_device,
     add_frames_per_query,
+    add_json,
     add_limit,
     add_no_progress,
     add_out,
     add_seed,
 )
+from ..core.printing import print_result
 
 if TYPE_CHECKING:
     from ..codec.evaluation.codecs import EvaluatedCodec
@@ -54,6 +56,7 @@ def register(commands: Any) -> None:
     add("--segment-seconds", default=8.0, metavar="S", help=text, advanced=True)
     add_seed(parser, help="seed of clips, weights and excerpts", advanced=True)
     add_out(parser, "folder for table.md and table.json", overwrite=False)
+    add_json(parser)
     add_no_progress(parser)
     parser.set_defaults(run=run)
 
@@ -106,10 +109,11 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"no codec could be run: {', '.join(options.peers)}")
     table = to_markdown(rows, config)
     write_text(options.out / "table.md", table)
-    values = {"settings": asdict(config), "data": corpus.fingerprint}
-    write_json(options.out / "table.json", {**values, "rows": [asdict(row) for row in rows]})
-    print(table)
-    print(f"tables: {options.out / 'table.md'}, {options.out / 'table.json'}")
+    settings, found = asdict(config), [asdict(row) for row in rows]
+    values = {"settings": settings, "data": corpus.fingerprint, "rows": found}
+    write_json(options.out / "table.json", values)
+    places = f"tables: {options.out / 'table.md'}, {options.out / 'table.json'}"
+    print_result(options, f"{table}\n{places}", values)
     return 1 if missing else 0
 
 

@@ -7,12 +7,15 @@ import dataclasses
 import difflib
 import importlib
 import importlib.util
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from almtok.core.choices import add_json
 from almtok.core.options import Command, given_fields
+from almtok.core.printing import print_result
 from almtok.core.training.config import RunConfig
 
 from .run import RecipeOptions, RecipeRun, Stage, run_recipe
@@ -44,6 +47,8 @@ def register(commands: Any) -> None:
     )
     add = parser.add_argument
     add("recipe", nargs="?", metavar="RECIPE", help="name of a recipe, or a Python file")
+    add_json(parser)
+    parser.group("options")
     add("rest", nargs=argparse.REMAINDER, metavar="...", help="options of the recipe")
     parser.set_defaults(run=run)
 
@@ -51,21 +56,30 @@ def register(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run ``almtok run``."""
     if options.recipe is None:
-        for name in recipe_names():
-            print(f"{name:16} {_first_line(load_recipe(name))}")
+        found = {name: _first_line(load_recipe(name)) for name in recipe_names()}
+        text = "\n".join(f"{name:16} {line}" for name, line in found.items())
+        rows = [{"name": name, "description": line} for name, line in found.items()]
+        print_result(options, text, rows)
         return 0
     given, recipe_run = parse(options.recipe, options.rest)
+    given.json |= options.json
+    if given.json and not (given.plan or given.dry_run):
+        raise ValueError("--json is for the list of recipes, --plan and --dry-run")
     stages = recipe_run.between(given.first, given.last)
     if given.plan:
         from .planning import plan, plan_table
 
-        print(plan_table(recipe_run, plan(recipe_run, stages, given.probe_seconds)))
+        costs = plan(recipe_run, stages, given.probe_seconds)
+        print_result(given, plan_table(recipe_run, costs), costs)
         return 0
     from .checks import check_run
 
     if given.dry_run:
-        print("\n".join(recipe_run.as_shell(stages)), flush=True)
+        commands = list(recipe_run.as_shell(stages))
+        print("\n".join(commands), file=sys.stderr if given.json else None, flush=True)
         check_run(recipe_run, stages)
+        if given.json:
+            print_result(given, "", commands)
         return 0
     return run_recipe(recipe_run, given.first, given.last, given.again, check_run)
 
@@ -143,6 +157,7 @@ def _parser(module: ModuleType, name: str) -> Command:
     add = parser.add_argument
     add("--dry-run", action="store_true", help="print the commands, check what they need, and exit")
     add("--plan", action="store_true", help="try each training briefly; print time, memory, disk")
+    add("--json", action="store_true", help="print both as one JSON document", advanced=True)
     text = "seconds per training for --plan"
     add("--probe-seconds", default=20.0, metavar="S", help=text, advanced=True)
     add("--from", dest="first", metavar="STAGE", help="first stage to run")

@@ -11,11 +11,13 @@ import argparse
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from almtok.core.choices import add_json
 from almtok.core.files import write_json
+from almtok.core.printing import print_result
 from almtok.core.reading import read_json_object, reading
 from almtok.core.report.curves import read_metrics
 
@@ -49,6 +51,7 @@ def register(commands: Any) -> None:
     text = f"run folder, saved curves, or RECIPE/STAGE: {', '.join(references()) or 'none'}"
     add("--to", metavar="REF", help=text)
     add("--save", type=Path, metavar="FILE", help="write the run's curves as JSON")
+    add_json(parser)
     parser.set_defaults(run=run_compare)
 
 
@@ -57,10 +60,11 @@ def run_compare(args: argparse.Namespace) -> int:
     curves = read_curves(args.run_folder)
     if args.save is not None:
         write_json(args.save, curves.to_dict())
-        print(f"curves of {curves.what}: {args.save}")
+    saved = f"curves of {curves.what}: {args.save}\n" if args.save is not None else ""
     if args.to is None:
         if args.save is None:
             raise ValueError(f"--to must be a run folder or one of {references()}, got nothing")
+        print_result(args, saved.rstrip(), curves.to_dict())
         return 0
     path = Path(args.to)
     if args.to in references():
@@ -69,10 +73,15 @@ def run_compare(args: argparse.Namespace) -> int:
     reference = read_curves(path)
     verdicts = compare(curves, reference)
     done = f"{100 * curves.done:.0f} % of {curves.steps} steps"
-    print(f"{curves.what}, {done}, beside {reference.what}")
-    print(verdict_table(verdicts), end="")
+    text = f"{saved}{curves.what}, {done}, beside {reference.what}\n{verdict_table(verdicts)}"
     if curves.steps != reference.steps:
-        print(f"(the reference had {reference.steps} steps: compared at the same share of them)")
+        text += f"(the reference had {reference.steps} steps: compared at the same share of them)"
+    value = {
+        "run": curves.what, "steps": curves.steps, "done": curves.done,
+        "reference": reference.what, "reference_steps": reference.steps,
+        "losses": [{**asdict(verdict), "inside": verdict.inside} for verdict in verdicts],
+    }  # fmt: skip
+    print_result(args, text.rstrip(), value)
     return 0 if all(verdict.inside for verdict in verdicts) else 1
 
 

@@ -21,6 +21,7 @@ from ..core.choices import (
     add_device,
     add_frames_per_query,
     add_heard,
+    add_json,
     add_judges,
     add_limit,
     add_out,
@@ -56,7 +57,7 @@ ASR_NOTES = """
 Long audio is transcribed in overlapping windows, whose texts are joined where they agree. --out
 writes a .txt per file, or another format. Subtitles and --timestamps have the times of words, for
 which the model must have been trained with CTC. To resume, repeat the command: finished files are
-skipped.
+skipped. --json prints one object for one file, a list for several.
 """
 CAPTION = """
 almtok caption bark.wav
@@ -194,6 +195,7 @@ def register_evaluate(commands: Any) -> None:
     add("--domains", nargs="+", choices=domains, metavar="DOMAIN", help="evaluate only these")
     add_out(parser, "folder for table.md, table.json, clips.jsonl", overwrite=False)
     add("--html", action="store_true", help="also write report.html, with audio players")
+    add_json(parser)
     text = "clips per domain whose audio is kept"
     add("--keep-audio", default=4, help=text, advanced=True)
     parser.group("measures")
@@ -233,6 +235,7 @@ def register_words(commands: Any) -> None:
     add_data(parser)
     add_limit(parser, "of all sources in turn")
     add_out(parser, "folder for words.md and words.json", overwrite=False)
+    add_json(parser)
     parser.group("codecs")
     text = "codecs: folders or hub ids (default: the codec of almtok)"
     add("--checkpoint", nargs="+", action="extend", metavar="DIR", help=text)
@@ -291,8 +294,7 @@ def _add_text_out(parser: Command) -> None:
     parser.group("output")
     text = "folder with a text per file (default: standard output)"
     parser.add_argument("--out", type=Path, metavar="DIR", help=text)
-    text = "JSON with times, confidence and RTF instead of text"
-    parser.add_argument("--json", action="store_true", help=text)
+    add_json(parser)
 
 
 def _add_audio_out(parser: Command) -> None:
@@ -302,7 +304,7 @@ def _add_audio_out(parser: Command) -> None:
     add("--out", metavar="PATH", help=text)
     formats = ("wav", "flac", "ogg", "opus", "mp3")
     add("--format", default="wav", choices=formats, help="of files in a folder", advanced=True)
-    add("--json", action="store_true", help="print a JSON line per result", advanced=True)
+    add_json(parser, advanced=True)
 
 
 def _add_seconds(parser: Command) -> None:

@@ -15,12 +15,14 @@ from ...core.choices import (
     add_device,
     add_frames_per_query,
     add_heard,
+    add_json,
     add_judges,
     add_limit,
     add_out,
     add_recognizer,
     add_seed,
 )
+from ...core.printing import print_result
 from ..cli import add_search, named_by_search, searches_of
 
 if TYPE_CHECKING:
@@ -80,6 +82,7 @@ def register(commands: Any) -> None:
     add_heard(parser)
     add_out(parser, "folder for table.md, table.json and scores of clips", overwrite=False)
     add("--html", action="store_true", help="also write report.html, with audio players")
+    add_json(parser)
     text = "clips per domain whose audio is kept"
     add("--keep-audio", default=4, help=text, advanced=True)
     text = "evaluate clips again that failed before"
@@ -308,10 +311,10 @@ def _write(
 
     write_text(options.out / "table.md", markdown)
     write_json(options.out / "table.json", table.to_dict())
-    print(markdown)
-    print(f"tables: {options.out / 'table.md'}, {options.out / 'table.json'}")
+    lines = [f"{markdown}\ntables: {options.out / 'table.md'}, {options.out / 'table.json'}"]
     if options.html:
         from .report import report_from_folder
 
         path = report_from_folder(options.out, table, clips, checkpoints=options.checkpoint)
-        print(f"report: {path}")
+        lines.append(f"report: {path}")
+    print_result(options, "\n".join(lines), table.to_dict())

@@ -11,11 +11,13 @@ from ...core.choices import (
     add_data,
     add_device,
     add_frames_per_query,
+    add_json,
     add_limit,
     add_no_progress,
     add_out,
     add_seed,
 )
+from ...core.printing import print_result
 
 if TYPE_CHECKING:
     from .probe_features import Features
@@ -65,6 +67,7 @@ def register(commands: Any) -> None:
     text = "probes to run (default: all that the data has labels for)"
     add("--tasks", nargs="+", choices=TASK_NAMES, default=TASK_NAMES, metavar="TASK", help=text)
     add_out(parser, "folder for table.md, table.json and alignments", overwrite=False)
+    add_json(parser)
     add_no_progress(parser)
     parser.set_defaults(run=run)
 
@@ -104,8 +107,8 @@ def run(options: argparse.Namespace) -> int:
     markdown = to_markdown(table)
     write_text(options.out / "table.md", markdown)
     write_json(options.out / "table.json", table.to_dict())
-    print(markdown)
-    print(f"tables: {options.out / 'table.md'}, {options.out / 'table.json'}")
+    places = f"tables: {options.out / 'table.md'}, {options.out / 'table.json'}"
+    print_result(options, f"{markdown}\n{places}", table.to_dict())
     return 1 if missing else 0
 
 

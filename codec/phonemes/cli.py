@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ...core.choices import SOURCES, add_data, add_no_progress, add_seed
+from ...core.choices import SOURCES, add_data, add_json, add_no_progress, add_seed
+from ...core.printing import print_result
 
 DESCRIPTION = """\
 Train a phoneme classifier for the losses phones, first_phones and recognition of 'almtok codec
@@ -35,6 +36,7 @@ def register(commands: Any) -> None:
     parser.add_argument("--steps", default=1500, help="training steps")
     add_seed(parser)
     parser.add_argument("--workers", default=1, help="alignment processes")
+    add_json(parser, advanced=True)
     add_no_progress(parser)
     parser.set_defaults(run=run)
 
@@ -53,8 +55,9 @@ def run(options: argparse.Namespace) -> int:
     )
     classifier, scores = train_phoneme_classifier(frames, config, training, progress=progress)
     classifier.save(options.out)
-    print(
+    text = (
         f"{options.out}: accuracy {100 * scores.accuracy:.1f} % on all frames,"
         f" {100 * scores.spoken_accuracy:.1f} % on speech, in {scores.clips} held-out clips"
     )
+    print_result(options, text, {"file": options.out, "scores": scores})
     return 0

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ...core.choices import SOURCES, add_data, add_device, add_seed
+from ...core.choices import SOURCES, add_data, add_device, add_json, add_seed
 from ...core.options import given_fields
+from ...core.printing import print_result
 from .config import DEFAULT_CHECKPOINTS, DEFAULT_LAYERS, WIDTHS, PriorConfig
+
+if TYPE_CHECKING:
+    from .prior import Prior
 
 DESCRIPTION = """\
 Make the semantic prior: the fixed first codebook of the codec. Half of its entries are k-means
@@ -75,6 +79,7 @@ def register(commands: Any) -> None:
     texts = {"max_vectors": "feature frames per half; more are subsampled"}
     parser.add_fields(PriorConfig, texts, advanced=True)
     add_seed(parser)
+    add_json(parser, advanced=True)
     parser.set_defaults(run=run)
 
 
@@ -90,7 +95,8 @@ def run(options: argparse.Namespace) -> int:
     if options.describe is not None:
         from .prior import load_prior
 
-        print(load_prior(options.describe).describe())
+        prior = load_prior(options.describe)
+        print_result(options, prior.describe(), _facts(options.describe, prior))
         return 0
     if options.out is None or not options.data:
         raise ValueError("expected --data and --out, or --describe")
@@ -100,6 +106,11 @@ def run(options: argparse.Namespace) -> int:
 
     corpus = AudioCorpus.scan(options.data, DataConfig(), options.cache)
     prior = build_prior(config, corpus, options.out, device=options.device, force=options.overwrite)
-    print(prior.describe())
-    print(f"prior: {options.out}")
+    print_result(options, f"{prior.describe()}\nprior: {options.out}", _facts(options.out, prior))
     return 0
+
+
+def _facts(file: Any, prior: Prior) -> dict[str, Any]:
+    """What ``--json`` says of a prior."""
+    names = ("codebook_size", "dim", "num_speech", "metadata")
+    return {"file": file, **{name: getattr(prior, name) for name in names}}

@@ -11,10 +11,12 @@ from ...core.choices import (
     SOURCES_HELP,
     add_codec,
     add_frames_per_query,
+    add_json,
     add_no_progress,
     add_out,
 )
 from ...core.options import Command, given_fields
+from ...core.printing import print_result
 from .config import TokenizeConfig
 
 if TYPE_CHECKING:
@@ -77,6 +79,7 @@ def _register_prepare(commands: Any) -> None:
     add("--min-seconds", default=0.3, help="skip shorter recordings, in seconds")
     add("--max-seconds", default=60.0, help="skip longer recordings, in seconds")
     add("--silence-dbfs", default=-60.0, help="skip recordings below this level", advanced=True)
+    add_json(parser, advanced=True)
     add_no_progress(parser)
     parser.set_defaults(run=prepare)
 
@@ -121,6 +124,7 @@ def _register_tokenize(commands: Any) -> None:
         "batch_seconds": "seconds of audio per batch (default: 20 on a CPU, 240 on a GPU)",
     }
     parser.add_fields(TokenizeConfig, shards, advanced=True)
+    add_json(parser, advanced=True)
     add_no_progress(parser)
     parser.set_defaults(run=tokenize)
 
@@ -141,8 +145,9 @@ def prepare(options: argparse.Namespace) -> int:
         overwrite=options.overwrite,
         progress=not options.no_progress,
     )
-    print(result.text())
-    print(f"manifest: {options.out / MANIFEST}; all of the report: {options.out / 'report.json'}")
+    report = options.out / "report.json"
+    places = f"manifest: {options.out / MANIFEST}; all of the report: {report}"
+    print_result(options, f"{result.text()}\n{places}", result)
     return 1 if options.strict and not result.clean else 0
 
 
@@ -151,7 +156,8 @@ def tokenize(options: argparse.Namespace) -> int:
     if options.report:
         from .report import inspect_tokens
 
-        print(inspect_tokens(options.out).text())
+        report = inspect_tokens(options.out)
+        print_result(options, report.text(), report)
         return 0
     if not options.sources:
         raise ValueError("give at least one source (or --report)")
@@ -178,8 +184,8 @@ def _tokenize(options: argparse.Namespace, config: TokenizeConfig) -> int:
     if processes.is_main_process:
         report = inspect_tokens(options.out)
         report.save(options.out)
-        print(report.text())
-        print(f"tokens: {options.out}; all that was skipped: {options.out / REPORT_FILE}")
+        places = f"tokens: {options.out}; all that was skipped: {options.out / REPORT_FILE}"
+        print_result(options, f"{report.text()}\n{places}", report)
     processes.wait_for_everyone()
     processes.destroy_process_group()
     return 0

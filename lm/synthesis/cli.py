@@ -6,7 +6,8 @@ import argparse
 import logging
 from typing import TYPE_CHECKING, Any
 
-from ...core.choices import SOURCES, add_no_progress, add_out, add_seed
+from ...core.choices import SOURCES, add_json, add_no_progress, add_out, add_seed
+from ...core.printing import print_result
 
 if TYPE_CHECKING:
     from .corpus import ReadingWriter
@@ -69,6 +70,7 @@ def register(commands: Any) -> None:
     add("--level", default=-23.0, metavar="DBFS", help="level of active speech", advanced=True)
     add("--licence", default="", help="in the manifest (default: of the model)", advanced=True)
     add("--dry-run", action="store_true", help="say what would be made, and exit")
+    add_json(parser, advanced=True)
     add_no_progress(parser)
     parser.set_defaults(run=run)
 
@@ -85,7 +87,9 @@ def run(options: argparse.Namespace) -> int:
             raise ValueError(f"--{name} must be positive, got {value}")
     writer = _reading_writer(options)
     if options.dry_run:
-        print(_preview(writer, options))
+        plan = writer.plan
+        found = {"texts": len(plan.texts), "voices": [voice.name for voice in plan.voices]}
+        print_result(options, _preview(writer, options), found)
         return 0
     tally = synthesize(
         writer,
@@ -95,7 +99,8 @@ def run(options: argparse.Namespace) -> int:
         overwrite=options.overwrite,
         progress=not options.no_progress,
     )
-    print(f"{options.out / MANIFEST}: {tally.text()}")
+    manifest = options.out / MANIFEST
+    print_result(options, f"{manifest}: {tally.text()}", {"manifest": manifest, "tally": tally})
     return 0 if tally.finished else 130
 
 

@@ -13,7 +13,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...core.choices import add_out
+from ...core.choices import add_json, add_out
+from ...core.printing import print_result
 
 if TYPE_CHECKING:
     from ..model import AudioLM
@@ -50,6 +51,7 @@ def register(commands: Any) -> None:
     add("other", metavar="OTHER", help="model of the same architecture, such as the one before")
     add("--share", default=0.7, help="share of DIR's weights, 0 to 1")
     add_out(parser)
+    add_json(parser, advanced=True)
     parser.set_defaults(run=run)
 
 
@@ -59,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
 
     logging.disable_progress_bar()
     out = interpolate_models(args.model, args.other, args.out, args.share, overwrite=args.overwrite)
-    print(f"interpolated model: {out / 'model'}")
+    text = f"interpolated model: {out / 'model'}"
+    print_result(args, text, {"model": out / "model", "share": args.share})
     return 0
 
 

@@ -9,10 +9,11 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from tqdm import tqdm
 
+from ...core.printing import print_result
 from ...core.results_log import key_of, stamp
 from ..pipelines.base import AudioLMPipeline
 from ..pipelines.options import GenerationOptions
-from .outputs import Destination, print_json, print_status
+from .outputs import Destination, print_problem, print_status
 
 
 class Item(Protocol):
@@ -82,10 +83,9 @@ class BatchCommand(ABC, Generic[ItemT, OutputT]):
     def write(self, item: ItemT, output: OutputT) -> dict[str, Any]:
         """Write an output to the destination; return its entry for the log and `--json`."""
 
+    @abstractmethod
     def report(self, item: ItemT, output: OutputT, entry: Mapping[str, Any]) -> None:
-        """Print an output that was written."""
-        if self.args.json:
-            print_json(entry)
+        """Print an output that was written; with ``--json`` on standard error only."""
 
     def run(self) -> int:
         """Process all inputs that are not finished; return 1 if any failed, else 0."""
@@ -93,8 +93,20 @@ class BatchCommand(ABC, Generic[ItemT, OutputT]):
         waiting = [item for item in self.items if not self.destination.finished(item.id, keys)]
         if len(waiting) < len(self.items):
             print_status(f"{len(self.items) - len(waiting)} of {len(self.items)} are done already")
-        if not waiting:
-            return 0
+        found = {item.id: self.destination.entry(item.id) for item in self.items}
+        failed = self._run(waiting, keys, found) if waiting else 0
+        if self.args.json:
+            entries = list(found.values())
+            print_result(self.args, "", entries[0] if self.single else entries)
+        return 1 if failed else 0
+
+    def _run(
+        self,
+        waiting: list[ItemT],
+        keys: Mapping[str, str],
+        found: dict[str, dict[str, Any]],
+    ) -> int:
+        """Process inputs; put their entries into `found`, and return how many failed."""
         self.pipeline = load_pipeline(self.args)
         failed = 0
         bar = tqdm(total=len(waiting), desc=self.args.command, unit=self.unit, disable=self.single)
@@ -104,14 +116,16 @@ class BatchCommand(ABC, Generic[ItemT, OutputT]):
                 for item, output in self._outputs(batch):
                     if isinstance(output, Exception):
                         failed += 1
-                        print_status(f"{item.id}: {output}")
-                        self.destination.add(item.id, keys, {"error": str(output)})
+                        print_problem(f"{item.id}: {output}")
+                        entry = {"id": item.id, "error": str(output)}
+                        self.destination.add(item.id, keys, entry)
                     else:
                         entry = self.write(item, output)
                         self.destination.add(item.id, keys, entry)
                         self.report(item, output, entry)
+                    found[item.id] = entry
                 bar.update(len(batch))
-        return 1 if failed else 0
+        return failed
 
     def _keys(self) -> dict[str, str]:
         """Keys by id; empty if the destination has no log."""

@@ -12,6 +12,7 @@ from ...core.audio import resample
 from ...core.files import write_json, write_text
 from ...core.judges.load import load_mos, load_recognizer, load_speaker_encoder
 from ...core.judges.recognizers import CachedRecognizer
+from ...core.printing import print_result
 from ...lm.voices import check_cloning
 from ..evaluation.classifier import RATE, SoundClassifier
 from ..evaluation.clips import list_clips
@@ -77,7 +78,7 @@ def run_evaluation(args: argparse.Namespace, options: GenerationOptions) -> int:
     markdown = to_markdown(table)
     write_json(args.out / "table.json", table.to_dict())
     write_text(args.out / "table.md", markdown)
-    print(markdown)
+    print_result(args, markdown, table.to_dict())
     print_status(f"table.md, table.json and clips.jsonl are in {args.out}")
     if args.html:
         page = to_html(table, facts, f"Language model {args.checkpoint}")

@@ -20,14 +20,14 @@ _TASKS = {"sound": "text_to_audio", "music": "text_to_music"}
 def generate(args: argparse.Namespace, options: GenerationOptions) -> int:
     """Generate a sound, or music, for every description; 1 if one failed."""
     items = text_items(args.texts, args.batch, seed=args.seed)
-    destination = AudioDestination(args.out, len(items), args.format)
+    destination = AudioDestination(args.out, len(items), args.format, as_json=args.json)
     return _Prompts(args, options, items, destination, batch_size=options.batch_size).run()
 
 
 def continue_audio(args: argparse.Namespace, options: GenerationOptions) -> int:
     """Continue every audio; 1 if one failed."""
     items = audio_items(args.files)
-    destination = AudioDestination(args.out, len(items), args.format)
+    destination = AudioDestination(args.out, len(items), args.format, as_json=args.json)
     return _Continuations(args, options, items, destination).run()
 
 
@@ -52,7 +52,6 @@ class _GenerationCommand(BatchCommand[ItemT, GeneratedAudio]):
         }
 
     def report(self, item: ItemT, output: GeneratedAudio, entry: Mapping[str, Any]) -> None:
-        super().report(item, output, entry)
         for problem in output.problems:
             print_status(f"{item.id}: {problem}")
         end = "" if output.finish == "end" else f", stopped by {output.finish}"

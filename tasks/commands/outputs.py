@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from abc import ABC, abstractmethod
@@ -10,12 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from ...core.audio import AUDIO_SUFFIXES
 from ...core.files import write_text
 from ...core.pcm import pcm, wav_header
 from ...core.results_log import JOURNAL, ResultsLog
+
+logger = logging.getLogger(__name__)
 
 # Suffixes with which --out names a file and not a folder.
 _FILE_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
@@ -36,6 +37,11 @@ class Destination(ABC):
         logged = self.log is not None and self.log.get(name, keys[name]) is not None
         return logged and self.file(name).exists()
 
+    def entry(self, name: str) -> dict[str, Any]:
+        """The logged entry of an output, without the key; empty if there is none."""
+        logged = {} if self.log is None else self.log.entries.get(name, {})
+        return {field: value for field, value in logged.items() if field != "key"}
+
     def add(self, name: str, keys: Mapping[str, str], entry: Mapping[str, Any]) -> None:
         """Log an output, or an error."""
         if self.log is not None:
@@ -45,13 +51,14 @@ class Destination(ABC):
 class AudioDestination(Destination):
     """`--out` of audio: a file, a folder, or standard output."""
 
-    def __init__(self, out: str | None, count: int, suffix: str) -> None:
+    def __init__(self, out: str | None, count: int, suffix: str, *, as_json: bool = False) -> None:
         """Interpret `--out`.
 
         Args:
             out: value of the option.
             count: number of outputs.
             suffix: format of files in a folder, such as "wav".
+            as_json: whether standard output is taken by ``--json``.
 
         Raises:
             ValueError: if it is missing, in a format that cannot be written, or a single file for
@@ -59,6 +66,8 @@ class AudioDestination(Destination):
         """
         if out is None:
             raise ValueError("--out is missing: a file (.wav .flac .ogg), a folder, or -")
+        if out == "-" and as_json:
+            raise ValueError("--out - and --json both write to standard output: give --out a file")
         if Path(out).suffix.lower() in AUDIO_SUFFIXES - _FILE_SUFFIXES:
             raise ValueError(
                 f"--out {out}: this format is read, not written; write "
@@ -127,10 +136,10 @@ class TextDestination(Destination):
 
 
 def print_status(line: str) -> None:
-    """Print a line on standard error, above a progress bar; standard output is for results."""
-    tqdm.write(line, file=sys.stderr)
+    """Log a line on standard error, unless ``--quiet``; standard output is for results."""
+    logger.info(line)
 
 
-def print_json(entry: Mapping[str, Any]) -> None:
-    """Print a result as one line of JSON."""
-    print(json.dumps(entry, ensure_ascii=False), flush=True)
+def print_problem(line: str) -> None:
+    """Log a line on standard error that says what failed, with ``--quiet`` too."""
+    logger.error(line)

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from ...core.files import write_text
 from ...core.pcm import pcm, wav_header
+from ...core.printing import print_result
 from ...core.results_log import key_of, stamp
 from ...lm.config import AudioLMConfig
 from ...lm.voices import check_voice, default_voice
@@ -44,7 +45,7 @@ def speak(args: argparse.Namespace, options: GenerationOptions) -> int:
         raise ValueError(f"--check takes a number of tries, at least 1, got {args.check}")
     if args.stream:
         return _stream(args, options, items)
-    destination = AudioDestination(args.out, len(items), args.format)
+    destination = AudioDestination(args.out, len(items), args.format, as_json=args.json)
     if args.timestamps and destination.stdout:
         raise ValueError("--timestamps writes a file beside the audio: give --out a file or folder")
     return _SpeakCommand(args, options, items, destination, batch_size=options.batch_size).run()
@@ -125,7 +126,6 @@ class _SpeakCommand(BatchCommand[TextItem, Speech]):
         return str(path)
 
     def report(self, item: TextItem, output: Speech, entry: Mapping[str, Any]) -> None:
-        super().report(item, output, entry)
         for problem in output.problems:
             print_status(f"{item.id}: {problem}")
         sure = "" if output.confidence is None else f", confidence {output.confidence:.2f}"
@@ -168,19 +168,21 @@ def voice_of(tts: TextToSpeech, item: TextItem, references: References) -> str |
 
 def list_voices(args: argparse.Namespace) -> int:
     """Print the names of the voices, the default one first."""
-    voices = AudioLMPipeline.config_of(args.checkpoint).voices
+    voices = list(AudioLMPipeline.config_of(args.checkpoint).voices)
     if not voices:
         print_status("this model has no voices by name")
-    for number, name in enumerate(voices):
-        print(f"{name} (default)" if number == 0 else name)
+    lines = [f"{name} (default)" if number == 0 else name for number, name in enumerate(voices)]
+    if lines or args.json:
+        print_result(args, "\n".join(lines), voices)
     return 0
 
 
 def _stream(args: argparse.Namespace, options: GenerationOptions, items: list[TextItem]) -> int:
     """Write audio to standard output while it is generated."""
-    if args.out is not None or args.check is not None or args.timestamps is not None:
+    if any((args.out is not None, args.check is not None, args.timestamps, args.json)):
         raise ValueError(
-            "--stream writes to standard output, unchecked: omit --out, --check and --timestamps"
+            "--stream writes to standard output, unchecked: omit --out, --check, --timestamps and"
+            " --json"
         )
     tts = TextToSpeech(load_pipeline(args), options)
     references: References = {}

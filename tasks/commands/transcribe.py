@@ -15,7 +15,7 @@ from ..subtitles import FORMATS, to_subtitles
 from ..word_times import words_to_json
 from .batch import BatchCommand
 from .inputs import AudioItem, audio_items, load_audio
-from .outputs import TextDestination, print_json, print_status
+from .outputs import TextDestination, print_status
 
 
 def transcribe(args: argparse.Namespace, options: GenerationOptions) -> int:
@@ -23,6 +23,7 @@ def transcribe(args: argparse.Namespace, options: GenerationOptions) -> int:
     if args.json and args.format not in (None, "json"):
         raise ValueError(f"--json is --format json, got --format {args.format} too")
     form = args.format or ("json" if args.json else "text")
+    args.json = form == "json"
     destination = TextDestination(args.out, form)
     items = audio_items(args.files, written=args.out is not None)
     if args.out is None and form in FORMATS and len(items) > 1:
@@ -97,12 +98,10 @@ class _Transcripts(BatchCommand[AudioItem, Transcript]):
     def report(self, item: AudioItem, output: Transcript, entry: Mapping[str, Any]) -> None:
         for problem in output.problems:
             print_status(f"{item.id}: {problem}")
-        if self.args.out is None and self.destination.form == "json":
-            print_json(entry)
-        elif self.args.out is None:
+        if self.args.out is None and not self.args.json:
             shown = self._shown(output)
             alone = self.single or self.destination.form in FORMATS
-            print(shown if alone else f"{item.id}\t{shown}", flush=True)
+            print(shown if alone else f"{item.id}	{shown}", flush=True)
         result = "silence" if output.silent else f"confidence {output.confidence:.2f}"
         print_status(f"{item.id}: {output.duration:.2f} s of audio, RTF {output.rtf:.2f}, {result}")
 

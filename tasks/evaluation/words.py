@@ -28,6 +28,7 @@ from ...core.judges.load import load_recognizer
 from ...core.judges.recognizers import CachedRecognizer, Recognizer
 from ...core.metrics.audio import SCORE_RATE
 from ...core.metrics.intervals import Interval, format_interval, rate_interval
+from ...core.printing import print_result
 from ..commands.outputs import print_status
 from .clips import EvaluationClip, list_clips
 from .scores import Spelling, TextErrors, text_errors
@@ -201,6 +202,6 @@ def evaluate_words(args: argparse.Namespace) -> int:
     found = {"recognizer": recognizer.pinned, "rows": [asdict(row) for row in rows], "clips": facts}
     write_json(args.out / "words.json", found)
     write_text(args.out / "words.md", table)
-    print(table)
+    print_result(args, table, found)
     print_status(f"words.md and words.json, with all transcripts, are in {args.out}")
     return 1 if missing else 0

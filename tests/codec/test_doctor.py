@@ -13,7 +13,7 @@ from almtok.codec.quantizer import ResidualQuantizer
 
 
 def lines(capsys) -> list[dict]:
-    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    return json.loads(capsys.readouterr().out)
 
 
 def test_this_machine_is_in_order(tmp_path, capsys):

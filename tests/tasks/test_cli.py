@@ -98,8 +98,9 @@ def test_one_bad_line_does_not_stop_a_batch(almtok, tmp_path):
     ]
     batch.write_text("".join(json.dumps(row) + "\n" for row in rows))
     result = almtok("tts", "--batch", batch, "--out", tmp_path / "o", "--json", *EXACT, status=1)
-    (line,) = result.out.splitlines()
-    assert json.loads(line)["id"] == "good"
+    good, empty, voiced = json.loads(result.out)
+    assert good["id"] == "good" and good["file"].endswith("good.wav")
+    assert {"id", "error"} == set(empty) == set(voiced)
     assert "empty: " in result.err and "voiced: " in result.err and "missing" in result.err
     assert (tmp_path / "o" / "good.wav").exists()
 
@@ -110,12 +111,14 @@ def test_prompts_of_a_bad_batch_are_tried_one_by_one(almtok, tmp_path):
     batch.write_text("".join(json.dumps(row) + "\n" for row in rows))
     out = tmp_path / "sounds"
     result = almtok("sound", "--batch", batch, "--out", out, "--json", *EXACT, status=1)
-    assert [json.loads(line)["id"] for line in result.out.splitlines()] == ["good"]
+    shown = json.loads(result.out)
+    assert [(row["id"], "error" in row) for row in shown] == [("good", False), ("empty", True)]
     assert "empty: " in result.err and (out / "good.wav").exists()
     log = ResultsLog(out / "journal.jsonl")
     assert list(log.entries) == ["good", "empty"] and "error" in log.entries["empty"]
-    again = almtok("sound", "--batch", batch, "--out", out, *EXACT, status=1)
+    again = almtok("sound", "--batch", batch, "--out", out, "--json", *EXACT, status=1)
     assert "1 of 2 are done already" in again.err
+    assert json.loads(again.out) == shown
 
 
 def test_a_voice_from_a_file(almtok, learned, tmp_path):
@@ -143,6 +146,8 @@ def test_asr_of_a_folder_with_a_bad_file(almtok, learned, tmp_path):
     assert (out / "a.txt").stat().st_mtime_ns == before
     shown = json.loads(almtok("asr", audio / "a.safetensors", "--json").out)
     assert shown["text"] == FIRST and shown["windows"][0]["start"] == 0.0
+    quiet = almtok("asr", audio / "a.safetensors", "-q")
+    assert (quiet.out, quiet.err) == (FIRST + "\n", "")
 
 
 def test_sounds_are_made_described_and_gone_on_with(almtok, learned, tmp_path):
