@@ -11,6 +11,7 @@ Shapes: `B` batch, `L` positions, `P` cached positions before them, `H` heads, `
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -46,7 +47,9 @@ class Reach:
         return self.after * self.block_size
 
 
-def windowed_attention(q: Tensor, k: Tensor, v: Tensor, reach: Reach) -> Tensor:
+def windowed_attention(
+    q: Tensor, k: Tensor, v: Tensor, reach: Reach, missing: Sequence[int] = ()
+) -> Tensor:
     """Attend inside the reach.
 
     Args:
@@ -54,14 +57,20 @@ def windowed_attention(q: Tensor, k: Tensor, v: Tensor, reach: Reach) -> Tensor:
         k: keys, `[B, H, P + L, E]`; the P cached ones come first, P a multiple of the block size.
         v: values, `[B, H, P + L, E]`.
         reach: receptive field of each position.
+        missing: of each row, the number of first keys that do not exist; (): all exist. Such steps
+            are not folded: they should be short.
 
     Returns:
         `[B, H, L, E]`.
     """
     length, cached = q.shape[2], k.shape[2] - q.shape[2]
     size = _chunk_size(reach, length)
-    if length <= size:
+    if length <= size or missing:
         mask = _mask(length, k.shape[2], cached, reach, q.device)
+        if missing:
+            first = torch.tensor(missing, device=q.device)[:, None, None, None]
+            exists = torch.arange(k.shape[2], device=q.device) >= first  # [B, 1, 1, P + L]
+            mask = exists if mask is None else exists & mask
         return _attend(q, k, v, mask)
     return _folded(q, k, v, reach, size, cached)
 
@@ -158,25 +167,27 @@ def _folded_mask(
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)  # a cached inference tensor could not take part in training
 def rotary_table(
-    start: int, length: int, width: int, theta: float, device: torch.device
+    start: int | tuple[int, ...], length: int, width: int, theta: float, device: torch.device
 ) -> Rotation:
     """Return the rotary embedding of positions `start .. start + length` for heads of width `E`.
 
-    Angles are computed in float64, so that they stay exact in long streams.
+    Rows may have starts of their own. Angles are computed in float64, so that they stay exact in
+    long streams.
     """
     frequency = theta ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
-    angle = torch.arange(start, start + length, dtype=torch.float64)[:, None] * frequency
+    positions = torch.tensor(start, dtype=torch.float64)[..., None] + torch.arange(length)
+    angle = positions[..., None] * frequency
     cos, sin = angle.cos(), angle.sin()
     tables = torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
-    return Rotation(*(table[:, None, None].to(device, torch.float32) for table in tables))
+    return Rotation(*(table[..., None, None, :].to(device, torch.float32) for table in tables))
 
 
 @dataclass(frozen=True)
 class Rotation:
     """Rotary embedding (RoPE): rotates the channel pairs (e, e + E/2) of each position."""
 
-    cos: Tensor  # [L, 1, 1, E]
-    sin: Tensor  # [L, 1, 1, E], negative for the first channels of the pairs
+    cos: Tensor  # [L, 1, 1, E], or [B, L, 1, 1, E]
+    sin: Tensor  # of the same shape, negative for the first channels of the pairs
 
     def apply(self, x: Tensor) -> Tensor:
         """Rotate `[B, L, N, H, E]`."""

@@ -2,7 +2,8 @@
 
 Keys are cached after their rotation, since scores of rotary attention depend on distances only. A
 small step appends its positions to a preallocated buffer and copies nothing else. A cache stays
-valid after further steps, so streams can be forked.
+valid after further steps, so streams can be forked. Streams at different positions can be rows of
+one batch (`joined`): their cached positions end together, and the shorter ones begin later.
 
 Shapes: `B` batch, `L` new positions, `P` cached positions, `R` positions of a buffer, `H` heads,
 `E` head width.
@@ -10,6 +11,7 @@ Shapes: `B` batch, `L` new positions, `P` cached positions, `R` positions of a b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,10 +30,57 @@ class _Buffer:
 class AttentionCache:
     """Keys and values of one layer."""
 
-    position: int = 0  # of the next step in the stream
+    position: int | tuple[int, ...] = 0  # of the next step in the stream, or in that of each row
     buffer: _Buffer | None = None  # None before the first position
     start: int = 0  # cached positions: start .. end of the buffer
     end: int = 0
+    # Of each row, the number of first cached positions that its stream does not have; (): none.
+    missing: tuple[int, ...] = ()
+
+    @classmethod
+    def joined(cls, caches: Sequence[AttentionCache]) -> AttentionCache:
+        """One cache of the rows of all, each of which has at least one position."""
+        tensors = [cache.buffer.tensor for cache in caches if cache.buffer is not None]
+        counts = [tensor.shape[1] for tensor in tensors]
+        length = max(cache.end - cache.start for cache in caches)
+        shape = list(tensors[0].shape)
+        shape[1], shape[3] = sum(counts), max(length, *(tensor.shape[3] for tensor in tensors))
+        with torch.inference_mode(False):
+            # Zeros: masked values are multiplied by zero, which must not give NaN.
+            new = tensors[0].new_zeros(shape)
+        positions: list[int] = []
+        missing: list[int] = []
+        for part, tensor, cache in zip(new.split(counts, dim=1), tensors, caches, strict=True):
+            rows, less = tensor.shape[1], length - (cache.end - cache.start)
+            part[:, :, :, less:length] = tensor[:, :, :, cache.start : cache.end]
+            positions += cache._positions(rows)
+            missing += [less + count for count in cache.missing or (0,) * rows]
+        return cls(tuple(positions), _Buffer(new, length), 0, length, tuple(missing))
+
+    def selected(self, rows: Sequence[int]) -> AttentionCache:
+        """The cache of some rows."""
+        assert self.buffer is not None
+        tensor = self.buffer.tensor[:, list(rows), :, self.start :]
+        positions = self._positions(self.buffer.tensor.shape[1])
+        return AttentionCache(
+            tuple(positions[row] for row in rows),
+            _Buffer(tensor, self.end - self.start),
+            0,
+            self.end - self.start,
+            tuple(self.missing[row] for row in rows if self.missing),
+        )
+
+    def _positions(self, count: int) -> tuple[int, ...]:
+        return (self.position,) * count if isinstance(self.position, int) else self.position
+
+    def _after(self, steps: int) -> int | tuple[int, ...]:
+        if isinstance(self.position, int):
+            return self.position + steps
+        return tuple(position + steps for position in self.position)
+
+    def _still_missing(self, dropped: int) -> tuple[int, ...]:
+        left = tuple(max(0, count - dropped) for count in self.missing)
+        return left if any(left) else ()
 
     @property
     def keys(self) -> Tensor | None:
@@ -49,7 +98,7 @@ class AttentionCache:
         Returns:
             Keys and values `[B, H, P + L, E]`, and the cache of the last `past` positions.
         """
-        position = self.position + k.shape[2]
+        position = self._after(k.shape[2])
         # In place only for small steps without autograd or compilation.
         if k.shape[2] > past or torch.is_grad_enabled() or torch.compiler.is_compiling():
             if self.keys is not None and self.values is not None:
@@ -57,12 +106,14 @@ class AttentionCache:
             kept = min(past, k.shape[2])
             first = k.shape[2] - kept
             tail = _Buffer(torch.stack([k[:, :, first:], v[:, :, first:]]), kept)
-            return k, v, AttentionCache(position, tail, 0, kept)
+            return k, v, AttentionCache(position, tail, 0, kept, self._still_missing(first))
         buffer, start, end = self._writable_buffer(k, past)
         stop = buffer.used = end + k.shape[2]
         buffer.tensor[0, :, :, end:stop] = k
         buffer.tensor[1, :, :, end:stop] = v
-        after = AttentionCache(position, buffer, max(start, stop - past), stop)
+        first = max(start, stop - past)
+        missing = self._still_missing(first - start)
+        after = AttentionCache(position, buffer, first, stop, missing)
         return buffer.tensor[0, :, :, start:stop], buffer.tensor[1, :, :, start:stop], after
 
     def _writable_buffer(self, k: Tensor, past: int) -> tuple[_Buffer, int, int]:

@@ -98,7 +98,7 @@ class CausalConv(nn.Module):
         return self.weight * (self.gain / norm)
 
 
-# Output and cell `[layers, B, C]` after the last step.
+# Output and cell `[B, layers, C]` after the last step.
 LstmState = tuple[Tensor, Tensor]
 
 
@@ -169,8 +169,9 @@ class Lstm(nn.Module):
 
     def step(self, x: Tensor, state: LstmState | None) -> tuple[Tensor, LstmState]:
         """Map `[B, T, C]` to `[B, T, C]`."""
-        y, state = self.lstm(x, state)
-        return x + y, state
+        before = None if state is None else [part.transpose(0, 1).contiguous() for part in state]
+        y, (output, cell) = self.lstm(x, before)
+        return x + y, (output.transpose(0, 1), cell.transpose(0, 1))
 
 
 class Elu(nn.Module):

@@ -6,12 +6,14 @@ Streams and offline calls use the same step functions, so their results are equa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from .cache import AttentionCache
 from .config import ALMTokenizerConfig
 
 
@@ -33,6 +35,34 @@ class StepState:
 
     conv: Any = None  # of Patchify or UnPatchify
     transformer: Any = None  # caches of the query encoder or decoder
+
+
+def joined(states: Sequence[Any]) -> Any:
+    """States of the same module after at least one step, as that of a batch of all their rows."""
+    first = states[0]
+    if first is None:
+        return None
+    if isinstance(first, AttentionCache):
+        return AttentionCache.joined(states)
+    if isinstance(first, Tensor):
+        return torch.cat(list(states))
+    if isinstance(first, list | tuple):
+        return type(first)(joined(parts) for parts in zip(*states, strict=True))
+    parts = {f.name: joined([getattr(state, f.name) for state in states]) for f in fields(first)}
+    return type(first)(**parts)
+
+
+def selected(state: Any, rows: Sequence[int]) -> Any:
+    """The state of some rows of a batch."""
+    if state is None:
+        return None
+    if isinstance(state, AttentionCache):
+        return state.selected(rows)
+    if isinstance(state, Tensor):
+        return state[list(rows)]
+    if isinstance(state, list | tuple):
+        return type(state)(selected(part, rows) for part in state)
+    return type(state)(**{f.name: selected(getattr(state, f.name), rows) for f in fields(state)})
 
 
 class SteppingCodec(Protocol):
@@ -146,6 +176,17 @@ class StreamDecoder:
         with torch.no_grad():
             wav, self._state = self.codec.decode_step(codes, self.frames_per_query, self._state)
         return wav
+
+    def join(self, others: Sequence[StreamDecoder]) -> None:
+        """Add the streams of others as further rows; codes were pushed to each of them.
+
+        The streams need not be equally long. The others are not to be used any more.
+        """
+        self._state = joined([self._state, *(other._state for other in others)])
+
+    def select(self, rows: Sequence[int]) -> StreamDecoder:
+        """A decoder that continues some rows of this one."""
+        return StreamDecoder(self.codec, self.frames_per_query, selected(self._state, rows))
 
     def finish(self) -> None:
         """End the stream; the decoder has no look-ahead, so no samples are left."""

@@ -40,9 +40,11 @@ class Attention(nn.Module):
         qkv = self.qkv(x).reshape(batch, length, 3, self.num_heads, -1)  # [B, L, 3, H, E]
         rotated = rotation.apply(qkv[:, :, :2]).transpose(1, 3)  # [B, H, 2, L, E]
         q, k, v = rotated[:, :, 0], rotated[:, :, 1], qkv[:, :, 2].transpose(1, 2)
+        missing: tuple[int, ...] = ()
         if cache is not None:
+            missing = cache.missing
             k, v, cache = cache.extend(k, v, reach.past)
-        y = windowed_attention(q, k, v, reach)
+        y = windowed_attention(q, k, v, reach, missing)
         return self.out(y.transpose(1, 2).reshape(batch, length, width)), cache
 
 
@@ -136,6 +138,6 @@ class Transformer(nn.Module):
             after.append(cast("AttentionCache", new_cache))
         return self.norm(x), after
 
-    def _rotation(self, x: Tensor, start: int) -> Rotation:
-        """Rotary embedding of the positions of `[B, L, D]`, which begins at `start`."""
+    def _rotation(self, x: Tensor, start: int | tuple[int, ...]) -> Rotation:
+        """Rotary embedding of `[B, L, D]`, which begins at `start`, or each row at its own."""
         return rotary_table(start, x.shape[1], self.head_width, self.rope_theta, x.device)

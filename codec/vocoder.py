@@ -53,7 +53,7 @@ class VocoderParameters:
 class HarmonicState:
     """State between two steps of a stream."""
 
-    position: int  # frames so far
+    position: Tensor  # [B] int64, frames so far
     phase: Tensor  # [B] int32, of the last sample, in parts of a cycle
     pitches: Tensor  # [B, SMOOTHED] int64, indices into the pitch table, of the last frames
     bands: Tensor  # [B, 1, 2, M], of the last frame
@@ -142,7 +142,7 @@ class HarmonicVocoder(StreamingModule):
         """State before the first frame: its own pitch and bands as history, and silence."""
         batch = places.shape[0]
         return HarmonicState(
-            position=0,
+            position=places.new_zeros(batch),
             phase=places.new_zeros(batch, dtype=torch.int32),
             pitches=places[:, :1].expand(batch, SMOOTHED),
             bands=bands[:, :1],
@@ -164,12 +164,11 @@ class HarmonicVocoder(StreamingModule):
         harmonics = torch.div(_CYCLE // 2 - 1, torch.maximum(before, after), rounding_mode="floor")
         return _pulse(phase, harmonics[..., None]), ends[:, -1], all_places[:, -SMOOTHED:]
 
-    def _noise(self, like: Tensor, position: int) -> Tensor:
-        """White noise `[B, T, hop]`, a function of the position in the signal alone."""
-        batch, frames, hop = like.shape
-        samples = torch.arange(frames * hop, device=like.device) + position * hop
-        noise = _fixed_noise(like.device)[samples % _NOISE_SAMPLES]
-        return noise.view(frames, hop).expand(batch, frames, hop)
+    def _noise(self, like: Tensor, position: Tensor) -> Tensor:
+        """White noise `[B, T, hop]`, a function of the position `[B]` in the signal alone."""
+        _, frames, hop = like.shape
+        samples = torch.arange(frames * hop, device=like.device) + position[:, None] * hop
+        return _fixed_noise(like.device)[samples % _NOISE_SAMPLES].view(-1, frames, hop)
 
     def _filter(self, sources: Tensor, bands: Tensor) -> Tensor:
         """Filter `[B, T, 2, hop]`, crossfading from each frame's filters to the next; sum both."""

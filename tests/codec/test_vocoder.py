@@ -75,7 +75,7 @@ def test_streams_and_batches_go_through_the_same_phases():
             parts.append(wav)
     torch.testing.assert_close(alone, whole, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(torch.cat(parts, dim=-1), whole, atol=1e-5, rtol=1e-4)
-    assert state is not None and state.position == 220
+    assert state is not None and state.position.tolist() == [220] * 3
 
 
 def test_what_comes_later_changes_nothing_before():
