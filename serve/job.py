@@ -19,6 +19,8 @@ from ..lm.generation.output import GeneratedRow
 from ..lm.generation.prompt_batch import PromptBatch
 from ..lm.generation.settings import GenerationSettings
 
+CHUNK_FRAMES = 4
+
 
 class QueueFull(Exception):
     """Too many requests wait; `retry_after` is an estimate of the seconds until there is room."""
@@ -44,7 +46,7 @@ class GenerationRequest:
     input_ids: Tensor  # [V, L, 1+K]
     settings: GenerationSettings  # for one row
     attention_mask: Tensor | None = None  # [V, L], 0 at padding
-    chunk_frames: int = 4  # frames of a chunk of audio; the first chunk has one
+    chunk_frames: int = CHUNK_FRAMES  # most frames of a chunk of audio; the first chunk has one
 
     @property
     def options(self) -> dict[str, Any]:
@@ -59,7 +61,7 @@ class GenerationRequest:
         *,
         seed: int = 0,
         adapter: str | None = None,
-        chunk_frames: int = 4,
+        chunk_frames: int = CHUNK_FRAMES,
     ) -> GenerationRequest:
         """Make a request of the arguments of `AudioLM.generate` for one row.
 
@@ -67,7 +69,8 @@ class GenerationRequest:
             arguments: as of `AudioLMPipeline.prompt` for one prompt.
             seed: of sampling.
             adapter: name of a loaded adapter; None: the active one.
-            chunk_frames: frames of codes in a chunk of audio.
+            chunk_frames: most frames of codes in a chunk of audio; more of them take less
+                computing, fewer less delay.
 
         Raises:
             ValueError: for options that cannot be.
@@ -102,7 +105,9 @@ class Job:
     def __init__(self, request: GenerationRequest, on_cancel: Callable[[Job], None]):
         self.request = request
         self.cancelled = False
-        self.prompts: PromptBatch | None = None  # checked; None for a beam search
+        # Checked; None for a beam search, and when the job is running.
+        self.prompts: PromptBatch | None = None
+        self.prefix_frames = 0  # of the audio that its prompt gives
         self.started = 0.0  # time.monotonic
         self._loop = asyncio.get_running_loop()
         self._on_cancel = on_cancel

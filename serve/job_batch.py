@@ -6,9 +6,7 @@ from ..lm.generation.decoding import Decoding
 from ..lm.generation.output import GeneratedRow
 from ..lm.generation.streaming import AudioStream
 from ..tasks.pipelines.base import AudioLMPipeline
-from .job import AudioChunk, Job
-
-_CHUNK_FRAMES = 4  # frames of a chunk of audio; the first chunk of a row has one
+from .job import CHUNK_FRAMES, AudioChunk, Job
 
 
 class JobBatch:
@@ -17,13 +15,15 @@ class JobBatch:
     def __init__(self, pipeline: AudioLMPipeline):
         self.jobs: dict[int, Job] = {}  # by the number of their row
         self._decoding = Decoding(pipeline.lm)
-        self._stream = AudioStream(pipeline.lm, pipeline.codec, self._decoding, _CHUNK_FRAMES)
+        self._stream = AudioStream(pipeline.lm, pipeline.codec, self._decoding, CHUNK_FRAMES)
 
     def join(self, job: Job) -> None:
         """Read the prompt of a job, which takes part in the next step."""
         assert job.prompts is not None
         job.prompts.read()
         (number,) = self._decoding.join(job.prompts)
+        job.prompts = None  # its keys are in the cache of the decoding
+        self._stream.row_chunk_frames[number] = job.request.chunk_frames
         self.jobs[number] = job
 
     def drop_cancelled(self) -> list[Job]:
@@ -42,9 +42,7 @@ class JobBatch:
             job = self.jobs.get(chunk.row)
             if job is None:  # cancelled in this step
                 continue
-            assert job.prompts is not None
-            (prompt,) = job.prompts.prompts
-            new = chunk.without_prefix(len(prompt.prefix) // prompt.stride)
+            new = chunk.without_prefix(job.prefix_frames)
             if new.codes.shape[1]:
                 waveform = new.waveform.flatten().float().cpu().numpy()
                 job.put_chunk(AudioChunk(waveform, new.codes, new.start))

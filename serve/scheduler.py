@@ -127,6 +127,8 @@ class Scheduler:
             )
             if len(job.prompts.prompts) != 1:
                 raise ValueError(f"a request must be one prompt, got {len(job.prompts.prompts)}")
+            (prompt,) = job.prompts.prompts
+            job.prefix_frames = len(prompt.prefix) // prompt.stride
         with self._changed:
             if self._stopping:
                 raise RuntimeError("the scheduler is stopping")

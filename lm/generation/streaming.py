@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -23,6 +24,7 @@ from ..model import AudioLM
 from .decoding import Decoding
 from .generate import prepare
 from .output import GeneratedRow
+from .row_decoders import RowDecoders, RowFrames
 
 
 class StreamingCodec(Protocol):
@@ -74,15 +76,6 @@ class AudioChunk:
 
 
 @dataclass
-class _Row:
-    """State of a row."""
-
-    decoder: StreamDecoder
-    sent: int  # frames
-    silent: bool = True  # no chunk was yielded yet
-
-
-@dataclass
 class AudioStream:
     """The audio of all rows of a decoding: an iterator over chunks, made by :func:`stream`.
 
@@ -92,10 +85,13 @@ class AudioStream:
     lm: AudioLM
     codec: StreamingCodec
     decoding: Decoding
-    chunk_frames: int
+    chunk_frames: int  # most frames of a chunk
+    row_chunk_frames: dict[int, int] = field(default_factory=dict)  # of single rows, by number
     first_chunk_latency: float | None = None  # seconds from the first `next` to the first audio
-    _rows: dict[int, _Row] = field(default_factory=dict)
-    _start: float = 0.0
+    _start: float = field(default_factory=time.perf_counter)
+
+    def __post_init__(self) -> None:
+        self._decoders = RowDecoders(self.codec)
 
     def __iter__(self) -> Iterator[AudioChunk]:
         self._start = time.perf_counter()
@@ -110,45 +106,45 @@ class AudioStream:
         """Make a step of the decoding; returns what can be heard."""
         self._open()
         self.decoding.step()
-        return list(self._chunks())
-
-    def _chunks(self) -> Iterator[AudioChunk]:
-        sources = self.decoding.rows
-        for number, row in list(self._rows.items()):
-            result = self.decoding.finished.get(number)
-            if result is not None:
-                assert result.codes is not None
-                yield self._chunk(number, row, result.codes[:, row.sent :], result)
-                row.decoder.finish()
-            if result is not None or number not in sources:
-                del self._rows[number]
-                continue
-            state, place = sources[number]
-            ready = state.frames_ready(place)
-            min_frames = 1 if row.silent else self.chunk_frames
-            if ready - row.sent >= min_frames:
-                yield self._chunk(number, row, state.frames(place, row.sent, ready), None)
+        chunks = []
+        for sound in self._decoders.decode(self._frames()):
+            seconds = time.perf_counter() - self._start
+            if self.first_chunk_latency is None and sound.codes.shape[1]:
+                self.first_chunk_latency = seconds
+            result = self.decoding.finished[sound.number] if sound.last else None
+            codes, start = sound.codes.cpu(), sound.start
+            chunks.append(AudioChunk(sound.number, codes, sound.waveform, start, seconds, result))
+        return chunks
 
     def _open(self) -> None:
         """Make a decoder for each new row and push the prefix of its target."""
+        known = self._decoders.numbers
         for number, (state, place) in self.decoding.rows.items():
-            if number in self._rows or state.target.kind == "text":
+            if number in known or state.target.kind == "text":
                 continue
-            decoder = self.codec.stream_decoder(self.decoding.prompts[number].frames_per_query)
-            ready = state.frames_ready(place)
-            decoder.push(state.frames(place, 0, ready).to(self.codec.device))
-            self._rows[number] = _Row(decoder, ready)
+            prefix = state.frames(place, 0, state.frames_ready(place))
+            w = self.decoding.prompts[number].frames_per_query
+            chunk_frames = self.row_chunk_frames.pop(number, self.chunk_frames)
+            self._decoders.open(number, w, prefix, chunk_frames)
 
-    def _chunk(
-        self, number: int, row: _Row, codes: Tensor, result: GeneratedRow | None
-    ) -> AudioChunk:
-        waveform = row.decoder.push(codes.to(self.codec.device))
-        seconds = time.perf_counter() - self._start
-        if self.first_chunk_latency is None and codes.shape[1]:
-            self.first_chunk_latency = seconds
-        row.silent = row.silent and not codes.shape[1]
-        start, row.sent = row.sent, row.sent + codes.shape[1]
-        return AudioChunk(number, codes.cpu(), waveform, start, seconds, result)
+    def _frames(self) -> dict[int, RowFrames]:
+        """What is ready of each row that is open."""
+        finished, running = self.decoding.finished, self.decoding.rows
+        found = {}
+        for number in self._decoders.numbers:
+            result = finished.get(number)
+            if result is not None and result.codes is not None:
+                codes = result.codes
+                found[number] = RowFrames(codes.shape[1], partial(_part, codes), True)
+            elif number in running:
+                state, place = running[number]
+                ready = state.frames_ready(place)
+                found[number] = RowFrames(ready, partial(state.frames, place), False)
+        return found
+
+
+def _part(codes: Tensor, start: int, stop: int) -> Tensor:
+    return codes[:, start:stop]
 
 
 def stream(
@@ -170,7 +166,7 @@ def stream(
         codec: the codec of the model, on any device.
         input_ids: prompts with audio targets, rows `[B, L, 1+K]`.
         attention_mask: `[B, L]`.
-        chunk_frames: frames in a chunk; the first chunk of a row has one frame.
+        chunk_frames: most frames in a chunk; the first chunk of a row has one frame.
         kwargs: as of :func:`almtok.lm.generation.generate.prepare`.
 
     Example:
