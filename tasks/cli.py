@@ -50,7 +50,7 @@ texts are listed in OUT/journal.jsonl.
 ASR = """
 almtok asr talk.wav
 almtok asr talks/ --out texts/ --json
-almtok asr talk.wav --format srt > talk.srt
+almtok asr talks/ --out texts/ --format srt
 cat talk.ogg | almtok asr -
 """
 ASR_NOTES = """
