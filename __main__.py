@@ -38,12 +38,13 @@ FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 _COMMANDS = {
     "tasks.cli:register": ("tts", "asr", "sound", "music", "caption", "continue"),
     "codec.cli:register": ("encode", "decode"),
+    "codec.show:register": ("show",),
     "serve.cli:register": ("serve",),
+    "serve.ui.cli:register": ("ui",),
     "lm.synthesis.cli:register": ("synthesize",),
     "recipes.cli:register": ("run",),
     "recipes.mini.cli:register": ("demo",),
-    "recipes.curves:register": ("compare",),
-    "serve.ui.cli:register": ("ui",),
+    "recipes.compare:register": ("compare",),
     "codec.doctor:register": ("doctor",),
     "core.completion:register": ("completion",),
 }

@@ -98,7 +98,7 @@ def encode(options: argparse.Namespace) -> int:
     from ..core.audio import AUDIO_SUFFIXES
 
     files = _collect(options.files, AUDIO_SUFFIXES)
-    model = _load(options)
+    model = load_codec(options)
     w, refiner = options.frames_per_query, _refiner(options, model)
     settings = (model.fingerprint, model.checked_window(w), options.search)
 
@@ -118,7 +118,7 @@ def decode(options: argparse.Namespace) -> int:
     from .tokens import AudioTokens
 
     files = _collect(options.files, (".safetensors",))
-    model = _load(options)
+    model = load_codec(options)
 
     def write(file: Path, target: Path) -> None:
         wav = model.detokenize(AudioTokens.load(file))  # [S]
@@ -199,7 +199,8 @@ def _config(codec: str) -> "ALMTokenizerConfig":
     return ALMTokenizerConfig.from_pretrained(codec)
 
 
-def _load(options: argparse.Namespace) -> "ALMTokenizer":
+def load_codec(options: argparse.Namespace) -> "ALMTokenizer":
+    """Load the codec of ``--checkpoint`` on ``--device``."""
     from ..core.loading import no_inner_bars
     from ..core.runtime import find_device
     from .model import ALMTokenizer

@@ -45,6 +45,13 @@ class QuantizerLayer(nn.Module):
         """Return the codes `[...]` of residuals `[..., D]`."""
         raise NotImplementedError
 
+    def compared(self, residual: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the vectors `[..., P]` of residuals `[..., D]` and the entries `[C, P]`.
+
+        The code of a residual is the entry nearest to its vector.
+        """
+        raise NotImplementedError
+
     def decode(self, codes: Tensor) -> Tensor:
         """Map codes `[...]` to `[..., D]`."""
         raise NotImplementedError
@@ -113,6 +120,10 @@ class FrozenLayer(QuantizerLayer):
         """Return the codes `[...]` of residuals `[..., D]`."""
         return nearest(residual, *self._cached_table())
 
+    def compared(self, residual: Tensor) -> tuple[Tensor, Tensor]:
+        """Return residuals `[..., D]` and the mapped entries `[C, D]`."""
+        return residual, self.table()
+
     def decode(self, codes: Tensor) -> Tensor:
         """Map codes `[...]` to `[..., D]`."""
         if torch.is_grad_enabled():
@@ -175,6 +186,10 @@ class LearnedLayer(QuantizerLayer):
     def nearest(self, residual: Tensor) -> Tensor:
         """Return the codes `[...]` of residuals `[..., D]`."""
         return self.codebook.nearest(self.project_in(residual))
+
+    def compared(self, residual: Tensor) -> tuple[Tensor, Tensor]:
+        """Return projected residuals `[..., P]` and the entries `[C, P]`."""
+        return self.project_in(residual), self.codebook.entries.float()
 
     def decode(self, codes: Tensor) -> Tensor:
         """Map codes `[...]` to `[..., D]`."""

@@ -1,4 +1,4 @@
-"""``almtok compare``: loss curves of a run beside those of a reference run.
+"""Loss curves of a run beside those of a reference run, for ``almtok compare``.
 
 A curve has 20 points along the run, each the mean and the standard deviation of the losses around
 it; it is small enough to be stored with a recipe. Runs of different length are compared at the same
@@ -7,17 +7,13 @@ fraction of their steps, because their learning rate schedules agree there.
 
 from __future__ import annotations
 
-import argparse
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from almtok.core.choices import add_json
-from almtok.core.files import write_json
-from almtok.core.printing import print_result
 from almtok.core.reading import read_json_object, reading
 from almtok.core.report.curves import read_metrics
 
@@ -25,64 +21,6 @@ RECIPES = Path(__file__).parent
 POINTS = 20
 # Half the width of a band: standard deviations, and at least this fraction of the mean.
 _SPREADS, _LEAST = 3.0, 0.08
-
-DESCRIPTION = """\
-Compare the losses of a run with those of a recipe or of another run, at the same share of their
-steps. A recipe's reference is one of our runs on its own data. A loss far outside the reference's
-band is reported with its likely cause.
-"""
-EXAMPLES = """
-almtok compare runs/mine/stage2 --to runs/yours/stage2
-almtok compare runs/demo/stage2 --to mini/stage2
-almtok compare runs/mine/lm --save reference.json
-"""
-
-
-def register(commands: Any) -> None:
-    """Add ``compare`` to the sub-parsers of ``almtok``."""
-    parser = commands.add_parser(
-        "compare",
-        help="compare the loss curves of a run with those of a recipe or another run",
-        description=DESCRIPTION,
-        examples=EXAMPLES,
-    )
-    add = parser.add_argument
-    add("run_folder", metavar="RUN", type=Path, help="run folder of a training")
-    text = f"run folder, saved curves, or RECIPE/STAGE: {', '.join(references()) or 'none'}"
-    add("--to", metavar="REF", help=text)
-    add("--save", type=Path, metavar="FILE", help="write the run's curves as JSON")
-    add_json(parser)
-    parser.set_defaults(run=run_compare)
-
-
-def run_compare(args: argparse.Namespace) -> int:
-    """Run ``almtok compare``; 1 if a loss is outside the band of the reference."""
-    curves = read_curves(args.run_folder)
-    if args.save is not None:
-        write_json(args.save, curves.to_dict())
-    saved = f"curves of {curves.what}: {args.save}\n" if args.save is not None else ""
-    if args.to is None:
-        if args.save is None:
-            raise ValueError(f"--to must be a run folder or one of {references()}, got nothing")
-        print_result(args, saved.rstrip(), curves.to_dict())
-        return 0
-    path = Path(args.to)
-    if args.to in references():
-        recipe, stage = args.to.split("/")
-        path = RECIPES / recipe / "reference" / f"{stage}.json"
-    reference = read_curves(path)
-    verdicts = compare(curves, reference)
-    done = f"{100 * curves.done:.0f} % of {curves.steps} steps"
-    text = f"{saved}{curves.what}, {done}, beside {reference.what}\n{verdict_table(verdicts)}"
-    if curves.steps != reference.steps:
-        text += f"(the reference had {reference.steps} steps: compared at the same share of them)"
-    value = {
-        "run": curves.what, "steps": curves.steps, "done": curves.done,
-        "reference": reference.what, "reference_steps": reference.steps,
-        "losses": [{**asdict(verdict), "inside": verdict.inside} for verdict in verdicts],
-    }  # fmt: skip
-    print_result(args, text.rstrip(), value)
-    return 0 if all(verdict.inside for verdict in verdicts) else 1
 
 
 def references() -> list[str]:
@@ -138,6 +76,14 @@ class Verdict:
     def inside(self) -> bool:
         """Whether the loss lies in the band."""
         return self.low <= self.value <= self.high
+
+
+def read_reference(name: str) -> LossCurves:
+    """Read the curves of a recipe, named RECIPE/STAGE, or those at a path (:func:`read_curves`)."""
+    if name in references():
+        recipe, stage = name.split("/")
+        return read_curves(RECIPES / recipe / "reference" / f"{stage}.json")
+    return read_curves(Path(name))
 
 
 def read_curves(path: Path) -> LossCurves:

@@ -36,7 +36,7 @@ def flac_url(wav: npt.ArrayLike, sample_rate: int) -> str:
         return _data_url("audio/flac", path.read_bytes())
 
 
-def _png_url(image: npt.NDArray[np.float64], colours: str) -> str:
+def png_url(image: npt.NDArray[np.float64], colours: str) -> str:
     """Data URL of a PNG of values 0..1 [height, width] in a colour map of matplotlib."""
     import matplotlib
 
@@ -62,7 +62,8 @@ def _mel_power(wav: npt.ArrayLike, sample_rate: int) -> npt.NDArray[np.float64]:
 
 def mel_level(wav: npt.ArrayLike, sample_rate: int) -> npt.NDArray[np.float64]:
     """Level [frames, bands] of mel bands in dB relative to a full-scale sine, at least -120."""
-    return 10.0 * np.log10(np.maximum(_mel_power(wav, sample_rate), 1e-12))
+    level = np.log10(np.maximum(_mel_power(wav, sample_rate), 1e-12))
+    return np.asarray(10.0 * level, dtype=np.float64)
 
 
 def spectrogram_url(wav: npt.ArrayLike, sample_rate: int, *, loudest: float | None = None) -> str:
@@ -76,7 +77,7 @@ def spectrogram_url(wav: npt.ArrayLike, sample_rate: int, *, loudest: float | No
     """
     level = mel_level(wav, sample_rate)
     top = level.max() if loudest is None else loudest
-    return _png_url(((level - top) / _RANGE_DB + 1.0).T[::-1], "magma")
+    return png_url(((level - top) / _RANGE_DB + 1.0).T[::-1], "magma")
 
 
 def loudest_band(wav: npt.ArrayLike, sample_rate: int) -> float:
@@ -93,7 +94,7 @@ def code_map_url(codes: npt.NDArray[np.int64]) -> str:
     """Codes [K, Q] as a PNG data URL: a coloured cell per code, one row per layer."""
     cells = np.kron(scatter_codes(codes), np.ones((8, 4)))
     cells[::8] = 0.0
-    return _png_url(cells, "turbo")
+    return png_url(cells, "turbo")
 
 
 @dataclass(frozen=True)
@@ -187,6 +188,14 @@ class CurveChart:
     bottom: int
 
 
+def tick_text(value: float) -> str:
+    """A number of an axis in three digits, at most eight characters."""
+    if value and not 1e-3 <= abs(value) < 1e6:
+        digits, _, exponent = f"{value:.1e}".partition("e")
+        return f"{digits}e{int(exponent)}"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
 def curve_chart(name: str, steps: Sequence[float], values: Sequence[float]) -> CurveChart | None:
     """Lay out a curve, on a logarithmic axis if the values span more than a factor of 20.
 
@@ -213,7 +222,7 @@ def curve_chart(name: str, steps: Sequence[float], values: Sequence[float]) -> C
     width, height, left, top, bottom = 420, 170, 52, 24, 22
     across = left + (x - first) / (last - first) * (width - left - 8)
     down = top + (high - shown) / ((high - low) or 1.0) * (height - top - bottom)
-    highest, lowest = (f"{10.0**value if logarithmic else value:.3g}" for value in (high, low))
+    highest, lowest = (tick_text(10.0**value if logarithmic else value) for value in (high, low))
     return CurveChart(
         name=name,
         points=tuple(zip(across.tolist(), down.tolist(), strict=True)),
