@@ -23,6 +23,7 @@ from torch import Tensor
 from ..core.audio import read_audio
 from ..core.files import write_bytes
 from ..core.reading import reading
+from ..core.report.notebook import Html, card
 from .streaming import StreamDecoder, StreamEncoder
 
 if TYPE_CHECKING:
@@ -58,6 +59,31 @@ class AudioTokens:
     def duration(self) -> float:
         """Seconds of audio."""
         return self.num_samples / self.sample_rate
+
+    @property
+    def facts(self) -> list[str]:
+        """Short facts for people: duration, shape and rate of the codes, codec."""
+        books, queries = self.codes.shape
+        rate = books * queries / self.duration
+        return [
+            f"{self.duration:.2f} s",
+            f"{books} × {queries} codes ({rate:.1f} per second)",
+            f"codec {self.fingerprint}",
+        ]
+
+    def show(self, codec: ALMTokenizer) -> Html:
+        """Return a player of the decoded tokens and their map, which notebooks display.
+
+        Raises:
+            ValueError: The tokens are of another codec.
+        """
+        wav = codec.detokenize(self).cpu().numpy()
+        codes = self.codes.cpu().numpy()
+        return Html(card(facts=self.facts, codes=codes, wav=wav, sample_rate=self.sample_rate))
+
+    def _repr_html_(self) -> str:
+        """Map of the codes, for notebooks: codes alone cannot be played, see :meth:`show`."""
+        return card(facts=self.facts, codes=self.codes.cpu().numpy())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file atomically, with two bytes per code.

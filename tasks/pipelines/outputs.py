@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...codec.tokens import AudioTokens
 from ...core.audio import write_audio
+from ...core.report.notebook import card
 from ...lm.generation.output import Finish, GeneratedRow
 from ..evaluation.diff import Diff
 from ..word_times import TimedSentence, TimedWord, sentences
@@ -35,6 +36,14 @@ class TaskOutput:
         """Tokens of an audio target."""
         assert self.tokens is not None  # every audio target has at least one frame
         return self.tokens
+
+    def _repr_html_(self) -> str:
+        """Text and map of the codes, for notebooks; the codec is needed to play them."""
+        facts = [f"computed in {self.seconds:.2f} s", f"finish: {self.row.finish}"]
+        if self.tokens is None:
+            return card(facts=facts, text=self.text)
+        codes = self.tokens.codes.cpu().numpy()
+        return card(facts=[*self.tokens.facts, *facts], text=self.text, codes=codes)
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,17 @@ class GeneratedAudio:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write an audio file in the format of the suffix (.wav .flac .ogg .opus .mp3)."""
         write_audio(path, self.wav, self.sample_rate)
+
+    def _repr_html_(self) -> str:
+        """Player, text and map of the codes, for notebooks."""
+        return card(
+            facts=[*self.tokens.facts, f"computed in {self.seconds:.2f} s (RTF {self.rtf:.2f})"],
+            text=getattr(self, "text", None),
+            codes=self.tokens.codes.cpu().numpy(),
+            wav=self.wav.cpu().numpy(),
+            sample_rate=self.sample_rate,
+            problems=self.problems,
+        )
 
 
 @dataclass(frozen=True)
