@@ -62,12 +62,12 @@ class AudioTokens:
 
     @property
     def facts(self) -> list[str]:
-        """Short facts for people: duration, shape and rate of the codes, codec."""
+        """Short facts for people: duration, number of codes, codec."""
         books, queries = self.codes.shape
-        rate = books * queries / self.duration
         return [
             f"{self.duration:.2f} s",
-            f"{books} × {queries} codes ({rate:.1f} per second)",
+            f"{books} × {queries} codes",
+            f"{self.frames_per_query} frames per query",
             f"codec {self.fingerprint}",
         ]
 
