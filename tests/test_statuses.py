@@ -11,8 +11,11 @@ from almtok.__main__ import main
 
 from .test_cli import COMMANDS
 
-# Commands whose result is a run folder.
-TRAININGS = {("demo",), ("codec", "train"), ("lm", "train"), ("lm", "finetune")}
+# Commands whose result is a run folder, a server or a script.
+WITHOUT_JSON = {
+    ("demo",), ("codec", "train"), ("lm", "train"), ("lm", "finetune"), ("serve",), ("ui",),
+    ("completion",),
+}  # fmt: skip
 LEAVES = sorted(words for words in COMMANDS if words not in {(), ("codec",), ("lm",)})
 
 # A wrong value of each command that needs no model: words, and a part of the message.
@@ -72,7 +75,7 @@ def test_a_mistake_is_one_line_and_status_1(words, capsys):
 @pytest.mark.parametrize("words", LEAVES, ids=" ".join)
 def test_commands_that_print_results_have_json(words):
     has = "--json" in COMMANDS[words].flags
-    assert has == (words not in TRAININGS | {("completion",)})
+    assert has == (words not in WITHOUT_JSON)
 
 
 @pytest.mark.parametrize(
