@@ -5,6 +5,7 @@
 #   make test-plain   what numbers come out of, as on plainer processors than this one
 #   make lint    ruff and mypy
 #   make docs    the documentation as a site, in build/site
+#   make dist    wheel and sdist, in dist
 # A machine without a GPU saves 4 GB by taking PyTorch's CPU build:
 #   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
@@ -39,7 +40,7 @@ NUMBERS := $(addprefix tests/,codec/priors/test_fbank.py codec/priors/test_beats
 	lm/generation/test_quantize.py tasks/test_shipped.py)
 WAYS := $(addprefix tests/,codec/test_parity.py codec/test_cache.py lm/generation/test_generate.py)
 
-.PHONY: demo test test-plain lint format docs clean
+.PHONY: demo test test-plain lint format docs constraints dist clean
 
 demo: $(STAMP)
 	$(BIN)/python -m almtok demo --out runs/demo
@@ -85,6 +86,22 @@ $(STAMP): setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --no-compile "$(TORCH)" $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 	$(BIN)/python -m pip install --no-compile -e '.[$(EXTRAS)]'
 	touch $@
+
+# The versions that the tests passed with, without the local part of CPU builds.
+constraints: $(STAMP)
+	(echo "# Made by 'make constraints': pip install -c constraints.txt ."; \
+		$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//') > constraints.txt
+
+# Wheel and sdist in dist/, of what git tracks at HEAD. A tag of HEAD must be v and the version.
+dist: $(STAMP)
+	rm -rf build/release dist && mkdir -p build/release
+	git archive HEAD | tar x -C build/release
+	version=$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' build/release/__init__.py); \
+	for tag in $$(git tag --points-at HEAD 'v*'); do \
+		test "$$tag" = "v$$version" || { echo "tag $$tag, but __version__ is $$version" >&2; exit 1; }; done
+	cd build/release && $(abspath $(BIN))/python -m pip install --quiet build twine && \
+		$(abspath $(BIN))/python -m build --outdir ../../dist && \
+		$(abspath $(BIN))/python -m twine check --strict ../../dist/*
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache
