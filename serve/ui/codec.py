@@ -7,11 +7,10 @@ from typing import Any
 import gradio as gr
 
 from ...codec.model import ALMTokenizer
-from .controls import MODEL_EVENT
+from .controls import MODEL_EVENT, sound
 from .errors import one_sentence
 from .limits import MAX_CLIP_SECONDS, read_upload
 from .markup import code_map, lines, spectrograms, table
-from .sound_values import sound
 
 LEAST, MOST = 2, 10  # frames per query that are offered
 

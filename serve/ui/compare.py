@@ -56,8 +56,8 @@ def add_compare_tab(codec: ALMTokenizer, test: ListeningTest) -> None:
 def _add_maker(codec: ALMTokenizer) -> tuple[gr.Button, list[Any]]:
     low, high = codec.config.frames_per_query_range
     files = gr.File(
-        file_count="multiple", file_types=["audio"], type="filepath", height=140,
-        label=f"Recordings, at most {MAX_TEST_SECONDS:.0f} s each (none: three test sentences)",
+        file_count="multiple", file_types=["audio"], type="filepath", height=170,
+        label=f"Recordings, at most {MAX_TEST_SECONDS:.0f} s each",
     )  # fmt: skip
     rates = gr.CheckboxGroup(
         [str(w) for w in range(LEAST, MOST + 1)],

@@ -25,15 +25,16 @@ def add_mushra(answers: AnswerFile, items: gr.State, listener: gr.Textbox) -> No
     start = gr.Button("Start MUSHRA")
     session = gr.State(None)
     heading = gr.HTML(label="Reference")
-    clips, scores = [], []
+    rows, clips, scores = [], [], []
     for number in range(_MOST):
-        with gr.Row(equal_height=True):
-            clips.append(gr.HTML(visible=False, min_width=260))
+        with gr.Row(visible=False, elem_classes="almtok-stimulus") as row:
+            rows.append(row)
+            clips.append(gr.HTML(min_width=260))
             name = chr(ord("A") + number)
-            scores.append(gr.Slider(0, 100, 0, step=1, label=f"Score of {name}", visible=False))
+            scores.append(gr.Slider(0, 100, 0, step=1, label=f"Score of {name}"))
     confirm = gr.Button("Next", variant="primary", visible=False)
     test = _MushraTest(answers)
-    shown = [session, heading, confirm, *clips, *scores]
+    shown = [session, heading, confirm, *rows, *clips, *scores]
     start.click(one_sentence(test.start), [items, listener], shown, **LIGHT_EVENT)
     confirm.click(one_sentence(test.answer), [items, session, *scores], shown, **LIGHT_EVENT)
 
@@ -72,12 +73,10 @@ def _shown(items: ListeningItems, session: MushraSession) -> list[Any]:
         heading = lines([f"Page {session.position + 1} of {len(session.pages)}", _HELP]) + player(
             items.wav(REFERENCE, page.item), items.sample_rate, "Reference"
         )
-    clips: list[Any] = [gr.HTML("", visible=False)] * _MOST
-    sliders: list[Any] = [gr.Slider(value=0, visible=False)] * _MOST
+    rows = [gr.Row(visible=number < len(stimuli)) for number in range(_MOST)]
+    clips = [""] * _MOST
     for number, system in enumerate(stimuli):
-        name = f"Clip {chr(ord('A') + number)}"
         assert page is not None
-        wav = items.wav(system, page.item)
-        clips[number] = gr.HTML(player(wav, items.sample_rate, name), visible=True)
-        sliders[number] = gr.Slider(value=0, visible=True)
-    return [session, heading, gr.Button(visible=page is not None), *clips, *sliders]
+        name = f"Clip {chr(ord('A') + number)}"
+        clips[number] = player(items.wav(system, page.item), items.sample_rate, name)
+    return [session, heading, gr.Button(visible=page is not None), *rows, *clips, *([0] * _MOST)]

@@ -1,10 +1,12 @@
-"""Controls that several tabs share, and how their events run."""
+"""Controls that several tabs share, their values, and how their events run."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import gradio as gr
+import numpy as np
+import numpy.typing as npt
 
 from ...tasks.base import Task, get_task
 from ...tasks.pipelines.base import AudioLMPipeline
@@ -66,3 +68,9 @@ def has_word_times(pipeline: AudioLMPipeline) -> bool:
 def can(pipeline: AudioLMPipeline, *tasks: str) -> bool:
     """Whether the model was trained on all these tasks."""
     return set(tasks) <= set(pipeline.lm.config.tasks)
+
+
+def sound(wav: Any, sample_rate: int) -> tuple[int, npt.NDArray[np.int16]]:
+    """Samples [S] in [-1, 1] for ``gr.Audio``, which would scale float samples to full level."""
+    samples = np.asarray(wav, np.float32).ravel()
+    return sample_rate, (np.clip(samples, -1.0, 1.0) * 32767.0).astype(np.int16)

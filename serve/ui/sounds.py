@@ -16,11 +16,11 @@ from .controls import (
     generation_options,
     sampling_sliders,
     seed_box,
+    sound,
 )
 from .errors import one_sentence
 from .limits import MAX_PROMPT, checked_seed, checked_text
 from .markup import lines
-from .sound_values import sound
 
 MAX_DRAWS = 4
 MAX_SECONDS = 10.0

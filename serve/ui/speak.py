@@ -23,11 +23,11 @@ from .controls import (
     has_word_times,
     sampling_sliders,
     seed_box,
+    sound,
 )
 from .errors import one_sentence
 from .limits import MAX_TEXT, checked_seed, checked_text
 from .markup import lines, word_differences, word_table
-from .sound_values import sound
 from .streams import SpeechStream, SpeechStreams
 
 DEFAULT_VOICE = "default"

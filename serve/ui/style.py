@@ -15,11 +15,16 @@ CSS = """
 .dark .almtok-diff del { color: #fca5a5; }
 .dark .almtok-diff ins { color: #86efac; }
 .almtok-table { overflow: auto; max-height: 22rem; margin: 0.5rem 0; }
+.almtok-stimulus { align-items: center; }
+@media (max-width: 640px) { .almtok-stimulus { flex-direction: column; align-items: stretch; } }
 @media (max-width: 640px) { .tab-container > button { padding-inline: 0.55rem !important; } }
 .almtok-table table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 .almtok-table caption { text-align: left; font-weight: 600; padding: 0.25rem 0; }
-.almtok-table th, .almtok-table td { text-align: left; padding: 0.3rem 0.6rem;
-  border-bottom: 1px solid var(--border-color-primary); }
+.almtok-table :is(th, td) { text-align: left; padding: 0.3rem 0.6rem;
+  border-width: 0 0 1px !important;
+  border-style: solid !important; border-color: var(--border-color-primary) !important; }
+[data-testid="waveform-controls"] button { color: var(--body-text-color) !important;
+  border-color: currentColor !important; }
 .almtok-pair { display: grid; gap: 0.75rem;
   grid-template-columns: repeat(auto-fit, minmax(min(280px, 100%), 1fr)); }
 .almtok-figure { margin: 0.5rem 0; }

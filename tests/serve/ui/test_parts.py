@@ -13,10 +13,10 @@ from starlette.applications import Starlette  # noqa: E402
 from starlette.testclient import TestClient  # noqa: E402
 
 from almtok.serve.ui.clone import Cloner  # noqa: E402
+from almtok.serve.ui.controls import sound  # noqa: E402
 from almtok.serve.ui.errors import INTERNAL, one_sentence  # noqa: E402
 from almtok.serve.ui.limits import checked_seed, checked_text, read_upload  # noqa: E402
 from almtok.serve.ui.markup import player, table, word_differences  # noqa: E402
-from almtok.serve.ui.sound_values import sound  # noqa: E402
 from almtok.serve.ui.streams import SpeechStreams  # noqa: E402
 from almtok.tasks.evaluation.diff import word_diff  # noqa: E402
 
