@@ -49,7 +49,7 @@ LONG = (
     "docs/serving_routes.md", "docs/tasks.md",
 )  # fmt: skip
 # Of the README these are run too, with the models that come with almtok.
-SPOKEN = ("tts", "asr", "sound", "caption", "lm finetune")
+SPOKEN = ("tts", "asr", "show", "sound", "caption", "lm finetune")
 # And wherever they stand; `almtok codec plan` is run by tests/test_cli.py.
 RUN = ("encode", "decode", "lm prepare", "lm tokenize", "--version")
 
