@@ -198,10 +198,11 @@ class Scheduler:
                         self._end(job, error)
                 for job in batch.drop_cancelled():
                     self._end(job, JobCancelled("the request was cancelled"))
+                ended: dict[Job, GeneratedRow | BaseException] = {}
                 try:
-                    ended = batch.step()
+                    ended |= batch.step()
                 except Exception as error:  # of the batch, whose state is unknown
-                    ended = dict.fromkeys(batch.jobs.values(), error)
+                    ended |= dict.fromkeys(batch.jobs.values(), error)
                     self._batch = JobBatch(self.pipeline)
                 with self._changed:
                     self._stats.steps += 1

@@ -9,9 +9,11 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from almtok.lm.generation.generate import prepare
+from almtok.lm.generation.decoding import Decoding
+from almtok.lm.generation.generate import prepare, prompt_batch
 from almtok.lm.generation.sampling import SamplingConfig
 from almtok.lm.generation.settings import BeamSettings
+from almtok.lm.inference import evaluating
 from almtok.lm.lora import LoraSettings, add_lora, load_adapter, use_adapter, using_adapter
 from almtok.lm.model import AudioLM
 from almtok.lm.quantize import quantize
@@ -199,3 +201,23 @@ def test_mistakes_are_named() -> None:
         toy_lm().generate(**given, **GIVEN, adapter_names="anna")
     with pytest.raises(ValueError, match="compile=True does not support adapter_names"):
         lm.generate(**given, **GIVEN, adapter_names="anna", compile=True)
+
+
+def test_rows_with_and_without_names_join_one_batch():
+    """None is the active adapter, also for a row that begins before rows with names."""
+    lm = with_two(audio_rank=2)
+    use_adapter(lm, "ben")
+    options: dict[str, Any] = dict(audio_sampling=SAMPLING, min_frames=5, max_frames=5)
+    given = prompts(lm, ["tts"])
+    names = (None, "anna", "__base__", "ben", None)
+    alone = [lm.generate(**given, **options, adapter_names=name)[0].codes for name in names]
+    assert alone[0].equal(alone[3]) and not alone[1].equal(alone[2])
+    decoding = Decoding(lm)
+    with evaluating(lm):
+        for name in names:
+            decoding.join(prompt_batch(lm, **given, **options, adapter_names=name))
+            decoding.step()
+        while decoding.running:
+            decoding.step()
+    for number, codes in enumerate(alone):
+        assert decoding.finished[number].codes.equal(codes)
