@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -201,3 +202,25 @@ def test_pages_of_other_sites_may_not_use_a_server_without_a_key(serving):
                 pass
         with connected(server, additional_headers={}, origin=server.url) as found:
             assert found.next()["type"] == "ready"
+
+
+def test_the_example_of_the_page(serving, root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (root / "docs/serving_routes.md").read_text()
+    (code,) = (c for c in re.findall(r"^```python\n(.*?)^```", page, re.M | re.S) if "ws://" in c)
+    with serving(api_key=None) as server:
+        code = code.replace("ws://127.0.0.1:8000", server.url.replace("http", "ws"))
+        exec(compile(code, "docs/serving_routes.md", "exec"), {})
+    assert 0.5 < (tmp_path / "morning.pcm").stat().st_size / 2 / 24_000 < 8
+
+
+def test_every_message_and_field_of_the_page_exists(root):
+    stream = pytest.importorskip("almtok.serve.routes.stream")
+    page = (root / "docs/serving_routes.md").read_text()
+    table = page.split("| from the client |")[1].split("\n\n")[0]
+    rows = re.findall(r"^\| `(\w+)` \|([^|]*)\|", table, re.M)
+    described = {name: set(re.findall(r"`(\w+)`", fields)) for name, fields in rows}
+    models = (stream.Speak, stream.Flush, stream.Cancel, stream.Listen, stream.Finish)
+    assert described == {
+        model.__name__.lower(): set(model.model_fields) - {"type"} for model in models
+    }
