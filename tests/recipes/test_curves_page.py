@@ -19,12 +19,13 @@ def make_run(tmp_path):
 
     def make(steps=400, **factors):
         lines = []
-        for step in range(10, steps + 1, 10):
+        for step in (*range(steps // 40, steps, steps // 20), steps):  # middles of 20 parts, end
+            share = min(step / steps, 0.975)
             losses = {
-                name: min(points, key=lambda p: abs(p.share - step / steps)).mean
-                * factors.get(name, 1.0)
+                name: point.mean * factors.get(name, 1.0)
                 for name, points in reference.losses.items()
-                if points[0].share <= step / steps + 0.03
+                for point in points
+                if abs(point.share - share) < 1e-6
             }
             lines.append({"step": step, "losses": losses, "lr": 1e-4 * (1 - step / steps)})
         (tmp_path / "config.json").write_text(json.dumps({"steps": steps}))
