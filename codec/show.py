@@ -35,6 +35,8 @@ def register(commands: Any) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help=text)
     parser.add_argument("--start", default=0.0, metavar="S", help="start of the excerpt in seconds")
     parser.add_argument("--seconds", default=10.0, metavar="S", help="length of the excerpt")
+    text = "JSON with words and their times, such as of a forced alignment"
+    parser.add_argument("--words", type=Path, metavar="FILE", help=text)
     parser.group("output")
     text = "page (.html) or picture (.png) (default: NAME.html in the current folder)"
     parser.add_argument("--out", type=Path, metavar="FILE", help=text)
@@ -57,8 +59,10 @@ def run(options: argparse.Namespace) -> int:
     from ..core.files import write_bytes
     from .cli import load_codec
     from .inspection import inspect_audio, inspect_tokens
+    from .show_words import read_words
     from .tokens import AudioTokens
 
+    words = [] if options.words is None else read_words(options.words)
     codec = load_codec(options)
     part = (options.start, options.seconds)
     if is_tokens:
@@ -69,11 +73,11 @@ def run(options: argparse.Namespace) -> int:
     if out.suffix.lower() == ".png":
         from .show_figure import figure
 
-        data = figure(found, title)
+        data = figure(found, title, words)
     else:
         from .show_page import page
 
-        data = page(found, title, f"codec {codec.fingerprint}").encode()
+        data = page(found, title, f"codec {codec.fingerprint}", words).encode()
     write_bytes(out, data)
     print(f"{found.start:.2f} to {found.start + found.seconds:.2f} s of {options.file}: {out}")
     return 0

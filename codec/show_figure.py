@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,13 @@ from .show_page import (
     level_difference,
     summary,
 )
+from .show_words import ShownWord, words_between
 
 _DPI = 100
 WIDTH = 1200  # pixels
 
 
-def figure(found: Inspection, title: str) -> bytes:
+def figure(found: Inspection, title: str, words: Sequence[ShownWord] = ()) -> bytes:
     """Return a PNG of an inspection, 1200 pixels wide."""
     import matplotlib
 
@@ -33,10 +35,13 @@ def figure(found: Inspection, title: str) -> bytes:
     from matplotlib.figure import Figure
 
     parts = _parts(found)
+    shown = words_between(words, found.start, found.start + found.seconds)
+    if shown:
+        parts.insert(1, (0.25, "Words", lambda axis: _words(axis, shown)))
     heights = [height for height, _, _ in parts]
     size = (WIDTH / _DPI, 0.75 + sum(heights) + 0.42 * len(parts))
     drawing = Figure(figsize=size, dpi=_DPI, layout="constrained")
-    drawing.suptitle(f"{title}\n{summary(found)}", fontsize=11, x=0.01, ha="left")
+    drawing.suptitle(f"{title}\n{summary(found)}", fontsize=11, x=0.01, ha="left", parse_math=False)
     axes = drawing.subplots(len(parts), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
     for axis, (_, name, draw) in zip(axes, parts, strict=True):
         axis.set_title(name, fontsize=10, loc="left")
@@ -86,6 +91,23 @@ def _waveform(axis: Any, found: Inspection, wav: npt.NDArray[np.float32]) -> Non
     times = found.start + np.arange(wav.size) / found.sample_rate
     axis.plot(times, wav, linewidth=0.5)
     axis.set_ylabel("amplitude", fontsize=8)
+
+
+def _words(axis: Any, words: Sequence[ShownWord]) -> None:
+    for word in words:
+        axis.axvspan(word.start, word.end, color="C0", alpha=0.15)
+        middle = (word.start + word.end) / 2
+        axis.text(
+            middle,
+            0.5,
+            word.text,
+            fontsize=8,
+            ha="center",
+            va="center",
+            clip_on=True,
+            parse_math=False,
+        )
+    axis.set_yticks([])
 
 
 def _mel(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -13,10 +15,11 @@ from ..core.report.figures import (
     png_url,
     spectrogram_url,
 )
-from ..core.report.panels import Panel, level_marks, mel_marks, outline, row_marks, time_marks
+from ..core.report.panels import Box, Panel, level_marks, mel_marks, outline, row_marks, time_marks
 from ..core.report.render import render
 from .inspection import Inspection
 from .query_attention import QueryAttention
+from .show_words import ShownWord, words_between
 
 RANGE_DB = 70.0  # of levels below the loudest band
 DIFFERENCE_DB = 20.0  # of the difference of levels, to either side
@@ -30,15 +33,19 @@ ATTENTION = (
 )
 
 
-def page(found: Inspection, title: str, what: str) -> str:
+def page(found: Inspection, title: str, what: str, words: Sequence[ShownWord] = ()) -> str:
     """Return the HTML of an inspection.
 
     Args:
         found: what to show.
         title: heading.
         what: the codec, for the facts.
+        words: of the recording, with times.
     """
     panels = [*_sound_panels(found), _code_panel(found)]
+    shown = words_between(words, found.start, found.start + found.seconds)
+    if shown:
+        panels.insert(1, _word_panel(found, shown))
     if found.confidence is not None:
         panels.append(_confidence_panel(found, found.confidence))
     layers: list[tuple[str, list[float]]] = []
@@ -156,6 +163,17 @@ def _sound_panels(found: Inspection) -> list[Panel]:
         alt = f"difference of the spectrograms, on average {np.abs(difference).mean():.1f} dB"
         panels.append(Panel("Difference", note, alt, 150, across, mel_marks(rate), image=image))
     return panels
+
+
+def _word_panel(found: Inspection, words: Sequence[ShownWord]) -> Panel:
+    scale = 100 / found.span
+    boxes = [
+        Box(scale * (word.start - found.start), scale * (word.end - word.start), word.text)
+        for word in words
+    ]
+    alt = " ".join(word.text for word in words)
+    across = time_marks(found.start, found.span)
+    return Panel("Words", "by their times", alt, 27, across, [], boxes=boxes)
 
 
 def _code_panel(found: Inspection) -> Panel:

@@ -27,6 +27,15 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Box:
+    """A text with its place on the time axis."""
+
+    place: float  # per cent from the left
+    width: float  # per cent
+    text: str
+
+
+@dataclass(frozen=True)
 class Panel:
     """One picture over time.
 
@@ -40,6 +49,7 @@ class Panel:
         across: marks of the time axis.
         down: marks of the vertical axis.
         pixelated: the image has sharp cells.
+        boxes: texts, instead of a picture.
     """
 
     title: str
@@ -51,6 +61,7 @@ class Panel:
     image: str = ""
     outline: str = ""
     pixelated: bool = False
+    boxes: Sequence[Box] = ()
 
 
 def time_marks(start: float, seconds: float) -> list[Mark]:

@@ -1,6 +1,7 @@
 """`almtok show`: attention and confidence are those of the codec, and its files are complete."""
 
 import io
+import json
 import re
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from almtok.codec import transformer
 from almtok.codec.inspection import inspect_audio, inspect_tokens
 from almtok.codec.query_attention import query_attention
 from almtok.codec.show_page import page
+from almtok.codec.show_words import read_words
 from almtok.core.audio import AudioError
 from almtok.core.report.panels import mel_marks, outline, time_marks
 
@@ -139,6 +141,29 @@ def test_the_picture_opens_and_tokens_are_shown(codec: ALMTokenizer, tmp_path: P
     with image.open(io.BytesIO(out.read_bytes())) as picture:
         assert picture.format == "PNG" and picture.width == 1200 and picture.height > 300
         assert len(picture.convert("RGB").getcolors(1 << 24)) > 100  # not an empty canvas
+
+
+def test_words_stand_at_their_times(codec: ALMTokenizer, tmp_path: Path) -> None:
+    words = tmp_path / "talk.json"
+    timed = [("gone", 0.1, 0.4), ("half", 0.4, 1.2), ("<b>$5 or $6", 1.4, 1.6), ("later", 2.0, 2.1)]
+    named = [{"word": word, "start": start, "end": end} for word, start, end in timed]
+    words.write_text(json.dumps({"text": "...", "words": named}))
+    part = ["--start", "0.8", "--seconds", "0.8", "--words", str(words)]
+    assert main(["show", str(SPEECH), *part, "--out", str(tmp_path / "a.html")]) == 0
+    text = (tmp_path / "a.html").read_text()
+    found = re.findall(r'<i style="left: ([\d.]+)%; width: ([\d.]+)%" title="([^"]+)"', text)
+    assert found == [("0.00", "50.00", "half"), ("75.00", "25.00", "&lt;b&gt;$5 or $6")]
+    pytest.importorskip("PIL")
+    assert main(["show", str(SPEECH), *part, "--out", str(tmp_path / "a.png")]) == 0
+    assert (tmp_path / "a.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"words": [{"word": "a"}]}', '{"words": 3}', "x"])
+def test_other_json_is_no_list_of_words(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "words.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="words.json"):
+        read_words(path)
 
 
 @pytest.mark.parametrize(
