@@ -1,9 +1,9 @@
 # syntax=docker/dockerfile:1
-# almtok serve on port 8000, with the versions of constraints.txt. Whoever reaches the port may use
-# the model: see SECURITY.md.
+# almtok serve on port 8000, with the versions of constraints.txt. It asks for a key, because the
+# server listens on all addresses of the container: see SECURITY.md.
 #   docker build -t almtok .                                                               CPU
 #   docker build -t almtok:cuda --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 .
-#   docker run -p 127.0.0.1:8000:8000 -v almtok-cache:/home/almtok/.cache almtok
+#   docker run -p 127.0.0.1:8000:8000 -e ALMTOK_API_KEY=secret almtok
 #   docker run --gpus all ... almtok:cuda
 # PyTorch's wheels have the CUDA libraries inside; a base with them (BASE) is not needed.
 ARG BASE=python:3.12-slim-bookworm

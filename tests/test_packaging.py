@@ -250,3 +250,11 @@ def test_the_files_that_the_makefile_names_exist():
     named = re.findall(r"[\w/]+/test_\w+\.py", text)
     assert len(named) > 8
     assert not [name for name in named if not (ROOT / "tests" / name).exists()]
+
+
+def test_the_citation_and_a_tag_name_this_version():
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert re.search(r"^version: (.*)$", citation, re.MULTILINE)[1] == almtok.__version__
+    command = ["git", "-C", str(ROOT), "tag", "--points-at", "HEAD", "v*"]
+    tags = subprocess.run(command, capture_output=True, text=True).stdout.split()
+    assert set(tags) <= {f"v{almtok.__version__}"}
