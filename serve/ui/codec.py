@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
+import torch
 
 from ...codec.model import ALMTokenizer
 from .controls import MODEL_EVENT, sound
@@ -56,7 +57,7 @@ class _Reconstructor:
         warning = untrained_rate(codec, w)
         if warning:
             gr.Warning(warning, title="")
-        tokens = codec.tokenize(wav, codec.sample_rate, w)
+        tokens = codec.tokenize(torch.as_tensor(wav), codec.sample_rate, w)
         made = codec.detokenize(tokens).float().cpu().numpy()
         config, rate = codec.config, codec.sample_rate
         bits = tokens.codes.shape[1] * config.bits_per_second(w) / config.query_rate(w)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import soundfile
+import torch
 
 from ...codec.model import ALMTokenizer
 from ...core.audio import AUDIO_SUFFIXES, Waveform, resample, write_audio
@@ -121,7 +122,12 @@ def items_of_codec(
         clips[system] = {}
         for number, (name, wav) in enumerate(originals.items()):
             if w is not None:
-                wav = codec.detokenize(codec.tokenize(wav, rate, w)).float().cpu().numpy()
+                wav = (
+                    codec.detokenize(codec.tokenize(torch.as_tensor(wav), rate, w))
+                    .float()
+                    .cpu()
+                    .numpy()
+                )
             clips[system][name] = folder / f"{number}-{w or 0}.wav"
             write_audio(clips[system][name], wav, rate)
     return ListeningItems(rate, clips)
