@@ -122,12 +122,8 @@ def items_of_codec(
         clips[system] = {}
         for number, (name, wav) in enumerate(originals.items()):
             if w is not None:
-                wav = (
-                    codec.detokenize(codec.tokenize(torch.as_tensor(wav), rate, w))
-                    .float()
-                    .cpu()
-                    .numpy()
-                )
+                tokens = codec.tokenize(torch.as_tensor(wav), rate, w)
+                wav = codec.detokenize(tokens).float().cpu().numpy()
             clips[system][name] = folder / f"{number}-{w or 0}.wav"
             write_audio(clips[system][name], wav, rate)
     return ListeningItems(rate, clips)
