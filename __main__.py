@@ -57,7 +57,7 @@ _GROUPS = {
     )),
     "lm": ("prepare data for language models; train, evaluate, export", (
         "lm.data.cli:register", "lm.train.cli:register", "tasks.cli:register_evaluate",
-        "lm.train.interpolation:register", "lm.export:register",
+        "lm.train.interpolation:register", "lm.export:register", "lm.adapters_cli:register",
     )),
 }  # fmt: skip
 

@@ -22,13 +22,12 @@ from torch import Tensor
 
 from ..core.files import write_bytes, write_json
 from ..core.reading import CheckpointError
+from .adapter_catalog import CARD, CONFIG, FORMER_WEIGHTS, WEIGHTS
 from .lora_settings import LoraSettings, check_limits
 
 if TYPE_CHECKING:
     from .model import AudioLM
 
-CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "adapter.json"
-_FORMER_WEIGHTS = "adapter.safetensors"
 _PREFIX = "base_model.model."  # of all names in peft's files
 
 # Fields of LoraConfig that may differ from their defaults: others need more than the matrices, or
@@ -112,7 +111,7 @@ def read_adapter(folder: str | os.PathLike[str], lm: AudioLM) -> StoredAdapter:
     if len(set(tasks)) < len(tasks) or len(tasks) > slots:
         raise CheckpointError(f"{path / CARD} must name up to {slots} different tasks, got {tasks}")
     if version == 1:
-        file, source = path / _FORMER_WEIGHTS, path / CARD
+        file, source = path / FORMER_WEIGHTS, path / CARD
     else:
         file, source = path / WEIGHTS, path / CONFIG
     try:
