@@ -6,6 +6,7 @@ here.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from almtok.core.options import option
 from almtok.lm.train.config import LMTrainingConfig
@@ -18,6 +19,7 @@ from .run import Stage
 class Options(LMRecipeOptions):
     """LibriSpeech by default."""
 
+    domain: ClassVar[str] = "speech"
     corpus: list[str] = option(["librispeech"], "public corpora: librispeech, commonvoice")
 
 

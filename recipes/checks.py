@@ -7,7 +7,7 @@ stage would refuse it after hours.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,24 @@ from almtok.codec.priors.config import DEFAULT_LAYERS, FULL_CODEBOOK, TeacherSpe
 from almtok.codec.priors.prior import load_prior
 from almtok.codec.train.config import CodecTrainConfig
 from almtok.codec.train.state import base_config
-from almtok.core.data.entries import check_hub_split
+from almtok.core.data.entries import AudioEntry, check_hub_split
 from almtok.core.data.manifests import list_entries
-from almtok.core.data.sources import parse_source
+from almtok.core.data.sources import parse_source, split_domain
+from almtok.core.data.split_files import estimated_hours
 from almtok.core.reading import reading
 from almtok.core.runtime import find_device
 from almtok.lm.config import AudioLMConfig, depth_sizes
 from almtok.lm.model import AudioLM
-from almtok.lm.text.tokenizer import load_tokenizer
+from almtok.lm.text.tokenizer import SMALLEST_VOCABULARY, load_tokenizer
 from almtok.lm.train.config import LMTrainingConfig
 from almtok.lm.train.corpus import find_tasks
 from almtok.lm.train.initial_model import source_errors
 
-from .run import RecipeRun, Stage
+from .corpora import CorpusOptions
+from .division import divide
+from .recordings import check_alphabet, check_files, check_recordings
+from .requirements import check_disk, check_extras, check_folder
+from .run import RecipeOptions, RecipeRun, Stage
 
 # Fields of trainings that name files or folders.
 _INPUTS = (
@@ -46,51 +51,66 @@ _INPUTS = (
 _INPUT_LISTS = ("data", "validation_data", "old_tokens", "texts")
 
 
-def check_run(run: RecipeRun, stages: Sequence[Stage]) -> None:
-    """Check sources, devices, pretrained models and configurations of the stages.
+def check_run(
+    run: RecipeRun, stages: Sequence[Stage], *, write: bool = False, online: bool = True
+) -> None:
+    """Check the machine, recordings, devices, pretrained models and configurations of the stages.
+
+    Args:
+        run: The recipe with its options.
+        stages: That are not done.
+        write: Write the division of the recordings, where the recipe makes it.
+        online: Look up the splits of hub datasets.
 
     Raises:
         ValueError: A stage would fail; the message names it.
         OSError: A pretrained model cannot be opened.
     """
-    texts = {part: _has_texts(sources) for part, sources in run.options.sources_by_part().items()}
+    check_folder(run.out)
+    sources = run.options.sources_by_part()
+    parts = _recordings(run.options, sources, write, online)
     made = [stage.output for stage in run.stages if stage.output is not None]
+    weights = 0
     for stage in stages:
         try:
-            _check_stage(stage, run.stages, made)
+            check_extras(stage)
+            weights = max(weights, _check_stage(stage, run.stages, made))
             if isinstance(stage.config, LMTrainingConfig):
-                _check_texts(stage.config, texts)
+                check_recordings(stage.config, parts, sources)
+                check_alphabet(stage.config, parts.get("train", []))
         except ValueError as error:
             raise ValueError(f"stage {stage.name}: {error}") from error
+    hours = estimated_hours([entry for entries in parts.values() for entry in entries])
+    check_disk(run.out, stages, hours or 0.0, weights)
 
 
-def _has_texts(sources: Iterable[str]) -> bool:
-    """Open sources; whether one of them has texts (of a hub dataset this is not read)."""
-    known = False
-    for text in sources:
-        source = parse_source(text)
-        if source.hub:
-            check_hub_split(source.location, source.split or "train")
-            known = True
-        else:
-            known = any(entry.text for entry in list_entries([text], transcripts=True)) or known
-    return known
+def _recordings(
+    options: RecipeOptions, sources: dict[str, list[str]], write: bool, online: bool
+) -> dict[str, list[AudioEntry]]:
+    """Open all sources; recordings by part, without parts that have hub datasets."""
+    if isinstance(options, CorpusOptions) and options.divides_itself:
+        return divide(options, write=write)
+    parts: dict[str, list[AudioEntry]] = {}
+    for part, given in sources.items():
+        hubs = [parse_source(text) for text in given if split_domain(text)[1].startswith("hf:")]
+        for hub in hubs if online else ():
+            check_hub_split(hub.location, hub.split or "train")
+        own = [text for text in given if not split_domain(text)[1].startswith("hf:")]
+        found = list_entries(own, transcripts=True) if own else []
+        check_files(part, found)
+        if not hubs:
+            parts[part] = found
+    return parts
 
 
-def _check_texts(config: LMTrainingConfig, texts: dict[str, bool]) -> None:
-    needing = [item.task.name for item in find_tasks(config) if item.needs_text]
-    for part, found in texts.items():
-        if needing and not found and part in ("train", "voice"):
-            raise ValueError(f"no recording of --{part} has a text, which {needing[0]} needs")
-
-
-def _check_stage(stage: Stage, stages: Sequence[Stage], made: Sequence[Path]) -> None:
+def _check_stage(stage: Stage, stages: Sequence[Stage], made: Sequence[Path]) -> int:
+    """Check one stage; return the number of weights that it trains, 0 if that is not known."""
     config: Any = stage.config
     if stage.command[:2] == ("codec", "prior"):
         _check_teachers(stage.command, made)
     if config is None:
         find_device(stage.device)
-        return
+        return 0
     find_device(config.device)
     named = [getattr(config, name, None) for name in _INPUTS]
     if isinstance(config, LMTrainingConfig):  # a codec's data are sources of the options
@@ -100,7 +120,8 @@ def _check_stage(stage: Stage, stages: Sequence[Stage], made: Sequence[Path]) ->
     if isinstance(config, CodecTrainConfig):
         _check_codec(config, stages)
     elif isinstance(config, LMTrainingConfig):
-        _check_language_model(config)
+        return _check_language_model(config)
+    return 0
 
 
 def _check_path(path: str | None, made: Sequence[Path]) -> None:
@@ -156,12 +177,17 @@ def _check_codec(config: CodecTrainConfig, stages: Sequence[Stage]) -> None:
         )
 
 
-def _check_language_model(config: LMTrainingConfig) -> None:
+def _check_language_model(config: LMTrainingConfig) -> int:
     find_tasks(config)
     if config.init_from is not None:
-        return
+        return 0
     if config.backbone is None:
         lm_config = AudioLMConfig.preset(config.preset, **config.model)
+        if config.tokenizer is None and lm_config.vocab_size < SMALLEST_VOCABULARY:
+            raise ValueError(
+                f"vocab_size must be at least {SMALLEST_VOCABULARY} for a tokenizer that is trained"
+                f" on the texts, got {lm_config.vocab_size}"
+            )
     else:
         with source_errors(config.backbone):
             backbone = AutoConfig.from_pretrained(config.backbone, trust_remote_code=False)
@@ -169,4 +195,5 @@ def _check_language_model(config: LMTrainingConfig) -> None:
         sizes = depth_sizes(backbone.get_text_config().hidden_size)
         lm_config = AudioLMConfig(**{**sizes, **config.model, "backbone": backbone})
     with torch.device("meta"):  # shapes only
-        AudioLM(lm_config)
+        lm = AudioLM(lm_config)
+    return sum(weight.numel() for weight in lm.parameters())

@@ -66,13 +66,18 @@ def run(options: argparse.Namespace) -> int:
     if given.json and not (given.plan or given.dry_run):
         raise ValueError("--json is for the list of recipes, --plan and --dry-run")
     stages = recipe_run.between(given.first, given.last)
+    from .checks import check_run
+
     if given.plan:
         from .planning import plan, plan_table
 
+        check_run(recipe_run, stages, online=False)
         costs = plan(recipe_run, stages, given.probe_seconds)
         print_result(given, plan_table(recipe_run, costs), costs)
-        return 0
-    from .checks import check_run
+        return int(any(isinstance(cost, str) for cost in costs.values()))
+
+    def check(run: RecipeRun, waiting: Sequence[Stage]) -> None:
+        check_run(run, waiting, write=True)
 
     if given.dry_run:
         commands = list(recipe_run.as_shell(stages))
@@ -81,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
         if given.json:
             print_result(given, "", commands)
         return 0
-    return run_recipe(recipe_run, given.first, given.last, given.again, check_run)
+    return run_recipe(recipe_run, given.first, given.last, given.again, check)
 
 
 def recipe_names() -> list[str]:

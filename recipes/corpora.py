@@ -4,8 +4,12 @@ Ids and columns are taken from dataset cards; none of the corpora was downloaded
 on disk, give its folder as a source (docs/data.md).
 """
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
+from almtok.core.data.sources import split_domain
 from almtok.core.options import option
 
 from .run import RecipeOptions
@@ -148,14 +152,24 @@ CORPORA = {
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusOptions(RecipeOptions):
-    """Audio of a recipe: public corpora, or your own sources."""
+    """Audio of a recipe: public corpora, or your own sources.
 
+    Attributes:
+        domain: Of sources that name none, in recipes of one domain.
+    """
+
+    domain: ClassVar[str] = ""
     corpus: list[str] = option([], "public corpora from the hub, see recipes/corpora.py")
-    train: list[str] = option(
-        [], "your own training sources instead, such as speech=DIR", metavar="SOURCE"
+    train: list[str] = option([], "your own sources instead, such as speech=DIR", metavar="SOURCE")
+    valid: list[str] = option(
+        [], "held-out sources for validation losses (default: part of --train)", metavar="SOURCE"
     )
-    valid: list[str] = option([], "held-out sources for validation losses", metavar="SOURCE")
-    test: list[str] = option([], "test sources", metavar="SOURCE")
+    test: list[str] = option([], "test sources (default: part of --train)", metavar="SOURCE")
+
+    @property
+    def divides_itself(self) -> bool:
+        """Whether validation and test data are parts of ``train``; see ``division.py``."""
+        return bool(self.train) and not self.valid and not self.test
 
     def sources(self, part: str) -> list[str]:
         """Return the sources of a part (train, valid, test): your own if given, else the corpora's.
@@ -163,16 +177,75 @@ class CorpusOptions(RecipeOptions):
         Raises:
             ValueError: there are no sources for the part.
         """
-        mine: list[str] = getattr(self, part)
+        if self.divides_itself:
+            return self._divided(part)
+        mine = self._named(getattr(self, part))
         if self.train and not mine:
-            raise ValueError(f"--{part} is missing: sources beside --train, such as speech=more/")
+            raise ValueError(
+                f"--{part} is missing: sources beside --train, such as speech=more/, or give"
+                " neither --valid nor --test to divide --train"
+            )
         if not self.train and not self.corpus:
             raise ValueError("--train is missing: sources such as speech=voices/, or give --corpus")
         return mine if self.train else corpora(self.corpus, part)
 
     def sources_by_part(self) -> dict[str, list[str]]:
-        """Return the sources of training, validation and test."""
+        """Return the sources of training, validation and test; all as training if undivided."""
+        if self.divides_itself:
+            return {"train": self._named(self.train)}
         return {part: self.sources(part) for part in ("train", "valid", "test")}
+
+    def by_domain(self) -> dict[str, list[str]]:
+        """Return the training sources by the domain that they name ('' for none)."""
+        found: dict[str, list[str]] = {}
+        for source in self._named(self.train):
+            found.setdefault(split_domain(source)[0] or "", []).append(source)
+        return found
+
+    def _divided(self, part: str) -> list[str]:
+        """The manifests that the recipe divides its training sources into, one for each domain."""
+        for source in self.train:
+            if split_domain(source)[1].startswith("hf:"):
+                raise ValueError(
+                    f"--valid is missing: {source} is not divided here; name splits of it, such as"
+                    " --valid speech=hf:NAME:validation --test speech=hf:NAME:test"
+                )
+        return [
+            f"{domain}={split_file(self.out, domain, part)}"
+            if domain
+            else str(split_file(self.out, domain, part))
+            for domain in self.by_domain()
+        ]
+
+    def _named(self, sources: list[str]) -> list[str]:
+        """Sources with the domain of the recipe, where neither they nor their rows name one."""
+        if not self.domain:
+            return sources
+        return [
+            source
+            if split_domain(source)[0]
+            or split_domain(source)[1].startswith("hf:")
+            or names_domains(Path(os.path.expanduser(source)))
+            else f"{self.domain}={source}"
+            for source in sources
+        ]
+
+
+def split_file(out: str, domain: str, part: str) -> Path:
+    """Return the manifest of a part of the training sources of one domain."""
+    return Path(out, "split", domain, f"{part}.jsonl")
+
+
+def names_domains(place: Path) -> bool:
+    """Whether the rows of a manifest, or of the manifest of a folder, name their domains."""
+    from almtok.core.data.columns import ROLES
+    from almtok.core.data.folders import find_manifest
+    from almtok.core.data.tables import TABLE_SUFFIXES, has_column
+
+    table = find_manifest(place) if place.is_dir() else place
+    if table is None or not table.is_file() or table.suffix.lower() not in TABLE_SUFFIXES:
+        return False
+    return has_column(table, ROLES["domain"])
 
 
 def corpora(names: list[str], part: str) -> list[str]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from almtok.codec.config import ALMTokenizerConfig
 from almtok.codec.model import ALMTokenizer
@@ -40,6 +41,7 @@ from .run import RecipeRun, Stage
 # Steps that warm the caches up are not counted.
 _WARM_UP = 2
 _CODEBOOK_SIZE = 2048  # without an initial model
+_BAR = "{desc} {n:.0f}/{total:.0f} s |{bar}|"
 _WORDS = "the quick brown fox jumps over a lazy dog and runs far away from it".split()
 _PROBE_OPTIONS: dict[str, Any] = {
     "steps": 1_000_000,
@@ -106,7 +108,8 @@ def _measure(run: RecipeRun, stage: Stage, folder: Path, seconds: float) -> Stag
     memory, last_line = _run(stage, folder, out, seconds)
     times = _step_seconds(out / "metrics.jsonl", config)
     if not times:
-        raise ValueError(f"no step in {seconds:.0f} s; the training printed: {last_line}")
+        hint = _memory_hint(stage, last_line)
+        raise ValueError(f"no step was made; the training printed: {last_line}{hint}")
     files = list((out / "model").rglob("*.safetensors"))
     checkpoints = [file for file in (out / "checkpoints").rglob("*") if file.is_file()]
     return StageCost(
@@ -117,6 +120,14 @@ def _measure(run: RecipeRun, stage: Stage, folder: Path, seconds: float) -> Stag
         parameters=sum(file.stat().st_size for file in files) / 4e6,
         checkpoint_mb=sum(file.stat().st_size for file in checkpoints) / 1e6,
     )
+
+
+def _memory_hint(stage: Stage, line: str) -> str:
+    if "memory" not in line.lower():
+        return ""
+    name = "batch-positions" if isinstance(stage.config, LMTrainingConfig) else "batch-size"
+    value = getattr(stage.config, name.replace("-", "_"))
+    return f"; make batches smaller: --{stage.name}.{name} {max(1, value // 2)}"
 
 
 def _codec_probe(config: CodecTrainConfig, folder: Path) -> CodecTrainConfig:
@@ -238,10 +249,15 @@ def _run(stage: Stage, folder: Path, out: Path, seconds: float) -> tuple[float, 
     child = os.posix_spawn(sys.executable, argv, os.environ, file_actions=actions)
     first_step: float | None = None
     status, usage = 0, None
+    bar = tqdm(total=seconds, unit="s", bar_format=_BAR, disable=None, leave=False)
     while True:
         done, status, usage = os.wait4(child, os.WNOHANG)
         if done:
             break
+        bar.set_description(f"{stage.name}: {'starting' if first_step is None else 'measuring'}")
+        if first_step is not None:
+            bar.n = round(min(seconds, time.monotonic() - first_step), 1)
+        bar.refresh()
         if first_step is None and (out / "metrics.jsonl").exists():
             first_step = time.monotonic()
         if first_step is not None and time.monotonic() - first_step > seconds:
@@ -249,8 +265,11 @@ def _run(stage: Stage, folder: Path, out: Path, seconds: float) -> tuple[float, 
             _, status, usage = os.wait4(child, 0)
             break
         time.sleep(0.1)
+    bar.close()
     kilo = 1e6 if sys.platform == "darwin" else 1e3
     lines = log.read_text(errors="replace").strip().splitlines() or [f"status {status}"]
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+        lines.append(f"killed at {usage.ru_maxrss / kilo:.0f} MB, probably for memory")
     return usage.ru_maxrss / kilo, lines[-1]
 
 

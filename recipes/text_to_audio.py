@@ -5,6 +5,7 @@ GPU, and were not run here.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from almtok.core.options import option
 from almtok.lm.train.config import LMTrainingConfig
@@ -17,6 +18,7 @@ from .run import Stage
 class Options(LMRecipeOptions):
     """AudioCaps and Clotho by default."""
 
+    domain: ClassVar[str] = "sound"
     corpus: list[str] = option(
         ["audiocaps", "clotho"], "public corpora: audiocaps, clotho, esc50, audioset"
     )

@@ -5,6 +5,7 @@ FMA has no captions (its genres are numbers) and serves the codec only. Values a
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from almtok.core.options import option
 from almtok.lm.train.config import LMTrainingConfig
@@ -17,6 +18,7 @@ from .run import Stage
 class Options(LMRecipeOptions):
     """MusicCaps by default."""
 
+    domain: ClassVar[str] = "music"
     corpus: list[str] = option(["musiccaps"], "public corpora: musiccaps")
 
 

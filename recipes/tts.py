@@ -6,6 +6,7 @@ ours (D; paper.md 8 gives none), for one GPU, and were not run here.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from almtok.core.options import option
 from almtok.lm.train.config import LMTrainingConfig
@@ -18,6 +19,7 @@ from .run import Stage
 class Options(LMRecipeOptions):
     """LJSpeech by default; --corpus libritts for many voices."""
 
+    domain: ClassVar[str] = "speech"
     corpus: list[str] = option(["ljspeech"], "public corpora: ljspeech, libritts, vctk")
     voices: float = option(
         0.0, "share of training rows with a voice prompt; 0.5 for zero-shot voices"

@@ -188,9 +188,26 @@ class _Lister:
             if not self._has_split(row, name, where):
                 continue
             audio = self.columns.audio(row, where)
+            if "row" in row and audio.lower().endswith((".parquet", ".tar")):
+                yield self._row_of(path.parent / audio, row, where, split)
+                continue
             start, seconds = read_excerpt(self.columns, row, where) if excerpts else (0.0, None)
             file = _audio_path(path.parent, os.path.expanduser(audio))
             yield self._file(file, audio, row, where, split=split, start=start, seconds=seconds)
+
+    def _row_of(self, file: Path, row: Mapping[str, Any], where: str, split: str) -> AudioEntry:
+        """The row of a Parquet file, or the member of a tar file, that a manifest names."""
+        number = row["row"]
+        if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+            raise ValueError(f"{where}: row must be a whole number >= 0, got {number!r}")
+        self.report.count_column("row", "row")
+        return AudioEntry(
+            id=self.columns.text(row, "id", where) or f"{file.stem}-{number:06d}",
+            path=str(file),
+            row=number,
+            stamp=file_stamp(file),
+            **self._metadata(row, where, split),
+        )
 
     def _file(
         self,

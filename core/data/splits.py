@@ -91,10 +91,10 @@ def _divide(
         if held_out is not None:
             return held_out, "by speaker and text"
     count = len(speakers) - ("" in speakers)
-    few = f"; {count} speakers are too few to hold some out" if count > 1 else ""
+    few = f"; the clips of {count} speakers do not allow to hold some out" if count > 1 else ""
     sizes = Counter(groups.values())
     split_of = _ranked(sizes, sizes, wanted, _target(len(clips)))
-    by = "by text" if any(clip.text for clip in clips) else "by file"
+    by = "by file" if all(name.startswith("file ") for name in sizes) else "by text"
     return {_id(clip): split_of.get(groups[_id(clip)], "train") for clip in clips}, f"{by}{few}"
 
 

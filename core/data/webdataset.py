@@ -36,7 +36,8 @@ def read_samples(
     with reading(path), open(path, "rb") as raw:
         if raw.read(2) == b"\x1f\x8b":
             raise ValueError(f"{path} is compressed, which allows no random access: gunzip it")
-    key, sample = "", {}
+    key = ""
+    sample: dict[str, Any] = {}
     with reading(path), tarfile.open(path, "r:") as tar:
         for member in tar:
             if not member.isfile() or os.path.basename(member.name).startswith("."):

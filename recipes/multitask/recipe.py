@@ -24,7 +24,15 @@ from ..language_model import (
 )
 from ..run import Stage
 
-TASKS = ("tts", "asr", "text_to_audio", "text_to_music", "audio_caption", "music_caption")
+_DOMAINS = {
+    "tts": "speech",
+    "asr": "speech",
+    "text_to_audio": "sound",
+    "text_to_music": "music",
+    "audio_caption": "sound",
+    "music_caption": "music",
+}
+TASKS = tuple(_DOMAINS)
 
 
 _MODEL = {
@@ -63,6 +71,17 @@ _COMMON: dict[str, Any] = {
     "checkpoint_minutes": 6.0,
     "samples": 1,
 }
+
+
+def tasks_of(sources: Sequence[str], tasks: Sequence[str] = TASKS) -> list[str]:
+    """Return the tasks, with or without a weight, whose domains the sources name.
+
+    All tasks, if a source names no domain: its rows may.
+    """
+    named = {source.split("=")[0] for source in sources if "=" in source}
+    if any("=" not in source for source in sources):
+        return list(tasks)
+    return [task for task in tasks if _DOMAINS[task.split("=")[0]] in named] or list(tasks)
 
 
 def listening(
@@ -233,9 +252,10 @@ def _stages_from_scratch(o: Options) -> list[Stage]:
               config=listening(pieces, held_out, o.out, codec, **known)),
         Stage(name="lm", what="train all tasks on recordings and readings", command=("lm", "train"),
               config=mini([place("tokens"), *noises, *pieces, *variants], held_out, o.out, codec,
-                          **known)),
+                          tasks=tasks_of(train_on), **known)),
         *([Stage(name="sounds", what="train sounds, distill the rest", command=("lm", "train"),
-                 config=sounds([place("tokens"), *searched, *variants], held_out, o.out, codec))]
+                 config=sounds([place("tokens"), *searched, *variants], held_out, o.out, codec,
+                               **_tasks_of_sounds(train_on)))]
           if heard else []),
         Stage(name="scores", what="evaluate all tasks on the test set",
               command=("lm", "evaluate", "--checkpoint", last, "--data", *o.sources("test"),
@@ -243,12 +263,21 @@ def _stages_from_scratch(o: Options) -> list[Stage]:
     ]  # fmt: skip
 
 
+def _tasks_of_sounds(sources: Sequence[str]) -> dict[str, Any]:
+    """The tasks of the last training, and those that are distilled, for these sources."""
+    config = sounds([], [], "", "")
+    distilled = tasks_of(sources, config.distill_tasks)
+    return {"tasks": tasks_of(sources, config.tasks), "distill_tasks": distilled}
+
+
 def _backbone_stages(o: Options) -> list[Stage]:
     if o.books or o.classes:
         raise ValueError("--books and --classes are for a model from scratch, not --backbone")
     names = {field.name for field in fields(LMRecipeOptions)} & vars(o).keys()
     given = LMRecipeOptions(**{name: getattr(o, name) for name in names})
-    return lm_stages(given, with_backbone(given), "--voices")
+    return lm_stages(
+        given, with_backbone(given, tasks=tasks_of(given.sources("train"))), "--voices"
+    )
 
 
 def _sound_codes(o: Options, sources: Sequence[str], codec: str) -> list[Stage]:

@@ -1,6 +1,9 @@
 """What a later stage needs is asked for before the first one begins, and by --dry-run."""
 
+import importlib.util
 import json
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -122,3 +125,79 @@ def test_a_corpus_for_one_half_gives_it_the_whole_codebook(domain, share):
     assert command[command.index("--num-speech") + 1] == share
     _, both = cli.parse("codec", ["--train", "speech=a/", "sound=d/", *words[2:]])
     assert "--num-speech" not in both.stages[0].command
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes", "message"),
+    [
+        ("tts", {"c/x.txt": None}, "stage lm: no recording of --test has a text, which tts needs"),
+        ("tts", {"b/x.txt": None}, "stage lm: no recording of --valid has a text, which tts needs"),
+        ("text_to_audio", {}, "no recording of --train has the domain sound, which text_to_audio"),
+    ],
+)
+def test_recordings_that_a_training_would_miss(
+    recipe, changes, message, sources, tmp_path, capsys, monkeypatch
+):
+    for name in changes:
+        (tmp_path / name).unlink()
+    error = refused([recipe, *sources, "--out", str(tmp_path / "out")], capsys, monkeypatch)
+    assert message in error
+    assert "sound" not in message or "found: speech" in error
+
+
+def test_audio_files_that_are_all_missing(sources, tmp_path, capsys, monkeypatch):
+    (tmp_path / "b" / "manifest.jsonl").write_text('{"audio": "gone.wav", "text": "one"}')
+    words = ["asr", *sources, "--out", str(tmp_path / "out")]
+    error = refused(words, capsys, monkeypatch)
+    assert "none of the 1 audio files of --valid exists" in error and "gone.wav" in error
+
+
+def test_a_folder_that_cannot_be_written(sources, tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").write_text("x")
+    words = ["asr", *sources, "--out", str(tmp_path / "file")]
+    assert main(["run", *words, "--dry-run"]) == 1
+    assert "is a file, expected a folder" in capsys.readouterr().err
+
+
+def test_a_disk_without_space(sources, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=60_000_000))
+    error = refused(["asr", *sources, "--out", str(tmp_path / "out")], capsys, monkeypatch)
+    assert "0.06 GB of disk are free, about" in error
+
+
+def test_packages_of_the_last_stage(sources, tmp_path, capsys, monkeypatch):
+    find = importlib.util.find_spec
+    absent = ("jiwer", "pocketsphinx")
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *more: None if name in absent else find(name, *more),
+    )
+    error = refused(["tts", *sources, "--out", str(tmp_path / "out")], capsys, monkeypatch)
+    assert (
+        "stage scores: needs jiwer, pocketsphinx, not installed: pip install 'almtok[eval]'"
+        in error
+    )
+    assert (
+        main(["run", "tts", *sources, "--out", str(tmp_path / "o"), "--dry-run", "--to", "lm"]) == 0
+    )
+
+
+def test_a_tokenizer_without_the_letters(sources, tmp_path, capsys, monkeypatch):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    plain = Tokenizer(models.WordLevel({"[UNK]": 0, "</s>": 1, "one": 2}, unk_token="[UNK]"))
+    plain.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain, unk_token="[UNK]", eos_token="</s>")
+    folder = save_text_model(tmp_path / "text")
+    tokenizer.save_pretrained(tmp_path / "words")
+    words = ["asr", *sources, "--out", str(tmp_path / "out"), "--backbone", str(folder)]
+    error = refused([*words, "--lm.tokenizer", str(tmp_path / "words")], capsys, monkeypatch)
+    assert "has no tokens for parts of 1 of 1 texts, such as 'one two three'" in error
+
+
+def test_a_vocabulary_below_the_alphabet(sources, tmp_path, capsys, monkeypatch):
+    model = ["--lm.model", json.dumps({"backbone": {"vocab_size": 100}})]
+    words = ["asr", *sources, "--out", str(tmp_path / "out"), *model]
+    assert "vocab_size must be at least" in refused(words, capsys, monkeypatch)

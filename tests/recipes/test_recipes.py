@@ -99,8 +99,30 @@ def test_the_multitask_recipe_goes_on_from_words_to_all_tasks():
     assert set(config.tasks) == set(multitask.TASKS) <= set(TASKS)
 
 
+def test_the_multitask_recipe_trains_the_tasks_of_its_sources():
+    def trained(*sources):
+        given = ["--train", *sources, "--valid", "speech=b/", "--test", "speech=c/"]
+        stages = {stage.name: stage.config for stage in cli.parse("multitask", given)[1].stages}
+        return [list(stages[name].tasks) for name in ("lm", "sounds") if name in stages]
+
+    assert trained("speech=a/") == [["tts", "asr"]]
+    assert trained("a/") == [list(multitask.TASKS)]
+    names, weighted = trained("speech=a/", "sound=n/")
+    assert names == [
+        task.split("=")[0] for task in ("tts", "asr", "text_to_audio", "audio_caption")
+    ]
+    assert {task.split("=")[0] for task in weighted} == set(names)
+
+
 def test_the_multitask_recipe_adapts_a_backbone_to_all_tasks(capsys):
-    given = [*SOURCES, "--backbone", "meta-llama/Llama-3.2-1B"]
+    given = [
+        SOURCES[0],
+        "sound=n/",
+        "music=m/",
+        *SOURCES[1:],
+        "--backbone",
+        "meta-llama/Llama-3.2-1B",
+    ]
     _, run = cli.parse("multitask", given)
     assert [stage.name for stage in run.stages] == ["tokens", "held-out", "lm", "scores"]
     config = run.stages[2].config

@@ -152,7 +152,9 @@ def test_dry_run_tells_and_does_nothing(recipe, tmp_path, capsys):
         (["mime"], "unknown recipe 'mime'"),
         (["multitas"], "did you mean multitask?"),
         (["nowhere.py"], "there is no such file"),
-        (["codec", "--train", "a"], "--valid is missing"),
+        (["codec", "--train", "a", "--test", "b"], "--valid is missing"),
+        (["codec", "--train", "speech=nowhere"], "nowhere does not exist"),
+        (["tts", "--train", "hf:owner/name"], "is not divided here"),
         (["codec", "--stage2.stepz", "4"], "--train is missing"),
     ],
 )
