@@ -46,12 +46,13 @@ class AttentionCache:
         shape = list(tensors[0].shape)
         shape[1], shape[3] = sum(counts), max(length, *(tensor.shape[3] for tensor in tensors))
         with torch.inference_mode(False):
-            # Zeros: masked values are multiplied by zero, which must not give NaN.
-            new = tensors[0].new_zeros(shape)
+            new = tensors[0].new_empty(shape)
         positions: list[int] = []
         missing: list[int] = []
         for part, tensor, cache in zip(new.split(counts, dim=1), tensors, caches, strict=True):
             rows, less = tensor.shape[1], length - (cache.end - cache.start)
+            # Zeros: masked values are multiplied by zero, which must not give NaN.
+            part[:, :, :, :less] = 0
             part[:, :, :, less:length] = tensor[:, :, :, cache.start : cache.end]
             positions += cache._positions(rows)
             missing += [less + count for count in cache.missing or (0,) * rows]

@@ -112,14 +112,18 @@ class RowDecoders:
                 del self._batches[w]
         for batch in begin:
             yield from self._catch_up(batch, frames)
-            if frames[batch.rows[0].number].ended:
-                continue
-            shared = self._batches.get(batch.decoder.frames_per_query)
-            if shared is None:
-                self._batches[batch.decoder.frames_per_query] = batch
-            else:
-                shared.decoder.join([batch.decoder])
-                shared.rows += batch.rows
+        self._join([batch for batch in begin if not frames[batch.rows[0].number].ended])
+
+    def _join(self, begin: list[_Batch]) -> None:
+        """Let rows that have begun share a decoder."""
+        for w in {batch.decoder.frames_per_query for batch in begin}:
+            batches = [batch for batch in begin if batch.decoder.frames_per_query == w]
+            if w in self._batches:
+                batches.insert(0, self._batches[w])
+            self._batches[w], *others = batches
+            if others:
+                self._batches[w].decoder.join([other.decoder for other in others])
+                self._batches[w].rows += [row for other in others for row in other.rows]
 
     def _advance(
         self, batch: _Batch, frames: dict[int, RowFrames], joins: bool
