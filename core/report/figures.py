@@ -62,8 +62,7 @@ def _mel_power(wav: npt.ArrayLike, sample_rate: int) -> npt.NDArray[np.float64]:
 
 def mel_level(wav: npt.ArrayLike, sample_rate: int) -> npt.NDArray[np.float64]:
     """Level [frames, bands] of mel bands in dB relative to a full-scale sine, at least -120."""
-    level = np.log10(np.maximum(_mel_power(wav, sample_rate), 1e-12))
-    return np.asarray(10.0 * level, dtype=np.float64)
+    return 10.0 * np.log10(np.maximum(_mel_power(wav, sample_rate), 1e-12))
 
 
 def spectrogram_url(wav: npt.ArrayLike, sample_rate: int, *, loudest: float | None = None) -> str:
@@ -87,12 +86,13 @@ def loudest_band(wav: npt.ArrayLike, sample_rate: int) -> float:
 
 def scatter_codes(codes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Values 0..1 of codes, to colour them: neighbouring entries of a codebook are unrelated."""
-    return (codes * 0.6180339887498949) % 1.0  # the golden ratio spreads them evenly
+    golden_ratio = 0.6180339887498949  # its multiples spread evenly
+    return np.asarray(codes * golden_ratio % 1.0, dtype=np.float64)
 
 
 def code_map_url(codes: npt.NDArray[np.int64]) -> str:
     """Codes [K, Q] as a PNG data URL: a coloured cell per code, one row per layer."""
-    cells = np.kron(scatter_codes(codes), np.ones((8, 4)))
+    cells = scatter_codes(codes).repeat(8, axis=0).repeat(4, axis=1)
     cells[::8] = 0.0
     return png_url(cells, "turbo")
 
