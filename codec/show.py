@@ -7,7 +7,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..core.choices import add_codec, add_frames_per_query
+from ..core.choices import add_codec, add_frames_per_query, add_json
+from ..core.printing import print_result
 
 FORMATS = (".html", ".png")
 DESCRIPTION = """\
@@ -40,6 +41,7 @@ def register(commands: Any) -> None:
     parser.group("output")
     text = "page (.html) or picture (.png) (default: NAME.html in the current folder)"
     parser.add_argument("--out", type=Path, metavar="FILE", help=text)
+    add_json(parser, advanced=True)
     add_codec(parser)
     add_frames_per_query(parser, advanced=True)
     parser.set_defaults(run=run, lean=True)
@@ -79,5 +81,7 @@ def run(options: argparse.Namespace) -> int:
 
         data = page(found, title, f"codec {codec.fingerprint}", words).encode()
     write_bytes(out, data)
-    print(f"{found.start:.2f} to {found.start + found.seconds:.2f} s of {options.file}: {out}")
+    text = f"{found.start:.2f} to {found.start + found.seconds:.2f} s of {options.file}: {out}"
+    value = {"file": options.file, "start": found.start, "seconds": found.seconds, "picture": out}
+    print_result(options, text, value)
     return 0
