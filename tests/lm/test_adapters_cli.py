@@ -37,7 +37,6 @@ def runs(tmp_path: Path) -> Path:
             for parameter in lm.parameters():
                 if parameter.requires_grad:
                     parameter.add_(0.1 * torch.randn_like(parameter))
-        lm.config.tasks[:] = ["tts"]
         save_adapter(lm, tmp_path / name / "adapter")
     peft = get_peft_model(toy_lm(), LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"]))
     peft.save_pretrained(tmp_path / "peft")
@@ -63,7 +62,8 @@ def test_adapters_are_listed_with_what_fits(runs: Path, capsys: pytest.CaptureFi
 def test_an_adapter_is_shown(runs: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["lm", "adapters", "show", str(runs / "anna")]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert (told["rank"], told["alpha"], told["tasks"]) == (2, 4.0, ["tts"])
+    assert (told["rank"], told["alpha"]) == (2, 4.0)
+    assert told["tasks"] == sorted(toy_lm().config.tasks)
     assert "q_proj" in " ".join(told["targets"]) and told["parameters"] > 100
     assert main(["lm", "adapters", "show", str(runs / "base")]) == 1
     assert "holds no adapter" in capsys.readouterr().err
@@ -77,7 +77,6 @@ def test_a_merged_model_is_the_unmerged_one(runs: Path, capsys: pytest.CaptureFi
     merged = AudioLM.from_pretrained(runs / "merged" / "model")
     assert float((logits(merged) - logits(unmerged)).abs().max()) < 1e-5
     assert float((logits(merged) - logits(toy_lm())).abs().max()) > 1e-3
-    assert merged.config.tasks == ["tts"]
     assert (runs / "merged" / "model" / "codec" / "config.json").exists()
     capsys.readouterr()
     assert main(words) == 1
