@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..codec.checkpoints import DEFAULT
 from ..core.choices import add_out
+from ..core.reading import CheckpointError
 from .adapter_catalog import (
     AdapterFacts,
     adapter_folder,
@@ -90,7 +91,7 @@ def run_list(args: argparse.Namespace) -> int:
     for folder in find_adapters(args.folder):
         try:
             print(_line(read_facts(folder), fingerprint))
-        except ValueError as error:
+        except CheckpointError as error:
             status = 1
             print(error, file=sys.stderr)
     return status
@@ -170,7 +171,6 @@ def _model(source: str | os.PathLike[str]) -> tuple[AudioLM, str]:
     """The model of a local checkpoint in float32, and its folder."""
     import torch
 
-    from ..core.reading import CheckpointError
     from .model import AudioLM
     from .train.initial_model import model_folder
 

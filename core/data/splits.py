@@ -59,6 +59,11 @@ def split_corpus(entries: Iterable[AudioEntry]) -> CorpusSplit:
         given = {split: [e for e in clips if e.split == split] for split in _HELD_OUT}
         wanted = [split for split in _HELD_OUT if not given[split]]
         rest = [entry for entry in clips if entry.split not in _HELD_OUT]
+        if not rest:
+            raise ValueError(
+                f"all {len(clips)} clips of {domain or 'audio'} are of split {clips[0].split}, by a"
+                " column or a name of a file or folder: none is left to train on"
+            )
         if wanted:
             made, how = _divide(domain, rest, wanted)
         else:

@@ -119,13 +119,13 @@ def test_rows_of_parquet_and_excerpts_are_divided(tmp_path):
 
 
 def test_rows_that_name_their_domain_keep_it(tmp_path):
-    lines = []
+    corpus, lines = tmp_path / "corpus", []
     for number in range(48):
-        wav(tmp_path / f"{number}.wav", number)
+        wav(corpus / f"{number}.wav", number)
         domain = ("speech", "sound")[number % 2]
         row = {"audio": f"{number}.wav", "text": f"text {number}", "domain": domain}
         lines.append(json.dumps(row) + "\n")
-    (tmp_path / "manifest.jsonl").write_text("".join(lines))
-    options, parts = divided(["--train", str(tmp_path), "--out", str(tmp_path / "out")])
+    (corpus / "manifest.jsonl").write_text("".join(lines))
+    options, parts = divided(["--train", str(corpus), "--out", str(tmp_path / "out")])
     assert options.sources("valid") == [str(tmp_path / "out" / "split" / "valid.jsonl")]
     assert {entry.domain for entry in parts["test"]} == {"speech", "sound"}

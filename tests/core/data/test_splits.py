@@ -129,3 +129,8 @@ def test_a_corpus_that_is_too_small_is_refused_with_what_is_needed():
         ValueError, match="music has 8 clips with 8 recordings, .* --valid and --test"
     ):
         split_corpus(silent)
+
+
+def test_a_corpus_of_test_clips_is_refused():
+    with pytest.raises(ValueError, match="all 30 clips of speech are of split test"):
+        split_corpus([clip(n, f"text {n}", split="test") for n in range(30)])
