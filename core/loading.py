@@ -13,6 +13,7 @@ from torch import nn
 from transformers.initialization import no_init_weights
 from transformers.utils import find_adapter_config_file, logging
 
+from .hub import hub_folder, is_hub_id
 from .model_card import PushesWithCard
 from .reading import UnreadableFile, reading
 from .size_limit import SizeLimit
@@ -81,10 +82,15 @@ class LoadsAllWeights(PushesWithCard):
 def check_place(place: str | os.PathLike[str]) -> str:
     """Return a folder or hub id as text; a path that does not exist is not looked up as a hub id.
 
+    A pinned id, `org/name@revision`, is downloaded: its folder is returned.
+
     Raises:
         FileNotFoundError: It can only be a folder, and there is none.
+        OSError: A pinned id cannot be downloaded.
     """
     text = os.fspath(place)
+    if "@" in text and is_hub_id(text):
+        return hub_folder(text)
     if not Path(text).is_dir() and (text.startswith((".", "~", os.sep)) or text.count("/") > 1):
         raise FileNotFoundError(f"no such folder: {text}")
     return text

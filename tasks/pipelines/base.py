@@ -19,6 +19,7 @@ import torch
 
 from ...codec.tokens import AudioTokens
 from ...core.files import link_or_copy, replaced_folder
+from ...core.hub import hub_folder, is_hub_id
 from ...core.reading import reading
 from ...core.runtime import choose_dtype, find_device
 from ...lm.config import AudioLMConfig
@@ -62,8 +63,8 @@ class AudioLMPipeline:
         """Load a checkpoint.
 
         Args:
-            folder: a folder with `lm/` and `codec/`, the run folder of a training, or the folder of
-                the language model itself.
+            folder: a folder with `lm/` and `codec/`, the run folder of a training, the folder of
+                the language model itself, or a hub id with such a folder, `org/name@revision`.
             adapter: folder of a LoRA adapter of this model.
             device: "auto" (an accelerator if there is one), "cpu", "cuda", "mps".
             dtype: of the language model's weights: "auto" (core/runtime.py), "float32", "bfloat16",
@@ -74,8 +75,10 @@ class AudioLMPipeline:
         Raises:
             ValueError: if there is no checkpoint or no such device, or if the folder holds adapters
                 of single tasks (`adapters/TASK/`).
+            OSError: if a hub id cannot be downloaded.
         """
-        root = Path(folder)
+        text = os.fspath(folder)
+        root = Path(hub_folder(text) if is_hub_id(text) else text)
         if any(root.glob("adapters/*/adapter*.json")):
             raise ValueError(
                 f"{root / 'adapters'} holds adapters of single tasks, which are not supported: "
