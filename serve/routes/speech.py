@@ -54,7 +54,7 @@ class SpeechRequest(BaseModel):
     speed: float = 1.0
     instructions: str | None = None
     seed: int = Field(0, ge=0, lt=1 << 63)
-    guidance_scale: float | None = Field(None, ge=0, allow_inf_nan=False)
+    guidance_scale: float | None = Field(None, ge=0, le=20, allow_inf_nan=False)
     adapter: str | None = None
 
     @field_validator("instructions")

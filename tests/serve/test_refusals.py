@@ -39,6 +39,7 @@ def error_of(response, status: int) -> dict:
         ({"instructions": "Whisper."}, "instructions", "not supported"),
         ({"seed": -1}, "seed", "greater than or equal to 0"),
         ({"guidance_scale": -1}, "guidance_scale", "greater than or equal to 0"),
+        ({"guidance_scale": 1e308}, "guidance_scale", "less than or equal to 20"),
         ({"adapter": "joe"}, "adapter", "must be one of: none; got 'joe'"),
         ({"tone": "warm"}, "tone", "unknown field 'tone'"),
     ],
