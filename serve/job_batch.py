@@ -14,7 +14,7 @@ class JobBatch:
 
     def __init__(self, pipeline: AudioLMPipeline):
         self.jobs: dict[int, Job] = {}  # by the number of their row
-        self._decoding = Decoding(pipeline.lm)
+        self._decoding = Decoding(pipeline.lm, isolate=True)
         self._stream = AudioStream(pipeline.lm, pipeline.codec, self._decoding, CHUNK_FRAMES)
 
     def join(self, job: Job) -> None:
@@ -34,8 +34,12 @@ class JobBatch:
             del self.jobs[number]
         return list(gone.values())
 
-    def step(self) -> dict[Job, GeneratedRow]:
-        """Generate one row of every job and hand over its audio; returns the finished jobs."""
+    def step(self) -> dict[Job, GeneratedRow | BaseException]:
+        """Generate one row of every job and hand over its audio.
+
+        Returns:
+            The row of each job that has ended, or its error.
+        """
         if not self._decoding.running:
             return {}
         for chunk in self._stream.advance():
@@ -46,7 +50,13 @@ class JobBatch:
             if new.codes.shape[1]:
                 waveform = new.waveform.flatten().float().cpu().numpy()
                 job.put_chunk(AudioChunk(waveform, new.codes, new.start))
-        finished = self._decoding.finished
-        ended = {self.jobs.pop(n): row for n, row in finished.items() if n in self.jobs}
+        finished, failed = self._decoding.finished, self._decoding.failed
+        ended: dict[Job, GeneratedRow | BaseException] = {
+            self.jobs.pop(n): row for n, row in finished.items() if n in self.jobs
+        }
+        for number, error in failed.items():  # not of the request, as a ValueError would be
+            if number in self.jobs:
+                ended[self.jobs.pop(number)] = RuntimeError(str(error))
         finished.clear()
+        failed.clear()
         return ended

@@ -47,7 +47,8 @@ class Scheduler:
     """One model, many requests.
 
     The result of a request is its result alone at the same seed, whatever else is generated. An
-    error in a request fails this request; an error in a step of the batch fails the rows in it.
+    error in a request, and NaN in its logits, fail this request; another error in a step of the
+    batch fails the rows in it.
 
     Example:
         >>> scheduler = Scheduler(pipeline)  # doctest: +SKIP

@@ -62,13 +62,15 @@ class Decoding:
     """A batch in generation: call `step` while `running`, then `finished` has every row.
 
     With a compiled step, whose shapes are fixed, finished rows stay in the batch and are ignored,
-    and no targets can join after the first step.
+    and no targets can join after the first step. With `isolate` a target whose logits are NaN
+    leaves the batch with its error in `failed`, instead of ending the step.
     """
 
-    def __init__(self, lm: AudioLM, *, compiled: bool = False):
-        self.lm, self.compiled = lm, compiled
+    def __init__(self, lm: AudioLM, *, compiled: bool = False, isolate: bool = False):
+        self.lm, self.compiled, self.isolate = lm, compiled, isolate
         self.prompts: dict[int, Prompt] = {}  # of the targets in the batch, by number
         self.finished: dict[int, GeneratedRow] = {}
+        self.failed: dict[int, ValueError] = {}
         self.prefill_seconds = self.step_seconds = 0.0
         self._dropped: set[int] = set()
         self._groups: list[_Group] = []
@@ -132,7 +134,11 @@ class Decoding:
         self._dropped |= {*numbers}
 
     def step(self) -> None:
-        """Generate one row of every unfinished target; reads the prompts of those that join."""
+        """Generate one row of every unfinished target; reads the prompts of those that join.
+
+        Raises:
+            ValueError: for logits that are NaN, without `isolate`.
+        """
         joining, self._joining = self._joining, []
         unread = [batch for batch in joining if batch.keys is None]
         first_states = [batch.read() for batch in joining]
@@ -174,14 +180,20 @@ class Decoding:
         for group in self._groups:
             for row in group.state.done:
                 number = group.numbers[row]
-                if number not in self.finished and number not in self._dropped:
+                if number in self.finished or number in self._dropped:
+                    continue
+                leave = True
+                try:
                     self.finished[number] = group.state.result(row)
-                    leave = True
+                except ValueError as error:
+                    if not self.isolate:
+                        raise
+                    self.failed[number] = error
         return leave
 
     def _remove_finished(self) -> None:
-        """Remove finished and dropped targets from the batch."""
-        gone = self.finished.keys() | self._dropped
+        """Remove finished, failed and dropped targets from the batch."""
+        gone = self.finished.keys() | self.failed.keys() | self._dropped
         self._dropped = set()
         groups, self._groups = self._groups, []
         for group in groups:

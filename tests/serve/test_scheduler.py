@@ -161,6 +161,22 @@ def test_an_error_in_a_prompt_is_an_error_of_its_request_only(pipeline, monkeypa
     assert row.codes.shape[1] > 3 and stats.rows_failed == 1
 
 
+def test_nan_in_the_logits_of_a_row_is_an_error_of_its_request_only(pipeline):
+    good, bad = speech(pipeline), speech(pipeline, guidance_scale=1e308)
+
+    async def run():
+        async with running(pipeline) as scheduler:
+            jobs = [scheduler.submit(request) for request in (good, bad, good)]
+            with pytest.raises(RuntimeError, match="logits of row 0 must be finite, got NaN"):
+                await jobs[1].result()
+            rows = [await job.result() for job in (jobs[0], jobs[2])]
+            return rows, scheduler.stats
+
+    rows, stats = asyncio.run(run())
+    assert all(torch.equal(row.codes, alone(pipeline, good).codes) for row in rows)
+    assert (stats.rows_done, stats.rows_failed, stats.running) == (2, 1, 0)
+
+
 def test_an_error_in_a_step_fails_its_rows_and_the_next_request_is_served(pipeline, monkeypatch):
     read = KVCache.read
 
