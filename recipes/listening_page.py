@@ -1,6 +1,6 @@
 """Write the listening page: recordings through codecs, speech, sounds and tunes of a checkpoint.
 
-    python -m almtok.recipes.listening_page --data speech=talks/:test --out docs/samples
+    python -m almtok.recipes.listening_page --data speech=talks/:test --out listening
 
 The page is `index.html` with audio files (Opus) beside it. Nothing on it is chosen by ear: clips,
 prompts and seeds follow from the options.
