@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ...codec.tokens import AudioTokens
 from ...core.audio import Waveform
 from ..errors import ApiError
-from ..formats import MEDIA_TYPES, check_format, encode_audio
+from ..formats import MEDIA_TYPES, SYNTHETIC_HEADERS, check_format, encode_audio
 from ..limits import in_time
 from ..state import ServerState, State
 from ..uploads import read_upload, too_long
@@ -117,7 +117,7 @@ async def decode(request: Request, state: State) -> Response:
 
     wav = await in_time(request, work())
     data = await encode_audio(state, wav, response_format)
-    return Response(data, media_type=MEDIA_TYPES[response_format])
+    return Response(data, media_type=MEDIA_TYPES[response_format], headers=SYNTHETIC_HEADERS)
 
 
 async def _tokens(request: Request) -> tuple[AudioTokens, str]:

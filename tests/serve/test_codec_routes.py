@@ -119,6 +119,8 @@ def test_what_was_encoded_can_be_decoded(http, codec):
     data = {"response_format": "safetensors"}
     file = http.post(ENCODE, data=data, files=upload(VOICE.read_bytes())).content
     form = {"response_format": "pcm"}
-    heard = np.frombuffer(http.post(DECODE, data=form, files=upload(file)).content, "<i2")
+    found = http.post(DECODE, data=form, files=upload(file))
+    assert found.headers["x-synthetic-audio"].startswith("almtok/")
+    heard = np.frombuffer(found.content, "<i2")
     assert len(heard) == len(read_audio(VOICE))
     assert torch.isfinite(codec.detokenize(AudioTokens.from_bytes(file))).all()
