@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 EXTRAS = {
     "train": "TensorBoard: curves and samples of a training",
-    "eval": "PESQ, STOI, WER, an independent recogniser, plots",
+    "eval": "PESQ, STOI, WER, an independent recognizer, plots",
     "judges": "speaker similarity, predicted opinion scores",
     "tts": "a speech synthesiser with voices: the embedded corpus, readings",
     "torchcodec": "m4a and video files (needs the system's FFmpeg)",

@@ -14,7 +14,7 @@ almtok completion zsh     to the file _almtok in a folder of $fpath
 almtok completion fish    to ~/.config/fish/completions/almtok.fish
 """
 # Names of values that are files or folders.
-_PATHS = frozenset({"AUDIO", "DIR", "FILE", "OTHER", "PATH", "RUN", "SOURCE", "TEXT"})
+_PATHS = frozenset({"AUDIO", "CHECKPOINT", "DIR", "FILE", "OTHER", "PATH", "RUN", "SOURCE", "TEXT"})
 
 
 def register(commands: Any) -> None:

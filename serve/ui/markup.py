@@ -43,9 +43,9 @@ def word_differences(diff: Diff) -> str:
         if word.hypothesis:
             words.append(f"<ins>{escape(word.hypothesis)}</ins>")
     count = diff.errors
-    text = "Self-check: every word was recognised." if not count else (
+    text = "Self-check: every word was recognized." if not count else (
         f"Self-check: {count} word{'s' if count != 1 else ''} not as written"
-        " (struck through: the text; underlined: what was recognised)."
+        " (struck through: the text; underlined: what was recognized)."
     )  # fmt: skip
     return f'{lines([text])}<p class="almtok-diff">{" ".join(words)}</p>'
 

@@ -108,7 +108,7 @@ class SelfCheckResult:
     """The model's own transcript of speech, compared with the text.
 
     Attributes:
-        transcript: what the model's ASR recognised.
+        transcript: what the model's ASR recognized.
         diff: alignment of the text, in its spoken form, with the transcript.
         confidence: geometric mean probability of the text's ids, given the audio.
         finish: why the transcript ended.
@@ -121,7 +121,7 @@ class SelfCheckResult:
 
     @property
     def correct(self) -> bool:
-        """Whether every word was recognised."""
+        """Whether every word was recognized."""
         return not self.diff.errors
 
 

@@ -68,7 +68,7 @@ def test_commands_options_and_values_are_completed(script, shell, code):
 def test_files_are_completed(script, shell, code, tmp_path):
     (tmp_path / "talk.wav").touch()
     path = script(shell)
-    for words in ("almtok asr", "almtok codec postfilter", "almtok doctor --disk"):
+    for words in ("almtok asr", "almtok codec postfilter", "almtok doctor --disk", "almtok ui"):
         lines = shown(shell, code.format(script=path, words=words, last=f"{tmp_path}/t"))
         assert [line.split("\t")[0] for line in lines] == [f"{tmp_path}/talk.wav"], words
 
