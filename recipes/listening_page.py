@@ -1,4 +1,4 @@
-"""Write the listening page: recordings through codecs, speech, sounds and tunes of a checkpoint.
+r"""Write the listening page: recordings through codecs, speech, sounds and tunes of a checkpoint.
 
     python -m almtok.recipes.listening_page --data speech=talks/:test --out listening
 
@@ -221,6 +221,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="folder; it is replaced")
     return parser
 
-
-if __name__ == "__main__":
-    main()
