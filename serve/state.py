@@ -14,6 +14,7 @@ from starlette.requests import HTTPConnection
 from ..lm.adapter_rows import BASE
 from ..tasks.pipelines.base import AudioLMPipeline
 from .errors import ApiError
+from .job import CHUNK_FRAMES
 from .metrics import Metrics
 from .scheduler import GenerationRequest, Job, QueueFull, Scheduler
 from .settings import ServerSettings
@@ -70,7 +71,7 @@ class ServerState:
         *,
         seed: int = 0,
         adapter: str | None = None,
-        chunk_frames: int = 4,
+        chunk_frames: int = CHUNK_FRAMES,
         admitted: bool = False,
     ) -> Job:
         """Give one prompt to the scheduler; the caller cancels the job if it does not end it.

@@ -8,6 +8,7 @@ import gradio as gr
 import numpy as np
 import numpy.typing as npt
 
+from ...core.pcm import pcm
 from ...tasks.base import Task, get_task
 from ...tasks.pipelines.base import AudioLMPipeline
 from ...tasks.pipelines.options import GenerationOptions
@@ -72,5 +73,4 @@ def can(pipeline: AudioLMPipeline, *tasks: str) -> bool:
 
 def sound(wav: Any, sample_rate: int) -> tuple[int, npt.NDArray[np.int16]]:
     """Samples [S] in [-1, 1] for ``gr.Audio``, which would scale float samples to full level."""
-    samples = np.asarray(wav, np.float32).ravel()
-    return sample_rate, (np.clip(samples, -1.0, 1.0) * 32767.0).astype(np.int16)
+    return sample_rate, np.frombuffer(pcm(wav), "<i2")

@@ -99,8 +99,8 @@ class _Speaker:
     ) -> Iterator[tuple[Any, str]]:  # fmt: skip
         pieces, parts, wavs, codes, notes = tts.split(text), [], [], [], []
         for chunk in tts.stream(text, voice=voice, seed=seed):
-            sent.write(chunk.waveform.cpu())
             wavs.append(chunk.waveform.flatten().float().cpu())
+            sent.write(wavs[-1])
             codes.append(chunk.codes)
             if chunk.result is not None:
                 w = chunk.result.frames_per_query

@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+
+from ...core.pcm import pcm
 
 _TICKET = re.compile(r"[0-9a-f]{32}")
 _MOST = 64  # streams that are kept; the oldest one is dropped for a new one
@@ -33,9 +34,8 @@ class SpeechStream:
         self._chunks: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
 
     def write(self, wav: Any) -> None:
-        """Send samples [S] or [1, 1, S] in [-1, 1]."""
-        samples = np.asarray(wav, np.float32).ravel()
-        self._chunks.put((np.clip(samples, -1.0, 1.0) * 32767.0).astype("<i2").tobytes())
+        """Send samples [S] in [-1, 1]."""
+        self._chunks.put(pcm(wav))
 
     def close(self) -> None:
         """End the stream."""

@@ -87,7 +87,7 @@ def test_samples_are_sent_before_the_job_has_ended():
     worker.start()
     stream = streams._get(TICKET)
     chunks = (chunk for chunk in stream.read() if chunk)
-    assert np.frombuffer(next(chunks), "<i2").tolist() == [16383] * 4
+    assert np.frombuffer(next(chunks), "<i2").tolist() == [16384] * 4
     heard.set()
     assert [np.frombuffer(chunk, "<i2").tolist() for chunk in chunks] == [[32767] * 2]
     worker.join()
@@ -122,4 +122,4 @@ def test_html_escapes_texts_and_players_hide_their_source():
 
 def test_levels_of_sounds_are_kept():
     rate, samples = sound(np.array([0.5, -2.0], np.float32), 24_000)
-    assert rate == 24_000 and samples.tolist() == [16383, -32767]
+    assert rate == 24_000 and samples.tolist() == [16384, -32767]
