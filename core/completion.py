@@ -9,9 +9,9 @@ from typing import Any
 
 SHELLS = ("bash", "zsh", "fish")
 EXAMPLES = """
-almtok completion bash    to ~/.local/share/bash-completion/completions/almtok
-almtok completion zsh     to the file _almtok in a folder of $fpath
-almtok completion fish    to ~/.config/fish/completions/almtok.fish
+almtok completion bash    write it to ~/.local/share/bash-completion/completions/almtok
+almtok completion zsh     write it to the file _almtok in a folder of $fpath
+almtok completion fish    write it to ~/.config/fish/completions/almtok.fish
 """
 # Names of values that are files or folders.
 _PATHS = frozenset({"AUDIO", "CHECKPOINT", "DIR", "FILE", "OTHER", "PATH", "RUN", "SOURCE", "TEXT"})

@@ -1,4 +1,4 @@
-"""Limits of a request: the key, the size of its body, its time, and a client that listens."""
+"""Limits of a request: its key, the size of its body, its time; cancelled if the client leaves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: requests, the queue, the batch, and how soon clients hear something."""
+"""Metrics for Prometheus: requests, the queue, the batch, and the time to the first audio."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from .state import ServerState
 logger = logging.getLogger(__name__)
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEBSOCKET"})
-_QUIET = frozenset({"/health", "/ready", "/metrics"})  # asked often, and answered to the end
+_QUIET = frozenset({"/health", "/ready", "/metrics"})  # not logged; answered while the server stops
 
 
 class Monitor:

@@ -19,11 +19,11 @@ class ServerOptions:
     """What the command line declares as fields."""
 
     host: str = option("127.0.0.1", "address to listen on", group="server", metavar="ADDRESS")
-    port: int = option(8000, "0: any free port")
+    port: int = option(8000, "port to listen on; 0: any free one")
     api_key: str | None = option(
         None, f"clients must send it as a bearer token (default: ${KEY_VARIABLE})", metavar="KEY"
     )
-    allow_public: bool = option(False, "listen on an address that others reach without a key")
+    allow_public: bool = option(False, "listen without a key on an address that others reach")
     model_names: list[str] = option(
         [], "names of the model; the first is listed (default: its folder)", metavar="NAME"
     )
@@ -32,7 +32,7 @@ class ServerOptions:
         metavar="FILE.py:FUNCTION",
     )  # fmt: skip
     max_batch: int = option(16, "requests that the model computes at once", group="limits")
-    max_queue: int = option(64, "requests that wait; more are answered with 429")
+    max_queue: int = option(64, "requests that wait; further ones are answered with 429")
     max_text_chars: int = option(4096, "longest text of a request")
     max_upload_mb: float = option(25.0, "largest body of a request in MB", metavar="MB")
     max_audio_seconds: float = option(600.0, "longest audio of a request", metavar="S")

@@ -13,9 +13,8 @@ import numpy as np
 
 from ..lm.text.sentences import split_sentences
 
-# CTC marks a piece of text once it was heard, and the end of a word earlier than it dies away.
-# Measured with the shipped model on the validation splits of its two English readers, and checked
-# on the test splits (docs/tasks.md).
+# CTC marks the start of a word late and its end early. Measured with the shipped model on the
+# validation splits of its two English readers, and checked on the test splits (docs/tasks.md).
 ONSET_DELAY = 0.11  # seconds from the start of a word to its first frame
 END_MARGIN = 0.10  # seconds from the end of its last frame to the end of a word before a pause
 PAUSE = 0.2  # seconds without a frame of a word between two words that are taken for a pause

@@ -1,4 +1,4 @@
-"""`/health`: the process lives; `/ready`: it takes requests."""
+"""`/health`: the process answers; `/ready`: it takes requests."""
 
 from __future__ import annotations
 
