@@ -220,4 +220,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of clips and draws")
     parser.add_argument("--out", type=Path, required=True, help="folder; it is replaced")
     return parser
-
