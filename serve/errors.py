@@ -70,7 +70,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
     async def known(connection: Request | WebSocket, error: Exception) -> Response | None:
         routing = isinstance(error, StarletteHTTPException) and not isinstance(error, ApiError)
-        if routing and isinstance(connection, Request):
+        if routing and error.status_code in (404, 405) and isinstance(connection, Request):
             error = _no_route(connection, error)
         return await _answer(connection, to_api_error(error))
 
