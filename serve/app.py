@@ -68,7 +68,7 @@ def create_app(settings: ServerSettings, pipeline: AudioLMPipeline) -> FastAPI:
     app = FastAPI(title="almtok", version=__version__, lifespan=lifespan)
     app.state.server = state
     add_error_handlers(app)
-    app.add_middleware(BodyLimit, most=settings.max_body_bytes)
+    app.add_middleware(BodyLimit, state=state)
     app.add_middleware(Monitor, state=state)
     for module in OPEN_ROUTES:
         app.include_router(module.router)

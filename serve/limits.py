@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .errors import ApiError
-from .state import State, state_of
+from .state import ServerState, State, state_of
 
 T = TypeVar("T")
 CLIENT_LEFT = 499  # the status that nginx logs
@@ -72,16 +72,14 @@ async def _disconnected(request: Request) -> None:
 
 
 class BodyLimit:
-    """ASGI middleware: a body that is too large is refused with 413, with or without its length."""
+    """ASGI middleware: no body is read without the key, and none that is too large.
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
-        """Wrap an app.
+    The latter is refused with 413, with or without its length.
+    """
 
-        Args:
-            app: that reads bodies.
-            most: bytes.
-        """
-        self.app, self.most = app, most
+    def __init__(self, app: ASGIApp, state: ServerState) -> None:
+        self.app, self.state = app, state
+        self.most = state.settings.max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -94,6 +92,7 @@ class BodyLimit:
 
         async def limited() -> Message:
             nonlocal count
+            require_key(HTTPConnection(scope), self.state)
             if announced > self.most:
                 raise self._too_large()
             message = await receive()

@@ -1,6 +1,10 @@
 """Each error has its status, OpenAI's form and one sentence."""
 
+import socket
+
 import pytest
+
+from ..pace import patience
 
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("fastapi")
@@ -61,6 +65,12 @@ def test_a_body_must_be_json(http):
     assert "not valid JSON" in error["message"]
 
 
+def test_a_form_must_have_the_form_of_one(http):
+    headers = {"Content-Type": "multipart/form-data"}
+    error = error_of(http.post("/v1/audio/transcriptions", content=b"x", headers=headers), 400)
+    assert error["message"] == "Missing boundary in multipart."
+
+
 def test_an_unknown_model_is_not_found(http):
     error = error_of(http.post(SPEECH, json={**HELLO, "model": "tts-1"}), 404)
     assert error["code"] == "model_not_found" and "one of mini, got 'tts-1'" in error["message"]
@@ -80,6 +90,15 @@ def test_a_key_is_needed(server, path, header):
     error = error_of(response, 401)
     assert error["code"] == "invalid_api_key"
     assert response.headers["www-authenticate"] == "Bearer"
+
+
+def test_no_body_is_read_without_a_key(server):
+    """The request has a length, but no body follows: a server that reads it does not answer."""
+    lines = (f"POST {SPEECH} HTTP/1.1", "Host: a", "Content-Type: application/json",
+             "Content-Length: 1000", "", "")  # fmt: skip
+    with socket.create_connection(("127.0.0.1", server.port), timeout=patience(60)) as client:
+        client.sendall("\r\n".join(lines).encode())
+        assert client.recv(100).startswith(b"HTTP/1.1 401 ")
 
 
 def test_clients_of_openai_raise_their_own_errors(server):
