@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 
@@ -45,6 +46,11 @@ class Monitor:
                 await self._refuse(scope, receive, watched)
             else:
                 await self.app(scope, receive, watched)
+        except asyncio.CancelledError:  # by uvicorn, when the time for running requests is over
+            if not self.state.draining:
+                raise
+            if scope["type"] == "http" and status == CLIENT_LEFT:
+                await self._refuse(scope, receive, watched)
         finally:
             self.state.active -= 1
             self._note(scope, status, time.perf_counter() - start)

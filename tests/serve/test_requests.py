@@ -2,6 +2,8 @@
 
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -75,6 +77,20 @@ def test_a_full_queue_says_when_to_come_again(serving):
         assert int(refused.headers["retry-after"]) >= 1
         assert refused.json()["error"]["type"] == "rate_limit_error"
         wait_until(server.is_idle)
+
+
+def test_the_server_stops_with_an_answer_to_requests_whose_time_is_over(serving, caplog):
+    with ThreadPoolExecutor(1) as pool:
+        with serving() as server:
+            address, fields, headers = server.url + SPEECH, body(format="mp3"), server.headers
+            post = partial(httpx.post, address, json=fields, headers=headers, timeout=300)
+            answer = pool.submit(post)
+            wait_until(lambda: server.state.scheduler.stats.running == 1)
+            server.state.draining = True
+        response = answer.result()
+    assert response.status_code == 503
+    assert response.json()["error"]["code"] == "stopping"
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 def test_metrics_count_requests_and_rows(server):
