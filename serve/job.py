@@ -142,11 +142,6 @@ class Job:
             self.cancelled = True
             self._on_cancel(self)
 
-    @property
-    def done(self) -> bool:
-        """Whether the job has a result, failed or was cancelled."""
-        return self._result.done()
-
     def put_chunk(self, chunk: AudioChunk) -> None:
         """Hand over audio."""
         self._call(self._chunks.put_nowait, chunk)
