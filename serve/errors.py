@@ -9,6 +9,7 @@ from fastapi import FastAPI, HTTPException, Request, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.websockets import WebSocketState
 
 from .scheduler import QueueFull
 
@@ -120,8 +121,12 @@ def _invalid(error: RequestValidationError) -> ApiError:
 
 
 async def _answer(connection: Request | WebSocket, error: ApiError) -> Response | None:
+    response = JSONResponse(error.content, error.status_code, error.headers)
     if isinstance(connection, WebSocket):
+        if connection.application_state == WebSocketState.CONNECTING:
+            await connection.send_denial_response(response)
+            return None
         code = _TRY_AGAIN_LATER if error.status_code in (429, 503) else _POLICY_VIOLATION
         await connection.close(code, error.detail[:100])
         return None
-    return JSONResponse(error.content, error.status_code, error.headers)
+    return response

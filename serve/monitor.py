@@ -56,10 +56,6 @@ class Monitor:
             self._note(scope, status, time.perf_counter() - start)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1013, "reason": "the server stops"})
-            return
         error = ApiError(503, "the server stops", code="stopping")
         headers = {"Retry-After": "5", "Connection": "close"}
         await JSONResponse(error.content, 503, headers)(scope, receive, send)

@@ -190,16 +190,18 @@ def test_a_client_that_sends_nothing_is_left(serving):
 
 
 def test_the_key_is_needed(server):
-    with pytest.raises(exceptions.InvalidStatus, match="403"):
+    with pytest.raises(exceptions.InvalidStatus, match="401") as refused:
         with connected(server, additional_headers={"Authorization": "Bearer other"}):
             pass
+    assert json.loads(refused.value.response.body)["error"]["code"] == "invalid_api_key"
 
 
 def test_pages_of_other_sites_may_not_use_a_server_without_a_key(serving):
     with serving(api_key=None) as server:
-        with pytest.raises(exceptions.InvalidStatus, match="403"):
+        with pytest.raises(exceptions.InvalidStatus, match="403") as refused:
             with connected(server, additional_headers={}, origin="https://elsewhere.example"):
                 pass
+        assert b"pages of other sites" in refused.value.response.body
         with connected(server, additional_headers={}, origin=server.url) as found:
             assert found.next()["type"] == "ready"
 
@@ -224,3 +226,12 @@ def test_every_message_and_field_of_the_page_exists(root):
     assert described == {
         model.__name__.lower(): set(model.model_fields) - {"type"} for model in models
     }
+
+
+def test_a_server_that_stops_refuses_new_connections(serving):
+    with serving() as server:
+        server.state.draining = True
+        with pytest.raises(exceptions.InvalidStatus, match="503") as refused:
+            with connected(server):
+                pass
+    assert json.loads(refused.value.response.body)["error"]["code"] == "stopping"
