@@ -19,23 +19,38 @@ logger = logging.getLogger(__name__)
 Event = dict[str, Any]
 _NO_BUFFER = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # the latter for nginx
 
+LAST_EVENT_SECONDS = 5.0  # after the time of a request, for the event that says that it is over
+
 
 class ClosingStream(StreamingResponse):
     """A response whose source is closed when the client leaves, so that it frees its row.
 
-    An error in the middle ends the connection, so that the client sees that data is missing.
+    An error in the middle ends the connection, so that the client sees that data is missing. So
+    does a client that does not read for too long.
     """
 
     def __init__(
-        self, source: AsyncGenerator[bytes, None], headers: dict[str, str], media_type: str
+        self,
+        source: AsyncGenerator[bytes, None],
+        headers: dict[str, str],
+        media_type: str,
+        seconds: float,
     ) -> None:
+        """Make a response.
+
+        Args:
+            source: of the bytes.
+            headers: of the response.
+            media_type: of the bytes.
+            seconds: longest time for all of them.
+        """
         super().__init__(source, headers=headers, media_type=media_type)
-        self.source = source
+        self.source, self.seconds = source, seconds
 
     async def stream_response(self, send: Send) -> None:
         """Send the bytes of the source, and close it."""
         try:
-            async with aclosing(self.source):
+            async with asyncio.timeout(self.seconds), aclosing(self.source):
                 await super().stream_response(send)
         except Exception as error:
             logger.warning("a stream was cut off: %s", to_api_error(error).detail)
@@ -53,7 +68,8 @@ def event_stream(events: AsyncGenerator[Event, None], seconds: float) -> Closing
         events: closed when they are sent, or the client has left.
         seconds: longest time for all of them.
     """
-    return ClosingStream(_lines(events, seconds), _NO_BUFFER, "text/event-stream")
+    lines = _lines(events, seconds)
+    return ClosingStream(lines, _NO_BUFFER, "text/event-stream", seconds + LAST_EVENT_SECONDS)
 
 
 async def _lines(

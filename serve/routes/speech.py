@@ -28,7 +28,7 @@ from ..formats import (
 from ..limits import in_time
 from ..speaking import Speaking
 from ..state import ServerState, State
-from ..streams import ClosingStream, event_line
+from ..streams import LAST_EVENT_SECONDS, ClosingStream, event_line
 from .models import DEFAULT_VOICE, voice_names
 
 router = APIRouter(tags=["speech"])
@@ -95,9 +95,11 @@ async def create_speech(body: SpeechRequest, request: Request, state: State) -> 
         source = speaking.chunks()
         first = await in_time(request, anext(source))
         pieces = _as_bytes(first, source, wav_rate=state.pipeline.sample_rate * (name == "wav"))
+    media_type = MEDIA_TYPES[name]
     if body.stream_format == "sse":
-        return ClosingStream(_events(pieces, speaking), _headers(state), "text/event-stream")
-    return ClosingStream(pieces, _headers(state), MEDIA_TYPES[name])
+        pieces, media_type = _events(pieces, speaking), "text/event-stream"
+    seconds = state.settings.request_timeout + LAST_EVENT_SECONDS
+    return ClosingStream(pieces, _headers(state), media_type, seconds)
 
 
 def _check(state: ServerState, body: SpeechRequest) -> str | None:
