@@ -89,7 +89,9 @@ def _recordings(
 ) -> dict[str, list[AudioEntry]]:
     """Open all sources; recordings by part, without parts that have hub datasets."""
     if isinstance(options, CorpusOptions) and options.divides_itself:
-        return divide(options, write=write)
+        divided = divide(options, write=write)
+        check_files("train", [entry for entries in divided.values() for entry in entries])
+        return divided
     parts: dict[str, list[AudioEntry]] = {}
     for part, given in sources.items():
         hubs = [parse_source(text) for text in given if split_domain(text)[1].startswith("hf:")]

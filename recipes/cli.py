@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import difflib
 import importlib
@@ -15,7 +16,7 @@ from typing import Any
 
 from almtok.core.choices import add_json
 from almtok.core.options import Command, given_fields
-from almtok.core.printing import print_result
+from almtok.core.printing import only_document, print_result
 from almtok.core.training.config import RunConfig
 
 from .run import RecipeOptions, RecipeRun, Stage, run_recipe
@@ -65,6 +66,12 @@ def run(options: argparse.Namespace) -> int:
     given.json |= options.json
     if given.json and not (given.plan or given.dry_run):
         raise ValueError("--json is for the list of recipes, --plan and --dry-run")
+    # `--json` after the name of the recipe was unknown to the command.
+    with only_document() if given.json and not options.json else contextlib.nullcontext():
+        return _run(given, recipe_run)
+
+
+def _run(given: argparse.Namespace, recipe_run: RecipeRun) -> int:
     stages = recipe_run.between(given.first, given.last)
     from .checks import check_run
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from almtok.core.data.entries import SPLITS, AudioEntry
 from almtok.core.data.manifests import list_entries
 from almtok.core.data.split_files import describe_split, write_manifest
-from almtok.core.data.splits import split_corpus
+from almtok.core.data.splits import CorpusSplit, split_corpus
 from almtok.core.files import write_json
 from almtok.core.reading import field, read_json_object
 
@@ -41,17 +41,35 @@ def divide(options: CorpusOptions, *, write: bool) -> dict[str, list[AudioEntry]
         return _kept(options, folder)
     by_domain = _listed(options)
     split = split_corpus([entry for entries in by_domain.values() for entry in entries])
+    own = {domain: _parts(split, entries) for domain, entries in by_domain.items()}
+    _check_parts(own, options)
     summary = f"split: {describe_split(split)}"
     announce(f"{summary}\n    {_HINT.format(folder if write else f'{folder} when it runs')}")
     if write:
-        for domain, entries in by_domain.items():
-            own = {entry.id for entry in entries}
-            for part in SPLITS:
-                found = [entry for entry in split.parts[part] if entry.id in own]
-                write_manifest(split_file(options.out, domain, part), found)
+        for domain, parts in own.items():
+            for part, entries in parts.items():
+                write_manifest(split_file(options.out, domain, part), entries)
         sources = {"sources": options.by_domain(), "summary": summary}
         write_json(folder / RECORD, sources)
     return split.parts
+
+
+def _parts(split: CorpusSplit, entries: list[AudioEntry]) -> dict[str, list[AudioEntry]]:
+    own = {entry.id for entry in entries}
+    return {part: [entry for entry in split.parts[part] if entry.id in own] for part in SPLITS}
+
+
+def _check_parts(own: dict[str, dict[str, list[AudioEntry]]], options: CorpusOptions) -> None:
+    """Refuse sources of which a part is empty: each part of each domain is a manifest."""
+    for domain, parts in own.items():
+        for part, entries in parts.items():
+            if not entries:
+                raise ValueError(
+                    f"none of the {sum(map(len, parts.values()))} clips of"
+                    f" {' '.join(options.by_domain()[domain])} is in {part}: name the same domain"
+                    " for all sources of it, such as speech=DIR speech=MANIFEST, or give --valid"
+                    " and --test"
+                )
 
 
 def _kept(options: CorpusOptions, folder: Path) -> dict[str, list[AudioEntry]]:

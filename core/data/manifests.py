@@ -27,6 +27,7 @@ from .entries import (
     class_names,
     file_stamp,
     infer_split,
+    is_saved_dataset,
     load_hub_dataset,
     normalize_split,
     saved_splits,
@@ -188,22 +189,24 @@ class _Lister:
             if not self._has_split(row, name, where):
                 continue
             audio = self.columns.audio(row, where)
-            if "row" in row and audio.lower().endswith((".parquet", ".tar")):
-                yield self._row_of(path.parent / audio, row, where, split)
+            if "row" in row and (place := _place_of_rows(path.parent, audio)):
+                yield self._row_of(*place, row, where, split)
                 continue
             start, seconds = read_excerpt(self.columns, row, where) if excerpts else (0.0, None)
             file = _audio_path(path.parent, os.path.expanduser(audio))
             yield self._file(file, audio, row, where, split=split, start=start, seconds=seconds)
 
-    def _row_of(self, file: Path, row: Mapping[str, Any], where: str, split: str) -> AudioEntry:
-        """The row of a Parquet file, or the member of a tar file, that a manifest names."""
+    def _row_of(
+        self, place: str, file: Path, row: Mapping[str, Any], where: str, split: str
+    ) -> AudioEntry:
+        """The row of a Parquet file or dataset, or the member of a tar file, of a manifest."""
         number = row["row"]
         if isinstance(number, bool) or not isinstance(number, int) or number < 0:
             raise ValueError(f"{where}: row must be a whole number >= 0, got {number!r}")
         self.report.count_column("row", "row")
         return AudioEntry(
             id=self.columns.text(row, "id", where) or f"{file.stem}-{number:06d}",
-            path=str(file),
+            path=place,
             row=number,
             stamp=file_stamp(file),
             **self._metadata(row, where, split),
@@ -311,6 +314,16 @@ def _audio_path(folder: Path, audio: str) -> Path:
     path, clip = folder / audio, folder / "clips" / audio
     # os.path.exists is False, and Path.exists an error, for names that are too long.
     return clip if not os.path.exists(path) and os.path.exists(clip) else path
+
+
+def _place_of_rows(folder: Path, audio: str) -> tuple[str, Path] | None:
+    """The path of an entry and the file with the rows; None if an audio file is named."""
+    if audio.lower().endswith((".parquet", ".tar")):
+        return str(folder / audio), folder / audio
+    saved = audio.removeprefix("hf:").rpartition(":")[0]  # hf:FOLDER:SPLIT of save_to_disk
+    if audio.startswith("hf:") and (file := is_saved_dataset(saved)):
+        return audio, Path(saved, file)
+    return None
 
 
 def _refuse_text(path: Path) -> None:

@@ -19,8 +19,16 @@ _MEASURED, _MEASURED_ROWS = 2000, 40  # clips of a split whose length is read: f
 
 
 def write_manifest(path: Path, entries: Sequence[AudioEntry]) -> None:
-    """Write entries as a manifest, with absolute paths; rows of tables have the column ``row``."""
-    lines = (json.dumps(_row(entry), ensure_ascii=False) + "\n" for entry in entries)
+    """Write entries as a manifest, with absolute paths; rows of tables have the column ``row``.
+
+    Raises:
+        ValueError: The name of a file is not UTF-8.
+    """
+    lines = []
+    for entry in entries:
+        if not _is_utf8(entry.path):
+            raise ValueError(f"{entry.path!r}: the name of the file is not UTF-8, rename it")
+        lines.append(json.dumps(_row(entry), ensure_ascii=False) + "\n")
     write_text(path, "".join(lines))
 
 
@@ -36,6 +44,14 @@ def describe_split(split: CorpusSplit) -> str:
     how = hows[0] if len(hows) == 1 else "; ".join(f"{d}: {h}" for d, h in split.how.items())
     left = f"; {split.left_out} clips left out, whose texts other splits have"
     return f"{'; '.join(parts)} ({how}{left * bool(split.left_out)})"
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _row(entry: AudioEntry) -> dict[str, Any]:

@@ -90,17 +90,17 @@ def _divide(
             f" and at least {FEWEST_TEXTS} are needed to hold out some of them: add recordings, or"
             " give sources of your own by --valid and --test"
         )
+    by = "file" if all(name.startswith("file ") for name in groups.values()) else "text"
     speakers = Counter(clip.speaker for clip in clips)
     if speakers[""] == 0 and len(speakers) > len(wanted):
         held_out = _by_speaker(clips, groups, wanted)
         if held_out is not None:
-            return held_out, "by speaker and text"
+            return held_out, f"by speaker and {by}"
     count = len(speakers) - ("" in speakers)
     few = f"; the clips of {count} speakers do not allow to hold some out" if count > 1 else ""
     sizes = Counter(groups.values())
     split_of = _ranked(sizes, sizes, wanted, _target(len(clips)))
-    by = "by file" if all(name.startswith("file ") for name in sizes) else "by text"
-    return {_id(clip): split_of.get(groups[_id(clip)], "train") for clip in clips}, f"{by}{few}"
+    return {_id(clip): split_of.get(groups[_id(clip)], "train") for clip in clips}, f"by {by}{few}"
 
 
 def _by_speaker(

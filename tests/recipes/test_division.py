@@ -10,6 +10,8 @@ import soundfile
 
 from almtok.__main__ import main
 from almtok.core.data import EntryReader, list_entries
+from almtok.core.data.entries import AudioEntry
+from almtok.core.data.split_files import write_manifest
 from almtok.recipes import cli, run
 from almtok.recipes.division import divide
 
@@ -129,3 +131,51 @@ def test_rows_that_name_their_domain_keep_it(tmp_path):
     options, parts = divided(["--train", str(corpus), "--out", str(tmp_path / "out")])
     assert options.sources("valid") == [str(tmp_path / "out" / "split" / "valid.jsonl")]
     assert {entry.domain for entry in parts["test"]} == {"speech", "sound"}
+
+
+def test_rows_of_a_saved_dataset_are_divided(ljspeech, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    files = [str(ljspeech / "wavs" / f"{number:02d}.wav") for number in range(24)]
+    rows = {"audio": files, "text": [f"row {number}" for number in range(24)]}
+    saved = datasets.Dataset.from_dict(rows).cast_column("audio", datasets.Audio(decode=False))
+    saved.save_to_disk(tmp_path / "saved")
+    options, parts = divided(["--train", str(tmp_path / "saved"), "--out", str(tmp_path / "out")])
+    entries = list_entries(options.sources("test"), transcripts=True)
+    assert [e.text for e in entries] == [e.text for e in parts["test"]]
+    assert not [entry for entry in entries if entry.stamp == "missing"]
+    number = int(entries[0].text.split()[1])
+    expected = soundfile.read(files[number], dtype="float32")[0]
+    assert (EntryReader().read(entries[0], None) == expected).all()
+
+
+def test_a_source_without_clips_of_a_part_is_refused(ljspeech, tmp_path):
+    rows = [{"audio": str(ljspeech / "wavs/00.wav"), "text": "some", "domain": "speech"}]
+    manifest = tmp_path / "small.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["--out", str(tmp_path / "out"), "--train", f"speech={ljspeech}"]
+    with pytest.raises(
+        ValueError, match="none of the 1 clips of .*small.jsonl is in .*domain"
+    ):
+        divided([*words, str(manifest)])
+    assert not (tmp_path / "out").exists()
+    divided([*words, f"speech={manifest}"])
+
+
+def test_a_dry_run_of_a_division_prints_one_document(ljspeech, tmp_path, capsys):
+    words = ["tts", "--train", str(ljspeech), "--out", str(tmp_path / "out"), "--dry-run"]
+    for told in (["run", *words, "--json"], ["run", "--json", *words]):
+        assert main(told) == 0
+        shown = capsys.readouterr()
+        assert any("almtok lm train" in line for line in json.loads(shown.out))
+        assert "=== split: train 36" in shown.err
+
+
+def test_files_that_are_missing_or_have_odd_names_are_refused(ljspeech, tmp_path, capsys):
+    for file in (ljspeech / "wavs").iterdir():
+        file.unlink()
+    out = tmp_path / "out"
+    assert main(["run", "tts", "--train", str(ljspeech), "--out", str(out), "--dry-run"]) == 1
+    assert "none of the 40 audio files of --train exists" in capsys.readouterr().err
+    odd = AudioEntry(id="x", path="/a/caf\udce9.wav")
+    with pytest.raises(ValueError, match="caf.*the name of the file is not UTF-8"):
+        write_manifest(tmp_path / "train.jsonl", [odd])

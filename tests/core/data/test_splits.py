@@ -77,6 +77,12 @@ def test_texts_that_all_speakers_read():
     assert 0 < split.left_out < 20
 
 
+def test_classes_of_sounds_are_divided_by_speaker_and_file():
+    clips = [clip(n, f"class {n % 3}", f"s{n % 30}", domain="sound") for n in range(90)]
+    split = split_corpus(clips)
+    assert split.how == {"sound": "by speaker and file"} and disjoint(values(split, "speaker"))
+
+
 def test_case_and_punctuation_make_no_other_text():
     corpus = [clip(n, f"Number {n // 2}!" if n % 2 else f"number {n // 2}") for n in range(80)]
     split = split_corpus(corpus)
