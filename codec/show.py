@@ -49,11 +49,13 @@ def register(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run ``almtok show``."""
+    if not options.file.exists():
+        raise FileNotFoundError(2, "No such file or directory", str(options.file))
+    if options.file.is_dir():
+        raise ValueError(f"expected an audio or token file, got the folder {options.file}")
     out = options.out or Path(f"{options.file.stem}.html")
     if out.suffix.lower() not in FORMATS:
         raise ValueError(f"--out must end in {' or '.join(FORMATS)}, got {out}")
-    if not options.file.exists():
-        raise FileNotFoundError(2, "No such file or directory", str(options.file))
     is_tokens = options.file.suffix == ".safetensors"
     if is_tokens and options.frames_per_query is not None:
         raise ValueError("--frames-per-query must not be given for tokens, which have their own")

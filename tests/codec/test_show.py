@@ -170,6 +170,7 @@ def test_other_json_is_no_list_of_words(text: str, tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["gone.wav"], "no such file or folder: gone.wav"),
+        (["."], "expected an audio or token file, got the folder ."),
         ([str(SPEECH), "--out", "a.pdf"], "--out must end in .html or .png, got a.pdf"),
         ([str(SPEECH), "--start", "60"], "has no samples after 60 s"),
         ([str(SPEECH), "--seconds", "0"], "start must be >= 0 and seconds > 0, got 0.0 and 0.0"),
