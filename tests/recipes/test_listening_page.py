@@ -14,7 +14,6 @@ def test_a_page_of_the_shipped_model(tmp_path, monkeypatch):
     monkeypatch.setattr(listening_page, "SENTENCES", ("Good <b>morning</b>.",))
     monkeypatch.setattr(listening_page, "SOUNDS", ("a bell rings",))
     monkeypatch.setattr(listening_page, "TUNES", ())
-    monkeypatch.setattr(listening_page.RefineConfig, "steps", 1)
     time = np.arange(24_000) / 24_000
     soundfile.write(tmp_path / "tone.wav", 0.3 * np.sin(2 * np.pi * 220 * time), 24_000)
     row = {"audio": "tone.wav", "text": "", "domain": "music"}
