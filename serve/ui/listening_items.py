@@ -74,7 +74,7 @@ def items_of_folder(folder: Path, sample_rate: int) -> ListeningItems:
         sample_rate: at which clips are played, in Hz.
 
     Raises:
-        ValueError: there are no clips, or a subfolder lacks some.
+        ValueError: there are no clips, a subfolder lacks some, or two have one name.
         FileNotFoundError: there is no such folder.
     """
     if not folder.is_dir():
@@ -83,6 +83,7 @@ def items_of_folder(folder: Path, sample_rate: int) -> ListeningItems:
     for place, _, files in walk(folder):
         found = [place / name for name in files if Path(name).suffix.lower() in AUDIO_SUFFIXES]
         if place != folder and found:
+            _check_names(place, [file.stem for file in found])
             clips[place.relative_to(folder).as_posix()] = {file.stem: file for file in found}
     if not clips:
         raise ValueError(f"{folder} has no subfolders with audio files: one per system is expected")
@@ -106,12 +107,14 @@ def items_of_codec(
         folder: where the clips are written.
 
     Raises:
-        ValueError: there are too many files, no rates, or a file cannot be used.
+        ValueError: there are too many files, no rates, two files of one name, or a file cannot be
+            used.
     """
     if len(files) > MAX_CLIPS:
         raise ValueError(f"At most {MAX_CLIPS} clips are compared, got {len(files)}.")
     if not 1 <= len(set(rates)) < MAX_SYSTEMS:
         raise ValueError(f"Choose 1 to {MAX_SYSTEMS - 1} values of w.")
+    _check_names("the upload", [Path(file).stem for file in files])
     rate = codec.sample_rate
     originals = {
         Path(file).stem: read_upload(file, rate, MAX_TEST_SECONDS) for file in files
@@ -127,6 +130,13 @@ def items_of_codec(
             clips[system][name] = folder / f"{number}-{w or 0}.wav"
             write_audio(clips[system][name], wav, rate)
     return ListeningItems(rate, clips)
+
+
+def _check_names(place: str | Path, names: Sequence[str]) -> None:
+    """Refuse two clips of one name."""
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"Two clips of {place} are named {name!r}: rename one of them.")
 
 
 def _sentences(sample_rate: int) -> dict[str, Waveform]:

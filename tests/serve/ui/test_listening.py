@@ -2,6 +2,7 @@
 
 import json
 import threading
+import types
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from almtok.serve.ui.listening_items import (  # noqa: E402
     ANCHOR,
     REFERENCE,
     common_rate,
+    items_of_codec,
     items_of_folder,
 )
 from almtok.serve.ui.trials import new_abx, new_mushra  # noqa: E402
@@ -63,6 +65,15 @@ def test_a_missing_clip_and_a_missing_system_are_named(folder, tmp_path):
         items_of_folder(folder / "ours", RATE)
     with pytest.raises(FileNotFoundError):
         items_of_folder(tmp_path / "gone", RATE)
+
+
+def test_two_clips_of_one_name_are_refused(folder, tmp_path):
+    (folder / "ours" / "one.wav").rename(folder / "ours" / "two.flac")
+    with pytest.raises(ValueError, match="ours are named 'two': rename one of them"):
+        items_of_folder(folder, RATE)
+    codec = types.SimpleNamespace(sample_rate=RATE)
+    with pytest.raises(ValueError, match="the upload are named 'talk'"):
+        items_of_codec(codec, ["a/talk.wav", "b/talk.mp3"], [6], tmp_path)
 
 
 def test_trials_are_random_and_every_clip_occurs(items):
