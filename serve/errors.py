@@ -70,9 +70,9 @@ def add_error_handlers(app: FastAPI) -> None:
     """Answer all errors of an app in the form of OpenAI."""
 
     async def known(connection: Request | WebSocket, error: Exception) -> Response | None:
-        routing = isinstance(error, StarletteHTTPException) and not isinstance(error, ApiError)
-        if routing and error.status_code in (404, 405) and isinstance(connection, Request):
-            error = _no_route(connection, error)
+        if isinstance(error, StarletteHTTPException) and not isinstance(error, ApiError):
+            if error.status_code in (404, 405) and isinstance(connection, Request):
+                error = _no_route(connection, error)
         return await _answer(connection, to_api_error(error))
 
     async def unknown(connection: Request, error: Exception) -> Response:
