@@ -82,7 +82,9 @@ def kaldi_entries(
 def is_ljspeech(folder: Path) -> bool:
     """Whether the folder has a ``metadata.csv`` whose columns are separated by ``|``."""
     path = folder / "metadata.csv"
-    return path.is_file() and "|" in next((line for _, line in read_lines(path)), "")
+    return path.is_file() and "|" in next(
+        (line for _, line in read_lines(path) if line.strip()), ""
+    )
 
 
 def ljspeech_entries(folder: Path, domain: str | None, split: str | None) -> Iterator[AudioEntry]:
@@ -148,6 +150,8 @@ def _is_nemo(path: Path) -> bool:
         return False
     with open(path, "rb") as file:
         start = file.readline(1 << 16)
+        while start and not start.strip():
+            start = file.readline(1 << 16)
     try:
         row = json.loads(start)
     except ValueError:
@@ -203,7 +207,7 @@ def _kaldi_table(path: Path) -> dict[str, str]:
     table: dict[str, str] = {}
     seen: dict[str, int] = {}
     for number, line in read_lines(path):
-        cells = re.split(r"[ \t]+", line.strip(), maxsplit=1)
+        cells = _cells(line)
         if cells[0]:
             _refuse_doubled(cells[0], number, seen, path)
             table[cells[0]] = cells[1] if len(cells) > 1 else ""
@@ -212,8 +216,12 @@ def _kaldi_table(path: Path) -> dict[str, str]:
 
 def _place(path: Path, key: str) -> str:
     """``FILE line N`` of the line that begins with a key."""
-    lines = ((number, line.split(maxsplit=1)) for number, line in read_lines(path))
-    return f"{path} line {next(number for number, cells in lines if cells[:1] == [key])}"
+    return f"{path} line {next(n for n, line in read_lines(path) if _cells(line)[0] == key)}"
+
+
+def _cells(line: str) -> list[str]:
+    """Key and value; other white space, such as U+00A0, may occur in both."""
+    return re.split(r"[ \t]+", line.strip(), maxsplit=1)
 
 
 def _refuse_doubled(key: str, number: int, seen: dict[str, int], path: Path) -> None:

@@ -153,9 +153,7 @@ def test_a_source_without_clips_of_a_part_is_refused(ljspeech, tmp_path):
     manifest = tmp_path / "small.jsonl"
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
     words = ["--out", str(tmp_path / "out"), "--train", f"speech={ljspeech}"]
-    with pytest.raises(
-        ValueError, match="none of the 1 clips of .*small.jsonl is in .*domain"
-    ):
+    with pytest.raises(ValueError, match="none of the 1 clips of .*small.jsonl is in .*domain"):
         divided([*words, str(manifest)])
     assert not (tmp_path / "out").exists()
     divided([*words, f"speech={manifest}"])

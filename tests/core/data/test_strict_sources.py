@@ -540,3 +540,23 @@ def test_every_column_of_the_role_names_the_split(ramp, tmp_path, monkeypatch):
     path = tmp_path / "list.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert [entry.split for entry in list_entries([f"{path}:train"])] == ["train"]
+
+
+def test_a_key_with_a_no_break_space_is_named(tmp_path):
+    (tmp_path / "wav.scp").write_text("a\u00a0b\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="wav.scp line 1: a\u00a0b must be a file, got nothing"):
+        list_entries([tmp_path], transcripts=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("metadata.csv", "a|hello\n"),
+        ("train_manifest.json", '{"audio_filepath": "a.wav", "text": "hello"}\n'),
+    ],
+)
+def test_empty_lines_before_the_first_row(tmp_path, name, line):
+    (tmp_path / "a.wav").touch()
+    (tmp_path / name).write_text("\n\n" + line)
+    (entry,) = list_entries([tmp_path], transcripts=True)
+    assert entry.text == "hello"
