@@ -119,7 +119,8 @@ def check_removable(folder: Path) -> None:
         inside = find_adapters(folder)
         hint = f"; did you mean {inside[0]}?" if inside else ""
         raise ValueError(f"{folder} is not the folder of an adapter: it is not removed{hint}")
-    if others := sorted(set(names) - _FILES):
+    folders = {name for name in names if (folder / name).is_dir()}
+    if others := sorted((set(names) - _FILES) | folders):
         raise ValueError(
             f"{folder} holds other files than an adapter ({', '.join(others[:3])}): it is not"
             " removed"
