@@ -116,7 +116,8 @@ def test_the_reader_says_what_it_took_each_column_for(talks, tmp_path, capsys):
     words += ["--min-seconds", "0.1"]
     assert main(words) == 0
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "clips" in line]
-    assert line == f"speech={talks}: 3 clips; audio=path, text=sentence; ignored columns: age"
+    told = "3 clips; manifest (manifest.csv); audio=path, text=sentence; ignored columns: age"
+    assert line == f"speech={talks}: {told}"
 
 
 def test_linked_folders_are_read_and_hidden_files_are_not(talks, tmp_path, checkpoint, capsys):
