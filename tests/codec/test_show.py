@@ -43,7 +43,10 @@ def test_attention_is_that_of_the_layers(mode: str, monkeypatch: pytest.MonkeyPa
     used: list[torch.Tensor] = []
     real = transformer.windowed_attention
 
-    def seen(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, reach: object) -> torch.Tensor:
+    def seen(
+        q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, reach: object, missing: tuple[int, ...]
+    ) -> torch.Tensor:
+        assert not missing  # a whole signal, no stream
         block = torch.arange(q.shape[2]) // reach.block_size  # type: ignore[attr-defined]
         distance = block[:, None] - block
         allowed = (distance <= reach.before) & (distance >= -reach.after)  # type: ignore[attr-defined]
