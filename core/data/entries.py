@@ -303,7 +303,7 @@ def class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
         info = json.loads((metadata or {})[b"huggingface"])
         kinds = info["info"]["features"].items()
         return {name.lower(): kind["names"] for name, kind in kinds if "names" in kind}
-    except (KeyError, ValueError, TypeError, AttributeError):
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
 
 

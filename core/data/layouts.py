@@ -154,7 +154,7 @@ def _is_nemo(path: Path) -> bool:
             start = file.readline(1 << 16)
     try:
         row = json.loads(start)
-    except ValueError:
+    except (ValueError, RecursionError):
         return b'"audio_filepath"' in start  # a damaged line is an error when it is read
     return isinstance(row, dict) and "audio_filepath" in row
 
