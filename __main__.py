@@ -23,11 +23,7 @@ almtok demo                                       train a tiny codec and languag
 almtok serve                                      answer HTTP requests like OpenAI's audio API
 almtok run                                        list recipes, from the corpus to the scores
 almtok doctor                                     check this machine and installation
-almtok encode talk.wav --out tokens/
-almtok decode tokens/talk.safetensors --out wavs/
 almtok codec train --help                         train a codec on your own audio
-almtok lm tokenize speech=voices/ --out tokens/
-almtok lm finetune --data tokens/ --tasks tts --out runs/voice
 """
 
 # Exit statuses; those of signals by the convention of shells: 128 + the number.

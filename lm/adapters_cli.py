@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..codec.checkpoints import DEFAULT
-from ..core.choices import add_out
+from ..core.choices import add_json, add_out
+from ..core.printing import print_result
 from ..core.reading import CheckpointError
 from .adapter_catalog import (
     AdapterFacts,
@@ -47,37 +48,45 @@ def register(commands: Any) -> None:
     parser = below.add_parser(
         "list", help="list the adapters below a folder",
         description="List the adapters below a folder: base, rank, size and date of each.",
+        examples="almtok lm adapters list runs/",
     )  # fmt: skip
     parser.group("input")
     parser.add_argument("folder", metavar="DIR", type=Path, help="folder to search")
     text = f"say which adapters fit this model: {_CHECKPOINT}"
     parser.add_argument("--checkpoint", metavar="DIR", help=text)
+    add_json(parser)
     parser.set_defaults(run=run_list)
     parser = below.add_parser(
-        "show", help="show what the files of an adapter say, as JSON",
-        description="Show base, rank, layers, tasks and size of an adapter, as JSON.",
+        "show", help="show what the files of an adapter say",
+        description="Show base, rank, layers, tasks and size of an adapter.",
+        examples="almtok lm adapters show runs/voice",
     )  # fmt: skip
     parser.group("input")
     parser.add_argument("adapter", metavar="DIR", help="folder of the adapter, or its run folder")
+    add_json(parser)
     parser.set_defaults(run=run_show)
     parser = below.add_parser(
         "merge", help="merge an adapter into its base: a model without adapters",
         description="Merge an adapter into its base model; OUT is a run folder with the model.",
+        examples="almtok lm adapters merge runs/voice --out runs/merged",
     )  # fmt: skip
     parser.group("input")
     parser.add_argument("adapter", metavar="DIR", help="folder of the adapter, or its run folder")
     text = f"base of the adapter: {_CHECKPOINT} (default: the model of almtok)"
     parser.add_argument("--checkpoint", metavar="DIR", help=text)
     add_out(parser)
+    add_json(parser)
     parser.set_defaults(run=run_merge)
     parser = below.add_parser(
         "remove", help="remove the folders of adapters",
         description="Remove folders of adapters. Other folders, and those with other files, are\n"
         "refused.",
+        examples="almtok lm adapters remove runs/voice/adapter --yes",
     )  # fmt: skip
     parser.group("input")
     parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="folders of adapters")
     parser.add_argument("--yes", action="store_true", help="do not ask")
+    add_json(parser)
     parser.set_defaults(run=run_remove)
 
 
@@ -86,20 +95,25 @@ def run_list(args: argparse.Namespace) -> int:
     if not args.folder.is_dir():
         raise ValueError(f"{args.folder} must be a folder to search, got none")
     fingerprint = None if args.checkpoint is None else _fingerprint(args.checkpoint)
+    found: list[AdapterFacts] = []
     status = 0
-    print(f"{'base':16} {'rank':>5} {'MB':>8} {'date':10} {'fits':7} folder")
     for folder in find_adapters(args.folder):
         try:
-            print(_line(read_facts(folder), fingerprint))
+            found.append(read_facts(folder))
         except CheckpointError as error:
             status = 1
             print(error, file=sys.stderr)
+    lines = [f"{'base':16} {'rank':>5} {'MB':>8} {'date':10} {'fits':7} folder"]
+    lines += [_line(facts, fingerprint) for facts in found]
+    values = [{**vars(facts), "fits": _fits(facts, fingerprint)} for facts in found]
+    print_result(args, "\n".join(lines), values)
     return status
 
 
 def run_show(args: argparse.Namespace) -> int:
     """Run ``almtok lm adapters show``."""
-    print(to_json(read_facts(adapter_folder(args.adapter))))
+    facts = read_facts(adapter_folder(args.adapter))
+    print_result(args, to_json(facts), vars(facts))
     return 0
 
 
@@ -110,7 +124,7 @@ def run_merge(args: argparse.Namespace) -> int:
     logging.disable_progress_bar()
     source = args.checkpoint or str(DEFAULT)
     out = merge_into(source, args.adapter, args.out, overwrite=args.overwrite)
-    print(f"merged model: {out / 'model'}")
+    print_result(args, f"merged model: {out / 'model'}", {"model": out / "model"})
     return 0
 
 
@@ -126,7 +140,8 @@ def run_remove(args: argparse.Namespace) -> int:
             return 1
     for folder in args.folders:
         shutil.rmtree(folder)
-        print(f"removed: {folder}")
+    removed = "\n".join(f"removed: {folder}" for folder in args.folders)
+    print_result(args, removed, {"removed": args.folders})
     return 0
 
 
@@ -186,9 +201,12 @@ def _fingerprint(source: str) -> str:
     return base_fingerprint(_model(source)[0])
 
 
+def _fits(facts: AdapterFacts, fingerprint: str | None) -> str | None:
+    return None if fingerprint is None else facts.fits(fingerprint)
+
+
 def _line(facts: AdapterFacts, fingerprint: str | None) -> str:
-    fits = "-" if fingerprint is None else facts.fits(fingerprint)
     return (
         f"{facts.base or 'unknown':16} {facts.rank:5d} {facts.megabytes:8.2f} {facts.date:10}"
-        f" {fits:7} {facts.folder}"
+        f" {_fits(facts, fingerprint) or '-':7} {facts.folder}"
     )

@@ -31,7 +31,7 @@ def commands(parser: Command, words: tuple[str, ...] = ()) -> dict[tuple[str, ..
 
 
 COMMANDS = commands(build_parser())
-GROUPS = ("codec",), ("lm",)
+GROUPS = ("codec",), ("lm",), ("lm", "adapters")
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ import pytest
 
 from almtok.__main__ import main
 
-from .test_cli import COMMANDS
+from .test_cli import COMMANDS, GROUPS
 
 # Commands whose result is a run folder, a server or a script.
 WITHOUT_JSON = {
     ("demo",), ("codec", "train"), ("lm", "train"), ("lm", "finetune"), ("serve",), ("ui",),
     ("completion",),
 }  # fmt: skip
-LEAVES = sorted(words for words in COMMANDS if words not in {(), ("codec",), ("lm",)})
+LEAVES = sorted(words for words in COMMANDS if words not in {(), *GROUPS})
 
 # A wrong value of each command that needs no model: words, and a part of the message.
 MISTAKES = {
@@ -104,7 +104,8 @@ def test_audio_and_json_do_not_share_standard_output(capsys):
     assert main(["tts", "hi", "--stream", "--json"]) == 1
     shown = capsys.readouterr()
     assert not shown.out
-    assert "--out - and --json" in shown.err and "omit --out, --check, --json" in shown.err
+    assert "--out - and --json" in shown.err
+    assert "omit --out, --check, --timestamps and --json" in shown.err
 
 
 def test_a_reader_that_is_gone_is_status_141(quiet_environment):

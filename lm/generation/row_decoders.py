@@ -160,10 +160,11 @@ class RowDecoders:
         parts = []
         for row in batch.rows:
             stop = min(row.sent + count, frames[row.number].ready)
-            parts.append(frames[row.number].frames(row.sent, stop))
+            part = frames[row.number].frames(row.sent, stop)  # of a row that ended, on the CPU
+            parts.append(part.to(self._codec.device))
         # The decoder is causal: what follows the last frame of a row does not change its sound.
         codes = torch.stack([F.pad(part, (0, count - part.shape[1])) for part in parts])
-        waveforms = batch.decoder.push(codes.to(self._codec.device))
+        waveforms = batch.decoder.push(codes)
         size = waveforms.shape[-1] // count
         for row, part, wav in zip(batch.rows, parts, waveforms, strict=True):
             start, row.sent = row.sent, row.sent + part.shape[1]

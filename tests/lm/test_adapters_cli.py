@@ -97,9 +97,12 @@ def test_only_folders_of_adapters_are_removed(runs: Path, capsys: pytest.Capture
     assert "is not the folder of an adapter" in refused(str(runs / "base"), "--yes")
     (runs / "link").symlink_to(adapter)
     assert "no link or file" in refused(str(runs / "link"), "--yes")
+    card = (adapter / "README.md").read_bytes()
+    (adapter / "README.md").unlink()
     (adapter / "README.md").mkdir()
     assert "other files than an adapter (README.md)" in refused(str(adapter), "--yes")
     (adapter / "README.md").rmdir()
+    (adapter / "README.md").write_bytes(card)
     (adapter / "notes.txt").write_text("mine")
     # One that cannot be removed keeps the others.
     error = refused(str(runs / "other" / "adapter"), str(adapter), "--yes")
