@@ -61,7 +61,8 @@ class AttentionCache:
     def selected(self, rows: Sequence[int]) -> AttentionCache:
         """The cache of some rows."""
         assert self.buffer is not None
-        tensor = self.buffer.tensor[:, list(rows), :, self.start :]
+        index = torch.tensor(list(rows), device=self.buffer.tensor.device)
+        tensor = self.buffer.tensor[:, index, :, self.start :]
         positions = self._positions(self.buffer.tensor.shape[1])
         return AttentionCache(
             tuple(positions[row] for row in rows),

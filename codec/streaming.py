@@ -59,7 +59,7 @@ def selected(state: Any, rows: Sequence[int]) -> Any:
     if isinstance(state, AttentionCache):
         return state.selected(rows)
     if isinstance(state, Tensor):
-        return state[list(rows)]
+        return state[torch.tensor(list(rows), device=state.device)]
     if isinstance(state, list | tuple):
         return type(state)(selected(part, rows) for part in state)
     return type(state)(**{f.name: selected(getattr(state, f.name), rows) for f in fields(state)})

@@ -24,7 +24,7 @@ from almtok.tasks import AudioLMPipeline, get_task
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = {"ALMTokenizer", "ALMTokenizerConfig", "AudioLM", "AudioLMConfig", "AudioLMProcessor",
-        "AudioLMPipeline", "WhisperFeatures", "cls"}  # fmt: skip
+        "AudioLMPipeline", "AudioGenerator", "TextToSpeech", "WhisperFeatures", "cls"}  # fmt: skip
 
 
 def calls_without_trust(source: str) -> list[str]:
