@@ -95,7 +95,8 @@ def reader_folder(tmp_path_factory) -> Path:
         tone = 0.3 * np.sin(2 * np.pi * 220 * time_axis) + 0.05 * rng.standard_normal(96_000)
         (folder / name).parent.mkdir(exist_ok=True)
         soundfile.write(folder / f"{name}.wav", tone, 24_000)
-    for name in ("voices/a", "voices/b", *(f"{place}/a" for place in folders)):
+    with_texts = ("voices/a", "voices/b", "noises/a", "tunes/a", *(f"{one}/a" for one in folders))
+    for name in with_texts:
         (folder / f"{name}.txt").write_text(f"words of recording {name}")
     for name in ("a", "b"):
         row = {"audio": f"{name}.wav", "text": f"words of recording {name}"}

@@ -133,7 +133,7 @@ def test_the_commands_write_subtitles(tmp_path, capsys):
     ("given", "message"),
     [
         (["tts", "hello", "--out", "-", "--timestamps"], "beside the audio"),
-        (["tts", "hello", "--stream", "--timestamps"], "omit --out, --check and --timestamps"),
+        (["tts", "hello", "--stream", "--timestamps"], "omit --out, --check, --timestamps and"),
         (["asr", "a.wav", "--json", "--format", "srt"], "--json is --format json"),
     ],
 )
