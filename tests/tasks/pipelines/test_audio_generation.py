@@ -153,7 +153,7 @@ def test_the_command_prints_and_logs_draws(quiet, tmp_path, monkeypatch, capsys)
     out = tmp_path / "sounds"
     assert main(["sound", "--batch", str(batch), "--out", str(out), *flags, *lengths]) == 0
     shown = capsys.readouterr()
-    entries = [json.loads(line) for line in shown.out.splitlines()]
+    entries = json.loads(shown.out)
     tries = [entry["tries"] for entry in entries]
     assert max(tries) > 1 and min(entry["level_dbfs"] for entry in entries) >= -50
     assert all(0.4 <= entry["seconds"] <= 1.04 and not entry["problems"] for entry in entries)
