@@ -51,7 +51,7 @@ def test_the_row_of_a_client_that_leaves_is_freed(server, format):
 
 
 def test_the_rows_of_slow_requests_are_freed(serving):
-    with serving(request_timeout=0.2) as server:
+    with serving(request_timeout=0.01) as server:
         for format in ("pcm", "mp3"):
             response = httpx.post(
                 server.url + SPEECH, json=body(format=format), headers=server.headers, timeout=300
