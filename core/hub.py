@@ -44,9 +44,10 @@ def hub_folder(place: str) -> str:
             snapshot_download(found["repo"], revision=found["revision"], allow_patterns=_FILES)
         )
     except LocalEntryNotFoundError as error:
+        pin = f" --revision {found['revision']}" if found["revision"] else ""
         raise OSError(
             f"{place} is no folder, and as a hub id it is not in the cache and the hub cannot be"
-            f" reached: give a folder, or run 'hf download {found['repo']}' with network first"
+            f" reached: give a folder, or run 'hf download {found['repo']}{pin}' with network first"
         ) from error
     except RevisionNotFoundError as error:
         raise OSError(

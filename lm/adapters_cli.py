@@ -132,16 +132,17 @@ def run_remove(args: argparse.Namespace) -> int:
     """Run ``almtok lm adapters remove``."""
     for folder in args.folders:
         check_removable(folder)
+    folders = list({folder.resolve(): folder for folder in args.folders}.values())
     if not args.yes:
         if not sys.stdin.isatty():
-            raise ValueError(f"{len(args.folders)} adapters would be removed: confirm with --yes")
-        names = ", ".join(str(folder) for folder in args.folders)
+            raise ValueError(f"{len(folders)} adapters would be removed: confirm with --yes")
+        names = ", ".join(str(folder) for folder in folders)
         if input(f"remove {names}? [y/N] ").strip().lower() not in ("y", "yes"):
             return 1
-    for folder in args.folders:
+    for folder in folders:
         shutil.rmtree(folder)
-    removed = "\n".join(f"removed: {folder}" for folder in args.folders)
-    print_result(args, removed, {"removed": args.folders})
+    removed = "\n".join(f"removed: {folder}" for folder in folders)
+    print_result(args, removed, {"removed": folders})
     return 0
 
 

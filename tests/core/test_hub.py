@@ -53,7 +53,8 @@ def test_a_command_speaks_with_a_model_of_the_cache(offline, tmp_path):
 def test_what_is_not_in_the_cache_is_one_sentence(offline, place, tmp_path, capsys):
     assert main(["tts", "hello", "--checkpoint", place, "--out", str(tmp_path / "a.wav")]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"almtok: error: {place} is no folder") and "hf download org/" in line
+    command = f"hf download {place.replace('@', ' --revision ')}"
+    assert line.startswith(f"almtok: error: {place} is no folder") and command in line
 
 
 def test_another_form_is_refused():

@@ -109,5 +109,5 @@ def test_only_folders_of_adapters_are_removed(runs: Path, capsys: pytest.Capture
     assert "other files than an adapter (notes.txt)" in error
     assert (runs / "other" / "adapter").is_dir()
     (adapter / "notes.txt").unlink()
-    assert main(["lm", "adapters", "remove", str(adapter), "--yes"]) == 0
+    assert main(["lm", "adapters", "remove", str(adapter), f"{adapter}/", "--yes"]) == 0
     assert not adapter.exists() and (runs / "anna").is_dir()
