@@ -88,7 +88,7 @@ def reader_folder(tmp_path_factory) -> Path:
     for checkpoint in ("runs/demo/codec", "runs/mine/codec"):
         tiny.save_pretrained(folder / checkpoint)
     rng = np.random.default_rng(0)
-    folders = ("more", "other", "me", "me-later", "me-held-out")
+    folders = ("more", "other", "more-noises", "more-tunes", "me", "me-later", "me-held-out")
     names = ("talk", "voices/a", "voices/b", "noises/a", "tunes/a")
     for name in (*names, *(f"{folder}/a" for folder in folders)):
         time_axis = np.arange(4 * 24_000) / 24_000
