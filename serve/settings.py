@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any, get_type_hints
 
 from ..codec.checkpoints import DEFAULT
 from ..core.choices import AUTO
@@ -96,6 +98,36 @@ class ServerSettings(ServerOptions):
     def max_body_bytes(self) -> int:
         """Largest body of a request."""
         return int(self.max_upload_mb * 1_000_000)
+
+
+def settings_from(values: Mapping[str, Any]) -> ServerSettings:
+    """Settings of a mapping of their fields, such as the arguments of another server.
+
+    Texts, as of a command line, become the types of the fields: `model_names` are separated by
+    commas, and `adapters` are a mapping.
+
+    Raises:
+        ValueError: for `host` and `port`, which the other server decides, an unknown name, or a
+            value that is wrong.
+    """
+    types = get_type_hints(ServerSettings)
+    known = [item.name for item in fields(ServerSettings) if item.name not in ("host", "port")]
+    if unknown := sorted(set(values) - set(known)):
+        raise ValueError(f"settings must be of {', '.join(known)}; got {', '.join(unknown)}")
+    converted = {name: _convert(name, value, types[name]) for name, value in values.items()}
+    return ServerSettings(**converted)
+
+
+def _convert(name: str, value: Any, kind: Any) -> Any:
+    try:
+        if name == "adapters":
+            return {adapter: Path(folder) for adapter, folder in dict(value).items()}
+        if name == "model_names":
+            return value.split(",") if isinstance(value, str) else list(value)
+        return kind(value) if kind in (int, float, Path) else value
+    except (TypeError, ValueError) as error:
+        wanted = getattr(kind, "__name__", kind)
+        raise ValueError(f"{name} must be of type {wanted}, got {value!r}") from error
 
 
 def is_loopback(host: str) -> bool:

@@ -6,12 +6,13 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from almtok.__main__ import build_parser, main
 from almtok.serve.cli import settings_of
-from almtok.serve.settings import KEY_VARIABLE, ServerSettings
+from almtok.serve.settings import KEY_VARIABLE, ServerSettings, settings_from
 
 from ..pace import patience, wait_until
 
@@ -114,3 +115,27 @@ def test_the_command_line_becomes_settings(monkeypatch, tmp_path):
 def test_names_of_the_model(tmp_path):
     assert ServerSettings().names == ["mini"]
     assert ServerSettings(checkpoint=tmp_path, model_names=["tts-1", "x"]).names == ["tts-1", "x"]
+
+
+def test_settings_of_another_server_are_converted(tmp_path):
+    made = settings_from({
+        "checkpoint": str(tmp_path), "max_batch": "4", "request_timeout": "2.5",
+        "model_names": "tts-1,x", "adapters": {"joe": "runs/joe"},
+    })  # fmt: skip
+    assert made == ServerSettings(
+        checkpoint=tmp_path, max_batch=4, request_timeout=2.5, model_names=["tts-1", "x"],
+        adapters={"joe": Path("runs/joe")},
+    )  # fmt: skip
+    assert settings_from({}) == ServerSettings()
+
+
+@pytest.mark.parametrize(("values", "message"), [
+    ({"port": 80}, "settings must be of .*checkpoint.*; got port"),
+    ({"max_bach": 1}, "got max_bach"),
+    ({"max_batch": "many"}, "max_batch must be of type int, got 'many'"),
+    ({"max_batch": 0}, "max_batch must be at least 1"),
+    ({"adapters": ["joe"]}, "adapters must be of type .*, got"),
+])  # fmt: skip
+def test_wrong_settings_of_another_server_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        settings_from(values)
