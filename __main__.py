@@ -13,6 +13,7 @@ from typing import Any
 
 from . import __version__
 from .core import lean, verbosity
+from .core.cores import limit_spinning
 from .core.options import Command
 from .core.printing import only_document
 
@@ -104,6 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     User errors (a wrong value, a missing file, an extra that is not installed) are printed as one
     line to standard error; other exceptions are bugs and keep their traceback.
     """
+    if arguments is None:
+        limit_spinning()
     argv = list(sys.argv[1:] if arguments is None else arguments)
     # Accepted at any position: users append it to the command that failed.
     show_traceback = "--traceback" in argv

@@ -33,7 +33,7 @@ class ServerOptions:
         None, "function (waveform, rate) -> waveform that marks made audio",
         metavar="FILE.py:FUNCTION",
     )  # fmt: skip
-    max_batch: int = option(16, "requests that the model computes at once", group="limits")
+    max_batch: int = option(32, "requests that the model computes at once", group="limits")
     max_queue: int = option(64, "requests that wait; further ones are answered with 429")
     max_text_chars: int = option(4096, "longest text of a request")
     max_upload_mb: float = option(25.0, "largest body of a request in MB", metavar="MB")

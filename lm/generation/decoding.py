@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ...core.runtime import threads_for
 from ..adapter_rows import adapter_rows
 from ..vocabulary import Vocabulary
 from .decoding_state import DecodingState
@@ -76,6 +78,7 @@ class Decoding:
         self._groups: list[_Group] = []
         self._joining: list[PromptBatch] = []
         self._num_targets = self._num_rows = 0  # so far; in the backbone, with those that join
+        self._num_weights = lm.num_parameters()
         self._cache: KVCache | None = None
         vocabulary = Vocabulary(lm.config)
         self._empty = torch.tensor(
@@ -144,6 +147,17 @@ class Decoding:
         first_states = [batch.read() for batch in joining]
         self.prefill_seconds += sum(batch.seconds for batch in unread)
         start = time.perf_counter()
+        with self.threads():
+            self._step(joining, first_states)
+        self.step_seconds += time.perf_counter() - start
+
+    def threads(self) -> AbstractContextManager[None]:
+        """Few threads while the batch is small; a compiled step has those it was compiled for."""
+        if self.compiled:
+            return nullcontext()
+        return threads_for(self._num_rows * self._num_weights, self.lm.device)
+
+    def _step(self, joining: list[PromptBatch], first_states: list[Tensor]) -> None:
         # The rows of the last step are read now, so that streams yield them earlier.
         read = [] if self._cache is None or self._rows is None else [self._cache.read(self._rows)]
         if joining:
@@ -155,7 +169,6 @@ class Decoding:
         self._rows = self._next_rows(torch.cat(read + first_states))
         if self._collect() and not self.compiled:
             self._remove_finished()
-        self.step_seconds += time.perf_counter() - start
 
     def _next_rows(self, hidden: Tensor) -> Tensor:
         """The next row of every target, `[M, 1+K]`."""

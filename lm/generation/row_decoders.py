@@ -1,8 +1,8 @@
 """RowDecoders: the stream decoders of the rows of a decoding.
 
-The first sound of a row is decoded alone, at once. From then on the row is decoded together with
-all others of its frame rate: a codec decodes one frame of many rows in little more time than one of
-a single row.
+The first sound of a row is decoded alone, at once, and so is its last. In between it is decoded
+together with all others of its frame rate: a codec decodes one frame of many rows in little more
+time than one of a single row, and a few frames in little more time than one.
 
 Shapes: `K` codebooks, `q` new frames, `S` samples.
 """
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...codec.streaming import StreamDecoder
@@ -72,12 +71,14 @@ class RowDecoders:
     def __init__(self, codec: DecodingCodec):
         self._codec = codec
         self._silent: dict[int, _Batch] = {}  # rows without sound, each with its own decoder
+        self._waiting: dict[int, list[_Batch]] = {}  # single rows, until they join a batch
         self._batches: dict[int, _Batch] = {}  # by frames per query
 
     @property
     def numbers(self) -> set[int]:
         """Rows that are open."""
-        batches = [*self._silent.values(), *self._batches.values()]
+        waiting = [batch for batches in self._waiting.values() for batch in batches]
+        batches = [*self._silent.values(), *waiting, *self._batches.values()]
         return {row.number for batch in batches for row in batch.rows}
 
     def open(self, number: int, frames_per_query: int, prefix: Tensor, chunk_frames: int) -> None:
@@ -96,53 +97,70 @@ class RowDecoders:
     def decode(self, frames: dict[int, RowFrames]) -> Iterator[RowSound]:
         """Decode what is ready; open rows that are not in `frames` are closed.
 
-        A row is decoded when its first frame is ready and when it ends, and together with the
-        others when one of them begins or ends or its `chunk_frames` are ready.
+        A row is decoded alone when its first frame is ready and when it ends, otherwise together
+        with all others as soon as one of them has its `chunk_frames`. It joins them then, too: a
+        batch that were decoded whenever a row begins or ends would be decoded at every frame.
         """
-        begin = []
-        for number, batch in list(self._silent.items()):
+        for w, batch in self._batches.items():
+            self._keep(batch, [n for n, row in enumerate(batch.rows) if row.number in frames])
+            yield from self._end(batch, frames)
+            waiting = self._waiting.get(w, [])
+            waiting[:] = [one for one in waiting if one.rows[0].number in frames]
+        for number, one in list(self._silent.items()):
             if number not in frames:
                 del self._silent[number]
-            elif frames[number].ready > batch.rows[0].sent or frames[number].ended:
-                begin.append(self._silent.pop(number))
-        for w, batch in list(self._batches.items()):
-            joins = any(other.decoder.frames_per_query == w for other in begin)
-            yield from self._advance(batch, frames, joins)
-            if not batch.rows:
-                del self._batches[w]
-        for batch in begin:
-            yield from self._catch_up(batch, frames)
-        self._join([batch for batch in begin if not frames[batch.rows[0].number].ended])
+            elif frames[number].ready > one.rows[0].sent or frames[number].ended:
+                del self._silent[number]
+                yield from self._catch_up(one, frames)
+                if not frames[number].ended:
+                    self._waiting.setdefault(one.decoder.frames_per_query, []).append(one)
+        for w in list(self._waiting):
+            yield from self._end_waiting(w, frames)
+        for w in {**self._batches, **self._waiting}:
+            yield from self._advance(w, frames)
 
-    def _join(self, begin: list[_Batch]) -> None:
-        """Let rows that have begun share a decoder."""
-        for w in {batch.decoder.frames_per_query for batch in begin}:
-            batches = [batch for batch in begin if batch.decoder.frames_per_query == w]
-            if w in self._batches:
-                batches.insert(0, self._batches[w])
-            self._batches[w], *others = batches
-            if others:
-                self._batches[w].decoder.join([other.decoder for other in others])
-                self._batches[w].rows += [row for other in others for row in other.rows]
-
-    def _advance(
-        self, batch: _Batch, frames: dict[int, RowFrames], joins: bool
-    ) -> Iterator[RowSound]:
-        """Decode the rows of a batch, and remove those that end or are closed."""
-        self._keep(batch, [n for n, row in enumerate(batch.rows) if row.number in frames])
-        left = [frames[row.number].ready - row.sent for row in batch.rows]
-        ended = [frames[row.number].ended for row in batch.rows]
-        going = [count for count, end in zip(left, ended, strict=True) if not end]
-        full = any(n >= row.chunk_frames for n, row in zip(left, batch.rows, strict=True))
-        if joins or full or any(ended):
-            yield from self._push(batch, frames, min(going) if going else max(left, default=0))
-        for place in [place for place, end in enumerate(ended) if end]:
+    def _end(self, batch: _Batch, frames: dict[int, RowFrames]) -> Iterator[RowSound]:
+        """Decode the rest of the rows of a batch that have ended, and remove them."""
+        ended = [place for place, row in enumerate(batch.rows) if frames[row.number].ended]
+        for place in ended:
             row, decoder = batch.rows[place], batch.decoder
             if frames[row.number].ready > row.sent:
                 decoder = decoder.select([place])
             yield from self._catch_up(_Batch(decoder, [row]), frames)
-        if any(ended):
-            self._keep(batch, [place for place, end in enumerate(ended) if not end])
+        if ended:
+            self._keep(batch, [place for place in range(len(batch.rows)) if place not in ended])
+
+    def _end_waiting(self, w: int, frames: dict[int, RowFrames]) -> Iterator[RowSound]:
+        """Decode the rest of the waiting rows that have ended, and remove them."""
+        for one in list(self._waiting[w]):
+            if frames[one.rows[0].number].ended:
+                yield from self._catch_up(one, frames)
+                self._waiting[w].remove(one)
+
+    def _advance(self, w: int, frames: dict[int, RowFrames]) -> Iterator[RowSound]:
+        """Decode the rows of a batch if a chunk is full; waiting rows join it."""
+        batch, waiting = self._batches.get(w), self._waiting.pop(w, [])
+        rows = [row for one in ([batch] if batch else []) + waiting for row in one.rows]
+        left = {row.number: frames[row.number].ready - row.sent for row in rows}
+        full = any(left[row.number] >= row.chunk_frames for row in rows)
+        if batch is not None and batch.rows:
+            if not full:
+                self._waiting[w] = waiting
+                return
+            yield from self._push(batch, frames, min(left[row.number] for row in batch.rows))
+        for one in waiting:
+            if left[one.rows[0].number]:
+                yield from self._catch_up(one, frames)
+        self._join(w, waiting)
+
+    def _join(self, w: int, waiting: list[_Batch]) -> None:
+        """Let waiting rows share the decoder of a batch; a batch without rows is removed."""
+        batches = [one for one in (self._batches.pop(w, None), *waiting) if one and one.rows]
+        if batches:
+            self._batches[w], *others = batches
+            if others:
+                self._batches[w].decoder.join([other.decoder for other in others])
+                self._batches[w].rows += [row for other in others for row in other.rows]
 
     def _catch_up(self, batch: _Batch, frames: dict[int, RowFrames]) -> Iterator[RowSound]:
         """Decode all frames of a row that has a decoder of its own."""
@@ -154,22 +172,17 @@ class RowDecoders:
         yield RowSound(row.number, start, codes, waveform, source.ended)
 
     def _push(self, batch: _Batch, frames: dict[int, RowFrames], count: int) -> Iterator[RowSound]:
-        """Decode `count` frames of every row, of rows that end at most what they have."""
+        """Decode `count` frames of every row."""
         if not count:
             return
-        parts = []
-        for row in batch.rows:
-            stop = min(row.sent + count, frames[row.number].ready)
-            part = frames[row.number].frames(row.sent, stop)  # of a row that ended, on the CPU
-            parts.append(part.to(self._codec.device))
-        # The decoder is causal: what follows the last frame of a row does not change its sound.
-        codes = torch.stack([F.pad(part, (0, count - part.shape[1])) for part in parts])
-        waveforms = batch.decoder.push(codes)
-        size = waveforms.shape[-1] // count
+        device = self._codec.device
+        parts = [
+            frames[row.number].frames(row.sent, row.sent + count).to(device) for row in batch.rows
+        ]
+        waveforms = batch.decoder.push(torch.stack(parts))
         for row, part, wav in zip(batch.rows, parts, waveforms, strict=True):
-            start, row.sent = row.sent, row.sent + part.shape[1]
-            part_wav = wav[None, :, : size * part.shape[1]]
-            yield RowSound(row.number, start, part, part_wav, last=False)
+            start, row.sent = row.sent, row.sent + count
+            yield RowSound(row.number, start, part, wav[None], last=False)
 
     @staticmethod
     def _keep(batch: _Batch, places: list[int]) -> None:

@@ -107,7 +107,9 @@ class AudioStream:
         self._open()
         self.decoding.step()
         chunks = []
-        for sound in self._decoders.decode(self._frames()):
+        with self.decoding.threads():
+            sounds = list(self._decoders.decode(self._frames()))
+        for sound in sounds:
             seconds = time.perf_counter() - self._start
             if self.first_chunk_latency is None and sound.codes.shape[1]:
                 self.first_chunk_latency = seconds

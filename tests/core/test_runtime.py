@@ -176,3 +176,21 @@ def test_no_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_worker_loads_where_a_core_is_left(monkeypatch, device, precision, cores, workers):
     monkeypatch.setattr(runtime, "available_cores", lambda: cores)
     assert runtime.choose_workers(torch.device(device), precision) == workers
+
+
+def test_small_steps_have_one_thread(monkeypatch):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with runtime.threads_for(2 * 7.5e6, torch.device("cpu")):
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+        with runtime.threads_for(32 * 7.5e6, torch.device("cpu")):
+            assert torch.get_num_threads() == 2
+        with runtime.threads_for(2 * 7.5e6, torch.device("meta")):
+            assert torch.get_num_threads() == 2
+        with pytest.raises(KeyError), runtime.threads_for(1, torch.device("cpu")):
+            raise KeyError
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
