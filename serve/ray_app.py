@@ -45,7 +45,7 @@ def build(arguments: dict[str, Any]) -> serve.Application:
             keyed = dataclasses.replace(keyed, api_key=key)
         return create_app(keyed, load_pipeline(keyed))
 
-    @serve.deployment(
+    deployment = serve.deployment(
         name="almtok",
         num_replicas=int(replicas),
         ray_actor_options={"num_cpus": cpus, "num_gpus": gpus},
@@ -53,11 +53,11 @@ def build(arguments: dict[str, Any]) -> serve.Application:
         max_ongoing_requests=settings.max_batch + settings.max_queue,
         graceful_shutdown_timeout_s=settings.grace_seconds,
     )
-    @serve.ingress(app)
-    class Replica:
-        """One process with the model; all its routes are those of the app."""
+    return deployment(serve.ingress(app)(Replica)).bind()
 
-    return Replica.bind()
+
+class Replica:
+    """One process with the model; all its routes are those of the app."""
 
 
 def _number(arguments: dict[str, Any], name: str) -> float:
