@@ -75,7 +75,7 @@ def test_what_is_required_is_imported():
 
 def test_what_is_imported_is_declared():
     extras = ("train", "eval", "judges", "tts", "synthesis", "serve", "ui", "torchcodec")
-    extras += ("trackers", "completion")
+    extras += ("trackers", "completion", "ray")
     assert imported() - declared(*extras) == set()
 
 

@@ -38,6 +38,10 @@ def test_lstm_layers_are_two_of_each_side_and_reach_the_size_of_the_paper():
     assert with_lstm.parameters["patchify"] - plain.parameters["patchify"] == each
     assert with_lstm.parameters["unpatchify"] - plain.parameters["unpatchify"] == each
     assert with_lstm.num_parameters == pytest.approx(174e6, rel=0.005)
+    # A multiply-add of every weight and frame.
+    for part in ("patchify", "unpatchify"):
+        more = with_lstm.flops[part] - plain.flops[part]
+        assert more == pytest.approx(2 * (each - 2 * 8 * 512) * 75, rel=1e-3)
     with pytest.raises(ValueError, match="lstm_layers must be 0 for patchify 'linear', got 2"):
         toy_config(patchify="linear", lstm_layers=2)
 

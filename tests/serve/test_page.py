@@ -32,7 +32,8 @@ def page(root, open_server):
 def test_the_client_of_the_page(page, tmp_path, monkeypatch):
     pytest.importorskip("openai")
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    # The second one is for vLLM: see test_vllm_client.py.
+    code, _ = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     exec(compile(code, "docs/serving.md", "exec"), {})
     pcm, _ = soundfile.read("morning.pcm", channels=1, samplerate=24_000, format="RAW",
                             subtype="PCM_16")  # fmt: skip

@@ -165,7 +165,7 @@ def test_a_recording_of_the_microphone_goes_through_the_codec(page):
     panel.get_by_role("button", name="Record", exact=True).click()
     page.wait_for_timeout(1000)  # milliseconds of sound
     panel.get_by_role("button", name="Stop", exact=True).click()
-    panel.locator("[data-testid^='waveform-Audio']").wait_for()
+    panel.locator("[data-testid^='waveform-Audio']").first.wait_for()
     panel.get_by_label("number input for Frames per code").fill("7")
     press(panel, "Encode and decode")
     panel.get_by_text("Rate of the codes").wait_for()
