@@ -128,7 +128,11 @@ def test_python_snippets_run(page, reader_folder, monkeypatch):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_commands_parse(page):
+def test_commands_parse(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # Steps for a given time take minutes to measure.
+    pace = "almtok.recipes.codec_ablation.recipe.measured_pace"
+    monkeypatch.setattr(pace, lambda configs, out: dict.fromkeys(configs, 1.0))
     for words in almtok_lines(page):
         try:
             build_parser().parse_args(words)
