@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import signal
 import sys
 import tempfile
 import warnings
@@ -17,6 +18,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 if _CAPABILITY := os.environ.get("ATEN_CPU_CAPABILITY"):
     _KERNELS = Path(tempfile.gettempdir()) / f"torchinductor_{getpass.getuser()}_{_CAPABILITY}"
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_KERNELS))
+
+# Programs started by nohup, or in the background of a script, ignore these signals, and so do the
+# programs that tests start and stop by them.
+for _name, _handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    _number = getattr(signal, _name, None)
+    if _number is not None and signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 import pytest  # noqa: E402
 
