@@ -66,7 +66,7 @@ class PromptBuilder:
         self._check_language(layout, options)
         if (slot := speaker_slot(layout, self.config, fields)) is not None:
             fields = {**fields, slot: default_voice(self.config)}
-        w = self._frames_per_query(fields.values(), options)
+        w = self.frames_per_query(fields.values(), options)
         segments = self._segments(layout, fields, w, options)
         for field in layout.slots:
             if field.name in segments:
@@ -80,7 +80,7 @@ class PromptBuilder:
         """A training example; an optional prefix is prepended to the target."""
         layout = task_layout(task)
         self._check(layout, fields, training=True)
-        w = self._frames_per_query([*fields.values(), target], options)
+        w = self.frames_per_query([*fields.values(), target], options)
         segments = self._segments(layout, fields, w, options)
         last = self._segment(layout.target, target, w, options, "target")
         first = segments.pop(layout.prefix.name, None) if layout.prefix is not None else None
@@ -94,7 +94,7 @@ class PromptBuilder:
         """Rows `[L, 1+K]` of a conversation that the task continues."""
         layout = task_layout(task)
         self._check_language(layout, options)
-        w = self._frames_per_query([part.value for part in parts], options)
+        w = self.frames_per_query([part.value for part in parts], options)
         segments = self._conversation(parts, task, w, options)
         phonemize = any(slot.phonemize for slot in layout.slots)
         for number, segment in enumerate(segments):
@@ -116,7 +116,7 @@ class PromptBuilder:
                 f"a conversation for {task!r} must have two parts or more and end with "
                 f"{layout.target.kind}, got {', '.join(part.kind for part in parts)}"
             )
-        w = self._frames_per_query([part.value for part in parts], options)
+        w = self.frames_per_query([part.value for part in parts], options)
         return Example(task, tuple(self._conversation(parts, task, w, options)), w)
 
     # ------------------------------------------------------------------ internals
@@ -145,7 +145,7 @@ class PromptBuilder:
             with error_context(where):
                 self.text_encoder.check_learned(segment.ids)
 
-    def _frames_per_query(self, values: Iterable[Any], options: PromptOptions) -> int:
+    def frames_per_query(self, values: Iterable[Any], options: PromptOptions) -> int:
         """The w of a sequence: of the options, else of the first tokens, else the default."""
         if options.frames_per_query is not None:
             return options.frames_per_query

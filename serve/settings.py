@@ -124,8 +124,10 @@ def _convert(name: str, value: Any, kind: Any) -> Any:
             return {adapter: Path(folder) for adapter, folder in dict(value).items()}
         if name == "model_names":
             return value.split(",") if isinstance(value, str) else list(value)
+        if kind is bool and isinstance(value, str):
+            return {"true": True, "false": False}[value.lower()]
         return kind(value) if kind in (int, float, Path) else value
-    except (TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         wanted = getattr(kind, "__name__", kind)
         raise ValueError(f"{name} must be of type {wanted}, got {value!r}") from error
 

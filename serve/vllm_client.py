@@ -24,6 +24,7 @@ from ..codec.tokens import AudioTokens
 from ..lm.export import PlainIds
 from ..lm.layouts import task_layout
 from ..lm.processor import AudioLMProcessor
+from ..lm.prompt_builder import PromptOptions
 
 logger = logging.getLogger(__name__)
 _SECONDS = 300.0
@@ -85,7 +86,7 @@ class VLLMClient:
             top_k: number of candidates; 0: all.
             top_p: probability of the candidates.
             seed: of sampling.
-            frames_per_query: w of the audio, by default the codec's.
+            frames_per_query: w of the audio, by default that of the given tokens, else the codec's.
             fields: of the task, as of :class:`~almtok.lm.processor.AudioLMProcessor`.
 
         Raises:
@@ -94,7 +95,8 @@ class VLLMClient:
             RuntimeError: the server does not answer, or answers with an error.
         """
         batch = self.processor(task=task, frames_per_query=frames_per_query, **fields)
-        w = frames_per_query or self.processor.audio_input.default_frames_per_query
+        options = PromptOptions(frames_per_query=frames_per_query)
+        w = self.processor.prompt_builder.frames_per_query(fields.values(), options)
         choice = self._request("POST", "/v1/completions", {
             "model": self.model,
             "prompt": self.ids.from_rows(batch["input_ids"][0]).tolist(),

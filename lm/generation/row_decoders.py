@@ -99,7 +99,7 @@ class RowDecoders:
 
         A row is decoded alone when its first frame is ready and when it ends, otherwise together
         with all others as soon as one of them has its `chunk_frames`. It joins them then, too: a
-        batch that were decoded whenever a row begins or ends would be decoded at every frame.
+        batch decoded whenever a row begins or ends would be decoded at nearly every frame.
         """
         for w, batch in self._batches.items():
             self._keep(batch, [n for n, row in enumerate(batch.rows) if row.number in frames])

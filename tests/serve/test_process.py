@@ -120,7 +120,7 @@ def test_names_of_the_model(tmp_path):
 def test_settings_of_another_server_are_converted(tmp_path):
     made = settings_from({
         "checkpoint": str(tmp_path), "max_batch": "4", "request_timeout": "2.5",
-        "model_names": "tts-1,x", "adapters": {"joe": "runs/joe"},
+        "model_names": "tts-1,x", "adapters": {"joe": "runs/joe"}, "allow_public": "false",
     })  # fmt: skip
     assert made == ServerSettings(
         checkpoint=tmp_path, max_batch=4, request_timeout=2.5, model_names=["tts-1", "x"],
@@ -134,6 +134,7 @@ def test_settings_of_another_server_are_converted(tmp_path):
     ({"max_bach": 1}, "got max_bach"),
     ({"max_batch": "many"}, "max_batch must be of type int, got 'many'"),
     ({"max_batch": 0}, "max_batch must be at least 1"),
+    ({"allow_public": "perhaps"}, "allow_public must be of type bool, got 'perhaps'"),
     ({"adapters": ["joe"]}, "adapters must be of type .*, got"),
 ])  # fmt: skip
 def test_wrong_settings_of_another_server_are_refused(values, message):

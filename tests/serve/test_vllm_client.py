@@ -168,3 +168,10 @@ def test_errors_of_the_server_are_told(client, engine, known):
         client.generate("tts", text=TEXT)
     with pytest.raises(RuntimeError, match="does not answer"):
         VLLMClient("http://127.0.0.1:9", known[0] / "model")
+
+
+def test_audio_has_the_rate_of_the_tokens_of_its_prompt(client, engine, known):
+    three = client.processor.audio_input.from_codes(known[1].codes[:, :3], 3)
+    engine.change = lambda ids: [client.ids.first(1 + k) for k in range(3)]
+    made = client.generate("continuation", audio=three, max_tokens=3)
+    assert made.frames_per_query == 3
