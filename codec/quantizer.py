@@ -42,7 +42,8 @@ class ResidualQuantizer(nn.Module):
         self.dropout = config.quantizer_dropout
         kinds = [FrozenLayer if i < frozen else LearnedLayer for i in range(config.num_codebooks)]
         layers = [kind(config) for kind in kinds]
-        self.layers = cast("list[QuantizerLayer]", nn.ModuleList(layers))
+        # Also where the default dtype is another one, as in `from_config(config, dtype=...)`.
+        self.layers = cast("list[QuantizerLayer]", nn.ModuleList(layers).float())
 
     def forward(self, queries: Tensor, num_quantizers: int | None = None) -> QuantizerOutput:
         """Quantise queries `[B, Q, D]` with the first `num_quantizers` layers (all by default).

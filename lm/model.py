@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.utils import can_return_tuple
+from transformers.utils.deprecation import deprecate_kwarg
 
 from ..core.loading import LoadsAllWeights, refuse_adapter
 from ..core.reading import reading
@@ -209,6 +210,7 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         controls = hidden @ self.embedding.controls(ids).T
         return torch.cat([self.text_logits(hidden), controls, audio.flatten(1)], dim=-1)
 
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     @can_return_tuple
     def forward(
         self,
@@ -233,7 +235,7 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
             attention_mask: `[B, L]`, 0 at padding (either side); with a cache, of the whole past.
             labels: `[B, L, 1+K]`, equal to `input_ids` at targets, else -100.
             position_ids: `[B, L]`; by default counted from the mask, without padding.
-            cache: key-value cache (`past_key_values` in older versions of transformers).
+            cache: key-value cache; also as `past_key_values`, its former name.
             use_cache: create a cache if there is none.
             num_items_in_batch: divisor of the summed loss (see the Trainer of transformers).
             inputs_embeds: `[B, L, D]`, instead of `embed(input_ids)`, which may be None if nothing

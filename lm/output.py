@@ -18,7 +18,6 @@ from .loss import StreamLoss, combine
 
 # Arguments and outputs of causal models of transformers that this one lacks -> what there is.
 _INSTEAD = {
-    "past_key_values": "cache",
     "output_attentions": "the attentions of lm.backbone",
     "cache_position": "position_ids",
     # The Trainer's label smoothing reads it.

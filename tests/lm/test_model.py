@@ -209,8 +209,12 @@ def test_options_of_forward_are_those_of_causal_models():
     torch.testing.assert_close(last.audio_logits, whole.audio_logits[:, -1:])
     loss, *_ = lm(**data, return_dict=False)
     assert torch.equal(loss, lm(**data).loss)
-    with pytest.raises(TypeError, match="takes no past_key_values; use cache"):
-        lm(**rows, past_key_values=torch.zeros(1))
+    cache = lm(**rows, use_cache=True).cache
+    with pytest.warns(FutureWarning, match="past_key_values"):
+        older = lm(rows["input_ids"][:, :1], past_key_values=cache)
+    assert older.cache is cache and cache.get_seq_length() == rows["input_ids"].shape[1] + 1
+    with pytest.raises(TypeError, match="takes no cache_position; use position_ids"):
+        lm(**rows, cache_position=torch.zeros(1))
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
