@@ -24,6 +24,8 @@ PARTS = ("patchify", "encoder", "quantizer", "decoder", "unpatchify")
 
 # Long enough that the attention window is full nearly everywhere.
 SECONDS = 60
+# Of a convolutional Patchify, which runs in many chunks; its FLOPs grow in proportion to the audio.
+CONVOLVED_SECONDS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,27 +93,30 @@ def _count_flops(model: ALMTokenizer, frames_per_query: int) -> dict[str, float]
 
     The counter supports plain operations only: no packed weights, and attention as two products.
     """
-    queries = int(SECONDS * model.config.query_rate(frames_per_query))
-    samples = queries * frames_per_query * model.config.hop_length
-    seconds = samples / model.config.sample_rate
-
+    config = model.config
+    # Whole queries, in frames.
+    long, short = (
+        int(seconds * config.query_rate(frames_per_query)) * frames_per_query
+        for seconds in (SECONDS, CONVOLVED_SECONDS if config.patchify == "conv" else SECONDS)
+    )
     counted: dict[str, float] = {}
 
-    def run(part: str, call: Callable[[], torch.Tensor]) -> torch.Tensor:
+    def run(part: str, num_frames: int, call: Callable[[], torch.Tensor]) -> torch.Tensor:
         counter = FlopCounterMode(display=False)
         with counter, unpacked(), sdpa_kernel(SDPBackend.MATH), _lstm_as_products():
             output = call()
-        counted[part] = counter.get_total_flops() / seconds
+        counted[part] = counter.get_total_flops() / (num_frames / config.frame_rate)
         return output
 
-    wav = torch.zeros(1, 1, samples, device="meta")  # [B, 1, S]
-    frames = run("patchify", lambda: model.patchify(wav))  # [B, T, D]
-    hidden = run("encoder", lambda: model.encoder(frames, frames_per_query))  # [B, Q, D]
+    wav = torch.zeros(1, 1, short * config.hop_length, device="meta")  # [B, 1, S]
+    some = run("patchify", short, lambda: model.patchify(wav))  # [B, T, D]
+    frames = torch.zeros(1, long, some.shape[-1], device="meta")
+    hidden = run("encoder", long, lambda: model.encoder(frames, frames_per_query))  # [B, Q, D]
     # The search for the nearest entry needs values, so the (small) quantizer runs on the CPU.
-    quantizer = ResidualQuantizer(model.config).eval()
-    run("quantizer", lambda: quantizer(torch.zeros(hidden.shape)).quantized)  # [B, Q, D]
-    frames = run("decoder", lambda: model.decoder(hidden, frames_per_query))  # [B, T, D]
-    run("unpatchify", lambda: model.unpatchify(frames))  # [B, 1, S]
+    quantizer = ResidualQuantizer(config).eval()
+    run("quantizer", long, lambda: quantizer(torch.zeros(hidden.shape)).quantized)  # [B, Q, D]
+    run("decoder", long, lambda: model.decoder(hidden, frames_per_query))  # [B, T, D]
+    run("unpatchify", short, lambda: model.unpatchify(some))  # [B, 1, S]
     return counted
 
 

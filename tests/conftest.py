@@ -26,6 +26,7 @@ for _name, _handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signa
     if _number is not None and signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _handler)
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 
 import almtok  # noqa: E402, F401  (first of all: it installs the torchaudio guard)
@@ -59,6 +60,10 @@ def _few_threads() -> None:
     if torch is not None and torch.get_num_threads() != 1:
         torch.set_num_threads(1)
 
+
+# No test fails because a machine is slow.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 warnings.filterwarnings("ignore", message=".*torchaudio.*deprecat.*")
 

@@ -55,7 +55,7 @@ def test_one_clip_from_its_codes_alone(
         "dataset": {"gain_db": [0.0, 0.0]},
         "segment_seconds": 0.9,
         "batch_size": 1,
-        "steps": 400,
+        "steps": 320,
         "warmup_steps": 10,
         "adversarial_start": -1,
         "weight_masked": 0.0,

@@ -16,8 +16,10 @@ from ...pretend_device import pretend_device
 @pytest.mark.parametrize("search_seconds", [0.0, 9.0])
 def test_codes_are_those_of_the_cpu(search_seconds, monkeypatch):
     codec: Any = toy_codec()
+    # A search is thousands of operations for each code.
+    count, samples = (2, 2_300) if search_seconds else (4, 9_000)
     clips: Any = [
-        DecodedClip(n, str(n), noise(1, 9_000 - 500 * n, n)[0, 0].numpy()) for n in range(4)
+        DecodedClip(n, str(n), noise(1, samples - 500 * n, n)[0, 0].numpy()) for n in range(count)
     ]
     options = dict(
         frames_per_query=6, batch_samples=100_000, passes=2, search_seconds=search_seconds

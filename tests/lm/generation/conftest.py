@@ -58,8 +58,8 @@ class Learned:
         return self.batch(*(self.prompt(example) for example in examples))
 
 
-def learn(pattern: str) -> Learned:
-    learned = Learned(toy_lm(pattern=pattern))
+def learn(pattern: str, **overrides) -> Learned:
+    learned = Learned(toy_lm(pattern=pattern, **overrides))
     batch = collate([learned.sequence(e) for e in EXAMPLES], learned.lm.config)
     optimizer = torch.optim.Adam(learned.lm.parameters(), lr=3e-3)
     for _ in range(160):

@@ -111,7 +111,7 @@ def test_texts_of_words_alone_do_not_change():
         assert normalize(text) == text
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=50)
     | st.text("0123456789.,:/-$€%°'+x apmkSt#@&()\n", max_size=40),

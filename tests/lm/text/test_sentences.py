@@ -88,7 +88,7 @@ def test_ten_thousand_characters():
     assert max(map(len, split_text("y" * 100_000, max_chars=50))) <= 50
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.text(
         st.sampled_from(list("aB I.!?…,;:—()\"'\n 1。é\u0301")) | st.characters(), max_size=120

@@ -59,7 +59,7 @@ def test_every_text_comes_back(tokenizer, text):
     assert tokenizer.eos_token_id not in ids
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="▁"), max_size=60))
 def test_any_text_comes_back(tokenizer, text):
     ids = tokenizer(text).input_ids
@@ -71,7 +71,7 @@ def test_sentencepiece_agrees(tokenizer, reference, text):
     assert tokenizer(text).input_ids == reference.encode(text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text("abm ▁ns.t1<é😀", max_size=40))
 def test_sentencepiece_agrees_on_repetitions(tokenizer, reference, text):
     assert tokenizer(text).input_ids == reference.encode(text)

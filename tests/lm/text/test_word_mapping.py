@@ -1,7 +1,7 @@
 """Written words have the spoken words that they became."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from almtok.lm.text.normalize import normalize, plain
@@ -37,6 +37,7 @@ WORDS = st.sampled_from(
 )
 
 
+@settings(max_examples=40)
 @given(st.lists(WORDS, max_size=12))
 def test_runs_follow_one_another_and_leave_nothing_out(words):
     spoken = plain(normalize(" ".join(words))).split()

@@ -164,7 +164,9 @@ def test_a_recording_of_the_microphone_goes_through_the_codec(page):
     panel.get_by_label("Record audio").click()
     panel.get_by_role("button", name="Record", exact=True).click()
     page.wait_for_timeout(1000)  # milliseconds of sound
-    panel.get_by_role("button", name="Stop", exact=True).click()
+    # A recording that is not with the server yet cannot be encoded.
+    with page.expect_response(lambda response: "/upload" in response.url):
+        panel.get_by_role("button", name="Stop", exact=True).click()
     panel.locator("[data-testid^='waveform-Audio']").first.wait_for()
     panel.get_by_label("number input for Frames per code").fill("7")
     press(panel, "Encode and decode")

@@ -15,7 +15,7 @@ from almtok.tasks.evaluation.failures import Utterance, failure_table, judge
 WORDS = st.lists(st.sampled_from("a b c d".split()), max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(WORDS.filter(bool), WORDS)
 def test_the_diff_has_as_many_errors_as_jiwer_counts(wanted, heard):
     found = align(wanted, heard)
