@@ -10,6 +10,7 @@ step. Beam searches have no steps in common with others: a second thread runs th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import threading
 import time
@@ -26,7 +27,7 @@ from .job_batch import JobBatch
 
 __all__ = ["AudioChunk", "GenerationRequest", "Job", "JobCancelled", "QueueFull", "Scheduler"]
 
-PROMPT_ROWS = 256  # most rows of prompts that are read at a step, but at least one prompt
+PROMPT_ROWS = 512  # most rows of prompts that are read at a step, but at least one prompt
 _USUAL_SECONDS = 2.0  # of a request, before the first one is finished
 
 
@@ -192,6 +193,8 @@ class Scheduler:
                     if not batch.jobs and not self._next():
                         return
                     joining = self._joining(self.max_batch - len(batch.jobs))
+                with contextlib.suppress(Exception):  # of one of them, which is found by itself
+                    batch.read(joining)
                 for job in joining:
                     try:
                         batch.join(job)

@@ -27,7 +27,7 @@ from ..vocabulary import Vocabulary
 from .decoding_state import DecodingState
 from .kv_cache import KVCache
 from .output import GeneratedRow
-from .prompt_batch import PromptBatch
+from .prompt_batch import PromptBatch, read_together
 from .prompts import Prompt
 
 if TYPE_CHECKING:
@@ -143,7 +143,8 @@ class Decoding:
             ValueError: for logits that are NaN, without `isolate`.
         """
         joining, self._joining = self._joining, []
-        unread = [batch for batch in joining if batch.keys is None]
+        unread = [batch for batch in joining if batch.hidden is None]
+        read_together(joining)
         first_states = [batch.read() for batch in joining]
         self.prefill_seconds += sum(batch.seconds for batch in unread)
         start = time.perf_counter()

@@ -6,12 +6,16 @@ without), `K` codebooks, `D` width.
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
+from ..adapter_rows import active_name
 from .decoding_state import DecodingRow, Target
 from .kv_cache import KVCache
 from .prompts import Prompt, pad_left
@@ -32,6 +36,7 @@ class PromptBatch:
     cache: str = "static"
     compiled: bool = False
     keys: KVCache | None = None  # of the prompts, when they are read
+    hidden: Tensor | None = None  # [M, D] of their last rows
     seconds: float = 0.0  # of reading
 
     @property
@@ -46,22 +51,74 @@ class PromptBatch:
 
     def read(self) -> Tensor:
         """Read the prompts, once: hidden states `[M, D]` of their last rows."""
-        if self.keys is None:
-            start = time.perf_counter()
-            input_ids, mask = pad_left(self.prompts + (self.unconditional or []), self.lm.config)
-            keys = KVCache(
-                self.lm,
-                input_ids.to(self.lm.device),
-                mask.to(self.lm.device),
-                room=max(
-                    target.layout.num_rows(row.max_new) + target.layout.num_codebooks
-                    for target, rows in self.targets
-                    for row in rows
-                ),
-                cache=self.cache,
-                adapter_names=self.adapter_names * (2 if self.unconditional else 1),
-                compiled=self.compiled,
-            )
-            self._hidden = keys.read_prompts()[:, -1]
-            self.keys, self.seconds = keys, time.perf_counter() - start
-        return self._hidden
+        if self.hidden is None:
+            read_together([self])
+        assert self.hidden is not None
+        return self.hidden
+
+    @property
+    def room(self) -> int:
+        """Most rows after the prompts."""
+        return max(
+            target.layout.num_rows(row.max_new) + target.layout.num_codebooks
+            for target, rows in self.targets
+            for row in rows
+        )
+
+    def keys_of(self, prompts: list[Prompt], names: list[str | None]) -> tuple[KVCache, Tensor]:
+        """Read prompts `[N]` with these adapters: their cache and last states `[N, D]`."""
+        input_ids, mask = pad_left(prompts, self.lm.config)
+        keys = KVCache(
+            self.lm,
+            input_ids.to(self.lm.device),
+            mask.to(self.lm.device),
+            room=self.room,
+            cache=self.cache,
+            adapter_names=names,
+            compiled=self.compiled,
+        )
+        return keys, keys.read_prompts()[:, -1]
+
+
+def read_together(batches: Sequence[PromptBatch]) -> None:
+    """Read the prompts of batches of one model, in the order in which they join a decoding.
+
+    One pass over many prompts takes less time than a pass over each. The first of batches that are
+    read in one pass has the keys of all. Batches that were read before are left as they are.
+    """
+    for (read, _), some in itertools.groupby(batches, lambda b: (b.hidden is not None, b.cache)):
+        if not read:
+            _read_in_one_pass(list(some))
+
+
+def _read_in_one_pass(batches: list[PromptBatch]) -> None:
+    """Prompts without conditions have few rows, and are read apart from the others."""
+    start = time.perf_counter()
+    longest = max(batches, key=lambda batch: batch.room)
+    prompts: tuple[list[Prompt], list[Prompt]] = ([], [])  # with and without conditions
+    names: tuple[list[str | None], list[str | None]] = ([], [])
+    places: tuple[list[int], list[int]] = ([], [])  # in the rows of all batches
+    count = 0
+    for batch in batches:
+        for kind, some in enumerate((batch.prompts, batch.unconditional or [])):
+            part = 0 if batch.compiled else kind  # its shapes are fixed: nothing joins
+            prompts[part].extend(some)
+            names[part].extend(batch.adapter_names[: len(some)])
+            places[part].extend(range(count, count + len(some)))
+            count += len(some)
+    if any(name is not None for name in names[0]):
+        active = active_name(batches[0].lm)
+        names = tuple([name or active for name in some] for some in names)  # type: ignore[assignment]
+    read = [longest.keys_of(*part) for part in zip(prompts, names, strict=True) if part[0]]
+    keys, hidden = read[0][0], torch.cat([states for _, states in read])
+    if len(read) > 1:
+        keys.join([others for others, _ in read[1:]])
+    order = torch.tensor(places[0] + places[1], device=hidden.device).argsort()
+    if len(read) > 1 and len(batches) > 1:
+        keys.select(order)
+        hidden = hidden[order]
+    seconds = (time.perf_counter() - start) / len(batches)
+    sizes = [batch.num_rows for batch in batches]
+    for batch, states in zip(batches, hidden.split(sizes), strict=True):
+        batch.hidden, batch.seconds = states, seconds
+    batches[0].keys = keys

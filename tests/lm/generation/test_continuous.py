@@ -19,6 +19,7 @@ REQUESTS = (
     (3, 0, dict(seed=2, max_text_tokens=9)),
     (2, 2, dict(seed=3, max_frames=8)),
     (0, 3, dict(seed=4, max_frames=5, guidance_scale=2.0)),
+    (2, 3, dict(seed=9, max_frames=7)),
     (1, 3, dict(seed=5, max_text_tokens=20, guidance_scale=2.0)),
     (2, 7, dict(seed=6, max_frames=40, min_frames=20, repeat=False)),
     (0, 9, dict(seed=7, max_frames=6)),
@@ -76,6 +77,23 @@ def test_a_continued_target_can_join(learned):
         sampling = SamplingConfig(temperature=2.0)
         arrivals.append((step, dict(batch, max_frames=9, seed=step, audio_sampling=sampling)))
     assert_alone(learned.lm, arrivals, run(learned.lm, arrivals))
+
+
+def test_prompts_are_read_together_in_the_order_in_which_they_join(learned):
+    """Guided and not, of both kinds; one of them is read before, by itself."""
+    lm, arrivals = learned.lm, list(requests(learned))
+    decoding = Decoding(lm)
+    with evaluating(lm):
+        batches = [prompt_batch(lm, **request) for _, request in arrivals]
+        batches[2].read()
+        for batch in batches:
+            decoding.join(batch)
+        while decoding.running:
+            decoding.step()
+    # One pass for those before the third, one for those after it.
+    assert [n for n, batch in enumerate(batches) if batch.keys is not None] == [0, 2, 3]
+    rows = [decoding.finished[number] for number in range(len(arrivals))]
+    assert_alone(lm, arrivals, rows)
 
 
 def test_targets_that_are_dropped_have_no_result(learned):

@@ -8,25 +8,32 @@ from almtok.lm.generation.row_decoders import RowDecoders, RowFrames
 
 
 class Decoder:
-    """One sample a frame: its first code. Rows have a history each, to find mistaken rows."""
+    """One sample a frame: its first code. Rows have a history each, to find mistaken rows.
 
-    def __init__(self, codec, frames_per_query, histories=((),)):
+    Codes are above zero: zeros pad the end of a row, after which it gets no more.
+    """
+
+    def __init__(self, codec, frames_per_query, histories=None):
         self.codec, self.frames_per_query = codec, frames_per_query
-        self.histories = [list(history) for history in histories]
+        self.histories = histories  # None: of as many rows as come first
 
     def push(self, codes):
         codes = codes if codes.ndim == 3 else codes[None]
-        assert len(codes) == len(self.histories)
-        if codes.shape[-1]:
-            self.codec.pushes.append(tuple(codes.shape[::2]))  # rows, frames
+        if codes.shape[-1] == 0:
+            return codes[:, :1].float()
+        self.codec.pushes.append(tuple(codes.shape[::2]))  # rows, frames
+        self.histories = self.histories or [[] for _ in codes]
         for history, row in zip(self.histories, codes[:, 0].tolist(), strict=True):
             history += row
-            first = history[0] if history else 0  # of a row; its frames count upwards from there
-            assert history == list(range(first, first + len(history)))
+            count = len(history) - history.count(0)
+            expected = range(history[0], history[0] + count)  # frames of a row count upwards
+            assert history == [*expected, *[0] * history.count(0)]
+            assert 0 not in history[: -len(row)]
         return codes[:, :1].float()
 
     def select(self, places):
-        return Decoder(self.codec, self.frames_per_query, [self.histories[n] for n in places])
+        histories = self.histories and [list(self.histories[n]) for n in places]
+        return Decoder(self.codec, self.frames_per_query, histories)
 
     def join(self, others):
         self.histories += [history for other in others for history in other.histories]
@@ -90,6 +97,37 @@ def test_rows_that_begin_and_end_do_not_let_the_others_be_decoded():
     assert len(together) <= 5 and all(
         b - a >= 4 for a, b in zip(together, together[1:], strict=False)
     )
+
+
+def test_rows_that_begin_or_end_at_one_step_are_decoded_together():
+    rows = {1: (0, 7), 2: (0, 12), 3: (0, 7), 4: (1, 6)}
+    sounds, pushes = run(rows)
+    assert pushes[0] == [(3, 1)] and pushes[1] == [(1, 1)]
+    assert pushes[6] == [(3, 2)]  # the first, the third and the fourth
+    for number, (_, count) in rows.items():
+        assert heard(sounds[number]) == list(range(100 * number, 100 * number + count))
+
+
+def test_rests_of_several_lengths_are_padded():
+    """As of patterns whose last frames are complete at once."""
+    codec = Codec()
+    decoders = RowDecoders(codec)
+    codes = {n: torch.arange(100 * n, 100 * n + 9).repeat(3, 1) for n in (1, 2, 3)}
+
+    def frames(ready, ended):
+        parts = {n: partial(lambda n, start, stop: codes[n][:, start:stop], n) for n in codes}
+        return {n: RowFrames(ready[n], parts[n], ended) for n in codes}
+
+    for number in codes:
+        decoders.open(number, 6, codes[number][:, :0], 4)
+    assert len(list(decoders.decode(frames({1: 1, 2: 1, 3: 1}, False)))) == 3
+    sounds = {sound.number: sound for sound in decoders.decode(frames({1: 4, 2: 9, 3: 1}, True))}
+    assert codec.pushes == [(3, 1), (3, 8)]
+    assert {number: heard([sound]) for number, sound in sounds.items()} == {
+        1: [101, 102, 103], 2: list(range(201, 209)), 3: [],
+    }  # fmt: skip
+    for sound in sounds.values():
+        assert sound.last and sound.waveform.shape == (1, 1, sound.codes.shape[1])
 
 
 def test_chunks_of_one_frame_are_not_delayed():
