@@ -46,7 +46,7 @@ _own_limit: ContextVar[int | None] = ContextVar("max_samples", default=None)
 # Context on both sides of a partial read, longer than half of soxr's filter.
 _MARGIN_SECONDS = 0.05
 _TORCHCODEC_HINT = (
-    "; for m4a, mp4, aac, webm and wma install FFmpeg and run pip install 'almtok[torchcodec]'"
+    "; m4a, mp4, aac, webm, wma and Ogg FLAC need FFmpeg and pip install 'almtok[torchcodec]'"
 )
 _FORMATS = {
     ".wav": ("WAV", "PCM_16"),
@@ -363,14 +363,12 @@ def _torchcodec_decoder() -> Any:
 
 
 def _needs_ffmpeg(source: AudioSource) -> bool:
-    """Whether a file is MP4, Matroska, ASF or AAC by its first bytes."""
-    if isinstance(source, bytes):
-        start = source[:8]
-    else:
-        with open(source, "rb") as file:
-            start = file.read(8)
+    """Whether a file is MP4, Matroska, ASF, AAC or FLAC in Ogg by its first bytes."""
+    with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+        start = file.read(33)
     aac = start[:1] == b"\xff" and start[1:2] in (b"\xf0", b"\xf1", b"\xf8", b"\xf9")
-    return aac or start[4:] == b"ftyp" or start[:4] in (b"\x1aE\xdf\xa3", b"0&\xb2u")
+    flac = start[:4] == b"OggS" and start[28:] == b"\x7fFLAC"  # after the header of a page
+    return aac or flac or start[4:8] == b"ftyp" or start[:4] in (b"\x1aE\xdf\xa3", b"0&\xb2u")
 
 
 def _read_torchcodec(

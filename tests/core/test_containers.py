@@ -320,7 +320,12 @@ def test_floats_at_the_scale_of_integers_are_refused(tmp_path, scale):
     assert len(read_audio(tmp_path / "b.wav")) == RATE // 2
 
 
-@pytest.mark.parametrize("start", [b"\0\0\0\x20ftypM4A ", b"\x1aE\xdf\xa3", b"\xff\xf1\x50\x80"])
+OGG_FLAC = b"OggS\0\x02" + bytes(20) + b"\x01\x33\x7fFLAC\x01\0"
+
+
+@pytest.mark.parametrize(
+    "start", [b"\0\0\0\x20ftypM4A ", b"\x1aE\xdf\xa3", b"\xff\xf1\x50\x80", OGG_FLAC]
+)
 def test_formats_of_ffmpeg_say_what_to_install(read, start, monkeypatch):
     monkeypatch.setattr("almtok.core.audio._torchcodec_decoder", lambda: None)
     with pytest.raises(AudioError, match=r"FFmpeg.*pip install 'almtok\[torchcodec\]'"):
