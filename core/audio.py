@@ -7,8 +7,8 @@ imported, so that data tools start fast. Shapes: ``S`` samples, ``C`` channels.
 
 import contextlib
 import functools
-import logging
 import io
+import logging
 import math
 import os
 from collections.abc import Iterator
