@@ -73,8 +73,8 @@ class AudioLMPipeline:
                 native) and always encodes in float32.
 
         Raises:
-            ValueError: if there is no checkpoint or no such device, or if the folder holds adapters
-                of single tasks (`adapters/TASK/`).
+            ValueError: if there is no checkpoint, no codec or no such device, or if the folder
+                holds adapters of single tasks (`adapters/TASK/`).
             OSError: if a hub id cannot be downloaded.
         """
         text = os.fspath(folder)
@@ -87,6 +87,11 @@ class AudioLMPipeline:
         place = _language_model(root)
         codec = _first_checkpoint(root, "codec/model", "codec")
         processor = AudioLMProcessor.from_pretrained(place, codec)
+        if processor.audio_input.source is None:
+            raise ValueError(
+                f"no codec beside the language model in {place}: expected {root / 'codec'}, or a"
+                " folder that its processor_config.json names"
+            )
         where = find_device(device)
         floats = activation_dtype(dtype) if dtype in KINDS else choose_dtype(dtype, where, place)
         lm = AudioLM.from_pretrained(place, dtype=floats).eval().to(where)

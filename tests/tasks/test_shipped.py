@@ -44,6 +44,13 @@ def test_it_is_the_model_of_its_card(pipeline, card):
     assert pipeline.lm.config.codec_fingerprint == pipeline.codec.fingerprint
 
 
+def test_a_language_model_without_a_codec_is_refused_with_the_folder(tmp_path):
+    shutil.copytree(shipped() / "lm", tmp_path / "lm")
+    expected = f"no codec beside the language model in .*lm: expected {tmp_path / 'codec'}"
+    with pytest.raises(ValueError, match=expected):
+        AudioLMPipeline.from_pretrained(tmp_path)
+
+
 def test_another_vocabulary_is_refused(tmp_path):
     """The fingerprint in its files is that of its tokenizer, and of no other."""
     shutil.copytree(shipped() / "lm", tmp_path / "lm")
