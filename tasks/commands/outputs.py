@@ -75,13 +75,13 @@ class AudioDestination(Destination):
             )
         self.stdout = out == "-"
         self.path = Path(out)
-        suffix_of_out = self.path.suffix.lower()
-        if suffix_of_out not in {"", *_FILE_SUFFIXES} and not self._is_folder(out):
+        suffix_of_out = "" if self._is_folder(out) else self.path.suffix.lower()
+        if suffix_of_out not in {"", *_FILE_SUFFIXES}:
             raise ValueError(
                 f"--out {out}: unknown format {suffix_of_out}; write "
                 f"{', '.join(sorted(_FILE_SUFFIXES))}, or end the name of a new folder with /"
             )
-        self.is_file = not self.stdout and self.path.suffix.lower() in _FILE_SUFFIXES
+        self.is_file = not self.stdout and suffix_of_out in _FILE_SUFFIXES
         self.suffix = suffix
         if count > 1 and (self.is_file or self.stdout):
             raise ValueError(

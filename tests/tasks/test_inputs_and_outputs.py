@@ -61,8 +61,9 @@ def test_an_unknown_format_is_no_folder(tmp_path, out):
 
 
 def test_folders_may_have_dots(tmp_path):
-    (tmp_path / "voice.v2").mkdir()
-    for out in ("voice.v2", "voice.v3/", "new", "a.b/c"):
+    for name in ("voice.v2", "voice.wav"):
+        (tmp_path / name).mkdir()
+    for out in ("voice.v2", "voice.wav", "voice.v3/", "new", "a.b/c", "d.wav/"):
         destination = AudioDestination(str(tmp_path) + "/" + out, 1, "wav")
         assert not destination.is_file and destination.path.is_dir()
 
