@@ -142,8 +142,12 @@ def test_a_cancelled_request_gives_its_place_to_the_next(pipeline):
 def test_an_error_in_a_prompt_is_an_error_of_its_request_only(pipeline, monkeypatch):
     read, fail = KVCache.read_prompts, speech(pipeline, "Fail.")
 
+    together = []
+
     def read_or_fail(self):
-        if torch.equal(self._input_ids[:1], fail.input_ids):
+        length = fail.input_ids.shape[1]  # of others that join at the same step, too
+        if any(torch.equal(row[-length:], fail.input_ids[0]) for row in self._input_ids):
+            together.append(len(self._input_ids))
             raise RuntimeError("out of memory")
         return read(self)
 
@@ -151,14 +155,16 @@ def test_an_error_in_a_prompt_is_an_error_of_its_request_only(pipeline, monkeypa
 
     async def run():
         async with running(pipeline) as scheduler:
-            good = scheduler.submit(speech(pipeline))
-            bad = scheduler.submit(fail)
+            with scheduler._changed:  # both join at one step
+                good = scheduler.submit(speech(pipeline))
+                bad = scheduler.submit(fail)
             with pytest.raises(RuntimeError, match="out of memory"):
                 await bad.result()
             return await good.result(), scheduler.stats
 
     row, stats = asyncio.run(run())
     assert row.codes.shape[1] > 3 and stats.rows_failed == 1
+    assert together[0] > 1 and together[-1] <= 2, "read together, then alone"
 
 
 def test_nan_in_the_logits_of_a_row_is_an_error_of_its_request_only(pipeline):
