@@ -106,6 +106,8 @@ def _read_in_one_pass(batches: list[PromptBatch]) -> None:
     start = time.perf_counter()
     longest = max(batches, key=lambda batch: batch.room)
     apart = sum(map(_padding, batches)) >= _PADDING
+    named = any(name is not None for batch in batches for name in batch.adapter_names)
+    active = active_name(batches[0].lm) if named else None
     prompts: tuple[list[Prompt], list[Prompt]] = ([], [])  # with and without conditions
     names: tuple[list[str | None], list[str | None]] = ([], [])
     places: tuple[list[int], list[int]] = ([], [])  # in the rows of all batches
@@ -114,12 +116,9 @@ def _read_in_one_pass(batches: list[PromptBatch]) -> None:
         for kind, some in enumerate((batch.prompts, batch.unconditional or [])):
             part = kind if apart and not batch.compiled else 0  # of fixed shapes: nothing joins
             prompts[part].extend(some)
-            names[part].extend(batch.adapter_names[: len(some)])
+            names[part].extend(name or active for name in batch.adapter_names[: len(some)])
             places[part].extend(range(count, count + len(some)))
             count += len(some)
-    if any(name is not None for name in names[0]):
-        active = active_name(batches[0].lm)
-        names = tuple([name or active for name in some] for some in names)  # type: ignore[assignment]
     read = [longest.keys_of(*part) for part in zip(prompts, names, strict=True) if part[0]]
     keys, hidden = read[0][0], torch.cat([states for _, states in read])
     if len(read) > 1:
