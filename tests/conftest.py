@@ -6,6 +6,7 @@ import signal
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 # Read by OpenMP when torch is loaded, so it is set first: busy waiting costs a factor of 35 as soon
@@ -32,6 +33,7 @@ import pytest  # noqa: E402
 import almtok  # noqa: E402, F401  (first of all: it installs the torchaudio guard)
 
 from .pace import patience  # noqa: E402
+from .warm_python import warm_python  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -51,6 +53,16 @@ def quiet_environment() -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "PATH": binaries + os.pathsep + os.environ.get("PATH", ""),
     }
+
+
+@pytest.fixture(scope="session")
+def python() -> Iterator[str]:
+    """A program called as ``python`` is, with torch, transformers and almtok loaded."""
+    if not hasattr(os, "pidfd_open"):  # not Linux
+        yield sys.executable
+        return
+    with tempfile.TemporaryDirectory() as folder, warm_python(Path(folder)) as program:
+        yield program
 
 
 @pytest.fixture(autouse=True)

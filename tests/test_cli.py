@@ -50,12 +50,12 @@ def here(tmp_path, monkeypatch, capfd):
 
 
 @pytest.fixture
-def almtok(quiet_environment, tmp_path):
+def almtok(quiet_environment, tmp_path, python):
     """Start ``almtok`` in an empty folder and wait for it."""
 
     def run(*arguments: str, check: bool = False) -> subprocess.CompletedProcess:
         result = subprocess.run(
-            [sys.executable, "-m", "almtok", *map(str, arguments)],
+            [python, "-m", "almtok", *map(str, arguments)],
             capture_output=True,
             text=True,
             env=quiet_environment,

@@ -5,7 +5,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -64,16 +63,16 @@ def environment():
     return {**os.environ, **quiet}
 
 
-def run_on_two_nodes(folder, words):
+def run_on_two_nodes(folder, words, python):
     """Two launchers that know of each other by an address and a port alone."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     meet = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1"]
-    launch = [sys.executable, "-m", "torch.distributed.run", *meet, "--master-port", str(port)]
+    launch = [python, "-m", "torch.distributed.run", *meet, "--master-port", str(port)]
     nodes = [
         subprocess.Popen(
-            [*launch, "--node-rank", str(rank), "-m", "almtok", *words],
+            [*launch, "--node-rank", str(rank), "--no-python", python, "-m", "almtok", *words],
             cwd=folder,
             env=environment(),
             stdout=subprocess.PIPE,
@@ -87,11 +86,11 @@ def run_on_two_nodes(folder, words):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_two_nodes_do_what_one_process_does(command, place, monkeypatch):
+def test_two_nodes_do_what_one_process_does(command, place, monkeypatch, python):
     words = COMMANDS[command]
     monkeypatch.chdir(place)
     assert main([*words, f"{command}-one"]) == 0
-    run_on_two_nodes(place, [*words, f"{command}-two"])
+    run_on_two_nodes(place, [*words, f"{command}-two"], python)
     one, two = place / f"{command}-one", place / f"{command}-two"
     if command == "tokenize":
         shards = sorted(path.name for path in one.glob("*.parquet"))

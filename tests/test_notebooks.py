@@ -1,5 +1,6 @@
 """The notebooks of docs/notebooks run from their first to their last cell, with few steps."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ FEW = {
 }  # fmt: skip
 
 
-# `!almtok ...` runs in the process of the kernel, which has imported everything.
+# All notebooks have one kernel, which imports the libraries once; `!almtok ...` runs in its process.
 IN_THE_KERNEL = """
+%reset -f
+%cd -q FOLDER
 import shlex
 
 from almtok.__main__ import main
@@ -38,17 +41,25 @@ def test_every_notebook_is_run():
     assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} == set(FEW)
 
 
+@pytest.fixture(scope="module")
+def kernel():
+    """A kernel without a notebook."""
+    pytest.importorskip("ipykernel")
+    manager = pytest.importorskip("jupyter_client").KernelManager()
+    manager.start_kernel(env={**os.environ, "MPLBACKEND": "agg"})
+    yield manager
+    manager.shutdown_kernel(now=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FEW)
-def test_a_notebook_runs(name, tmp_path, monkeypatch):
+def test_a_notebook_runs(name, tmp_path, kernel):
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
-    pytest.importorskip("ipykernel")
-    monkeypatch.setenv("MPLBACKEND", "agg")
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     set_parameters(notebook, FEW[name])
-    notebook.cells.insert(0, nbformat.v4.new_code_cell(IN_THE_KERNEL))
-    place = {"metadata": {"path": tmp_path}}
-    nbclient.NotebookClient(notebook, timeout=240, resources=place).execute()
+    first = IN_THE_KERNEL.replace("FOLDER", str(tmp_path))
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(first))
+    nbclient.NotebookClient(notebook, km=kernel, timeout=240).execute()
     text = "".join(
         output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", ())
     )

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 
 import pytest
 
@@ -108,10 +107,10 @@ def test_audio_and_json_do_not_share_standard_output(capsys):
     assert "omit --out, --check, --timestamps and --json" in shown.err
 
 
-def test_a_reader_that_is_gone_is_status_141(quiet_environment):
+def test_a_reader_that_is_gone_is_status_141(quiet_environment, python):
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "almtok", "run"]
+    command = [python, "-m", "almtok", "run"]
     process = subprocess.Popen(
         command, stdout=writing, stderr=subprocess.PIPE, env=quiet_environment
     )
@@ -119,9 +118,9 @@ def test_a_reader_that_is_gone_is_status_141(quiet_environment):
     assert (process.communicate()[1], process.returncode) == (b"", 141)
 
 
-def test_ctrl_c_is_status_130(quiet_environment, tmp_path):
+def test_ctrl_c_is_status_130(quiet_environment, tmp_path, python):
     recipe = tmp_path / "stopped.py"
     recipe.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
-    command = [sys.executable, "-m", "almtok", "run", str(recipe)]
+    command = [python, "-m", "almtok", "run", str(recipe)]
     result = subprocess.run(command, capture_output=True, text=True, env=quiet_environment)
     assert (result.stderr, result.returncode) == ("\nalmtok: stopped\n", 130)

@@ -28,9 +28,9 @@ from typing import Any
 class TrainerProcess:
     """The side of the test."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, python: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).resolve()), kind],
+            [python, str(Path(__file__).resolve()), kind],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -57,9 +57,9 @@ class TrainerProcess:
 
 
 @contextmanager
-def trainer_process(kind: str, seconds: float) -> Iterator[TrainerProcess]:
+def trainer_process(kind: str, seconds: float, python: str) -> Iterator[TrainerProcess]:
     """A server that ends with the block, at most so many seconds later."""
-    made = TrainerProcess(kind)
+    made = TrainerProcess(kind, python)
     yield made
     assert made.process.stdin is not None
     made.process.stdin.close()

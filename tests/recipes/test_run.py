@@ -127,9 +127,9 @@ def test_a_stage_that_fails_ends_the_run_with_its_status(recipe, tmp_path):
     assert (out / "log").read_text().split() == ["firstfail", "firstfail"]
 
 
-def test_a_killed_run_goes_on_with_the_stage_that_was_killed(recipe, tmp_path):
+def test_a_killed_run_goes_on_with_the_stage_that_was_killed(recipe, tmp_path, python):
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "almtok", "run", recipe, "--out", str(out), "--word", "wait"]
+    command = [python, "-m", "almtok", "run", recipe, "--out", str(out), "--word", "wait"]
     process = subprocess.Popen(command, start_new_session=True)
     wait_until(lambda: (out / "log").exists() and (out / "log").read_text())
     os.killpg(process.pid, signal.SIGKILL)

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,15 +16,19 @@ SCRIPT = Path(__file__).parents[2] / "recipes/ship/run.sh"
 STAGES = ("corpora", "codec", "tokens", "lm", "evaluation", "card")
 
 
-def ship(*arguments, **environment):
-    return subprocess.run(
-        ["bash", str(SCRIPT), *map(str, arguments)], capture_output=True, text=True,
-        env={**os.environ, "PYTHON": sys.executable, **environment},
-    )  # fmt: skip
+@pytest.fixture
+def ship(python):
+    def run(*arguments, **environment):
+        return subprocess.run(
+            ["bash", str(SCRIPT), *map(str, arguments)], capture_output=True, text=True,
+            env={**os.environ, "PYTHON": python, **environment},
+        )  # fmt: skip
+
+    return run
 
 
 @pytest.mark.parametrize("tiny", [(), ("--tiny",)])
-def test_a_dry_run_prints_commands_whose_options_exist(tmp_path, tiny):
+def test_a_dry_run_prints_commands_whose_options_exist(ship, tmp_path, tiny):
     result = ship("--dry-run", *tiny, "data", "models", tmp_path / "out", VOICES="joe ann")
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
@@ -37,18 +40,18 @@ def test_a_dry_run_prints_commands_whose_options_exist(tmp_path, tiny):
     assert not (tmp_path / "out").exists()
 
 
-def test_an_option_that_does_not_exist_is_found(tmp_path):
+def test_an_option_that_does_not_exist_is_found(ship, tmp_path):
     result = ship("--dry-run", "data", "models", tmp_path, "lm", LM_OPTIONS="--no-such-option")
     assert result.returncode == 2 and "--no-such-option" in result.stderr
 
 
-def test_unknown_stages_and_missing_arguments_are_refused(tmp_path):
+def test_unknown_stages_and_missing_arguments_are_refused(ship, tmp_path):
     result = ship("data", "models", tmp_path / "out", "train")
     assert result.returncode == 2 and "stage must be one of corpora" in result.stderr
     assert ship("data").returncode == 2 and not (tmp_path / "out").exists()
 
 
-def test_a_stage_runs_once_and_a_failed_one_again(tmp_path):
+def test_a_stage_runs_once_and_a_failed_one_again(ship, tmp_path):
     (tmp_path / "python").write_text('#!/bin/sh\necho "$@" >> "$LOG"\nexit "$STATUS"\n')
     (tmp_path / "python").chmod(0o755)
     how = {"PYTHON": str(tmp_path / "python"), "LOG": str(tmp_path / "log")}

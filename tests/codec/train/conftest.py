@@ -100,7 +100,7 @@ def toy_batch() -> Callable[..., SegmentBatch]:
 
 
 @pytest.fixture(scope="session")
-def trainer() -> Iterator[TrainerProcess]:
+def trainer(python: str) -> Iterator[TrainerProcess]:
     """The process that forks training processes."""
-    with trainer_process("codec", patience(30)) as made:
+    with trainer_process("codec", patience(30), python) as made:
         yield made

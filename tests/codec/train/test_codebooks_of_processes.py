@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,19 @@ from almtok.core.distributed import broadcast, same_everywhere
 from ...pace import patience
 
 
-def test_processes_keep_the_same_codebooks(toy_values: dict[str, Any], tmp_path: Path) -> None:
+def test_processes_keep_the_same_codebooks(
+    toy_values: dict[str, Any], tmp_path: Path, python: str
+) -> None:
     values = {
         **toy_values, "stage": "2", "steps": 4, "quantize_start": 1, "freeze_patchify": False,
         "checkpoint_every": 2, "out": str(tmp_path / "run"),
     }  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(values))
     script = Path(__file__).with_name("codebook_process.py")
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    program = ["--no-python", python, str(script)]
     done = subprocess.run(
-        [sys.executable, *launch, str(tmp_path / "config.json"), str(tmp_path / "found.json")],
+        [python, *launch, *program, str(tmp_path / "config.json"), str(tmp_path / "found.json")],
         env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
         capture_output=True,
         text=True,

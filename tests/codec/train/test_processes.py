@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,9 @@ def run_values(toy_values: dict[str, Any], folder: Path) -> list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def runs(trainer: Any, toy_values: dict[str, Any], tmp_path_factory: Any) -> tuple[Path, Path]:
+def runs(
+    trainer: Any, toy_values: dict[str, Any], tmp_path_factory: Any, python: str
+) -> tuple[Path, Path]:
     one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
     trainer.start(run_values(toy_values, one), one / "log")
     script, configs = two / "script.py", two / "configs.json"
@@ -46,7 +47,7 @@ def runs(trainer: Any, toy_values: dict[str, Any], tmp_path_factory: Any) -> tup
     configs.write_text(json.dumps(run_values(toy_values, two)))
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [sys.executable, *launch, str(script), str(configs)],
+        [python, *launch, "--no-python", python, str(script), str(configs)],
         env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
         capture_output=True,
         text=True,

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -75,9 +74,9 @@ def test_rows_are_what_the_codec_says_alone(tokens, corpus, codec):
 
 
 def test_killed_and_started_again_leaves_the_same_files(
-    tokens, corpus, codec, checkpoint, config, tmp_path, quiet_environment
+    tokens, corpus, codec, checkpoint, config, tmp_path, quiet_environment, python
 ):
-    words = [sys.executable, "-c", KILLED, str(corpus), str(checkpoint), str(tmp_path)]
+    words = [python, "-c", KILLED, str(corpus), str(checkpoint), str(tmp_path)]
     died = subprocess.run(words, env=quiet_environment, capture_output=True, text=True)
     assert died.returncode == 0, died.stderr[-2000:]
     for moment, shards, asides in (("before", 2, 1), ("after", 3, 0)):
@@ -91,15 +90,25 @@ def test_killed_and_started_again_leaves_the_same_files(
         assert not list(folder.glob("*.tmp-*"))
 
 
-def test_two_processes_leave_the_files_of_one(tokens, corpus, checkpoint, tmp_path):
+def test_two_processes_leave_the_files_of_one(tokens, corpus, checkpoint, tmp_path, python):
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     words = [
-        *("-m", "almtok", "lm", "tokenize", str(corpus), "--checkpoint", str(checkpoint)),
+        *(
+            "--no-python",
+            python,
+            "-m",
+            "almtok",
+            "lm",
+            "tokenize",
+            str(corpus),
+            "--checkpoint",
+            str(checkpoint),
+        ),
         *("--out", str(tmp_path), "--rows-per-shard", "3", "--batch-seconds", "3"),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run(
-        [sys.executable, *launch, *words], env=environment, capture_output=True, text=True
+        [python, *launch, *words], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert contents(tmp_path) == contents(tokens)

@@ -66,7 +66,7 @@ def toy_config(toy_values: dict[str, Any], tmp_path: Path) -> Callable[..., LMTr
 
 
 @pytest.fixture(scope="session")
-def trainer() -> Iterator[TrainerProcess]:
+def trainer(python: str) -> Iterator[TrainerProcess]:
     """The process that forks training processes."""
-    with trainer_process("lm", patience(30)) as made:
+    with trainer_process("lm", patience(30), python) as made:
         yield made

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,9 @@ def values(toy: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def runs(trainer: Any, toy_values: dict[str, Any], tmp_path_factory: Any) -> tuple[Path, Path]:
+def runs(
+    trainer: Any, toy_values: dict[str, Any], tmp_path_factory: Any, python: str
+) -> tuple[Path, Path]:
     one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
     script, configs = two / "script.py", two / "configs.json"
     script.write_text(SCRIPT)
@@ -54,7 +55,7 @@ def runs(trainer: Any, toy_values: dict[str, Any], tmp_path_factory: Any) -> tup
     configs.write_text(json.dumps([whole, divided, {**divided, "again": True}]))
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     process = subprocess.Popen(
-        [sys.executable, *launch, str(script), str(configs)],
+        [python, *launch, "--no-python", python, str(script), str(configs)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
