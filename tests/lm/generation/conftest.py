@@ -1,9 +1,13 @@
 """Overfitted toys, one for each pattern, trained once."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import pytest
 import torch
+from filelock import FileLock
+from safetensors.torch import load_model, save_model
 
 from almtok.lm.model import AudioLM
 from almtok.lm.sequences import (
@@ -70,22 +74,33 @@ def learn(pattern: str, **overrides) -> Learned:
     return learned
 
 
-_known: dict[str, Learned] = {}
+@pytest.fixture(scope="session")
+def learned_once(tmp_path_factory, worker_id) -> Callable[[str], Learned]:
+    """Models by pattern; each is trained by one of the processes that run tests."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder if worker_id == "master" else folder.parent
 
+    @cache
+    def get(pattern: str) -> Learned:
+        place = folder / f"learned-{pattern}.safetensors"
+        with FileLock(f"{place}.lock"):
+            if not place.exists():
+                save_model(learn(pattern).lm, place)
+        learned = Learned(toy_lm(pattern=pattern))
+        load_model(learned.lm, place)
+        learned.lm.requires_grad_(False)
+        return learned
 
-def _learned(pattern: str) -> Learned:
-    if pattern not in _known:
-        _known[pattern] = learn(pattern)
-    return _known[pattern]
+    return get
 
 
 @pytest.fixture(scope="session", params=PATTERNS)
-def learned(request) -> Learned:
+def learned(request, learned_once) -> Learned:
     """Of every pattern in turn."""
-    return _learned(request.param)
+    return learned_once(request.param)
 
 
 @pytest.fixture(scope="session")
-def depth() -> Learned:
+def depth(learned_once) -> Learned:
     """Of the default pattern, where the pattern does not matter."""
-    return _learned("depth")
+    return learned_once("depth")
