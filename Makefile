@@ -15,6 +15,8 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 EXTRAS ?= dev,eval,train,tts,serve,ui
+# The demo needs fewer packages, and waits for no others.
+DEMO_EXTRAS ?= eval,train,tts
 TEST_ARGS ?=
 # Tests use one thread each; a file's tests stay together, for what they share is made once. One more
 # than there are cores, for many tests wait for programs.
@@ -26,6 +28,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+DEMO_STAMP := $(VENV)/installed-for-demo
 MODULES := __init__.py __main__.py core codec lm tasks serve recipes
 
 # Busy waiting of OpenMP costs a factor of 35 as soon as two programs share the cores.
@@ -44,7 +47,7 @@ WAYS := $(addprefix tests/,codec/test_parity.py codec/test_cache.py lm/generatio
 
 .PHONY: demo test test-plain lint format docs constraints dist clean
 
-demo: $(STAMP)
+demo: $(if $(wildcard $(STAMP)),$(STAMP),$(DEMO_STAMP))
 	$(BIN)/python -m almtok demo --out runs/demo
 
 test: $(STAMP)
@@ -85,10 +88,12 @@ $(DOCS_VENV)/installed: setup.cfg
 
 # torch first and by its exact version: where a CPU build is offered, pip prefers it. Byte code is
 # made of what is imported, when it is: of all packages it took 47 seconds.
-$(STAMP): setup.cfg pyproject.toml
+$(STAMP): INSTALLED := $(EXTRAS)
+$(DEMO_STAMP): INSTALLED := $(DEMO_EXTRAS)
+$(STAMP) $(DEMO_STAMP): setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --no-compile "$(TORCH)" $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
-	$(BIN)/python -m pip install --no-compile -e '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --no-compile -e '.[$(INSTALLED)]'
 	touch $@
 
 # The versions that the tests passed with, without the local part of CPU builds.

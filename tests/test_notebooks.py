@@ -17,7 +17,7 @@ FEW = {
 }  # fmt: skip
 
 
-# All notebooks have one kernel, which imports the libraries once; `!almtok ...` runs in its process.
+# All notebooks share a kernel, which imports the libraries once; `!almtok ...` runs in its process.
 IN_THE_KERNEL = """
 %reset -f
 %cd -q FOLDER
