@@ -1,4 +1,4 @@
-"""Token shards as a dataset: labels in memory, codes read shard by shard on access.
+"""Token shards as a dataset: labels memory-mapped, codes read shard by shard on access.
 
 Shapes: `N` rows, `K` codebooks, `Q` columns of codes.
 """
@@ -6,8 +6,8 @@ Shapes: `N` rows, `K` codebooks, `Q` columns of codes.
 from __future__ import annotations
 
 import collections
-import os
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,11 @@ import pyarrow.compute
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from ...core.data.entries import normalize_split
+from .labels import Folders, check_infos, read_tables
 from .rows import EpochIndex, TokenRow
-from .shards import ShardCodes, ShardInfo, read_codes, read_info, read_labels
-
-Folders = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-_PROGRESS_FROM = 200  # shards from which reading labels shows a progress bar
+from .shards import ShardCodes, ShardInfo, read_codes
 
 
 class EmptySelection(ValueError):
@@ -52,8 +49,9 @@ class TokenDataset(Dataset[TokenRow]):
         needs_text: bool = False,
         fingerprint: str | None = None,
         cache_mebibytes: int = 256,
+        spare_index: Path | None = None,
     ) -> None:
-        """Read and verify the labels of all shards.
+        """Select rows by the labels of all shards, which are stored beside large corpora.
 
         Args:
             folders: Folders of shards, or single shards.
@@ -66,32 +64,32 @@ class TokenDataset(Dataset[TokenRow]):
             needs_text: Only rows with a text.
             fingerprint: Of the expected codec; None accepts any single codec.
             cache_mebibytes: Memory for decoded codes (256 MiB hold about 1000 hours).
+            spare_index: Where the labels of a read-only folder are stored (``labels.py``).
 
         Raises:
             ValueError: There is no shard, a shard is damaged, or the shards are of several codecs
                 or of another codec than expected.
             EmptySelection: No row matches.
         """
-        self._paths = shard_paths(folders)
-        progress = len(self._paths) >= _PROGRESS_FROM
-        self._infos = read_infos(self._paths, fingerprint)
-        tables, shards, places = [], [], []
-        for number, path in enumerate(tqdm(self._paths, "labels", disable=not progress)):
-            table = read_labels(path, self._infos[number])
-            keep = _kept(table, split, domain, language, min_seconds, max_seconds, needs_text)
-            tables.append(table.take(pyarrow.array(keep)))
-            shards.append(np.full(len(keep), number, np.int32))
-            places.append(keep.astype(np.int32))
-        self._labels = pyarrow.concat_tables(tables).combine_chunks()
-        self._shards, self._places = np.concatenate(shards), np.concatenate(places)
-        if not len(self._labels):
-            total = sum(info.rows for info in self._infos)
+        self._tables = read_tables(folders, spare_index)
+        self._batches = [batch for table in self._tables for batch in table.batches]
+        self._paths = [path for table in self._tables for path in table.paths]
+        self._infos = [info for table in self._tables for info in table.infos]
+        check_infos(self._paths, self._infos, fingerprint)
+        labels = self._columns()
+        self._picked = _kept(
+            labels, split, domain, language, min_seconds, max_seconds, needs_text
+        )  # [N], among the rows of all shards
+        starts = np.cumsum([0, *(info.rows for info in self._infos)])
+        self._shards = (np.searchsorted(starts, self._picked, "right") - 1).astype(np.int32)
+        self._places = (self._picked - starts[self._shards]).astype(np.int32)
+        if not len(self._picked):
             raise EmptySelection(
-                f"none of {total} rows in {_names(self._paths)} fits: asked for split {split!r},"
-                f" domain {domain!r}, language {language!r}, {min_seconds} to"
+                f"none of {starts[-1]} rows in {_names(self._paths)} fits: asked for split"
+                f" {split!r}, domain {domain!r}, language {language!r}, {min_seconds} to"
                 f" {max_seconds or 'any'} s{', with a text' if needs_text else ''}"
             )
-        self.num_frames = _numbers(self._labels, "num_frames")  # [N]
+        self.num_frames = _numbers(labels, "num_frames")[self._picked]  # [N]
         self._cache = _CodesCache(cache_mebibytes << 20)
         self._speakers: _Speakers | None = None
 
@@ -108,10 +106,16 @@ class TokenDataset(Dataset[TokenRow]):
     @property
     def seconds(self) -> float:
         """Duration of all rows."""
-        return float(_numbers(self._labels, "duration").sum())
+        return float(_numbers(self._columns("duration"), "duration")[self._picked].sum())
+
+    def digest(self) -> str:
+        """SHA-256 of everything about the rows, except the codes themselves, and their order."""
+        digest = hashlib.sha256("".join(table.digest for table in self._tables).encode())
+        digest.update(self._picked.astype("<i8").tobytes())
+        return digest.hexdigest()
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self._picked)
 
     def __getitem__(self, index: int | EpochIndex) -> TokenRow:
         place = self._place(index)
@@ -132,28 +136,51 @@ class TokenDataset(Dataset[TokenRow]):
         """Columns of codes per row, [N]; the same in every epoch."""
         return self.num_frames
 
-    def recordings(self) -> set[tuple[str, int]]:
-        """Id and number of columns of every row; the pair identifies a recording."""
-        names = self._labels.column("id").to_pylist()
-        return set(zip(names, self.num_frames.tolist(), strict=True))
+    def recordings(self, among: Collection[str] | None = None) -> set[tuple[str, int]]:
+        """Id and number of columns of every row; the pair identifies a recording.
+
+        Args:
+            among: Only rows with these ids.
+        """
+        names, frames = self._values("id"), self.num_frames
+        if among is not None:
+            known = pyarrow.array(sorted(among), pyarrow.string())
+            found = pyarrow.compute.is_in(names, value_set=known).to_numpy(zero_copy_only=False)
+            names, frames = names.filter(pyarrow.array(found)), frames[found]
+        return set(zip(names.to_pylist(), frames.tolist(), strict=True))
 
     def texts(self) -> list[str]:
         """Text of every row."""
-        texts: list[str] = self._labels.column("text").to_pylist()
+        texts: list[str] = self._values("text").to_pylist()
         return texts
 
     def speakers(self) -> collections.Counter[str]:
         """Number of rows by speaker; "" for rows without one."""
-        return collections.Counter(self._labels.column("speaker").to_pylist())
+        counts = self._values("speaker").value_counts().to_pylist()
+        return collections.Counter({item["values"]: item["counts"] for item in counts})
 
     def companion(self, index: int, random: np.random.Generator) -> int | None:
         """Index of a random other row of the same speaker, or None if there is none."""
         if self._speakers is None:
-            self._speakers = _Speakers(self._labels.column("speaker").to_pylist())
+            self._speakers = _Speakers(self._values("speaker"))
         return self._speakers.other(self._place(index), random)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_cache": _CodesCache(self._cache.limit)}
+        return {**self.__dict__, "_cache": _CodesCache(self._cache.limit), "_batches": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._batches = [batch for table in self._tables for batch in table.batches]
+
+    def _columns(self, *names: str) -> pyarrow.Table:
+        """Some or all labels of all rows of the shards; nothing is copied."""
+        table = pyarrow.Table.from_batches(self._batches)
+        return table.select(list(names)) if names else table
+
+    def _values(self, name: str) -> pyarrow.Array:
+        """A column of the selected rows."""
+        values = self._columns(name).column(name).take(pyarrow.array(self._picked))
+        return pyarrow.concat_arrays(values.chunks)
 
     def _place(self, index: int | EpochIndex) -> int:
         number = index.index if isinstance(index, EpochIndex) else int(index)
@@ -170,58 +197,13 @@ class TokenDataset(Dataset[TokenRow]):
         return codes
 
     def _row(self, place: int, codes: torch.Tensor) -> TokenRow:
-        (values,) = self._labels.slice(place, 1).to_pylist()
+        batch = self._batches[self._shards[place]]
+        (values,) = batch.slice(int(self._places[place]), 1).to_pylist()
         del values["num_frames"]
         info = self.info
         return TokenRow(
             codes=codes, sample_rate=info.sample_rate, fingerprint=info.fingerprint, **values
         )
-
-
-def shard_paths(folders: Folders) -> list[Path]:
-    """List the shards of folders, in order.
-
-    Raises:
-        ValueError: A folder holds none.
-    """
-    sources = [folders] if isinstance(folders, (str, os.PathLike)) else list(folders)
-    paths: list[Path] = []
-    for folder in map(Path, sources):
-        inside = sorted(folder.glob("*.parquet")) if folder.is_dir() else [folder]
-        if not inside:
-            raise ValueError(
-                f"{folder} holds no token shards (*.parquet): run 'almtok lm tokenize'"
-            )
-        paths += inside
-    if not paths:
-        raise ValueError("folders must name at least one folder of tokens, got none")
-    return paths
-
-
-def read_infos(paths: Sequence[Path], fingerprint: str | None) -> list[ShardInfo]:
-    """Read the metadata of shards, which must be of one codec and one loudness.
-
-    Raises:
-        ValueError: They are not; the message has both values.
-    """
-    infos = [read_info(path) for path in paths]
-    for path, info in zip(paths, infos, strict=True):
-        if fingerprint is not None and info.fingerprint != fingerprint:
-            raise ValueError(
-                f"tokens must be of codec {fingerprint}, got tokens of codec {info.fingerprint}"
-                f" in {path}"
-            )
-        if info.fingerprint != infos[0].fingerprint:
-            raise ValueError(
-                f"tokens of two codecs cannot be mixed: {paths[0]} was made by codec"
-                f" {infos[0].fingerprint}, {path} by codec {info.fingerprint}"
-            )
-        if info.loudness_dbfs != infos[0].loudness_dbfs:
-            raise ValueError(
-                f"recordings of two levels cannot be mixed: {paths[0]} was made with --loudness"
-                f" {infos[0].loudness_dbfs}, {path} with {info.loudness_dbfs}"
-            )
-    return infos
 
 
 class _CodesCache:
@@ -248,14 +230,14 @@ class _CodesCache:
 class _Speakers:
     """Index of rows by speaker."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        _, self._numbers = np.unique(np.asarray(names, object), return_inverse=True)
+    def __init__(self, names: pyarrow.Array) -> None:
+        self._numbers = names.dictionary_encode().indices.to_numpy().astype(np.int64)
         self._order = np.argsort(self._numbers, kind="stable")
         counts = np.bincount(self._numbers)
         self._ends = np.concatenate([[0], np.cumsum(counts)])
         self._ranks = np.empty(len(names), np.int64)  # of a row among those of its speaker
         self._ranks[self._order] = np.arange(len(names)) - self._ends[self._numbers[self._order]]
-        self._nameless = np.asarray([not name for name in names])
+        self._nameless = pyarrow.compute.equal(names, "").to_numpy(zero_copy_only=False)
 
     def other(self, place: int, random: np.random.Generator) -> int | None:
         number = self._numbers[place]

@@ -9,6 +9,9 @@ the seed, the epoch and the index of a sample only, not on workers, processes or
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,19 +21,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from ...core.reading import read_lines
 from ...core.training.seeding import seeded_generator
 from ..sequences import Example, TextSegment
 from ..text.encoder import TextEncoder
 from .dataset import TokenDataset
+from .lengths import STORED_FROM, LengthStore
 from .rows import EpochIndex, TokenRow
 from .shards import ShardInfo
 
 ToExample = Callable[[TokenRow, Any], Example]
 Measure = Callable[[Example], int]
-_PROGRESS_FROM = 20_000  # rows from which measuring shows a progress bar
 
 
 class TextDataset:
@@ -63,6 +65,14 @@ class TextDataset:
     def fingerprint(self) -> str:
         """Of the codec of the tokens that the texts are mixed with."""
         return self._info.fingerprint
+
+    def digest(self) -> str:
+        """SHA-256 of the texts and of what all rows have in common."""
+        common = [self._rate, self._language, self._info.num_codebooks, self._info.sample_rate]
+        digest = hashlib.sha256(json.dumps([common, len(self._lines)]).encode())
+        for line in self._lines:
+            digest.update(line.encode() + b"\n")
+        return digest.hexdigest()
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -117,6 +127,7 @@ class TaskSource:
     companions: float = 0.0  # share of the rows with another row of the same speaker
     unconditional: bool = False  # drop the condition of every row
     varies: bool = False  # the length of an example depends on ``row.draw``: measure every epoch
+    key: str = ""  # `lengths.examples_key`; "": lengths are not stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +159,7 @@ class MixedDataset(Dataset[Sample]):
         rows_per_epoch: int | None = None,
         condition_dropout: float = 0.0,
         seed: int = 0,
+        store: LengthStore | None = None,
     ) -> None:
         """Set up the mixture; no rows are read yet.
 
@@ -159,13 +171,14 @@ class MixedDataset(Dataset[Sample]):
             rows_per_epoch: Samples per epoch; by default the number of rows of all sources.
             condition_dropout: Share of samples that are trained without their condition.
             seed: Seed of all random choices.
+            store: Of measured lengths.
 
         Raises:
             ValueError: No source, an invalid weight or temperature, or tokens of two codecs.
         """
         self._sources = tuple(sources)
         self._tokenizer, self._measure = tokenizer, measure
-        self._dropout, self._seed = condition_dropout, seed
+        self._dropout, self._seed, self._store = condition_dropout, seed, store
         _check_sources(self._sources, temperature)
         sizes = np.asarray([len(source.dataset) for source in self._sources], np.float64)
         weights = np.asarray([source.weight for source in self._sources], np.float64)
@@ -174,7 +187,8 @@ class MixedDataset(Dataset[Sample]):
         total = rows_per_epoch or int(sizes[weights > 0].sum())
         self._counts = apportion(self.shares, total)
         self._epoch: tuple[int, _Epoch] | None = None
-        self._fixed: dict[int, NDArray[np.int64]] = {}  # lengths by source, the same in every epoch
+        # Lengths by source that are the same in every epoch; -1: not measured.
+        self._fixed: dict[int, NDArray[Any]] = {}
         self._lengths: tuple[int, NDArray[np.int64]] | None = None
 
     @property
@@ -208,11 +222,26 @@ class MixedDataset(Dataset[Sample]):
             for number, source in enumerate(self._sources):
                 places = np.flatnonzero(plan.sources == number)
                 if source.companions or source.varies:
-                    result[places] = self._drawn_lengths(source, epoch, places, plan)
+                    result[places] = self._drawn_lengths(number, epoch, places)
                 else:
-                    result[places] = self._fixed_lengths(number)[plan.rows[places]]
+                    result[places] = self._fixed_lengths(number, plan.rows[places])
             self._lengths = (epoch, result)
         return self._lengths[1]
+
+    def unmeasured(self) -> int:
+        """Number of examples to measure before the first epoch, without those that are stored."""
+        count, plan = 0, self._plan(0)
+        for number, source in enumerate(self._sources):
+            places = np.flatnonzero(plan.sources == number)
+            drawn = source.companions or source.varies
+            needed = len(places) if drawn else len(np.unique(plan.rows[places]))
+            if self._store is None or not self._is_stored(number, needed):
+                count += needed
+            elif drawn:
+                count += self._store.left(self._drawn_key(number, 0, places), len(places))
+            else:
+                count += self._store.left(self._key(number), len(source.dataset))
+        return count
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_epoch": None, "_lengths": None, "_fixed": {}}
@@ -233,24 +262,58 @@ class MixedDataset(Dataset[Sample]):
         return dataclasses.replace(read(place), draw=draw, companion=companion)
 
     def _drawn_lengths(
-        self, source: TaskSource, epoch: int, places: NDArray[np.int64], plan: _Epoch
-    ) -> list[int]:
-        lengths = []
-        for index in places.tolist():
+        self, number: int, epoch: int, places: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Lengths that depend on the random numbers of an epoch."""
+        measure = functools.partial(self._measure_drawn, number, epoch, places)
+        if self._store is None or not self._is_stored(number, len(places)):
+            return measure(range(len(places)))
+        key, name = self._drawn_key(number, epoch, places), self._sources[number].task
+        return self._store.lengths(key, len(places), measure, name)
+
+    def _fixed_lengths(self, number: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Lengths of rows of a source that are the same in every epoch."""
+        source, needed = self._sources[number], np.unique(rows)
+        known = self._fixed.setdefault(number, np.full(len(source.dataset), -1, np.int32))
+        needed = needed[known[needed] < 0]
+        if self._store is not None and self._is_stored(number, len(needed)):
+            measure = functools.partial(self._measure_rows, number)
+            known = self._fixed[number] = self._store.lengths(
+                self._key(number), len(source.dataset), measure, source.task
+            )
+        elif len(needed):
+            known[needed] = self._measure_rows(number, needed.tolist())
+        return known[rows]
+
+    def _measure_rows(self, number: int, rows: Sequence[int]) -> NDArray[np.int64]:
+        source = self._sources[number]
+        lengths = [self._length(source, source.dataset.labels(row)) for row in rows]
+        return np.asarray(lengths, np.int64)
+
+    def _measure_drawn(
+        self, number: int, epoch: int, places: NDArray[np.int64], part: range
+    ) -> NDArray[np.int64]:
+        source, plan, lengths = self._sources[number], self._plan(epoch), []
+        for index in places[part.start : part.stop].tolist():
             generator = seeded_generator(self._seed, 1, epoch, index)
             generator.random()  # drawn for the condition dropout
             row = self._row(source, int(plan.rows[index]), generator, source.dataset.labels)
             lengths.append(self._length(source, row))
-        return lengths
+        return np.asarray(lengths, np.int64)
 
-    def _fixed_lengths(self, number: int) -> NDArray[np.int64]:
-        if number not in self._fixed:
-            source = self._sources[number]
-            rows = range(len(source.dataset))
-            bar = tqdm(rows, f"measure {source.task}", disable=len(rows) < _PROGRESS_FROM)
-            lengths = [self._length(source, source.dataset.labels(row)) for row in bar]
-            self._fixed[number] = np.asarray(lengths, np.int64)
-        return self._fixed[number]
+    def _is_stored(self, number: int, count: int) -> bool:
+        """Whether lengths are worth a file, and everything that they depend on is known."""
+        return bool(self._sources[number].key) and count >= STORED_FROM
+
+    def _key(self, number: int, *values: Any) -> str:
+        source = self._sources[number]
+        return _hash([source.key, source.dataset.digest(), *values])
+
+    def _drawn_key(self, number: int, epoch: int, places: NDArray[np.int64]) -> str:
+        rows = np.stack([places, self._plan(epoch).rows[places]]).astype("<i8")
+        digest = hashlib.sha256(rows.tobytes()).hexdigest()
+        companions = self._sources[number].companions
+        return self._key(number, "drawn", companions, self._seed, epoch, digest)
 
     def _length(self, source: TaskSource, row: TokenRow) -> int:
         try:
@@ -267,6 +330,10 @@ class MixedDataset(Dataset[Sample]):
                 rows.append(draws(size, epoch * count, count, self._seed, number))
             self._epoch = (epoch, _Epoch(np.concatenate(sources), np.concatenate(rows)))
         return self._epoch[1]
+
+
+def _hash(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:32]
 
 
 def apportion(shares: NDArray[np.float64], total: int) -> NDArray[np.int64]:

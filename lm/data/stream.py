@@ -18,7 +18,8 @@ import numpy as np
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ...core.training.seeding import seeded_generator
-from .dataset import EmptySelection, Folders, TokenDataset, read_infos, shard_paths
+from .dataset import EmptySelection, TokenDataset
+from .labels import Folders, read_infos, shard_paths
 from .rows import TokenRow
 from .sampler import cut
 

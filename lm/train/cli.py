@@ -6,6 +6,9 @@ import argparse
 from typing import Any
 
 from ...codec.checkpoints import DEFAULT
+from ...core.choices import add_json
+from ...core.cores import available_cores
+from ...core.printing import print_result
 from ...core.training.cli import add_config, given_values, run_training
 from ..task_registry import load_task
 from .config import FINETUNE, LMTrainingConfig, code_of_tasks, finetune, pretrain
@@ -36,10 +39,19 @@ almtok lm finetune --data tokens_of_a_voice/ --tasks tts --out runs/voice
 almtok lm finetune --init-from runs/mine/lm --data tokens/ --lora-rank 0 --out runs/domain
 almtok tts "Good morning!" --adapter runs/voice --out morning.wav
 """
+MEASURE = """\
+Make what a training on more than 400,000 rows of all tasks needs before it begins: their lengths in
+positions, beside the tokens (DIR/.index), and the text tokenizer, if it is trained on the texts.
+Give the options of the training, or its configuration. The same command resumes a stopped one.
+"""
+MEASURE_EXAMPLES = """
+almtok lm measure --data tokens/ --tasks tts asr --out runs/mine/lm
+almtok lm measure --config runs/mine/lm/config.json --processes 16
+"""
 
 
 def register(commands: Any) -> None:
-    """Add ``train`` and ``finetune`` to the sub-parsers of ``almtok lm``."""
+    """Add ``train``, ``finetune`` and ``measure`` to the sub-parsers of ``almtok lm``."""
     parser = commands.add_parser(
         "train", help="train a language model on tokens",
         description=TRAIN, examples=TRAIN_EXAMPLES, notes=TRAIN_NOTES,
@@ -52,6 +64,15 @@ def register(commands: Any) -> None:
     )  # fmt: skip
     add_config(parser, LMTrainingConfig, FINETUNE)
     parser.set_defaults(run=lambda options: train(resolve_finetune(options)))
+    parser = commands.add_parser(
+        "measure", help="measure the rows of a large training before it begins",
+        description=MEASURE, examples=MEASURE_EXAMPLES,
+    )  # fmt: skip
+    text = "processes that measure (default: one for each core)"
+    parser.add_argument("--processes", type=int, metavar="N", help=text, advanced=True)
+    add_config(parser, LMTrainingConfig)
+    add_json(parser, advanced=True)
+    parser.set_defaults(run=measure)
 
 
 def train(config: LMTrainingConfig) -> int:
@@ -60,6 +81,16 @@ def train(config: LMTrainingConfig) -> int:
 
     what = "adapter" if config.lora_rank else "model"
     return run_training(lambda: train_lm(config), config.out, what)
+
+
+def measure(options: argparse.Namespace) -> int:
+    """Run ``almtok lm measure``."""
+    from .measure import measure_lm
+
+    processes = options.processes or available_cores()
+    result = measure_lm(resolve(options), processes=processes)
+    print_result(options, result.text(), result)
+    return 0
 
 
 def resolve(options: argparse.Namespace) -> LMTrainingConfig:

@@ -6,15 +6,18 @@ import functools
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from torch.utils.data import Dataset
 
-from ...core.training.seeding import draw_unit
 from ..config import AudioLMConfig
-from ..data.collator import Collator, SequenceLength
-from ..data.dataset import EmptySelection, TokenDataset, read_infos, shard_paths
+from ..data.checked_file import FOLDER
+from ..data.collator import Collator
+from ..data.dataset import EmptySelection, TokenDataset
+from ..data.labels import check_infos, read_infos, read_tables, shard_paths
+from ..data.lengths import LengthStore, examples_key
 from ..data.mixing import (
     MixedDataset,
     Sample,
@@ -22,16 +25,15 @@ from ..data.mixing import (
     TextDataset,
     text_only_example,
 )
-from ..data.rows import TokenRow
 from ..data.shards import ShardInfo
 from ..data.stream import StreamLoader, TokenStream
 from ..layouts import Slot
-from ..sequences import Example
 from ..task_registry import TrainableTask, get_task
 from ..text.encoder import CachedTextEncoder, TextEncoder
-from ..vocabulary import Vocabulary
 from .batches import Batches, BucketBatches
 from .config import ALL, LMTrainingConfig
+from .examples import ExampleLength, SampleLength, StreamSamples
+from .offline import check_measured
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +103,18 @@ def read_info(config: LMTrainingConfig) -> ShardInfo:
         raise ValueError(
             "no tokens to learn from: give --data a folder that almtok lm tokenize made"
         )
-    return read_infos(shard_paths([*config.data, *config.validation_data]), None)[0]
+    folders = [*config.data, *config.validation_data]
+    if config.stream:
+        return read_infos(shard_paths(folders), None)[0]
+    tables = read_tables(folders, spare_index(config))
+    infos = [info for table in tables for info in table.infos]
+    check_infos([path for table in tables for path in table.paths], infos, None)
+    return infos[0]
+
+
+def spare_index(config: LMTrainingConfig) -> Path:
+    """Where labels and lengths are stored if the folders of tokens are read-only."""
+    return Path(config.out) / FOLDER
 
 
 def training_texts(config: LMTrainingConfig, tasks: Sequence[WeightedTask]) -> Iterator[str]:
@@ -109,8 +122,7 @@ def training_texts(config: LMTrainingConfig, tasks: Sequence[WeightedTask]) -> I
     form: Any = config.text_form or "spoken"
     encoder = TextEncoder(_NoTokenizer(), form, config.text_language)
     seen = set()
-    # Without a task with texts, the tokenizer is made of all texts, for later tasks.
-    for choice in [choice for choice in tasks if choice.has_text] or tasks:
+    for choice in _with_texts(tasks):
         transcript = any(slot.transcript for slot in choice.slots)
         phonemize = any(slot.phonemize for slot in choice.slots)
         for rows in _datasets(config, choice, config.data, "train"):
@@ -128,6 +140,17 @@ def training_texts(config: LMTrainingConfig, tasks: Sequence[WeightedTask]) -> I
                     )
                 except ValueError:  # no normaliser for this language, or nothing is left
                     yield row.text
+
+
+def count_texts(config: LMTrainingConfig, tasks: Sequence[WeightedTask]) -> int:
+    """Number of rows that :func:`training_texts` reads."""
+    found = [_datasets(config, choice, config.data, "train") for choice in _with_texts(tasks)]
+    return sum(len(rows) for datasets in found for rows in datasets)
+
+
+def _with_texts(tasks: Sequence[WeightedTask]) -> Sequence[WeightedTask]:
+    """Tasks whose texts a tokenizer is made of; without any, all, for later tasks."""
+    return [choice for choice in tasks if choice.has_text] or tasks
 
 
 def named_speakers(config: LMTrainingConfig, tasks: Sequence[WeightedTask]) -> list[str]:
@@ -170,17 +193,15 @@ def training_batches(
     """Micro-batches of this process.
 
     Raises:
-        ValueError: a task finds no rows.
+        ValueError: a task finds no rows, or too many of them are not measured.
     """
-    dropout = config.condition_dropout
-    dropout = lm.condition_dropout if dropout is None else dropout
     collate = Collator(lm, texts.eos_id, config.input_noise, config.input_noise_span)
-    texts = CachedTextEncoder.of(texts)
     if config.stream:
+        texts, choices = CachedTextEncoder.of(texts), tuple((c.task, c.weight) for c in tasks)
         stream = TokenStream(
             config.data,
-            _StreamSamples(tuple(tasks), texts, dropout),
-            _SampleLength(_ExampleLength(lm)),
+            StreamSamples(choices, texts, _condition_dropout(config, lm)),
+            SampleLength(ExampleLength(lm)),
             budget=config.batch_positions,
             max_rows=config.batch_rows,
             seed=config.seed,
@@ -192,17 +213,8 @@ def training_batches(
             max_seconds=config.max_seconds,
         )
         return StreamLoader(stream, collate, num_workers=config.num_workers or 0)
-    sources = [s for choice in tasks for s in _sources(config, choice, config.data, "train")]
-    if config.texts:
-        sources.append(_text_source(config, tasks, sources))
-    mixture = MixedDataset(
-        sources,
-        texts,
-        _ExampleLength(lm),
-        temperature=config.temperature,
-        condition_dropout=dropout,
-        seed=config.seed,
-    )
+    mixture = training_mixture(config, tasks, lm, texts, rank=rank, world=world)
+    check_measured(config, mixture)
     return BucketBatches(
         mixture,
         collate,
@@ -213,6 +225,47 @@ def training_batches(
         world=world,
         num_workers=config.num_workers or 0,
         pin_memory=pin_memory,
+    )
+
+
+def training_mixture(
+    config: LMTrainingConfig,
+    tasks: Sequence[WeightedTask],
+    lm: AudioLMConfig,
+    texts: TextEncoder,
+    *,
+    rank: int = 0,
+    world: int = 1,
+) -> MixedDataset:
+    """The samples of all tasks, of all processes; their lengths are stored beside the tokens.
+
+    Raises:
+        ValueError: a task finds no rows.
+    """
+    measure = ExampleLength(lm)
+    sources = []
+    for choice in tasks:
+        key = examples_key(choice.task, texts, *measure.key)
+        found = _sources(config, choice, config.data, "train")
+        sources += [replace(source, key=key) for source in found]
+    if config.texts:
+        passages = _text_source(config, tasks, sources)
+        key = examples_key(text_only_example, texts, passages.task, *measure.key)
+        sources.append(replace(passages, key=key))
+    store = LengthStore(
+        [Path(config.data[0]) / FOLDER, spare_index(config)],
+        rank=rank,
+        world=world,
+        num_workers=config.num_workers or 0,
+    )
+    return MixedDataset(
+        sources,
+        CachedTextEncoder.of(texts),
+        measure,
+        temperature=config.temperature,
+        condition_dropout=_condition_dropout(config, lm),
+        seed=config.seed,
+        store=store,
     )
 
 
@@ -240,7 +293,7 @@ def held_out(
             dataset = MixedDataset(
                 sources,
                 texts,
-                _ExampleLength(lm, config.batch_positions),
+                ExampleLength(lm, config.batch_positions),
                 rows_per_epoch=min(rows, config.validation_items),
             )
             if (dataset.lengths(0) > 0).any():
@@ -252,6 +305,10 @@ def held_out(
                 )  # fmt: skip
             break
     return found
+
+
+def _condition_dropout(config: LMTrainingConfig, lm: AudioLMConfig) -> float:
+    return lm.condition_dropout if config.condition_dropout is None else config.condition_dropout
 
 
 def _sources(
@@ -313,6 +370,7 @@ def _datasets(
                 min_seconds=config.min_seconds,
                 max_seconds=config.max_seconds,
                 needs_text=choice.needs_text,
+                spare_index=spare_index(config),
             )
         except EmptySelection as error:
             if domain == domains[-1] and not found:
@@ -326,59 +384,3 @@ class _NoTokenizer:
     """Stands in for the tokenizer that is to be trained."""
 
     eos_token_id = 0
-
-
-@dataclass(frozen=True)
-class _ExampleLength:
-    """Positions of an example; 0 if it exceeds the limit or the positions of the model."""
-
-    config: AudioLMConfig
-    max_length: int | None = None
-    _length: SequenceLength = field(init=False)
-    _limit: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        # Computed once: reading a field of a transformers config takes microseconds.
-        positions = self.config.max_positions
-        limit = positions if self.max_length is None else min(self.max_length, positions)
-        object.__setattr__(self, "_length", SequenceLength(Vocabulary(self.config)))
-        object.__setattr__(self, "_limit", limit)
-
-    def __call__(self, example: Example) -> int:
-        length = self._length(example)
-        return length if length <= self._limit else 0
-
-
-@dataclass(frozen=True)
-class _SampleLength:
-    """:class:`_ExampleLength` for samples of a stream."""
-
-    length: _ExampleLength
-
-    def __call__(self, sample: Sample) -> int:
-        return self.length(sample.example)
-
-
-@dataclass(frozen=True)
-class _StreamSamples:
-    """Samples of a row of a stream; random tasks depend on its draw only."""
-
-    tasks: tuple[WeightedTask, ...]
-    texts: TextEncoder
-    dropout: float
-
-    def __call__(self, row: TokenRow) -> Iterator[Sample]:
-        max_weight = max(choice.weight for choice in self.tasks)
-        for number, choice in enumerate(self.tasks):
-            task = choice.task
-            if task.domains and row.domain not in task.domains:
-                continue
-            if draw_unit(row.draw, "task", number) >= choice.weight / max_weight:
-                continue
-            try:
-                example = task.to_example(row, self.texts)
-            except ValueError:  # such as an empty text
-                continue
-            drop = draw_unit(row.draw, "condition", number) < self.dropout
-            noise = int(draw_unit(row.draw, "noise", number) * (1 << 53))
-            yield Sample(example, drop, task.name, noise)

@@ -9,7 +9,7 @@ OUT/tokenizer/      if the run trained one       OUT/base/         of an adapter
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ from ..text.encoder import TextEncoder
 from .checkpoint import is_sharded, shard, whole
 from .config import LMTrainingConfig
 from .corpus import (
+    WeightedTask,
+    count_texts,
     find_tasks,
     held_out,
     named_speakers,
@@ -38,6 +40,7 @@ from .corpus import (
     training_texts,
 )
 from .initial_model import InitialModel, build_initial_model, build_teacher
+from .offline import check_texts
 from .trainer import AudioLMTrainer, start_processes
 from .validation import Validator, warn_of_leaks
 
@@ -78,7 +81,7 @@ def train_lm(config: LMTrainingConfig) -> LMTrainResult:
         names = [item.task.name for item in weighted]
         voices = named_speakers(config, weighted)
         start = build_initial_model(
-            config, info, names, lambda: training_texts(config, weighted), voices
+            config, info, names, lambda: _checked_texts(config, weighted), voices
         )
         lm = _prepare(start, config, accelerator, runtime)
         place: dict[str, Any] = {
@@ -132,6 +135,12 @@ def _prepare(
     if config.shard:
         shard(lm, accelerator.num_processes)
     return lm
+
+
+def _checked_texts(config: LMTrainingConfig, weighted: Sequence[WeightedTask]) -> Iterator[str]:
+    """Texts for a tokenizer, unless they are so many that it must be trained before."""
+    check_texts(config, count_texts(config, weighted))
+    return training_texts(config, weighted)
 
 
 def _make_validator(
