@@ -98,9 +98,10 @@ class LengthStore:
         for place in np.unique(np.linspace(0, count - 1, _COMPARED).astype(np.int64)).tolist():
             (length,) = measure(range(place, place + 1))
             if length != found[place]:
+                places = " or ".join(map(str, self._folders))
                 raise ValueError(
-                    f"lengths-{key} in {self._folders[0]} does not fit task {name!r}: example"
-                    f" {place} has length {length}, stored is {found[place]}; remove the file"
+                    f"lengths-{key} in {places} does not fit task {name!r}: example {place} has"
+                    f" length {length}, stored is {found[place]}; remove the file"
                 )
         return found
 
@@ -227,11 +228,14 @@ def examples_key(maker: object, texts: TextEncoder, *values: Any) -> str:
     code = _code_digest(maker)
     if backend is None or code is None:
         return ""
+    state = json.loads(backend.to_str())
+    for name in ("truncation", "padding"):  # set at every call
+        state.pop(name, None)
     fields = [
         code, [str(value) for value in sys.version_info[:2]], np.__version__,
         tokenizers.__version__, transformers.__version__,
         type(texts.tokenizer).__name__, texts.tokenizer.unk_token_id,
-        hashlib.sha256(backend.to_str().encode()).hexdigest(),
+        hashlib.sha256(json.dumps(state).encode()).hexdigest(),
         texts.form, texts.language, repr(getattr(maker, "__dict__", None)), *values,
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(fields).encode()).hexdigest()

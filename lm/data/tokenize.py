@@ -33,6 +33,7 @@ from ...core.data.manifests import list_entries
 from ...core.data.shards import locked
 from .clips import DecodedClip, prefetch_buffers
 from .config import TokenizeConfig
+from .labels import folder_labels
 from .shards import (
     EncodedClip,
     ShardError,
@@ -247,10 +248,10 @@ def _is_done(out: Path, plan: TokenizePlan, number: int) -> bool:
 
 
 def _collect(plan: TokenizePlan, out: Path) -> TokenizeResult:
-    infos = [read_info(shard_path(out, number)) for number in range(plan.shards)]
-    seconds = 0.0
-    for info in infos:
-        seconds += sum(read_labels(shard_path(out, info.number), info)["duration"].to_pylist())
+    """Describe all shards; the labels of many are stored for the trainings (``labels.py``)."""
+    labels = folder_labels(out)
+    infos = labels.infos
+    seconds = sum(sum(batch.column("duration").to_pylist()) for batch in labels.batches)
     return TokenizeResult(
         folder=out,
         shards=len(infos),
