@@ -82,7 +82,7 @@ def make_tokenizer(folder: Path) -> None:
     train_tokenizer(text.lower() for text in texts_of(2000)).save_pretrained(folder)
 
 
-def start(tokens: str, tokenizer: str, out: str, form: str) -> dict[str, Any]:
+def start(tokens: str, tokenizer: str, out: str, form: str, *tasks: str) -> dict[str, Any]:
     """Do what a training does until its first micro-batch; seconds since `LM_START_BEGAN`."""
     from almtok.lm.train.config import LMTrainingConfig
     from almtok.lm.train.corpus import (
@@ -98,7 +98,7 @@ def start(tokens: str, tokenizer: str, out: str, form: str) -> dict[str, Any]:
     from almtok.lm.train.validation import warn_of_leaks
 
     config = LMTrainingConfig(
-        data=[tokens], tokenizer=tokenizer, preset="tiny", tasks=["tts", "asr"], out=out,
+        data=[tokens], tokenizer=tokenizer, preset="tiny", tasks=[*tasks], out=out,
         text_form=form, device="cpu", num_workers=0, tracker="none",
     )  # fmt: skip
     processes = start_processes(config)
@@ -129,7 +129,7 @@ def run(code: list[str]) -> dict[str, Any]:
     return json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
 
 
-def rows_of(folder: Path, rows: int, form: str, processes: int) -> Iterator[list[str]]:
+def rows_of(folder: Path, rows: int, args: argparse.Namespace) -> Iterator[list[str]]:
     """Rows of the table for one number of rows."""
     tokens = folder / f"tokens-{rows}"
     if not (tokens / "complete").exists():
@@ -139,11 +139,12 @@ def rows_of(folder: Path, rows: int, form: str, processes: int) -> Iterator[list
     places = [str(tokens), str(folder / "tokenizer"), str(folder / "out")]
     names = ("--data", "--tokenizer", "--out")
     options = [text for pair in zip(names, places, strict=True) for text in pair]
-    options += ["--preset", "tiny", "--text-form", form, "--processes", str(processes)]
+    options += ["--preset", "tiny", "--text-form", args.text_form, "--tasks", *args.tasks]
+    options += ["--processes", str(args.processes)]
     began = time.time()
     run(["-m", "almtok", "lm", "measure", *options])
     cells = [("almtok lm measure", {"seconds": time.time() - began})]
-    again = ["-m", "benchmarks.lm_start", "--start", *places, form]
+    again = ["-m", "benchmarks.lm_start", "--start", *places, args.text_form, *args.tasks]
     cells += [(name, run(again)) for name in ("first start", "second start")]
     size = sum(path.stat().st_size for path in (tokens / ".index").glob("*")) / 1e6
     for name, cell in cells:
@@ -163,7 +164,8 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=os.cpu_count(), metavar="N")
     text = "written: texts are only cleaned, which is faster to measure"
     parser.add_argument("--text-form", default="spoken", metavar="FORM", help=text)
-    parser.add_argument("--start", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--tasks", nargs="+", default=["tts", "asr"], metavar="TASK")
+    parser.add_argument("--start", nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.start:
         print(json.dumps(start(*args.start)))
@@ -172,7 +174,7 @@ def main() -> None:
         make_tokenizer(args.folder / "tokenizer")
     table: list[list[str]] = []
     for rows in args.rows:
-        table += rows_of(args.folder, rows, args.text_form, args.processes)
+        table += rows_of(args.folder, rows, args)
     print(markdown_table(HEADER, table))
 
 

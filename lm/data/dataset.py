@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from ...core.data.entries import normalize_split
 from .labels import Folders, check_infos, read_tables
 from .rows import EpochIndex, TokenRow
-from .shards import ShardCodes, ShardInfo, read_codes
+from .shards import LABELS, ShardCodes, ShardInfo, read_codes
 
 
 class EmptySelection(ValueError):
@@ -198,7 +198,8 @@ class TokenDataset(Dataset[TokenRow]):
 
     def _row(self, place: int, codes: torch.Tensor) -> TokenRow:
         batch = self._batches[self._shards[place]]
-        (values,) = batch.slice(int(self._places[place]), 1).to_pylist()
+        row = int(self._places[place])
+        values = {name: batch.column(name)[row].as_py() for name in LABELS}
         del values["num_frames"]
         info = self.info
         return TokenRow(

@@ -231,8 +231,10 @@ def examples_key(maker: object, texts: TextEncoder, *values: Any) -> str:
     state = json.loads(backend.to_str())
     for name in ("truncation", "padding"):  # set at every call
         state.pop(name, None)
+    kind = maker if inspect.isfunction(maker) else type(maker)
     fields = [
-        code, [str(value) for value in sys.version_info[:2]], np.__version__,
+        kind.__module__, kind.__qualname__, code,
+        [str(value) for value in sys.version_info[:2]], np.__version__,
         tokenizers.__version__, transformers.__version__,
         type(texts.tokenizer).__name__, texts.tokenizer.unk_token_id,
         hashlib.sha256(json.dumps(state).encode()).hexdigest(),

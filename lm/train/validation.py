@@ -20,6 +20,7 @@ from ..inference import evaluating
 from ..model import AudioLM
 from ..sequences import AudioSegment, Example, SpeakerSegment, TextSegment, build_prompt
 from .config import LMTrainingConfig
+from .corpus import spare_index
 from .monitor import Meter, MeterReading
 
 logger = logging.getLogger(__name__)
@@ -162,17 +163,21 @@ def find_leaks(config: LMTrainingConfig) -> list[str]:
     if not config.validation_data or config.stream:
         return []
     try:
-        learned = TokenDataset(config.data, split="train").recordings()
+        learned = TokenDataset(config.data, split="train", spare_index=spare_index(config))
     except EmptySelection:  # training itself says so, for each task
         return []
     held_out: set[tuple[str, int]] = set()
     for split in ("valid", None):  # as `corpus.held_out` chooses
         try:
-            held_out = TokenDataset(config.validation_data, split=split).recordings()
+            rows = TokenDataset(
+                config.validation_data, split=split, spare_index=spare_index(config)
+            )
+            held_out = rows.recordings()
         except EmptySelection:
             continue
         break
-    return sorted(name for name, _ in learned & held_out)
+    names = {name for name, _ in held_out}
+    return sorted(name for name, _ in learned.recordings(names) & held_out)
 
 
 def warn_of_leaks(config: LMTrainingConfig) -> None:
