@@ -27,7 +27,7 @@ from .harness import ROOT, markdown_table
 from .timing import peak_mb
 
 HEADER = (
-    "rows", "start of", "seconds", "µs per row", "peak memory, GB", "index, MB",
+    "rows", "start of", "seconds", "of a core", "µs per row", "peak memory, GB", "index, MB",
 )  # fmt: skip
 _PER_SHARD = 512
 _WORDS = (
@@ -116,7 +116,8 @@ def start(tokens: str, tokenizer: str, out: str, form: str, *tasks: str) -> dict
     warn_of_leaks(config)
     trainer = AudioLMTrainer(model.lm, config, batches, processes=processes)
     next(iter(trainer.batches()))
-    return {"seconds": time.time() - float(os.environ["LM_START_BEGAN"]), "mb": peak_mb()}
+    seconds = time.time() - float(os.environ["LM_START_BEGAN"])
+    return {"seconds": seconds, "cpu": time.process_time(), "mb": peak_mb()}
 
 
 def run(code: list[str]) -> dict[str, Any]:
@@ -149,8 +150,9 @@ def rows_of(folder: Path, rows: int, args: argparse.Namespace) -> Iterator[list[
     size = sum(path.stat().st_size for path in (tokens / ".index").glob("*")) / 1e6
     for name, cell in cells:
         memory = f"{cell['mb'] / 1000:.2f}" if "mb" in cell else ""
+        core = f"{cell['cpu']:.1f}" if "cpu" in cell else ""
         per_row = f"{1e6 * cell['seconds'] / rows:.1f}"
-        yield [f"{rows:,}", name, f"{cell['seconds']:.1f}", per_row, memory, f"{size:.1f}"]
+        yield [f"{rows:,}", name, f"{cell['seconds']:.1f}", core, per_row, memory, f"{size:.1f}"]
 
 
 def main() -> None:

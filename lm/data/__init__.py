@@ -1,8 +1,9 @@
 """Token shards: corpora encoded once by ``almtok lm tokenize`` and read by every training.
 
 ``prepare`` checks and converts a corpus, ``tokenize`` writes its shards, ``report`` describes them.
-``dataset`` reads shards, ``mixing`` makes training samples of several tasks, ``sampler`` batches
-them by length, ``collator`` pads them; ``stream`` serves corpora that do not fit in memory.
+``dataset`` reads shards, ``labels`` and ``lengths`` store what every start needs, ``mixing`` makes
+training samples of several tasks, ``sampler`` batches them by length, ``collator`` pads them;
+``stream`` serves corpora that do not fit in memory.
 """
 
 from typing import TYPE_CHECKING
