@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -17,9 +18,15 @@ def check_fields(config: Any) -> None:
     Raises:
         ValueError: A value has another type than its field; the message names the field.
     """
-    hints = typing.get_type_hints(type(config))
+    hints = _hints(type(config))
     for field in dataclasses.fields(config):
         check_value(field.name, getattr(config, field.name), hints[field.name])
+
+
+@functools.lru_cache(maxsize=64)
+def _hints(kind: type) -> dict[str, Any]:
+    """Types of the fields of a class; there may be thousands of its instances."""
+    return typing.get_type_hints(kind)
 
 
 def check_value(name: str, value: Any, kind: Any) -> None:
