@@ -18,7 +18,8 @@ def check_fields(config: Any) -> None:
     Raises:
         ValueError: A value has another type than its field; the message names the field.
     """
-    hints = _hints(type(config))
+    kind: Any = type(config)
+    hints = _hints(kind)
     for field in dataclasses.fields(config):
         check_value(field.name, getattr(config, field.name), hints[field.name])
 
