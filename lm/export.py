@@ -194,7 +194,7 @@ def to_plain(lm: AudioLM) -> PreTrainedModel:
     inner = {key: value for key, value in state.items() if value.data_ptr() not in tables}
     plain.load_state_dict(inner, strict=False)
     controls = lm.embedding.controls.weight
-    heads = [out.weight for out in lm.heads.out]  # type: ignore[union-attr]
+    heads: list[Any] = [out.weight for out in lm.heads.out]
     with torch.no_grad():
         plain.get_input_embeddings().weight.copy_(
             torch.cat([table.weight, controls, lm.embedding.audio.weight])

@@ -32,9 +32,17 @@ class AudioHeads(nn.Module):
         self.num_codes = config.codebook_size + 1
         self.empty = Vocabulary(config).audio_empty
 
+    out: nn.ModuleList  # what maps the states of each codebook to its logits
+
+    def states(self, hidden: Tensor, rows: Tensor) -> list[Tensor]:
+        """States `[N, D or W]` that score each codebook of rows `[N, K]`, which follow `[N, D]`."""
+        raise NotImplementedError
+
     def teacher_forced(self, hidden: Tensor, rows: Tensor) -> Tensor:
         """Logits `[N, K, C+1]` of rows `[N, K]` that follow hidden states `[N, D]`."""
-        raise NotImplementedError
+        # list: a slice would be a new ModuleList, and adding layers to it counts as new weights.
+        pairs = zip(list(self.out), self.states(hidden, rows), strict=True)
+        return torch.stack([head(states) for head, states in pairs], dim=1)
 
     def sample(self, hidden: Tensor, choose: Choose, streams: Sequence[int]) -> Tensor:
         """Sample the codes of `streams`: rows `[N, K]`, empty in other streams."""
@@ -52,9 +60,9 @@ class LinearHeads(AudioHeads):
         ]
         self.out = nn.ModuleList(heads)
 
-    def teacher_forced(self, hidden: Tensor, rows: Tensor) -> Tensor:
-        """Logits `[N, K, C+1]`; `rows` are ignored."""
-        return torch.stack([head(hidden) for head in self.out], dim=1)
+    def states(self, hidden: Tensor, rows: Tensor) -> list[Tensor]:
+        """The hidden states `[N, D]` for each codebook; `rows` are ignored."""
+        return [hidden] * self.num_codebooks
 
     def sample(self, hidden: Tensor, choose: Choose, streams: Sequence[int]) -> Tensor:
         """Sample each stream from its own logits."""
@@ -150,19 +158,16 @@ class DepthHeads(AudioHeads):
         widths = [config.hidden_size, *[width] * steps]
         self.out = nn.ModuleList(Linear(wide, self.num_codes, bias=False) for wide in widths)
 
-    def teacher_forced(self, hidden: Tensor, rows: Tensor) -> Tensor:
-        """Logits `[N, K, C+1]` of rows `[N, K]`, each code given those before it in its row."""
-        logits = [self.out[0](hidden)]
-        if self.num_codebooks > 1:
-            previous = [table(rows[:, k]) for k, table in enumerate(self.codes)]
-            x = self.project(hidden[:, None].expand(-1, len(previous), -1))  # [N, S, W]
-            x = x + torch.stack(previous, dim=1)
-            for layer in self.layers:
-                x = layer(x)
-            x = self.norm(x)
-            # self.out[1:] would be a new ModuleList, and adding layers to it counts as new weights.
-            logits += [head(x[:, k]) for k, head in enumerate(list(self.out)[1:])]
-        return torch.stack(logits, dim=1)
+    def states(self, hidden: Tensor, rows: Tensor) -> list[Tensor]:
+        """`[N, D]` for the first code of rows `[N, K]`, `[N, W]` for each given those before it."""
+        if self.num_codebooks == 1:
+            return [hidden]
+        previous = [table(rows[:, k]) for k, table in enumerate(self.codes)]
+        x = self.project(hidden[:, None].expand(-1, len(previous), -1))  # [N, S, W]
+        x = x + torch.stack(previous, dim=1)
+        for layer in self.layers:
+            x = layer(x)
+        return [hidden, *self.norm(x).unbind(1)]
 
     def sample(self, hidden: Tensor, choose: Choose, streams: Sequence[int]) -> Tensor:
         """Sample one code after the other, in the order of the codebooks."""

@@ -10,71 +10,18 @@ codebook size, `D` width, `T` frames.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from .chunked_loss import StreamLoss, chunk_logits, chunked
 from .config import AudioLMConfig
+from .packing import Packing, all_rows, any_row, examples_of, first_rows
 from .sequences import IGNORED
 from .vocabulary import Vocabulary
-
-
-@dataclass(frozen=True)
-class StreamLoss:
-    """Cross-entropy of one stream over its targets."""
-
-    total: Tensor  # scalar, sum over the targets
-    count: Tensor  # scalar int64, number of targets
-    hits: Tensor  # scalar int64, targets with the highest logit
-
-    def __add__(self, other: StreamLoss) -> StreamLoss:
-        return StreamLoss(
-            self.total + other.total, self.count + other.count, self.hits + other.hits
-        )
-
-    @property
-    def mean(self) -> Tensor:
-        """Mean over the targets; zero without targets."""
-        return self.total / self.count.clamp_min(1)
-
-    @property
-    def accuracy(self) -> Tensor:
-        """Share of the targets with the highest logit."""
-        return self.hits / self.count.clamp_min(1)
-
-
-def stream_loss(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> StreamLoss:
-    """Cross-entropy of logits `[N, C+1]` and labels `[N]` in float32; ignores `IGNORED`.
-
-    With label smoothing, that share of each target is spread over all C+1 values.
-    """
-    logits = logits.float()
-    total = F.cross_entropy(
-        logits, labels, ignore_index=IGNORED, reduction="sum", label_smoothing=smoothing
-    )
-    is_target = labels != IGNORED
-    hits = ((logits.argmax(dim=-1) == labels) & is_target).sum()
-    return StreamLoss(total, is_target.sum(), hits)
-
-
-def flat_streams(
-    logits: Tensor, labels: Tensor, config: AudioLMConfig
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Joint logits `[N, V + controls + K * (C+1)]` and labels `[N, 1+K]`, by stream.
-
-    The vocabulary is `AudioLM.joint_logits`': text, controls, then the codes of each codebook.
-    """
-    parts = {}
-    for stream in range(labels.shape[1]):
-        here = labels[:, stream] != IGNORED
-        offset = joint_offset(config, stream)
-        name = f"audio_{stream}" if stream else "text"
-        parts[name] = logits[here], labels[here][:, stream] + offset
-    return parts
 
 
 def joint_offset(config: AudioLMConfig, stream: int) -> int:
@@ -127,6 +74,8 @@ def ctc_loss(
     labels: Tensor,
     config: AudioLMConfig,
     ctc_logits: Callable[[Tensor], Tensor],
+    modules: Iterable[nn.Module],
+    packing: Packing | None = None,
 ) -> StreamLoss:
     """CTC loss of the transcripts in a batch; texts longer than their audio do not count.
 
@@ -143,43 +92,75 @@ def ctc_loss(
         labels: `[B, L, 1+K]`.
         config: of the model.
         ctc_logits: maps `[.., D]` to logits `[.., V]` or, with a blank of its own, `[.., V + 1]`.
+        modules: whose weights `ctc_logits` uses.
+        packing: examples of a packed row, of which B = 1.
     """
-    blank = blank_id(config)
-    is_text = labels[..., 0] != IGNORED  # [B, L]
-    is_audio = audio_positions(input_ids, labels, config)
+    is_text = examples_of(labels[..., 0] != IGNORED, packing)  # [L] each
+    is_audio = audio_positions(input_ids, labels, config, packing)
     zero = hidden.new_zeros((), dtype=torch.float32)
-    rows = is_audio.any(dim=1).nonzero()[:, 0].tolist()
+    rows = any_row(is_audio, packing).nonzero()[:, 0].tolist()
     if not rows:
         return StreamLoss(zero, zero.long(), zero.long())
-    states = [hidden[n][is_audio[n]] for n in rows]  # [T, D] each
-    texts = [labels[n, :, 0][is_text[n]][:-1] for n in rows]  # without the end
+    heard, said = examples_of(is_audio, packing), examples_of(labels[..., 0], packing)
+    of_rows = examples_of(hidden, packing)
+    states = [of_rows[n][heard[n]] for n in rows]  # [T, D] each
+    texts = [said[n][is_text[n]][:-1] for n in rows]  # without the end
+    frames = [len(state) for state in states]
+    cuts = _ctc_chunks(frames, config.vocab_size + 1)
+
+    def part(chunk: Tensor, number: int) -> StreamLoss:
+        here = slice(cuts[number], cuts[number + 1])
+        padded = pad_sequence(chunk.split(frames[here]))
+        return _ctc_of(ctc_logits(padded), frames[here], texts[here], blank_id(config))
+
+    sizes = [sum(frames[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+    return chunked(part, torch.cat(states), sizes, modules)
+
+
+def _ctc_chunks(frames: Sequence[int], num_ids: int) -> list[int]:
+    """Where to cut examples of so many frames, so that the logits of a chunk are limited."""
+    cuts, longest, limit = [0], 0, chunk_logits(num_ids)
+    for number, length in enumerate(frames):
+        longest = max(longest, length)
+        if number > cuts[-1] and longest * (number + 1 - cuts[-1]) * num_ids > limit:
+            cuts.append(number)
+            longest = length
+    return [*cuts, len(frames)]
+
+
+def _ctc_of(
+    logits: Tensor, frames: Sequence[int], texts: Sequence[Tensor], blank: int
+) -> StreamLoss:
+    """CTC loss of logits `[T, texts, V]`, or `[T, texts, V + 1]`, with so many frames of each."""
     lengths = torch.tensor([len(text) for text in texts])
-    frames = torch.tensor([len(state) for state in states])
-    logits = ctc_logits(pad_sequence(states)).float()  # [T, texts, V] or [T, texts, V + 1]
-    log_probs, targets = logits.log_softmax(dim=-1), torch.cat(texts)
+    log_probs, targets = logits.float().log_softmax(dim=-1), torch.cat(list(texts))
     if log_probs.device.type not in _DEVICES:
         log_probs, targets = log_probs.cpu(), targets.cpu()
     total = F.ctc_loss(
-        log_probs, targets, frames, lengths, blank=blank, reduction="none", zero_infinity=True
-    ).to(logits.device)
+        log_probs, targets, torch.tensor(frames), lengths,
+        blank=blank, reduction="none", zero_infinity=True,
+    ).to(logits.device)  # fmt: skip
     count = lengths.to(total.device)[total.detach() > 0].sum()
     return StreamLoss(total.sum(), count, count.new_zeros(()))
 
 
-def audio_positions(input_ids: Tensor, labels: Tensor, config: AudioLMConfig) -> Tensor:
+def audio_positions(
+    input_ids: Tensor, labels: Tensor, config: AudioLMConfig, packing: Packing | None = None
+) -> Tensor:
     """Mask `[B, L]` of the audio rows that are to be transcribed.
 
     Args:
         input_ids: `[B, L, 1+K]`.
         labels: `[B, L, 1+K]`; sequences without a text target have no such rows.
         config: of the model.
+        packing: examples of a packed row, of which B = 1.
     """
     if ASR_TASK not in config.tasks:
         return torch.zeros_like(input_ids[..., 0], dtype=torch.bool)
-    is_asr = input_ids[:, 0, 0] == Vocabulary(config).task(ASR_TASK)
-    is_asr = is_asr & (labels[..., 0] != IGNORED).any(dim=1)
+    is_asr = first_rows(input_ids, packing)[:, 0] == Vocabulary(config).task(ASR_TASK)
+    is_asr = is_asr & any_row(labels[..., 0] != IGNORED, packing)
     is_audio = (input_ids[..., 1] < config.codebook_size) & (labels[..., 1] == IGNORED)
-    return is_audio & is_asr[:, None]
+    return is_audio & all_rows(is_asr, packing)
 
 
 def blank_id(config: AudioLMConfig) -> int:

@@ -9,7 +9,7 @@ positions with a target.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -27,10 +27,13 @@ from .config import AudioLMConfig
 from .generation.cache import CACHE_ARGUMENT
 from .generation.generate import GenerateMixin
 from .heads import AudioHeads, DepthHeads, LinearHeads
-from .loss import blank_id, ctc_loss, flat_streams, stream_loss
+from .loss import blank_id, ctc_loss
 from .output import AudioLMOutput, check_rows, refuse_arguments
-from .prefix_lm_mask import check_prefix_lm, prefix_lm_mask
+from .packed_attention import packed_mask
+from .packing import Packing, enable_packing
+from .prefix_lm_mask import check_prefix_lm, packed_conditions, prefix_lm_mask
 from .sequences import IGNORED
+from .targets import stream_targets
 from .vocabulary import Vocabulary
 
 
@@ -159,12 +162,16 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         position_ids: Tensor | None = None,
         cache: Cache | None = None,
         use_cache: bool = False,
+        packing: Packing | None = None,
     ) -> Tensor:
         """Return the hidden states `[B, L, D]` of rows `[B, L, 1+K]`; a given cache is filled.
 
-        With `bidirectional_conditions` a prompt must be read in one call (`prefix_lm_mask.py`).
+        With `bidirectional_conditions` a prompt must be read in one call (`prefix_lm_mask.py`). Of
+        a packed row `[1, T, 1+K]`, `packing` gives the examples (:meth:`pack`).
         """
-        read = self._read(input_ids, attention_mask, position_ids, cache, use_cache)
+        read = self._read(
+            input_ids, attention_mask, position_ids, cache, use_cache, packing=packing
+        )
         return read.last_hidden_state  # type: ignore[no-any-return]
 
     def _read(
@@ -175,16 +182,53 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         cache: Cache | None,
         use_cache: bool,
         inputs_embeds: Tensor | None = None,
+        packing: Packing | None = None,
         **options: Any,
     ) -> Any:
+        if packing is None:
+            mask = prefix_lm_mask(input_ids, attention_mask, self.config, cache)
+        else:
+            packing.conditions = packed_conditions(input_ids, packing, self.config)
+            mask, position_ids = packed_mask(packing.device), packing.position_ids
+            options["packing"] = packing  # for packed_attention
         return self.backbone.get_decoder()(
             inputs_embeds=self.embed(input_ids) if inputs_embeds is None else inputs_embeds,
-            attention_mask=prefix_lm_mask(input_ids, attention_mask, self.config, cache),
+            attention_mask=mask,
             position_ids=position_ids,
             use_cache=use_cache,
             **{CACHE_ARGUMENT: cache},
             **options,
         )
+
+    def pack(self, document_lengths: Sequence[int] | Tensor, input_ids: Tensor) -> Packing:
+        """Describe the examples of a packed row, and let the backbone read such rows.
+
+        Args:
+            document_lengths: rows of each example, `[N]`.
+            input_ids: `[1, T, ...]`, for T and the device.
+
+        Raises:
+            ValueError: there are several rows, the lengths do not add up to T, or the backbone
+                cannot be trained with packing.
+        """
+        if input_ids.shape[0] != 1:
+            raise ValueError(f"packed examples are one row, got {input_ids.shape[0]} rows")
+        enable_packing(self)
+        return Packing(document_lengths, input_ids.shape[1], input_ids.device)
+
+    def _packing_of(
+        self, lengths: Sequence[int] | Tensor | None, input_ids: Tensor | None, *others: object
+    ) -> Packing | None:
+        """The packing of rows, if lengths are given.
+
+        Raises:
+            ValueError: as :meth:`pack`; for a mask, positions or a cache, or without the rows.
+        """
+        if lengths is None:
+            return None
+        if input_ids is None or any(other is not None for other in others):
+            raise ValueError("packing needs input_ids, without mask, position_ids or cache")
+        return self.pack(lengths, input_ids)
 
     def text_logits(self, hidden: Tensor) -> Tensor:
         """Logits `[..., V]` of the next text id."""
@@ -223,6 +267,7 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         num_items_in_batch: Tensor | int | None = None,
         *,
         inputs_embeds: Tensor | None = None,
+        document_lengths: Sequence[int] | Tensor | None = None,
         logits_to_keep: int = 0,
         return_logits: bool | None = None,
         output_hidden_states: bool | None = None,
@@ -238,39 +283,38 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
             cache: key-value cache; also as `past_key_values`, its former name.
             use_cache: create a cache if there is none.
             num_items_in_batch: divisor of the summed loss (see the Trainer of transformers).
-            inputs_embeds: `[B, L, D]`, instead of `embed(input_ids)`, which may be None if nothing
-                else (CTC, depth Transformer) reads it.
+            inputs_embeds: `[B, L, D]`, instead of `embed(input_ids)`; rows that no head reads may
+                be None, without packing.
+            document_lengths: `[N]`, rows of each example of a packed row (`lm/packing.py`).
             logits_to_keep: logits of this many last positions only; 0: of all.
-            return_logits: whether to compute logits; by default not beside a loss in training,
-                which needs those of targets only.
+            return_logits: whether to compute logits; by default not beside a loss in training.
             output_hidden_states: also return the states of all layers of the backbone.
             others: `return_dict=False` returns a tuple; other arguments of causal models are None.
 
         Raises:
             TypeError: if one of the others is not None.
-            ValueError: if the number of streams is not that of the model, or rows are missing.
+            ValueError: if shapes are not those of the model, rows are missing, or by :meth:`pack`.
         """
         refuse_arguments(others)
-        default = labels is None or not self.training
-        return_logits = default if return_logits is None else return_logits
+        if return_logits is None:
+            return_logits = labels is None or not self.training
         length = check_rows(self.config, input_ids, labels, inputs_embeds, return_logits)
-        if position_ids is None and attention_mask is not None:
-            position_ids = (attention_mask.cumsum(dim=1) - 1).clamp_min(0)[:, -length:]
         if use_cache and cache is None:
             cache = DynamicCache(config=self.config.backbone)
+        packing = self._packing_of(document_lengths, input_ids, attention_mask, position_ids, cache)
+        if position_ids is None and attention_mask is not None:
+            position_ids = (attention_mask.cumsum(dim=1) - 1).clamp_min(0)[:, -length:]
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         more: dict[str, Any] = {"output_hidden_states": True} if output_hidden_states else {}
-        more["inputs_embeds"] = inputs_embeds
+        more |= {"inputs_embeds": inputs_embeds, "packing": packing}
         read = self._read(input_ids, attention_mask, position_ids, cache, cache is not None, **more)
         hidden = read.last_hidden_state
         fields = {"cache": cache, "hidden_states": read.get("hidden_states")}
         if return_logits:
-            kept = slice(-logits_to_keep, None) if logits_to_keep else slice(None)
-            ids = hidden[..., :2] if input_ids is None else input_ids  # read by no head then
-            fields |= self._logits(hidden[:, kept], ids[:, kept])
+            fields |= self._logits(hidden, input_ids, logits_to_keep)
         if labels is not None:
-            fields |= self._losses(hidden, input_ids, labels, num_items_in_batch)
+            fields |= self._losses(hidden, input_ids, labels, num_items_in_batch, packing)
         return AudioLMOutput(**fields)
 
     def _losses(
@@ -279,16 +323,22 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         input_ids: Tensor | None,
         labels: Tensor,
         num_items_in_batch: Tensor | int | None,
+        packing: Packing | None,
     ) -> AudioLMOutput:
         """Losses of labels `[B, L, 1+K]` by hidden states `[B, L, D]`."""
         if input_ids is None:  # rows of targets are their labels, and empty where there is none
             input_ids = labels.where(labels != IGNORED, self.heads.empty)
-        pairs = self.stream_logits(hidden[:, :-1], input_ids[:, 1:], labels[:, 1:])
+        if packing is not None:
+            labels = packing.hide_starts(labels)
+        targets = stream_targets(self, hidden[:, :-1], input_ids[:, 1:], labels[:, 1:])
         smoothing = self.config.label_smoothing if self.training else 0.0
-        streams = {name: stream_loss(*pair, smoothing) for name, pair in pairs.items()}
+        streams = {name: stream.loss(smoothing) for name, stream in targets.items()}
         ctc = None
         if self.config.ctc_weight > 0:
-            ctc = ctc_loss(hidden, input_ids, labels, self.config, self.ctc_logits)
+            weights = (self.get_output_embeddings(), self.embedding)
+            ctc = ctc_loss(
+                hidden, input_ids, labels, self.config, self.ctc_logits, weights, packing
+            )
         return AudioLMOutput.from_losses(
             streams, ctc, self.config, num_items_in_batch, hidden=hidden
         )
@@ -309,41 +359,16 @@ class AudioLM(LoadsAllWeights, GenerateMixin, PreTrainedModel):
         """Replace the backbone's text head."""
         self.backbone.set_output_embeddings(new_embeddings)
 
-    def _logits(self, hidden: Tensor, input_ids: Tensor) -> dict[str, Tensor]:
-        """Logits of the rows that follow rows `[B, L, 1+K]`, by field of the output."""
+    def _logits(self, hidden: Tensor, input_ids: Tensor | None, last: int) -> dict[str, Tensor]:
+        """Logits of the rows that follow the last rows of `[B, L, 1+K]`, 0: all, by field."""
+        kept = slice(-last, None) if last else slice(None)
+        ids = hidden[..., :2] if input_ids is None else input_ids  # read by no head then
+        hidden, rows = hidden[:, kept], ids[:, kept, 1:]
         batch, length, width = hidden.shape
-        rows = input_ids[..., 1:]
-        last = rows.new_full((batch, 1, rows.shape[-1]), self.heads.empty)
-        following = torch.cat([rows[:, 1:], last], dim=1)
+        end = rows.new_full((batch, 1, rows.shape[-1]), self.heads.empty)
+        following = torch.cat([rows[:, 1:], end], dim=1)
         logits = self.heads.teacher_forced(
             hidden.reshape(-1, width), following.reshape(batch * length, -1)
         )
         audio_logits = logits.view(batch, length, *logits.shape[1:])
         return {"text_logits": self.text_logits(hidden), "audio_logits": audio_logits}
-
-    def stream_logits(
-        self, hidden: Tensor, rows: Tensor, labels: Tensor
-    ) -> dict[str, tuple[Tensor, Tensor]]:
-        """Logits `[N, W]` and labels `[N]` by stream: `text`, `audio_1` .. `audio_K`.
-
-        Logits are computed at targets only: most rows of a batch are conditions.
-
-        Args:
-            hidden: states `[B, L, D]`.
-            rows: the next row of each position, `[B, L, 1+K]`.
-            labels: of the next rows, `[B, L, 1+K]`.
-        """
-        is_text = labels[..., 0] != IGNORED
-        is_audio = (labels[..., 1:] != IGNORED).any(dim=-1)
-        if self.config.pattern == "flat":
-            targets = is_text | is_audio
-            return flat_streams(self.joint_logits(hidden[targets]), labels[targets], self.config)
-        text = self.text_logits(hidden[is_text])  # [N, V]
-        audio_labels = labels[is_audio][:, 1:]
-        # Codes of the labels: the input may have noise (data/collator.py).
-        codes = torch.where(audio_labels == IGNORED, rows[is_audio][:, 1:], audio_labels)
-        audio = self.heads.teacher_forced(hidden[is_audio], codes)  # [N, K, C+1]
-        pairs = {"text": (text, labels[is_text][:, 0])}
-        for k in range(self.config.num_codebooks):
-            pairs[f"audio_{k + 1}"] = audio[:, k], audio_labels[:, k]
-        return pairs

@@ -13,8 +13,9 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 from transformers.utils import ModelOutput
 
+from .chunked_loss import StreamLoss
 from .config import AudioLMConfig
-from .loss import StreamLoss, combine
+from .loss import combine
 
 # Arguments and outputs of causal models of transformers that this one lacks -> what there is.
 _INSTEAD = {

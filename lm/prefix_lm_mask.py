@@ -18,9 +18,10 @@ from transformers.cache_utils import Cache
 
 from .config import AudioLMConfig
 from .generation.cache import attends_fully
+from .packing import PACKED, Packing
 from .vocabulary import Vocabulary
 
-_ATTENTION = ("sdpa", "eager")  # implementations that accept a 4D mask
+_ATTENTION = ("sdpa", "eager", PACKED)  # implementations that accept a 4D mask
 
 
 def check_prefix_lm(config: AudioLMConfig) -> None:
@@ -74,6 +75,14 @@ def prefix_lm_mask(
     return _to_implementation(seen[:, None], config)
 
 
+def packed_conditions(input_ids: Tensor, packing: Packing, config: AudioLMConfig) -> Tensor | None:
+    """Rows `[T]` of a packed row `[1, T, 1+K]` that attend in both directions; None: none do."""
+    if not config.bidirectional_conditions:
+        return None
+    runs = packing.split_runs(input_ids[0], 0)  # [c, L, 1+K] each
+    return torch.cat([_conditions(run, config).flatten() for run in runs])
+
+
 def _conditions(input_ids: Tensor, config: AudioLMConfig) -> Tensor:
     """Mask `[B, L]` of rows up to the last opening, after which the target begins."""
     vocabulary = Vocabulary(config)
@@ -86,8 +95,8 @@ def _to_implementation(seen: Tensor, config: AudioLMConfig) -> Tensor:
     kind = config.backbone._attn_implementation  # type: ignore[union-attr]
     if kind not in _ATTENTION:
         raise ValueError(
-            f"bidirectional_conditions needs attention {' or '.join(_ATTENTION)}, got {kind!r}"
+            f"bidirectional_conditions needs attention {' or '.join(_ATTENTION[:2])}, got {kind!r}"
         )
-    if kind == "sdpa":
+    if kind != "eager":
         return seen
     return torch.zeros(seen.shape, device=seen.device).masked_fill(~seen, -torch.inf)

@@ -172,6 +172,22 @@ def collate(
     }
 
 
+def pack(sequences: list[Sequence]) -> dict[str, Tensor]:
+    """Lay sequences one after another in one row, without padding (`packing.py`).
+
+    They are sorted by length: those of one length are computed together.
+
+    Returns:
+        `input_ids` and `labels` `[1, T, 1+K]`, and `document_lengths` `[N]`.
+    """
+    ordered = sorted(sequences, key=len)
+    return {
+        "input_ids": torch.cat([sequence.input_ids for sequence in ordered])[None],
+        "labels": torch.cat([sequence.labels for sequence in ordered])[None],
+        "document_lengths": torch.tensor([len(sequence) for sequence in ordered]),
+    }
+
+
 def text_rows(ids: Iterable[int], config: AudioLMConfig) -> Tensor:
     """Rows `[L, 1+K]` of text or control ids."""
     return _text_rows(list(ids), Vocabulary(config))

@@ -1,4 +1,4 @@
-"""Samples of training -> padded batches of token rows, optionally with input noise.
+"""Samples of training -> padded or packed batches of token rows, optionally with input noise.
 
 Shapes: `B` batch, `L` rows, `K` codebooks.
 """
@@ -26,6 +26,7 @@ from ..sequences import (
     TextSegment,
     build_sequence,
     collate,
+    pack,
 )
 from ..vocabulary import Vocabulary
 from .mixing import Sample
@@ -33,17 +34,25 @@ from .mixing import Sample
 
 @dataclass(frozen=True)
 class Collator:
-    """The ``collate_fn`` of training: builds the sequences and pads them on the right."""
+    """The ``collate_fn`` of training: builds sequences, and pads them on the right or packs them.
+
+    transformers' Trainer takes it too; a batch of N examples is packed into one row.
+    """
 
     config: AudioLMConfig
     eos_id: int
     noise: float = 0.0  # share of the input rows that is replaced, see `add_input_noise`
     noise_span: int = 1  # maximum rows of a replaced span of conditioning codes
+    packing: bool = False  # one after another in one row, instead of padded
 
     def __call__(self, samples: collections.abc.Sequence[Sample]) -> dict[str, Tensor]:
-        """Return `input_ids` and `labels` `[B, L, 1+K]` and `attention_mask` `[B, L]`."""
+        """Return `input_ids` and `labels` `[B, L, 1+K]` and `attention_mask` `[B, L]`.
+
+        Packed: `[1, T, 1+K]`, and `document_lengths` `[N]` instead of the mask.
+        """
         vocabulary = Vocabulary(self.config)
-        return collate([self._sequence(sample, vocabulary) for sample in samples], self.config)
+        sequences = [self._sequence(sample, vocabulary) for sample in samples]
+        return pack(sequences) if self.packing else collate(sequences, self.config)
 
     def _sequence(self, sample: Sample, vocabulary: Vocabulary) -> Sequence:
         sequence = build_sequence(

@@ -49,6 +49,7 @@ class LengthBucketSampler(Sampler[list[EpochIndex]]):
         shuffle: bool = True,
         pool_batches: int = 50,
         uneven: Literal["repeat", "drop"] = "repeat",
+        packing: bool = False,
     ) -> None:
         """Set up the sampler.
 
@@ -64,6 +65,7 @@ class LengthBucketSampler(Sampler[list[EpochIndex]]):
                 gives less padding, but less random batches.
             uneven: If the batches cannot be divided among the processes, repeat some batches or
                 drop the rest.
+            packing: Items are not padded: they are not sorted, and the budget is of their sum.
 
         Raises:
             ValueError: An argument is out of range.
@@ -76,6 +78,7 @@ class LengthBucketSampler(Sampler[list[EpochIndex]]):
         self._dataset, self._budget, self._max_rows = dataset, budget, max_rows
         self._seed, self._rank, self._world = seed, rank, world
         self._shuffle, self._pool_batches, self._uneven = shuffle, pool_batches, uneven
+        self._packing = packing
         self._epoch, self._position = 0, 0
         self._planned: tuple[int, list[NDArray[np.int64]]] | None = None
 
@@ -142,6 +145,7 @@ class LengthBucketSampler(Sampler[list[EpochIndex]]):
         digest = hashlib.sha256(lengths.tobytes()).hexdigest()[:12]
         rows = self._max_rows or "any"
         kind = f"pools of {self._pool_batches}" if self._shuffle else "sorted"
+        kind = ("packed" if self._shuffle else "packed in order") if self._packing else kind
         return f"seed {self._seed}, budget {self._budget}, rows {rows}, {kind}, items {digest}"
 
     def _plan(self, epoch: int) -> list[NDArray[np.int64]]:
@@ -159,6 +163,8 @@ class LengthBucketSampler(Sampler[list[EpochIndex]]):
         if self._shuffle:
             usable = generator.permutation(usable)
             pool = max(1, int(self._pool_batches * self._budget / lengths[usable].mean()))
+        if self._packing:
+            return cut(usable, lengths[usable], self._budget, self._max_rows, packing=True)
         batches: list[NDArray[np.int64]] = []
         for first in range(0, len(usable), pool):
             part = usable[first : first + pool]
@@ -191,16 +197,25 @@ class LengthBucketSampler(Sampler[list[EpochIndex]]):
 
 
 def cut(
-    order: NDArray[np.int64], lengths: NDArray[np.int64], budget: int, max_rows: int | None
+    order: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    budget: int,
+    max_rows: int | None,
+    packing: bool = False,
 ) -> list[NDArray[np.int64]]:
-    """Cut items of ascending length into batches of at most ``budget`` padded positions."""
+    """Cut items of ascending length into batches of at most ``budget`` padded positions.
+
+    With ``packing`` the lengths are in any order, and the budget is of their sum.
+    """
     batches: list[NDArray[np.int64]] = []
-    first = 0
+    first = total = 0
     for place, length in enumerate(lengths.tolist()):
         rows = place - first + 1
-        if rows > 1 and (length * rows > budget or rows > (max_rows or rows)):
+        total += length
+        size = total if packing else length * rows
+        if rows > 1 and (size > budget or rows > (max_rows or rows)):
             batches.append(order[first:place])
-            first = place
+            first, total = place, length
     if first < len(order):
         batches.append(order[first:])
     return batches

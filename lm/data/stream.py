@@ -62,6 +62,7 @@ class TokenStream(IterableDataset[StreamBatch[Any]]):
         world: int = 1,
         epochs: int | None = None,
         fingerprint: str | None = None,
+        packing: bool = False,
         **filters: Any,
     ) -> None:
         """Set up the stream; only the footers of the shards are read.
@@ -81,6 +82,7 @@ class TokenStream(IterableDataset[StreamBatch[Any]]):
             epochs: Passes over the shards; None never ends. Processes have different numbers of
                 batches per epoch, so distributed training must count steps, not epochs.
             fingerprint: Of the expected codec; None accepts any single codec.
+            packing: As in :class:`LengthBucketSampler`.
             **filters: As in :class:`TokenDataset`: split, domain, language, needs_text, ...
 
         Raises:
@@ -96,6 +98,7 @@ class TokenStream(IterableDataset[StreamBatch[Any]]):
         self._make, self._measure, self._filters = make, measure, filters
         self._budget, self._max_rows, self._window_shards = budget, max_rows, window_shards
         self._seed, self._rank, self._world, self._epochs = seed, rank, world, epochs
+        self._packing = packing
         self.start: dict[int, StreamPosition] = {}  # by worker
         self.turn = 0  # index of the worker that yields first
 
@@ -146,8 +149,9 @@ class TokenStream(IterableDataset[StreamBatch[Any]]):
         usable = np.flatnonzero((lengths > 0) & (lengths <= self._budget))
         generator = seeded_generator(self._seed, 4, epoch, *shards)
         usable = generator.permutation(usable)
-        usable = usable[np.argsort(lengths[usable], kind="stable")]
-        batches = cut(usable, lengths[usable], self._budget, self._max_rows)
+        if not self._packing:
+            usable = usable[np.argsort(lengths[usable], kind="stable")]
+        batches = cut(usable, lengths[usable], self._budget, self._max_rows, self._packing)
         order = generator.permutation(len(batches))
         return [[samples[n] for n in batches[place]] for place in order]
 

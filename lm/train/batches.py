@@ -94,19 +94,21 @@ class BucketBatches:
         world: int = 1,
         num_workers: int = 0,
         pin_memory: bool = False,
+        packing: bool = False,
     ) -> None:
         """Set the batches up.
 
         Args:
             dataset: Has `lengths(epoch)` and items by :class:`EpochIndex`.
             collate: Turns samples into tensors.
-            budget: Maximum positions of a micro-batch, padding included.
+            budget: Maximum positions of a micro-batch, including padding.
             max_rows: Maximum rows of a micro-batch.
             seed: Seed of the order.
             rank: This process; it takes micro-batches rank, rank + world, ...
             world: Number of processes.
             num_workers: Data loading processes.
             pin_memory: Whether to pin memory, for a GPU.
+            packing: `collate` does not pad.
         """
         self._dataset, self._collate = dataset, collate
         self._rank, self._world = rank, world
@@ -114,7 +116,9 @@ class BucketBatches:
         # One process's view of the epoch; it is dealt out below, so that no epoch is evened up.
         # The second one counts: loaders run ahead of what is taken, and the first with them.
         self._sampler, self._counter = (
-            LengthBucketSampler(dataset, budget=budget, max_rows=max_rows, seed=seed)
+            LengthBucketSampler(
+                dataset, budget=budget, max_rows=max_rows, seed=seed, packing=packing
+            )
             for _ in range(2)
         )
         self._taken = 0  # by this process

@@ -129,6 +129,9 @@ class LMTrainingConfig(RunConfig):
     batch_positions: int = option(4096, "positions per micro-batch, including padding")
     accumulate: int = option(1, "micro-batches per optimizer step, over all processes")
     batch_rows: int | None = advanced(None, "rows per micro-batch, at most")
+    packing: bool = advanced(
+        False, "lay the examples of a micro-batch one after another, instead of padding them"
+    )
     seed: int = advanced(0, "random seed")
 
     lr: float = option(5e-4, "peak learning rate", group="optimizer")

@@ -195,7 +195,8 @@ def training_batches(
     Raises:
         ValueError: a task finds no rows, or too many of them are not measured.
     """
-    collate = Collator(lm, texts.eos_id, config.input_noise, config.input_noise_span)
+    noise, packing = (config.input_noise, config.input_noise_span), config.packing
+    collate = Collator(lm, texts.eos_id, *noise, packing=packing)
     if config.stream:
         texts, choices = CachedTextEncoder.of(texts), tuple((c.task, c.weight) for c in tasks)
         stream = TokenStream(
@@ -208,6 +209,7 @@ def training_batches(
             rank=rank,
             world=world,
             fingerprint=lm.codec_fingerprint,
+            packing=packing,
             split="train",
             min_seconds=config.min_seconds,
             max_seconds=config.max_seconds,
@@ -225,6 +227,7 @@ def training_batches(
         world=world,
         num_workers=config.num_workers or 0,
         pin_memory=pin_memory,
+        packing=packing,
     )
 
 

@@ -11,13 +11,16 @@ Shapes: `B` batch, `L` rows, `K` codebooks, `D` width, `N` positions, `W` ids th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ..loss import StreamLoss, audio_positions
+from ..chunked_loss import StreamLoss
+from ..loss import audio_positions
+from ..packing import Packing, all_rows, first_rows
 from ..sequences import IGNORED
+from ..targets import stream_targets
 from ..vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -42,9 +45,9 @@ class DistillationTeacher:
         vocabulary = Vocabulary(lm.config)
         self._tasks = torch.tensor([vocabulary.task(name) for name in tasks], device=lm.device)
 
-    def teaches(self, input_ids: Tensor) -> Tensor:
-        """Whether each row of `[B, L, 1+K]` belongs to one of its tasks: `[B]` bool."""
-        return torch.isin(input_ids[:, 0, 0], self._tasks)
+    def teaches(self, input_ids: Tensor, packing: Packing | None = None) -> Tensor:
+        """Whether each example of `[B, L, 1+K]` belongs to one of its tasks: `[N]` bool."""
+        return torch.isin(first_rows(input_ids, packing)[:, 0], self._tasks)
 
 
 def forward_with_teacher(
@@ -54,8 +57,8 @@ def forward_with_teacher(
     *,
     input_ids: Tensor,
     labels: Tensor,
-    attention_mask: Tensor | None = None,
     num_items_in_batch: Tensor | int | None = None,
+    **layout: Any,
 ) -> AudioLMOutput:
     """Forward pass in which the teacher's predictions replace the labels of its tasks.
 
@@ -65,30 +68,33 @@ def forward_with_teacher(
         teacher: of the tasks to preserve.
         input_ids: `[B, L, 1+K]`.
         labels: `[B, L, 1+K]`; for the teacher's tasks only their positions matter.
-        attention_mask: `[B, L]`, 0 at padding.
         num_items_in_batch: divides the summed loss, see :meth:`AudioLM.forward`.
+        layout: `attention_mask` or `document_lengths` of :meth:`AudioLM.forward`.
 
     Returns:
         The output of the student; its losses are cross-entropies for rows of other tasks, and
         divergences from the teacher for rows of the teacher's.
     """
-    taught = teacher.teaches(input_ids)
+    lengths, mask = layout.get("document_lengths"), layout.get("attention_mask")
+    packing = None if lengths is None else teacher.lm.pack(lengths, input_ids)
+    taught = teacher.teaches(input_ids, packing)  # [N]
     if not bool(taught.any()):
         return model(
-            input_ids=input_ids,
-            labels=labels,
-            attention_mask=attention_mask,
-            num_items_in_batch=num_items_in_batch,
+            input_ids=input_ids, labels=labels, num_items_in_batch=num_items_in_batch, **layout
         )
+    rows = all_rows(taught, packing)  # [B, 1] or [1, T]
     output = model(
-        input_ids=input_ids,
-        labels=labels.masked_fill(taught[:, None, None], IGNORED),
-        attention_mask=attention_mask,
+        input_ids=input_ids, labels=labels.masked_fill(rows[..., None], IGNORED), **layout
     )
     assert output.hidden is not None and output.streams is not None
-    mask = None if attention_mask is None else attention_mask[taught]
+    own: list[Any] = [output.hidden, input_ids, labels]
+    if packing is None:
+        parts = [x[taught] for x in own]
+        mask = None if mask is None else mask[taught]
+    else:
+        parts, packing = [x[:, rows[0]] for x in own], packing.select(taught)
     streams, ctc = _divergences(
-        student, teacher.lm, output.hidden[taught], input_ids[taught], labels[taught], mask
+        student, teacher.lm, parts[0], parts[1], parts[2], mask=mask, packing=packing
     )
     streams = {name: part + streams[name] for name, part in output.streams.items()}
     both = None if output.ctc is None else output.ctc + ctc
@@ -104,15 +110,19 @@ def _divergences(
     rows: Tensor,
     labels: Tensor,
     mask: Tensor | None,
+    packing: Packing | None,
 ) -> tuple[dict[str, StreamLoss], StreamLoss]:
     """Divergence from the teacher by stream, and of the text logits at the rows of audio read."""
     positions = None if mask is None else (mask.cumsum(dim=1) - 1).clamp_min(0)
+    if packing is not None:
+        labels = packing.hide_starts(labels)
     with torch.no_grad():
-        teacher_hidden = teacher.advance(rows, mask, positions)
-        targets = teacher.stream_logits(teacher_hidden[:, :-1], rows[:, 1:], labels[:, 1:])
-    logits = student.stream_logits(hidden[:, :-1], rows[:, 1:], labels[:, 1:])
-    streams = {name: divergence(logits[name][0], *targets[name]) for name in logits}
-    audio = audio_positions(rows, labels, student.config)
+        teacher_hidden = teacher.advance(rows, mask, positions, packing=packing)
+        known = stream_targets(teacher, teacher_hidden[:, :-1], rows[:, 1:], labels[:, 1:])
+        targets = {name: (stream.logits(), stream.labels) for name, stream in known.items()}
+    own = stream_targets(student, hidden[:, :-1], rows[:, 1:], labels[:, 1:])
+    streams = {name: divergence(own[name].logits(), *targets[name]) for name in own}
+    audio = audio_positions(rows, labels, student.config, packing)
     with torch.no_grad():
         text_targets = teacher.text_logits(teacher_hidden[audio])
     no_labels = torch.zeros(len(text_targets), dtype=torch.int64, device=text_targets.device)

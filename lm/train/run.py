@@ -25,6 +25,7 @@ from ...core.training.checkpoint import read_newest
 from ...core.training.run_folder import init_run_dir, replaced_export
 from ..lora import LoraSettings, add_lora, merge_adapter, save_adapter
 from ..model import AudioLM
+from ..packing import enable_packing
 from ..processor import AudioLMProcessor
 from ..text.encoder import TextEncoder
 from .checkpoint import is_sharded, shard, whole
@@ -132,6 +133,8 @@ def _prepare(
     slow = slow_fused_attention(accelerator.device, runtime.precision)
     if slow and short and attention == "sdpa":
         lm.backbone.set_attn_implementation("eager")
+    if config.packing:
+        enable_packing(lm)
     if config.shard:
         shard(lm, accelerator.num_processes)
     return lm

@@ -161,6 +161,8 @@ class AudioLMTrainer(TrainingLoop):
         place = number * world + self.accelerator.process_index
         torch.manual_seed(draw_int(self.config.seed, "micro", self.step, place))
         inputs: dict[str, Any] = {name: value.to(device) for name, value in batch.items()}
+        if (lengths := batch.get("document_lengths")) is not None:
+            inputs["document_lengths"] = lengths.tolist()  # they are read on the CPU
         loss = self._compute_loss(inputs, targets) * world  # gradients are averaged afterwards
         (loss if self.scaler is None else self.scaler.scale(loss)).backward()
         return loss.detach()

@@ -23,7 +23,7 @@ def with_pad(**changes):
 @torch.no_grad()
 def heard(lm, batch):
     hidden = lm.advance(batch["input_ids"], batch["attention_mask"])
-    return ctc_loss(hidden, batch["input_ids"], batch["labels"], lm.config, lm.ctc_logits)
+    return ctc_loss(hidden, batch["input_ids"], batch["labels"], lm.config, lm.ctc_logits, ())
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)

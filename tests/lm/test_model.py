@@ -8,6 +8,7 @@ from almtok.codec.config import ALMTokenizerConfig
 from almtok.lm.config import AudioLMConfig
 from almtok.lm.model import AudioLM
 from almtok.lm.sequences import IGNORED, build_sequence, collate
+from almtok.lm.targets import stream_targets
 
 from .toy import EOS, PATTERNS, toy_config, toy_example, toy_lm
 
@@ -259,7 +260,8 @@ def test_labels_are_smoothed_as_in_the_formula(pattern):
     with torch.no_grad():
         hidden = lm.advance(data["input_ids"], data["attention_mask"])[:, :-1]
         labels = data["labels"][:, 1:]
-        pairs = lm.stream_logits(hidden, data["input_ids"][:, 1:], labels)
+        streams = stream_targets(lm, hidden, data["input_ids"][:, 1:], labels)
+        pairs = {name: (stream.logits(), stream.labels) for name, stream in streams.items()}
     for name, (logits, targets) in pairs.items():
         kept = targets != IGNORED
         log_p = logits[kept].log_softmax(dim=-1)

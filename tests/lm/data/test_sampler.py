@@ -136,3 +136,21 @@ def test_cut_by_rows_and_by_budget():
     order, lengths = np.arange(6), np.array([1, 1, 1, 4, 4, 50])
     assert [b.tolist() for b in cut(order, lengths, 8, 2)] == [[0, 1], [2, 3], [4], [5]]
     assert [b.tolist() for b in cut(order, lengths, 8, None)] == [[0, 1, 2], [3, 4], [5]]
+
+
+def test_packed_batches_fill_the_budget_without_padding():
+    data = Lengths()
+    batches = epoch_of(LengthBucketSampler(data, budget=300, seed=3, packing=True))
+    padded = epoch_of(LengthBucketSampler(data, budget=300, seed=3))
+    items = [item.index for batch in batches for item in batch]
+    assert sorted(items) == sorted(item.index for batch in padded for item in batch)
+    sizes = [sum(int(data.values[item.index]) for item in batch) for batch in batches]
+    assert max(sizes) <= 300
+    following = [int(data.values[batch[0].index]) for batch in batches[1:]]
+    # A batch ends where the next item does not fit.
+    assert all(a + b > 300 for a, b in zip(sizes, following, strict=False))
+    few = epoch_of(LengthBucketSampler(data, budget=300, max_rows=2, seed=3, packing=True))
+    assert max(len(batch) for batch in few) == 2
+    state = LengthBucketSampler(data, budget=300, seed=3).state_dict()
+    with pytest.raises(ValueError, match="not those of the saved run"):
+        LengthBucketSampler(data, budget=300, seed=3, packing=True).load_state_dict(state)

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from almtok.lm.sequences import build_sequence, collate
+from almtok.lm.sequences import build_sequence, collate, pack
 from almtok.lm.train.distillation import DistillationTeacher, forward_with_teacher
 
 from ..toy import EOS, PATTERNS, toy_example, toy_lm
@@ -64,6 +64,26 @@ def test_other_rows_learn_from_the_data_as_ever(pattern):
     spoken = taught(lm, teacher, batch_of(lm, *SPOKEN), num_items_in_batch=1).loss
     heard = lm(**sounds, num_items_in_batch=1).loss
     assert float(mixed) == pytest.approx(float(spoken + heard), rel=1e-4)
+
+
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_packed_examples_are_taught_as_padded_ones(pattern, both):
+    lm = listening(pattern=pattern, bidirectional_conditions=both)
+    known = listening(1, pattern=pattern, bidirectional_conditions=both)
+    teacher = DistillationTeacher(known, ["tts", "asr"])
+    mixed = [SPOKEN[0], SOUNDS[0], *SPOKEN[1:], SOUNDS[1]]
+    rows = [build_sequence(one, lm.config, eos_id=EOS) for one in mixed]
+    found = []
+    for batch in (collate(rows, lm.config), pack(rows)):
+        lm.zero_grad()
+        out = taught(lm, teacher, batch)
+        out.loss.backward()
+        found.append((out, [p.grad.clone() for p in lm.parameters()]))
+    (one, expected), (two, gradients) = found
+    torch.testing.assert_close(two.loss, one.loss)
+    torch.testing.assert_close(two.ctc.total, one.ctc.total, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(gradients, expected, atol=1e-6, rtol=1e-4)
 
 
 def test_labels_of_its_tasks_are_not_asked_and_it_does_not_learn():

@@ -96,18 +96,38 @@ def test_killed_while_saving(
     assert_same_end(tmp_path, unbroken)
 
 
+@pytest.mark.parametrize("packing", [False, True])
 def test_a_stream_with_workers_goes_on_exactly(
-    trainer: Any, toy_values: dict[str, Any], tmp_path: Path
+    trainer: Any, toy_values: dict[str, Any], tmp_path: Path, packing: bool
 ) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
         folder.mkdir()
     log = tmp_path / "log"
-    assert trainer.run([streamed(toy_values, whole)], log) == 0, log.read_text()
-    config = streamed(toy_values, broken)
+    given = {**toy_values, "packing": packing}
+    assert trainer.run([streamed(given, whole)], log) == 0, log.read_text()
+    config = streamed(given, broken)
     assert trainer.run([config], log, kill=[5, 1]) == -signal.SIGKILL
     assert trainer.run([config], log) == 0, log.read_text()
     assert_same_end(broken, whole)
+
+
+def test_packed_examples_go_on_exactly(
+    trainer: Any, toy_values: dict[str, Any], unbroken: Path, tmp_path: Path
+) -> None:
+    """With conditions read in both directions, an attention dropout and CTC."""
+    backbone = {**toy_values["model"]["backbone"], "attention_dropout": 0.2}
+    model = {**toy_values["model"], "backbone": backbone}
+    model |= {"bidirectional_conditions": True, "ctc_weight": 0.5}
+    ends, log = [], tmp_path / "log"
+    for name, kill in (("whole", None), ("broken", [3, 1])):
+        config = values(toy_values, tmp_path / name, packing=True, model=model, validate_every=3)
+        if kill:
+            assert trainer.run([config], log, kill=kill) == -signal.SIGKILL, log.read_text()
+        assert trainer.run([config], log) == 0, log.read_text()
+        ends.append(final_files(tmp_path / name))
+    assert ends[0] == ends[1] and ends[0] != final_files(unbroken)
+    assert logged(tmp_path / "whole") == logged(tmp_path / "broken")
 
 
 def test_an_adapter_with_dropout_goes_on_exactly(

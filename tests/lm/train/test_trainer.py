@@ -219,7 +219,8 @@ def test_an_overflow_in_fp16_lowers_the_scale_and_is_no_bad_step(config: Any) ->
     assert trainer.counters()["loss_scale"]["scale"] == 2.0**17
 
 
-def test_a_plain_trainer_of_transformers_trains_the_model(tmp_path: Path) -> None:
+@pytest.mark.parametrize("packing", [False, True])
+def test_a_plain_trainer_of_transformers_trains_the_model(tmp_path: Path, packing: bool) -> None:
     lm = toy_lm()
     dataset = ExampleList(examples(4), SequenceLength(lm.config))
     args = TrainingArguments(
@@ -227,7 +228,8 @@ def test_a_plain_trainer_of_transformers_trains_the_model(tmp_path: Path) -> Non
         save_strategy="no", gradient_accumulation_steps=2, per_device_train_batch_size=2,
         remove_unused_columns=False, learning_rate=1e-2,
     )  # fmt: skip
-    trainer = Trainer(lm, args, data_collator=Collator(lm.config, EOS), train_dataset=dataset)
+    collator = Collator(lm.config, EOS, packing=packing)
+    trainer = Trainer(lm, args, data_collator=collator, train_dataset=dataset)
     batch = made(examples(4), lm)
 
     def loss() -> float:
