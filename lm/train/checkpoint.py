@@ -5,14 +5,16 @@ Parameters that are not trained are not saved: an adapter's checkpoint does not 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from ...core.runtime import Runtime
 from ...core.training.checkpoint import Checkpoint, CheckpointError
 from ...core.training.optimizer import flatten_state
 from ..adapter_files import from_low_rank
@@ -27,14 +29,35 @@ def trained(module: nn.Module) -> dict[str, nn.Parameter]:
     return {name.replace(_COPY, ""): p for name, p in own if p.requires_grad}
 
 
-def tensors(module: nn.Module, optimizer: Any) -> dict[str, dict[str, Tensor]]:
-    """Return weights and optimiser states, whole; with sharded weights called in all processes."""
+def tensors(module: nn.Module, optimizer: Any, keep: bool = True) -> dict[str, dict[str, Tensor]]:
+    """Return weights and optimiser states, whole; with sharded weights called in all processes.
+
+    Args:
+        module: the model.
+        optimizer: of its trained parameters.
+        keep: whether this process needs sharded tensors; otherwise it returns none of them.
+    """
     names = trained(module)
-    moments = flatten_state(optimizer, names)
     return {
-        "model": {name: whole(p) for name, p in names.items()},
-        "optimizer": {name: whole(value) for name, value in moments.items()},
+        "model": all_whole(names, keep),
+        "optimizer": all_whole(flatten_state(optimizer, names), keep),
     }
+
+
+def all_whole(values: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
+    """Return the full values of tensors by name; called in all processes together.
+
+    Sharded tensors are gathered one after the other, so that a device holds one whole tensor at a
+    time, and are returned on the CPU, by those processes that keep them.
+    """
+    result = {}
+    for name, value in values.items():
+        full = whole(value)
+        if not isinstance(value.detach(), DTensor):
+            result[name] = full
+        elif keep:
+            result[name] = full.cpu()
+    return result
 
 
 def restore(module: nn.Module, optimizer: Any, checkpoint: Checkpoint) -> None:
@@ -103,16 +126,21 @@ def own_place(places: list[dict[str, Any]], rank: int, world: int) -> dict[str, 
     return places[rank]
 
 
-def shard(lm: AudioLM, world: int) -> None:
+def shard(lm: AudioLM, world: int, runtime: Runtime) -> None:
     """Shard a model over all processes, layer by layer of its backbone; on a CPU through gloo.
 
-    Every process must hold the same weights. Audio tables and heads, whose methods are called
-    besides `forward`, belong to the root module, which is whole during a step.
+    Every process must hold the same weights, on the CPU: each layer is moved to the device and
+    divided before the next one. Layers are gathered in the precision of their products, and
+    gradients are summed in float32. Audio tables and heads, whose methods are called besides
+    `forward`, belong to the root module, which is whole and in float32 during a step.
     """
-    kind = next(lm.parameters()).device.type
-    mesh = init_device_mesh(kind, (world,))
+    mesh = init_device_mesh(runtime.device.type, (world,))
+    # Inputs are not cast: the sum of the layers' outputs stays in float32, as without shards.
+    policy = MixedPrecisionPolicy(
+        param_dtype=runtime.dtype, reduce_dtype=torch.float32, cast_forward_inputs=False
+    )
     for layer in lm.backbone.get_decoder().layers:
-        fully_shard(layer, mesh=mesh)
+        fully_shard(layer, mesh=mesh, mp_policy=policy)
     fully_shard(lm, mesh=mesh, reshard_after_forward=False)
 
 

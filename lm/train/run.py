@@ -28,7 +28,7 @@ from ..model import AudioLM
 from ..packing import enable_packing
 from ..processor import AudioLMProcessor
 from ..text.encoder import TextEncoder
-from .checkpoint import is_sharded, shard, whole
+from .checkpoint import all_whole, is_sharded, shard
 from .config import LMTrainingConfig
 from .corpus import (
     WeightedTask,
@@ -122,7 +122,7 @@ def _prepare(
     start: InitialModel, config: LMTrainingConfig, accelerator: Accelerator, runtime: Runtime
 ) -> AudioLM:
     """The initial model on its device, with its adapter or sharded over the processes."""
-    lm = start.lm.to(accelerator.device)
+    lm = start.lm if config.shard else start.lm.to(accelerator.device)
     if config.lora_rank:
         _keep_base(start, config, accelerator.is_main_process)
         add_lora(lm, lora_settings(config))
@@ -136,7 +136,7 @@ def _prepare(
     if config.packing:
         enable_packing(lm)
     if config.shard:
-        shard(lm, accelerator.num_processes)
+        shard(lm, accelerator.num_processes, runtime)
     return lm
 
 
@@ -247,7 +247,7 @@ def _gathered(lm: AudioLM, main: bool) -> AudioLM:
     """The model with whole weights."""
     if not is_sharded(lm):
         return lm
-    values = {name: whole(value).cpu() for name, value in lm.state_dict().items()}
+    values = all_whole(lm.state_dict(), keep=main)
     if not main:
         return lm
     model = AudioLM(lm.config)

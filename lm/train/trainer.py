@@ -261,8 +261,9 @@ class AudioLMTrainer(TrainingLoop):
             self.monitor.validated(self.step, readings, samples)
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Return trained weights and optimiser states."""
-        return checkpoint.tensors(self.model, self.optimizer)
+        """Return trained weights and optimiser states; sharded ones in the first process only."""
+        main = self.accelerator.is_main_process
+        return checkpoint.tensors(self.model, self.optimizer, keep=main)
 
     def counters(self) -> dict[str, Any]:
         """Return the JSON part of a checkpoint."""

@@ -1,4 +1,7 @@
-"""Two processes (gloo) train as one does: with DDP, and with weights divided by FSDP2."""
+"""Two processes (gloo) train as one does: with DDP, and with weights divided by FSDP2.
+
+Examples are padded in the one, packed in the other.
+"""
 
 import json
 import os
@@ -7,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from ...pace import patience
@@ -20,13 +24,26 @@ import torch
 import almtok
 from almtok.lm.train import LMTrainingConfig
 from almtok.lm.train.run import train_lm
+from almtok.lm.train.trainer import AudioLMTrainer
 
 torch.set_num_threads(1)
+kept, inner = [], AudioLMTrainer.tensors
+
+
+def tensors(trainer):
+    found = inner(trainer)
+    kept.append(sum(value.ndim > 0 for group in found.values() for value in group.values()))
+    return found
+
+
+AudioLMTrainer.tensors = tensors
 for values in json.load(open(sys.argv[1])):
     if values.pop("again", False) and torch.distributed.get_rank() == 0:
         shutil.rmtree(Path(values["out"]) / "checkpoints" / "step-00000004")
     torch.distributed.is_initialized() and torch.distributed.barrier()
     train_lm(LMTrainingConfig.from_dict(values))
+folder = Path(sys.argv[1]).parent
+(folder / f"kept-{torch.distributed.get_rank()}.json").write_text(json.dumps(kept))
 torch.distributed.barrier()
 torch.distributed.destroy_process_group()
 # What is tested is done; gloo's threads have been seen to abort an interpreter that goes down.
@@ -39,8 +56,9 @@ def values(toy: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     """Two micro-batches a step: both in one process, or one in each of two; then four."""
     common = {**toy, "steps": STEPS, "validate_every": 2, "checkpoint_every": 2}
     whole = {**common, "out": str(folder / "whole")}
-    divided = {**common, "out": str(folder / "divided"), "accumulate": 4}
-    return [whole, divided]
+    divided = {**common, "out": str(folder / "divided"), "accumulate": 4, "packing": True}
+    half = {**divided, "out": str(folder / "half"), "precision": "bf16"}
+    return [whole, divided, half]
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +68,10 @@ def runs(
     one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
     script, configs = two / "script.py", two / "configs.json"
     script.write_text(SCRIPT)
-    whole, divided = values(toy_values, two)
-    divided["shard"] = True  # and once more from the middle: divided weights go on, too
-    configs.write_text(json.dumps([whole, divided, {**divided, "again": True}]))
+    whole, divided, half = values(toy_values, two)
+    divided["shard"] = half["shard"] = True
+    # And once more from the middle: divided weights go on, too.
+    configs.write_text(json.dumps([whole, divided, {**divided, "again": True}, half]))
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     process = subprocess.Popen(
         [python, *launch, "--no-python", python, str(script), str(configs)],
@@ -107,3 +126,24 @@ def test_weights_moments_and_models_agree(runs: tuple[Path, Path], kind: str) ->
             assert value.shape == two[name].shape, name
             difference = float((value.double() - two[name].double()).norm())
             assert difference <= 1e-3 * float(value.double().norm()) + 1e-9, (file, name)
+
+
+def test_layers_gathered_in_bfloat16_train_like_products_in_bfloat16(
+    runs: tuple[Path, Path],
+) -> None:
+    one, two, exact = (
+        lines(runs[n] / kind) for n, kind in ((0, "half"), (1, "half"), (0, KINDS[1]))
+    )
+    losses = [[line["loss"] for line in found if "loss" in line] for found in (one, two, exact)]
+    assert losses[0] == pytest.approx(losses[1], rel=2e-3)
+    assert losses[1] != pytest.approx(losses[2], rel=1e-6)
+    file = Path("checkpoints") / f"step-{STEPS:08d}" / "model.safetensors"
+    assert {value.dtype for value in load_file(runs[1] / "half" / file).values()} == {torch.float32}
+
+
+def test_only_the_first_process_keeps_whole_tensors_of_divided_weights(
+    runs: tuple[Path, Path],
+) -> None:
+    first, second = (json.loads((runs[1] / f"kept-{rank}.json").read_text()) for rank in (0, 1))
+    assert len(first) == len(second) >= 6 and min(first) > 0
+    assert second[:2] == first[:2] and set(second[2:]) == {0}  # DDP holds them anyhow
