@@ -77,17 +77,25 @@ def chunked(
 ) -> StreamLoss:
     """The sum of a loss over chunks, with the gradients of the states and of weights.
 
+    In float16 the gradients are those of PyTorch, of all logits: they need the scale of the loss,
+    which is known in the backward pass only.
+
     Args:
         part: loss of the states `[n, W]` of a chunk, by its number.
         states: `[N, W]`.
         sizes: positions of each chunk, N together; at least one chunk.
         modules: whose trained weights `part` uses.
     """
-    if not torch.is_grad_enabled():
+    if not torch.is_grad_enabled() or _in_float16(states.device):
         parts = [part(chunk, number) for number, chunk in enumerate(states.split(list(sizes)))]
         return sum(parts[1:], parts[0])
     weights = {id(p): p for module in modules for p in module.parameters() if p.requires_grad}
     return StreamLoss(*_Chunked.apply(part, list(sizes), states, *weights.values()))
+
+
+def _in_float16(device: torch.device) -> bool:
+    kind = device.type
+    return torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.float16
 
 
 class _Chunked(torch.autograd.Function):

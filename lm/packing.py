@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .model import AudioLM
 
 PACKED = "almtok_packed"  # name of the attention implementation
+SDPA = ("sdpa", PACKED)  # what reads padded batches by scaled_dot_product_attention
 _REPLACED = ("sdpa", "eager", PACKED)
 _LAYERS = {"full_attention", "sliding_attention"}
 

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..adapter_rows import active_name, adapter_rows
+from ..packing import SDPA
 from ..quantize import can_compile
 from .cache import (
     RowCache,
@@ -74,7 +75,7 @@ class KVCache:
         self._key_mask[:, : mask.shape[1]] = mask.bool()
         self._used = self._prompt_length = mask.shape[1]
         self._padded = not bool(mask.all())
-        self._ready_mask = isinstance(self._cache, RowCache) and attention == "sdpa"
+        self._ready_mask = isinstance(self._cache, RowCache) and attention in SDPA
         # With a mask, transformers handles query heads that share keys as several queries: on a
         # CPU this takes an eighth of the time of PyTorch's grouped-query attention of one row.
         self._masked = self._ready_mask and mask.device.type == "cpu" and shares_keys(config)
@@ -170,7 +171,7 @@ class KVCache:
 
 
 def _check_compiled(lm: AudioLM, attention: str) -> None:
-    if not (attends_fully(lm.config) and attention == "sdpa"):
+    if not (attends_fully(lm.config) and attention in SDPA):
         raise ValueError(
             f"compile=True needs full attention by 'sdpa' in all layers, got {attention!r}"
         )

@@ -125,6 +125,23 @@ def test_no_gradients_are_computed_in_evaluation(monkeypatch):
         assert torch.isfinite(lm(**batch).loss)
 
 
+def test_in_float16_gradients_have_the_scale_of_the_loss(monkeypatch):
+    """Of the logits, too: those of a loss that is not scaled would vanish."""
+    scales = {}
+    for dtype in (torch.bfloat16, torch.float16):
+        lm = model().train()
+        batch = batch_of(lm.config)
+        sizes = []
+        lm.heads.out[1].register_full_backward_hook(
+            lambda module, into, out, sizes=sizes: sizes.append(float(out[0].abs().max()))
+        )
+        with torch.autocast("cpu", dtype):
+            loss = lm(**batch).loss
+        (2**14 * loss).backward()
+        scales[dtype] = max(sizes)
+    assert scales[torch.bfloat16] < 1.01 < 10 < scales[torch.float16]
+
+
 def test_frozen_states_and_frozen_weights():
     lm = model().train()
     lm.config.ctc_weight = 0.0

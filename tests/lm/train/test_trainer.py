@@ -178,7 +178,7 @@ def test_bfloat16_computes_and_keeps_weights_in_float32(config: Any) -> None:
 
 
 @pytest.mark.parametrize("rank", [0, 2])
-def test_activations_computed_twice_give_the_same_weights_with_dropout(config: Any, rank: int) -> None:
+def test_activations_computed_twice_give_the_same_weights(config: Any, rank: int) -> None:
     ends = []
     for twice in (False, True):
         lm = toy_lm()
