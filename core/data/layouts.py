@@ -35,12 +35,12 @@ def is_kaldi(folder: Path) -> bool:
 
 
 def kaldi_entries(
-    folder: Path, domain: str | None, split: str | None, report: SourceReport
+    file: Path, domain: str | None, split: str | None, report: SourceReport
 ) -> Iterator[AudioEntry]:
     """Entries of a Kaldi data folder, one per utterance.
 
     Args:
-        folder: With ``wav.scp``.
+        file: ``wav.scp``.
         domain: By default ``speech``.
         split: By default the first word of the folder's name, if it names a split.
         report: Counts the lines of ``text``, ``utt2spk`` and ``utt2lang`` without an utterance.
@@ -49,22 +49,22 @@ def kaldi_entries(
         ValueError: A line of ``wav.scp`` is a command (commands are never run), a key occurs twice,
             or ``segments`` cannot be parsed.
     """
-    files = _kaldi_table(folder / "wav.scp")
-    for name, file in files.items():
-        if not file or file.endswith("|"):
-            got = f"a command ({file[:40]}...): commands are not run; write its output to a file"
-            where = _place(folder / "wav.scp", name)
-            raise ValueError(f"{where}: {name} must be a file, got {got if file else 'nothing'}")
+    folder, files = file.parent, _kaldi_table(file)
+    for name, audio in files.items():
+        if not audio or audio.endswith("|"):
+            got = f"a command ({audio[:40]}...): commands are not run; write its output to a file"
+            where = _place(file, name)
+            raise ValueError(f"{where}: {name} must be a file, got {got if audio else 'nothing'}")
     tables = {name: _kaldi_table(folder / name) for name in ("text", "utt2spk", "utt2lang")}
     segments = _kaldi_segments(folder / "segments") or {name: (name, 0.0, None) for name in files}
     for name, table in tables.items():
         if unused := len(table.keys() - segments.keys()):
             report.notes.append(f"{unused} lines of {folder / name} without audio")
-    for name, (file, start, seconds) in segments.items():
-        if file not in files:
+    for name, (recording, start, seconds) in segments.items():
+        if recording not in files:
             where = _place(folder / "segments", name)
-            raise ValueError(f"{where}: {name} is cut from {file}, not in wav.scp")
-        path = folder / files[file]  # an absolute path stays as it is
+            raise ValueError(f"{where}: {name} is cut from {recording}, not in wav.scp")
+        path = folder / files[recording]  # an absolute path stays as it is
         yield AudioEntry(
             id=name,
             path=str(path),
@@ -87,7 +87,9 @@ def is_ljspeech(folder: Path) -> bool:
     )
 
 
-def ljspeech_entries(folder: Path, domain: str | None, split: str | None) -> Iterator[AudioEntry]:
+def ljspeech_entries(
+    table: Path, domain: str | None, split: str | None, report: SourceReport
+) -> Iterator[AudioEntry]:
     """Entries of ``metadata.csv``: ``id|text`` or ``id|text|normalized text``, without quoting.
 
     The normalized text is preferred. Audio is searched in ``wavs/``, then beside ``metadata.csv``.
@@ -95,7 +97,6 @@ def ljspeech_entries(folder: Path, domain: str | None, split: str | None) -> Ite
     Raises:
         ValueError: A line has not two or three columns, or an id occurs twice.
     """
-    table = folder / "metadata.csv"
     seen: dict[str, int] = {}
     for number, line in read_lines(table):
         if not line.strip():
@@ -107,7 +108,7 @@ def ljspeech_entries(folder: Path, domain: str | None, split: str | None) -> Ite
                 f" {len(cells)} columns in {line[:40]!r}"
             )
         _refuse_doubled(cells[0], number, seen, table)
-        path = _ljspeech_audio(folder, cells[0])
+        path = _ljspeech_audio(table.parent, cells[0])
         yield AudioEntry(
             id=cells[0],
             path=str(path),

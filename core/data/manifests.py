@@ -34,8 +34,7 @@ from .entries import (
 )
 from .excerpts import has_excerpts, read_excerpt
 from .folders import find_audio
-from .layouts import kaldi_entries, librispeech_speaker, ljspeech_entries, read_transcript
-from .lhotse import lhotse_entries
+from .layouts import librispeech_speaker, read_transcript
 from .recognition import Layout, find_layout, layout_of_file
 from .sources import Source, parse_source
 from .tables import TABLE_SUFFIXES, read_rows
@@ -149,13 +148,9 @@ class _Lister:
     def _corpus(self, folder: Path, layout: Layout, name: str) -> Iterator[AudioEntry]:
         domain, split = self.source.domain, self.source.split
         self.report.layouts[str(layout)] += 1
-        if layout.name == "Kaldi":
-            yield from kaldi_entries(folder, domain, split, self.report)
-        elif layout.name == "LJSpeech":
-            yield from ljspeech_entries(folder, domain, split)
-        elif layout.name == "lhotse":
-            for table in layout.files:
-                yield from lhotse_entries(table, domain, split, self.report)
+        if layout.read is not None:
+            for file in layout.files:
+                yield from layout.read(file, domain, split, self.report)
         elif layout.name == "saved dataset":
             for part in [split] if split else saved_splits(str(folder)):
                 yield from self._hub(str(folder), part or "train", part)

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .entries import is_saved_dataset
+from .columns import SourceReport
+from .entries import AudioEntry, is_saved_dataset
 from .folders import MANIFEST_NAMES, find_manifest
-from .layouts import common_voice_tables, is_kaldi, is_ljspeech, nemo_manifests
-from .lhotse import lhotse_tables
+from .layouts import (
+    common_voice_tables,
+    is_kaldi,
+    is_ljspeech,
+    kaldi_entries,
+    ljspeech_entries,
+    nemo_manifests,
+)
+from .lhotse import lhotse_entries, lhotse_tables
+
+# Entries of a file of a layout: (file, domain or None, split or None, report).
+ReadEntries = Callable[[Path, str | None, str | None, SourceReport], Iterator[AudioEntry]]
 
 
 @dataclass(frozen=True)
@@ -17,6 +29,7 @@ class Layout:
 
     name: str  # as in the log
     files: tuple[Path, ...]
+    read: ReadEntries | None = None  # of each file; None: a table of rows, or a saved dataset
 
     def __str__(self) -> str:
         """``Kaldi (wav.scp)``."""
@@ -43,14 +56,13 @@ def find_layout(folder: Path, *, transcripts: bool, split: str | None) -> Layout
         Layout(
             "saved dataset", (folder / is_saved_dataset(folder),) * bool(is_saved_dataset(folder))
         ),
-        Layout("lhotse", lhotse_tables(folder)),
+        Layout("lhotse", lhotse_tables(folder), lhotse_entries),
         Layout("NeMo", nemo_manifests(folder)),
     ]
     if transcripts or split:
         found.append(Layout("Common Voice", tuple(common_voice_tables(folder, split))))
     if transcripts:
-        found.append(Layout("Kaldi", (folder / "wav.scp",) * is_kaldi(folder)))
-        found.append(Layout("LJSpeech", (folder / "metadata.csv",) * is_ljspeech(folder)))
+        found += _layouts_of_transcripts(folder)
     found = [layout for layout in found if layout.files]
     if len(found) > 1:
         raise ValueError(
@@ -67,9 +79,14 @@ def layout_of_file(file: Path, *, transcripts: bool) -> Layout | None:
         ValueError: The lhotse recordings that belong to the file are missing.
     """
     if tables := lhotse_tables(file.parent, file):
-        return Layout("lhotse", tables)
-    if transcripts and file.name == "wav.scp":
-        return Layout("Kaldi", (file,))
-    if transcripts and file.name == "metadata.csv" and is_ljspeech(file.parent):
-        return Layout("LJSpeech", (file,))
-    return None
+        return Layout("lhotse", tables, lhotse_entries)
+    layouts = _layouts_of_transcripts(file.parent) if transcripts else []
+    return next((layout for layout in layouts if file in layout.files), None)
+
+
+def _layouts_of_transcripts(folder: Path) -> list[Layout]:
+    """Layouts that only language models read; without files if the folder has another one."""
+    return [
+        Layout("Kaldi", (folder / "wav.scp",) * is_kaldi(folder), kaldi_entries),
+        Layout("LJSpeech", (folder / "metadata.csv",) * is_ljspeech(folder), ljspeech_entries),
+    ]
