@@ -186,6 +186,7 @@ class MixedDataset(Dataset[Sample]):
         self.shares: NDArray[np.float64] = shares / shares.sum()  # [sources]
         total = rows_per_epoch or int(sizes[weights > 0].sum())
         self._counts = apportion(self.shares, total)
+        self.first_refusal = ""  # why the first row without an example was refused
         self._epoch: tuple[int, _Epoch] | None = None
         # Lengths by source that are the same in every epoch; -1: not measured.
         self._fixed: dict[int, NDArray[Any]] = {}
@@ -320,7 +321,8 @@ class MixedDataset(Dataset[Sample]):
     def _length(self, source: TaskSource, row: TokenRow) -> int:
         try:
             return self._measure(source.to_example(row, self._tokenizer))
-        except ValueError:  # such as an empty text; the sampler counts and skips it
+        except ValueError as error:  # such as an empty text; the sampler counts and skips it
+            self.first_refusal = self.first_refusal or str(error)
             return 0
 
     def _plan(self, epoch: int) -> _Epoch:

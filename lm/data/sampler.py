@@ -24,7 +24,10 @@ logger = logging.getLogger(__name__)
 
 
 class HasLengths(Protocol):
-    """A dataset that the sampler can batch."""
+    """A dataset that the sampler can batch.
+
+    If it has an attribute ``first_refusal``, why its first empty item is empty, messages quote it.
+    """
 
     def lengths(self, epoch: int) -> NDArray[np.int64]:
         """Length of every item in this epoch, [N]; items of length 0 or less are skipped."""
@@ -176,15 +179,17 @@ class LengthBucketSampler(Sampler[list[EpochIndex]]):
 
     def _check(self, lengths: NDArray[np.int64], usable: NDArray[np.int64], epoch: int) -> None:
         empty, long = int((lengths <= 0).sum()), int((lengths > self._budget).sum())
+        refusal = getattr(self._dataset, "first_refusal", "")
+        reason = f"; the first empty one: {refusal}" if empty and refusal else ""
         if not len(usable):
             raise ValueError(
                 f"no item fits: of {len(lengths)}, {empty} are empty and {long} are longer"
-                f" than the budget of {self._budget} positions"
+                f" than the budget of {self._budget} positions{reason}"
             )
         if epoch == 0 and (empty or long):
             logger.warning(
-                "skipped: %d of %d items are empty, %d are longer than %d positions",
-                empty, len(lengths), long, self._budget,
+                "skipped: %d of %d items are empty, %d are longer than %d positions%s",
+                empty, len(lengths), long, self._budget, reason,
             )  # fmt: skip
 
     def _evened(self, batches: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:

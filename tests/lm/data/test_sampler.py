@@ -112,6 +112,10 @@ def test_what_does_not_fit_is_left_out_and_said(caplog):
     batches = epoch_of(LengthBucketSampler(data, budget=300))
     assert min(pick.index for batch in batches for pick in batch) == 9
     assert "2 of 500 items are empty, 7 are longer than 300 positions" in caplog.text
+    empty = Lengths_of(0 * data.values)
+    empty.first_refusal = "r1: no text"
+    with pytest.raises(ValueError, match="the first empty one: r1: no text"):
+        len(LengthBucketSampler(empty, budget=300))
     with pytest.raises(ValueError, match="no item fits: of 500, 2 are empty and 498 are longer"):
         len(LengthBucketSampler(Lengths_of(np.where(data.values, 1000, 0)), budget=300))
 
