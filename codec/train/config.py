@@ -201,7 +201,7 @@ class CodecTrainConfig(RunConfig):
             if self.weight_of(spec) not in (0, spec.weight) and self.stage not in spec.stages:
                 raise ValueError(
                     f"weight_{spec.name} must be 0 or not given in stage {self.stage}, got"
-                    f" {self.weight_of(spec)}: the loss is of {' and '.join(spec.stages)}"
+                    f" {self.weight_of(spec)}: it is a loss of stage {' and '.join(spec.stages)}"
                 )
             if spec.needs_phonemes and self.weight_of(spec) > 0 and self.phoneme_classifier is None:
                 raise ValueError(

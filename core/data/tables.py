@@ -83,18 +83,18 @@ def _json_rows(path: Path) -> Iterator[tuple[str, list[tuple[str, Any]]]]:
             yield from _objects((f"{path} item {n}", v) for n, v in enumerate(values, start=1))
             return
         where = f"{path} line {number}"
-        yield from _objects([(where, _parsed(line, where))])
+        yield from _objects([(where, _parsed(line, where, "; a row is one line"))])
 
 
 class _Object(list[tuple[str, Any]]):
     """The pairs of a JSON object; a list, because a key may be doubled."""
 
 
-def _parsed(text: str, where: str) -> Any:
+def _parsed(text: str, where: str, hint: str = "") -> Any:
     try:
         return json.loads(text, object_pairs_hook=_Object)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where}: not JSON ({describe(error)})") from error
+        raise ValueError(f"{where}: not JSON ({describe(error)}){hint}") from error
 
 
 def _objects(
