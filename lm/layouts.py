@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Kind = Literal["text", "audio", "speaker"]
 # Arguments of AudioLMProcessor.__call__, which no slot may be named after.
@@ -31,6 +31,9 @@ class Slot:
         phonemize: the text is to be spoken: models with the text form "phones" get its phones.
         voice: the audio is a voice reference: silence and very short audio are refused.
         needs: name of the slot that must be given too, as the audio of a transcript.
+
+    Raises:
+        ValueError: for another kind.
     """
 
     name: str
@@ -40,6 +43,11 @@ class Slot:
     phonemize: bool = False
     voice: bool = False
     needs: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            kinds = ", ".join(get_args(Kind))
+            raise ValueError(f"kind of slot {self.name!r} must be {kinds}, got {self.kind!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +62,8 @@ class TaskLayout:
 
     Raises:
         ValueError: for names that are reserved, used twice or no identifiers, a `needs` of a slot
-            that does not exist, a prefix of text, or a layout without a required slot.
+            that does not exist, a prefix of text, a speaker as the target, or a layout without a
+            required slot.
 
     Example:
         >>> audio, text = Slot(name="audio", kind="audio"), Slot(name="text", kind="text")
@@ -84,6 +93,8 @@ class TaskLayout:
                 f"task {self.name!r}: a {self.prefix.kind} prefix of a {self.target.kind} target; "
                 f"prefix and target must be audio"
             )
+        if self.target.kind == "speaker":
+            raise ValueError(f"the target of task {self.name!r} must be text or audio, got speaker")
         if not any(slot.required for slot in self.slots):
             raise ValueError(f"task {self.name!r} needs at least one required condition or prefix")
 

@@ -77,7 +77,7 @@ def get_task(name: str) -> Any:
     name = _LOADED.get(name, name)
     if name in _TASKS:
         return _TASKS[name]
-    hint = "; a module or a file must be loaded first (--tasks, load_task)" if "." in name else ""
+    hint = '; your own task is loaded by its file: --tasks FILE.py, load_task("FILE.py")'
     raise ValueError(unknown("task", name, _TASKS) + hint)
 
 

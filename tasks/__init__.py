@@ -12,6 +12,7 @@ from ..lm.layouts import add_provider
 
 if TYPE_CHECKING:
     from .base import Task, get_task, load_task, register_task
+    from .evaluation.task_scores import score_task
     from .pipelines.audio_captioning import AudioCaptioner
     from .pipelines.audio_generation import AudioGenerator
     from .pipelines.base import AudioLMPipeline
@@ -28,6 +29,7 @@ __all__ = [
     "get_task",
     "load_task",
     "register_task",
+    "score_task",
 ]
 
 # These load torch, pyarrow or transformers.
@@ -35,6 +37,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         ".base": ("Task", "get_task", "load_task", "register_task"),
+        ".evaluation.task_scores": ("score_task",),
         ".pipelines.base": ("AudioLMPipeline",),
         ".pipelines.audio_captioning": ("AudioCaptioner",),
         ".pipelines.audio_generation": ("AudioGenerator",),

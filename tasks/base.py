@@ -36,6 +36,7 @@ __all__ = [
     "task_names",
 ]
 
+_COLUMNS = {"text": "text", "audio": "codes", "speaker": "speaker"}  # default column of a slot
 PAPER_FRAME_RATE = 12.5  # Hz: 75 / w with w = 6, as in the paper
 _MAX_TEXT_PER_SECOND = 25.0  # text ids per second of audio; read speech has fewer letters
 
@@ -101,6 +102,16 @@ class Task(ABC):
     max_text: ClassVar[int] = 128
     draws: ClassVar[bool] = False
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        slots = [slot.name for slot in cls.layout.conditions] if hasattr(cls, "layout") else []
+        unknown = [name for name in slots if name not in _COLUMNS]
+        if unknown and cls.fields is Task.fields:
+            raise ValueError(
+                f"task {cls.layout.name!r} must define fields(row) for slot {unknown[0]!r}: only"
+                f" the slots {', '.join(_COLUMNS)} have default values"
+            )
+
     @property
     def name(self) -> str:
         """Name of the task, as in its layout."""
@@ -115,10 +126,7 @@ class Task(ABC):
         Raises:
             ValueError: if the row does not fit the task.
         """
-        columns: dict[str, str | Tensor] = {
-            "text": row.text, "audio": row.codes, "speaker": row.speaker,
-        }  # fmt: skip
-        return {slot.name: columns[slot.name] for slot in self.layout.conditions}
+        return {slot.name: getattr(row, _COLUMNS[slot.name]) for slot in self.layout.conditions}
 
     def target(self, row: TokenRow) -> str | Tensor:
         """The target of a row: by default its text or its codes `[K, Q]`."""

@@ -9,12 +9,12 @@ import torch
 
 from almtok.lm.config import TASKS, AudioLMConfig
 from almtok.lm.data.rows import TokenRow
-from almtok.lm.layouts import TaskLayout
+from almtok.lm.layouts import Slot, TaskLayout
 from almtok.lm.model import AudioLM
 from almtok.lm.processor import AudioLMProcessor
 from almtok.lm.sequences import AudioSegment, TextSegment, build_sequence
 from almtok.lm.text.encoder import TextEncoder
-from almtok.tasks import base, builtin
+from almtok.tasks import base, builtin, score_task
 from almtok.tasks.pipelines.base import AudioLMPipeline
 
 from ..lm.toy import EOS, toy_codes, toy_config
@@ -69,10 +69,10 @@ def test_a_row_becomes_the_example_of_the_layout(name):
     for segment in example.segments:
         if isinstance(segment, AudioSegment):
             assert segment.codes.equal(toy_codes(9))
-    assert len(build_sequence(example, toy_config(), eos_id=EOS)) > 9
+    assert len(build_sequence(example, toy_config(tasks=BUILTIN), eos_id=EOS)) > 9
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", BUILTIN)
 def test_every_task_has_sampling_for_each_codebook_and_bounds(name):
     task = base.get_task(name)
     for count in (1, 3, 8):
@@ -120,12 +120,58 @@ def test_rows_that_do_not_fit_are_refused_by_name():
 def test_an_unknown_task_is_named_with_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'tts'"):
         base.get_task("ttss")
-    with pytest.raises(ValueError, match="unknown task 'scores'"):
+    with pytest.raises(ValueError, match=r"unknown task 'scores'.*load_task\(\"FILE.py\"\)"):
         base.get_task("scores")
     with pytest.raises(FileNotFoundError):
         base.load_task("nowhere.py")
     with pytest.raises(ValueError, match="no task 'no_such_package.task': there is no module"):
         base.load_task("no_such_package.task")
+
+
+def test_a_slot_without_a_default_column_needs_fields():
+    layout = TaskLayout(
+        name="hum",
+        conditions=(Slot(name="sound", kind="audio"),),
+        target=Slot(name="target", kind="text"),
+    )
+    with pytest.raises(ValueError, match=r"'hum' must define fields\(row\) for slot 'sound'"):
+        type("Hum", (base.Task,), {"layout": layout})
+    kind = type("Hum", (base.Task,), {"layout": layout, "fields": lambda self, row: {}})
+    with pytest.raises(ValueError, match="needs sound"):
+        kind().to_example(row(), Letters())
+
+
+def test_slots_of_another_kind_are_refused():
+    with pytest.raises(ValueError, match="kind of slot 'x' must be text, audio, speaker, got 'wav"):
+        Slot(name="x", kind="wav")
+    with pytest.raises(ValueError, match="target of task 'x' must be text or audio, got speaker"):
+        TaskLayout(
+            name="x",
+            conditions=(Slot(name="audio", kind="audio"),),
+            target=Slot(name="who", kind="speaker"),
+        )
+
+
+def spoken_row(learned, text, **fields):
+    tokens = learned.tokens[text]
+    return TokenRow(
+        id=text, codes=tokens.codes, frames_per_query=6, num_samples=tokens.num_samples,
+        sample_rate=24_000, fingerprint=tokens.fingerprint, text=text, duration=tokens.duration,
+        **{"domain": "speech", **fields},
+    )  # fmt: skip
+
+
+def test_any_task_is_scored_on_rows(learned, caplog):
+    lines = list(learned.tokens)[:2]
+    rows = [spoken_row(learned, text) for text in lines]
+    music = spoken_row(learned, lines[0], domain="music")
+    for name in ("asr", "tts"):
+        scores = score_task(learned.pipeline, name, [*rows, music])
+        assert [score.name for score in scores] == ["WER", "CER"], name
+        assert scores[0].value.mean == 0 and scores[0].value.n == 2, name
+    assert "1 rows do not fit, the first: " in caplog.text
+    with pytest.raises(ValueError, match="none of 1 rows fits the task 'asr', the first: "):
+        score_task(learned.pipeline, "asr", [music])
 
 
 def blocks(page):
