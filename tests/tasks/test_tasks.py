@@ -1,5 +1,6 @@
 """Each task: its rows become the example that its layout says, and nothing else."""
 
+import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from almtok.lm.config import TASKS, AudioLMConfig
+from almtok.lm.data import tokenize_corpus
 from almtok.lm.data.rows import TokenRow
 from almtok.lm.layouts import Slot, TaskLayout
 from almtok.lm.model import AudioLM
@@ -239,18 +241,22 @@ def test_the_guides_run_as_they_stand(learned, tmp_path, monkeypatch, page, made
         learned.pipeline.save(learned.tokens[text], f"{name}.wav")
     Path("voices").mkdir()  # the corpus of "Add a corpus"
     Path("voices/ref.wav").write_bytes(Path("ref.wav").read_bytes())
+    row = {"audio": "ref.wav", "text": "Good morning.", "split": "test"}
+    Path("voices/manifest.jsonl").write_text(json.dumps(row))
+    tokenize_corpus(["speech=voices/"], learned.pipeline.codec, "tokens", progress=False)
     Path("checkpoints").mkdir()
     Path("checkpoints/mini").symlink_to(learned.folder)
     names = {}
     for block in blocks(page):
-        if "# voice_conversion.py" in block:
-            Path("voice_conversion.py").write_text(block)
+        if name := re.match(r"# (\w+\.py)", block):
+            Path(name[1]).write_text(block)
         if "runs/mine" in block:
-            _save_untrained(learned, [*TASKS, "voice_conversion"])
+            _save_untrained(learned, [*TASKS, "voice_conversion", "first_word"])
         exec(compile(block, page, "exec"), names)
     assert all(Path(name).stat().st_size > 1000 for name in made)
     if page == "extending.md":
         assert names["output"].tokens.duration <= names["source"].duration + 0.1
+        assert names["score"].name == "accuracy" and names["score"].value.n == 1
 
 
 def _save_untrained(learned, tasks):

@@ -1,8 +1,10 @@
 """The registry of losses: every entry can be built, computed and found in the configuration."""
 
 import dataclasses
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ import torch
 from almtok.codec.config import ALMTokenizerConfig
 from almtok.codec.losses import LOSSES
 from almtok.codec.losses.base import ForwardPass, LossSetup, build_losses
+from almtok.codec.losses.registry import LossSpec
 from almtok.codec.phonemes import PhonemeClassifier, PhonemeClassifierConfig
 from almtok.codec.train.config import CodecTrainConfig, stage2
 from almtok.codec.whisper import WhisperFeatures
@@ -79,6 +82,20 @@ def test_every_loss_is_computed_where_its_tensors_exist_and_skipped_elsewhere(te
     for name, loss in losses.items():
         value = loss.compute(full)
         assert value is not None and value.shape == () and torch.isfinite(value), name
+
+
+def test_the_guides_loss_is_computed() -> None:
+    page = Path(__file__).parents[3].joinpath("docs", "extending.md").read_text(encoding="utf-8")
+    module, entry = re.findall(r"^```py\n(.*?)^```", page, re.M | re.S)[:2]
+    names = {"__name__": "almtok.codec.losses.energy", "__package__": "almtok.codec.losses"}
+    exec(compile(module, "extending.md", "exec"), names)
+    spec = eval(entry, {"LossSpec": LossSpec})
+    assert spec.name == "energy" and spec.waveform and spec.stages == ("1", "2", "adapt")
+    setup = LossSetup(SECOND, ALMTokenizerConfig.preset("tiny"))
+    loss = names[spec.implementation.partition(":")[2]].from_setup(setup)
+    wav = torch.randn(2, 1, 12 * 320, generator=torch.Generator().manual_seed(0))
+    forward = ForwardPass(target=wav, seeds=torch.arange(2), frames_per_query=3, output=0.1 * wav)
+    assert float(loss.compute(forward)) == pytest.approx(20, rel=1e-4)  # dB
 
 
 def test_a_codec_without_the_vocoder_has_no_pitch_to_train(teacher) -> None:

@@ -9,6 +9,7 @@ import json
 import logging
 import shutil
 import tarfile
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,20 @@ def refused(source, *words):
         listed(source)
     text = str(caught.value)
     assert "\n" not in text and all(word in text for word in words), text
+
+
+def test_the_guides_layout_is_read_from_its_file(tmp_path):
+    page = Path(__file__).parents[3].joinpath("docs", "extending.md").read_text(encoding="utf-8")
+    indented = page.split("   ```py\n")[1].split("   ```")[0]
+    names = {"__name__": "almtok.core.data.transcripts", "__package__": "almtok.core.data"}
+    exec(compile(textwrap.dedent(indented), "extending.md", "exec"), names)
+    assert names["transcripts_file"](tmp_path) == ()
+    soundfile.write(tmp_path / "a.wav", noise(1.0, 0, rate=16_000), 16_000)
+    (tmp_path / "transcripts.json").write_text('{"a.wav": "Good morning."}')
+    (file,) = names["transcripts_file"](tmp_path)
+    (entry,) = names["transcripts_entries"](file, None, "validation", None)
+    assert (entry.id, entry.text, entry.domain) == ("a.wav", "Good morning.", "speech")
+    assert entry.split == "valid" and len(EntryReader().read(entry, 16_000)) == 16_000
 
 
 @pytest.fixture
