@@ -59,7 +59,8 @@ def score_task(
         reason = f", the first: {refusals[0]}" if refusals else ""
         raise ValueError(f"none of {len(refusals)} rows fits the task {task.name!r}{reason}")
     if refusals:
-        logger.warning("%d rows do not fit, the first: %s", len(refusals), refusals[0])
+        count = len(refusals) + len(fitting)
+        logger.warning("skipped: %d of %d rows, the first: %s", len(refusals), count, refusals[0])
     is_text = task.layout.target.kind == "text"
     seconds = [row.duration or None for row in fitting] if is_text else None
     outputs = pipeline.run(task, prompts, seed=seed, seconds=seconds, options=options)

@@ -171,7 +171,7 @@ def test_any_task_is_scored_on_rows(learned, caplog):
         scores = score_task(learned.pipeline, name, [*rows, music])
         assert [score.name for score in scores] == ["WER", "CER"], name
         assert scores[0].value.mean == 0 and scores[0].value.n == 2, name
-    assert "1 rows do not fit, the first: " in caplog.text
+    assert "skipped: 1 of 3 rows, the first: " in caplog.text
     with pytest.raises(ValueError, match="none of 1 rows fits the task 'asr', the first: "):
         score_task(learned.pipeline, "asr", [music])
 
