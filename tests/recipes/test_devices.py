@@ -24,7 +24,7 @@ def leaves(
 def test_the_commands_with_a_device_are_known() -> None:
     # Trainings have it in their configuration; `demo` is a recipe itself; the others are no stages.
     others = {("demo",), ("codec", "train"), ("lm", "train"), ("lm", "finetune")}
-    others |= {("show",), ("serve",), ("ui",)}
+    others |= {("lm", "measure"), ("show",), ("serve",), ("ui",)}
     found = {
         words for words, parser in leaves(build_parser()) if "--device" in parser.format_help()
     }

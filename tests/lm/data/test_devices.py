@@ -1,11 +1,13 @@
 """Recordings become codes on a pretended device too, also where its memory does not suffice."""
 
 import copy
+import dataclasses
 from typing import Any
 
 import pytest
 
 from almtok.codec.model import ALMTokenizer
+from almtok.lm.data import tokenize
 from almtok.lm.data.clips import DecodedClip
 from almtok.lm.data.tokenize import encode_clips
 
@@ -16,7 +18,8 @@ from ...pretend_device import pretend_device
 @pytest.mark.parametrize("search_seconds", [0.0, 9.0])
 def test_codes_are_those_of_the_cpu(search_seconds, monkeypatch):
     codec: Any = toy_codec()
-    # A search is thousands of operations for each code.
+    # A step of a search is hundreds of operations.
+    monkeypatch.setattr(tokenize, "BY_SPECTRA", dataclasses.replace(tokenize.BY_SPECTRA, steps=4))
     count, samples = (2, 2_300) if search_seconds else (4, 9_000)
     clips: Any = [
         DecodedClip(n, str(n), noise(1, samples - 500 * n, n)[0, 0].numpy()) for n in range(count)
