@@ -15,6 +15,11 @@ from almtok.recipes.stage_process import run_process
 from ..pace import patience, wait_until
 
 FORKS = "forkserver" in multiprocessing.get_all_start_methods()
+# For programs whose stages need no library: none is loaded for them.
+LIGHT = (
+    "from almtok.recipes import stage_process; stage_process._LOADED = (); "
+    "run_process = stage_process.run_process"
+)
 
 
 def run(code, *words):
@@ -69,7 +74,7 @@ except KeyboardInterrupt:
     pathlib.Path("saved").touch()
     exit(130)"""
     words = ["python", "-c", stage]
-    code = f"from almtok.recipes.stage_process import run_process; exit(run_process({words}))"
+    code = f"{LIGHT}; exit(run_process({words}))"
     # Where the tests run in the background of a shell, interrupts are ignored, by children too.
     code = f"import signal; signal.signal(2, signal.default_int_handler); {code}"
     if "without" in kind:
@@ -90,7 +95,7 @@ except KeyboardInterrupt:
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP"])
 def test_a_signal_during_the_start_reaches_it(number):
     code = f"""import multiprocessing, os, signal
-from almtok.recipes.stage_process import run_process
+{LIGHT}
 start = multiprocessing.process.BaseProcess.start
 def start_slowly(process):
     start(process)
@@ -111,7 +116,7 @@ with Interrupt() as interrupt:
         time.sleep(0.01)
 pathlib.Path("saved").write_text(str(interrupt.signal))"""
     code = f"run_process({['python', '-c', stage]})"
-    code = f"from almtok.recipes.stage_process import run_process; {code}"
+    code = f"{LIGHT}; {code}"
     if not forks:
         code = f"import multiprocessing as m; m.get_all_start_methods = lambda: []; {code}"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, start_new_session=True)
