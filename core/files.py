@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 LOCK_FILE = ".lock"
 
@@ -106,6 +106,24 @@ def file_name(name: str) -> str:
         return name
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{safe.encode()[:100].decode(errors='ignore') or '_'}-{digest}"
+
+
+@contextlib.contextmanager
+def replaced_file(place: Path) -> Iterator[BinaryIO]:
+    """Yield a file that replaces ``place`` if the block raises no exception.
+
+    It is written beside the old one, and is on the disk before it gets the name.
+    """
+    new = place.with_name(f"{place.name}.tmp-{os.getpid()}")
+    try:
+        with open(new, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, place)
+    finally:
+        with contextlib.suppress(OSError):
+            new.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ The first 64 bytes are a mark and the SHA-256 of the rest, which is memory-mappe
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 import os
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow
+
+from ...core.files import replaced_file
 
 logger = logging.getLogger(__name__)
 
@@ -48,20 +49,12 @@ def write_checked(path: Path, write: Callable[[Any], object]) -> None:
         OSError: The folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    try:
-        with open(aside, "wb") as file:
-            file.write(bytes(_HEAD))
-            hashing = _Hashing(file)
-            write(hashing)
-            file.seek(0)
-            file.write(_MARK + hashing.digest.digest())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
+    with replaced_file(path) as file:
+        file.write(bytes(_HEAD))
+        hashing = _Hashing(file)
+        write(hashing)
+        file.seek(0)
+        file.write(_MARK + hashing.digest.digest())
 
 
 def open_checked(path: Path) -> Any | None:

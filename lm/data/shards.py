@@ -7,7 +7,6 @@ shard is self-contained, and any Parquet reader shows it.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -26,6 +25,7 @@ from ...core.data.decoding import Skipped
 from ...core.data.entries import AudioEntry
 from ...core.data.parquet_footer import column_sizes
 from ...core.field_types import check_fields
+from ...core.files import replaced_file
 from ...core.reading import describe
 
 FORMAT = "almtok-token-shard-1"
@@ -141,19 +141,11 @@ def write_shard(
     )
     table = table.replace_schema_metadata({_KEY: info.to_json().encode()})
     path = shard_path(folder, info.number)
-    aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    try:
-        with open(aside, "wb") as file:
-            # The dictionary packs 2048 different codes into 11 bits each, zstd the texts.
-            pyarrow.parquet.write_table(
-                table, file, compression="zstd", compression_level=9, use_dictionary=True
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            aside.unlink()
+    with replaced_file(path) as file:
+        # The dictionary packs 2048 different codes into 11 bits each, zstd the texts.
+        pyarrow.parquet.write_table(
+            table, file, compression="zstd", compression_level=9, use_dictionary=True
+        )
     return info
 
 
